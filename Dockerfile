@@ -1,0 +1,30 @@
+# docker build -t penstock .
+# docker run -p 4000:4000 -v "$PWD/config.yaml:/app/config.yaml:ro" penstock --config /app/config.yaml --port 4000 --host 0.0.0.0
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+# The build tools go into an environment of their own, which stays behind in this stage.
+COPY requirements.lock requirements-build.lock ./
+RUN python -m venv /app/venv \
+ && /app/venv/bin/pip install --quiet --require-hashes -r requirements.lock \
+ && pip install --quiet --require-hashes -r requirements-build.lock
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY penstock ./penstock
+RUN pip wheel --quiet --no-deps --no-build-isolation -w /dist . \
+ && /app/venv/bin/pip install --quiet --no-deps /dist/penstock-*.whl \
+ && /app/venv/bin/pip uninstall --quiet --yes pip \
+ && /app/venv/bin/python -m compileall -q /app/venv/lib
+
+FROM python:3.13-slim
+RUN useradd --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin penstock
+COPY --from=build /app/venv /app/venv
+ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+USER 10001
+EXPOSE 4000
+# A port given with --port is not visible here; PENSTOCK_PORT moves the gateway and this check together.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('PENSTOCK_PORT', '4000') + '/health/liveliness', timeout=2)"]
+# Without arguments it asks for a master key rather than stand open: see docs/security.md.
+ENTRYPOINT ["penstock"]
+CMD ["serve", "--host", "0.0.0.0"]

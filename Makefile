@@ -1,0 +1,78 @@
+# `make help` lists what there is. Works with GNU make 3.81 (macOS) and only Python >= 3.11 and a package index beside it.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet --no-input
+ARGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test laws mutants lint lock llama-server smoke clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make run ARGS="--port 5000 --config config.yaml"    options for the gateway'
+	@echo '  make run PYTHON=/opt/python3.13/bin/python3         the interpreter for .venv'
+	@echo '  make test PYTEST_ARGS="-k config -x"                options for pytest'
+
+run: $(VENV)/.run ## install into .venv and start the gateway on http://127.0.0.1:4000
+	@exec $(PY) -m penstock serve $(ARGS)
+
+test: lint ## lint, then every test (unit, laws, rules, docs, end to end)
+	@echo "==> tests, in parallel"
+	@$(PY) -m pytest -q -n auto --dist loadfile -m "not serial" $(PYTEST_ARGS)
+	@echo "==> tests that measure, one by one"
+	@$(PY) -m pytest -q -m serial $(PYTEST_ARGS) || [ $$? -eq 5 ]
+
+laws: $(VENV)/.dev ## the laws with 20,000 examples each (PENSTOCK_LAWS=N for another count; about an hour)
+	@PENSTOCK_LAWS=$${PENSTOCK_LAWS:-20000} $(PY) -m pytest -q -n auto --timeout 0 tests/laws $(PYTEST_ARGS)
+
+mutants: $(VENV)/.dev ## plants known faults one by one and shows that a test fails for each (a few minutes)
+	@$(PY) -m tests.mutants $(ARGS)
+
+lint: $(VENV)/.dev ## ruff and mypy (strict in penstock/core and penstock/runtime/http)
+	@echo "==> ruff"
+	@$(PY) -m ruff check --quiet .
+	@echo "==> mypy"
+	@$(PY) -m mypy --no-error-summary
+
+smoke: ## what a newcomer does: fresh clone, make run, the printed curl line
+	@sh scripts/smoke.sh
+
+lock: $(VENV)/.made ## renew requirements*.lock from pyproject.toml
+	@$(PIP) install uv
+	@UV=$(CURDIR)/$(VENV)/bin/uv sh scripts/lock.sh
+
+llama-server: .cache/llama-server/tiny.gguf ## build llama.cpp's server and a tiny model for the end-to-end tests (4 to 12 minutes)
+	@echo "export LLAMA_SERVER=$(CURDIR)/.cache/llama-server/llama-server"
+
+.cache/llama-server/tiny.gguf: scripts/build_llama_server.sh scripts/tiny_gguf.py $(VENV)/.made
+	@sh scripts/build_llama_server.sh $(PY) .cache/llama-server
+
+clean: ## remove .venv, caches and build output
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find penstock tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An upgrade of the system's Python leaves dangling links in .venv behind: then start over.
+$(shell test -x $(PY) || rm -f $(VENV)/.made)
+
+# Stamps, so that a second `make run` starts at once. pip checks every download against the hashes in the lock files.
+$(VENV)/.made: scripts/venv.sh
+	@MAKE_GOAL="$(MAKECMDGOALS)" sh scripts/venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml
+	@echo "==> 2/3 installing the packages of requirements.lock"
+	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	@echo "==> 3/3 installing penstock"
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	@echo "==> installing the packages of requirements-dev.lock"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+-include bench/Makefile.inc

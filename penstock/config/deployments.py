@@ -1,0 +1,232 @@
+"""`model_list` and `credential_list` -> deployments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+
+from penstock.config import keys
+from penstock.config.models import Deployment
+from penstock.config.problems import KeyPath, Problems
+from penstock.config.secret import Secret
+from penstock.config.section import Section, check, warn_unknown, warn_unknown_info, warn_unknown_params
+from penstock.config.tree import Node, describe_type
+
+Resolve = Callable[[str, str | None, str | None], tuple[str, str]]
+"""(model, api_base, custom_llm_provider) -> (provider, model name for the upstream). Raises LookupError, with a
+message."""
+
+_COPIED_NAMES = (
+    "api_key api_version organization stream_timeout max_retries num_retries weight order drop_params on_unsupported "
+    "ssl_verify"
+)
+_COPIED = tuple(_COPIED_NAMES.split())
+_COPIED_LISTS = ("tags", "additional_drop_params", "allowed_openai_params")
+
+
+class DeploymentReader:
+    """Reads `model_list`; `written` is the same list before variables were put in, for ids that do not change with
+    them."""
+
+    def __init__(self, credentials: Mapping[str, Section], resolve: Resolve | None, problems: Problems) -> None:
+        self.credentials = credentials
+        self.resolve = resolve
+        self.problems = problems
+        self.ids: dict[str, Node] = {}
+        self.named: set[str] = set()
+        """Every model_name seen, also of entries that are broken, so that one mistake is not reported twice."""
+
+    def read(self, node: Node | None, written: Node | None) -> tuple[Deployment, ...]:
+        """All entries that are whole. Broken ones are errors, null ones (commented out) are skipped."""
+        if node is None or node.value is None:
+            return ()
+        if not isinstance(node.value, list):
+            message = f"expected a list of models, got {describe_type(node)}; begin each with `- model_name:`"
+            self.problems.error(node.file, node.line, ("model_list",), message)
+            return ()
+        originals = written.value if written is not None and isinstance(written.value, list) else node.value
+        found = []
+        for i, (item, original) in enumerate(zip(node.value, originals, strict=True)):
+            if item.value is not None:
+                deployment = self._entry(item, original, ("model_list", i))
+                if deployment is not None:
+                    found.append(deployment)
+        return tuple(found)
+
+    def _entry(self, node: Node, original: Node, path: KeyPath) -> Deployment | None:
+        problems = self.problems
+        entry = check(keys.entry, node, path, problems)
+        if not isinstance(node.value, dict):
+            return None
+        warn_unknown(keys.entry, entry, path, problems)
+        params_node, info_node = node.value.get("litellm_params"), node.value.get("model_info")
+        params_path, info_path = (*path, "litellm_params"), (*path, "model_info")
+        block, facts = _mapping(params_node), _mapping(info_node)
+        params = check(keys.params, block, params_path, problems)
+        info = check(keys.info, facts, info_path, problems)
+        _tidy_key(params, block, params_path, problems)
+        warn_unknown_params(keys.params, params, params_path, problems)
+        warn_unknown_info(keys.info, info, info_path, problems)
+        self._merge_credential(params, block, params_path)
+        name = self._required(entry, "model_name", node, path, "it is the name that clients send")
+        if name is not None:
+            self.named.add(name)
+        if params_node is not None and not (params_node.value is None or isinstance(params_node.value, dict)):
+            return None  # the wrong type has been said
+        hint = "write provider/model, such as openai/gpt-4o-mini"
+        model = self._required(params, "model", params_node or node, params_path, hint)
+        if name is None or model is None:
+            return None
+        identity = self._identity(name, node, original, info, (path, info_path))
+        return self._build(identity, name, model, node, (entry, params, info), params_path)
+
+    def _required(self, section: Section, key: str, node: Node, path: KeyPath, hint: str) -> str | None:
+        value = section.get(key)
+        if isinstance(value, str) and value.strip():
+            return value
+        child = node.value.get(key) if isinstance(node.value, dict) else None
+        if child is None or child.value is None or isinstance(child.value, str):
+            line = (child or node).line
+            self.problems.error(node.file, line, (*path, key), f"is {'empty' if child else 'missing'}; {hint}")
+        return None
+
+    def _merge_credential(self, params: Section, node: Node | None, path: KeyPath) -> None:
+        name, problems = params.get("litellm_credential_name"), self.problems
+        if name is None or node is None:
+            return
+        credential = self.credentials.get(name)
+        if credential is None:
+            child = node.value["litellm_credential_name"]
+            hint = problems.hint(name, self.credentials)
+            message = f"no credential named {name[:100]!r} in credential_list{hint}"
+            problems.error(child.file, child.line, (*path, "litellm_credential_name"), message)
+            return
+        params.values = {**credential.values, **params.values}
+        params.rest = {**credential.rest, **params.rest}
+
+    def _identity(self, name: str, node: Node, original: Node, info: Section, paths: tuple[KeyPath, KeyPath]) -> str:
+        path, info_path = paths
+        given = info.get("id")
+        if given:
+            if given in self.ids:
+                first = self.ids[given]
+                message = f"the id {given[:100]!r} is taken by the model of {first.file}:{first.line}; ids are unique"
+                id_node = node.value["model_info"].value["id"]
+                self.problems.error(id_node.file, id_node.line, (*info_path, "id"), message)
+            self.ids.setdefault(given, node)
+            return str(given)
+        block = original.value.get("litellm_params") if isinstance(original.value, dict) else None
+        text = json.dumps([name, block.plain() if block else None], sort_keys=True, ensure_ascii=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if digest in self.ids:
+            first = self.ids[digest]
+            message = f"the same entry as {first.file}:{first.line}; both take traffic"
+            self.problems.warn(node.file, node.line, path, message)
+            count = 2
+            while (digest := hashlib.sha256(f"{count} {text}".encode()).hexdigest()) in self.ids:
+                count += 1
+        self.ids[digest] = node
+        return digest
+
+    def _build(
+        self,
+        identity: str,
+        name: str,
+        model: str,
+        node: Node,
+        sections: tuple[Section, Section, Section],
+        path: KeyPath,
+    ) -> Deployment:
+        entry, params, info = sections
+        api_base = params.get("api_base") or params.get("base_url")
+        provider, upstream_model = self._resolve(model, api_base, params, node, path)
+        if "*" in model and "*" not in name:
+            message = f"has a * but model_name {name!r} has none, so the * is sent upstream as it is"
+            child = node.value["litellm_params"].value["model"]
+            self.problems.warn(child.file, child.line, (*path, "model"), message)
+        defaults = {key: child.plain() for key, child in params.rest.items() if child.value is not None}
+        extra_info = {key: child.plain() for key, child in info.rest.items()}
+        return Deployment(
+            id=identity,
+            model_name=name,
+            model=model,
+            provider=provider,
+            upstream_model=upstream_model,
+            api_base=api_base,
+            timeout=params.get("timeout", params.get("request_timeout")),
+            rpm=params.get("rpm", entry.get("rpm")),
+            tpm=params.get("tpm", entry.get("tpm")),
+            extra_headers={**params.get("headers", {}), **params.get("extra_headers", {})},
+            defaults=defaults,
+            params={**params.values, **defaults},
+            info={**extra_info, **info.values},
+            mode=info.get("mode"),
+            file=node.file,
+            line=node.line,
+            **{key: params.get(key) for key in _COPIED},
+            **{key: params.get(key, ()) for key in _COPIED_LISTS},
+        )
+
+    def _resolve(self, model: str, api_base: str | None, params: Section, node: Node, path: KeyPath) -> tuple[str, str]:
+        if self.resolve is None:
+            return "", model
+        try:
+            return self.resolve(model, api_base, params.get("custom_llm_provider"))
+        except LookupError as exc:
+            child = node.value["litellm_params"].value["model"]
+            message = str(exc.args[0]) if exc.args else f"no provider is known for {model!r}"
+            self.problems.error(child.file, child.line, (*path, "model"), message)
+            return "", model
+
+
+def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section]:
+    """`credential_list` by name, values checked like `litellm_params`."""
+    found: dict[str, Section] = {}
+    if node is None or node.value is None:
+        return found
+    if not isinstance(node.value, list):
+        problems.error(node.file, node.line, ("credential_list",), f"expected a list, got {describe_type(node)}")
+        return found
+    for i, item in enumerate(node.value):
+        path: KeyPath = ("credential_list", i)
+        entry = check(keys.credential, item, path, problems)
+        warn_unknown(keys.credential, entry, path, problems)
+        if not isinstance(item.value, dict):
+            continue
+        name = entry.get("credential_name")
+        if not name:
+            problems.error(item.file, item.line, (*path, "credential_name"), "is missing; deployments refer to it")
+            continue
+        if name in found:
+            problems.error(item.file, item.line, (*path, "credential_name"), f"{name!r} is given twice; keep one")
+            continue
+        values = item.value.get("credential_values")
+        where = (*path, "credential_values")
+        usable = _mapping(values)
+        section = check(keys.params, usable, where, problems)
+        _tidy_key(section, usable, where, problems)
+        warn_unknown_params(keys.params, section, where, problems)
+        found[name] = section
+    return found
+
+
+def _mapping(node: Node | None) -> Node | None:
+    return node if node is not None and isinstance(node.value, dict) else None
+
+
+def _tidy_key(params: Section, node: Node | None, path: KeyPath, problems: Problems) -> None:
+    # The key becomes a header. An upstream answers 401 to an empty one and 400 to a line break, far from the cause.
+    key = params.get("api_key")
+    if node is None or not isinstance(key, Secret):
+        return
+    child, where = node.value["api_key"], (*path, "api_key")
+    text = key.reveal().strip()
+    params.values["api_key"] = Secret(text)
+    if not text:
+        del params.values["api_key"]
+        problems.warn(child.file, child.line, where, "is empty; counts as absent")
+    elif any(ord(char) < 32 or ord(char) == 127 for char in text):
+        problems.error(child.file, child.line, where, "holds a line break or control character, no key may")
+    elif text != key.reveal():
+        problems.warn(child.file, child.line, where, "has spaces around it; they are left out")

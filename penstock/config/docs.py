@@ -1,0 +1,103 @@
+"""docs/config.md, generated from the key table. `python -m penstock.config.docs > docs/config.md` writes it."""
+
+from __future__ import annotations
+
+from penstock.config import keys
+from penstock.config.keys_params import REQUEST_PARAMS
+from penstock.config.keys_router import STRATEGIES
+from penstock.config.spec import MEANING
+
+_INTRO = """\
+# Config keys
+
+<!-- Generated from the key table: python -m penstock.config.docs > docs/config.md -->
+
+Penstock reads the YAML of the LiteLLM proxy as it is. This page lists every key. **acted** keys have their effect.
+**known** keys are keys of LiteLLM 1.109 that have no effect in Penstock yet: using one is a warning that says so. A key
+that is on neither list is a warning with the nearest name. `penstock check FILE` prints all errors and warnings at once.
+
+```yaml
+model_list:
+  - model_name: fast                        # what clients send; entries with one name form a group
+    litellm_params:
+      model: openai/gpt-4o-mini             # provider/model
+      api_key: os.environ/OPENAI_API_KEY
+      timeout: 60
+  - model_name: fallback
+    litellm_params:
+      model: openai/local-model
+      api_base: http://localhost:8080/v1
+router_settings:
+  num_retries: 2
+  fallbacks:
+    - fast: [fallback]
+litellm_settings:
+  drop_params: true
+general_settings:
+  master_key: os.environ/LITELLM_MASTER_KEY
+```
+
+## Values
+
+- `os.environ/NAME` as a whole value, or `${NAME}` and `${NAME:-default}` inside one, put an environment variable in, at any
+  depth and in lists too. `$${NAME}` is the literal text. An unset variable makes the value absent and is a warning.
+- `environment_variables` is applied before that. It may not set variables that steer the process, such as `PATH`.
+- `.env` in the working directory is read; the real environment wins.
+- Numbers and booleans may be text: `"60"`, `"True"`. Null is absent. Keys that start with `x-` at the top level are yours,
+  for anchors.
+- `include: [a.yaml]` adds files, relative to the including file: lists are appended, other values replaced.
+- The limits of one file are 4 MB, 60 levels and 200,000 values, aliases counted.
+"""
+
+_NOTES = {
+    "": "",
+    "model_list[]": "One entry is one deployment: a provider, a model and a credential.",
+    "model_list[].litellm_params": (
+        "Keys that are not listed are request parameters: they are sent upstream with requests that do not set them."
+    ),
+    "model_list[].model_info": "Other keys are kept as information.",
+    "router_settings": "These win over the same keys of `litellm_settings`.",
+    "litellm_settings": "",
+    "general_settings": (
+        "Without `master_key` here, `LITELLM_MASTER_KEY` and then `PENSTOCK_MASTER_KEY` are looked up. With `database_url: null` "
+        "the variable `DATABASE_URL` is never used."
+    ),
+    "credential_list[]": "Credentials that several deployments share, by `litellm_params.litellm_credential_name`.",
+}
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [_INTRO]
+    for table in keys.TABLES:
+        parts.append(f"\n## {f'`{table.place}`' if table.place else 'Top level'}\n")
+        if _NOTES[table.place]:
+            parts.append(f"\n{_NOTES[table.place]}\n")
+        rows = sorted(table.rows.values(), key=lambda key: key.status)
+        parts.append("\n| key | type | status | default | meaning |\n| --- | --- | --- | --- | --- |\n")
+        parts.extend(_row(key) for key in rows)
+        if table is keys.params:
+            names = ", ".join(f"`{name}`" for name in sorted(REQUEST_PARAMS))
+            parts.append(f"\nRequest parameters that are taken as defaults without a warning: {names}.\n")
+        if table is keys.router:
+            acting = ", ".join(f"`{name}`" for name, status in STRATEGIES.items() if status == "acted")
+            parts.append(f"\nStrategies that act: {acting}. The others are a warning, and `simple-shuffle` is used.\n")
+    return "".join(parts)
+
+
+def _row(key: keys.Key) -> str:
+    name, _, choices = key.spec.partition(":")
+    kind = MEANING[name]
+    if choices:
+        kind = f"{kind}: {', '.join(f'`{choice}`' for choice in choices.split(','))}"
+    return f"| `{key.name}` | {kind} | {key.status} | {_default(key.default)} | {key.meaning} |\n"
+
+
+def _default(value: object) -> str:
+    if value is None or value == () or value == "":
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    print(render(), end="")

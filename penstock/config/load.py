@@ -1,0 +1,106 @@
+"""`load`: a LiteLLM config file -> a `Config` and everything that is wrong with it, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from penstock.config import keys
+from penstock.config.deployments import DeploymentReader, Resolve, read_credentials
+from penstock.config.environ import apply_section, resolve
+from penstock.config.include import load_files
+from penstock.config.models import Config, GeneralSettings, Loaded
+from penstock.config.names import Names, check_aliases, check_references
+from penstock.config.problems import Problems
+from penstock.config.secret import Secret
+from penstock.config.section import Section, warn_unknown
+from penstock.config.settings import build_general, build_litellm, build_router, master_key_from, read_section
+from penstock.config.tree import Node
+
+
+def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None) -> Loaded:
+    """Reads the config at `path` and its includes. Never raises for what is in the files: see `Loaded.problems`.
+
+    `env` is the environment (`.env` included, see `load_dotenv`); it is not changed. `resolve` maps (model, api_base,
+    custom_llm_provider) to (provider, upstream model) and raises LookupError, which becomes an error at `model:`.
+    """
+    problems = Problems()
+    document, files = load_files(path, problems)
+    if document is None:
+        if not problems.failed:
+            problems.warn(str(path), 0, (), "is empty: no models are configured")
+        config = _build(Node({}, str(path), 0), files, env, resolve, problems) if not problems.failed else None
+    else:
+        config = _build(document, files, env, resolve, problems)
+    return Loaded(None if problems.failed else config, problems.sorted())
+
+
+def defaults(env: Mapping[str, str]) -> Config:
+    """The config without a file: no deployments (the server adds what it finds), the master key of the environment.
+
+    DATABASE_URL is not looked at: without a file nobody said that the variable is meant for Penstock (S3-06).
+    """
+    key, source = master_key_from(env)
+    if key is not None:
+        key = Secret(key.reveal().strip())
+    return Config(general=GeneralSettings(master_key=key, master_key_source=source), environment=dict(env))
+
+
+def _build(
+    written: Node, files: tuple[Path, ...], env: Mapping[str, str], find: Resolve | None, problems: Problems
+) -> Config:
+    file = written.file
+    environment = apply_section(written.value.get("environment_variables"), env, problems)
+    later = Node({k: v for k, v in written.value.items() if k != "environment_variables"}, written.file, written.line)
+    document = resolve(later, (), environment, problems)
+    sections: Mapping[str, Node] = document.value
+    _check_top(document, problems)
+
+    credentials = read_credentials(sections.get("credential_list"), problems)
+    reader = DeploymentReader(credentials, find, problems)
+    deployments = reader.read(sections.get("model_list"), written.value.get("model_list"))
+    if not deployments and not problems.failed and written.value:
+        node = sections.get("model_list")
+        line = node.line if node is not None else 0
+        problems.warn(file, line, ("model_list",), "no models are configured; requests will find none")
+
+    router_node, general_node = sections.get("router_settings"), sections.get("general_settings")
+    router = read_section(keys.router, router_node, problems)
+    litellm = read_section(keys.litellm, sections.get("litellm_settings"), problems)
+    general = read_section(keys.general, general_node, problems)
+    config = Config(
+        deployments=deployments,
+        router=build_router(router, litellm, router_node, problems),
+        litellm=build_litellm(litellm, general),
+        general=build_general(general, litellm, general_node, environment, file, problems),
+        environment=environment,
+        files=files,
+        raw=document.plain(),
+    )
+    _check_names(config, reader, sections, problems)
+    return config
+
+
+def _check_top(document: Node, problems: Problems) -> None:
+    top = Section()
+    for name, node in document.value.items():
+        key = keys.top.get(name)
+        if key is None:
+            # `x-...` is where YAML files keep anchors, as in Compose files.
+            if not name.startswith("x-"):
+                top.rest[name] = node
+        elif key.status == "known" and node.value:
+            problems.warn(node.file, node.line, (name,), "known LiteLLM section, not acted on yet")
+    warn_unknown(keys.top, top, (), problems)
+
+
+def _check_names(config: Config, reader: DeploymentReader, sections: Mapping[str, Node], problems: Problems) -> None:
+    names = Names(config.deployments)
+    names.exact.update(reader.named)
+    check_aliases(sections.get("router_settings"), names, problems)
+    for section in ("router_settings", "litellm_settings"):
+        check_references(section, sections.get(section), names, problems)
+    general = sections.get("general_settings")
+    if config.general.completion_model and general is not None:
+        node = general.value["completion_model"]
+        names.require(config.general.completion_model, node, ("general_settings", "completion_model"), problems)

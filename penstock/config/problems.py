@@ -1,0 +1,102 @@
+"""What is wrong in a config file, where, and how it is written down."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["error", "warning"]
+KeyPath = tuple[str | int, ...]
+
+_PLAIN_KEY = r"[\w./*:@+<-]{1,80}"
+_MOST_PROBLEMS = 2000
+_MOST_HINTS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. `line` counts from 1; 0 means the whole file. `str()` is `file:line: key.path: message`."""
+
+    file: str
+    line: int
+    path: str
+    message: str
+    level: Level
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, label: str = "") -> str:
+        """The finding as one line, with `label` (such as `warning: `) before the message."""
+        where = f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
+        path = f"{self.path}: " if self.path else ""
+        return f"{where}{path}{label}{self.message}"
+
+
+def render(path: KeyPath) -> str:
+    """`("model_list", 0, "litellm_params")` -> `model_list[0].litellm_params`; odd keys are quoted as JSON."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(_PLAIN_KEY, part):
+            text += f".{part}" if text else part
+        else:
+            text += f"[{json.dumps(part[:60], ensure_ascii=False)}]"
+    return text
+
+
+class Problems:
+    """Collects findings, each once. A hostile file cannot make it grow without end."""
+
+    __slots__ = ("_dropped", "_found", "_hints", "failed")
+
+    def __init__(self) -> None:
+        self._found: dict[Problem, None] = {}
+        self._hints = _MOST_HINTS
+        self._dropped = 0
+        self.failed = False
+        """True once an error was added."""
+
+    def error(self, file: str, line: int, path: KeyPath, message: str) -> None:
+        """Adds an error: the config is not used."""
+        self._add(Problem(file, line, render(path), message, "error"))
+
+    def warn(self, file: str, line: int, path: KeyPath, message: str) -> None:
+        """Adds a warning: the config is used."""
+        self._add(Problem(file, line, render(path), message, "warning"))
+
+    def _add(self, problem: Problem) -> None:
+        first_error = problem.level == "error" and not self.failed
+        if len(self._found) < _MOST_PROBLEMS or first_error:
+            self._found[problem] = None
+        elif problem not in self._found:
+            self._dropped += 1
+        self.failed = self.failed or first_error
+
+    def sorted(self) -> tuple[Problem, ...]:
+        """All findings by file, line and path."""
+        found = list(self._found)
+        if self._dropped:
+            found.append(Problem(found[0].file, 0, "", f"has {self._dropped:,} more problems, not shown", "warning"))
+        return tuple(sorted(found, key=lambda p: (p.file, p.line, p.path, p.level, p.message)))
+
+    def hint(self, word: str, choices: Iterable[str]) -> str:
+        """`, did you mean 'x'?` for the nearest choice, else an empty string."""
+        if self._hints <= 0 or len(word) > 100:
+            return ""
+        self._hints -= 1
+        near = nearest(word, choices)
+        return f", did you mean {near!r}?" if near else ""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice most like `word`, or None when none is close."""
+    import difflib
+
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(word.lower(), by_lower, 1, 0.72)
+    return by_lower[found[0]] if found else None

@@ -1,0 +1,88 @@
+"""Checks one mapping of the file against its key table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.config.keys import Key, Table, elsewhere
+from penstock.config.keys_params import REQUEST_PARAMS
+from penstock.config.problems import KeyPath, Problems
+from penstock.config.spec import ABSENT, convert
+from penstock.config.tree import Node, describe_type
+
+
+@dataclass(slots=True)
+class Section:
+    """A mapping after its check: `values` converted by the table, `rest` the keys that the table does not have."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    rest: dict[str, Node] = field(default_factory=dict)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The converted value, or `default` when the key is absent, null or wrong."""
+        return self.values.get(name, default)
+
+
+def check(table: Table, node: Node | None, path: KeyPath, problems: Problems) -> Section:
+    """The section's values by type. Wrong types are errors, keys without effect are warnings; null is absent."""
+    section = Section()
+    for name, child in items(node, path, problems):
+        where = (*path, name)
+        key = table.get(name)
+        if key is None:
+            section.rest[name] = child
+            continue
+        value = convert(key.spec, child, where, problems)
+        if value is ABSENT:
+            continue
+        section.values[name] = value
+        if key.status == "known" and not _changes_nothing(key, value):
+            problems.warn(child.file, child.line, where, "known LiteLLM key, not acted on yet")
+    return section
+
+
+def items(node: Node | None, path: KeyPath, problems: Problems) -> Iterator[tuple[str, Node]]:
+    """The pairs of a mapping node; none for null; anything else is an error."""
+    if node is None or node.value is None:
+        return
+    if not isinstance(node.value, dict):
+        problems.error(node.file, node.line, path, f"expected a mapping, got {describe_type(node)}")
+        return
+    yield from node.value.items()
+
+
+def warn_unknown(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
+    """A warning for each key that the table does not have, with the place or the name that was probably meant."""
+    for name, node in section.rest.items():
+        problems.warn(node.file, node.line, (*path, name), f"unknown key{_meant(name, table, problems)}; ignored")
+
+
+def warn_unknown_params(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
+    """The same for `litellm_params`, where other keys are request parameters and go upstream."""
+    for name, node in section.rest.items():
+        if name in REQUEST_PARAMS or node.value is None:
+            continue
+        hint = problems.hint(name, [*table.names(), *REQUEST_PARAMS])
+        problems.warn(node.file, node.line, (*path, name), f"unknown key{hint}; sent upstream as a default parameter")
+
+
+def warn_unknown_info(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
+    """The same for `model_info`, which people use for notes of their own: only what looks like a slip is named."""
+    for name, node in section.rest.items():
+        hint = problems.hint(name, table.names())
+        if hint:
+            problems.warn(node.file, node.line, (*path, name), f"unknown key{hint}; kept as information")
+
+
+def _meant(name: str, table: Table, problems: Problems) -> str:
+    place = elsewhere(name, table)
+    return f", it belongs in {place}" if place else problems.hint(name, table.names())
+
+
+def _changes_nothing(key: Key, value: Any) -> bool:
+    # LiteLLM's own default, written out, asks for nothing; neither do null, false and empty.
+    if value is None or value is False or (isinstance(value, str | list | tuple | dict) and not value):
+        return True
+    return key.default is not None and type(key.default) in (bool, int, str) and value == key.default

@@ -1,0 +1,129 @@
+"""`router_settings`, `litellm_settings` and `general_settings` -> the settings classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.config import keys
+from penstock.config.keys_router import STRATEGIES
+from penstock.config.models import GeneralSettings, LitellmSettings, RouterSettings
+from penstock.config.problems import Problems
+from penstock.config.secret import Secret
+from penstock.config.section import Section, check, warn_unknown
+from penstock.config.tree import Node
+
+MASTER_KEY_VARIABLES = ("LITELLM_MASTER_KEY", "PENSTOCK_MASTER_KEY")
+"""Where the master key is looked for when the config has none, in this order."""
+
+_SHARED_NAMES = (
+    "num_retries fallbacks context_window_fallbacks content_policy_fallbacks default_fallbacks max_fallbacks "
+    "allowed_fails"
+)
+_LITELLM_NAMES = (
+    "drop_params request_timeout num_retries fallbacks context_window_fallbacks content_policy_fallbacks "
+    "default_fallbacks max_fallbacks callbacks success_callback failure_callback ssl_verify"
+)
+_ROUTER_NAMES = (
+    "num_retries timeout stream_timeout retry_after fallbacks context_window_fallbacks content_policy_fallbacks "
+    "default_fallbacks max_fallbacks allowed_fails cooldown_time disable_cooldowns"
+)
+_GENERAL_NAMES = "store_model_in_db completion_model max_request_size_mb background_health_checks health_check_interval"
+_SHARED = frozenset(_SHARED_NAMES.split())
+_LITELLM_FIELDS = frozenset(_LITELLM_NAMES.split())
+_ROUTER_FIELDS = frozenset(_ROUTER_NAMES.split())
+_GENERAL_FIELDS = frozenset(_GENERAL_NAMES.split())
+
+
+def read_section(table: keys.Table, node: Node | None, problems: Problems) -> Section:
+    """A settings section after all checks of its keys and values."""
+    path = (table.place,)
+    section = check(table, node, path, problems)
+    warn_unknown(table, section, path, problems)
+    return section
+
+
+def build_router(section: Section, litellm: Section, node: Node | None, problems: Problems) -> RouterSettings:
+    """Router settings, with `litellm_settings` under them. A strategy that does not act yet is a warning."""
+    given: dict[str, Any] = {key: litellm.values[key] for key in _SHARED if key in litellm.values}
+    if "request_timeout" in litellm.values:
+        given["timeout"] = litellm.values["request_timeout"]
+    given.update((key, value) for key, value in section.values.items() if key in _ROUTER_FIELDS)
+    strategy = section.get("routing_strategy", "simple-shuffle")
+    if STRATEGIES.get(strategy) != "acted":
+        child = node.value["routing_strategy"] if node is not None else None
+        if child is not None:
+            message = f"{strategy} is known but not acted on yet; simple-shuffle is used"
+            problems.warn(child.file, child.line, ("router_settings", "routing_strategy"), message)
+        strategy = "simple-shuffle"
+    aliases: Mapping[str, tuple[str, bool]] = section.get("model_group_alias", {})
+    return RouterSettings(
+        routing_strategy=strategy,
+        model_group_alias={alias: group for alias, (group, _) in aliases.items()},
+        hidden_aliases=frozenset(alias for alias, (_, hidden) in aliases.items() if hidden),
+        values=section.values,
+        **given,
+    )
+
+
+def build_litellm(section: Section, general: Section) -> LitellmSettings:
+    """`litellm_settings`, with the two log switches of `general_settings` under them."""
+    given = {key: value for key, value in section.values.items() if key in _LITELLM_FIELDS}
+    return LitellmSettings(values=section.values, **given, **log_switches(section, general))
+
+
+def log_switches(litellm: Section, general: Section) -> dict[str, Any]:
+    """`set_verbose` and `json_logs` from either section; `litellm_settings` wins (LiteLLM reads them only there)."""
+    return {key: litellm.get(key, general.get(key, False)) for key in ("set_verbose", "json_logs")}
+
+
+def build_general(
+    section: Section, litellm: Section, node: Node | None, env: Mapping[str, str], file: str, problems: Problems
+) -> GeneralSettings:
+    """`general_settings`. `env` supplies the master key and the database where the file does not say."""
+    given = {key: value for key, value in section.values.items() if key in _GENERAL_FIELDS}
+    children: Mapping[str, Node] = node.value if node is not None and isinstance(node.value, dict) else {}
+    database = children.get("database_url")
+    # Only a null that stands in the file forbids DATABASE_URL (S3-06); `os.environ/X` with X unset does not.
+    is_null = database is not None and database.value is None and database.written is None
+    url: Secret | None = section.get("database_url")
+    return GeneralSettings(
+        **given,
+        **_master_key(section, children.get("master_key"), env, file, problems),
+        database_url=url.reveal() if url is not None else None if is_null else env.get("DATABASE_URL") or None,
+        database_url_is_null=is_null,
+        values=section.values,
+        **log_switches(litellm, section),
+    )
+
+
+def _master_key(
+    section: Section, node: Node | None, env: Mapping[str, str], file: str, problems: Problems
+) -> dict[str, Any]:
+    where, line = (node.file, node.line) if node is not None else (file, 0)
+    path = ("general_settings", "master_key")
+    key: Secret | None = section.get("master_key")
+    source = "config"
+    if key is not None and not key.reveal().strip():
+        problems.warn(where, line, path, "is empty; counts as absent")
+        key = None
+    if key is None:
+        key, source = master_key_from(env)
+        if key is None:
+            return {}
+    text = key.reveal()
+    named = "" if source == "config" else f"the master key in {source} "
+    if text != text.strip():
+        problems.warn(where, line, path, f"{named}has spaces around it; they are left out")
+        key = Secret(text.strip())
+    if key.is_well_known():
+        problems.warn(where, line, path, f"{named}is a key that everybody knows from samples; choose a random one")
+    return {"master_key": key, "master_key_source": source}
+
+
+def master_key_from(env: Mapping[str, str]) -> tuple[Secret | None, str]:
+    """The master key of the environment and the variable's name; (None, "") when no variable holds one."""
+    for name in MASTER_KEY_VARIABLES:
+        if env.get(name, "").strip():
+            return Secret(env[name]), name
+    return None, ""

@@ -1,0 +1,335 @@
+"""Value types of the key table: what is accepted, what it becomes, and what to say when it is something else.
+
+LiteLLM's users write numbers and booleans as text ("60", "True"; environment variables always are), so both are taken.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from penstock.config.problems import KeyPath, Problems, nearest
+from penstock.config.secret import Secret
+from penstock.config.tree import Node, describe_type
+
+ABSENT: Any = object()
+"""What `convert` gives for a value that is null or wrong."""
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_HEADER_NAME = frozenset("!#$%&'*+.^_`|~-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_USERINFO = r"//[^/@\s]*@"
+
+
+class Wrong(Exception):
+    """The value has another type. `expected` completes "expected ...", `hint` follows "got ..."."""
+
+    def __init__(self, expected: str, hint: str = "") -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.hint = hint
+
+
+def convert(spec: str, node: Node, path: KeyPath, problems: Problems) -> Any:
+    """The node's value as the type `spec` says. ABSENT for null, for empty text (a warning) and for a wrong value (an
+    error)."""
+    if node.value is None:
+        return ABSENT
+    name, _, choices = spec.partition(":")
+    if isinstance(node.value, str) and name not in _TEXTUAL and not node.value.strip():
+        # `timeout: os.environ/T` with T set to nothing, as Compose files do, must not block the start.
+        problems.warn(node.file, node.line, path, "is empty; counts as absent")
+        return ABSENT
+    try:
+        if choices:
+            return _CHOICES[name](node, tuple(choices.split(",")), path, problems)
+        if name in _NESTED:
+            return _NESTED[name](node, path, problems)
+        return _PLAIN[name](node)
+    except Wrong as wrong:
+        got = describe(node, secret=name in SECRET_SPECS)
+        problems.error(node.file, node.line, path, f"expected {wrong.expected}, got {got}{wrong.hint}")
+        return ABSENT
+
+
+def describe(node: Node, secret: bool = False) -> str:
+    """A value for a message: at most 60 characters, never a secret. Variables are shown as they were written."""
+    value = node.value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if secret or value is None or isinstance(value, dict | list):
+        return describe_type(node)
+    text = re.sub(_USERINFO, "//***@", node.text if node.written is None else node.written)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return repr(text) if isinstance(value, str) else text
+
+
+def _any(node: Node) -> Any:
+    return node.plain()
+
+
+def _text(node: Node) -> str:
+    # Numbers keep their text: `api_version: 2024` and a numeric user id mean the text.
+    if isinstance(node.value, dict | list | bool):
+        raise Wrong("text")
+    return node.text
+
+
+def _secret(node: Node) -> Secret:
+    return Secret(_text(node))
+
+
+def _bool(node: Node) -> bool:
+    value = node.value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str | int):
+        word = node.text.strip().lower()
+        if word in _TRUE or word in _FALSE:
+            return word in _TRUE
+    raise Wrong("true or false")
+
+
+def _number_in(node: Node, expected: str) -> int | float:
+    value = node.value
+    if isinstance(value, bool):
+        raise Wrong(expected)
+    if isinstance(value, str) and len(value) < 60 and value.isascii():
+        text = value.strip()
+        try:
+            value = int(text) if text.lstrip("+-").isdigit() else float(text)
+        except ValueError:
+            raise Wrong(expected) from None
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    raise Wrong(expected)
+
+
+def _float(expected: str, ok: Callable[[float], bool] = lambda _: True) -> Callable[[Node], float]:
+    def check(node: Node) -> float:
+        value = float(_number_in(node, expected))
+        if not ok(value):
+            raise Wrong(expected)
+        return value
+
+    return check
+
+
+def _int(expected: str, ok: Callable[[int], bool]) -> Callable[[Node], int]:
+    def check(node: Node) -> int:
+        value = _number_in(node, expected)
+        if value != int(value) or not ok(int(value)):
+            raise Wrong(expected)
+        return int(value)
+
+    return check
+
+
+def _url(node: Node) -> str:
+    text = _text(node).strip()
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme.lower() in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = None
+    if not good or any(char.isspace() or ord(char) < 32 for char in text):
+        raise Wrong("a URL such as http://localhost:8000/v1")
+    return text
+
+
+def _tls(node: Node) -> bool | str:
+    try:
+        return _bool(node)
+    except Wrong:
+        if isinstance(node.value, str) and node.text.strip():
+            return node.text.strip()
+        raise Wrong("true, false or the path of a CA file") from None
+
+
+def _mapping(node: Node) -> dict[str, Any]:
+    if not isinstance(node.value, dict):
+        raise Wrong("a mapping")
+    plain: dict[str, Any] = node.plain()
+    return plain
+
+
+def _list(node: Node) -> list[Any]:
+    if not isinstance(node.value, list):
+        raise Wrong("a list")
+    plain: list[Any] = node.plain()
+    return plain
+
+
+def _texts(node: Node, path: KeyPath, problems: Problems) -> tuple[str, ...]:
+    if not isinstance(node.value, list):
+        raise Wrong("a list of texts")
+    found = (convert("str", item, (*path, i), problems) for i, item in enumerate(node.value))
+    return tuple(item for item in found if item is not ABSENT)
+
+
+def _names(node: Node, path: KeyPath, problems: Problems) -> tuple[str, ...]:
+    return (node.text,) if isinstance(node.value, str) else _texts(node, path, problems)
+
+
+def _headers(node: Node, path: KeyPath, problems: Problems) -> dict[str, str]:
+    if not isinstance(node.value, dict):
+        raise Wrong("a mapping of header names to texts")
+    result: dict[str, str] = {}
+    for name, item in node.value.items():
+        if item.value is None:
+            continue
+        where = (*path, name)
+        if not name or not _HEADER_NAME.issuperset(name):
+            problems.error(item.file, item.line, where, "is not a header name; use letters, digits and -")
+        elif isinstance(item.value, dict | list):
+            problems.error(item.file, item.line, where, f"expected text, got {describe(item)}")
+        elif any(ord(char) < 32 and char != "\t" or ord(char) == 127 for char in item.text):
+            problems.error(item.file, item.line, where, "holds a line break or control character, no header may")
+        else:
+            result[name] = item.text.strip() if isinstance(item.value, str) else item.text
+    return result
+
+
+def _numbers(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
+    if not isinstance(node.value, dict):
+        raise Wrong("a mapping of names to numbers")
+    found = {name: convert("number", item, (*path, name), problems) for name, item in node.value.items()}
+    return {name: value for name, value in found.items() if value is not ABSENT}
+
+
+def fallback_pairs(node: Node, path: KeyPath) -> Iterator[tuple[str, Node, KeyPath]]:
+    """(group, node of its targets, path) of every pair in a list of `{group: [groups]}`, or in one such mapping."""
+    items = [(node, path)]
+    if isinstance(node.value, list):
+        items = [(item, (*path, i)) for i, item in enumerate(node.value) if item.value is not None]
+    for item, where in items:
+        if not isinstance(item.value, dict):
+            raise Wrong("a list of mappings, each `group: [groups]`")
+        for group, targets in item.value.items():
+            yield group, targets, (*where, group)
+
+
+def _fallbacks(node: Node, path: KeyPath, problems: Problems) -> dict[str, tuple[str, ...]]:
+    result: dict[str, tuple[str, ...]] = {}
+    for group, targets, where in fallback_pairs(node, path):
+        if group in result:
+            problems.warn(targets.file, targets.line, where, "the group has fallbacks above; these are not used")
+            continue
+        found = convert("names", targets, where, problems)
+        if found is not ABSENT and found:
+            result[group] = found
+    return result
+
+
+def _aliases(node: Node, path: KeyPath, problems: Problems) -> dict[str, tuple[str, bool]]:
+    # {alias: (group, hidden)}
+    if not isinstance(node.value, dict):
+        raise Wrong("a mapping of aliases to groups")
+    result: dict[str, tuple[str, bool]] = {}
+    for alias, item in node.value.items():
+        where = (*path, alias)
+        target, hidden = item, False
+        if isinstance(item.value, dict):
+            if "model" not in item.value:
+                problems.error(item.file, item.line, where, "expected a group, or a mapping with `model`")
+                continue
+            target, where = item.value["model"], (*where, "model")
+            if "hidden" in item.value:
+                hidden = convert("bool", item.value["hidden"], (*path, alias, "hidden"), problems) is True
+        group = convert("str", target, where, problems)
+        if group is not ABSENT:
+            result[alias] = (group, hidden)
+    return result
+
+
+def _checks(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> tuple[str, ...]:
+    if not isinstance(node.value, list):
+        raise Wrong("a list of texts")
+    spec = f"one:{','.join(choices)}"
+    found = (convert(spec, item, (*path, i), problems) for i, item in enumerate(node.value))
+    return tuple(item for item in found if item is not ABSENT)
+
+
+def _one_of(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> str:
+    text = str(node.text).strip()
+    if isinstance(node.value, dict | list | bool) or text not in choices:
+        near = None if isinstance(node.value, dict | list) else nearest(text, choices)
+        raise Wrong(f"one of {', '.join(choices)}", f", did you mean {near!r}?" if near else "")
+    return text
+
+
+def _usually(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> str:
+    # An open set: providers add members, so an unknown one is kept.
+    text = _text(node)
+    if text not in choices:
+        message = f"unknown value {describe(node)}{problems.hint(text, choices)}; kept as it is"
+        problems.warn(node.file, node.line, path, message)
+    return text
+
+
+_PLAIN: Mapping[str, Callable[[Node], Any]] = {
+    "any": _any,
+    "str": _text,
+    "secret": _secret,
+    "bool": _bool,
+    "count": _int("a whole number, 0 or more", lambda n: n >= 0),
+    "positive": _int("a whole number above 0", lambda n: n > 0),
+    "number": _float("a number"),
+    "amount": _float("a number, 0 or more", lambda n: n >= 0),
+    "size": _float("a number above 0", lambda n: n > 0),
+    "seconds": _float("a number of seconds above 0", lambda n: n > 0),
+    "wait": _float("a number of seconds, 0 or more", lambda n: n >= 0),
+    "url": _url,
+    "tls": _tls,
+    "mapping": _mapping,
+    "list": _list,
+}
+_NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
+    "texts": _texts,
+    "names": _names,
+    "headers": _headers,
+    "numbers": _numbers,
+    "fallbacks": _fallbacks,
+    "aliases": _aliases,
+}
+_CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]] = {
+    "one": _one_of,
+    "usually": _usually,
+    "checks": _checks,
+}
+
+_TEXTUAL = frozenset({"any", "str", "secret"})
+SECRET_SPECS = frozenset({"secret", "headers"})
+
+MEANING: Mapping[str, str] = {
+    "any": "any value",
+    "str": "text",
+    "secret": "secret text",
+    "bool": "true or false",
+    "count": "whole number >= 0",
+    "positive": "whole number > 0",
+    "number": "number",
+    "amount": "number >= 0",
+    "size": "number > 0",
+    "seconds": "seconds > 0",
+    "wait": "seconds >= 0",
+    "url": "URL",
+    "tls": "true, false or path",
+    "mapping": "mapping",
+    "list": "list",
+    "texts": "list of texts",
+    "names": "text or list of texts",
+    "headers": "mapping of texts",
+    "numbers": "mapping of numbers",
+    "one": "one of",
+    "usually": "usually one of",
+    "checks": "list of",
+    "fallbacks": "list of `{group: [groups]}`",
+    "aliases": "`{alias: group}`",
+}
+"""How the documentation names each type."""

@@ -1,0 +1,68 @@
+"""What a model can do and how much it takes, from the same data as its price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+_PREFIX = "supports_"
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """None: not known. ``features``: words as in `supports_vision`, without "supports_"; one that is not in here is not
+    known to be there. ``mode``: chat, embedding, rerank, image_generation, audio_transcription, ..."""
+
+    name: str = ""
+    provider: str = ""
+    mode: str | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    features: frozenset[str] = frozenset()
+    endpoints: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    vector_size: int | None = None
+    retires: str | None = None
+
+    def supports(self, feature: str) -> bool:
+        """Whether the model is known to do it; "vision" and "supports_vision" are the same question."""
+        return feature.removeprefix(_PREFIX) in self.features
+
+
+def capabilities(name: str, entry: Mapping[str, Any]) -> Capabilities:
+    """The capabilities of an entry of the price map, or of a deployment's `model_info` over one."""
+    stated = [field for field, value in entry.items() if field.startswith(_PREFIX) and value is True]
+    features = {field.removeprefix(_PREFIX) for field in stated}
+    # Two fields of the map say the same in older and in newer entries.
+    if "image" in _texts(entry, "supported_modalities"):
+        features.add("vision")
+    return Capabilities(
+        name=name,
+        provider=str(entry.get("litellm_provider") or ""),
+        mode=entry.get("mode") or None,
+        max_input_tokens=_count(entry, "max_input_tokens", "max_tokens"),
+        max_output_tokens=_count(entry, "max_output_tokens", "max_tokens"),
+        features=frozenset(features),
+        endpoints=_texts(entry, "supported_endpoints"),
+        inputs=_texts(entry, "supported_modalities"),
+        outputs=_texts(entry, "supported_output_modalities"),
+        vector_size=_count(entry, "output_vector_size"),
+        retires=entry.get("deprecation_date") or None,
+    )
+
+
+def _count(entry: Mapping[str, Any], *fields: str) -> int | None:
+    for field in fields:
+        value = entry.get(field)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            return int(value)
+        if isinstance(value, str) and value.isdigit():
+            return int(value)
+    return None
+
+
+def _texts(entry: Mapping[str, Any], field: str) -> tuple[str, ...]:
+    value = entry.get(field)
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list | tuple) else ()

@@ -1,0 +1,52 @@
+"""Token counts where nobody told us: rough, offline, and marked as estimated wherever they are used.
+
+Four bytes of UTF-8 a token is what the big vendors give as a rule of thumb, and it holds in most scripts. Measured with
+OpenAI's o200k on a paragraph each: English +23 %, German +14 %, Chinese +5 %, Japanese +3 %, Korean +13 %, Python code
++4 %, Russian +64 % (cl100k: +23, -4, -19, -18, -28, +5, +17 %). Budgets can live with that until the upstream's own
+figure is there. Two things that are not text are taken out first, for they were wrong by far more: characters that a
+client wrote as ``\\uXXXX`` (Python's json does; six bytes for two or three), and pictures and sound in base64.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from msgspec import Raw
+
+from penstock.core.ir import Usage
+
+BYTES_PER_TOKEN = 4
+# A picture of a megapixel costs 765 tokens at OpenAI and about 1,400 at Anthropic, whatever its bytes.
+MEDIUM_TOKENS = 1000
+# What a prompt is made of, in all dialects.
+_PROMPT_FIELDS = (
+    *("messages", "input", "system", "instructions", "tools", "prompt"),
+    *("contents", "systemInstruction", "system_instruction", "generateContentRequest"),
+)
+_LONG = 4096  # bytes; shorter prompts hold no media worth a search
+_MEDIA_WORDS = (b"base64", b"input_audio", b"inlineData", b"inline_data", b"file_data")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=_-]{1024,}")
+
+
+def tokens(size: int) -> int:
+    """Tokens in ``size`` bytes of text."""
+    return -(-size // BYTES_PER_TOKEN)
+
+
+def text_size(raw: bytes) -> int:
+    """Bytes of UTF-8 that a piece of JSON stands for, a picture or a sound counted as its tokens' worth of text."""
+    size = len(raw)
+    escaped = raw.count(b"\\u")
+    if escaped:
+        size -= 3 * escaped + raw.count(b"\\u0")  # below U+1000 a character has two bytes, else three
+    if size > _LONG and any(word in raw for word in _MEDIA_WORDS):
+        for found in _BASE64.finditer(raw):
+            size += MEDIUM_TOKENS * BYTES_PER_TOKEN - (found.end() - found.start())
+    return size
+
+
+def estimate(fields: Mapping[str, Raw], output: int) -> Usage:
+    """Usage of a request (its body's top level) that was answered with ``output`` tokens."""
+    size = sum(text_size(bytes(fields[key])) for key in _PROMPT_FIELDS if key in fields)
+    return Usage(fresh=tokens(size), output=output, estimated=True)

@@ -1,0 +1,322 @@
+"""The neutral ``Request`` as a Messages request body.
+
+Source: https://docs.anthropic.com/en/api/messages. What the API has no field for is a ``Loss``; what it has under
+another name or unit (effort and budget, user and ``metadata.user_id``) is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw
+from msgspec.json import Decoder, encode
+
+from penstock.core.dialects import structured
+from penstock.core.dialects.anthropic import wire
+from penstock.core.dialects.anthropic.blocks_out import Writer, cache_out
+from penstock.core.dialects.anthropic.turns import build_turns, split_system, write_system, write_turn
+from penstock.core.dialects.base import Rendered, Wire
+from penstock.core.ir import Loss, OutputFormat, Reasoning, Request, Tool
+
+_OBJECT = Decoder(dict[str, Raw])
+_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+_INNER = ("output_config.", "metadata.", "thinking.", "tool_choice.")
+_TIERS = {"auto": "auto", "standard_only": "standard_only", "default": "standard_only"}
+
+
+def render_request(request: Request, wire_: Wire) -> Rendered:
+    """The body for ``wire_`` and what it could not carry."""
+    losses: list[Loss] = []
+    own = request.dialect == wire.NAME
+    forced = structured.plan(request, wire_.native_schema)
+    format_ = None if forced is not None else request.output
+    if forced is not None:
+        request = structured.force(request, forced)
+    family = wire_.family or (wire.FAMILY if wire_.official else "")
+    writer = Writer(family, own, wire_.official, wire_.replay_reasoning and not wire_.official, losses)
+    body: dict[str, Any] = {"model": wire_.model}
+    _prompt(request, writer, body)
+    tools = _tools(request.tools, writer)
+    if tools:
+        body["tools"] = tools
+    _choice(request, bool(tools), writer, body)
+    _thinking(request, wire_, forced is not None, writer, body)
+    _sampling(request, writer, body)
+    _output(format_, writer, body)
+    _account(request, writer, body)
+    _unknown(request, writer, body)
+    return Rendered({key: Raw(encode(value)) for key, value in body.items()}, tuple(losses))
+
+
+def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
+    system, start = split_system(request.messages, writer)
+    written = write_system(system, writer)
+    if written is not None:
+        body["system"] = written
+    turns = build_turns(request.messages, start, writer)
+    last = len(turns) - 1
+    messages = [write_turn(turn, writer, number == last) for number, turn in enumerate(turns)]
+    body["messages"] = [message for message in messages if message is not None]
+
+
+# Tools ----------------------------------------------------------------------------------------------------------------
+
+
+def _tools(tools: tuple[Tool, ...], writer: Writer) -> list[Any]:
+    out: list[Any] = []
+    for number, tool in enumerate(tools):
+        if tool.opaque is not None and tool.opaque.dialect == wire.NAME:
+            out.append(Raw(tool.opaque.raw))
+        elif tool.kind != "function":
+            writer.lose(f"tools.{number}", f"a tool of kind {tool.kind} is not known here")
+        else:
+            if tool.opaque is not None and tool.opaque.raw:
+                writer.lose(f"tools.{number}.opaque", f"fields that only {tool.opaque.dialect} knows")
+            out.append(_function(tool, writer.own))
+    return out
+
+
+def _function(tool: Tool, own: bool) -> dict[str, Any]:
+    out: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        out["description"] = tool.description
+    out["input_schema"] = _schema(tool.schema, own)
+    if tool.strict is not None:
+        out["strict"] = tool.strict
+    if tool.cache is not None:
+        out["cache_control"] = cache_out(tool.cache)
+    return out
+
+
+def _schema(schema: bytes, own: bool) -> Raw:
+    """The parameters. The API insists on ``type`` at the top, which OpenAI's clients may leave out."""
+    if not schema:
+        return _NO_PARAMETERS
+    if own or schema.startswith((b'{"type":"object"', b'{"type": "object"')):
+        return Raw(schema)
+    fields = _OBJECT.decode(schema)
+    if "type" in fields:
+        return Raw(schema)
+    return Raw(encode({"type": "object", **fields}))
+
+
+def _choice(request: Request, has_tools: bool, writer: Writer, body: dict[str, Any]) -> None:
+    choice, single = request.tool_choice, request.parallel_tools
+    if not has_tools and not writer.own:
+        if choice is not None and choice.mode not in ("auto", "none"):
+            writer.lose("tool_choice", "no tools are left to choose from")
+        return
+    if choice is None:
+        if single is False and has_tools:
+            body["tool_choice"] = {"type": "auto", "disable_parallel_tool_use": True}
+        return
+    mode = choice.mode
+    if mode == "allowed":
+        writer.lose("tool_choice.names", "the choice cannot be narrowed to some tools")
+        mode = "required" if choice.required else "auto"
+    out: dict[str, Any] = {"type": {"required": "any", "named": "tool"}.get(mode, mode)}
+    if mode == "named":
+        out["name"] = choice.names[0]
+    if single is not None and mode != "none":
+        out["disable_parallel_tool_use"] = not single
+    body["tool_choice"] = out
+
+
+# Reasoning and limits -------------------------------------------------------------------------------------------------
+
+
+def _thinking(request: Request, wire_: Wire, forced: bool, writer: Writer, body: dict[str, Any]) -> None:
+    reasoning = request.reasoning
+    limit = request.max_tokens if request.max_tokens is not None else wire_.max_tokens
+    body["max_tokens"] = limit
+    if reasoning is None:
+        return
+    mode = "adaptive" if wire_.adaptive and not reasoning.mode else reasoning.mode
+    against = _against(body, mode) if wire_.official and (forced or not writer.own) else ""
+    if against and not _off(reasoning):
+        writer.lose("reasoning", against)
+        return
+    if reasoning.summary in ("concise", "detailed"):
+        writer.lose("reasoning.summary", "summaries have no length here")
+    if reasoning.mode or (writer.own and reasoning.budget is None):
+        _as_given(reasoning, limit, writer, body)
+    elif wire_.adaptive:
+        _as_given(_adaptive(reasoning), limit, writer, body)
+    else:
+        _by_budget(reasoning, request.max_tokens, limit, writer, body)
+    thinking = body.get("thinking")
+    display = reasoning.display or ("summarized" if reasoning.summary else "")
+    if display and thinking is None and reasoning.effort:
+        writer.lose("reasoning.display", "an effort alone has no display")
+    elif display and thinking is not None and thinking["type"] != "disabled":
+        thinking["display"] = display
+
+
+def _off(reasoning: Reasoning) -> bool:
+    asked = reasoning.budget is not None or reasoning.effort not in ("none", "")
+    return reasoning.mode == "disabled" or (not reasoning.mode and not asked)
+
+
+def _against(body: dict[str, Any], mode: str) -> str:
+    """Why the API would refuse to think in this request; "" when it would not.
+
+    Its own words: "Thinking may not be enabled when tool_choice forces tool use"; a prefill excludes thinking; and with
+    a budget "a final assistant message must start with a thinking block" while its calls are being answered, which a
+    client of another dialect cannot have kept."""
+    if "tool_choice" in body and body["tool_choice"]["type"] in ("any", "tool"):
+        return "no thinking while a tool call is forced"
+    turns = body["messages"]
+    if not turns or mode == "adaptive":
+        return ""
+    if turns[-1]["role"] == "assistant":
+        return "no thinking after a prefill"
+    answered = isinstance(turns[-1]["content"], list) and type(turns[-1]["content"][0]) is wire.ToolResultBlock
+    if answered and len(turns) > 1 and type(turns[-2]["content"][0]) not in (wire.ThinkingBlock, wire.RedactedBlock):
+        return "no thinking amid calls whose turn began without it"
+    return ""
+
+
+def _as_given(reasoning: Reasoning, limit: int, writer: Writer, body: dict[str, Any]) -> None:
+    """Thinking in the API's own words: a mode, and the effort beside it."""
+    effort = reasoning.effort
+    if effort == "none":
+        effort = ""
+        if not reasoning.mode:
+            body["thinking"] = {"type": "disabled"}
+    elif effort:
+        body["output_config"] = {"effort": _word(effort, writer)}
+    if reasoning.mode == "enabled":
+        budget = reasoning.budget if reasoning.budget is not None else wire.BUDGETS.get(effort, wire.BUDGETS["medium"])
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    elif reasoning.mode:
+        body["thinking"] = {"type": reasoning.mode}
+        if reasoning.budget is not None:
+            writer.lose("reasoning.budget", f"{reasoning.mode} thinking has no budget")
+
+
+def _word(effort: str, writer: Writer) -> str:
+    if effort != "minimal":
+        return effort
+    writer.lose("reasoning.effort", "the least effort here is low")
+    return "low"
+
+
+def _adaptive(reasoning: Reasoning) -> Reasoning:
+    """For models that choose their budget themselves."""
+    effort = reasoning.effort or ("" if reasoning.budget is None else wire.effort_of(reasoning.budget))
+    mode = "disabled" if effort == "none" else "adaptive"
+    return Reasoning(effort="" if effort == "none" else effort, mode=mode, display=reasoning.display)
+
+
+def _by_budget(reasoning: Reasoning, asked: int | None, limit: int, writer: Writer, body: dict[str, Any]) -> None:
+    """An effort word as a budget. The answer's limit counts thinking too and must be greater: a limit of the client's
+    own cuts the budget, and only where it is under the least budget is it raised."""
+    effort = reasoning.effort
+    if effort == "none":
+        body["thinking"] = {"type": "disabled"}
+        return
+    if not effort and reasoning.budget is None:
+        return
+    budget = reasoning.budget if reasoning.budget is not None else wire.BUDGETS.get(effort, wire.BUDGETS["medium"])
+    if effort and wire.effort_of(budget) != effort:
+        writer.lose("reasoning.effort", f"carried as a budget of {budget} tokens")
+    wanted = budget
+    if asked is None:
+        body["max_tokens"] = max(limit, budget + wire.BUDGETS["medium"])
+    elif asked <= wire.LEAST_BUDGET:
+        budget = wire.LEAST_BUDGET
+        body["max_tokens"] = asked + budget
+        writer.lose("max_tokens", f"raised by {budget}, the least budget for thinking")
+    elif asked <= budget:
+        budget = max(wire.LEAST_BUDGET, asked * 3 // 4)
+    if budget != wanted:
+        writer.lose("reasoning.effort", f"cut to a budget of {budget} tokens to fit under max_tokens")
+    body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _sampling(request: Request, writer: Writer, body: dict[str, Any]) -> None:
+    strict = writer.official and not writer.own
+    temperature, top_p, top_k = request.temperature, request.top_p, request.top_k
+    if strict and "thinking" in body and body["thinking"]["type"] != "disabled":
+        # The API refuses these beside thinking: temperature must be 1, top_p at least 0.95, top_k absent.
+        if temperature is not None and temperature != 1:
+            writer.lose("temperature", "cannot be set while thinking")
+            temperature = None
+        if top_p is not None and top_p < 0.95:
+            writer.lose("top_p", "must be at least 0.95 while thinking")
+            top_p = None
+        if top_k is not None:
+            writer.lose("top_k", "cannot be set while thinking")
+            top_k = None
+    if strict and temperature is not None and temperature > 1:
+        writer.lose("temperature", "at most 1 here: sent as 1")
+        temperature = 1.0
+    for key, value in (("temperature", temperature), ("top_p", top_p), ("top_k", top_k)):
+        if value is not None:
+            body[key] = value
+    stops = []
+    for number, stop in enumerate(request.stop):
+        if strict and not stop.strip():
+            writer.lose(f"stop.{number}", "a stop sequence of white space is refused")
+        else:
+            stops.append(stop)
+    if stops:
+        body["stop_sequences"] = stops
+    if request.stream:
+        body["stream"] = True
+
+
+def _output(format_: OutputFormat | None, writer: Writer, body: dict[str, Any]) -> None:
+    if format_ is None or format_.kind == "text":
+        return
+    if format_.description:
+        writer.lose("output.description", "formats have no description here")
+    config = body.setdefault("output_config", {})
+    config["format"] = {"type": "json_schema", "schema": Raw(format_.schema)}
+
+
+# The rest -------------------------------------------------------------------------------------------------------------
+
+
+def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
+    """Who pays, and the knobs that this API has not."""
+    if request.user:
+        body["metadata"] = {"user_id": request.user}
+    if request.service_tier:
+        tier = _TIERS.get(request.service_tier)
+        if tier is None:
+            writer.lose("service_tier", f"{request.service_tier} is not offered here")
+        else:
+            body["service_tier"] = tier
+    lacking = {
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "seed": None if request.seed is None else True,
+        "n": None if request.n in (None, 1) else request.n,
+        "logprobs": request.logprobs,
+        "top_logprobs": request.top_logprobs,
+        "logit_bias": request.logit_bias not in (b"", b"{}"),
+        "verbosity": request.verbosity not in ("", "medium"),
+        "metadata": request.metadata not in (b"", b"{}"),
+        "store": request.store,
+        "cache_key": request.cache_key,
+        "previous_id": request.previous_id,
+        "include": [name for name in request.include if name != "reasoning.encrypted_content"],
+    }
+    for path, value in lacking.items():
+        if value:  # False, 0 and "" ask for what this API does anyway
+            writer.lose(path, "there is no such field here")
+
+
+def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
+    """Fields that only this dialect knows, back to where they stood: a dotted kind is a path."""
+    for opaque in request.extra:
+        if opaque.dialect != wire.NAME:
+            writer.lose(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only")
+            continue
+        head, *steps = opaque.kind.split(".") if opaque.kind.startswith(_INNER) else [opaque.kind]
+        inner = body
+        for step in steps:
+            inner = inner.setdefault(head, {})
+            head = step
+        inner[head] = Raw(opaque.raw)

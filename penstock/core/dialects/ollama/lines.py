@@ -1,0 +1,51 @@
+"""The framing of Ollama's streams: one JSON object a line (``application/x-ndjson``)."""
+
+from __future__ import annotations
+
+from penstock.core.sse import Event, TooLong
+
+_ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
+
+
+def escaped(line: bytes) -> bytes:
+    """The JSON with the line ends that only Unicode knows escaped, which can stand in nothing but strings.
+
+    Ollama's Python client reads lines with httpx, which cuts at all that ``str.splitlines`` cuts at; the real server
+    escapes U+2028 and U+2029."""
+    if not line.isascii():
+        for raw, escape in _ENDS:
+            if raw in line:
+                line = line.replace(raw, escape)
+    return line
+
+
+class Lines:
+    """``feed(bytes) -> events``, one per line that is not blank. JSON escapes the line ends inside it, so LF alone
+    ends a line; a CR before it is white space to JSON. ``limit``: bytes one line may take."""
+
+    __slots__ = ("_buffer", "_limit", "_size")
+
+    def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
+        self._buffer: list[bytes] = []
+        self._size = 0
+        self._limit = limit
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        if not self._buffer and chunk.endswith(b"\n") and chunk.find(b"\n") == len(chunk) - 1:
+            line = chunk[:-1]  # the usual shape, one whole line per read
+            return [Event(b"", line)] if line and not line.isspace() else []
+        *whole, rest = chunk.split(b"\n")
+        if whole and self._buffer:
+            whole[0] = b"".join([*self._buffer, whole[0]])
+            self._buffer, self._size = [], 0
+        if rest:
+            self._buffer.append(rest)
+            self._size += len(rest)
+            if self._size > self._limit:
+                raise TooLong(f"one line is longer than {self._limit} bytes")
+        return [Event(b"", line) for line in whole if line and not line.isspace()]
+
+    def close(self) -> list[Event]:
+        line = b"".join(self._buffer)
+        self._buffer, self._size = [], 0
+        return [Event(b"", line)] if line and not line.isspace() else []

@@ -1,0 +1,59 @@
+"""Words of Ollama's API that more than one file needs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+NAME = "ollama"
+GENERATE = "ollama_generate"
+
+# ``Opaque.kind`` of a key inside ``options`` that has no neutral meaning, and of a message's own unknown field.
+OPTION = "options."
+MESSAGE = "message."
+
+# Every key of ``options`` (ollama/ollama, api/types.go, ``Options`` and ``Runner``; and ``draft_num_predict`` of 0.13).
+# Clients of other dialects and deployments in a config write them at the top, as LiteLLM has them.
+OPTIONS = frozenset(
+    """num_keep seed num_predict top_k top_p min_p tfs_z typical_p repeat_last_n temperature repeat_penalty
+    presence_penalty frequency_penalty mirostat mirostat_tau mirostat_eta penalize_newline stop numa num_ctx num_batch
+    num_gpu main_gpu low_vram f16_kv logits_all vocab_only use_mmap use_mlock num_thread embedding_only""".split()
+)
+TOP = frozenset(("keep_alive", "think", "truncate", "shift", "format"))  # Ollama's own fields at the top
+
+# done_reason: server/routes.go and llm/server.go; "load" and "unload" answer a request without a prompt.
+REASONS_IN = {"stop": "stop", "length": "length", "": "stop"}
+REASONS_OUT = {"length": "length", "context": "length"}
+
+# Base64 of the first bytes of what is told apart by them: images have no media type on the wire.
+_MAGIC = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp"))
+
+
+def media_type(data: str) -> str:
+    """The media type of base64 image data, by how it begins."""
+    return next((kind for start, kind in _MAGIC if data.startswith(start)), "image/jpeg")
+
+
+def reason_in(word: str, called: bool) -> str:
+    """The neutral reason for a ``done_reason``, which is "stop" after tool calls, too."""
+    reason = REASONS_IN.get(word) or f"other:{word}"
+    return "tool_use" if reason == "stop" and called else reason
+
+
+def reason_out(reason: str) -> str:
+    """The nearest ``done_reason``."""
+    if reason.startswith("other:") and reason[6:] in ("load", "unload"):
+        return reason[6:]
+    return REASONS_OUT.get(reason, "stop")
+
+
+def timestamp(seconds: int) -> str:
+    """``created_at`` for unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+
+
+def seconds(text: str | None) -> int:
+    """Unix seconds of a ``created_at``; 0 for what is no time."""
+    try:
+        return max(0, int(datetime.fromisoformat(text or "").timestamp()))
+    except (ValueError, OverflowError):
+        return 0

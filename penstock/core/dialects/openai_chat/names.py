@@ -1,0 +1,74 @@
+"""Words of the Chat dialect that more than one of its files needs."""
+
+from __future__ import annotations
+
+from penstock.core.ir import Opaque, Request
+
+NAME = "openai_chat"
+
+# Signatures have no field of their own in Chat. LiteLLM's ``thinking_blocks`` are Anthropic's blocks, and Google's
+# compatible endpoint keeps its signatures in ``extra_content``: a seal of another family is packed to fit in there.
+THOUGHT_FAMILY = "anthropic"
+CALL_FAMILY = "gemini"
+
+# ``Opaque.kind`` of fields that belong to a message, to the content part before them, or to the call before them.
+MESSAGE = "message."
+PART = "part."
+CALL = "call."
+TOOL_CALL = "tool_call"  # an element of ``tool_calls`` of an unknown type
+LEGACY = "functions"  # on a Tool: the client speaks the ``functions`` form of 2023 and wants answers in it
+DELTA = "delta"  # on an event: ``{"index": choice, "delta": {...}}``
+
+# Finish reasons: OpenAI's five, then words that compatible servers were seen to use for the same.
+FINISH_IN = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_use",
+    "content_filter": "filter",
+    "function_call": "tool_use",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_length": "length",  # Mistral
+    "tool_use": "tool_use",
+    "refusal": "refusal",
+    "pause_turn": "pause",
+    "model_context_window_exceeded": "context",
+}
+FINISH_OUT = {
+    "stop": "stop",
+    "length": "length",
+    "tool_use": "tool_calls",
+    "filter": "content_filter",
+    "refusal": "content_filter",
+    "pause": "stop",
+    "context": "length",
+}
+
+
+def finish_in(word: str, called: bool, refused: bool) -> str:
+    """The neutral reason for a ``finish_reason``. OpenAI says "stop" after a forced call and after a refusal, Ollama
+    after any call: what the answer holds decides."""
+    reason = FINISH_IN.get(word) or f"other:{word}"
+    if reason == "stop":
+        return "tool_use" if called else "refusal" if refused else "stop"
+    return reason
+
+
+def finish_out(reason: str, refused: bool, legacy: bool) -> str:
+    """The nearest ``finish_reason``; an unknown reason is "stop", the word every client knows."""
+    if reason == "refusal" and refused:
+        return "stop"
+    if reason == "tool_use" and legacy:
+        return "function_call"
+    return FINISH_OUT.get(reason, "stop")
+
+
+def is_legacy(request: Request | None) -> bool:
+    """Whether the client sent ``functions`` and so expects ``function_call`` back."""
+    if request is None or not request.tools:
+        return False
+    mark = request.tools[0].opaque
+    return isinstance(mark, Opaque) and mark.dialect == NAME and mark.kind == LEGACY

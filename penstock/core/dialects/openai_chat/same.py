@@ -1,0 +1,173 @@
+"""Chat in, Chat out: see ``penstock.core.same`` for the contract."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from penstock.core import sse
+from penstock.core.dialects.openai_chat.errors import error_in_answer
+from penstock.core.dialects.openai_chat.usage import read_usage
+from penstock.core.errors import GatewayError
+from penstock.core.ir import Usage
+from penstock.core.same import Incomplete, in_tier
+
+_DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
+_ENCODE = msgspec.json.Encoder().encode
+_FINISHED = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"[^"]')
+_SEVERAL = re.compile(rb'"index"[ \t]*:[ \t]*[1-9]')  # of a choice, or of a tool call: then one look too many
+_FIRST = b'[{"index":0'  # spares the usual chunk that search
+_NULL = Raw(b"null")
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    finish_reason: str | None = None
+
+
+_CHOICES = msgspec.json.Decoder(list[_Choice]).decode
+
+
+def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
+    """A whole Chat answer with its ``model`` replaced. Raises ``broken_answer`` when it is not a JSON object, and the
+    upstream's error when it carries one under status 200 (some servers do)."""
+    try:
+        fields = _DECODE(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        start = body[:120].decode("utf-8", "replace")
+        raise GatewayError(
+            "broken_answer", f"The upstream's answer is not a JSON object; it begins {start!r}."
+        ) from None
+    if "error" in fields and "choices" not in fields and fields["error"] != _NULL:
+        raise error_in_answer(fields["error"])
+    fields["model"] = model
+    usage = in_tier(read_usage(fields["usage"]), fields.get("service_tier")) if "usage" in fields else None
+    return _ENCODE(fields), usage
+
+
+class Stream:
+    """Chat chunks. ``feed`` returns the client's bytes (b"" when the chunk is for the meter alone).
+
+    ``want_usage``: the client asked for the usage chunk; we always ask the upstream for it and keep it to ourselves
+    otherwise. ``started``: an answer's chunk was seen. A broken stream ends in ``Incomplete``, never in ``[DONE]``."""
+
+    __slots__ = ("_done", "_ended", "_last", "_model", "_want_usage", "chunks", "started", "usage")
+
+    def __init__(self, model: Raw, want_usage: bool) -> None:
+        self._model = model
+        self._want_usage = want_usage
+        self._done = False
+        self._ended: set[int] = set()  # choices that have their finish reason
+        self._last = 0  # the highest index of a choice
+        self.started = False
+        self.chunks = 0  # of an answer: engines send about one a token, which counts where usage is never told
+        self.usage: Usage | None = None
+
+    def feed(self, event: sse.Event) -> bytes:
+        data = event[1]
+        if b"\n" in data:  # JSON over several data lines: between tokens a space is as good, and an event has one line
+            data = data.replace(b"\n", b" ")
+        if data == b"[DONE]":
+            if not self.started:
+                raise Incomplete("the upstream sent [DONE] and nothing before it")
+            self._done = True
+            return sse.DONE
+        try:
+            fields = _DECODE(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            start = data[:80].decode("utf-8", "replace")
+            raise GatewayError("broken_stream", f"The upstream sent an event that is not JSON: {start!r}.") from None
+        if "error" in fields and fields["error"] != _NULL and "choices" not in fields:
+            raise error_in_answer(fields["error"])
+        self.started = True
+        self.chunks += 1
+        choices = fields.get("choices")
+        if "usage" in fields and not self._meter(fields, choices):
+            return b""
+        fields["model"] = self._model
+        if choices is not None:
+            raw = bytes(choices)
+            if b'"finish_reason"' not in raw:
+                fields["choices"] = _with_finish(choices)
+            if (not raw.startswith(_FIRST) and _SEVERAL.search(raw)) or _FINISHED.search(raw):
+                self._note(choices)
+        return b"data: " + _ENCODE(fields) + b"\n\n"
+
+    def _meter(self, fields: dict[str, Raw], choices: Raw | None) -> bool:
+        """Reads ``usage``; False when the chunk carried nothing else and the client did not ask for it."""
+        usage = in_tier(read_usage(fields["usage"]), fields.get("service_tier"))
+        if usage is not None:
+            self.usage = usage
+        if self._want_usage:
+            return True
+        del fields["usage"]
+        return not (usage is not None and (choices is None or not bytes(choices).strip(b"[ \t]")))
+
+    def _note(self, choices: Raw) -> None:
+        """Which choices there are, and which of them are complete."""
+        try:
+            told = _CHOICES(choices)
+        except msgspec.DecodeError:
+            return  # not of this dialect, and nothing that could be complete
+        for choice in told:
+            self._last = max(self._last, choice.index)
+            if choice.finish_reason:
+                self._ended.add(choice.index)
+
+    def close(self) -> bytes:
+        """The bytes still owed at the upstream's end. Some servers never send ``[DONE]``: a finish reason of every
+        choice will do."""
+        if self._done:
+            return b""
+        if len(self._ended) > self._last:
+            return sse.DONE
+        raise Incomplete()
+
+
+def _with_finish(choices: Raw) -> Raw:
+    """OpenAI sends ``finish_reason: null`` until the end; servers that leave it out break strict clients."""
+    try:
+        told: Any = msgspec.json.decode(choices, type=list[dict[str, Raw]])
+    except msgspec.ValidationError:
+        return choices  # null, or nothing that this dialect knows: not ours to mend
+    for choice in told:
+        choice.setdefault("finish_reason", _NULL)
+    return Raw(_ENCODE(told))
+
+
+_ASK_USAGE = Raw(b'{"include_usage":true}')
+_TRUE = Raw(b"true")
+
+
+def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
+    """Edits a Chat request for the wire: usage is always asked for in a stream, ``metadata`` stays here unless the
+    client stores the answer at the vendor (the only use OpenAI has for it)."""
+    if "metadata" in fields and fields.get("store") != _TRUE:
+        del fields["metadata"]
+    if not stream or not ask_usage:
+        return
+    options = fields.get("stream_options")
+    if options is None or options == _NULL:
+        fields["stream_options"] = _ASK_USAGE
+        return
+    try:
+        told = msgspec.json.decode(options, type=dict[str, Raw])
+    except msgspec.ValidationError:
+        return  # the upstream says what is wrong with it
+    told["include_usage"] = _TRUE
+    fields["stream_options"] = Raw(_ENCODE(told))
+
+
+def wants_usage(fields: Mapping[str, Raw]) -> bool:
+    """Whether a Chat client asked for the usage chunk."""
+    options = fields.get("stream_options")
+    if options is None or options == _NULL:
+        return False
+    try:
+        return msgspec.json.decode(options, type=dict[str, Raw]).get("include_usage") == _TRUE
+    except msgspec.ValidationError:
+        return False

@@ -1,0 +1,75 @@
+"""An output item that is being told, and the log probabilities that belong to its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Raw
+from msgspec.json import Decoder, encode
+
+_LOGS = Decoder(dict[str, list[Raw] | None]).decode
+
+
+_MOST = 512  # pieces before they are put together: each takes 60 bytes beside its text
+
+
+def hold(pieces: list[str], text: str) -> None:
+    """Keeps one more piece of a text that is needed whole at the end."""
+    pieces.append(text)
+    if len(pieces) > _MOST:
+        pieces[:] = ["".join(pieces)]
+
+
+class Item:
+    """``made``: the item as it will be; ``part``: its open part; ``index``: its place in the output."""
+
+    __slots__ = ("index", "kind", "made", "part")
+
+    def __init__(self, made: dict[str, Any], index: int) -> None:
+        self.made = made
+        self.kind: str = made["type"]
+        self.index = index
+        self.part: dict[str, Any] = {}
+
+    def at(self, **places: int) -> dict[str, Any]:
+        """The fields by which an event names its place."""
+        return {"item_id": self.made["id"], "output_index": self.index, **places}
+
+    def delta(self, name: str, **places: int) -> tuple[bytes, bytes]:
+        """What stands before and after the text of each delta event; then come the sequence number and the end."""
+        event = f"response.{name}.delta"
+        head = encode({"type": event, **self.at(**places)})[:-1]
+        return f"event: {event}\ndata: ".encode() + head + b',"delta":', b',"sequence_number":'
+
+
+class Logs:
+    """OpenAI log probabilities: a list per text. What comes while no text is open is the first text's that has none."""
+
+    __slots__ = ("_here", "_late")
+
+    def __init__(self) -> None:
+        self._here: list[Raw] = []
+        self._late: list[Raw] = []
+
+    def add(self, raw: bytes, open_text: bool) -> None:
+        (self._here if open_text else self._late).extend(_LOGS(raw).get("content") or [])
+
+    def put(self, part: dict[str, Any]) -> None:
+        """Gives the open text what came for it."""
+        if self._here:
+            part["logprobs"] = self._here
+            self._here = []
+
+    def settle(self, items: list[Any], lose: Callable[[str, str], None]) -> None:
+        """Gives late ones to the first text."""
+        late, self._late = self._here + self._late, []
+        if not late:
+            return
+        for item in items:
+            if isinstance(item, dict) and item["type"] == "message":
+                for part in item["content"]:
+                    if isinstance(part, dict) and part["type"] == "output_text" and not part["logprobs"]:
+                        part["logprobs"] = late
+                        return
+        lose("choices.0.logprobs", "log probabilities without a text")

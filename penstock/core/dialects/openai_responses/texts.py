@@ -1,0 +1,49 @@
+"""Every text a person or a model wrote in a Responses request, for guards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Raw
+from msgspec.json import decode
+
+# Keys whose strings are said or read by someone. Ids, names, URLs, inline bytes and sealed reasoning are not.
+_SPOKEN = frozenset(
+    ("text", "content", "refusal", "output", "input", "arguments", "summary", "code", "query", "result", "transcript")
+)
+_STRINGS = frozenset(("action", "operation", "variables"))  # any string inside: commands, patches, a template's values
+
+
+def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
+    """See ``base.Dialect``: instructions, messages, what calls were made with and what they returned."""
+    for key in ("instructions", "input"):
+        if key in fields:
+            yield from _walk(decode(fields[key]), True)
+    if "prompt" in fields:
+        yield from _walk(decode(fields["prompt"]), False)
+
+
+def _walk(value: Any, spoken: bool) -> Iterator[str]:
+    if isinstance(value, str):
+        if spoken and value:
+            yield value
+    elif isinstance(value, list):
+        for part in value:
+            yield from _walk(part, spoken)
+    elif isinstance(value, dict):
+        if value.get("type") == "image_generation_call":  # its result is inline bytes
+            return
+        for key, part in value.items():
+            if key in _STRINGS:
+                yield from _all(part)
+            else:
+                yield from _walk(part, key in _SPOKEN)
+
+
+def _all(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for part in value if isinstance(value, list) else value.values():
+            yield from _all(part)

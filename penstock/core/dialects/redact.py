@@ -1,0 +1,41 @@
+"""Takes keys and tokens out of text that came from elsewhere, before it reaches a client, a log or a record.
+
+Vendors repeat the key they were given ("Incorrect API key provided: sk-..."), proxies repeat whole headers. The list
+is of shapes that vendors document for their keys, plus the headers and query fields that carry them.
+"""
+
+from __future__ import annotations
+
+import re
+
+MASK = "[redacted]"
+
+_HEADER = re.compile(
+    r"(?i)\b(authorization|proxy-authorization|x-api-key|api-key|x-goog-api-key|ocp-apim-subscription-key)"
+    r"(\\?[\"']?\s*[:=]\s*\\?[\"']?)(?:(?:bearer|basic)\s+)?[^\s\"'\\,;}]+"
+)
+_SCHEME = re.compile(r"(?i)\b(bearer|basic)(\s+)(?=[^\s]*[0-9_.=*-])[A-Za-z0-9._~+/=*-]{8,}")
+_QUERY = re.compile(r"(?i)([?&](?:key|api[-_]key|access[-_]token|token|sig|signature)=)[^&\s\"'<>]+")
+_FIELD = re.compile(
+    r"(?i)\b((?:api[-_ ]?key|access[-_ ]?token|secret[-_ ]?key|client[-_ ]?secret|password)"
+    r"\\?[\"']?\s*[:=]\s*\\?[\"']?)"
+    r"(?!\[redacted\])[A-Za-z0-9._~+/=*-]{6,}"
+)
+# Keys by their prefix. ``*`` is in because vendors mask the middle and leave both ends readable.
+_KEY = re.compile(
+    r"\b(?:sk|pk|rk)-[A-Za-z0-9_*.-]{5,}"  # OpenAI, Anthropic, DeepSeek, OpenRouter, LiteLLM, Langfuse
+    r"|\b(?:gsk|xai|hf|pplx|nvapi|fw|csk|r8|tgp_v1|ghp|gho|github_pat|glpat|sk_live|sk_test)[_-][A-Za-z0-9_*-]{8,}"
+    r"|\bAIza[A-Za-z0-9_*-]{20,}"  # Google
+    r"|\bya29\.[A-Za-z0-9_*-]{10,}"  # Google OAuth
+    r"|\b(?:AKIA|ASIA)[A-Z0-9*]{12,}"  # AWS
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"  # JWT
+)
+
+
+def scrub(text: str) -> str:
+    """``text`` with everything that looks like a credential replaced by ``[redacted]``. Idempotent."""
+    text = _HEADER.sub(rf"\1\2{MASK}", text)
+    text = _SCHEME.sub(rf"\1\2{MASK}", text)
+    text = _KEY.sub(MASK, text)
+    text = _QUERY.sub(rf"\1{MASK}", text)
+    return _FIELD.sub(rf"\1{MASK}", text)

@@ -1,0 +1,193 @@
+"""One table of errors: what each kind means to every party.
+
+Tree::
+
+    GatewayError            everything that a client of the gateway can be told; carries a ``kind`` of the table below
+
+Sources: OpenAI's error guide (types ``invalid_request_error``, ``rate_limit_error``...), Anthropic's errors page (the
+nine ``error.type`` values), and the LiteLLM proxy's own mapping, which its users' tools match on: ``code`` is the
+status as a string and an upstream's message is prefixed ``litellm.<Class>: <Class>: <Provider>Exception - ``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Retry = Literal["no", "target", "other", "fallback"]
+Fault = Literal["client", "upstream", "gateway", "nobody"]
+
+
+class Row(NamedTuple):
+    """``retry``: "target" = try another deployment (or this one again), then the fallbacks; "other" = another
+    deployment, never this one again (a wrong key stays wrong), then the fallbacks; "fallback" = straight to the
+    fallbacks; "no" = final. ``fault`` decides who is cooled or counted: only the culprit pays."""
+
+    status: int
+    openai: str
+    anthropic: str
+    litellm: str
+    retry: Retry
+    fault: Fault
+
+
+_BAD = "invalid_request_error"
+
+TABLE: dict[str, Row] = {
+    # kind: status, OpenAI type, Anthropic type, LiteLLM class, retry, fault
+    "bad_request": Row(400, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "unsupported": Row(400, _BAD, _BAD, "UnsupportedParamsError", "other", "client"),
+    "unknown_model": Row(400, _BAD, "not_found_error", "BadRequestError", "no", "client"),
+    "context_window": Row(400, _BAD, _BAD, "ContextWindowExceededError", "fallback", "client"),
+    "content_policy": Row(400, _BAD, _BAD, "ContentPolicyViolationError", "fallback", "client"),
+    "unauthorized": Row(401, "auth_error", "authentication_error", "AuthenticationError", "no", "client"),
+    "forbidden": Row(403, "permission_error", "permission_error", "PermissionDeniedError", "no", "client"),
+    "no_route": Row(404, _BAD, "not_found_error", "NotFoundError", "no", "client"),
+    "method": Row(405, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "request_timeout": Row(408, "timeout_error", "timeout_error", "Timeout", "no", "client"),
+    "too_large": Row(413, _BAD, "request_too_large", "BadRequestError", "no", "client"),
+    "media_type": Row(415, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "upgrade": Row(426, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "headers_too_large": Row(431, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "client_gone": Row(499, "client_disconnected", "api_error", "APIConnectionError", "no", "nobody"),
+    "gateway_bug": Row(500, "internal_server_error", "api_error", "InternalServerError", "no", "gateway"),
+    "draining": Row(503, "service_unavailable_error", "overloaded_error", "ServiceUnavailableError", "no", "gateway"),
+    "not_configured": Row(
+        401, "authentication_error", "authentication_error", "AuthenticationError", "other", "gateway"
+    ),
+    "no_dialect": Row(501, _BAD, "api_error", "BadRequestError", "other", "gateway"),
+    # what an upstream said
+    "upstream_bad_request": Row(400, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "upstream_auth": Row(
+        401, "authentication_error", "authentication_error", "AuthenticationError", "other", "upstream"
+    ),
+    "upstream_payment": Row(402, "billing_error", "billing_error", "PaymentRequiredError", "other", "upstream"),
+    "upstream_forbidden": Row(
+        403, "permission_error", "permission_error", "PermissionDeniedError", "other", "upstream"
+    ),
+    "upstream_not_found": Row(404, _BAD, "not_found_error", "NotFoundError", "fallback", "upstream"),
+    "upstream_timeout_status": Row(408, "timeout_error", "timeout_error", "Timeout", "target", "upstream"),
+    "upstream_conflict": Row(409, _BAD, _BAD, "BadRequestError", "target", "upstream"),
+    "upstream_too_large": Row(413, _BAD, "request_too_large", "BadRequestError", "no", "client"),
+    "upstream_unprocessable": Row(422, _BAD, _BAD, "UnprocessableEntityError", "no", "client"),
+    "upstream_rate_limit": Row(429, "rate_limit_error", "rate_limit_error", "RateLimitError", "target", "upstream"),
+    "upstream_error": Row(500, "internal_server_error", "api_error", "InternalServerError", "target", "upstream"),
+    "upstream_bad_gateway": Row(502, "internal_server_error", "api_error", "BadGatewayError", "target", "upstream"),
+    "upstream_unavailable": Row(
+        503, "internal_server_error", "api_error", "ServiceUnavailableError", "target", "upstream"
+    ),
+    "upstream_gateway_timeout": Row(504, "internal_server_error", "timeout_error", "Timeout", "target", "upstream"),
+    "upstream_overloaded": Row(
+        529, "overloaded_error", "overloaded_error", "InternalServerError", "target", "upstream"
+    ),
+    # what happened on the way to it
+    "connect": Row(500, "internal_server_error", "api_error", "APIConnectionError", "target", "upstream"),
+    "timeout": Row(408, "timeout_error", "timeout_error", "Timeout", "target", "upstream"),
+    "broken_answer": Row(502, "internal_server_error", "api_error", "BadGatewayError", "target", "upstream"),
+    "broken_stream": Row(502, "internal_server_error", "api_error", "BadGatewayError", "no", "upstream"),
+}
+
+_BY_STATUS = {
+    400: "upstream_bad_request",
+    401: "upstream_auth",
+    402: "upstream_payment",
+    403: "upstream_forbidden",
+    404: "upstream_not_found",
+    408: "upstream_timeout_status",
+    409: "upstream_conflict",
+    413: "upstream_too_large",
+    422: "upstream_unprocessable",
+    429: "upstream_rate_limit",
+    500: "upstream_error",
+    502: "upstream_bad_gateway",
+    503: "upstream_unavailable",
+    504: "upstream_gateway_timeout",
+    529: "upstream_overloaded",
+}
+
+# Texts by which a 400 is known to be about length or policy. Lower case; seen in vendors' and engines' answers.
+CONTEXT_WINDOW_TEXTS = (
+    "exceed context limit",
+    "this model's maximum context length is",
+    "model's maximum context limit",
+    "string too long. expected",
+    "is longer than the model's context length",
+    "input tokens exceed the configured limit",
+    "`inputs` tokens + `max_new_tokens` must be",
+    "exceeds the available context size",
+    "exceeds the maximum number of tokens allowed",
+    "prompt is too long",
+    "context_length_exceeded",
+    "exceed_context_size_error",
+)
+CONTENT_POLICY_TEXTS = (
+    "content_policy_violation",
+    "responsibleaipolicyviolation",
+    "the response was filtered due to the prompt triggering",
+    "the model produced invalid content",
+    "content_filter_policy",
+    "safety system",
+)
+
+
+class GatewayError(Exception):
+    """An error that the client is told. ``kind`` is a key of ``TABLE``.
+
+    ``message``: one or two plain sentences, no secrets. ``param``: the request field at fault. ``provider``: who
+    answered, for upstream errors. ``retry_after``: seconds. ``status``: overrides the table's (an upstream's own).
+    ``upstream_type`` / ``upstream_code``: the vendor's words, kept for records. ``details``: Anthropic's
+    ``error.details``, a raw JSON object by which its clients recover; no other dialect shows it.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        param: str | None = None,
+        provider: str = "",
+        retry_after: float | None = None,
+        status: int | None = None,
+        upstream_type: str = "",
+        upstream_code: str = "",
+        details: bytes = b"",
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.row = TABLE[kind]
+        self.message = message
+        self.param = param
+        self.provider = provider
+        self.retry_after = retry_after
+        # An upstream's own status is told only where it is an error: clients and doors know 400 to 599.
+        self.status = status if status is not None and 400 <= status <= 599 else self.row.status
+        self.upstream_type = upstream_type
+        self.upstream_code = upstream_code
+        self.details = details
+
+    @property
+    def text(self) -> str:
+        """The message as LiteLLM's callers match on it: class and provider first when an upstream is the source."""
+        if not self.provider:
+            return self.message
+        name = self.row.litellm
+        return f"litellm.{name}: {name}: {self.provider.capitalize()}Exception - {self.message}"
+
+
+def kind_of_status(status: int, text: str) -> str:
+    """The kind of a non-2xx upstream answer: by status, and for 400/413/422 also by its lower-cased ``text``."""
+    if not 400 <= status <= 599:
+        return "upstream_bad_gateway"  # a redirect, a 204, a 999: no answer, and nothing that the client did
+    kind = _BY_STATUS.get(status)
+    if (
+        kind in ("upstream_bad_request", "upstream_too_large", "upstream_unprocessable")
+        or kind is None
+        and status < 500
+    ):
+        lower = text.lower()
+        if any(mark in lower for mark in CONTEXT_WINDOW_TEXTS):
+            return "context_window"
+        if any(mark in lower for mark in CONTENT_POLICY_TEXTS):
+            return "content_policy"
+    if kind is None:
+        kind = "upstream_error" if status >= 500 else "upstream_bad_request"
+    return kind

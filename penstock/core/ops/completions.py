@@ -1,0 +1,282 @@
+"""/v1/completions: one prompt instead of a conversation, ``text`` instead of a message.
+
+A dialect like the others (``dialects.base.Dialect``): to a target that has the operation it passes as it is; to every
+other it becomes a chat of one turn. With a ``suffix`` the model is asked to fill the gap; ``echo`` is done here.
+Reference: platform.openai.com/docs/api-reference/completions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.json import encode
+from msgspec.structs import replace
+
+from penstock.core import sse
+from penstock.core.dialects import openai_chat
+from penstock.core.dialects.base import Rendered, RenderedAnswer, StreamDecoder, View, Wire
+from penstock.core.dialects.ollama.generate import FILL
+from penstock.core.dialects.openai_chat.errors import parse_error, render_error
+from penstock.core.dialects.openai_chat.names import NAME as CHAT
+from penstock.core.dialects.openai_chat.names import finish_out
+from penstock.core.dialects.openai_chat.reading import (
+    BAD_JSON,
+    absent,
+    integer,
+    items,
+    needed,
+    opens,
+    optional_text,
+    present,
+    text,
+    wrong,
+)
+from penstock.core.dialects.openai_chat.usage import write_usage
+from penstock.core.errors import GatewayError
+from penstock.core.ir import Event, Loss, Opaque, Refusal, Request, Response, Text
+from penstock.core.ops.completions_stream import Encoder
+from penstock.core.ops.completions_words import chat_body, chat_chunk, plain_logprobs
+
+name = "completions"
+family = "openai"
+WANT = "a text, a list of texts, a list of tokens, or a list of such lists"
+_OWN = frozenset(("prompt", "suffix", "echo", "best_of", "logprobs"))
+_EMPTY = (b"null", b"[]", b"{}")
+
+
+class Completion(Request, frozen=True, kw_only=True):
+    """A chat request that was a completion. ``echo``: the prompts, to be repeated before the answers; each prompt has
+    ``n`` answers."""
+
+    echo: tuple[str, ...] = ()
+
+
+class Several(GatewayError):
+    """More than one prompt where one was expected: a chat holds one, so they go one by one."""
+
+    def __init__(self) -> None:
+        super().__init__("unsupported", "This target takes one prompt a request.", param="prompt")
+
+
+def check(fields: Mapping[str, Raw]) -> None:
+    """Raises "bad_request" for what is no prompt."""
+    raw = needed(fields, "prompt", "", WANT)
+    if opens(raw, "["):
+        if not items(raw, "prompt"):
+            raise GatewayError("bad_request", "'prompt' is an empty list; it must be " + WANT + ".", param="prompt")
+    elif not opens(raw, '"'):
+        raise wrong("prompt", raw, WANT)
+
+
+def prompts(fields: Mapping[str, Raw]) -> list[str]:
+    """The prompts as texts. Raises "unsupported" for tokens: only the model's own server knows their words."""
+    raw = needed(fields, "prompt", "", WANT)
+    if opens(raw, '"'):
+        return [text(raw, "prompt")]
+    found = []
+    for place, item in enumerate(items(raw, "prompt")):
+        if not opens(item, '"'):
+            words = "This model is reached as a chat, which takes text: a prompt of tokens cannot be translated."
+            raise GatewayError("unsupported", words, param="prompt")
+        found.append(text(item, f"prompt[{place}]"))
+    return found
+
+
+def parse_all(fields: Mapping[str, Raw]) -> list[Completion]:
+    """One request for each prompt. Raises what ``parse_request`` raises but ``Several``."""
+    return [_parse(fields, prompt) for prompt in prompts(fields)]
+
+
+def parse_request(fields: Mapping[str, Raw]) -> Completion:
+    """See ``base.Dialect``. Raises ``Several`` for more than one prompt, "unsupported" for tokens."""
+    found = prompts(fields)
+    if len(found) != 1:
+        raise Several()
+    return _parse(fields, found[0])
+
+
+def _parse(fields: Mapping[str, Raw], prompt: str) -> Completion:
+    chat = {key: raw for key, raw in fields.items() if key not in _OWN and bytes(raw) not in _EMPTY}
+    turns: list[dict[str, str]] = [{"role": "user", "content": prompt}]
+    if suffix := optional_text(fields, "suffix", ""):
+        filled = f"<prefix>{prompt}</prefix>\n<suffix>{suffix}</suffix>"
+        turns = [{"role": "system", "content": FILL}, {"role": "user", "content": filled}]
+    chat["messages"] = Raw(encode(turns))
+    raw = present(fields, "logprobs")
+    if raw is not None and bytes(raw) not in (b"true", b"false"):
+        chat["logprobs"] = Raw(b"true")
+        if top := integer(raw, "logprobs"):
+            chat["top_logprobs"] = Raw(encode(top))
+    elif raw is not None:
+        chat["logprobs"] = raw
+    request = openai_chat.parse_request(chat)
+    extra = request.extra
+    best = present(fields, "best_of")
+    if best is not None and integer(best, "best_of") > (request.n or 1):
+        extra = (*extra, Opaque(name, "best_of", bytes(best)))
+    echo = bytes(fields.get("echo", b"")) == b"true"
+    if echo and request.logprobs:
+        extra = (*extra, Opaque(name, "prompt_logprobs", b"true"))
+    values = {field: getattr(request, field) for field in request.__struct_fields__}
+    return Completion(**{**values, "extra": extra}, echo=(prompt,) if echo else ())
+
+
+def render_request(request: Request, wire: Wire) -> Rendered:
+    """See ``base.Dialect``. Raises "unsupported": nobody here knows the template that makes a prompt of a chat."""
+    raise GatewayError("unsupported", f"{wire.model} completes prompts and holds no chats; ask /v1/completions.")
+
+
+def parse_response(body: bytes) -> Response:
+    """See ``base.Dialect``."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, Raw])
+    except BAD_JSON as error:
+        raise GatewayError("broken_answer", f"The upstream's answer is not a JSON object: {error}.") from None
+    return openai_chat.parse_response(chat_body(fields))
+
+
+def echo_of(request: Request | None, choice: int) -> str:
+    """What stands before the text of a choice."""
+    if not isinstance(request, Completion) or not request.echo:
+        return ""
+    return request.echo[min(choice // (request.n or 1), len(request.echo) - 1)]
+
+
+def render_response(response: Response, view: View) -> RenderedAnswer:
+    """See ``base.Dialect``. Thoughts have no place beside a text."""
+    losses: list[Loss] = []
+    choices = []
+    for number, choice in enumerate(response.choices):
+        echo = echo_of(view.request, number)
+        said = [echo]
+        for place, block in enumerate(choice.blocks):
+            if isinstance(block, (Text, Refusal)):
+                said.append(block.text)
+            else:
+                losses.append(Loss(f"choices.{number}.blocks.{place}", "a completion is text and nothing else"))
+        finish = finish_out(choice.finish, False, False)
+        choices.append(
+            {
+                "text": "".join(said),
+                "index": number,
+                "logprobs": plain_logprobs(choice.logprobs, len(echo))[0] if choice.logprobs else None,
+                "finish_reason": "stop" if finish == "tool_calls" else finish,
+            }
+        )
+    out: dict[str, Any] = {
+        "id": response.id or view.mint("cmpl-"),
+        "object": "text_completion",
+        "created": response.created or view.now,
+        "model": view.model,
+        "choices": choices,
+    }
+    if response.usage is not None:
+        out["usage"] = Raw(write_usage(response.usage))
+    for opaque in response.extra:
+        if opaque.dialect in (CHAT, name):
+            out.setdefault(opaque.kind, Raw(opaque.raw))
+        else:
+            losses.append(Loss(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only"))
+    return RenderedAnswer(encode(out), tuple(losses))
+
+
+def joined(responses: list[Response]) -> Response:
+    """The answers to several prompts as one: choices in order, usage summed where all told it."""
+    usage = responses[0].usage
+    for other in responses[1:]:
+        if usage is None or other.usage is None:
+            usage = None
+            break
+        sums = {
+            field: getattr(usage, field) + getattr(other.usage, field)
+            for field in ("fresh", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
+        }
+        usage = replace(usage, **sums)
+    return replace(responses[0], choices=tuple(c for one in responses for c in one.choices), usage=usage)
+
+
+class _Decoder:
+    """Chunks of completions read as the chunks of a chat that would say the same."""
+
+    __slots__ = ("_chat",)
+
+    def __init__(self) -> None:
+        self._chat = openai_chat.decoder()
+
+    def feed(self, event: sse.Event) -> Iterable[Event]:
+        return self._chat.feed(event if event.data == b"[DONE]" else event._replace(data=chat_chunk(event.data)))
+
+    def close(self) -> Iterable[Event]:
+        return self._chat.close()
+
+
+def decoder() -> StreamDecoder:
+    """A decoder for one stream of an upstream."""
+    return _Decoder()
+
+
+def encoder(view: View) -> Encoder:
+    """An encoder for one stream to a client."""
+    request = view.request
+    return Encoder(view, lambda choice: echo_of(request, choice))
+
+
+def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
+    """The prompts and the suffix."""
+    for key in ("prompt", "suffix"):
+        raw = fields.get(key)
+        if raw is None or absent(raw):
+            continue
+        for item in items(raw, key) if opens(raw, "[") else [raw]:
+            if opens(item, '"'):
+                yield text(item, key)
+
+
+# Where the operation is to be had ------------------------------------------------------------------------------------
+
+ALWAYS = frozenset({"text-completion-openai", "azure_text"})
+"""Providers that do nothing else."""
+ENGINES = frozenset(
+    "hosted_vllm sglang trtllm llama_cpp llamafile lm_studio docker_model_runner lemonade xinference oobabooga "
+    "together_ai fireworks_ai deepinfra featherless_ai hyperbolic".split()
+)
+"""Providers whose servers have it in all likelihood; one that turns out not to is asked as a chat."""
+_OLD_MODELS = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002", "text-davinci")
+
+
+def is_native(provider: str, model: str, official: bool, mode: str) -> bool | None:
+    """Whether a target has /completions: True, False, or None for "ask it". ``mode`` is the deployment's own word
+    ("completion" or "chat") and settles it. A vendor's own chat models answer 404 there."""
+    if mode in ("completion", "chat"):
+        return mode == "completion"
+    if provider in ALWAYS or model.startswith(_OLD_MODELS):
+        return True
+    return None if provider in ENGINES or (provider == "openai" and not official) else False
+
+
+__all__ = [
+    "ALWAYS",
+    "ENGINES",
+    "Completion",
+    "Several",
+    "check",
+    "decoder",
+    "echo_of",
+    "encoder",
+    "family",
+    "is_native",
+    "joined",
+    "name",
+    "parse_all",
+    "parse_error",
+    "parse_request",
+    "parse_response",
+    "prompts",
+    "render_error",
+    "render_request",
+    "render_response",
+    "texts",
+]

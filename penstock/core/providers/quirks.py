@@ -1,0 +1,81 @@
+"""The quirks that several rows share, each with where it is written down."""
+
+from __future__ import annotations
+
+from penstock.core.providers.spec import Quirks
+
+_OLD_LIMIT = {"max_completion_tokens": "max_tokens"}
+
+MAX_TOKENS = Quirks(rename=_OLD_LIMIT)
+"""Knows only the older name of the limit; the newer one is ignored or refused."""
+
+FLAT_MAX_TOKENS = Quirks(rename=_OLD_LIMIT, flat_text=True)
+"""The same, and text models there want `content` as a string."""
+
+STREAMLAKE = Quirks(rename={"max_tokens": "max_completion_tokens"})
+"""The other way round: only the newer name."""
+
+NO_FORCED_TOOL = Quirks(weaken={"tool_choice": {"required": "auto"}})
+"""tool_choice takes auto and none only."""
+
+_REASONING = Quirks(
+    rename={"max_tokens": "max_completion_tokens"},
+    unsupported=frozenset(
+        {"temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias"}
+    ),
+)
+OPENAI = Quirks(
+    by_model=(
+        ("gpt-5-chat*", Quirks()),
+        ("gpt-5*", _REASONING),
+        ("o1*", _REASONING),
+        ("o3*", _REASONING),
+        ("o4*", _REASONING),
+    )
+)
+"""https://platform.openai.com/docs/guides/reasoning : o-series and gpt-5 refuse max_tokens and sampling settings."""
+
+MISTRAL = Quirks(
+    rename={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
+    drop=frozenset({"user", "store", "service_tier"}),
+    unsupported=frozenset({"logit_bias", "logprobs", "top_logprobs"}),
+    drop_in_messages=frozenset({"name", "reasoning_content", "reasoning", "refusal", "annotations", "audio"}),
+    values={"tool_choice": {"required": "any"}},
+    stream_usage=False,
+)
+"""Answers 422 extra_forbidden to every field that it does not know: stream_options, max_completion_tokens, and in
+messages a replayed reasoning_content (BerriAI/litellm issue 30835) or a user's name. Usage comes in the last chunk."""
+
+GROQ = Quirks(
+    unsupported=frozenset({"logit_bias", "logprobs", "top_logprobs"}),
+    drop_in_messages=frozenset({"name", "reasoning_content", "refusal", "annotations", "audio"}),
+)
+"""https://console.groq.com/docs/openai : 400 for logprobs, logit_bias, top_logprobs and messages[].name."""
+
+CEREBRAS = Quirks(unsupported=frozenset({"frequency_penalty", "presence_penalty", "logit_bias"}))
+"""https://inference-docs.cerebras.ai/resources/openai : 400 for these."""
+
+_XAI_REASONING = Quirks(unsupported=frozenset({"presence_penalty", "frequency_penalty", "stop"}))
+XAI = Quirks(by_model=(("grok-4*", _XAI_REASONING), ("grok-3-mini*", _XAI_REASONING)))
+"""https://docs.x.ai/docs/guides/reasoning : reasoning models refuse the penalties and stop."""
+
+DEEPSEEK = Quirks(rename=_OLD_LIMIT, flat_text=True)
+"""https://api-docs.deepseek.com/api/create-chat-completion : max_tokens; content is a string."""
+
+MOONSHOT = Quirks(clamp={"temperature": (0.0, 1.0)}, weaken={"tool_choice": {"required": "auto"}})
+"""https://platform.moonshot.ai/docs : temperature 0 to 1, tool_choice takes auto and none."""
+
+GEMINI_OPENAI = Quirks(drop=frozenset({"store"}), unsupported=frozenset({"frequency_penalty", "seed"}))
+"""The OpenAI door of Gemini answers 400 "Unknown name" to these (liliMozi/openhanako issue 394, Vali-98/ChatterUI issue
+227), which reaches every client whose SDK sends `store: false` by itself."""
+
+DATABRICKS = Quirks(stream_usage=False)
+"""Claude models behind serving endpoints refuse stream_options (anomalyco/opencode issue 4698); usage comes anyway."""
+
+TRTLLM = Quirks(
+    drop=frozenset(
+        {"store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls"}
+    ),
+    unsupported=frozenset({"prediction", "modalities", "audio", "web_search_options", "verbosity"}),
+)
+"""trtllm-serve forbids fields that its ChatCompletionRequest does not name (tensorrt_llm/serve/openai_protocol.py)."""

@@ -1,0 +1,92 @@
+"""Public names to groups of targets: exact names, aliases, deployment ids, wildcards, and what is near a wrong name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+LONGEST_NAME = 256  # characters of a wrong name that are compared with the right ones
+
+
+class Member(NamedTuple, Generic[T]):
+    """A target under its public name (which may hold one ``*``)."""
+
+    name: str
+    id: str
+    target: T
+
+
+class Found(NamedTuple, Generic[T]):
+    """``star``: what the wildcard stood for, None for a plain name."""
+
+    group: str
+    targets: Sequence[T]
+    star: str | None = None
+
+
+class Catalog(Generic[T]):
+    """Immutable. ``aliases``: public alias to a group or to a name that a wildcard serves; those in ``hidden`` work and
+    are not listed. Look-ups of plain names are one dict access."""
+
+    def __init__(
+        self,
+        members: Iterable[Member[T]],
+        aliases: Mapping[str, str] | None = None,
+        hidden: Collection[str] = (),
+    ) -> None:
+        self._groups: dict[str, list[T]] = {}
+        self._patterns: list[tuple[str, str, str]] = []
+        ids: dict[str, T] = {}
+        for member in members:
+            self._groups.setdefault(member.name, []).append(member.target)
+            ids[member.id] = member.target
+        for name in self._groups:
+            if "*" in name:
+                before, _, after = name.partition("*")
+                self._patterns.append((before, after, name))
+        # The most specific pattern wins: the one with most fixed characters (LiteLLM's rule).
+        self._patterns.sort(key=lambda p: len(p[0]) + len(p[1]), reverse=True)
+        self._plain: dict[str, Found[T]] = {n: Found(n, tuple(t)) for n, t in self._groups.items() if "*" not in n}
+        by_id = {id_: Found(id_, (target,)) for id_, target in ids.items()}
+        groups = dict(self._plain)  # an alias of an alias would depend on the order of the file
+        for alias, group in (aliases or {}).items():
+            found = groups.get(group) or by_id.get(group) or self._match(group)
+            if found is not None:
+                self._plain.setdefault(alias, found)
+        for id_, one in by_id.items():
+            self._plain.setdefault(id_, one)
+        unlisted = frozenset(ids) - frozenset(aliases or {}) | frozenset(hidden)
+        self._hidden = unlisted - frozenset(self._groups)
+
+    def find(self, name: str) -> Found[T] | None:
+        """The group for a name that a client sent, or None."""
+        return self._plain.get(name) or self._match(name)
+
+    def _match(self, name: str) -> Found[T] | None:
+        for before, after, pattern in self._patterns:
+            if len(name) >= len(before) + len(after) and name.startswith(before) and name.endswith(after):
+                star = name[len(before) : len(name) - len(after)]
+                if star:
+                    return Found(pattern, tuple(self._groups[pattern]), star)
+        return None
+
+    def names(self) -> list[str]:
+        """Public names and aliases in the order of the config, wildcards included, deployment ids not."""
+        return [n for n in self._plain if n not in self._hidden] + [p for _, _, p in self._patterns]
+
+    def near(self, name: str, count: int = 5) -> list[str]:
+        """Names a client may have meant, nearest first; the first few of all when nothing is near."""
+        names = self.names()
+        name = name[:LONGEST_NAME]  # comparing costs the square of the length, and a body may hold megabytes of name
+        by_lower = {n.lower(): n for n in reversed(names)}
+        close = difflib.get_close_matches(name.lower(), list(by_lower), count, 0.5)
+        tail = [
+            n for n in names if name and (name.lower() in n.lower() or n.lower().rpartition("/")[2] == name.lower())
+        ]
+        best = dict.fromkeys([by_lower[c] for c in close] + tail)
+        return list(best)[:count] or names[:count]
+
+    def __len__(self) -> int:
+        return len(self._groups)

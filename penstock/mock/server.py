@@ -1,0 +1,468 @@
+"""`Mock`: the listener, what it received, and which dialect answers which path."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import msgspec
+
+from penstock.mock import anthropic, debug, gemini, ollama, openai_chat, openai_responses, ops
+from penstock.mock.openai_common import error_reply as openai_error
+from penstock.mock.openai_common import headers_of as openai_headers
+from penstock.mock.openai_common import models_reply as openai_models
+from penstock.mock.reply import Exchange, Frame, Memory, Refused, Reply, encode
+from penstock.mock.script import NOTHING, Rule, Script, Step
+from penstock.mock.wire import Connection
+
+if TYPE_CHECKING:
+    from penstock.mock.launch import ThreadMock
+
+_UNREAD: Any = object()
+
+
+class Received:
+    """One request as it came. `json` is the parsed body (None if it is not JSON), `at` seconds since 1970.
+
+    `closed_early`: the client left before the answer was out. `complete`: the answer (or what the script left of it)
+    is out. `sent_bytes` and `sent_events` count the body as far as it went."""
+
+    __slots__ = (
+        "method", "path", "query", "headers", "body", "at", "connection_id", "closed_early", "complete", "status",
+        "sent_bytes", "sent_events", "number", "_json",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: list[tuple[str, str]],
+        body: bytes,
+        connection_id: int,
+        number: int,
+    ) -> None:
+        self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
+        self.at = time.time()
+        self.connection_id = connection_id
+        self.number = number
+        self.closed_early = self.complete = False
+        self.status = self.sent_bytes = self.sent_events = 0
+        self._json = _UNREAD
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON; None if it is empty or not JSON."""
+        if self._json is _UNREAD:
+            try:
+                self._json = msgspec.json.decode(self.body)
+            except msgspec.DecodeError:
+                self._json = None
+        return self._json
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, by its name in any case."""
+        return next((value for key, value in self.headers if key == name.lower()), None)
+
+    def __repr__(self) -> str:
+        return f"<Received {self.number} {self.method} {self.path} {len(self.body)} bytes -> {self.status}>"
+
+
+class Mock:
+    """A mock upstream on a loopback port: `async with Mock(script=...) as mock`, or `start()` and `stop()`.
+
+    It runs on the caller's event loop. `keep` limits how many requests `received` holds (the oldest go first);
+    `debug_urls=False` switches `/__mock__/...` off. Raises OSError from `start()` if the port is taken."""
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        api_key: str | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keep: int = 100_000,
+        debug_urls: bool = True,
+    ) -> None:
+        self.host, self.port, self.api_key, self.keep, self.debug_urls = host, port, api_key, keep, debug_urls
+        self.received: list[Received] = []
+        self.connections: dict[int, Connection] = {}
+        self.memory = Memory()
+        self.requests = self.opened_ever = self.hangups = 0
+        self._server: asyncio.Server | None = None
+        self.script = script if script is not None else Script()
+
+    # -- life
+
+    async def start(self) -> Mock:
+        """Listen. `port` and `url` are known afterwards."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connect, self.host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is not None:
+            self._server.close()
+            for connection in list(self.connections.values()):
+                connection.transport.abort()
+            await asyncio.sleep(0)
+            self._server = None
+
+    async def __aenter__(self) -> Mock:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @staticmethod
+    def thread(script: Script | None = None, api_key: str | None = None, **options: Any) -> ThreadMock:
+        """`with Mock.thread(script=...) as mock`: the same mock, its loop in a thread of its own."""
+        from penstock.mock.launch import ThreadMock
+
+        return ThreadMock(script, api_key, **options)
+
+    @property
+    def url(self) -> str:
+        """`http://HOST:PORT`; OpenAI's base URL is this plus `/v1`, Anthropic's is this."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    # -- the script
+
+    @property
+    def script(self) -> Script:
+        """What it is told to do; assign a new one at any time (rule counters start again)."""
+        return self._script
+
+    @script.setter
+    def script(self, script: Script) -> None:
+        self._script = script
+        self._queue = list(script.queue)
+        self._counts = [0] * len(script.rules)
+
+    def queue(self, steps: Iterable[Step]) -> None:
+        """Steps for the next requests, in order, before any rule."""
+        self._queue.extend(steps)
+
+    def reset(self) -> None:
+        """Forget requests, queued steps, rule counters, caches and numbering, as if just started."""
+        self.received.clear()
+        self.memory = Memory()
+        self.requests = self.hangups = 0
+        self.script = self._script
+
+    def _step(self, received: Received) -> Step:
+        script = self._script
+        step = NOTHING
+        if self._queue:
+            step = self._queue.pop(0)
+        else:
+            for at, rule in enumerate(script.rules):
+                if _fits(rule, received):
+                    self._counts[at] += 1
+                    if _turn(rule, self._counts[at]):
+                        step = rule.step
+                        break
+            else:
+                if script.mix:
+                    # one generator per request number: which one goes wrong does not depend on timing
+                    draw = random.Random(f"{script.seed}:{self.requests}")
+                    step = draw.choices(script.mix, [one.weight for one in script.mix])[0].step
+        return step.over(script.default)
+
+    async def wait_for(self, count: int = 1, *, complete: bool = False, timeout: float = 5.0) -> list[Received]:
+        """Wait until so many requests came (`complete`: and are over, by answer or hang-up). Raises TimeoutError."""
+        end = time.monotonic() + timeout
+        while not self._came(count, complete, end):
+            await asyncio.sleep(0.005)
+        return list(self.received)
+
+    def wait(self, count: int = 1, *, complete: bool = False, timeout: float = 5.0) -> list[Received]:
+        """`wait_for` for synchronous tests, when the mock runs in a thread. Raises TimeoutError."""
+        end = time.monotonic() + timeout
+        while not self._came(count, complete, end):
+            time.sleep(0.005)
+        return list(self.received)
+
+    def _came(self, count: int, complete: bool, end: float) -> bool:
+        over = [one for one in list(self.received) if not complete or one.complete or one.closed_early]
+        if len(over) < count and time.monotonic() > end:
+            raise TimeoutError(f"only {len(over)} of {count} requests in time: {self.received}")
+        return len(over) >= count
+
+    # -- the connections' side
+
+    def _connect(self) -> Connection:
+        self.opened_ever += 1
+        return Connection(self, self.opened_ever)
+
+    def opened(self, connection: Connection) -> None:
+        """A client connected."""
+        self.connections[connection.number] = connection
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.connections.pop(connection.number, None)
+        if connection.current is not None and not connection.current.complete:
+            self.hangups += 1
+
+    def record(self, method: str, url: bytes, headers: list[tuple[str, str]], body: bytes, connection: int) -> Received:
+        """Keep a request (debug URLs are not kept)."""
+        target = url.decode("latin-1")
+        if "://" in target:
+            target = "/" + target.split("://", 1)[1].partition("/")[2]
+        path, _, query = target.partition("?")
+        is_debug = self.debug_urls and path.startswith(debug.PREFIX)
+        if not is_debug:
+            self.requests += 1
+        received = Received(method, unquote(path), query, headers, body, connection, self.requests)
+        if not is_debug and self.keep:
+            self.received.append(received)
+            if len(self.received) > self.keep:
+                del self.received[0]
+        return received
+
+    def respond(self, received: Received, size: int) -> tuple[Step, Reply]:
+        """The step that applies and the answer. `size` is the body's full length."""
+        if self.debug_urls and received.path.startswith(debug.PREFIX):
+            return NOTHING, debug.reply(self, received)
+        step = self._step(received)
+        return step, self._reply(received, step, size)
+
+    def _reply(self, received: Received, step: Step, size: int) -> Reply:
+        exchange = self.exchange(received, step)
+        dialect, handler = _route(received, self._script)
+        if step.body is not None:
+            text = step.body.encode("utf-8", "surrogateescape") if isinstance(step.body, str) else encode(step.body)
+            kind = "text/plain" if isinstance(step.body, str) and text[:1] not in (b"{", b"[") else "application/json"
+            return Reply(step.status or 200, _headers(dialect, exchange), text, kind)
+        try:
+            self._check_key(received, dialect)
+            if size > self._script.max_body_bytes:
+                raise Refused(413, _TOO_LARGE[dialect])
+            if step.status is not None and step.status >= 400:
+                raise _told_error(step)
+            if handler is None:
+                raise _unknown_path(received, dialect)
+            reply = _handled(handler, exchange)
+        except Refused as exc:
+            return _told_body(error_reply(dialect, exchange, exc), step, dialect)
+        if step.status is not None:
+            reply.status = step.status
+        return reply
+
+    def exchange(self, received: Received, step: Step) -> Exchange:
+        """The request as the dialects want it."""
+        return Exchange(
+            received.method, received.path, received.query, dict(received.headers), received.body, step, self._script,
+            self.memory, received.number,
+        )  # fmt: skip
+
+    def _check_key(self, received: Received, dialect: str) -> None:
+        if self.api_key is None or received.path == "/":
+            return
+        given = next(filter(None, map(received.header, _KEYS)), None) or _key_in(received.query)
+        given = given.removeprefix("Bearer ").strip()
+        if given == self.api_key:
+            return
+        if dialect == "gemini":  # a wrong key is a 400 there, and one that is missing a 403
+            if given:
+                raise Refused(400, "API key not valid. Please pass a valid API key.", code="API_KEY_INVALID")
+            raise Refused(403, "")
+        if dialect == "anthropic":
+            raise Refused(401, "invalid x-api-key" if given else "x-api-key header is required")
+        if not given:
+            raise Refused(401, "You didn't provide an API key. (mock)", "invalid_request_error")
+        raise Refused(
+            401, f"Incorrect API key provided: {_hide(given)}. (mock)", "invalid_request_error", "invalid_api_key"
+        )
+
+    def with_error_event(self, source: Iterator[Frame], step: Step, received: Received | None) -> Iterator[Frame]:
+        """The events, ended by an error event after `error_event_after` of them."""
+        if step.error_event_after is None or received is None:
+            yield from source
+            return
+        sent = 0
+        for frame in source:
+            if sent >= step.error_event_after:
+                break
+            yield frame
+            sent += 1
+        dialect, _ = _route(received, self._script)
+        yield _told_event(dialect, step, sent)
+
+
+# ---- paths -----------------------------------------------------------------------------------------------------------
+
+_NOT_FOUND = {"anthropic": "Not found", "ollama": "404 page not found", "gemini": ""}
+_KEYS = ("x-api-key", "api-key", "x-goog-api-key", "authorization")
+_TOO_LARGE = {
+    "gemini": "Request payload size exceeds the limit: 20971520 bytes.",
+    "anthropic": "Request exceeds the maximum size",
+    "openai_chat": "Maximum content size limit exceeded. (mock)",
+    "openai_responses": "Maximum content size limit exceeded. (mock)",
+    "ollama": "http: request body too large",
+}
+
+
+def _route(received: Received, script: Script) -> tuple[str, Any]:
+    """The dialect whose shape errors take, and the handler (None: 404). Any prefix before the known end is fine."""
+    path, method = received.path.rstrip("/") or "/", received.method
+    is_anthropic = received.header("anthropic-version") is not None
+    shape = "anthropic" if is_anthropic and "anthropic" in script.dialects else "openai_chat"
+    if path == "/":
+        return shape, _landing if method in ("GET", "HEAD") else None
+    if ollama.PATH.fullmatch(path) and "ollama" in script.dialects:
+        return "ollama", ollama.handler(method, path)
+    if path.endswith("/chat/completions"):
+        return "openai_chat", openai_chat.reply if method == "POST" and "openai_chat" in script.dialects else None
+    if path.endswith(("/messages", "/messages/count_tokens")):
+        if "anthropic" not in script.dialects:
+            return "openai_chat", None
+        count = path.endswith("count_tokens")
+        return "anthropic", (anthropic.count_reply if count else anthropic.reply) if method == "POST" else None
+    if path.endswith("/responses") or "/responses/" in path:
+        handler = openai_responses.handler(method, path) if "openai_responses" in script.dialects else None
+        return "openai_responses", handler
+    if (operation := ops.handler(path)) is not None:
+        return "openai_chat", operation if method == "POST" and "openai_chat" in script.dialects else None
+    google = gemini.handler(path)
+    if google is not None:
+        own = "anthropic" if google is gemini.claude_reply else "gemini"
+        return own, google if method == "POST" and own in script.dialects else None
+    head, found, model = path.partition("/models")
+    if found and "gemini" in script.dialects and (head.endswith("/v1beta") or received.header("x-goog-api-key")):
+        if method in ("GET", "HEAD") and (not model or model.startswith("/")):
+            return "gemini", lambda exchange: gemini.models_reply(exchange, model[1:] or None)
+        return "gemini", None
+    if found and method in ("GET", "HEAD") and (not model or model.startswith("/")):
+        listing = anthropic.models_reply if shape == "anthropic" else openai_models
+        return shape, lambda exchange: listing(exchange, model[1:] or None)
+    return shape, None
+
+
+def _handled(handler: Callable[[Exchange], Reply], exchange: Exchange) -> Reply:
+    """The handler's reply. What it stumbles over in the request's shape is the client's fault: Refused 400."""
+    try:
+        return handler(exchange)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+        raise Refused(400, f"The request has a wrong shape; the mock stumbled over it: {exc!r}") from exc
+
+
+def _landing(exchange: Exchange) -> Reply:
+    told = {
+        "mock": True,
+        "server": "penstock-mock",
+        "dialects": sorted(exchange.script.dialects),
+        "debug": "/__mock__/requests",
+    }
+    return Reply(200, [], encode(told))
+
+
+def _unknown_path(received: Received, dialect: str) -> Refused:
+    if dialect in _NOT_FOUND:
+        return Refused(404, _NOT_FOUND[dialect])
+    if received.method == "GET" and (received.header("upgrade") or "").lower() == "websocket":
+        return Refused(
+            426, "This mock has no WebSocket; use POST.", "invalid_request_error", headers={"upgrade": "HTTP/1.1"}
+        )
+    return Refused(404, f"Invalid URL ({received.method} {received.path})", "invalid_request_error")
+
+
+def error_reply(dialect: str, exchange: Exchange, exc: Refused) -> Reply:
+    """An error in the dialect's shape."""
+    own: Any = {"ollama": ollama, "gemini": gemini}.get(dialect)
+    if own is not None:
+        reply: Reply = own.error_reply(exchange, exc)
+        return reply
+    return anthropic.error_reply(exchange, exc) if dialect == "anthropic" else openai_error(exchange, exc)
+
+
+def _headers(dialect: str, exchange: Exchange) -> list[tuple[str, str]]:
+    own: Any = {"ollama": ollama, "gemini": gemini}.get(dialect)
+    if own is not None:
+        return list(own.headers_of(exchange))
+    return anthropic.headers_of(exchange) if dialect == "anthropic" else openai_headers(exchange)
+
+
+def _told_error(step: Step) -> Refused:
+    message = step.error if isinstance(step.error, str) else ""
+    # both services say when to come back; a step's own retry-after replaces this one
+    return Refused(step.status or 500, message, headers={"retry-after": "1"} if step.status == 429 else None)
+
+
+def _told_event(dialect: str, step: Step, sent: int) -> Frame:
+    """The error event of a stream: an overload (Messages), a server error (OpenAI), with the step's words over it."""
+    message = step.error if isinstance(step.error, str) else ""
+    modules = {
+        "anthropic": anthropic,
+        "openai_responses": openai_responses,
+        "ollama": ollama,
+        "gemini": gemini,
+    }
+    module: Any = modules.get(dialect, openai_chat)
+    frame: Frame = module.error_frame(Refused(529 if dialect == "anthropic" else 500, message))
+    holder = frame.data.get("error", frame.data)
+    if dialect == "ollama":
+        holder = frame.data  # its error is a text
+    if "sequence_number" in holder:
+        holder["sequence_number"] = sent
+    if step.error is not None and not isinstance(step.error, str):
+        holder.update(step.error)
+    return frame
+
+
+def _told_body(reply: Reply, step: Step, dialect: str) -> Reply:
+    """`error: {...}` of the step laid over the error object."""
+    if step.error is not None and not isinstance(step.error, str):
+        body = msgspec.json.decode(reply.body)
+        if isinstance(body, list):  # Google's, of a stream that is no stream of events
+            body = body[0]
+        body["error"] = step.error.get("message", "") if dialect == "ollama" else {**body["error"], **step.error}
+        reply.body = encode(body)
+    return reply
+
+
+def _key_in(query: str) -> str:
+    return next((part[4:] for part in query.split("&") if part.startswith("key=")), "")
+
+
+def _hide(key: str) -> str:
+    return f"{'*' * 8}{key[-4:]}" if len(key) > 8 else "*" * 8
+
+
+def _fits(rule: Rule, received: Received) -> bool:
+    if rule.method is not None and rule.method.upper() != received.method:
+        return False
+    if rule.path is not None and not fnmatch.fnmatchcase(received.path, rule.path):
+        return False
+    if rule.contains is not None and rule.contains.encode() not in received.body:
+        return False
+    for name, glob in (rule.header or {}).items():
+        value = received.header(name)
+        if (value is None) != (glob is None) or (glob is not None and not fnmatch.fnmatchcase(value or "", glob)):
+            return False
+    if rule.model is None and rule.stream is None:
+        return True
+    body = received.json if isinstance(received.json, dict) else {}
+    if gemini.handler(received.path) is not None:  # both stand in the path
+        body = {"model": gemini.model_in(received.path), "stream": "stream" in received.path.rpartition(":")[2], **body}
+    if rule.model is not None and not fnmatch.fnmatchcase(str(body.get("model")), rule.model):
+        return False
+    return rule.stream is None or bool(body.get("stream")) == rule.stream
+
+
+def _turn(rule: Rule, count: int) -> bool:
+    if rule.nth is not None and count not in rule.nth:
+        return False
+    return rule.every is None or count % rule.every == 0

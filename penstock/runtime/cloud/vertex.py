@@ -1,0 +1,228 @@
+"""Access tokens for Vertex AI: a service account (file or inline JSON), workload identity, or what the machine has
+(application default credentials). google-auth gets them, in a thread; requests find one that is ready.
+
+Settings of a deployment, as LiteLLM names them: ``vertex_credentials`` (a path, JSON text or a mapping),
+``vertex_project``, ``vertex_location``; else ``VERTEXAI_CREDENTIALS``, ``GOOGLE_APPLICATION_CREDENTIALS`` and the
+machine's own. With ``api_key`` the key is sent as a Bearer token, and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from penstock.core.dialects.redact import scrub
+from penstock.core.errors import GatewayError
+from penstock.core.providers.google import PLACES, PROJECTS, first_of
+
+if TYPE_CHECKING:
+    from penstock.config import Deployment
+    from penstock.runtime.targets import Endpoint, Target
+
+log = logging.getLogger("penstock")
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+EARLY = 600.0  # seconds before its end at which a token is renewed; a quarter of its life where that is shorter
+LATE = 10.0  # seconds before its end at which a token is no longer used
+AGAIN = 30.0  # seconds after a renewal failed
+_VARIABLES = ("VERTEXAI_CREDENTIALS", "VERTEX_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS")
+
+
+def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, str]:
+    """``env`` with project and place of the deployment over it; the project of the credentials where none is named."""
+    made = dict(env)
+    project, place = _word(deployment.params.get("vertex_project")), _word(deployment.params.get("vertex_location"))
+    if place:
+        made[PLACES[0]] = place
+    if not project and first_of(PROJECTS, env) is None:
+        try:
+            info = _info(_source(deployment, env))
+        except GatewayError:  # told to the calls that need it
+            info = {}
+        project = _word(info.get("project_id")) or _word(info.get("quota_project_id"))
+    if project:
+        made[PROJECTS[0]] = project
+    return made
+
+
+def _word(value: object) -> str:
+    return str(value).strip() if isinstance(value, (str, int)) else ""
+
+
+def _source(deployment: Deployment, env: Mapping[str, str]) -> str | Mapping[str, Any]:
+    """The credentials as they were given: a mapping, JSON text, a path, or "" for the machine's own."""
+    given = deployment.params.get("vertex_credentials")
+    reveal = getattr(given, "reveal", None)
+    if reveal is not None:
+        given = reveal()
+    if isinstance(given, Mapping):
+        return given
+    return _word(given) or first_of(_VARIABLES, env) or ""
+
+
+def _info(source: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The credentials as an object; {} for the machine's own. Raises "not_configured", never showing their content."""
+    if isinstance(source, Mapping):
+        return dict(source)
+    if not source:
+        return {}
+    text, where = source, "vertex_credentials"
+    if not source.startswith("{"):
+        where = source
+        try:
+            with open(source, encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise GatewayError(
+                "not_configured",
+                f"The Google Cloud credentials {source!r} cannot be read: {why}. Give vertex_credentials as the path "
+                "of a JSON file, or as its text.",
+            ) from None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise GatewayError("not_configured", f"The Google Cloud credentials in {where!r} are no JSON object.") from None
+
+
+def signer(target: Target) -> Tokens | None:
+    """The tokens of a target's account, shared by all targets with the same credentials; None with a key of its own.
+    Raises ``ImportError`` without google-auth, "not_configured" for credentials that cannot be read."""
+    try:
+        import google.auth  # noqa: F401
+    except ImportError as error:
+        raise ImportError(str(error), name="google-auth") from None
+    if target.deployment.api_key is not None:
+        return None
+    info = _info(_source(target.deployment, target.env))
+    key = hashlib.sha256(msgspec.json.encode(info, order="deterministic")).hexdigest()
+    found = _SHARED.get(key)
+    if found is None:
+        found = _SHARED[key] = Tokens(lambda: _load(info))
+    return found
+
+
+def _load(info: Mapping[str, Any]) -> Any:
+    """google-auth's credentials. Runs in a thread: finding out what the machine has may ask its metadata server."""
+    import google.auth
+
+    from penstock.runtime.cloud.google_transport import Transport
+
+    if not info:
+        return google.auth.default(scopes=[SCOPE], request=Transport())[0]
+    kind = str(info.get("type"))
+    module, maker = _KINDS.get(kind, ("", ""))
+    if kind == "external_account":  # workload identity: who vouches for us?
+        source = info.get("credential_source") or {}
+        aws = str(source.get("environment_id", "")).startswith("aws")
+        module = "google.auth.aws" if aws else "google.auth.pluggable" if "executable" in source else module
+    if not module:
+        known = ", ".join(sorted(_KINDS))
+        raise GatewayError(
+            "not_configured", f"Google Cloud credentials of type {kind[:60]!r} are not known; known are {known}."
+        )
+    return getattr(import_module(module).Credentials, maker)(dict(info), scopes=[SCOPE])
+
+
+# The library's loader of any type is deprecated; these are the types' own.
+_KINDS = {
+    "service_account": ("google.oauth2.service_account", "from_service_account_info"),
+    "authorized_user": ("google.oauth2.credentials", "from_authorized_user_info"),
+    "external_account": ("google.auth.identity_pool", "from_info"),
+    "impersonated_service_account": (
+        "google.auth.impersonated_credentials",
+        "from_impersonated_service_account_info",
+    ),
+}
+
+
+class Tokens:
+    """A ``Signer``: the header lines of one account. ``load`` makes google-auth's credentials; ``clock`` is the time of
+    day in seconds."""
+
+    def __init__(self, load: Callable[[], Any], clock: Callable[[], float] = time.time) -> None:
+        self._load = load
+        self._clock = clock
+        self._credentials: Any = None
+        self._lines = b""
+        self._renew_at = 0.0
+        self._ends_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
+        now = self._clock()
+        if now < self._renew_at:
+            return self._lines
+        if now < self._ends_at:
+            self._start().add_done_callback(_told)
+        else:
+            await asyncio.shield(self._start())  # whoever waits may leave; the others still want the token
+        return self._lines
+
+    def _start(self) -> asyncio.Task[None]:
+        """The renewal that is under way, else a new one."""
+        loop = asyncio.get_running_loop()
+        task = self._task
+        if task is None or task.done() or task.get_loop() is not loop:
+            task = self._task = loop.create_task(self._renew())
+        return task
+
+    async def _renew(self) -> None:
+        try:
+            token, ends_at, project = await asyncio.to_thread(self._fetch)
+        except GatewayError:
+            self._renew_at = min(self._clock() + AGAIN, self._ends_at)
+            raise
+        now = self._clock()
+        life = max(ends_at - now, 0.0)
+        lines = b"authorization: Bearer %b\r\n" % token.encode()
+        if project:
+            lines += b"x-goog-user-project: %b\r\n" % project.encode("ascii", "replace")
+        self._lines = lines
+        self._ends_at = ends_at - min(LATE, life / 4)
+        self._renew_at = ends_at - min(EARLY, life / 4)
+
+    def _fetch(self) -> tuple[str, float, str]:
+        """A new token, its end, and the project that is charged, in a thread. Raises "connect" where the token endpoint
+        cannot be reached and "not_configured" where it, or the library, refuses the credentials."""
+        from google.auth import exceptions
+
+        from penstock.runtime.cloud.google_transport import Transport
+
+        try:
+            if self._credentials is None:
+                self._credentials = self._load()
+            made = self._credentials
+            made.refresh(Transport())
+        except exceptions.TransportError as error:
+            raise GatewayError("connect", f"No Google Cloud token: {_said(error)}") from None
+        except exceptions.GoogleAuthError as error:
+            kind = "connect" if getattr(error, "retryable", False) else "not_configured"
+            raise GatewayError(kind, f"No Google Cloud token: {_said(error)}") from None
+        except (ValueError, KeyError, TypeError) as error:  # a key file that is none, in the library's own words
+            text = f"The Google Cloud credentials are not valid: {_said(error)}"
+            raise GatewayError("not_configured", text) from None
+        expiry = made.expiry
+        ends_at = self._clock() + 300.0 if expiry is None else expiry.replace(tzinfo=UTC).timestamp()
+        return str(made.token), ends_at, str(getattr(made, "quota_project_id", None) or "")
+
+
+def _said(error: Exception) -> str:
+    """The first words of a foreign error, without what looks like a credential."""
+    return scrub(str(error.args[0] if error.args else error))[:300]
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """A renewal ahead of time that failed: the old token is good for a while, and the next request tries again."""
+    if not task.cancelled() and task.exception() is not None:
+        log.warning("%s", task.exception())
+
+
+_SHARED: dict[str, Tokens] = {}

@@ -1,0 +1,38 @@
+"""Drives ``attempts``: the asynchronous side of the one generator that decides what is tried next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from typing import TypeVar
+
+from penstock.core.errors import GatewayError
+from penstock.core.route.plan import Outcome, Try, Wait
+
+T = TypeVar("T")
+
+
+async def drive(
+    steps: Generator[Try[T] | Wait, Outcome | None, GatewayError | None],
+    send: Callable[[Try[T]], Awaitable[Outcome]],
+    first: Outcome | None = None,
+) -> GatewayError | None:
+    """None after success, else the error for the client. ``first``: how the first try ended, if it was made already
+    (``Plan.only``)."""
+    answer: Outcome | None = None
+    if first is not None:
+        next(steps)
+        answer = first
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as end:
+            result: GatewayError | None = end.value
+            return result
+        if isinstance(step, Wait):
+            answer = None
+            await asyncio.sleep(step.seconds)
+        else:
+            answer = await send(step)
+            if answer.error is None:
+                return None

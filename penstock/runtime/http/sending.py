@@ -1,0 +1,108 @@
+"""Writing a request body that does not fit into one write: large bytes in slices, or an iterable as chunks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.runtime.http.connection import Connection
+
+# Bodies over BIG go out in slices, so that a slow upstream shows as a pause between slices (a TLS transport reports
+# none within one write) and plain asyncio does not copy the whole body into its buffer.
+BIG = 256 * 1024
+SLICE = 128 * 1024
+
+
+class Sender:
+    """The rest of one request. ``done`` once all of it is handed to the transport and the transport has room again."""
+
+    __slots__ = ("_conn", "_drained", "_paused", "_rest", "_seen", "_task", "_transport", "_written", "done")
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._transport = conn.transport
+        self._rest: memoryview | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._paused = False
+        self._written = 0
+        self._seen = 0
+        self.done = False
+
+    def send_bytes(self, body: bytes) -> None:
+        self._rest = memoryview(body)
+        self._push()
+
+    def send_chunks(self, body: AsyncIterable[bytes]) -> None:
+        self._task = self._conn.loop.create_task(self._chunks(body))
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._task is None:
+            self._push()
+        elif self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def cancel(self) -> None:
+        self._rest = None
+        self.done = True
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+    def progressed(self) -> bool:
+        """True if the peer took anything since the last call, or if it is the caller's iterable that we wait for."""
+        if self._task is not None and not self._paused:
+            return True
+        taken = self._written - self._transport.get_write_buffer_size()
+        moved = taken != self._seen
+        self._seen = taken
+        return moved
+
+    def _push(self) -> None:
+        rest = self._rest
+        while rest is not None and not self._paused:
+            step = rest if len(rest) <= BIG else rest[:SLICE]
+            self._rest = rest[len(step) :] if len(step) < len(rest) else None
+            self._written += len(step)
+            self._transport.write(step)  # may call pause(), resume() or, under uvloop, connection_lost()
+            rest = self._rest
+        if rest is None and not self._paused and not self.done:
+            self.done = True
+            self._conn.all_written()
+
+    async def _chunks(self, body: AsyncIterable[bytes]) -> None:
+        """The task that writes a chunked body. An error of ``body`` ends the exchange with that same error."""
+        sized = getattr(body, "size", None) is not None
+        try:
+            async for piece in body:
+                if piece:
+                    self._transport.write(piece if sized else b"%x\r\n%b\r\n" % (len(piece), piece))
+                    self._written += len(piece)
+                    await self._drain()
+            if not sized:
+                self._transport.write(b"0\r\n\r\n")
+            await self._drain()
+            self._task = None
+            self.done = True
+            self._conn.all_written()
+        except asyncio.CancelledError:
+            if not self.done:
+                raise
+        except Exception as exc:  # noqa: BLE001  # boundary: the caller's iterable may raise anything
+            self._task = None
+            if not self.done:
+                self._conn.fail(exc)
+
+    async def _drain(self) -> None:
+        while self._paused and not self.done:
+            self._drained = self._conn.loop.create_future()
+            try:
+                await self._drained
+            finally:
+                self._drained = None

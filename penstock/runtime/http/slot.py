@@ -1,0 +1,110 @@
+"""What the pool holds for one origin: idle connections, a count of open ones, and who waits for one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from penstock.runtime.http.connection import CLOSED, IDLE, RESERVED, Connection
+
+if TYPE_CHECKING:
+    from penstock.runtime.http.errors import TransportError
+    from penstock.runtime.http.options import Limits, Tls
+    from penstock.runtime.http.origin import Origin
+    from penstock.runtime.http.proxies import Proxy
+
+
+class Waiter:
+    """A request in the queue. Its future gets a connection, or None: the permission to open one."""
+
+    __slots__ = ("deadline", "error", "future")
+
+    def __init__(self, future: asyncio.Future[Connection | None], deadline: float, error: TransportError) -> None:
+        self.future = future
+        self.deadline = deadline
+        self.error = error
+
+
+class Slot:
+    """One origin (and TLS setting). ``used`` counts connections that are open, being opened, or permitted.
+
+    Invariant: somebody waits only while ``used`` is at the limit and nothing is idle.
+    """
+
+    __slots__ = ("absolute", "connections", "idle", "key", "limits", "origin", "proxy", "tls", "used", "waiters")
+
+    def __init__(
+        self,
+        key: object,
+        origin: Origin,
+        tls: Tls,
+        proxy: Proxy | None,
+        limits: Limits,
+        connections: set[Connection],
+    ) -> None:
+        self.key = key
+        self.origin = origin
+        self.tls = tls
+        self.proxy = proxy
+        self.absolute = proxy is not None and origin.scheme == "http"  # a plain request through a proxy
+        self.limits = limits
+        self.idle: list[Connection] = []
+        self.used = 0
+        self.waiters: deque[Waiter] = deque()
+        self.connections = connections
+
+    def take_idle(self, now: float) -> Connection | None:
+        """The connection used last that still lives: the others get the chance to expire."""
+        idle = self.idle
+        while idle:
+            conn = idle.pop()
+            conn.state = RESERVED
+            if not conn.looks_dead(now):
+                return conn
+            conn.abort()
+        return None
+
+    def release(self, conn: Connection) -> None:
+        """A reserved connection is free again."""
+        if conn.state == CLOSED:
+            return
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.future.done():
+                waiter.future.set_result(conn)
+                return
+        if len(self.idle) >= self.limits.max_idle_per_origin:
+            conn.shut()
+            return
+        conn.state = IDLE
+        conn.idle_since = 0.0
+        self.idle.append(conn)
+
+    def forget(self, conn: Connection) -> None:
+        """``conn`` was closed (its state says so already)."""
+        if conn in self.idle:
+            self.idle.remove(conn)
+        self.give_back()
+
+    def give_back(self) -> None:
+        """A permission to have a connection is free: it goes to the next in the queue."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.future.done():
+                waiter.future.set_result(None)
+                return
+        self.used -= 1
+
+    def lost(self, conn: Connection) -> None:
+        """The socket of ``conn`` is closed."""
+        self.connections.discard(conn)
+
+    def tick(self, now: float) -> bool:
+        """Ends waiting that took too long. True while somebody waits."""
+        for waiter in self.waiters:
+            if now >= waiter.deadline and not waiter.future.done():
+                waiter.future.set_exception(waiter.error)
+        while self.waiters and self.waiters[0].future.done():
+            self.waiters.popleft()
+        return bool(self.waiters)

@@ -1,0 +1,135 @@
+"""Who calls, and may they. One dict look-up's worth of work; every comparison of a secret takes constant time."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from penstock.core.errors import GatewayError
+
+
+class Caller(NamedTuple):
+    """``alias``: what logs say. ``admin``: holds the master key, or nobody needs one."""
+
+    alias: str
+    admin: bool
+
+
+ANONYMOUS = Caller("", True)
+MASTER = Caller("master", True)
+# In the order in which LiteLLM looks (see the contract, 6.1).
+_PLAIN_HEADERS = (b"api-key", b"x-api-key", b"x-goog-api-key")
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost, 127.0.0.0/8 and ::1, with or without brackets."""
+    host = host.strip("[]").rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def presented(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """The credential of a request, None when there is none. Raises "unauthorized" for an unreadable one."""
+    special = headers.get(b"x-litellm-api-key")
+    if special is not None:
+        return special[7:].strip() if special[:7].lower() == b"bearer " else special
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        if authorization[:7].lower() != b"bearer ":
+            raise GatewayError("unauthorized", "Authentication Error, the Authorization header must be 'Bearer <key>'.")
+        return authorization[7:].strip()
+    for name in _PLAIN_HEADERS:
+        value = headers.get(name)
+        if value is not None:
+            return value
+    return None
+
+
+def in_query(query: bytes) -> bytes | None:
+    """The credential in ``?key=``, which Google's clients may send instead of a header."""
+    if b"key=" not in query:
+        return None
+    found = parse_qs(query.decode("latin-1")).get("key")
+    return found[-1].encode() if found else None
+
+
+class Identity:
+    """``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this machine as their
+    host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made to point at
+    127.0.0.1, and the browser then sends the page's requests here)."""
+
+    def __init__(self, master_key: str | None, guard_loopback: bool) -> None:
+        self._key = master_key.encode() if master_key else None
+        self._guard = guard_loopback and self._key is None
+        self._good_hosts: set[bytes] = set()  # Host headers that passed: at most a few spellings of this machine
+
+    @property
+    def needs_key(self) -> bool:
+        return self._key is not None
+
+    def check(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> Caller:
+        """The caller, or ``GatewayError``: "unauthorized" or "forbidden". ``query``: of the paths where a credential
+        may stand in ``?key=`` (Google's); a header goes before it."""
+        if self._key is None:
+            if self._guard:
+                self._check_page(headers)
+            return ANONYMOUS
+        key = presented(headers) or in_query(query)
+        if not key:
+            raise GatewayError(
+                "unauthorized",
+                "Authentication Error, No api key passed in. "
+                "Send 'Authorization: Bearer <key>', 'x-api-key' or 'api-key'.",
+            )
+        if not hmac.compare_digest(key, self._key):
+            raise GatewayError("unauthorized", "Authentication Error, the api key is not valid for this gateway.")
+        return MASTER
+
+    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether ``check`` would pass: for pages that say more to those who may know more."""
+        try:
+            self.check(headers)
+        except GatewayError:
+            return False
+        return True
+
+    def _check_page(self, headers: Mapping[bytes, bytes]) -> None:
+        named = headers.get(b"host", b"")
+        if named not in self._good_hosts:
+            self._check_host(named)
+        origin = headers.get(b"origin")
+        if origin is not None:
+            page = origin.decode("latin-1")
+            if not is_loopback(_host_name(page.partition("://")[2])):
+                raise GatewayError(
+                    "forbidden",
+                    f"No key is configured, so requests from the web page {page[:200]!r} are refused. "
+                    "Set general_settings.master_key to serve web pages.",
+                )
+
+    def _check_host(self, named: bytes) -> None:
+        host = _host_name(named.decode("latin-1"))
+        if host and not is_loopback(host):
+            raise GatewayError(
+                "forbidden",
+                f"No key is configured, so only requests to localhost are served; this one names the host {host!r}. "
+                "Set general_settings.master_key to serve other names.",
+            )
+        if len(self._good_hosts) < 100:
+            self._good_hosts.add(named)
+
+
+def _host_name(value: str) -> str:
+    """The host of ``host[:port]``; IPv6 in brackets. All of it when that is not its form: two Host headers come joined,
+    and the first of them must not speak for both."""
+    host, end, port = value.partition("]") if value.startswith("[") else value.partition(":")
+    if value.startswith("["):
+        host, port = host + end, port.removeprefix(":")
+    return host if not port or port.isdigit() else value

@@ -1,0 +1,110 @@
+"""Answers that stay: what ``previous_response_id`` and ``GET /v1/responses/{id}`` need, for any backend.
+
+An answer is kept under its id with the items that led to it, unless the client says ``store: false``. When the next
+request goes to the upstream that keeps the same answer itself, the id goes along; to any other the items go instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw, Struct
+
+from penstock.core import sse
+from penstock.core.dialects.openai_responses.stored import (
+    expand_previous,
+    input_items,
+    keeps,
+    output_items,
+    previous_id,
+    with_ids,
+)
+from penstock.core.errors import GatewayError
+from penstock.runtime import lanes
+from penstock.runtime.call import Call
+from penstock.runtime.cross import mint
+
+if TYPE_CHECKING:
+    from penstock.runtime.http import Pool
+    from penstock.runtime.targets import Target
+    from penstock.stores.base import Store
+
+KEEP = 24 * 3600.0  # seconds an answer is kept
+_FINAL = (b"response.completed", b"response.incomplete")
+
+
+class Kept(Struct, frozen=True):
+    """``input``: the items of the request, ``items``: those and all before them and the answer's, oldest first.
+    ``target``: who answered, "" when the upstream keeps nothing (the cross lane)."""
+
+    body: Raw
+    input: list[Raw]
+    items: list[Raw]
+    target: str = ""
+
+
+_ENCODE = msgspec.json.Encoder().encode
+_DECODE = msgspec.json.Decoder(Kept).decode
+_FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def key(alias: str, response_id: str) -> str:
+    """Under the caller's name: nobody reads another's answers by guessing ids."""
+    return f"response:{alias}:{response_id}"
+
+
+async def find(store: Store, alias: str, response_id: str) -> Kept | None:
+    found = await store.get(key(alias, response_id))
+    return _DECODE(found) if found is not None else None
+
+
+async def run(pool: Pool, call: Call, target: Target) -> None:
+    """One attempt on the Responses surface: the earlier turns in front, the answer kept behind."""
+    asked = call.fields
+    before: list[Raw] = []
+    previous = previous_id(asked)
+    if previous:
+        kept = await find(call.store, call.caller.alias, previous)
+        native = lanes.choose(call, target) == call.surface.dialect.name
+        if kept is not None:
+            before = kept.items
+            if not native or kept.target != target.id:
+                call.fields = expand_previous(asked, before)
+                call.previous = previous
+                call.request = None
+        elif not native:
+            text = (
+                f"Previous response with id {previous!r} not found: it is unknown here, was not stored, or is too old."
+            )
+            raise GatewayError("bad_request", text, param="previous_response_id")
+    try:
+        await lanes.run(pool, call, target)
+    finally:
+        call.fields = asked  # the next attempt begins with what the client sent
+    if keeps(asked):
+        await _keep(call, target, asked, before)
+
+
+async def _keep(call: Call, target: Target, asked: Mapping[str, Raw], before: list[Raw]) -> None:
+    body = _final(call.tail) if call.stream else call.tail
+    if not body:
+        return
+    try:
+        response_id = msgspec.json.decode(_FIELDS(body)["id"], type=str)
+    except (KeyError, msgspec.DecodeError):
+        return  # an answer without a name cannot be asked for
+    own = with_ids(input_items(asked), mint)
+    items = [*before, *own, *output_items(body)]
+    kept = Kept(Raw(body), own, items, target.id if call.lane == "same" else "")
+    await call.store.put(key(call.caller.alias, response_id), _ENCODE(kept), KEEP)
+
+
+def _final(tail: bytes) -> bytes:
+    """The response object in a stream's last event."""
+    decoder = sse.Decoder()
+    for event in reversed(decoder.feed(tail) + decoder.close()):
+        if event.name in _FINAL:
+            return bytes(_FIELDS(event.data)["response"])
+    return b""

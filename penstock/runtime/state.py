@@ -1,0 +1,141 @@
+"""What a config means at run time. Built whole, swapped whole: a reload never mixes two configs in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.errors import GatewayError
+from penstock.core.route.catalog import Catalog, Member
+from penstock.core.route.plan import Plan, Try
+from penstock.runtime.targets import Stars, Target, settings_of
+
+if TYPE_CHECKING:
+    from penstock.config import Config
+
+DEFAULT_RETRIES = 2
+
+
+class State:
+    """Catalog, targets and settings of one config. ``problems``: deployments that cannot be used, and why."""
+
+    def __init__(self, config: Config, env: Mapping[str, str]) -> None:
+        self.config = config
+        self.settings: dict[str, Any] = settings_of(config)
+        self.problems: list[str] = []
+        self.targets: list[Target] = []
+        members: list[Member[Target]] = []
+        for deployment in config.deployments:
+            try:
+                target = Target(deployment, self.settings, env)
+            except GatewayError as error:
+                # Provider "" of a bare "*": the request's own name tells the provider.
+                if deployment.provider or "*" not in deployment.upstream_model:
+                    self.problems.append(error.message)
+                    continue
+                target = Target(_named(deployment, "openai"), self.settings, env)
+                target.deployment = deployment
+            self.targets.append(target)
+            members.append(Member(deployment.model_name, deployment.id, target))
+        router = config.router
+        self.catalog: Catalog[Target] = Catalog(members, router.model_group_alias, router.hidden_aliases)
+        self.retries = _first(router.num_retries, config.litellm.num_retries, DEFAULT_RETRIES)
+        self.retry_after = float(router.retry_after or 0)
+        self.keep_alive = _keep_alive(config)
+        self.default_model = config.general.completion_model or ""
+        self._fallbacks = _fallbacks(config)
+        self._stars = Stars()
+        self._plans: dict[str, Plan[Target]] = {}
+
+    def plan(self, model: str) -> Plan[Target]:
+        """The plan for a name that a client sent. Raises "unknown_model" with the nearest names."""
+        plan = self._plans.get(model)
+        if plan is None:
+            plan = self._make_plan(model)
+            if len(self._plans) < 10_000:
+                self._plans[model] = plan
+        return plan
+
+    def _make_plan(self, model: str) -> Plan[Target]:
+        groups = {model: self._targets(model)}
+        if not groups[model]:
+            raise self.unknown(model)
+        fallbacks: dict[str, Sequence[str]] = {}
+        for kind, table in self._fallbacks.items():
+            names = self._lookup(table, model)
+            if names is not None:
+                fallbacks[kind] = names
+                for name in names:
+                    groups[name] = self._targets(name)
+        own = groups[model]
+        only = Try(own[0], model) if len(own) == 1 else None
+        return Plan(model, groups, fallbacks, self.retries, self.retry_after, only)
+
+    def _targets(self, name: str) -> Sequence[Target]:
+        found = self.catalog.find(name)
+        if found is None:
+            return ()
+        if found.star is None:
+            return found.targets
+        made = []
+        for base in found.targets:
+            try:
+                made.append(self._stars.target(base, found.star, self.settings))
+            except LookupError:
+                continue
+        return tuple(made)
+
+    def _lookup(self, table: Mapping[str, Sequence[str]], model: str) -> Sequence[str] | None:
+        """Exact name, the group it is an alias of, either without or with the provider before it, then "*" (LiteLLM's
+        contract, 3.5)."""
+        found = self.catalog.find(model)
+        names = (model, found.group) if found else (model,)
+        bare = [name.partition("/")[2] for name in names if "/" in name]
+        prefixed = [f"{target.provider.name}/{name}" for target in (found.targets if found else ()) for name in names]
+        for key in (*names, *bare, *prefixed, "*"):
+            if key in table:
+                return [name for name in table[key] if name != model][: self.config.router.max_fallbacks]
+        return None
+
+    def unknown(self, model: str) -> GatewayError:
+        near = self.catalog.near(model)
+        hint = f" Nearest names here: {', '.join(near)}." if near else " No model is configured here."
+        shown = model if len(model) <= 120 else model[:117] + "..."
+        text = f"Invalid model name passed in model={shown}: there is no such model here.{hint} See GET /v1/models."
+        return GatewayError("unknown_model", text, param="model")
+
+
+KEEP_ALIVE = 10.0  # seconds of silence in a stream before a sign of life; 0 in the config switches it off
+
+
+def _keep_alive(config: Config) -> float:
+    values = config.litellm.values
+    for key in ("sse_keepalive_ping_interval_seconds", "anthropic_sse_ping_interval_seconds"):
+        if values.get(key) is not None:
+            return float(values[key])
+    return KEEP_ALIVE
+
+
+def _fallbacks(config: Config) -> dict[str, Mapping[str, Sequence[str]]]:
+    """By error kind ("" = any other): group to groups."""
+    router, module = config.router, config.litellm
+    general = dict(module.fallbacks or {}) | dict(router.fallbacks or {})
+    default = router.default_fallbacks or module.default_fallbacks
+    if default:
+        general.setdefault("*", tuple(default))
+    tables = {
+        "": general,
+        "context_window": dict(module.context_window_fallbacks or {}) | dict(router.context_window_fallbacks or {}),
+        "content_policy": dict(module.content_policy_fallbacks or {}) | dict(router.content_policy_fallbacks or {}),
+    }
+    return {kind: table for kind, table in tables.items() if table}
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)
+
+
+def _named(deployment: Any, provider: str) -> Any:
+    from dataclasses import replace
+
+    return replace(deployment, provider=provider)

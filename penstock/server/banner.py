@@ -1,0 +1,47 @@
+"""What is said once the gateway listens: where, what is there, and a line to paste."""
+
+from __future__ import annotations
+
+import json
+import sys
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from penstock import __version__
+
+if TYPE_CHECKING:
+    from penstock.server.gateway import Gateway
+    from penstock.server.run import ServeOptions
+
+SHOWN = 12  # model names
+
+
+def show(options: ServeOptions, gateway: Gateway) -> None:
+    """Prints to standard output; the request lines follow there."""
+    names = gateway.state.catalog.names()
+    concrete = [name for name in names if "*" not in name]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    base = f"http://{host}:{options.port}"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    shown = ", ".join(f"{n} (a mock)" if n == "mock/echo" else n for n in names[:SHOWN])
+    lines = [f"Penstock {__version__} at {base} (OpenAI clients: {base}/v1)", f"Models: {shown or 'none'}{more}"]
+    if options.config is None:
+        lines.append(
+            "No config: providers with a key in the environment, local engines on their usual ports, and a mock."
+        )
+    # A real engine makes a better first answer than the mock.
+    model = next((n for n in concrete if n != "mock/echo"), concrete[0] if concrete else "MODEL")
+    key = f" -H {_credential(gateway)}" if gateway.identity.needs_key else ""
+    body = quote(json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}, ensure_ascii=False))
+    lines.append(f"Try it:\n  curl {base}/v1/chat/completions -H 'Content-Type: application/json'{key} -d {body}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _credential(gateway: Gateway) -> str:
+    """The header with the key, from where the user has it; the key itself is not printed."""
+    source = gateway.state.config.general.master_key_source
+    if source.isidentifier() and source != "config":
+        return f"'Authorization: Bearer '\"${source}\""
+    return "'Authorization: Bearer YOUR_MASTER_KEY'"

@@ -1,0 +1,189 @@
+"""The portable door: plain ASGI 3, for any server. No framework, no middleware; the same exchanges as the quick door.
+
+``scope["type"] == "websocket"`` is refused (403 before accept, as ASGI has it); ``lifespan`` is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from penstock.server.exchange import Exchange, Source
+
+if TYPE_CHECKING:
+    from penstock.server.gateway import Gateway
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HIGH_WATER = 64 * 1024  # bytes of answer that wait for the server before the upstream is held back
+
+
+class AsgiExchange(Exchange):
+    """Gathers what is written; ``pump`` sends it on."""
+
+    __slots__ = ("_out", "_ready", "_size", "_source", "done")
+
+    def __init__(self) -> None:
+        self.responded = False
+        self.gone = False
+        self.task = None
+        self.ending = None
+        self.call = None
+        self.bytes_out = 0
+        self.done = False
+        self._out: list[MutableMapping[str, Any]] = []
+        self._ready = asyncio.Event()
+        self._size = 0
+        self._source: Source | None = None
+
+    def whole(self, status: int, headers: bytes, body: bytes) -> None:
+        self.start(status, headers + b"content-length: %d\r\n" % len(body))
+        if self.method != "HEAD":
+            self.write(body)
+        self.finish()
+
+    def start(self, status: int, headers: bytes) -> None:
+        self.responded = True
+        pairs = [line.split(b": ", 1) for line in headers.split(b"\r\n") if line]
+        self._put({"type": "http.response.start", "status": status, "headers": [(n, v) for n, v in pairs]})
+
+    def write(self, data: bytes) -> None:
+        if data and not self.done:  # a keep-alive may come while the last bytes wait for a slow client
+            self.bytes_out += len(data)
+            self._size += len(data)
+            self._put({"type": "http.response.body", "body": data, "more_body": True})
+            if self._size > HIGH_WATER and self._source is not None:
+                self._source.pause()
+
+    def finish(self, close: bool = False) -> None:
+        self.done = True
+        self._put({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def abort(self) -> None:
+        # ASGI cannot cut a connection; leaving the answer unfinished makes the server do so.
+        self.done = True
+        self._ready.set()
+
+    def feed_from(self, source: Source | None) -> None:
+        self._source = source
+
+    def _put(self, message: MutableMapping[str, Any]) -> None:
+        self._out.append(message)
+        self._ready.set()
+
+    async def pump(self, send: Send) -> None:
+        """Sends until the answer is finished."""
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            out, self._out, self._size = self._out, [], 0
+            if self._source is not None:
+                self._source.resume()
+            for message in out:
+                await send(message)
+            if self.done and not self._out:
+                return
+
+
+class AsgiDoor:
+    """The ASGI application. ``on_start`` and ``on_stop`` run with the server's lifespan."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        on_start: Callable[[], Awaitable[None]] | None = None,
+        on_stop: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.gateway = gateway
+        self._on_start = on_start
+        self._on_stop = on_stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                if self._on_start is not None:
+                    await self._on_start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                if self._on_stop is not None:
+                    await self._on_stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = AsgiExchange()
+        exchange.method = scope["method"]
+        exchange.path = scope["path"]
+        exchange.query = scope.get("query_string", b"")
+        client = scope.get("client")
+        exchange.client = client[0] if client else ""
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            headers[name] = headers[name] + b", " + value if name in headers else value
+        exchange.headers = headers
+        gateway = self.gateway
+        exchange.body = b""
+        try:
+            body = await _read(receive, gateway.max_body, headers.get(b"content-length", b""))
+        except ConnectionError:
+            return
+        exchange.started = gateway.clock()
+        gateway.begin(exchange)
+        if body is None:
+            try:
+                gateway.refuse(exchange, gateway.body_too_large())
+                await exchange.pump(send)
+            finally:
+                gateway.end(exchange)
+            return
+        exchange.body = body
+        work = exchange.task = asyncio.ensure_future(gateway.serve(exchange))
+        watch = asyncio.ensure_future(_left(receive, exchange))
+        pump = asyncio.ensure_future(exchange.pump(send))
+        try:
+            await asyncio.wait((watch, pump), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # A pump that raised met a client that left (ASGI 2.4): the upstream must not go on for nobody.
+            answered = pump.done() and not pump.cancelled() and pump.exception() is None
+            exchange.gone = not answered
+            for task in (work, watch, pump):
+                if not task.done() and not (task is work and answered):
+                    task.cancel()
+            gateway.end(exchange)
+            await asyncio.gather(work, watch, pump, return_exceptions=True)
+
+
+async def _read(receive: Receive, limit: int, announced: bytes) -> bytes | None:
+    """The whole body; None when it is over ``limit``, or says so. Raises ConnectionError when the client leaves."""
+    if announced.isdigit() and int(announced[:20]) > limit:
+        return None
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError("the client left before its request was complete")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            return None
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _left(receive: Receive, exchange: AsgiExchange) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,393 @@
+"""The fast door: uvicorn's httptools protocol with our own request cycle.
+
+Every URL is answered here, without ASGI, a framework, or a second copy of the bytes. One queue serves pipelined
+requests; one sweep (see ``sweep``) ends connections that are slow on purpose: no timer is made per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from penstock.core.errors import GatewayError
+from penstock.server.exchange import STATUS_LINES, Exchange, Source
+
+if TYPE_CHECKING:
+    from penstock.server.gateway import Gateway
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 200
+MAX_URL = 16 * 1024
+MAX_PIPELINED = 16
+HEAD_TIME = 20.0  # seconds from a request's first byte to the end of its headers
+BODY_STALL = 30.0  # seconds without a body byte
+BODY_TIME = 300.0  # seconds for a whole body
+IDLE_TIME = 75.0  # seconds an idle connection is kept (nginx's default)
+LINGER = 2.0  # seconds to read on after an error, so that the client gets to see it
+CLIENT_STALL = 120.0  # seconds a client may refuse to read a streamed answer
+
+
+class QuickExchange(Exchange):
+    """An exchange on a ``QuickProtocol``."""
+
+    chunked: bool
+    keep_alive: bool
+    __slots__ = ("chunked", "chunks", "error", "keep_alive", "proto", "size", "source", "stalled_at", "url")
+
+    def __init__(self, proto: QuickProtocol) -> None:
+        self.proto = proto
+        self.responded = False
+        self.bytes_out = 0
+        self.gone = False
+        self.task = None
+        self.ending = None
+        self.call = None
+        self.source: Source | None = None
+        self.error: GatewayError | None = None
+        self.url = b""
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.stalled_at = 0.0
+
+    def whole(self, status: int, headers: bytes, body: bytes) -> None:
+        proto = self.proto
+        self.responded = True
+        self.bytes_out = len(body)
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        head = b"%bcontent-length: %d\r\n%b" % (STATUS_LINES[status] + headers, len(body), end)
+        proto.transport.write(head + body if self.method != "HEAD" else head)
+        proto.done(self)
+
+    def start(self, status: int, headers: bytes) -> None:
+        self.responded = True
+        if not self.chunked:  # HTTP/1.0: the end of the connection is the end of the answer
+            self.keep_alive = False
+        frame = b"transfer-encoding: chunked\r\n" if self.chunked else b""
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        self.proto.transport.write(STATUS_LINES[status] + headers + frame + end)
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self.bytes_out += len(data)
+            self.proto.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def finish(self, close: bool = False) -> None:
+        if close:
+            self.keep_alive = False
+        if self.chunked:
+            self.proto.transport.write(b"0\r\n\r\n")
+        self.proto.done(self)
+
+    def abort(self) -> None:
+        self.proto.transport.abort()
+        self.proto.gateway.end(self)
+
+    def feed_from(self, source: Source | None) -> None:
+        self.source = source
+        if source is not None and self.proto.write_paused:
+            self.stalled_at = self.stalled_at or self.proto.loop.time()
+            source.pause()
+
+
+class QuickProtocol(HttpToolsProtocol):
+    """One client connection. ``deadline``: when ``sweep`` ends it, by the loop's clock."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.gateway: Gateway = self.app.gateway  # type: ignore[attr-defined]
+        self.exchange: QuickExchange | None = None  # being received
+        self.active: QuickExchange | None = None  # being answered
+        self.queue: deque[QuickExchange] = deque()
+        self.head_bytes = 0
+        self.in_head = True
+        self.deadline = 0.0
+        self.body_deadline = 0.0
+        self.write_paused = False
+        self.closing = False
+        self.pairs: list[tuple[bytes, bytes]] = []
+        self.peer = ""
+
+    # The connection ---------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.connections.add(self)
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.deadline = self.loop.time() + HEAD_TIME
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        self.closing = True
+        self.queue.clear()
+        active, self.active = self.active, None
+        if active is not None:
+            active.gone = True
+            if active.task is not None:
+                active.task.cancel()
+            self.gateway.end(active)  # its task may not have begun, and would then never say so
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self.closing:
+            return
+        if self.in_head:
+            self.head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(GatewayError("upgrade", "This server does not upgrade connections. Use plain HTTP requests."))
+        except httptools.HttpParserCallbackError as error:
+            raise error.__context__ or error from None
+        except httptools.HttpParserError as error:
+            if not self.closing:
+                self._refuse(GatewayError("bad_request", f"This is not valid HTTP/1.1: {error}."))
+        else:
+            if self.in_head and self.head_bytes > MAX_HEAD_BYTES:
+                self._refuse(GatewayError("headers_too_large", f"The request's head is over {MAX_HEAD_BYTES} bytes."))
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        if self.active is not None:
+            self.active.stalled_at = self.loop.time()
+            if self.active.source is not None:
+                self.active.source.pause()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self.active is not None and self.active.source is not None:
+            self.active.source.resume()
+
+    def eof_received(self) -> None:
+        return None
+
+    def shutdown(self) -> None:
+        """Called once by the server when it begins to drain: an idle connection is closed, a busy one after its
+        answer."""
+        if self.active is None:
+            self.transport.close()
+        else:
+            self.active.keep_alive = False
+
+    # Parsing ----------------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.exchange = QuickExchange(self)
+        self.pairs = []
+        self.in_head = True
+        self.deadline = self.loop.time() + HEAD_TIME
+
+    def on_url(self, url: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        exchange.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_head:  # trailers are ignored: a credential in a trailer is no credential
+            self.pairs.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        exchange, parser, pairs = self.exchange, self.parser, self.pairs
+        assert exchange is not None
+        self.in_head = False
+        headers = dict(pairs)
+        if len(headers) != len(pairs):
+            headers = _joined(pairs)
+        exchange.headers = headers
+        method = parser.get_method()
+        exchange.method = "POST" if method == b"POST" else method.decode("ascii")
+        version = parser.get_http_version()
+        exchange.chunked = version == "1.1"
+        exchange.keep_alive = version == "1.1" and parser.should_keep_alive()
+        exchange.client = self.peer
+        exchange.path = exchange.url.decode("ascii", "replace")
+        exchange.query = b""
+        exchange.error = self._check_head(exchange, version)
+        self.head_bytes = 0
+        now = self.loop.time()
+        self.deadline = now + BODY_STALL
+        self.body_deadline = now + BODY_TIME
+        if exchange.error is None and headers.get(b"expect", b"").lower() == b"100-continue" and exchange.chunked:
+            if self.active is None:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif exchange.error is not None:
+            exchange.keep_alive = False
+            self._refuse(exchange.error)
+
+    def _check_head(self, exchange: QuickExchange, version: str) -> GatewayError | None:
+        """What is wrong with a request that can be known before its body. Sets ``path`` and ``query``."""
+        if version not in ("1.1", "1.0"):
+            return GatewayError("bad_request", f"HTTP/{version} is not served here; use HTTP/1.1.")
+        url = exchange.url
+        if len(url) > MAX_URL:
+            return GatewayError("headers_too_large", f"The URL is over {MAX_URL} bytes.")
+        if url[:1] == b"/" and b"?" not in url and b"%" not in url and b"#" not in url:
+            exchange.path = url.decode("latin-1")
+        else:
+            try:
+                parsed = httptools.parse_url(url)
+            except httptools.HttpParserInvalidURLError:
+                return GatewayError("bad_request", "The request's URL is not valid.")
+            exchange.path = unquote((parsed.path or b"/").decode("latin-1"))
+            exchange.query = parsed.query or b""
+        headers = exchange.headers
+        if self.head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self.pairs) > MAX_HEAD_BYTES:
+            return GatewayError("headers_too_large", f"The request's head is over {MAX_HEAD_BYTES} bytes.")
+        if len(self.pairs) > MAX_HEADERS:
+            return GatewayError("headers_too_large", f"The request has over {MAX_HEADERS} headers.")
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and coding.strip().lower() != b"chunked":
+            return GatewayError("bad_request", "Only the transfer coding 'chunked' is served here.")
+        if b"upgrade" in headers and b"upgrade" in headers.get(b"connection", b"").lower():
+            return GatewayError(
+                "upgrade", "This server does not upgrade connections; it has no WebSocket. Use plain HTTP."
+            )
+        expect = headers.get(b"expect")
+        if expect is not None and expect.lower() != b"100-continue":
+            return GatewayError("bad_request", "The only expectation that can be met is 100-continue.")
+        if version == "1.1" and b"host" not in headers:
+            return GatewayError("bad_request", "The Host header is missing (RFC 9112, 3.2).")
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self.gateway.max_body:
+            return self.gateway.body_too_large()
+        return None
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        if exchange.error is not None:
+            return
+        exchange.size += len(body)
+        if exchange.size > self.gateway.max_body:
+            exchange.error = self.gateway.body_too_large()
+            exchange.keep_alive = False
+            exchange.chunks.clear()
+            self._refuse(exchange.error)
+            return
+        exchange.chunks.append(body)
+        self.deadline = min(self.loop.time() + BODY_STALL, self.body_deadline)
+
+    def on_message_complete(self) -> None:
+        exchange = self.exchange
+        if exchange is None or self.closing:
+            return
+        chunks = exchange.chunks
+        exchange.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        exchange.chunks = []
+        self.in_head = True
+        self.head_bytes = 0
+        self.exchange = None
+        if self.active is None:
+            self._begin(exchange)
+        else:
+            self.queue.append(exchange)
+            if len(self.queue) >= MAX_PIPELINED:
+                self.transport.pause_reading()
+
+    # Answering --------------------------------------------------------------------------------------------------------
+
+    def _begin(self, exchange: QuickExchange) -> None:
+        self.active = exchange
+        exchange.started = self.gateway.clock()
+        self.deadline = 0.0
+        self.gateway.begin(exchange)
+        if exchange.error is not None:
+            self.gateway.refuse(exchange, exchange.error)
+        else:
+            exchange.task = self.loop.create_task(self.gateway.serve(exchange))
+
+    def done(self, exchange: QuickExchange) -> None:
+        """The answer is out: the next request, or the idle wait, or the end of the connection."""
+        self.gateway.end(exchange)
+        if self.active is not exchange:
+            return
+        self.active = None
+        exchange.source = None
+        if not exchange.keep_alive or self.closing:
+            self.closing = True
+            if exchange.error is not None:
+                self._linger()
+            else:
+                self._close()
+            return
+        if self.queue:
+            following = self.queue.popleft()
+            if len(self.queue) == MAX_PIPELINED - 1:
+                self.transport.resume_reading()
+            self.loop.call_soon(self._begin_later, following)
+            self.active = following
+        else:
+            self.deadline = self.loop.time() + (IDLE_TIME if self.in_head and not self.head_bytes else HEAD_TIME)
+
+    def _close(self) -> None:
+        """Closes when the rest of the answer is written, or when the client has refused to read it for long enough: a
+        close alone waits for ever."""
+        self.closing = True
+        self.deadline = self.loop.time() + CLIENT_STALL
+        self.transport.close()
+
+    def _linger(self) -> None:
+        """Closes our side and lets what the client still sends run out: a close with unread bytes is a reset, and a
+        reset can overtake the error that we just wrote (RFC 9112, 9.6)."""
+        self.deadline = self.loop.time() + LINGER
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _begin_later(self, exchange: QuickExchange) -> None:
+        # Not from within done(): a thousand pipelined requests must not nest a thousand calls deep.
+        if not self.closing:
+            self._begin(exchange)
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Ends the connection with an error. Behind an answer in progress nothing can be said: it is only closed."""
+        if self.closing:
+            return
+        exchange = self.exchange or QuickExchange(self)
+        if self.active is None:
+            self.active = exchange
+            exchange.keep_alive = False
+            exchange.chunked = True
+            exchange.started = self.gateway.clock()
+            for name, value in (("method", "GET"), ("path", ""), ("query", b""), ("headers", {}), ("body", b"")):
+                if not hasattr(exchange, name):
+                    setattr(exchange, name, value)
+            exchange.client = self.peer
+            exchange.error = error
+            self.gateway.begin(exchange)
+            self.gateway.refuse(exchange, error)
+        else:
+            self.active.keep_alive = False
+            self.queue.clear()
+        self.closing = True
+
+    def sweep(self, now: float) -> None:
+        """Called about once a second. Ends what is past its deadline."""
+        active = self.active
+        if active is not None:
+            if self.write_paused and active.stalled_at and now - active.stalled_at > CLIENT_STALL:
+                self.transport.abort()
+            return
+        if self.deadline and now > self.deadline:
+            if self.closing:
+                self.transport.abort()
+            elif self.in_head and not self.head_bytes:
+                self._close()  # idle: nothing was asked, nothing is said
+            else:
+                what = "head" if self.in_head else "body"
+                self._refuse(GatewayError("request_timeout", f"The request's {what} did not come in time."))
+
+
+def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    headers: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers

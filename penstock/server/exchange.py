@@ -1,0 +1,109 @@
+"""One request and the way to answer it, the same for every door."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from penstock.core.errors import GatewayError
+    from penstock.runtime.call import Call
+
+
+class Source(Protocol):
+    """What feeds a streamed answer: told to hold back while the client does not read."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Exchange:
+    """What a door hands to the gateway. ``headers``: lower-case names; a name that came twice has its values joined by
+    ", " (RFC 9110, 5.3), so a doubled Host or Authorization is never one of the two. ``path`` is percent-decoded.
+
+    Answer with ``whole``, or with ``start``, ``write``* and ``finish``. ``headers`` of an answer are finished lines,
+    each ended by CRLF; the door adds framing (content-length or chunked, connection). ``abort`` cuts the connection:
+    the client must see that the answer is not complete. The door cancels the gateway's task when the client leaves.
+    """
+
+    __slots__ = (
+        "body",
+        "bytes_out",
+        "call",
+        "client",
+        "ending",
+        "gone",
+        "headers",
+        "method",
+        "path",
+        "query",
+        "responded",
+        "started",
+        "task",
+    )
+
+    method: str
+    path: str
+    query: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    client: str
+    responded: bool  # a status line was sent
+    bytes_out: int  # body bytes
+    gone: bool  # the client left
+    call: Call | None  # the engine's view of it, once there is one
+    task: asyncio.Task[None] | None  # the gateway's work on it
+    ending: GatewayError | None  # why the task was cancelled, when the client did not leave
+    started: float  # the loop's clock when the request's last byte had come
+
+    def whole(self, status: int, headers: bytes, body: bytes) -> None:
+        raise TypeError("a door answers")
+
+    def start(self, status: int, headers: bytes) -> None:
+        raise TypeError("a door answers")
+
+    def write(self, data: bytes) -> None:
+        raise TypeError("a door answers")
+
+    def finish(self, close: bool = False) -> None:
+        raise TypeError("a door answers")
+
+    def abort(self) -> None:
+        raise TypeError("a door answers")
+
+    def feed_from(self, source: Source | None) -> None:
+        """Who to hold back while the client reads slower than the upstream writes; None when it is over."""
+        raise TypeError("a door answers")
+
+
+REASONS: dict[int, bytes] = {
+    200: b"OK",
+    204: b"No Content",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    402: b"Payment Required",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    409: b"Conflict",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    415: b"Unsupported Media Type",
+    417: b"Expectation Failed",
+    422: b"Unprocessable Content",
+    426: b"Upgrade Required",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+    529: b"Overloaded",
+}
+
+STATUS_LINES: dict[int, bytes] = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown")) for status in range(200, 600)
+}

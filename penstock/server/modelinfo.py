@@ -1,0 +1,208 @@
+"""Pages about models: what each deployment is, costs and can do. LiteLLM's shapes, and one of our own that is shorter.
+
+Of `litellm_params` only what is named here is shown: no key, no header, no address with a password in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from penstock.core.errors import GatewayError
+from penstock.core.price import number
+from penstock.core.pricelist import is_price
+
+if TYPE_CHECKING:
+    from penstock.runtime.targets import Target
+    from penstock.server.exchange import Exchange
+    from penstock.server.gateway import Gateway
+
+Answer = tuple[int, bytes, bytes]
+
+_SHOWN = """model api_version custom_llm_provider timeout stream_timeout max_retries num_retries rpm tpm weight order
+    tags region_name aws_region_name vertex_location drop_params base_model use_in_pass_through use_litellm_proxy
+    merge_reasoning_content_in_choices""".split()
+# LiteLLM shows these in every row; the rest of the entry follows them, and what it does not have is null.
+_COLUMNS = """key max_tokens max_input_tokens max_output_tokens input_cost_per_token input_cost_per_token_flex
+    input_cost_per_token_priority cache_creation_input_token_cost cache_read_input_token_cost
+    cache_creation_input_token_cost_above_1hr input_cost_per_character input_cost_per_token_above_128k_tokens
+    input_cost_per_token_above_200k_tokens input_cost_per_query input_cost_per_second input_cost_per_audio_token
+    input_cost_per_image input_cost_per_token_batches output_cost_per_token_batches output_cost_per_token
+    output_cost_per_token_flex output_cost_per_token_priority output_cost_per_audio_token output_cost_per_character
+    output_cost_per_reasoning_token output_cost_per_token_above_128k_tokens output_cost_per_token_above_200k_tokens
+    output_cost_per_second output_cost_per_image output_vector_size tiered_pricing litellm_provider mode
+    supported_endpoints supports_system_messages supports_response_schema supports_vision supports_function_calling
+    supports_parallel_function_calling supports_tool_choice supports_assistant_prefill supports_prompt_caching
+    supports_audio_input supports_audio_output supports_pdf_input supports_embedding_image_input
+    supports_native_streaming supports_web_search supports_url_context supports_reasoning supports_computer_use
+    search_context_cost_per_query tpm rpm""".split()
+_PARAMS = """frequency_penalty logit_bias logprobs top_logprobs max_tokens max_completion_tokens modalities prediction n
+    presence_penalty seed stop stream stream_options temperature top_p tools tool_choice function_call functions
+    parallel_tool_calls audio web_search_options service_tier safety_identifier prompt_cache_key
+    prompt_cache_retention store response_format reasoning_effort user""".split()
+_GROUP_ABILITIES = """parallel_function_calling vision web_search url_context reasoning function_calling
+    fast_mode""".split()
+
+
+def model_info(gateway: Gateway, exchange: Exchange) -> Answer:
+    """GET ``/model/info``: a row per deployment; ``litellm_model_id`` asks for one."""
+    wanted = _asked(exchange, "litellm_model_id")
+    targets = [target for target in gateway.state.targets if wanted in ("", target.id)]
+    if wanted and not targets:
+        text = f"There is no deployment with the id {wanted[:120]!r}; GET /model/info lists all."
+        raise GatewayError("bad_request", text, param="litellm_model_id")
+    return _json([_row(target) for target in targets])
+
+
+def _row(target: Target) -> dict[str, Any]:
+    deployment, entry = target.deployment, target.price.entry
+    told = {"use_in_pass_through": False, "use_litellm_proxy": False, "merge_reasoning_content_in_choices": False}
+    params: dict[str, Any] = {"api_base": address(deployment.api_base)} if deployment.api_base else {}
+    params |= told
+    for name, value in deployment.params.items():
+        if value is not None and (name in _SHOWN or is_price(name)):
+            params[name] = value
+    info: dict[str, Any] = {"id": target.id, "db_model": False}
+    info |= {name: value for name, value in deployment.info.items() if name not in info and _is_plain(value)}
+    info["key"] = target.price.key or target.model
+    for name in (*_COLUMNS, *entry):
+        if name not in info or info[name] is None:
+            info[name] = entry.get(name)
+    info["max_tokens"] = entry.get("max_tokens") or entry.get("max_output_tokens")
+    info["litellm_provider"] = entry.get("litellm_provider") or target.provider.name
+    info["mode"] = info["mode"] or deployment.mode
+    info["supported_openai_params"] = _params(target)
+    info["price_version"] = target.price.version or None
+    return {"model_name": deployment.model_name, "litellm_params": params, "model_info": info}
+
+
+def _params(target: Target) -> list[str]:
+    """Request parameters that reach the upstream: all of Chat's but those its row says it refuses."""
+    if not target.dialects:
+        return []
+    quirks = target.provider.quirks_for(target.model, "openai_chat")
+    return [name for name in _PARAMS if name not in quirks.drop and name not in quirks.unsupported]
+
+
+def group_info(gateway: Gateway, exchange: Exchange) -> Answer:
+    """GET ``/model_group/info``: a row per public name, over all its deployments: the most tokens, the highest price,
+    what any of them can do, limits added up. ``model_group`` asks for one."""
+    wanted = _asked(exchange, "model_group")
+    groups: dict[str, list[Target]] = {}
+    for target in gateway.state.targets:
+        groups.setdefault(target.deployment.model_name, []).append(target)
+    return _json([_group(name, targets) for name, targets in groups.items() if wanted in ("", name)])
+
+
+def _group(name: str, targets: list[Target]) -> dict[str, Any]:
+    entries = [target.price.entry for target in targets]
+    able = [target.price.capabilities for target in targets]
+    params = dict.fromkeys(param for target in targets for param in _params(target))
+    told: dict[str, Any] = {
+        "model_group": name,
+        "providers": sorted({target.provider.name for target in targets}),
+        "max_input_tokens": _most(found.max_input_tokens for found in able),
+        "max_output_tokens": _most(found.max_output_tokens for found in able),
+        "input_cost_per_token": _price(entries, "input_cost_per_token"),
+        "output_cost_per_token": _price(entries, "output_cost_per_token"),
+        "input_cost_per_pixel": _price(entries, "input_cost_per_pixel"),
+        "mode": next((found.mode or target.deployment.mode for found, target in zip(able, targets, strict=True)), None),
+        "tpm": _sum(target.tpm for target in targets),
+        "rpm": _sum(target.rpm for target in targets),
+        "itpm": None,
+        "otpm": None,
+    }
+    told |= {f"supports_{ability}": any(found.supports(ability) for found in able) for ability in _GROUP_ABILITIES}
+    return told | {
+        "supported_reasoning_efforts": sorted({level for entry in entries for level in _levels(entry)}),
+        "supported_openai_params": list(params),
+        "configurable_clientside_auth_params": None,
+        "description": None,
+        "supported_endpoints": next((list(found.endpoints) for found in able if found.endpoints), None),
+        "supports_background_chat": False,
+        "is_public_model_group": False,
+        "health_status": None,
+        "health_response_time": None,
+        "health_checked_at": None,
+        "custom_tags": None,
+        "custom_metadata": None,
+    }
+
+
+def capabilities(gateway: Gateway, exchange: Exchange) -> Answer:
+    """GET ``/v1/capabilities``: a short row per deployment; ``model`` asks for those of one public name."""
+    wanted = _asked(exchange, "model")
+    rows = []
+    for target in gateway.state.targets:
+        if wanted not in ("", target.deployment.model_name):
+            continue
+        found, price = target.price.capabilities, target.price
+        rows.append(
+            {
+                "id": target.deployment.model_name,
+                "object": "model.capabilities",
+                "deployment": target.id,
+                "provider": target.provider.name,
+                "owned_by": target.owner,
+                "model": target.model,
+                "mode": found.mode or target.deployment.mode,
+                "max_input_tokens": found.max_input_tokens,
+                "max_output_tokens": found.max_output_tokens,
+                "supports": sorted(found.features),
+                "inputs": list(found.inputs),
+                "outputs": list(found.outputs),
+                "dialects": list(target.dialects),
+                "retires": found.retires,
+                "priced": price.price is not None,
+                "price_version": price.version or None,
+            }
+        )
+    return _json(rows, object="list")
+
+
+def address(api_base: str | None) -> str:
+    """An address without what it may hold of credentials: user and password, query."""
+    if not api_base:
+        return ""
+    parts = urlsplit(api_base)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _asked(exchange: Exchange, name: str) -> str:
+    return parse_qs(exchange.query.decode("latin-1")).get(name, [""])[-1]
+
+
+def _most(values: Iterable[int | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return float(max(found)) if found else None  # a float, as LiteLLM has it
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    found = [value for value in values if value is not None]
+    return sum(found) if found else None
+
+
+def _price(entries: list[Mapping[str, Any]], field: str) -> float | None:
+    found = [price for entry in entries if (price := number(entry.get(field))) is not None]
+    return float(max(found)) if found else None
+
+
+def _levels(entry: Mapping[str, Any]) -> list[str]:
+    levels = entry.get("reasoning_effort_levels")
+    return [level for level in levels if isinstance(level, str)] if isinstance(levels, list) else []
+
+
+def _is_plain(value: object) -> bool:
+    """Words and numbers of `model_info`, and lists and tables of them; never a ``Secret``."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(inner) for inner in value)
+    return value is None or isinstance(value, str | int | float)
+
+
+def _json(rows: list[dict[str, Any]], **beside: str) -> Answer:
+    return 200, b"application/json", msgspec.json.encode({**beside, "data": rows}, enc_hook=str)

@@ -1,0 +1,36 @@
+"""/api/tags, /api/ps and /api/version: what Ollama's clients ask before they chat. No upstream is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from penstock.core.dialects.ollama import listing
+
+if TYPE_CHECKING:
+    from penstock.server.exchange import Exchange
+    from penstock.server.gateway import Gateway
+
+_KIND = b"application/json; charset=utf-8"
+
+
+def tags(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+    """Every model by name; a wildcard is none that a client could ask for."""
+    catalog = gateway.state.catalog
+    told = []
+    for name in catalog.names():
+        found = None if "*" in name else catalog.find(name)
+        if found is not None:
+            owner = found.targets[0].owner if found.targets else "penstock"
+            told.append(listing.tag(name, owner, int(gateway.started_at)))
+    return 200, _KIND, msgspec.json.encode({"models": told})
+
+
+def running(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+    """A gateway holds no model in memory."""
+    return 200, _KIND, b'{"models":[]}'
+
+
+def version(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+    return 200, _KIND, msgspec.json.encode({"version": listing.API_VERSION})

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Regenerates the lock files from pyproject.toml. Needs uv (`make lock` installs it into .venv).
+# uv writes no index address and no --find-links line unless asked, so the files install from whatever index
+# the reader has; tests/rules/test_packaging.py checks that none slipped in.
+set -eu
+cd "$(dirname "$0")/.."
+UV=${UV:-uv}
+
+compile() {
+  out=$1
+  shift
+  echo "make lock: $out"
+  "$UV" pip compile "$@" --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+    --no-annotate --custom-compile-command "make lock" -o "$out"
+}
+
+compile requirements.lock pyproject.toml
+compile requirements-build.lock --group build
+compile requirements-dev.lock pyproject.toml --all-extras --group dev --group build

@@ -1,0 +1,172 @@
+"""The contract of ``stores.base``, for every store. A new one is a row in ``STORES``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from penstock.stores.base import Store
+from penstock.stores.memory import MemoryStore
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+Make = Callable[[Clock, int], Store]
+STORES: dict[str, Make] = {"memory": lambda clock, size: MemoryStore(size, clock)}
+BOUNDED = {"memory"}  # their docstring names a bound in bytes
+BIG = 1 << 30
+
+
+@pytest.fixture(params=sorted(STORES))
+def make(request) -> Callable[..., tuple[Store, Clock]]:
+    def made(size: int = BIG) -> tuple[Store, Clock]:
+        clock = Clock()
+        return STORES[request.param](clock, size), clock
+
+    return made
+
+
+async def test_a_value_is_there_until_it_is_deleted(make):
+    store, clock = make()
+    assert await store.get("k") is None and await store.delete("k") is False
+    await store.put("k", b"\x00v\xff")
+    clock.now += 1e9
+    assert await store.get("k") == b"\x00v\xff"
+    assert await store.delete("k") is True
+    assert await store.get("k") is None and await store.delete("k") is False
+
+
+async def test_a_value_is_gone_when_its_time_is_over_and_not_before(make):
+    store, clock = make()
+    await store.put("k", b"v", ttl=10)
+    clock.now += 9.999
+    assert await store.get("k") == b"v"
+    clock.now += 0.001
+    assert await store.get("k") is None
+    assert await store.delete("k") is False, "there was nothing any more"
+    await store.put("d", b"v", ttl=1)
+    clock.now += 2
+    assert await store.delete("d") is False
+
+
+async def test_a_put_replaces_value_and_time(make):
+    store, clock = make()
+    await store.put("k", b"one", ttl=1)
+    await store.put("k", b"two")
+    clock.now += 5
+    assert await store.get("k") == b"two"
+    await store.put("k", b"three", ttl=1)
+    clock.now += 5
+    assert await store.get("k") is None
+
+
+async def test_keys_and_values_are_any(make):
+    store, _ = make()
+    for key in ("", "a:b/c d\n", "漢" * 300, "\x00"):
+        for value in (b"", b"\xff" * 70_000):
+            await store.put(key, value)
+            assert await store.get(key) == value
+    assert await store.get("no") is None
+
+
+async def test_a_closed_store_can_be_closed_again(make):
+    store, _ = make()
+    await store.put("k", b"v")
+    await store.close()
+    assert await store.close() is None  # the second time, too: no error
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDED))
+async def test_over_its_bound_the_least_recently_written_go_first(name):
+    store = STORES[name](Clock(), 100)
+    for key in "abcd":
+        await store.put(key, b"x" * 24)
+    await store.get("a")
+    await store.put("b", b"y" * 24)  # written again: "a" and "c" are older now
+    await store.put("e", b"x" * 24)
+    assert [await store.get(key) is not None for key in "abcde"] == [False, True, True, True, True]
+    await store.put("f", b"x" * 49)
+    assert [await store.get(key) is not None for key in "abcdef"] == [False, True, False, False, True, True]
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDED))
+async def test_one_value_over_the_bound_is_kept_alone(name):
+    store = STORES[name](Clock(), 100)
+    await store.put("a", b"x")
+    await store.put("big", b"x" * 1000)
+    assert await store.get("a") is None and await store.get("big") == b"x" * 1000
+    await store.put("b", b"x")
+    assert await store.get("big") is None and await store.get("b") == b"x"
+
+
+class Model(RuleBasedStateMachine):
+    """A store against a dict that remembers when."""
+
+    make: Make
+    size = BIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.store = type(self).make(self.clock, self.size)
+        self.known: dict[str, tuple[bytes, float | None]] = {}
+        self.loop = asyncio.new_event_loop()
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.store.close())
+        self.loop.close()
+
+    keys = st.sampled_from(["a", "b", "c", "dd"])
+
+    def expected(self, key: str) -> bytes | None:
+        value, until = self.known.get(key, (None, None))
+        return None if until is not None and self.clock.now >= until else value
+
+    @rule(key=keys, value=st.binary(max_size=40), ttl=st.none() | st.sampled_from([0.0, 1.0, 5.0]))
+    def put(self, key: str, value: bytes, ttl: float | None) -> None:
+        self.loop.run_until_complete(self.store.put(key, value, ttl))
+        self.known.pop(key, None)
+        self.known[key] = (value, None if ttl is None else self.clock.now + ttl)
+
+    @rule(key=keys)
+    def get(self, key: str) -> None:
+        assert self.loop.run_until_complete(self.store.get(key)) == self.expected(key)
+
+    @rule(key=keys)
+    def delete(self, key: str) -> None:
+        assert self.loop.run_until_complete(self.store.delete(key)) == (self.expected(key) is not None)
+        self.known.pop(key, None)
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 4.0]))
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @precondition(lambda self: isinstance(self.store, MemoryStore))
+    @invariant()
+    def the_size_is_what_is_held(self) -> None:
+        held = self.store._values
+        assert self.store._size == sum(len(key) + len(value) for key, (value, _) in held.items())
+
+
+def model_of(name: str) -> type:
+    machine = type(f"Model_{name}", (Model,), {"make": staticmethod(STORES[name])})
+    case = machine.TestCase
+    case.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+    return case
+
+
+TestMemory = model_of("memory")
+
+
+def test_every_store_has_its_model():
+    assert {f"Test{name.capitalize()}" for name in STORES} <= set(globals())

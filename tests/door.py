@@ -1,0 +1,179 @@
+"""A gateway in the test's own event loop, behind its quick door, with a mock upstream: everything can be counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from penstock.config import load
+from penstock.core.providers.resolve import resolve
+from penstock.mock import Mock
+from penstock.runtime.engine import Engine
+from penstock.runtime.http import Pool
+from penstock.runtime.identity import Identity
+from penstock.runtime.records import Record, Records
+from penstock.runtime.state import State
+from penstock.server.doors.asgi import AsgiDoor
+from penstock.server.doors.quick import QuickProtocol
+from penstock.server.gateway import Gateway
+
+HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+
+
+class Kept:
+    """A sink that keeps."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def put(self, record: Record) -> None:
+        self.records.append(record)
+
+    def close(self) -> None:
+        return None
+
+
+class Door:
+    """``url``, ``gateway``, ``pool``, ``mock`` and what was recorded; ``raw`` talks to it in bytes."""
+
+    def __init__(self, gateway: Gateway, pool: Pool, mock: Mock, kept: Kept, state: ServerState) -> None:
+        self.gateway, self.pool, self.mock, self.kept, self.state = gateway, pool, mock, kept, state
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def records(self) -> list[Record]:
+        return self.kept.records
+
+    async def raw(self, *parts: bytes, wait: float = 3.0, pause: float = 0.02) -> bytes:
+        """Sends the parts with pauses between them; everything that comes back until the server closes, or until
+        ``wait`` seconds pass without a byte."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            for number, part in enumerate(parts):
+                if number:
+                    await asyncio.sleep(pause)
+                writer.write(part)
+            return await read_all(reader, wait)
+        finally:
+            writer.close()
+
+    async def post(
+        self, body: Any, path: str = "/v1/chat/completions", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One JSON POST: status, headers, body (bytes as they are are sent as they are)."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.ask("POST", path, data, {"content-type": "application/json", **headers})
+
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        lines = {"host": f"127.0.0.1:{self.port}", "connection": "close", **(headers or {})}
+        if body or method == "POST":
+            lines.setdefault("content-length", str(len(body)))
+        head = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in lines.items())
+        answer = await self.raw(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        return parse(answer)
+
+    async def settle(self, seconds: float = 2.0) -> None:
+        """Waits until nothing is in progress any more; fails when something stays."""
+        end = asyncio.get_running_loop().time() + seconds
+        while self.gateway.active or busy(self.pool):
+            assert asyncio.get_running_loop().time() < end, f"stuck: {self.gateway.active} {self.pool.stats()}"
+            await asyncio.sleep(0.01)
+
+
+def busy(pool: Pool) -> int:
+    """Upstream connections in the middle of an exchange."""
+    return sum(counts["active"] for counts in pool.stats().values())
+
+
+async def read_all(reader: asyncio.StreamReader, wait: float) -> bytes:
+    out = b""
+    while True:
+        try:
+            part = await asyncio.wait_for(reader.read(65536), wait)
+        except (TimeoutError, ConnectionError):
+            return out
+        if not part:
+            return out
+        out += part
+
+
+def parse(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body (chunked or not) of one HTTP/1.1 answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    status = int(lines[0].split(" ")[1])
+    headers = dict(line.split(": ", 1) for line in lines[1:])
+    if headers.get("transfer-encoding") == "chunked":
+        whole, rest = b"", body
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            length = int(size, 16)
+            if not length:
+                break
+            whole, rest = whole + rest[:length], rest[length + 2 :]
+        body = whole
+    return status, headers, body
+
+
+def config_yaml(mock: Mock) -> str:
+    return f"""
+model_list:
+  - model_name: m
+    litellm_params: {{model: openai/real-model, api_base: "{mock.url}/v1", api_key: sk-upstream-secret}}
+router_settings: {{num_retries: 0}}
+"""
+
+
+@asynccontextmanager
+async def open_door(
+    tmp_path: Path,
+    yaml: str | None = None,
+    *,
+    master_key: str | None = None,
+    guard: bool = True,
+    max_body: int = 0,
+    **mock: Any,
+):
+    """``yaml`` may hold ``{mock}`` for the mock's address."""
+    async with Mock(**mock) as upstream:
+        text = config_yaml(upstream) if yaml is None else yaml.replace("{mock}", upstream.url)
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        loaded = load(path, {}, resolve=resolve)
+        assert loaded.config is not None, [str(p) for p in loaded.problems]
+        kept = Kept()
+        records = Records([kept])
+        pool = Pool()
+        state = State(loaded.config, {})
+        gateway = Gateway(Engine(pool, records), records, state, Identity(master_key, guard), max_body)
+        config = uvicorn.Config(
+            AsgiDoor(gateway), http=QuickProtocol, ws="none", lifespan="off", log_config=None, proxy_headers=False
+        )
+        config.load()
+        server_state = ServerState()
+        door = Door(gateway, pool, upstream, kept, server_state)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: QuickProtocol(config=config, server_state=server_state, app_state={}), "127.0.0.1", 0
+        )
+        door.port = server.sockets[0].getsockname()[1]
+        try:
+            yield door
+        finally:
+            server.close()
+            for connection in list(server_state.connections):
+                connection.transport.abort()
+            await pool.close()
+            await asyncio.sleep(0)

@@ -1,0 +1,88 @@
+"""States, targets and calls for unit tests: from a config's text, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.config import load
+from penstock.core.envelope import open_body
+from penstock.core.providers.resolve import resolve
+from penstock.runtime.call import Call
+from penstock.runtime.identity import ANONYMOUS
+from penstock.runtime.state import State
+from penstock.runtime.targets import Target
+from penstock.server.exchange import Exchange
+from penstock.server.surfaces import SURFACES
+from penstock.stores.memory import MemoryStore
+
+
+def state_of(tmp_path: Path, yaml: str, env: Mapping[str, str] | None = None) -> State:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml)
+    loaded = load(path, env or {}, resolve=resolve)
+    assert loaded.config is not None, [str(problem) for problem in loaded.problems]
+    return State(loaded.config, env or {})
+
+
+def target_of(tmp_path: Path, env: Mapping[str, str] | None = None, settings: str = "", **params: Any) -> Target:
+    """The one target of a config with these ``litellm_params``."""
+    params.setdefault("model", "openai/gpt-4o")
+    entry = json.dumps({"model_name": "m", "litellm_params": params})
+    return state_of(tmp_path, f"model_list: [{entry}]\n{settings}", env).targets[0]
+
+
+class Sent(Exchange):
+    """An exchange that keeps what is written."""
+
+    def __init__(self, body: bytes = b"{}", path: str = "/v1/chat/completions", **headers: str) -> None:
+        self.method, self.path, self.query, self.body, self.client = "POST", path, b"", body, "127.0.0.1"
+        self.headers = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        self.responded = self.gone = self.finished = self.aborted = self.closed = False
+        self.bytes_out = 0
+        self.call = self.task = self.ending = None
+        self.started = 0.0
+        self.status = 0
+        self.head = self.out = b""
+        self.sources: list[object] = []
+
+    def whole(self, status: int, headers: bytes, body: bytes) -> None:
+        self.start(status, headers)
+        self.write(body)
+        self.finish()
+
+    def start(self, status: int, headers: bytes) -> None:
+        assert not self.responded
+        self.responded, self.status, self.head = True, status, headers
+
+    def write(self, data: bytes) -> None:
+        assert not self.finished
+        self.out += data
+        self.bytes_out += len(data)
+
+    def finish(self, close: bool = False) -> None:
+        self.finished, self.closed = True, close
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def feed_from(self, source: object | None) -> None:
+        self.sources.append(source)
+
+
+def call_of(body: Any = None, path: str = "/v1/chat/completions", clock: Any = None, **headers: str) -> Call:
+    """A call whose fields were read; ``call.exchange`` is a ``Sent``."""
+    data = body if isinstance(body, bytes) else json.dumps(body or {"model": "m", "messages": [{}]}).encode()
+    exchange = Sent(data, path, **headers)
+    call = Call(SURFACES[path], exchange, ANONYMOUS, b"", clock or (lambda: 0.0), MemoryStore())
+    exchange.call = call
+    call.read_fields(open_body(data))
+    return call
+
+
+async def turn(times: int = 5) -> None:
+    for _ in range(times):
+        await asyncio.sleep(0)

@@ -1,0 +1,406 @@
+"""Who may call: everything that is in the tables of surfaces and pages, with every kind of credential and none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.mock import Script
+from penstock.server.pages import PAGES
+from penstock.server.stored import PREFIXES as STORED
+from penstock.server.surfaces import PATTERNS, SURFACES
+from tests.door import HELLO, open_door
+
+KEY = "sk-access-right-key-1f2e3d"
+# What anyone may see. A page that becomes public has to be added here, by someone who thought about it.
+PUBLIC = {"/", "/health", "/health/liveliness", "/health/liveness", "/health/readiness"}
+CLOSED = [("POST", path) for path in SURFACES] + [
+    (method, path) for path, page in PAGES.items() if path not in PUBLIC for method in page.methods if method != "HEAD"
+]
+CLOSED += [("GET", "/v1/models/m"), ("GET", "/models/m"), ("POST", "/no/such/path"), ("GET", "/v1"), ("GET", "/docs")]
+# Paths that carry an id: what others stored must not be read, deleted or cancelled either.
+CLOSED += [("GET", f"{prefix}resp_x{rest}") for prefix in STORED for rest in ("", "/input_items")]
+CLOSED += [("DELETE", f"{prefix}resp_x") for prefix in STORED] + [
+    ("POST", f"{prefix}resp_x/cancel") for prefix in STORED
+]
+SENDERS = {
+    "authorization": f"Bearer {KEY}",
+    "x-api-key": KEY,
+    "api-key": KEY,
+    "x-litellm-api-key": KEY,
+}
+
+
+async def ask(door, method: str, path: str, headers: dict[str, str] | None = None):
+    # Something of every dialect, so that one body is good enough for all.
+    body = (
+        json.dumps({**HELLO, "max_tokens": 9, "input": "hello", "prompt": "hello"}).encode()
+        if method == "POST"
+        else b""
+    )
+    return await door.ask(method, path, body, {"content-type": "application/json", **(headers or {})})
+
+
+def test_what_is_public_is_listed_here():
+    assert {path for path, page in PAGES.items() if page.public} == PUBLIC
+    assert not PUBLIC & set(SURFACES)
+
+
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+async def test_a_route_is_closed_without_a_key_and_open_with_it(method, path, tmp_path):
+    async with open_door(tmp_path, master_key=KEY) as door:
+        for headers in ({}, {"authorization": "Bearer sk-access-wrong-key-000000"}, {"x-api-key": KEY[:-1]}):
+            for more in ({}, {"anthropic-version": "2023-06-01"}):
+                status, told, body = await ask(door, method, path, headers | more)
+                assert status == 401 and told["www-authenticate"] == "Bearer"
+                check_shape(json.loads(body), shape_of(path, more))
+                assert KEY not in body.decode()
+        assert door.mock.received == [] and all(record.status == 401 for record in door.records)
+        for name, value in SENDERS.items():
+            status, _, body = await ask(door, method, path, {name: value})
+            known = path in SURFACES or path in PAGES or path.endswith("/m")
+            # A body that is right for one page is wrong for another (415: a form is wanted): what counts is that the
+            # request was let in.
+            assert status in ((200, 400, 415) if known else (404,)) or b"Invalid URL" in body, body
+        await door.settle()
+
+
+def shape_of(path: str, headers: dict[str, str]) -> str:
+    """The dialect in which an error about a path is told."""
+    if path.startswith("/api/") and not path.startswith("/api/v1/"):
+        return "ollama"
+    if path.startswith(("/v1beta/", "/v1alpha/")):
+        return "gemini"
+    if path in SURFACES:
+        return SURFACES[path].dialect.name
+    return "anthropic" if headers or path.startswith("/v1/messages") else "openai_chat"
+
+
+def check_shape(told: dict, dialect: str) -> None:
+    if dialect == "ollama":
+        assert set(told) == {"error"} and told["error"].startswith("Authentication Error")
+        return
+    if dialect == "gemini":
+        assert told["error"]["status"] == "UNAUTHENTICATED" and told["error"]["code"] == 401
+    elif dialect == "anthropic":
+        assert told["type"] == "error" and told["error"]["type"] == "authentication_error"
+    else:
+        assert set(told) == {"error"} and told["error"]["type"] == "auth_error" and told["error"]["code"] == "401"
+    assert told["error"]["message"].startswith("Authentication Error")
+
+
+async def test_patterns_of_surfaces_are_closed_too(tmp_path):
+    """A surface whose path carries the model is in no list of paths: its pattern says what fits."""
+    async with open_door(tmp_path, master_key=KEY) as door:
+        for pattern, _ in PATTERNS:
+            path = re.sub(r"\(\?P<\w+>[^()]*\)", "m", pattern.pattern)  # a named group is filled
+            path = re.sub(r"\(\?:[^()]*(\([^()]*\)\??)?[^()]*\)\?", "", path).replace("\\", "")  # an optional one left out
+            path = "".join(c for c in path if c not in "^$?")
+            for group in ("([^/]+)", "(.+)", "(.*)"):
+                path = path.replace(group, "m")
+            assert (await ask(door, "POST", path))[0] == 401, path
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_public_pages_say_little_without_a_key(method, tmp_path):
+    async with open_door(tmp_path, master_key=KEY) as door:
+        for path in PUBLIC:
+            status, headers, body = await ask(door, method, path)
+            assert status == 200, path
+            text = body.decode()
+            assert "real-model" not in text and door.mock.url not in text and KEY not in text
+            assert (body == b"") == (method == "HEAD")
+            assert "access-control-allow-origin" not in headers
+
+
+WRONG = {
+    "basic": {"authorization": f"Basic {KEY}"},
+    "bare": {"authorization": KEY},
+    "empty bearer": {"authorization": "Bearer "},
+    "no blank": {"authorization": f"Bearer{KEY}"},
+    "longer": {"authorization": f"Bearer {KEY}x"},
+    "shorter": {"authorization": f"Bearer {KEY[:-1]}"},
+    "upper case": {"authorization": f"Bearer {KEY.upper()}"},
+    "two": {"authorization": f"Bearer {KEY}, Bearer {KEY}"},
+    "empty x-api-key": {"x-api-key": ""},
+    "not ASCII": {"x-api-key": "ключ".encode().decode("latin-1")},
+    "the first counts": {"x-litellm-api-key": "sk-wrong", "authorization": f"Bearer {KEY}"},
+    "authorization before x-api-key": {"authorization": "Bearer sk-wrong", "x-api-key": KEY},
+    "cookie": {"cookie": f"token={KEY}"},
+    "forwarded": {"x-forwarded-for": "127.0.0.1", "x-real-ip": "127.0.0.1"},
+    "host": {"host": "localhost"},
+    "method override": {"x-http-method-override": "GET"},
+    "original URL": {"x-original-url": "/health", "x-rewrite-url": "/health"},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_wrong_credentials_are_401_however_they_are_dressed(name, tmp_path):
+    async with open_door(tmp_path, master_key=KEY) as door:
+        for path in ("/v1/chat/completions", f"/v1/chat/completions?api_key={KEY}&key={KEY}"):
+            status, _, body = await ask(door, "POST", path, WRONG[name])
+            assert status == 401 and json.loads(body)["error"]["code"] == "401"
+        assert door.mock.received == []
+
+
+async def test_a_header_sent_twice_is_neither_of_the_two(tmp_path):
+    async with open_door(tmp_path, master_key=KEY) as door:
+        for name, good, bad in (("authorization", f"Bearer {KEY}", "Bearer x"), ("x-api-key", KEY, "x")):
+            for first, second in ((good, bad), (bad, good), (good, good)):
+                lines = f"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{name}: {first}\r\n{name}: {second}\r\n\r\n"
+                assert (await door.raw(lines.encode())).startswith(b"HTTP/1.1 401 ")
+
+
+PIECES = st.sampled_from(
+    [
+        "/",
+        "//",
+        "/v1",
+        "/models",
+        "/chat",
+        "/completions",
+        "/health",
+        "/..",
+        "/.",
+        "%2f",
+        "%2e%2e",
+        ";x",
+        "?",
+        "#",
+        "\\",
+        "%00",
+        "%C3%A4",
+        "/V1",
+        "/m",
+        "models",
+        " ",
+        "*",
+        "http://localhost",
+        "@",
+        ":80",
+        "/messages",
+        "&",
+    ]
+)
+
+
+async def test_no_spelling_of_a_url_opens_a_closed_door(tmp_path):
+    """Law: without a key the only 200s are the public pages' own, and no request reaches an upstream."""
+    async with open_door(tmp_path, master_key=KEY) as door:
+        loop = asyncio.get_running_loop()
+        public = {(await ask(door, "GET", path, {"host": "localhost"}))[2] for path in PUBLIC}
+
+        def law(method: str, pieces: list[str]) -> None:
+            path = "".join(pieces).replace(" ", "%20") or "/"
+            asked.append((method, path))
+
+        asked: list[tuple[str, str]] = []
+        quick = settings(
+            max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
+        )
+        collect = quick(
+            given(st.sampled_from(["GET", "POST", "HEAD", "PUT", "OPTIONS"]), st.lists(PIECES, min_size=1, max_size=6))(
+                law
+            )
+        )
+        await loop.run_in_executor(None, collect)
+        for method, path in asked:
+            answer = await door.raw(
+                f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode(),
+                wait=1,
+            )
+            assert answer == b"" or answer[9:12] in (b"200", b"400", b"401", b"405", b"404"), (method, path, answer)
+            if answer[9:12] == b"200":
+                assert method in ("GET", "HEAD")
+                assert method == "HEAD" or answer.partition(b"\r\n\r\n")[2] in public, (path, answer)
+        assert len(asked) > 100 and door.mock.received == []
+
+
+# Without a key, on loopback: web pages must not get in ----------------------------------------------------------------
+
+HERE = [
+    "localhost",
+    "LOCALHOST:4000",
+    "localhost.",
+    "127.0.0.1",
+    "127.0.0.1:1",
+    "127.8.9.10:80",
+    "[::1]",
+    "[::1]:4000",
+    "app.localhost:3000",
+]
+ELSEWHERE = [
+    "evil.example",
+    "evil.example:4000",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "localhost@evil.example",
+    "evil.example@localhost.x",
+    "192.168.1.10",
+    "192.168.1.10:4000",
+    "[fe80::1]",
+    "[2001:db8::1]:4000",
+    "0.0.0.0",
+    "0.0.0.0:4000",
+    "[::]",
+    "evil.example, localhost",
+    "localhost, evil.example",
+    "localhostx",
+    "xlocalhost",
+    "127.0.0.1x",
+    "::1.evil.example",
+    "2130706433.evil.example",
+    "evil.example#.localhost.x",
+]
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+async def test_foreign_hosts_are_refused_on_every_closed_route(host, tmp_path):
+    async with open_door(tmp_path) as door:
+        for method, path in CLOSED:
+            status, headers, body = await ask(door, method, path, {"host": host})
+            assert status == 403, path
+            told = json.loads(body)["error"]
+            assert "localhost" in (told if isinstance(told, str) else told["message"])
+            refused = told if isinstance(told, str) else told.get("type") or told["status"]
+            assert isinstance(told, str) or refused in ("permission_error", "PERMISSION_DENIED")
+            assert "access-control-allow-origin" not in headers
+        assert door.mock.received == []
+
+
+@pytest.mark.parametrize("host", HERE)
+async def test_this_machines_names_are_served(host, tmp_path):
+    async with open_door(tmp_path) as door:
+        assert (await ask(door, "POST", "/v1/chat/completions", {"host": host}))[0] == 200
+        status, _, _ = await ask(door, "GET", "/v1/models", {"host": host, "origin": f"http://{host.lower()}"})
+        assert status == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "http://evil.example:4000",
+        "null",
+        "",
+        "file://",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.evil.example",
+        "http://evil.example/http://localhost",
+        "http://192.168.1.10:3000",
+        "chrome-extension://abcdefgh",
+        "http://localhost, https://evil.example",
+        "localhost",
+        "evil://evil",
+    ],
+)
+async def test_foreign_pages_are_refused(origin, tmp_path):
+    async with open_door(tmp_path) as door:
+        for method, path in CLOSED[:4]:
+            status, headers, _ = await ask(door, method, path, {"origin": origin})
+            assert status == 403 and "access-control-allow-origin" not in headers
+        assert door.mock.received == []
+
+
+async def test_a_page_cannot_send_a_form_or_ask_for_permission(tmp_path):
+    """The requests that a browser sends without asking: forms, beacons, and the question itself."""
+    async with open_door(tmp_path) as door:
+        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+            status, _, _ = await door.ask(
+                "POST", "/v1/chat/completions", json.dumps(HELLO).encode(), {"content-type": kind}
+            )
+            assert status == 415
+        asking = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+        status, headers, _ = await door.ask("OPTIONS", "/v1/chat/completions", b"", asking)
+        assert status in (403, 405) and not any(name.startswith("access-control") for name in headers)
+        assert door.mock.received == []
+
+
+async def test_foreign_hosts_learn_nothing_from_public_pages(tmp_path):
+    async with open_door(tmp_path) as door:
+        for path in PUBLIC:
+            for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
+                _, _, body = await ask(door, "GET", path, headers)
+                text = body.decode()
+                assert "real-model" not in text and door.mock.url not in text and '"model": "m"' not in text, path
+
+
+async def test_with_a_key_names_and_pages_do_not_matter(tmp_path):
+    async with open_door(tmp_path, master_key=KEY) as door:
+        told = {
+            "host": "llm.company.example",
+            "origin": "https://app.company.example",
+            "authorization": f"Bearer {KEY}",
+        }
+        assert (await ask(door, "POST", "/v1/chat/completions", told))[0] == 200
+
+
+async def test_any_credential_is_welcome_where_none_is_needed(tmp_path):
+    async with open_door(tmp_path) as door:
+        for headers in ({}, {"authorization": "Bearer dummy"}, {"authorization": "Basic eDp5"}, {"x-api-key": "any"}):
+            assert (await ask(door, "POST", "/v1/chat/completions", headers))[0] == 200
+
+
+# Health (C-01 to C-04 of the seeds) -----------------------------------------------------------------------------------
+
+
+async def test_health_has_all_keys_and_asks_no_upstream(tmp_path):
+    async with open_door(tmp_path) as door:
+        status, headers, body = await ask(door, "GET", "/health")
+        assert status == 200 and headers["content-type"] == "application/json"
+        assert json.loads(body) == {
+            "status": "healthy",
+            "models": 1,
+            "providers": ["openai"],
+            "healthy_endpoints": [
+                {
+                    "model": "openai/real-model",
+                    "model_name": "m",
+                    "model_id": door.gateway.state.targets[0].id,
+                    "api_base": f"{door.mock.url}/v1",
+                }
+            ],
+            "unhealthy_endpoints": [],
+            "healthy_count": 1,
+            "unhealthy_count": 0,
+        }
+        for path in ("/health/liveliness", "/health/liveness", "/health/readiness"):
+            assert (await ask(door, "GET", path))[0] == 200
+        assert door.mock.received == [] and door.records == []
+
+
+async def test_health_details_need_the_key_and_the_status_does_not(tmp_path):
+    async with open_door(tmp_path, master_key=KEY) as door:
+        for headers in ({}, {"authorization": "Bearer wrong"}):
+            status, _, body = await ask(door, "GET", "/health", headers)
+            assert status == 200 and json.loads(body) == {"status": "healthy", "models": 1, "providers": ["openai"]}
+        _, _, body = await ask(door, "GET", "/health", {"authorization": f"Bearer {KEY}"})
+        assert json.loads(body)["healthy_count"] == 1
+
+
+@pytest.mark.serial
+async def test_a_dead_and_a_hanging_upstream_do_not_slow_health(tmp_path):
+    async with open_door(tmp_path) as door:
+        door.mock.script = Script.always(latency_ms=30_000)
+        call = asyncio.ensure_future(ask(door, "POST", "/v1/chat/completions"))
+        await door.mock.wait_for(1)
+        began = time.monotonic()
+        assert (await ask(door, "GET", "/health"))[0] == 200
+        assert time.monotonic() - began < 0.2
+        await door.mock.stop()
+        assert (await call)[0] >= 500
+        began = time.monotonic()
+        status, _, body = await ask(door, "GET", "/health")
+        assert time.monotonic() - began < 0.2
+        told = json.loads(body)
+        assert status == 200 and told["status"] == "healthy"
+        assert told["unhealthy_count"] == 1 and told["healthy_count"] == 0 and told["unhealthy_endpoints"][0]["error"]
+        assert (await ask(door, "GET", "/health/readiness"))[0] == 503
+        assert (await ask(door, "GET", "/health/liveliness"))[0] == 200
+        assert len(door.mock.received) == 1
