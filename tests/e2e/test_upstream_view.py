@@ -29,7 +29,7 @@ EXTRA = {
     "prediction": {"type": "content", "content": "x"},
     "field_of_tomorrow": {"deep": [1, 2.50, 1e30, None, {"": ""}]},
     "top_k": 40,
-    "guided_json": {"type": "object"},
+    "min_p": 0.05,
     "chat_template_kwargs": {"enable_thinking": False},
 }
 
