@@ -23,7 +23,7 @@ from penstock.core.providers.apply import apply_defaults, apply_quirks
 from penstock.runtime import outlet
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, Call, refused_field
 from penstock.runtime.cross import CrossStream, cross_answer, cross_collected, cross_request
-from penstock.runtime.http import TransportError
+from penstock.runtime.http import TransportError, in_task
 from penstock.runtime.speaks import unlearn
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ async def _attempt(pool: Pool, call: Call, target: Target, dialect: str) -> None
     if endpoint.fallback_headers or call.surface.forward_names:
         extra += outlet.passed_on(call, endpoint)
     if endpoint.signer is not None:
+        await in_task()  # whatever it uses to fetch a token may want one
         extra += await endpoint.signer.lines(endpoint, "POST", body)
     timeouts = target.stream_timeouts if call.stream else target.timeouts
     sent = call.sent_at = call.clock()

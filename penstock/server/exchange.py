@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from penstock.core.errors import GatewayError
     from penstock.runtime.call import Call
+    from penstock.runtime.http import Driven
 
 
 class Source(Protocol):
@@ -52,7 +53,7 @@ class Exchange:
     bytes_out: int  # body bytes
     gone: bool  # the client left
     call: Call | None  # the engine's view of it, once there is one
-    task: asyncio.Task[None] | None  # the gateway's work on it
+    task: asyncio.Task[None] | Driven | None  # the gateway's work on it
     ending: GatewayError | None  # why the task was cancelled, when the client did not leave
     started: float  # the loop's clock when the request's last byte had come
 

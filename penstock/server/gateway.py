@@ -13,6 +13,7 @@ from penstock.core.errors import GatewayError
 from penstock.runtime import outlet
 from penstock.runtime.call import Call, new_id
 from penstock.runtime.engine import Engine
+from penstock.runtime.http import Batch
 from penstock.runtime.outlet import safe
 from penstock.runtime.records import Record
 from penstock.server import pages
@@ -43,6 +44,13 @@ class Gateway:
         self.active: set[Exchange] = set()
         self.clock: Callable[[], float] = time.monotonic
         self.started_at = time.time()
+        self._batch: Batch | None = None
+
+    def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
+        """Where requests are driven."""
+        if self._batch is None or self._batch.loop is not loop:
+            self._batch = Batch(loop)
+        return self._batch
 
     # A door calls begin, then serve or refuse, and end when the answer is out. --------------------------------------
 

@@ -10,6 +10,7 @@ finally:
     resp.close()
 """
 
+from penstock.runtime.http.driven import Batch, Driven, in_task
 from penstock.runtime.http.errors import (
     BodyTruncated,
     ConnectError,
@@ -33,7 +34,8 @@ from penstock.runtime.http.proxies import Proxies
 from penstock.runtime.http.response import Response
 
 __all__ = [
-    "BodyTruncated", "ConnectError", "ConnectTimeout", "Disconnected", "FirstByteTimeout", "Limits", "Origin", "Pool",
-    "PoolTimeout", "ProtocolError", "Proxies", "ProxyError", "Response", "StallTimeout", "Timeouts", "Timings", "Tls",
-    "TlsError", "TooLarge", "TotalTimeout", "TransportError", "render_head", "render_header",
+    "Batch", "BodyTruncated", "ConnectError", "ConnectTimeout", "Disconnected", "Driven", "FirstByteTimeout", "Limits",
+    "Origin", "Pool", "PoolTimeout", "ProtocolError", "Proxies", "ProxyError", "Response", "StallTimeout", "Timeouts",
+    "Timings", "Tls", "TlsError", "TooLarge", "TotalTimeout", "TransportError", "in_task", "render_head",
+    "render_header",
 ]  # fmt: skip

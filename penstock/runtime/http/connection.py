@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade
 
+from penstock.runtime.http.driven import Wake
 from penstock.runtime.http.errors import (
     BodyTruncated,
     Disconnected,
@@ -58,7 +59,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.slot = slot
         self.transport = cast(asyncio.Transport, None)  # until connection_made
         self.state = RESERVED
-        self.waiter: asyncio.Future[Response] | None = None
+        self.waiter: Wake[Response] | None = None
         self.resp: Response | None = None
         self.sender: Sender | None = None
         self.deadline = self.total_deadline = INF
@@ -73,7 +74,7 @@ class Connection(Incoming, asyncio.Protocol):
 
     def begin(
         self, head: bytes, body: bytes | AsyncIterable[bytes] | None, timeouts: Timeouts, total_deadline: float
-    ) -> asyncio.Future[Response]:
+    ) -> Wake[Response]:
         """Writes the request (``head`` is everything before the body) and returns the future of its response."""
         self.state = BUSY
         self.timeouts = timeouts
@@ -82,7 +83,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.began = monotonic()
         first_byte = timeouts.first_byte
         self.deadline = INF if first_byte is None else self.began + first_byte
-        waiter = self.waiter = self.loop.create_future()
+        waiter = self.waiter = Wake(self.loop)
         if body is None:
             self.transport.write(head)
         elif isinstance(body, bytes) and len(body) < SMALL:
@@ -106,7 +107,7 @@ class Connection(Incoming, asyncio.Protocol):
             first_byte = self.timeouts.first_byte
             self.deadline = INF if first_byte is None else self.began + first_byte
 
-    def give_up(self, waiter: asyncio.Future[Response]) -> None:
+    def give_up(self, waiter: Wake[Response]) -> None:
         """The task that waited for the head is cancelled: the upstream must notice at once.
 
         Only if the connection is still in that exchange: it may already serve the next one.
@@ -208,7 +209,7 @@ class Connection(Incoming, asyncio.Protocol):
             waiter.set_result(resp)
         return resp
 
-    def _decode(self, resp: Response, waiter: asyncio.Future[Response]) -> bool:
+    def _decode(self, resp: Response, waiter: Wake[Response]) -> bool:
         """The body is compressed. False when the exchange ended over that."""
         from penstock.runtime.http.decode import Decoder, codings
 

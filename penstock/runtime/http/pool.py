@@ -8,6 +8,7 @@ from time import monotonic
 
 from penstock.runtime.http.connect import Dial
 from penstock.runtime.http.connection import BUSY, CLOSED, IDLE, INF, Connection
+from penstock.runtime.http.driven import in_task
 from penstock.runtime.http.errors import PoolTimeout, ProxyError, TotalTimeout, TransportError
 from penstock.runtime.http.head import absolute_form, render_header
 from penstock.runtime.http.options import Limits, Timeouts, Tls
@@ -143,6 +144,7 @@ class Pool:
 
     async def _acquire(self, slot: Slot, timeouts: Timeouts, now: float, total_deadline: float) -> Connection:
         """A connection of one's own: a new one, or the next that becomes free."""
+        await in_task()
         loop = asyncio.get_running_loop()
         if self._closed:
             raise self._closed_error(slot.origin)

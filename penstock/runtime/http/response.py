@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+from penstock.runtime.http.driven import Wake
 from penstock.runtime.http.errors import TooLarge, TransportError
 from penstock.runtime.http.options import Timings
 
 if TYPE_CHECKING:
-    import asyncio
-
     from penstock.runtime.http.connection import Connection
     from penstock.runtime.http.decode import Decoder
     from penstock.runtime.http.origin import Origin
@@ -43,7 +42,7 @@ class Response:
         self._ended = False  # the body came to its clean end
         self._error: BaseException | None = None
         self._feed: Feed | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Wake[None] | None = None
         self._paused = False  # by the owner
         self._held = False  # by us, the buffer is full
         self._reading = False
@@ -203,7 +202,7 @@ class Response:
         conn = self._conn
         if conn is None:
             return
-        self._waiter = conn.loop.create_future()
+        self._waiter = Wake(conn.loop)
         try:
             await self._waiter
         except BaseException:

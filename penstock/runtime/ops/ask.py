@@ -10,7 +10,7 @@ from penstock.core.dialects import DIALECTS
 from penstock.core.envelope import seal
 from penstock.core.providers.apply import apply_defaults
 from penstock.runtime.call import GATEWAY_FIELDS
-from penstock.runtime.http import TransportError
+from penstock.runtime.http import TransportError, in_task
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -57,6 +57,7 @@ async def send(
     endpoint = target.endpoint(what)
     lines = b"x-request-id: %b\r\n%b" % (call.request_id, extra)
     if endpoint.signer is not None:
+        await in_task()  # whatever it uses to fetch a token may want one
         lines += await endpoint.signer.lines(endpoint, "POST", body if isinstance(body, bytes) else b"")
     answer = await pool.send(endpoint.origin, endpoint.head, body, timeouts or target.timeouts, lines, target.tls)
     if 200 <= answer.status < 300:
@@ -94,6 +95,7 @@ async def together(call: Call, jobs: Sequence[Callable[[], Awaitable[T]]]) -> li
     try:
         if len(jobs) == 1:
             return [await jobs[0]()]
+        await in_task()
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def run(job: Callable[[], Awaitable[T]]) -> T:

@@ -15,6 +15,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.core.errors import GatewayError
+from penstock.runtime.http import Driven
+from penstock.server.doors.known import LESSONS, Known, learn
 from penstock.server.exchange import STATUS_LINES, Exchange, Source
 
 if TYPE_CHECKING:
@@ -111,6 +113,9 @@ class QuickProtocol(HttpToolsProtocol):
         self.closing = False
         self.pairs: list[tuple[bytes, bytes]] = []
         self.peer = ""
+        self.received = 0  # requests
+        self.known: Known | None = None
+        self.lessons = LESSONS
 
     # The connection ---------------------------------------------------------------------------------------------------
 
@@ -138,6 +143,10 @@ class QuickProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.closing:
             return
+        fresh = self.in_head and not self.head_bytes and self.active is None
+        if fresh and self.known is not None and self._again(data, self.known):
+            return
+        before = self.received
         if self.in_head:
             self.head_bytes += len(data)
         try:
@@ -152,6 +161,24 @@ class QuickProtocol(HttpToolsProtocol):
         else:
             if self.in_head and self.head_bytes > MAX_HEAD_BYTES:
                 self._refuse(GatewayError("headers_too_large", f"The request's head is over {MAX_HEAD_BYTES} bytes."))
+            elif fresh and self.lessons and self.received == before + 1 and self.active is not None:
+                self.lessons -= 1
+                self.known = learn(data, self.active)
+
+    def _again(self, data: bytes, known: Known) -> bool:
+        """Takes a whole request whose head is the one before it but for the length of its body, if ``data`` is one."""
+        body = known.body(data)
+        if body is None or len(body) > self.gateway.max_body:
+            return False
+        self.lessons = LESSONS
+        exchange = QuickExchange(self)
+        exchange.url, exchange.path, exchange.query, exchange.method = known.url, known.path, known.query, "POST"
+        exchange.headers = {**known.headers, b"content-length": b"%d" % len(body)}
+        exchange.chunked = exchange.keep_alive = True
+        exchange.client = self.peer
+        exchange.body = body
+        self._begin(exchange)
+        return True
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -278,6 +305,7 @@ class QuickProtocol(HttpToolsProtocol):
         exchange = self.exchange
         if exchange is None or self.closing:
             return
+        self.received += 1
         chunks = exchange.chunks
         exchange.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         exchange.chunks = []
@@ -301,7 +329,7 @@ class QuickProtocol(HttpToolsProtocol):
         if exchange.error is not None:
             self.gateway.refuse(exchange, exchange.error)
         else:
-            exchange.task = self.loop.create_task(self.gateway.serve(exchange))
+            exchange.task = Driven(self.gateway.serve(exchange), self.gateway.batch(self.loop))
 
     def done(self, exchange: QuickExchange) -> None:
         """The answer is out: the next request, or the idle wait, or the end of the connection."""

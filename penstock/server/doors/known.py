@@ -1,0 +1,62 @@
+"""Requests whose head was read before.
+
+A client's library sends the same head with every request of a connection: method, path, credential, a dozen lines about
+itself. Only the length of the body differs. Such a head is parsed once, by the strict parser; a later request that has
+the very same bytes around its content-length has the same meaning, and one comparison tells so.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from penstock.server.doors.quick import QuickExchange
+
+LONGEST = 8 * 1024  # bytes of a head that is kept
+LESSONS = 4  # heads learned in a row without use: beyond that this client's heads all differ
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_DIGITS = 10
+
+
+class Known(NamedTuple):
+    """``before`` and ``after``: the head's bytes around the digits of its content-length."""
+
+    before: bytes
+    after: bytes
+    url: bytes
+    path: str
+    query: bytes
+    headers: dict[bytes, bytes]
+
+    def body(self, data: bytes) -> bytes | None:
+        """The body, when ``data`` is one whole request with this head and nothing behind it."""
+        if not data.startswith(self.before):
+            return None
+        start = len(self.before)
+        end = start
+        while data[end : end + 1].isdigit() and end - start < _DIGITS:
+            end += 1
+        if not data.startswith(self.after, end) or end == start:
+            return None
+        body = data[end + len(self.after) :]
+        return body if len(body) == int(data[start:end]) else None
+
+
+def learn(data: bytes, exchange: QuickExchange) -> Known | None:
+    """What ``data``, one whole request that the parser has taken as ``exchange``, teaches; None where it is not of the
+    usual kind (POST with a content-length, HTTP/1.1, the connection kept, nothing expected)."""
+    end = data.find(b"\r\n\r\n", 0, LONGEST)
+    if end < 0 or exchange.error is not None or exchange.method != "POST":
+        return None
+    if not (exchange.chunked and exchange.keep_alive) or b"expect" in exchange.headers:
+        return None
+    found = _LENGTH.search(data, 0, end + 2)
+    if found is None or b"transfer-encoding" in exchange.headers or len(data) != end + 4 + int(found[1]):
+        return None
+    if not exchange.headers.get(b"content-length", b"").isdigit():  # two of them come joined
+        return None
+    return Known(
+        data[: found.start(1)], data[found.end(1) : end + 4], exchange.url, exchange.path, exchange.query,
+        exchange.headers,
+    )  # fmt: skip
