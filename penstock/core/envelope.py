@@ -16,6 +16,7 @@ from penstock.core.errors import GatewayError
 
 _DECODE = Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
+_SHORT = 8192
 MAX_DEPTH_TEXT = "The JSON body is nested too deeply."
 
 
@@ -57,7 +58,9 @@ def _is_exact(fields: dict[str, Raw], body: bytes) -> bool:
     """True when the sizes of keys and values add up to a body without white space: then nothing stood twice.
 
     A duplicate key leaves its first value's bytes unaccounted for; white space does too, and is told apart by the
-    slow walk."""
+    slow walk. Written anew, a key is never longer than it was."""
+    if len(body) < _SHORT:
+        return len(_ENCODE(fields)) == len(body)  # for short ones the copy is cheaper than the sum
     size = 1 + 4 * len(fields)  # braces, and per field two quotes, a colon, a comma (one comma less, hence 1 and not 2)
     for key, value in fields.items():
         size += len(key) + len(memoryview(value))

@@ -6,7 +6,7 @@ before it said anything can still be replaced by another; after that, errors go 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -77,10 +77,16 @@ def _enforcing(call: Call, target: Target, name: str) -> str | None:
     return next((other for other in spoken if target.wire_for(other).native_schema), None)
 
 
-async def run(pool: Pool, call: Call, target: Target) -> None:
+def run(pool: Pool, call: Call, target: Target) -> Awaitable[None]:
     """The whole attempt. Raises ``GatewayError`` or ``TransportError``; when ``call.exchange.responded`` by then, a
     part of an answer is out."""
     dialect = choose(call, target)
+    attempt = _attempt if not target.asked else _relearning
+    return attempt(pool, call, target, dialect)
+
+
+async def _relearning(pool: Pool, call: Call, target: Target, dialect: str) -> None:
+    """For a target that was found to speak more than its row says, and may have stopped to."""
     try:
         await _attempt(pool, call, target, dialect)
     except GatewayError as error:
@@ -108,13 +114,15 @@ async def _attempt(pool: Pool, call: Call, target: Target, dialect: str) -> None
     sent = call.sent_at = call.clock()
     answer: Response | None = None
     try:
-        answer = await pool.send(endpoint.origin, endpoint.head, body, timeouts, extra, target.tls)
+        answer = await pool.ask(endpoint.origin, endpoint.head, body, timeouts, extra, target.tls)
         if not 200 <= answer.status < 300:
             raise await _refused(call, answer, dialect)
         if _is_stream(call, spoken, answer.header(b"content-type") or b""):
             await _stream(call, target, answer, dialect)
         else:
-            data = await answer.read(MAX_ANSWER)
+            data = answer.whole(MAX_ANSWER)
+            if data is None:
+                data = await answer.read(MAX_ANSWER)
             call.upstream += call.clock() - sent
             sent = 0.0
             _whole(call, target, data, dialect)

@@ -42,6 +42,20 @@ SMALL = 64 * 1024
 STALE_AFTER = 1.0
 
 
+class Coming(Wake[Response]):
+    """The response to one request, until its headers are complete. Given up when its waiter is cancelled: the upstream
+    must notice at once."""
+
+    __slots__ = ("_conn",)
+
+    def __init__(self, conn: Connection) -> None:
+        super().__init__(conn.loop)
+        self._conn = conn
+
+    def left(self) -> None:
+        self._conn.give_up(self)
+
+
 class Connection(Incoming, asyncio.Protocol):
     """See the module. Owned by its `Slot`; ``waiter``, ``resp`` and ``sender`` belong to the exchange in progress.
 
@@ -59,7 +73,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.slot = slot
         self.transport = cast(asyncio.Transport, None)  # until connection_made
         self.state = RESERVED
-        self.waiter: Wake[Response] | None = None
+        self.waiter: Coming | None = None
         self.resp: Response | None = None
         self.sender: Sender | None = None
         self.deadline = self.total_deadline = INF
@@ -74,7 +88,7 @@ class Connection(Incoming, asyncio.Protocol):
 
     def begin(
         self, head: bytes, body: bytes | AsyncIterable[bytes] | None, timeouts: Timeouts, total_deadline: float
-    ) -> Wake[Response]:
+    ) -> Coming:
         """Writes the request (``head`` is everything before the body) and returns the future of its response."""
         self.state = BUSY
         self.timeouts = timeouts
@@ -83,7 +97,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.began = monotonic()
         first_byte = timeouts.first_byte
         self.deadline = INF if first_byte is None else self.began + first_byte
-        waiter = self.waiter = Wake(self.loop)
+        waiter = self.waiter = Coming(self)
         if body is None:
             self.transport.write(head)
         elif isinstance(body, bytes) and len(body) < SMALL:
@@ -107,15 +121,13 @@ class Connection(Incoming, asyncio.Protocol):
             first_byte = self.timeouts.first_byte
             self.deadline = INF if first_byte is None else self.began + first_byte
 
-    def give_up(self, waiter: Wake[Response]) -> None:
-        """The task that waited for the head is cancelled: the upstream must notice at once.
-
-        Only if the connection is still in that exchange: it may already serve the next one.
-        """
+    def give_up(self, waiter: Coming) -> None:
+        """Nobody waits for ``waiter`` any more. Only if the connection is still in that exchange: it may already serve
+        the next one."""
         if self.waiter is waiter:
             self.abort()
-        elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            waiter.result().close()
+        elif (resp := waiter.result()) is not None:
+            resp.close()
 
     # -- asyncio.Protocol
 
@@ -209,7 +221,7 @@ class Connection(Incoming, asyncio.Protocol):
             waiter.set_result(resp)
         return resp
 
-    def _decode(self, resp: Response, waiter: Wake[Response]) -> bool:
+    def _decode(self, resp: Response, waiter: Coming) -> bool:
         """The body is compressed. False when the exchange ended over that."""
         from penstock.runtime.http.decode import Decoder, codings
 

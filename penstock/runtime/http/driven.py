@@ -89,7 +89,7 @@ class Driven:
             if not isinstance(failure, Exception):
                 raise
         else:
-            if type(waits) is Wake:
+            if isinstance(waits, Wake):
                 self._waits = waits
                 waits.driver = self
             else:
@@ -133,13 +133,22 @@ class Wake(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self._done:
-            if _running is not None:
-                while not self._done:  # a step that was due before a cancellation is no reason to go on
-                    yield self
-            else:
-                future = self._future = self._loop.create_future()
-                yield from future
-        return self.result()
+            try:
+                if _running is not None:
+                    while not self._done:  # a step that was due before a cancellation is no reason to go on
+                        yield self
+                else:
+                    future = self._future = self._loop.create_future()
+                    yield from future
+            except BaseException:
+                self.left()
+                raise
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def left(self) -> None:
+        """Who waited was cancelled."""
 
     def done(self) -> bool:
         """True from the moment that there is something to go on with, or that the waiting task is cancelled."""
@@ -148,13 +157,9 @@ class Wake(Generic[T]):
     def cancelled(self) -> bool:
         return not self._done and self._future is not None and self._future.cancelled()
 
-    def exception(self) -> BaseException | None:
-        return self._error
-
-    def result(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return self._value
+    def result(self) -> T | None:
+        """What came; None as long as nothing has, and after an error."""
+        return self._value if self._done and self._error is None else None
 
     def set_result(self, value: T) -> None:
         self._value = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Awaitable
 from time import monotonic
 
 from penstock.runtime.http.connect import Dial
@@ -82,17 +82,27 @@ class Pool:
             wire = _through_proxy(slot, wire)
         if not self._fast:
             self._hurry()
-        waiter = conn.begin(wire, body, timeouts, total_deadline)
-        try:
-            resp = await waiter
-        except BaseException:
-            conn.give_up(waiter)
-            raise
+        resp = await conn.begin(wire, body, timeouts, total_deadline)
         if slot.absolute and resp.status == 407:
             resp.close()
             message = "the proxy asks for other credentials (407)"
             raise ProxyError(message, phase="proxy", sent=True, origin=origin)
         return resp
+
+    def ask(
+        self, origin: Origin, head: bytes, body: bytes, timeouts: Timeouts, extra: bytes = b"", tls: Tls | None = None
+    ) -> Awaitable[Response]:
+        """The same as ``send``, begun at once where a connection is free: without a coroutine in between."""
+        slot = self._slots.get(origin.key if tls is None else (origin.key, tls))
+        if slot is None or slot.absolute or not slot.idle or not self._fast:
+            return self.send(origin, head, body, timeouts, extra, tls)
+        now = monotonic()
+        conn = slot.take_idle(now)
+        if conn is None:
+            return self.send(origin, head, body, timeouts, extra, tls)
+        total = timeouts.total
+        wire = b"%bcontent-length: %d\r\n%b\r\n" % (head, len(body), extra)
+        return conn.begin(wire, body, timeouts, INF if total is None else now + total)
 
     async def close(self) -> None:
         """Aborts what is in progress, closes what is idle, and waits until the sockets are closed (at most 2 s)."""

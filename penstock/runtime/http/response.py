@@ -88,6 +88,10 @@ class Response:
             raise self._error
         return self._take()
 
+    def whole(self, limit: int) -> bytes | None:
+        """What ``read`` would return, where all of it has come already; else None."""
+        return self._take() if self._ended and self._size <= limit else None
+
     async def pump(self, feed: Feed) -> None:
         """Calls ``feed(data)`` for every batch of the body, synchronously as it arrives; returns at the clean end.
 

@@ -34,13 +34,12 @@ class Known(NamedTuple):
         if not data.startswith(self.before):
             return None
         start = len(self.before)
-        end = start
-        while data[end : end + 1].isdigit() and end - start < _DIGITS:
-            end += 1
-        if not data.startswith(self.after, end) or end == start:
+        end = data.find(self.after, start, start + _DIGITS + len(self.after))
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit():
             return None
         body = data[end + len(self.after) :]
-        return body if len(body) == int(data[start:end]) else None
+        return body if len(body) == int(digits) else None
 
 
 def learn(data: bytes, exchange: QuickExchange) -> Known | None:
