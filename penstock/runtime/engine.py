@@ -56,6 +56,7 @@ class Engine:
         self.pool = pool
         self.records = records
         self.store: Store = store or MemoryStore()
+        self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
     async def handle(self, call: Call, state: State) -> None:
         """Answers the call's exchange, whatever happens, and records it once."""
@@ -110,41 +111,53 @@ class Engine:
         return Outcome(failed, call.first_at is not None)
 
     def _record(self, call: Call, error: GatewayError | None) -> None:
-        exchange, target = call.exchange, call.target
-        now = call.clock()
-        total = now - exchange.started
-        cost = settle(call)
-        self.records.put(
-            Record(
-                at=time.time(),
-                call_id=call.call_id,
-                request_id=call.request_id.decode("latin-1"),
-                key=call.caller.alias,
-                client=exchange.client,
-                method=exchange.method,
-                path=exchange.path,
-                model=call.model,
-                target=target.label if target else "",
-                target_id=target.id if target else "",
-                provider=target.provider.name if target else "",
-                lane=call.lane,
-                status=error.status if error else 200,
-                ms=total * 1000,
-                overhead_ms=(total - call.upstream) * 1000,
-                ttft_ms=None if call.first_at is None else (call.first_at - exchange.started) * 1000,
-                tries=call.tries,
-                stream=call.stream,
-                usage=call.usage,
-                cost=cost,
-                price_version=call.price_version or "",
-                bytes_in=len(exchange.body),
-                bytes_out=exchange.bytes_out,
-                error=error.kind if error else "",
-                message=error.message if error else "",
-                fault=error.row.fault if error else "",
-                dropped=tuple(loss.path for loss in call.losses),
-            )
-        )
+        """The record is written with those of the other requests that end in this turn of the loop: after the answers
+        are out, and by code that is still in the processor's caches."""
+        settle(call)
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._ended.append((call, error, call.clock(), time.time()))
+
+    def flush(self) -> None:
+        """Writes the records of the calls that have ended."""
+        ended, self._ended = self._ended, []
+        for call, error, now, at in ended:
+            self.records.put(_record_of(call, error, now, at))
+
+
+def _record_of(call: Call, error: GatewayError | None, now: float, at: float) -> Record:
+    """``now``: the loop's clock when it ended; ``at``: the same in unix time."""
+    exchange, target = call.exchange, call.target
+    total = now - exchange.started
+    return Record(
+        at=at,
+        call_id=call.call_id,
+        request_id=call.request_id.decode("latin-1"),
+        key=call.caller.alias,
+        client=exchange.client,
+        method=exchange.method,
+        path=exchange.path,
+        model=call.model,
+        target=target.label if target else "",
+        target_id=target.id if target else "",
+        provider=target.provider.name if target else "",
+        lane=call.lane,
+        status=error.status if error else 200,
+        ms=total * 1000,
+        overhead_ms=(total - call.upstream) * 1000,
+        ttft_ms=None if call.first_at is None else (call.first_at - exchange.started) * 1000,
+        tries=call.tries,
+        stream=call.stream,
+        usage=call.usage,
+        cost=call.cost,
+        price_version=call.price_version or "",
+        bytes_in=len(exchange.body),
+        bytes_out=exchange.bytes_out,
+        error=error.kind if error else "",
+        message=error.message if error else "",
+        fault=error.row.fault if error else "",
+        dropped=tuple([loss.path for loss in call.losses]) if call.losses else (),
+    )
 
 
 def _pick(candidates: Sequence[Target]) -> Target:

@@ -6,7 +6,7 @@ before it said anything can still be replaced by another; after that, errors go 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 MAX_ERROR = 1024 * 1024  # bytes of an error answer that are read
 MAX_ANSWER = 256 * 1024 * 1024  # bytes of a whole answer
+
+
+# What the content type of a dialect's streams holds.
+_STREAM_TYPES: Mapping[str, bytes] = {
+    name: getattr(dialect, "stream_type", b"event-stream") for name, dialect in DIALECTS.items()
+}
 
 
 class Translator(Protocol):
@@ -230,7 +236,7 @@ async def _stream(call: Call, target: Target, answer: Response, dialect: str) ->
 
 def _is_stream(call: Call, dialect: Dialect, content_type: bytes) -> bool:
     """Servers exist that label their event streams text/plain, or not at all; a page or a JSON answer is none."""
-    if b"event-stream" in content_type or getattr(dialect, "stream_type", content_type + b".") in content_type:
+    if b"event-stream" in content_type or _STREAM_TYPES[dialect.name] in content_type:
         return True
     return call.stream and b"json" not in content_type and b"html" not in content_type
 

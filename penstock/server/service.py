@@ -89,6 +89,7 @@ class Service:
             if self.discovery is not None:
                 await self.discovery.close()
             await self.pool.close()
+            self.gateway.engine.flush()
             self.records.close()
         return 0
 

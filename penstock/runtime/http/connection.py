@@ -49,7 +49,8 @@ class Coming(Wake[Response]):
     __slots__ = ("_conn",)
 
     def __init__(self, conn: Connection) -> None:
-        super().__init__(conn.loop)
+        self._done = False
+        self.driver = self._future = None
         self._conn = conn
 
     def left(self) -> None:

@@ -40,45 +40,49 @@ class Batch:
     def _run(self) -> None:
         due, self._due = self._due, []
         for driven in due:
-            driven.step(None)
+            driven.step()
 
 
 class Driven:
     """Runs ``coro`` to its end. What it raises goes to the loop's exception handler, but for its cancellation."""
 
-    __slots__ = ("_batch", "_coro", "_task", "_waits")
+    __slots__ = ("_batch", "_cancelled", "_coro", "_task", "_waits")
 
     def __init__(self, coro: _Steps, batch: Batch) -> None:
         self._batch = batch
         self._coro: _Steps | None = coro
         self._waits: Wake[Any] | None = None
+        self._cancelled = False
         self._task: asyncio.Task[None] | None = None
         batch.put(self)
 
     def cancel(self) -> None:
         """Ends the coroutine where it waits, as ``Task.cancel`` would. Before its first step: it never begins."""
-        if self._task is not None:
+        if self._coro is not None:
+            self._cancelled = True
+            if self._waits is not None:
+                self._waits.driver = None
+                self.wake()
+        elif self._task is not None:
             self._task.cancel()
-        elif self._coro is not None:
-            self._batch.loop.call_soon(self.step, asyncio.CancelledError())
 
     def wake(self) -> None:
         """What it waited for has come."""
         self._waits = None
         self._batch.put(self)
 
-    def step(self, error: BaseException | None) -> None:
-        """Goes on until it waits again; with ``error`` raised where it waits."""
+    def step(self) -> None:
+        """Goes on until it waits again."""
         global _running
         coro = self._coro
-        if coro is None:  # it was cancelled while its step was due, or ended before its cancellation came
-            return
-        if error is not None and self._waits is not None:
-            self._waits.driver = None
-            self._waits = None
+        assert coro is not None
         _running = self
         try:
-            waits = coro.send(None) if error is None else coro.throw(error)
+            if self._cancelled:
+                self._cancelled = False
+                waits = coro.throw(asyncio.CancelledError())
+            else:
+                waits = coro.send(None)
         except StopIteration:
             self._coro = None
         except asyncio.CancelledError:
@@ -89,29 +93,35 @@ class Driven:
             if not isinstance(failure, Exception):
                 raise
         else:
-            if isinstance(waits, Wake):
-                self._waits = waits
-                waits.driver = self
-            else:
-                self._task = self._batch.loop.create_task(_taken_over(coro, waits))
-                self._coro = None
+            self._park(coro, waits)
         finally:
             _running = None
 
+    def _park(self, coro: _Steps, waits: Any) -> None:
+        if not isinstance(waits, Wake):
+            self._task = self._batch.loop.create_task(self._taken_over(coro, waits))
+        elif self._cancelled:  # while it ran: it hears of it where it waits now
+            self._batch.put(self)
+        else:
+            self._waits = waits
+            waits.driver = self
 
-@coroutine
-def _taken_over(coro: _Steps, waits: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that has begun already and waits for ``waits`` (what it yielded), for a task."""
-    try:
-        while True:
-            try:
-                sent = yield waits
-            except BaseException as error:  # boundary: it is the coroutine's to handle
-                waits = coro.throw(error)
-            else:
-                waits = coro.send(sent)
-    except StopIteration:
-        return
+    @coroutine
+    def _taken_over(self, coro: _Steps, waits: Any) -> Generator[Any, Any, None]:
+        """The rest of the coroutine, which waits for ``waits`` (what it yielded), for a task."""
+        self._coro = None  # from here on the task is what is cancelled
+        try:
+            if self._cancelled:
+                waits = coro.throw(asyncio.CancelledError())
+            while True:
+                try:
+                    sent = yield waits
+                except BaseException as error:  # boundary: it is the coroutine's to handle
+                    waits = coro.throw(error)
+                else:
+                    waits = coro.send(sent)
+        except StopIteration:
+            return
 
 
 async def in_task() -> None:
@@ -123,10 +133,9 @@ async def in_task() -> None:
 class Wake(Generic[T]):
     """A future for one who waits, driven or in a task; with the words of ``asyncio.Future`` that are needed here."""
 
-    __slots__ = ("_done", "_error", "_future", "_loop", "_value", "driver")
+    __slots__ = ("_done", "_error", "_future", "_value", "driver")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._done = False
         self.driver: Driven | None = None
         self._future: asyncio.Future[None] | None = None
@@ -135,10 +144,9 @@ class Wake(Generic[T]):
         if not self._done:
             try:
                 if _running is not None:
-                    while not self._done:  # a step that was due before a cancellation is no reason to go on
-                        yield self
+                    yield self
                 else:
-                    future = self._future = self._loop.create_future()
+                    future = self._future = asyncio.get_running_loop().create_future()
                     yield from future
             except BaseException:
                 self.left()

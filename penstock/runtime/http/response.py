@@ -206,7 +206,7 @@ class Response:
         conn = self._conn
         if conn is None:
             return
-        self._waiter = Wake(conn.loop)
+        self._waiter = Wake()
         try:
             await self._waiter
         except BaseException:

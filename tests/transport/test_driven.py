@@ -1,0 +1,213 @@
+"""Driven coroutines: the same as in a task, cancelled or not, whatever they wait for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from penstock.runtime.http.driven import Batch, Driven, Wake, in_task
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Seen:
+    """A coroutine that notes how far it came."""
+
+    def __init__(self) -> None:
+        self.steps: list[object] = []
+        self.wake: Wake[str] = Wake()
+
+    async def run(self) -> None:
+        try:
+            self.steps.append(await self.wake)
+        except asyncio.CancelledError:
+            self.steps.append("cancelled")
+            raise
+        except ValueError as error:
+            self.steps.append(str(error))
+
+
+async def test_it_begins_in_the_next_turn_and_goes_on_with_what_came():
+    seen = Seen()
+    Driven(seen.run(), Batch(asyncio.get_running_loop()))
+    assert not seen.wake.done()
+    await turns()
+    seen.wake.set_result("answer")
+    assert seen.steps == []  # nothing runs within the call that brought it
+    await turns()
+    assert seen.steps == ["answer"] and seen.wake.done() and not seen.wake.cancelled()
+
+
+async def test_what_came_before_it_waited_is_not_waited_for():
+    seen = Seen()
+    seen.wake.set_result("early")
+    Driven(seen.run(), Batch(asyncio.get_running_loop()))
+    await turns()
+    assert seen.steps == ["early"]
+
+
+async def test_an_error_is_raised_where_it_waits():
+    seen = Seen()
+    Driven(seen.run(), Batch(asyncio.get_running_loop()))
+    await turns()
+    seen.wake.set_exception(ValueError("broken"))
+    await turns()
+    assert seen.steps == ["broken"] and seen.wake.result() is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_cancellation_ends_it_once(late):
+    seen = Seen()
+    driven = Driven(seen.run(), Batch(asyncio.get_running_loop()))
+    await turns()
+    if late:  # its step is due already
+        seen.wake.set_result("answer")
+    driven.cancel()
+    driven.cancel()
+    await turns()
+    assert seen.steps == ["cancelled"]
+    driven.cancel()
+    await turns()
+    assert seen.steps == ["cancelled"]
+
+
+async def test_one_that_never_began_never_begins():
+    began = []
+
+    async def run() -> None:
+        began.append(1)
+
+    Driven(run(), Batch(asyncio.get_running_loop())).cancel()
+    await turns()
+    assert began == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_cancellation_while_it_runs_is_heard_where_it_waits_next(first):
+    steps: list[str] = []
+    made: list[Driven] = []
+
+    async def run() -> None:
+        made[0].cancel()
+        steps.append("on")
+        try:
+            await (Wake() if first else asyncio.sleep(5))
+        except asyncio.CancelledError:
+            steps.append("cancelled")
+
+    made.append(Driven(run(), Batch(asyncio.get_running_loop())))
+    await turns()
+    assert steps == ["on", "cancelled"]
+
+
+async def test_a_cancellation_that_was_caught_does_not_end_the_next_wait():
+    wakes: list[Wake[str]] = [Wake(), Wake()]
+    steps: list[object] = []
+
+    async def run() -> None:
+        try:
+            await wakes[0]
+        except asyncio.CancelledError:
+            steps.append("caught")
+        steps.append(await wakes[1])
+
+    driven = Driven(run(), Batch(asyncio.get_running_loop()))
+    await turns()
+    wakes[0].set_result("in the same turn")
+    driven.cancel()
+    await turns()
+    assert steps == ["caught"]
+    wakes[1].set_result("on")
+    await turns()
+    assert steps == ["caught", "on"]
+
+
+async def test_a_task_takes_over_where_it_waits_for_anything_else():
+    steps: list[object] = []
+    wake: Wake[str] = Wake()
+
+    async def run() -> None:
+        steps.append(asyncio.current_task())
+        await asyncio.sleep(0.001)
+        async with asyncio.timeout(5):
+            steps.append(await asyncio.to_thread(lambda: "thread"))
+        steps.append(await wake)
+
+    driven = Driven(run(), Batch(asyncio.get_running_loop()))
+    await asyncio.sleep(0.05)
+    assert driven._task is not None and steps == [None, "thread"]
+    wake.set_result("answer")
+    await turns()
+    assert steps == [None, "thread", "answer"] and driven._task.done()
+
+
+async def test_in_task_gives_it_a_task_and_does_nothing_in_one():
+    tasks = []
+
+    async def run() -> None:
+        await in_task()
+        tasks.append(asyncio.current_task())
+        await in_task()
+        tasks.append(asyncio.current_task())
+
+    Driven(run(), Batch(asyncio.get_running_loop()))
+    await turns()
+    assert tasks[0] is not None and tasks[0] is tasks[1]
+    await in_task()
+
+
+async def test_a_cancelled_task_is_told_where_it_waits():
+    seen = Seen()
+    task = asyncio.ensure_future(seen.run())
+    await turns()
+    task.cancel()
+    assert seen.wake.cancelled() and seen.wake.done()
+    seen.wake.set_result("too late")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen.steps == ["cancelled"]
+
+
+async def test_an_exception_goes_to_the_loop_and_the_batch_goes_on():
+    told = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    batch = Batch(loop)
+    seen = Seen()
+    seen.wake.set_result("fine")
+
+    async def bad() -> None:
+        raise KeyError("bug")
+
+    Driven(bad(), batch)
+    Driven(seen.run(), batch)
+    await turns()
+    loop.set_exception_handler(None)
+    assert [type(error) for error in told] == [KeyError] and seen.steps == ["fine"]
+
+
+async def test_whoever_stops_waiting_is_reported():
+    left = []
+
+    class Watched(Wake[None]):
+        __slots__ = ()
+
+        def left(self) -> None:
+            left.append(self)
+
+    one, two = Watched(), Watched()
+
+    async def run(wake: Wake[None]) -> None:
+        await wake
+
+    driven = Driven(run(one), Batch(asyncio.get_running_loop()))
+    task = asyncio.ensure_future(run(two))
+    await turns()
+    driven.cancel()
+    task.cancel()
+    await turns()
+    assert left == [two, one] or left == [one, two]
