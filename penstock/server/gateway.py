@@ -15,7 +15,7 @@ from penstock.runtime.call import Call, new_id
 from penstock.runtime.engine import Engine
 from penstock.runtime.outlet import safe
 from penstock.runtime.records import Record
-from penstock.server import pages
+from penstock.server import pages, passing
 from penstock.server.refusals import check_type, wrong_method
 from penstock.server.surfaces import dialect_of, find
 
@@ -77,7 +77,7 @@ class Gateway:
     def _enter(self, exchange: Exchange) -> Call | None:
         """The call that a request is, None for a page. Raises ``GatewayError`` for who may not enter."""
         surface = find(exchange.path)
-        if surface is None:
+        if surface is None or (self.state.passages and passing.passage_at(self.state, exchange.path) is not None):
             return None
         caller = self.identity.check(exchange.headers, exchange.query if surface.key_in_query else b"")
         if exchange.method != "POST":

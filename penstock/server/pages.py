@@ -16,7 +16,7 @@ import msgspec
 from penstock import __version__
 from penstock.core.errors import GatewayError
 from penstock.runtime.call import new_id
-from penstock.server import costs, google, modelinfo, ollama_pages, stored
+from penstock.server import costs, google, modelinfo, ollama_pages, passing, stored
 from penstock.server.refusals import check_type, no_route, shown, wrong_method
 from penstock.server.surfaces import SURFACES
 
@@ -40,12 +40,16 @@ class Page(NamedTuple):
 async def serve(gateway: Gateway, exchange: Exchange) -> None:
     """Answers a request for a page. Raises ``GatewayError`` for what is none, or not for this caller."""
     path = exchange.path
+    if gateway.state.passages and await passing.serve_passage(gateway, exchange):
+        return
     if path.startswith(stored.PREFIXES):
         await stored.serve(gateway, exchange)
         return
     page = PAGES.get(path)
     if page is None and path.startswith(_MODEL_PREFIXES):
         page = Page(_one_model)
+    if page is None and await passing.serve(gateway, exchange):
+        return
     if page is None:
         gateway.identity.check(exchange.headers)  # who may not call learns nothing of what is here
         raise no_route(exchange, [*SURFACES, *PAGES])
