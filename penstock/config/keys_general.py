@@ -21,7 +21,7 @@ TOP = (
     ("assistant_settings", "mapping", "known", None, "provider of the Assistants API"),
     ("files_settings", "list", "known", None, "provider credentials for files and batches"),
     ("finetune_settings", "list", "known", None, "provider credentials for fine-tuning"),
-    ("default_vertex_config", "mapping", "known", None, "Google Cloud account for pass-through"),
+    ("default_vertex_config", "mapping", "acted", None, "Google Cloud account for pass-through"),
     ("sandbox_tools", "any", "known", None, "tools that run in a sandbox"),
     ("worker_registry", "list", "known", None, "instances that one console manages"),
 )
@@ -109,6 +109,8 @@ GENERAL = (
     ("allowed_file_extensions", "texts", "known", None, "file types that may be uploaded"),
     ("blocked_file_extensions", "texts", "known", None, "file types that may not"),
     # models
+    ("default_model", "str", "acted", None, "model of chat requests below /api/v1 that name none"),
+    ("default_vision_model", "str", "acted", None, "the same for /api/v1/vlm/openai"),
     ("embedding_model", "str", "acted", None, "model of embedding requests that name none"),
     ("image_generation_model", "str", "acted", None, "model of image requests that name none"),
     ("moderation_model", "str", "acted", None, "model of moderation requests that name none"),
@@ -124,8 +126,8 @@ GENERAL = (
     ("always_include_stream_usage", "bool", "known", False, "send usage at the end of every stream"),
     ("include_call_id_in_error_body", "bool", "known", None, "put the call id into error bodies"),
     ("missing_session_id", "one:generate,reject,omit", "known", None, "what to do without a session id"),
-    ("pass_through_endpoints", "list", "known", None, "paths that go to an upstream untouched"),
-    ("pass_through_request_timeout", "seconds", "known", None, "longest wait on such a path"),
+    ("pass_through_endpoints", "list", "acted", None, "paths that go to an upstream untouched"),
+    ("pass_through_request_timeout", "seconds", "acted", None, "longest wait on such a path"),
     ("enable_openai_websocket_passthrough", "bool", "known", None, "pass OpenAI websockets through"),
     ("responses_websocket_session_limit_seconds", "seconds", "known", 3600, "longest Responses websocket session"),
     ("vertex_ai_pass_through_drop_anthropic_betas", "texts", "known", None, "beta headers to remove for Vertex AI"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
     from penstock.server.exchange import Exchange
+    from penstock.server.surfaces import Surface
 
 log = logging.getLogger("penstock")
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
@@ -79,6 +80,10 @@ class Gateway:
         surface = find(exchange.path)
         if surface is None or (self.state.passages and passing.passage_at(self.state, exchange.path) is not None):
             return None
+        return self.admit(exchange, surface)
+
+    def admit(self, exchange: Exchange, surface: Surface) -> Call:
+        """The call that a request to a surface is. Raises ``GatewayError`` for who may not enter."""
         caller = self.identity.check(exchange.headers, exchange.query if surface.key_in_query else b"")
         if exchange.method != "POST":
             raise wrong_method(exchange, ("POST",))

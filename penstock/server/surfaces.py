@@ -15,7 +15,7 @@ from penstock.core.ops import audio, completions, embeddings, images, moderation
 from penstock.core.providers.passing import provider_at
 from penstock.runtime import counting, kept, lanes, ollama, ops
 from penstock.runtime.call import require_list
-from penstock.server import google, passing
+from penstock.server import google, inpath, passing
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
@@ -169,6 +169,7 @@ SURFACES: dict[str, Surface] = {
     "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show),
     **OPERATIONS,
     **{"/v1" + path: surface for path, surface in OPERATIONS.items()},
+    "/openai/responses": _RESPONSES,  # where a client of Azure OpenAI asks; see ``inpath``
     "/v2/rerank": _RERANK,
 }
 
@@ -178,4 +179,5 @@ PATTERNS: list[tuple[re.Pattern[str], Surface]] = [
     (google.GENERATE, _GEMINI),
     (google.STREAM, _GEMINI),
     (google.COUNT, _GEMINI._replace(attempt=counting.run)),
+    *inpath.rows({"/chat/completions": _CHAT, **OPERATIONS}),
 ]
