@@ -33,7 +33,7 @@ class Mount(NamedTuple):
     """``base``: what stands in the prefix's place. ``surfaces``, ``pages``, ``batches``: what is only there, by the
     path behind the prefix. ``enter``: changes a request's fields before the surface does. ``error``: changes the
     ``error`` object of a refusal (OpenAI's shape). ``answer``: changes a whole good answer of a path. ``lines``: header
-    lines of every answer."""
+    lines of every answer. ``parameter``: what must stand in the query, where a prefix alone does not say who asks."""
 
     prefix: str
     base: str = ""
@@ -45,6 +45,7 @@ class Mount(NamedTuple):
     error: Callable[[dict[str, Any], int, Exchange], None] | None = None
     answer: Mapping[str, Callable[[bytes], bytes]] = {}
     lines: Callable[[Exchange], bytes] | None = None
+    parameter: bytes = b""
 
 
 class Mounted(Exchange):
@@ -110,9 +111,12 @@ _MINE = frozenset(
 )
 
 
-def mount_at(path: str) -> Mount | None:
+def mount_at(path: str, query: bytes) -> Mount | None:
     """The mount that a path is below; the longest prefix counts."""
-    return next((mount for mount in MOUNTS if path.startswith(mount.prefix + "/") or path == mount.prefix), None)
+    for mount in MOUNTS:
+        if path.startswith(mount.prefix + "/") or path == mount.prefix:
+            return mount if mount.parameter in query else None
+    return None
 
 
 async def serve(gateway: Gateway, exchange: Exchange, mount: Mount, plain: Plain) -> None:
@@ -185,5 +189,8 @@ MOUNTS: tuple[Mount, ...] = (
         default_model=shared.default_model,
         error=shared.error,
     ),
+    # Responses of Azure OpenAI's clients have no deployment in the path (see ``inpath`` for what has); without a
+    # version in the query the path is OpenAI's, passed through.
+    Mount("/openai/responses", base="/v1/responses", parameter=b"api-version="),
 )
 """Longer prefixes first."""

@@ -35,8 +35,8 @@ async def serve(gateway: Gateway, exchange: Exchange) -> None:
         await stored.serve(gateway, exchange)
         return
     page = PAGES.get(path)
-    mount = mounts.mount_at(path) if page is None and not isinstance(exchange, mounts.Mounted) else None
-    if mount is not None:
+    mount = mounts.mount_at(path, exchange.query) if page is None else None
+    if mount is not None and not isinstance(exchange, mounts.Mounted):
         await mounts.serve(gateway, exchange, mount, serve)
         return
     if page is None and path.startswith(_MODEL_PREFIXES):

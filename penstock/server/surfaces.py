@@ -169,7 +169,6 @@ SURFACES: dict[str, Surface] = {
     "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show),
     **OPERATIONS,
     **{"/v1" + path: surface for path, surface in OPERATIONS.items()},
-    "/openai/responses": _RESPONSES,  # where a client of Azure OpenAI asks; see ``inpath``
     "/v2/rerank": _RERANK,
 }
 

@@ -58,7 +58,7 @@ async def test_keys_guard_every_mount(tmp_path):
             own = [*mount.surfaces, *mount.batches, *(path for path, page in mount.pages.items() if not page.public)]
             for rest in (*own, "/chat/completions", "/models", "/responses/x", "/openai/v1/models", "/nothing", ""):
                 for method in ("GET", "POST"):
-                    path = mount.prefix + rest
+                    path = mount.prefix + rest + "?" + mount.parameter.decode() * bool(mount.parameter)
                     if rest == "" and mount.base == "" and method == "GET":
                         continue  # the landing page
                     status, headers, body = await door.ask(
