@@ -120,6 +120,9 @@ def _words(row: Mapping[str, Any], key: str, env: Mapping[str, str]) -> dict[str
     value = row.get(key) or {}
     if not isinstance(value, Mapping):
         raise ValueError(f"{key} must be a mapping of names to values")
+    for name, word in value.items():
+        if word is None:
+            raise ValueError(f"{key}.{name} has no value (a variable that is not set?)")
     return {str(name): _filled(str(word), env) for name, word in value.items()}
 
 

@@ -21,7 +21,7 @@ from penstock.core.ir import Usage
 from penstock.core.price import NOTHING, plain
 from penstock.core.providers.passing import answer_headers, kin
 from penstock.core.providers.resolve import auth_headers, credential, missing_key_message, needs_key
-from penstock.core.providers.urls import at_own_host, given_base
+from penstock.core.providers.urls import at_own_host
 from penstock.core.seen import Seen
 from penstock.runtime.cloud import Signer, signer_for
 from penstock.runtime.http import Timeouts
@@ -58,7 +58,9 @@ class Lent:
         target, deployment = self.target, self.target.deployment
         given = deployment.api_key.reveal() if deployment.api_key else None
         key = credential(target.provider, given, target.env)
-        if key is None and needs_key(target.provider, deployment.api_base, target.env):
+        needed = needs_key(target.provider, deployment.api_base, target.env)
+        unsigned = target.provider.auth in ("sigv4", "oauth") and self.signer is None
+        if key is None and (needed or unsigned):
             raise GatewayError("not_configured", missing_key_message(target.provider))
         return key
 
@@ -84,11 +86,7 @@ def lend(state: State, provider: Provider, model: str) -> Lent:
     marked = [target for target in own if target.deployment.params.get("use_in_pass_through")]
     if marked:
         return _lent(state, _best(marked, model))
-    base = given_base(provider, None, state.env)
-    set_up = credential(provider, None, state.env) is not None or (
-        base is not None and not needs_key(provider, None, state.env)
-    )
-    if own and not set_up:
+    if own and credential(provider, None, state.env) is None:
         return _lent(state, _best(own, model))
     found = state.lent.get(provider.name)
     if found is None:

@@ -30,7 +30,7 @@ from penstock.core.providers.urls import passed_url
 from penstock.runtime.call import new_id
 from penstock.runtime.engine import translated
 from penstock.runtime.http import Origin, TransportError, render_head
-from penstock.runtime.identity import ANONYMOUS
+from penstock.runtime.identity import ANONYMOUS, in_query, presented
 from penstock.runtime.passing import Passing, lend
 from penstock.runtime.targets import Endpoint
 from penstock.server.refusals import JSON, wrong_method
@@ -96,10 +96,11 @@ def _by_provider(gateway: Gateway, exchange: Exchange, provider: Provider) -> tu
         raise GatewayError("not_configured", str(error.args[0])) from None
     except ValueError as error:
         raise GatewayError("not_configured", str(error)) from None
-    kept = query_for(provider, exchange.query)
+    secret = _secret(gateway, exchange, query)
+    kept = query_for(provider, exchange.query, secret)
     if kept:
         url += ("&" if "?" in url else "?") + kept
-    headers = request_headers(exchange.headers, [name for name, _ in own]) + own
+    headers = request_headers(exchange.headers, [name for name, _ in own], secret) + own
     return passing, _endpoint(exchange.method, url, headers, passing)
 
 
@@ -117,11 +118,22 @@ def _by_config(gateway: Gateway, exchange: Exchange, passage: Passage) -> tuple[
     passing.timeout = passage.timeout or gateway.state.config.general.values.get("pass_through_request_timeout")
     passing.fields = _fields(exchange)
     passing.model = _model(exchange, passing.fields)
-    headers = request_headers(exchange.headers, [name for name, _ in passage.headers])
+    secret = _secret(gateway, exchange, b"")
+    headers = request_headers(exchange.headers, [name for name, _ in passage.headers], secret)
     if not passage.forward:
         headers = [pair for pair in headers if pair[0] in (b"content-type", b"content-encoding", b"accept")]
-    url = passage.url(rest, exchange.query.decode("latin-1"))
+    url = passage.url(rest, query_for(None, exchange.query, secret))
     return passing, _endpoint(exchange.method, url, [*headers, *passage.headers], passing)
+
+
+def _secret(gateway: Gateway, exchange: Exchange, query: bytes) -> bytes:
+    """The caller's key for the gateway, b"" where none is needed."""
+    if not gateway.identity.needs_key:
+        return b""
+    try:
+        return presented(exchange.headers) or in_query(query) or b""
+    except GatewayError:  # an open passage, and a header that is no key of ours
+        return b""
 
 
 def _enter(gateway: Gateway, exchange: Exchange, caller: Caller, methods: tuple[str, ...]) -> Caller:

@@ -92,14 +92,22 @@ def _bad(why: str) -> GatewayError:
     return GatewayError("bad_request", f"This path is not passed on: {why}.", param="path")
 
 
-def query_for(provider: Provider, query: bytes) -> str:
-    """The client's query as it was sent; without ``key`` for Google, where the gateway's key may stand in it. Raises
-    "bad_request" for characters that no URL has."""
+def query_for(provider: Provider | None, query: bytes, secret: bytes = b"") -> str:
+    """The client's query as it was sent; without ``key`` for Google, where the gateway's key may stand in it, and
+    without ``secret`` (the gateway's key, if there is one) wherever it stands. Raises "bad_request" for characters that
+    no URL has."""
     if _FOREIGN.search(query):
         raise GatewayError("bad_request", "The query has a character that must be percent-encoded.", param="query")
-    if takes_key_in_query(provider) and b"key=" in query:
-        kept = (part for part in query.split(b"&") if unquote_to_bytes(part.partition(b"=")[0]) != b"key")
-        query = b"&".join(kept)
+    google = provider is not None and takes_key_in_query(provider)
+    if query and (google or secret):
+
+        def ours(part: bytes) -> bool:
+            name, _, value = part.partition(b"=")
+            if google and unquote_to_bytes(name) == b"key":
+                return True
+            return bool(secret) and secret in unquote_to_bytes(value)
+
+        query = b"&".join(part for part in query.split(b"&") if not ours(part))
     return query.decode("ascii")
 
 
@@ -123,15 +131,18 @@ def dialect_at(provider: Provider, rest: str) -> str:
     return "openai_chat" if provider.dialects[:1] == ("ollama",) else (provider.dialects or ("openai_chat",))[-1]
 
 
-def request_headers(headers: Mapping[bytes, bytes], ours: Iterable[bytes] = ()) -> list[tuple[bytes, bytes]]:
-    """The client's headers for the upstream. ``ours``: names that we set ourselves. ``accept-encoding`` is left out, so
-    that the answer comes uncompressed: what it used is read on the way."""
+def request_headers(
+    headers: Mapping[bytes, bytes], ours: Iterable[bytes] = (), secret: bytes = b""
+) -> list[tuple[bytes, bytes]]:
+    """The client's headers for the upstream. ``ours``: names that we set ourselves. ``secret``: the gateway's key, which
+    goes on under no name. ``accept-encoding`` is left out, so that the answer comes uncompressed: what it used is read
+    on the way."""
     named = _named(headers.get(b"connection", b""))
     taken = _NOT_SENT | named | frozenset(ours)
     return [
         (name, value)
         for name, value in headers.items()
-        if name not in taken and not name.startswith(_NOT_SENT_BEGINS)
+        if name not in taken and not name.startswith(_NOT_SENT_BEGINS) and not (secret and secret in value)
     ]
 
 

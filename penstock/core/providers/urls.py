@@ -178,10 +178,10 @@ def passed_url(provider: Provider, api_base: str | None, env: Mapping[str, str],
     root = root.removesuffix("/openai") if provider.name == GEMINI else root
     found = _LAST_VERSION.search(root) or (_LAST_VERSION.search(own) if own else None)
     version = found[1] if found is not None and not provider.local else ""
+    root = _LAST_VERSION.sub("", root)
     path = urlsplit(root).path
     if path and rest.startswith(path + "/"):
         rest = rest.removeprefix(path)
-    root = _LAST_VERSION.sub("", root)
     return root + (rest if not version or _has_version(rest) else version + rest) + query
 
 
