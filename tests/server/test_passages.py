@@ -156,7 +156,7 @@ def state_of(tmp_path, env: dict[str, str], yaml: str = LENDERS) -> State:
         ("openai", "local", {"OPENAI_API_KEY": "sk-env"}, "sk-env"),
         ("anthropic", "claude-x", {"ANTHROPIC_API_KEY": "sk-env"}, "sk-marked"),
         ("groq", "x", {"GROQ_API_KEY": "gsk"}, "gsk"),
-        ("openai", "x", {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "sk-own"),
+        ("openai", "x", {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "sk-near"),  # neither is: the first
     ],
 )
 def test_whose_key_is_taken(provider, model, env, key, tmp_path):

@@ -134,9 +134,9 @@ def dialect_at(provider: Provider, rest: str) -> str:
 def request_headers(
     headers: Mapping[bytes, bytes], ours: Iterable[bytes] = (), secret: bytes = b""
 ) -> list[tuple[bytes, bytes]]:
-    """The client's headers for the upstream. ``ours``: names that we set ourselves. ``secret``: the gateway's key, which
-    goes on under no name. ``accept-encoding`` is left out, so that the answer comes uncompressed: what it used is read
-    on the way."""
+    """The client's headers for the upstream. ``ours``: names that we set ourselves. ``secret``: the gateway's key,
+    which goes on under no name. ``accept-encoding`` is left out, so that the answer comes uncompressed: what it used is
+    read on the way."""
     named = _named(headers.get(b"connection", b""))
     taken = _NOT_SENT | named | frozenset(ours)
     return [
