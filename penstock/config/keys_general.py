@@ -126,6 +126,7 @@ GENERAL = (
     ("always_include_stream_usage", "bool", "known", False, "send usage at the end of every stream"),
     ("include_call_id_in_error_body", "bool", "known", None, "put the call id into error bodies"),
     ("missing_session_id", "one:generate,reject,omit", "known", None, "what to do without a session id"),
+    ("pass_through", "bool", "acted", True, "serve /openai/..., /anthropic/... from the providers themselves"),
     ("pass_through_endpoints", "list", "acted", None, "paths that go to an upstream untouched"),
     ("pass_through_request_timeout", "seconds", "acted", None, "longest wait on such a path"),
     ("enable_openai_websocket_passthrough", "bool", "known", None, "pass OpenAI websockets through"),

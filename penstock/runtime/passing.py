@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -25,6 +25,7 @@ from penstock.core.providers.urls import at_own_host
 from penstock.core.seen import Seen
 from penstock.runtime.cloud import Signer, signer_for
 from penstock.runtime.http import Timeouts
+from penstock.runtime.outlet import safe
 from penstock.runtime.prices import UNPRICED, TargetPrice, price_of
 from penstock.runtime.records import Record
 from penstock.runtime.targets import CONNECT_TIMEOUT, Endpoint, Target
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from penstock.server.exchange import Exchange
 
 LANE = "pass"
+KEEP = 10_000
 _PROMPTS = ("messages", "contents", "input", "prompt")
 # A browser must not run what an upstream serves as if it were ours: not a page, not a picture with a script in it.
 _INERT = b"x-content-type-options: nosniff\r\ncontent-security-policy: sandbox\r\n"
@@ -81,22 +83,36 @@ class Lent:
 def lend(state: State, provider: Provider, model: str) -> Lent:
     """Who answers: a deployment of this vendor that is marked ``use_in_pass_through``, else the environment's key,
     else any deployment of this vendor; among several the one of this model, before those at another host."""
+    asked = f"{provider.name} {model}"
+    found = state.lent.get(asked)
+    if found is None:
+        found = _find(state, provider, model)
+        if len(state.lent) < KEEP:  # clients choose the names
+            state.lent[asked] = found
+    return found
+
+
+def _find(state: State, provider: Provider, model: str) -> Lent:
     names = kin(provider)
     own = [target for target in state.targets if target.deployment.provider in names]
     marked = [target for target in own if target.deployment.params.get("use_in_pass_through")]
     if marked:
-        return _lent(state, _best(marked, model))
+        best = _best(marked, model)
+        return _lent(state, best.id, lambda: best)
     if own and credential(provider, None, state.env) is None:
-        return _lent(state, _best(own, model))
-    found = state.lent.get(provider.name)
-    if found is None:
-        params = state.config.raw.get("default_vertex_config") if provider.name.startswith("vertex_ai") else None
-        name = f"{provider.name}/*"
-        bare = Deployment(
-            id="", model_name=name, model=name, provider=provider.name, upstream_model="*", params=params or {}
-        )
-        found = state.lent[provider.name] = Lent(Target(bare, state.settings, state.env))
-    return found
+        best = _best(own, model)
+        return _lent(state, best.id, lambda: best)
+    return _lent(state, provider.name, partial(_bare, state, provider.name))
+
+
+def _bare(state: State, name: str) -> Target:
+    """The environment's account at a provider."""
+    params = state.config.raw.get("default_vertex_config") if name.startswith("vertex_ai") else None
+    model = f"{name}/*"
+    deployment = Deployment(
+        id="", model_name=model, model=model, provider=name, upstream_model="*", params=params or {}
+    )
+    return Target(deployment, state.settings, state.env)
 
 
 def _best(targets: list[Target], model: str) -> Target:
@@ -107,10 +123,10 @@ def _best(targets: list[Target], model: str) -> Target:
     return min(targets, key=rank)
 
 
-def _lent(state: State, target: Target) -> Lent:
-    found = state.lent.get(target.id)
+def _lent(state: State, name: str, make: Callable[[], Target]) -> Lent:
+    found = state.lent.get(name)
     if found is None:
-        found = state.lent[target.id] = Lent(target)
+        found = state.lent[name] = Lent(make())
     return found
 
 
@@ -269,7 +285,7 @@ class Passing:
         return Record(
             at=time.time(),
             call_id=self.call_id,
-            request_id=exchange.headers.get(b"x-request-id", b"").decode("latin-1")[:256],
+            request_id=safe(exchange.headers.get(b"x-request-id", b"").decode("latin-1"))[:256].decode(),
             key=self.caller.alias,
             client=exchange.client,
             method=exchange.method,

@@ -16,6 +16,7 @@ from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.core.ops import forms
 from penstock.core.providers.passing import (
+    LONGEST_MODEL,
     METHODS,
     dialect_at,
     model_in,
@@ -45,14 +46,13 @@ if TYPE_CHECKING:
     from penstock.server.gateway import Gateway
 
 _origin = lru_cache(256)(Origin.parse)
-_FORM_MODEL = 300  # characters of a form's model that are believed
 
 
 async def serve(gateway: Gateway, exchange: Exchange) -> bool:
     """Answers a request on a pass-through path; False for any other. Raises ``GatewayError`` for one that is refused
     before an upstream is asked."""
     provider = provider_at(exchange.path)
-    if provider is None:
+    if provider is None or gateway.state.config.general.values.get("pass_through") is False:
         return False
     await _through(gateway, exchange, *_by_provider(gateway, exchange, provider))
     return True
@@ -170,7 +170,7 @@ def _fields(exchange: Exchange) -> dict[str, Raw]:
 
 def _model(exchange: Exchange, fields: dict[str, Raw]) -> str:
     raw = bytes(fields.get("model", b""))
-    if raw[:1] == b'"' and len(raw) <= _FORM_MODEL:
+    if raw[:1] == b'"' and len(raw) <= LONGEST_MODEL:
         return raw[1:-1].decode("utf-8", "replace")
     content_type = exchange.headers.get(b"content-type", b"")
     if not content_type.startswith(b"multipart/"):
@@ -180,7 +180,7 @@ def _model(exchange: Exchange, fields: dict[str, Raw]) -> str:
         raw = bytes(forms.fields_of(exchange.body, found).get("model", b""))
     except GatewayError:
         return ""
-    return raw[1:-1].decode("utf-8", "replace")[:_FORM_MODEL] if raw[:1] == b'"' else ""
+    return raw[1:-1].decode("utf-8", "replace")[:LONGEST_MODEL] if raw[:1] == b'"' else ""
 
 
 # The answer, or what became of it ------------------------------------------------------------------------------------

@@ -128,7 +128,10 @@ def dialect_at(provider: Provider, rest: str) -> str:
         return "anthropic"
     if "ollama" in speaks and rest.startswith("/api/"):
         return "ollama"
-    return "openai_chat" if provider.dialects[:1] == ("ollama",) else (provider.dialects or ("openai_chat",))[-1]
+    if "cohere" in speaks:
+        return "cohere"
+    first = provider.dialects[0] if provider.dialects else "openai_chat"
+    return "openai_chat" if first == "ollama" else first
 
 
 def request_headers(
@@ -158,10 +161,11 @@ def _named(connection: bytes) -> frozenset[bytes]:
     return frozenset(name.strip().lower() for name in connection.split(b",")) if connection else frozenset()
 
 
+LONGEST_MODEL = 300  # characters; it would stand in log lines
 _MODEL = re.compile(r"/(?:models|model|deployments|engines)/([^/:?]+)")
 
 
 def model_in(rest: str) -> str:
     """The model that a path names (Gemini, Vertex AI, Bedrock, Azure), decoded; else ""."""
     found = _MODEL.findall(rest)
-    return unquote_to_bytes(found[-1]).decode("utf-8", "replace") if found else ""
+    return unquote_to_bytes(found[-1]).decode("utf-8", "replace")[:LONGEST_MODEL] if found else ""
