@@ -1,7 +1,9 @@
 """What an answer that is passed through says of its use, read on the way: any dialect, whole or streamed.
 
 Nothing here changes a byte, raises, or keeps more than ``WHOLE`` bytes of an answer. What is longer is known by its
-ends: vendors put the counts last.
+ends: vendors put the counts last. Sources beside the dialects' own: https://docs.cohere.com/reference/chat-stream
+(``billed_units``), https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html (what was read
+from and written to the cache is not within ``inputTokens``), https://docs.voyageai.com/reference/embeddings-api.
 """
 
 from __future__ import annotations

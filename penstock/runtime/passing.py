@@ -19,7 +19,7 @@ from penstock.core.count import estimate
 from penstock.core.errors import TABLE, GatewayError, kind_of_status
 from penstock.core.ir import Usage
 from penstock.core.price import NOTHING, plain
-from penstock.core.providers.passing import answer_headers, kin
+from penstock.core.providers.passing import SHORTEST_SECRET, answer_headers, kin
 from penstock.core.providers.resolve import auth_headers, credential, missing_key_message, needs_key
 from penstock.core.providers.urls import at_own_host
 from penstock.core.seen import Seen
@@ -196,7 +196,9 @@ class Passing:
         self.status = status
         content_type = answer.header(b"content-type") or b""
         seen = self.seen = Seen(content_type)
-        head = b"".join(b"%b: %b\r\n" % pair for pair in answer_headers(answer.headers))
+        key = ((self.lent.key if self.lent is not None else None) or "").encode()
+        told = answer_headers(answer.headers, key if len(key) >= SHORTEST_SECRET else b"")
+        head = b"".join(b"%b: %b\r\n" % pair for pair in told)
         head += b"x-litellm-call-id: %b\r\n" % self.call_id.encode()
         if b"json" not in content_type and b"event-stream" not in content_type:
             head += _INERT

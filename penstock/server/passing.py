@@ -18,6 +18,8 @@ from penstock.core.ops import forms
 from penstock.core.providers.passing import (
     LONGEST_MODEL,
     METHODS,
+    PASS,
+    SHORTEST_SECRET,
     dialect_at,
     model_in,
     provider_at,
@@ -121,7 +123,9 @@ def _by_config(gateway: Gateway, exchange: Exchange, passage: Passage) -> tuple[
     secret = _secret(gateway, exchange, b"")
     headers = request_headers(exchange.headers, [name for name, _ in passage.headers], secret)
     if not passage.forward:
-        headers = [pair for pair in headers if pair[0] in (b"content-type", b"content-encoding", b"accept")]
+        kept = {b"content-type", b"content-encoding", b"accept"}
+        kept |= {name.removeprefix(PASS) for name in exchange.headers if name.startswith(PASS)}
+        headers = [pair for pair in headers if pair[0] in kept]
     url = passage.url(rest, query_for(None, exchange.query, secret))
     return passing, _endpoint(exchange.method, url, [*headers, *passage.headers], passing)
 
@@ -131,9 +135,10 @@ def _secret(gateway: Gateway, exchange: Exchange, query: bytes) -> bytes:
     if not gateway.identity.needs_key:
         return b""
     try:
-        return presented(exchange.headers) or in_query(query) or b""
+        key = presented(exchange.headers) or in_query(query) or b""
     except GatewayError:  # an open passage, and a header that is no key of ours
         return b""
+    return key if len(key) >= SHORTEST_SECRET else b""
 
 
 def _enter(gateway: Gateway, exchange: Exchange, caller: Caller, methods: tuple[str, ...]) -> Caller:

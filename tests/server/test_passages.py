@@ -52,11 +52,11 @@ async def door(tmp_path):
 
 async def test_a_passage_goes_before_what_is_served_there(door):
     body = {"query": "q", "documents": ["a"], "model": "rerank-v3.5"}
-    status, headers, _ = await door.post(body, "/v1/rerank?lang=en&x=%2F", **AUTH, **{"x-mine": "1", "x-own": "client"})
+    status, headers, _ = await door.post(body, "/v1/rerank?lang=en&x=%2F", **AUTH, **{"x-mine": "1", "x-own": "client", "x-pass-x-yours": "2"})
     [got] = door.mock.received
     assert status == 200 and got.path == "/v2/rerank" and got.query == "lang=en&x=%2F&fixed=1"
     assert got.header("authorization") == "bearer co-secret" and got.header("x-own") == "a" and got.json == body
-    assert got.header("x-mine") is None and got.header("content-type") == "application/json"
+    assert got.header("x-mine") is None and got.header("x-yours") == "2" and got.header("content-type") == "application/json"
     assert headers["x-litellm-response-cost"] == "0.25"
     [record] = door.records
     assert float(record.cost) == 0.25 and record.model == "rerank-v3.5" and record.key == "master"

@@ -79,6 +79,30 @@ async def test_answers_are_the_upstreams_own_and_their_use_is_recorded(path, bod
         await door.settle()
 
 
+async def test_an_engines_own_paths_begin_at_its_root(tmp_path):
+    async with open_door(tmp_path, YAML, master_key=KEY) as door:
+        assert (await door.post({**CHAT, "model": "llama"}, "/vllm/v1/chat/completions", **AUTH))[0] == 200
+        assert door.mock.received[-1].path == "/v1/chat/completions"
+        assert door.mock.received[-1].header("authorization") == "Bearer dummy"
+        await door.ask("GET", "/hosted_vllm/metrics", b"", AUTH)
+        assert door.mock.received[-1].path == "/metrics"
+        first, second = door.records
+        assert (first.target, first.cost) == ("hosted_vllm/llama", 0) and second.status == 404
+
+
+async def test_a_form_goes_through_and_its_model_is_known(tmp_path):
+    form = (
+        b'--b1\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
+        b'--b1\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n\x00\xff\r\n--b1--\r\n'
+    )
+    async with open_door(tmp_path, YAML, master_key=KEY) as door:
+        kind = {"content-type": "multipart/form-data; boundary=b1"}
+        status, _, _ = await door.ask("POST", "/openai/v1/audio/transcriptions", form, AUTH | kind)
+        assert status == 200 and door.mock.received[-1].body == form
+        assert door.mock.received[-1].header("content-type") == kind["content-type"]
+        assert door.records[-1].model == "whisper-1"
+
+
 async def ask_directly(door, path: str, body: dict, headers: dict[str, str]) -> bytes:
     """The same request at the mock."""
     tail = path.partition("/")[2].partition("/")[2]

@@ -107,6 +107,25 @@ async def test_headers_of_the_answer(tmp_path):
         assert record.status == 429 and record.error == "upstream_rate_limit" and record.fault == "upstream"
 
 
+async def test_the_providers_key_is_in_no_header_of_an_answer(tmp_path):
+    told = b"location: https://x/upload?key=" + UPSTREAM.encode() + b"&id=1\r\nx-goog-upload-url: " + UPSTREAM.encode()
+    upstream = Upstream(b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\n" + told + b"\r\n\r\n")
+    async with behind(tmp_path, upstream) as door:
+        status, headers, _ = await door.ask("GET", "/openai/v1/x", b"", AUTH)
+        assert status == 302 and headers["location"] == "https://x/upload?key=[redacted]&id=1"
+        assert UPSTREAM not in repr(headers) and len(upstream.got) == 1  # nothing is followed
+
+
+async def test_the_gateways_key_goes_on_under_no_name(tmp_path):
+    upstream = Upstream(OK + b"content-length: 0\r\n\r\n")
+    async with behind(tmp_path, upstream) as door:
+        mine = {"x-odd": KEY, "x-pass-authorization": "Bearer x", "x-pass-openai-beta": "b", "x-ok": "1"}
+        status, _, _ = await door.ask("GET", f"/openai/v1/x?a=1&token={KEY}&b=2", b"", AUTH | mine)
+        sent = upstream.got[0]
+        assert status == 200 and KEY.encode() not in sent and sent.startswith(b"GET /v1/x?a=1&b=2 ")
+        assert b"openai-beta: b\r\n" in sent and b"x-ok: 1\r\n" in sent and b"Bearer x" not in sent
+
+
 async def test_a_stream_is_not_held(tmp_path):
     head = OK + b"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     first, second = b'data: {"a":1}\n\n', b"data: [DONE]\n\n"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote_to_bytes
 
+from penstock.core.dialects.redact import MASK
 from penstock.core.errors import GatewayError
 from penstock.core.providers import get
 from penstock.core.providers.google import VERTEX
@@ -39,10 +40,11 @@ _NOT_SENT = (
     _HOP
     | CREDENTIALS
     | frozenset(
-        b"host content-length expect accept-encoding cookie cookie2 origin referer forwarded via x-real-ip "
+        b"host content-length expect accept-encoding cookie cookie2 origin referer forwarded via x-real-ip x-client-ip "
         b"cf-connecting-ip true-client-ip x-amz-date x-amz-security-token x-amz-content-sha256".split()
     )
 )
+PASS = b"x-pass-"
 _NOT_SENT_BEGINS = (b"x-forwarded-", b"x-litellm-", b"x-penstock-", b"sec-")
 # Of an answer: what a browser would take for the gateway's own word, or what is made anew.
 _NOT_TOLD = _HOP | frozenset(
@@ -139,28 +141,36 @@ def request_headers(
 ) -> list[tuple[bytes, bytes]]:
     """The client's headers for the upstream. ``ours``: names that we set ourselves. ``secret``: the gateway's key,
     which goes on under no name. ``accept-encoding`` is left out, so that the answer comes uncompressed: what it used is
-    read on the way."""
-    named = _named(headers.get(b"connection", b""))
-    taken = _NOT_SENT | named | frozenset(ours)
-    return [
-        (name, value)
-        for name, value in headers.items()
-        if name not in taken and not name.startswith(_NOT_SENT_BEGINS) and not (secret and secret in value)
-    ]
+    read on the way. ``x-pass-NAME`` goes as NAME and before a header of that name (docs.litellm.ai/docs/proxy/
+    pass_through)."""
+    taken = _NOT_SENT | _named(headers.get(b"connection", b"")) | frozenset(ours)
+    sent: dict[bytes, bytes] = {}
+    for given, value in headers.items():
+        name = given.removeprefix(PASS)
+        if given in taken or name in taken or name.startswith(_NOT_SENT_BEGINS) or (secret and secret in value):
+            continue
+        if name == given:
+            sent.setdefault(name, value)
+        else:
+            sent[name] = value
+    return list(sent.items())
 
 
-def answer_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def answer_headers(headers: Iterable[tuple[bytes, bytes]], secret: bytes = b"") -> list[tuple[bytes, bytes]]:
     """An upstream's headers for the client, in order, duplicates kept. Whether web pages may read the answer is the
-    gateway's to say, so an upstream's CORS headers stay here, too."""
+    gateway's to say, so an upstream's CORS headers stay here, too. ``secret``: the provider's key, which a vendor may
+    repeat in an address (``location``, ``x-goog-upload-url``) and no client is told."""
     pairs = list(headers)
     taken = _NOT_TOLD | _named(b",".join(value for name, value in pairs if name == b"connection"))
-    return [(name, value) for name, value in pairs if name not in taken and not name.startswith(b"access-control-")]
+    told = [(name, value) for name, value in pairs if name not in taken and not name.startswith(b"access-control-")]
+    return [(name, value.replace(secret, MASK.encode())) for name, value in told] if secret else told
 
 
 def _named(connection: bytes) -> frozenset[bytes]:
     return frozenset(name.strip().lower() for name in connection.split(b",")) if connection else frozenset()
 
 
+SHORTEST_SECRET = 8  # characters; a shorter one ("x" at a local engine) would be found in anything
 LONGEST_MODEL = 300  # characters; it would stand in log lines
 _MODEL = re.compile(r"/(?:models|model|deployments|engines)/([^/:?]+)")
 
