@@ -62,7 +62,7 @@ PARAMS = (
     ("tags", "texts", "known", None, "only requests with one of these tags come here"),
     ("tag_regex", "any", "known", None, "like tags, as regular expressions"),
     ("region_name", "str", "known", None, "region of the deployment, for region filters"),
-    ("use_in_pass_through", "bool", "known", False, "lend the credential to pass-through endpoints"),
+    ("use_in_pass_through", "bool", "acted", False, "lend the credential to pass-through endpoints"),
     ("use_chat_completions_api", "bool", "known", False, "bridge Responses requests to chat completions"),
     ("silent_model", "str", "known", None, "group that receives a copy of every request"),
     ("auto_router_*", "any", "known", None, "settings of the automatic router"),

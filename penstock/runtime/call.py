@@ -131,7 +131,9 @@ class Call:
             text = f"The field 'model' is {len(model)} characters long; no name here is over {LONGEST_MODEL}."
             raise GatewayError("bad_request", text, param="model")
         self.model = model
-        self.model_raw = fields["model"] if named else Raw(msgspec.json.encode(model))
+        if not named:
+            fields["model"] = Raw(msgspec.json.encode(model))
+        self.model_raw = fields["model"]
         self.stream = _boolean(fields, "stream")
         self.fields = fields
 

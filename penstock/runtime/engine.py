@@ -98,7 +98,7 @@ class Engine:
                 # Nothing of it has reached the client: another target can still answer.
                 failed = GatewayError("broken_answer", error.message)
         except TransportError as error:
-            failed = _translated(error, call)
+            failed = translated(error, call.first_at is not None)
         else:
             target.health.succeeded()
             return Outcome()
@@ -164,8 +164,9 @@ def _pick(candidates: Sequence[Target]) -> Target:
     return simple_shuffle(candidates, random.random)
 
 
-def _translated(error: TransportError, call: Call) -> GatewayError:
+def translated(error: TransportError, begun: bool) -> GatewayError:
+    """What a client is told of it. ``begun``: a part of the answer is out."""
     kind = next(kind for classes, kind in _TRANSPORT if isinstance(error, classes))
-    if call.first_at is not None and kind != "timeout":
+    if begun and kind != "timeout":
         kind = "broken_stream"
     return GatewayError(kind, str(error))

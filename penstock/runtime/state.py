@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from penstock.core.errors import GatewayError
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
+from penstock.runtime.passages import Passage, passages_of
 from penstock.runtime.targets import Stars, Target, settings_of
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.runtime.passing import Lent
 
 DEFAULT_RETRIES = 2
 
@@ -23,6 +25,9 @@ class State:
         self.config = config
         self.settings: dict[str, Any] = settings_of(config)
         self.problems: list[str] = []
+        self.env = env
+        self.lent: dict[str, Lent] = {}  # who answers pass-through paths, filled as they are asked for
+        self.passages: tuple[Passage, ...] = passages_of(config, env, self.problems)
         self.targets: list[Target] = []
         members: list[Member[Target]] = []
         for deployment in config.deployments:

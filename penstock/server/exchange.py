@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from penstock.core.errors import GatewayError
@@ -60,8 +61,14 @@ class Exchange:
     def whole(self, status: int, headers: bytes, body: bytes) -> None:
         raise TypeError("a door answers")
 
-    def start(self, status: int, headers: bytes) -> None:
+    def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
+        """``framing``: a finished content-length line where the length is known, b"" where there is no body (HEAD, 204,
+        304); None: the door frames, chunked."""
         raise TypeError("a door answers")
+
+    def raw_path(self) -> bytes:
+        """The path as the client sent it, percent-encoded."""
+        return quote(self.path).encode()
 
     def write(self, data: bytes) -> None:
         raise TypeError("a door answers")

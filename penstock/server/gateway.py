@@ -16,7 +16,7 @@ from penstock.runtime.engine import Engine
 from penstock.runtime.http import Batch
 from penstock.runtime.outlet import safe
 from penstock.runtime.records import Record
-from penstock.server import pages
+from penstock.server import pages, passing
 from penstock.server.refusals import check_type, wrong_method
 from penstock.server.surfaces import dialect_of, find
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
     from penstock.server.exchange import Exchange
+    from penstock.server.surfaces import Surface
 
 log = logging.getLogger("penstock")
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
@@ -85,8 +86,12 @@ class Gateway:
     def _enter(self, exchange: Exchange) -> Call | None:
         """The call that a request is, None for a page. Raises ``GatewayError`` for who may not enter."""
         surface = find(exchange.path)
-        if surface is None:
+        if surface is None or (self.state.passages and passing.passage_at(self.state, exchange.path) is not None):
             return None
+        return self.admit(exchange, surface)
+
+    def admit(self, exchange: Exchange, surface: Surface) -> Call:
+        """The call that a request to a surface is. Raises ``GatewayError`` for who may not enter."""
         caller = self.identity.check(exchange.headers, exchange.query if surface.key_in_query else b"")
         if exchange.method != "POST":
             raise wrong_method(exchange, ("POST",))

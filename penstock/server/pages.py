@@ -7,17 +7,17 @@ when one is configured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from penstock import __version__
 from penstock.core.errors import GatewayError
-from penstock.runtime.call import new_id
-from penstock.server import costs, google, modelinfo, ollama_pages, stored
-from penstock.server.refusals import check_type, no_route, shown, wrong_method
+from penstock.server import costs, google, modelinfo, mounts, ollama_pages, passing, stored
+from penstock.server.page import READ, Page, answer
+from penstock.server.refusals import no_route, shown
 from penstock.server.surfaces import SURFACES
 
 if TYPE_CHECKING:
@@ -26,40 +26,27 @@ if TYPE_CHECKING:
     from penstock.server.gateway import Gateway
 
 
-_READ = ("GET", "HEAD")
-
-
-class Page(NamedTuple):
-    """``render`` returns status, content type and body. ``methods``: those that it answers; a POST brings JSON."""
-
-    render: Callable[[Gateway, Exchange], tuple[int, bytes, bytes]]
-    public: bool = False
-    methods: tuple[str, ...] = _READ
-
-
 async def serve(gateway: Gateway, exchange: Exchange) -> None:
     """Answers a request for a page. Raises ``GatewayError`` for what is none, or not for this caller."""
     path = exchange.path
+    if gateway.state.passages and await passing.serve_passage(gateway, exchange):
+        return
     if path.startswith(stored.PREFIXES):
         await stored.serve(gateway, exchange)
         return
     page = PAGES.get(path)
+    mount = mounts.mount_at(path, exchange.query) if page is None else None
+    if mount is not None and not isinstance(exchange, mounts.Mounted):
+        await mounts.serve(gateway, exchange, mount, serve)
+        return
     if page is None and path.startswith(_MODEL_PREFIXES):
         page = Page(_one_model)
+    if page is None and await passing.serve(gateway, exchange):
+        return
     if page is None:
         gateway.identity.check(exchange.headers)  # who may not call learns nothing of what is here
         raise no_route(exchange, [*SURFACES, *PAGES])
-    query = exchange.query if path in google.LISTS or path.startswith(google.MODELS) else b""
-    key = "" if page.public else gateway.identity.check(exchange.headers, query).alias
-    if exchange.method not in page.methods:
-        raise wrong_method(exchange, page.methods)
-    if exchange.method == "POST":
-        check_type(exchange.headers.get(b"content-type"))
-    status, kind, body = page.render(gateway, exchange)
-    call_id = new_id()
-    exchange.whole(status, b"content-type: %b\r\nx-litellm-call-id: %b\r\n" % (kind, call_id.encode()), body)
-    if not page.public:
-        gateway.record(exchange, status, call_id, key=key)
+    answer(gateway, exchange, page)
 
 
 # Health (seeds C-01 to C-04) ------------------------------------------------------------------------------------------
@@ -223,8 +210,7 @@ PAGES: Mapping[str, Page] = {
     "/model/info": Page(modelinfo.model_info),
     "/v1/model/info": Page(modelinfo.model_info),
     "/model_group/info": Page(modelinfo.group_info),
-    "/spend/calculate": Page(costs.spend, methods=(*_READ, "POST")),
-    "/olla/litellm/spend/calculate": Page(costs.spend, methods=(*_READ, "POST")),
+    "/spend/calculate": Page(costs.spend, methods=(*READ, "POST")),
     "/cost/estimate": Page(costs.estimate, methods=("POST",)),
     "/api/v1/litellm/cost/estimate": Page(costs.estimate_short, methods=("POST",)),
     "/api/tags": Page(ollama_pages.tags),

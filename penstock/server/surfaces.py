@@ -12,9 +12,10 @@ from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.dialects.base import Dialect
 from penstock.core.errors import GatewayError
 from penstock.core.ops import audio, completions, embeddings, images, moderations, rerank
+from penstock.core.providers.passing import provider_at
 from penstock.runtime import counting, kept, lanes, ollama, ops
 from penstock.runtime.call import require_list
-from penstock.server import google
+from penstock.server import google, inpath, passing
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
@@ -109,6 +110,8 @@ def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         return surface.dialect
     if _OLLAMA_PATH.match(path):
         return DIALECTS["ollama"]
+    if provider_at(path) is not None:
+        return passing.error_dialect(path)
     if google.is_google(path, headers):
         return DIALECTS["gemini"]
     if path.startswith("/v1/messages") or b"anthropic-version" in headers:
@@ -175,4 +178,5 @@ PATTERNS: list[tuple[re.Pattern[str], Surface]] = [
     (google.GENERATE, _GEMINI),
     (google.STREAM, _GEMINI),
     (google.COUNT, _GEMINI._replace(attempt=counting.run)),
+    *inpath.rows({"/chat/completions": _CHAT, **OPERATIONS}),
 ]

@@ -295,3 +295,39 @@ async def test_a_token_that_ended_is_waited_for(aged: Any) -> None:
     with pytest.raises(GatewayError) as caught:
         await lines(tokens)
     assert caught.value.kind == "connect" and "no route" in caught.value.message
+
+
+# Pass-through ---------------------------------------------------------------------------------------------------------
+
+RAW = "/vertex_ai/v1/projects/theirs/locations/us-east5/publishers/google/models/gemini-2.5-flash:generateContent"
+CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+
+
+async def test_a_passed_request_bears_the_accounts_token(issuer: Issuer, tmp_path: Path) -> None:
+    async with open_door(tmp_path, config("gemini-2.5-flash", issuer.account()), master_key="sk-gw-12345678") as door:
+        auth = {"authorization": "Bearer sk-gw-12345678"}
+        for path, project in ((RAW, "theirs"), (RAW.replace("v1/projects/theirs/locations/us-east5/", ""), "p-1")):
+            status, _, body = await door.post(CONTENTS, path, **auth)
+            assert status == 200 and json.loads(body)["candidates"][0]["content"]["parts"][0]["text"] == "mock/echo: hi"
+            sent = door.mock.received[-1]
+            assert sent.header("authorization") == "Bearer ya29.first" and f"/projects/{project}/locations/" in sent.path
+        assert len(issuer.asked) == 1
+        assert [(record.model, bool(record.cost)) for record in door.records] == [("gemini-2.5-flash", True)] * 2
+
+
+async def test_the_default_account_of_the_config(issuer: Issuer, tmp_path: Path) -> None:
+    account = json.dumps({"vertex_project": "dp", "vertex_location": "eu", "vertex_credentials": issuer.account()})
+    async with open_door(tmp_path, f"model_list: []\ndefault_vertex_config: {account}\n") as door:
+        door.gateway.state.env = {"VERTEXAI_API_BASE": door.mock.url}
+        status, _, body = await door.post(CONTENTS, "/vertex-ai/publishers/google/models/gemini-2.5-flash:generateContent")
+        assert status == 200, body
+        [sent] = door.mock.received
+        assert sent.header("authorization") == "Bearer ya29.first"
+        assert sent.path == "/v1/projects/dp/locations/eu/publishers/google/models/gemini-2.5-flash:generateContent"
+
+
+async def test_without_an_account_the_refusal_is_googles(tmp_path: Path) -> None:
+    async with open_door(tmp_path, "model_list: []\n") as door:
+        status, _, body = await door.post(CONTENTS, "/vertex_ai/publishers/google/models/x:generateContent")
+        assert status == 401 and json.loads(body)["error"]["status"] == "UNAUTHENTICATED"
+        assert "VERTEXAI_PROJECT" in body.decode()

@@ -86,6 +86,28 @@ def vertex_url(root: str | None, query: str, what: str, model: str, env: Mapping
     return _with_query(base + path, own, query)
 
 
+_PLACE = re.compile(r"/locations/([a-z]+(?:-[a-z]+\d+)?)(?=/)")
+
+
+def vertex_site(root: str | None, rest: str, env: Mapping[str, str]) -> str:
+    """The URL of a path on Vertex AI as its clients write it. ``root``: the user's own host; Google's is the one of
+    the place that the path names. A path without version or project gets those of the account. Raises
+    ``LookupError`` where no project is known."""
+    found = _PLACE.search(rest)
+    place = found[1] if found is not None else first_of(PLACES, env) or _DEFAULT_PLACE
+    base = f"https://{_host(place)}" if root is None else _VERSION.sub("", root)
+    version = _VERSION.match(rest)
+    head, tail = (version[0], rest[version.end() :]) if version is not None else ("/v1", rest)
+    if not tail.startswith("/projects/"):
+        project = first_of(PROJECTS, env)
+        if project is None:
+            raise LookupError(
+                "the path names no project: set VERTEXAI_PROJECT, or ask for /vertex_ai/v1/projects/.../locations/..."
+            )
+        tail = f"/projects/{quote(project, safe=':')}/locations/{quote(place, safe='')}{tail}"
+    return base + head + tail
+
+
 def _vertex_path(what: str, model: str) -> str:
     if what == "openai_chat":
         return "/endpoints/openapi/chat/completions"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.azure import azure_url
-from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_url
+from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_site, vertex_url
 from penstock.core.providers.spec import Provider
 
 SUFFIXES: Mapping[str, str] = {
@@ -144,6 +144,52 @@ def given_base(provider: Provider, api_base: str | None, env: Mapping[str, str])
         if value := env.get(name, "").strip():
             return value
     return None
+
+
+# Where a vendor's whole API is, when the row's base is one corner of it.
+_SITES: Mapping[str, str] = {
+    "cohere": "https://api.cohere.com",
+    "cohere_chat": "https://api.cohere.com",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta",
+}
+_UPLOADS = frozenset({"upload", "download"})  # Google puts these before the version
+
+
+def passed_url(provider: Provider, api_base: str | None, env: Mapping[str, str], rest: str) -> str:
+    """The URL that a client means by ``rest``, a path below ``/{provider}``: percent-encoded, beginning with ``/``.
+
+    The version segment is put in where the client left it out and the vendor has one (``/openai/chat/completions``);
+    a local engine's paths begin at its root, for there is more at it than ``/v1``. A query of the user's base stays at
+    the end. Raises `MissingBase`, `BadBase` and ``LookupError``.
+    """
+    given = given_base(provider, api_base, env)
+    root, query = (None, "") if given is None else _split(provider, given)
+    if root is not None:
+        root = root.removesuffix(next((tail for tail in _TAILS if root.endswith(tail)), ""))
+    if provider.name in VERTEX:
+        return vertex_site(root, rest, env) + query
+    own = _SITES.get(provider.name) or provider.base
+    if root is None:
+        if own is None:
+            raise MissingBase(_missing_base_message(provider))
+        root = _fill(provider, own, env)
+    if provider.name in _AZURE:
+        root = root.partition("/openai")[0]
+    root = root.removesuffix("/openai") if provider.name == GEMINI else root
+    found = _LAST_VERSION.search(root) or (_LAST_VERSION.search(own) if own else None)
+    version = found[1] if found is not None and not provider.local else ""
+    root = _LAST_VERSION.sub("", root)
+    path = urlsplit(root).path
+    if path and rest.startswith(path + "/"):
+        rest = rest.removeprefix(path)
+    return root + (rest if not version or _has_version(rest) else version + rest) + query
+
+
+def _has_version(rest: str) -> bool:
+    first, _, more = rest[1:].partition("/")
+    if first in _UPLOADS:
+        first = more.partition("/")[0]
+    return _VERSION.fullmatch("/" + first) is not None
 
 
 def dialects_at(provider: Provider, api_base: str | None, env: Mapping[str, str]) -> tuple[str, ...]:

@@ -58,6 +58,11 @@ class Response:
     def timings(self) -> Timings:
         return Timings(self._connect_ms, self._first_byte_ms, self._reused)
 
+    @property
+    def complete(self) -> bool:
+        """The whole body is here: ``read`` will not wait."""
+        return self._ended
+
     def header(self, name: bytes) -> bytes | None:
         """The first value of header ``name`` (any case), None when absent."""
         name = name.lower()

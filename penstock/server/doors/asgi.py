@@ -23,7 +23,7 @@ HIGH_WATER = 64 * 1024  # bytes of answer that wait for the server before the up
 class AsgiExchange(Exchange):
     """Gathers what is written; ``pump`` sends it on."""
 
-    __slots__ = ("_out", "_ready", "_size", "_source", "done")
+    __slots__ = ("_out", "_ready", "_size", "_source", "done", "raw")
 
     def __init__(self) -> None:
         self.responded = False
@@ -33,6 +33,7 @@ class AsgiExchange(Exchange):
         self.call = None
         self.bytes_out = 0
         self.done = False
+        self.raw: bytes | None = None
         self._out: list[MutableMapping[str, Any]] = []
         self._ready = asyncio.Event()
         self._size = 0
@@ -44,8 +45,9 @@ class AsgiExchange(Exchange):
             self.write(body)
         self.finish()
 
-    def start(self, status: int, headers: bytes) -> None:
+    def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
         self.responded = True
+        headers += framing or b""
         pairs = [line.split(b": ", 1) for line in headers.split(b"\r\n") if line]
         self._put({"type": "http.response.start", "status": status, "headers": [(n, v) for n, v in pairs]})
 
@@ -68,6 +70,9 @@ class AsgiExchange(Exchange):
 
     def feed_from(self, source: Source | None) -> None:
         self._source = source
+
+    def raw_path(self) -> bytes:
+        return self.raw or super().raw_path()
 
     def _put(self, message: MutableMapping[str, Any]) -> None:
         self._out.append(message)
@@ -126,6 +131,7 @@ class AsgiDoor:
         exchange = AsgiExchange()
         exchange.method = scope["method"]
         exchange.path = scope["path"]
+        exchange.raw = scope.get("raw_path")
         exchange.query = scope.get("query_string", b"")
         client = scope.get("client")
         exchange.client = client[0] if client else ""

@@ -65,11 +65,13 @@ class QuickExchange(Exchange):
         proto.transport.write(head + body if self.method != "HEAD" else head)
         proto.done(self)
 
-    def start(self, status: int, headers: bytes) -> None:
+    def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
         self.responded = True
-        if not self.chunked:  # HTTP/1.0: the end of the connection is the end of the answer
+        if framing is not None:
+            self.chunked = False
+        elif not self.chunked:  # HTTP/1.0: the end of the connection is the end of the answer
             self.keep_alive = False
-        frame = b"transfer-encoding: chunked\r\n" if self.chunked else b""
+        frame = b"transfer-encoding: chunked\r\n" if self.chunked else framing or b""
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         self.proto.transport.write(STATUS_LINES[status] + headers + frame + end)
 
@@ -88,6 +90,9 @@ class QuickExchange(Exchange):
     def abort(self) -> None:
         self.proto.transport.abort()
         self.proto.gateway.end(self)
+
+    def raw_path(self) -> bytes:
+        return httptools.parse_url(self.url).path or b"/" if self.url[:1] != b"/" or b"?" in self.url else self.url
 
     def feed_from(self, source: Source | None) -> None:
         self.source = source

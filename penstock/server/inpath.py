@@ -1,0 +1,40 @@
+"""Surfaces of OpenAI's shape whose path carries the model: Azure's deployments, and OpenAI's own old engines.
+
+A client of Azure OpenAI works with the gateway as its endpoint: the deployment is the model's name here, the key stands
+in ``api-key``, and ``?api-version=`` is not asked about. Source:
+https://learn.microsoft.com/azure/ai-foundry/openai/reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+if TYPE_CHECKING:
+    from penstock.server.exchange import Exchange
+    from penstock.server.surfaces import Surface
+
+PREFIXES = ("/openai/deployments/", "/engines/")
+
+
+def rows(operations: Mapping[str, Surface]) -> list[tuple[re.Pattern[str], Surface]]:
+    """A pattern for each operation (its path without version) below each prefix."""
+    made = []
+    for prefix in PREFIXES:
+        for path, surface in operations.items():
+            pattern = re.compile(rf"{prefix}(?P<model>.+){path}")
+            made.append((pattern, surface._replace(enter=partial(_enter, pattern, surface.enter))))
+    return made
+
+
+def _enter(pattern: re.Pattern[str], inner: object, exchange: Exchange, fields: dict[str, Raw]) -> None:
+    found = pattern.fullmatch(exchange.path)
+    assert found is not None  # it brought us here
+    fields["model"] = Raw(msgspec.json.encode(found["model"]))
+    if callable(inner):
+        inner(exchange, fields)

@@ -1,0 +1,208 @@
+"""``/api/v1``: what the clients of a shared Ollama service with LiteLLM-compatible endpoints expect (seed 0).
+
+Chat bodies may leave out the model, ``guided_json`` is always converted, ``extra_body`` and ``metadata`` are logged and
+not sent on, bad input has the code "validation_error"; many chats may come in one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from penstock import __version__
+from penstock.core.dialects import guided
+from penstock.core.dialects.redact import scrub
+from penstock.core.errors import GatewayError
+from penstock.runtime.call import new_id
+from penstock.server.exchange import Exchange
+from penstock.server.page import Page
+from penstock.server.refusals import JSON, check_type, wrong_method
+from penstock.server.surfaces import SURFACES as NATIVE
+from penstock.server.surfaces import Surface
+
+if TYPE_CHECKING:
+    from penstock.runtime.state import State
+    from penstock.server.gateway import Gateway
+
+log = logging.getLogger("penstock")
+LONGEST = 2000  # characters of a client's own words in the log
+_NAMED = ("extra_body", "metadata")
+
+
+def enter(gateway: Gateway, exchange: Exchange, fields: dict[str, Raw]) -> None:
+    """Logs what is not processed and takes ``extra_body`` out; converts ``guided_json``."""
+    noted = {name: fields[name] for name in _NAMED if name in fields}
+    project = exchange.headers.get(b"x-project-name")
+    if noted or project is not None:
+        call_id = exchange.call.call_id if exchange.call is not None else "-"
+        words = scrub(msgspec.json.encode(noted).decode())[:LONGEST]
+        name = ascii((project or b"").decode("latin-1")[:200])
+        log.info("call=%s project=%s %s", call_id, name, words)
+    fields.pop("extra_body", None)
+    if "guided_json" in fields:
+        guided.lift(fields, "openai_chat")
+
+
+def error(told: dict[str, Any], status: int, exchange: Exchange) -> None:
+    if status == 400:
+        told["code"] = "validation_error"
+
+
+def default_model(state: State) -> str:
+    """Who answers chats that name nobody: ``general_settings.default_model``, ``completion_model``, else the first chat
+    model of the list."""
+    named = state.config.general.values.get("default_model") or state.default_model
+    return str(named) if named else _first(state, "")
+
+
+def default_vision_model(state: State) -> str:
+    """The same for pictures: ``default_vision_model``, else the first model that is known to see."""
+    named = state.config.general.values.get("default_vision_model")
+    return str(named) if named else _first(state, "vision") or default_model(state)
+
+
+def _first(state: State, feature: str) -> str:
+    for target in state.targets:
+        deployment = target.deployment
+        found = target.price.capabilities
+        chats = (deployment.mode or deployment.info.get("mode") or found.mode or "chat") == "chat"
+        if chats and "*" not in deployment.model_name and (not feature or found.supports(feature)):
+            return deployment.model_name
+    return ""
+
+
+def _health(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+    told = {"status": "healthy", "ollama_service": "healthy", "version": __version__}
+    if any(target.provider.name.startswith("ollama") for target in gateway.state.targets):
+        troubles = [
+            target.health.trouble(gateway.clock())
+            for target in gateway.state.targets
+            if target.provider.name.startswith("ollama")
+        ]
+        told["ollama_service"] = "unhealthy" if all(troubles) else "healthy"
+    else:
+        told["ollama_service"] = "not configured"
+    return 200, b"application/json", msgspec.json.encode(told)
+
+
+_CHAT = NATIVE["/v1/chat/completions"]
+_VISION = _CHAT._replace(default_model=default_vision_model)
+SURFACES: dict[str, Surface] = {"/vlm/openai": _VISION}
+PAGES: dict[str, Page] = {"/health": Page(_health, public=True)}
+
+
+# Many chats in one request --------------------------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """``most``: items of one request. ``at_once``: how many of them are on their way together."""
+
+    surface: Surface
+    most: int
+    at_once: int
+
+
+def _whole(exchange: Exchange, fields: dict[str, Raw]) -> None:
+    """Items never stream."""
+    fields.pop("stream", None)
+    fields.pop("stream_options", None)
+
+
+BATCHES: dict[str, Batch] = {
+    "/batch/chat/completions": Batch(_CHAT._replace(enter=_whole), 50, 5),
+    "/batch/vlm/completions": Batch(_VISION._replace(enter=_whole), 20, 3),
+}
+
+
+class Item(Exchange):
+    """One chat of a batch: an exchange whose answer is kept."""
+
+    def __init__(self, outer: Exchange, body: bytes) -> None:
+        self.method, self.path, self.query, self.client = "POST", outer.path, b"", outer.client
+        self.headers = outer.headers
+        self.body, self.started = body, outer.started
+        self.responded, self.gone, self.bytes_out = False, False, 0
+        self.call = self.task = self.ending = None
+        self.status, self.answer = 0, b""
+
+    status: int
+    answer: bytes
+
+    def whole(self, status: int, headers: bytes, body: bytes) -> None:
+        self.responded, self.bytes_out = True, len(body)
+        self.status, self.answer = status, body
+
+
+async def serve_batch(gateway: Gateway, exchange: Exchange, batch: Batch, surface: Surface) -> None:
+    """Answers a batch: the items' answers in order, each with its success. Raises ``GatewayError``."""
+    began = gateway.clock()
+    caller = gateway.identity.check(exchange.headers)
+    if exchange.method != "POST":
+        raise wrong_method(exchange, ("POST",))
+    check_type(exchange.headers.get(b"content-type"))
+    items = [Item(exchange, bytes(raw)) for raw in _items(exchange.body, batch.most)]
+    gate = asyncio.Semaphore(batch.at_once)
+
+    async def run(item: Item) -> None:
+        async with gate:
+            try:
+                call = gateway.admit(item, surface)
+            except GatewayError as error:
+                item.whole(error.status, b"", surface.dialect.render_error(error)[1])
+                return
+            await gateway.engine.handle(call, gateway.state)
+            item.call = None  # apart, both are freed at once
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                group.create_task(run(item))
+    except asyncio.CancelledError:
+        if exchange.ending is None:
+            raise
+        raise exchange.ending from None
+    results = [_result(index, item) for index, item in enumerate(items)]
+    good = sum(result["success"] for result in results)
+    told = {
+        "batch_id": new_id(),
+        "total_requests": len(items),
+        "successful": good,
+        "failed": len(items) - good,
+        "total_time_ms": round((gateway.clock() - began) * 1000, 3),
+        "results": results,
+    }
+    call_id = new_id()
+    exchange.whole(200, JSON + b"x-litellm-call-id: %b\r\n" % call_id.encode(), msgspec.json.encode(told))
+    gateway.record(exchange, 200, call_id, key=caller.alias)
+
+
+def _items(body: bytes, most: int) -> list[Raw]:
+    try:
+        if body.lstrip()[:1] == b"[":
+            found = msgspec.json.decode(body, type=list[Raw])
+        else:
+            found = msgspec.json.decode(body, type=_Requests).requests
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = f"Send {{'requests': [...]}} or a list of chat bodies: {error}."
+        raise GatewayError("bad_request", text, param="requests") from None
+    if not 1 <= len(found) <= most:
+        text = f"A batch has 1 to {most} requests; this one has {len(found)}."
+        raise GatewayError("bad_request", text, param="requests")
+    return found
+
+
+class _Requests(msgspec.Struct):
+    requests: list[Raw]
+
+
+def _result(index: int, item: Item) -> dict[str, Any]:
+    told = msgspec.json.decode(item.answer, type=dict[str, Any])
+    if item.status == 200:
+        choices = told.get("choices") or [{}]
+        return {"index": index, "success": True, "result": {**told, "message": choices[0].get("message")}}
+    inner = told["error"]
+    return {"index": index, "success": False, "error": inner["message"], "error_type": inner["type"]}
