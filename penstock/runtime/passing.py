@@ -24,7 +24,7 @@ from penstock.core.providers.resolve import auth_headers, credential, missing_ke
 from penstock.core.providers.urls import at_own_host
 from penstock.core.seen import Seen
 from penstock.runtime.cloud import Signer, signer_for
-from penstock.runtime.http import Timeouts
+from penstock.runtime.http import Timeouts, in_task
 from penstock.runtime.outlet import safe
 from penstock.runtime.prices import UNPRICED, TargetPrice, price_of
 from penstock.runtime.records import Record
@@ -168,6 +168,7 @@ class Passing:
         body = exchange.body if exchange.body or framed else None
         lines = b""
         if self.signer is not None:
+            await in_task()  # whatever it uses to fetch a token may want one
             lines = await self.signer.lines(endpoint, exchange.method, exchange.body)
         target = self.lent.target if self.lent is not None else None
         self.sent_at = self.clock()
