@@ -13,7 +13,7 @@ from penstock.core.errors import GatewayError
 from penstock.runtime import outlet
 from penstock.runtime.call import Call, new_id
 from penstock.runtime.engine import Engine
-from penstock.runtime.http import Batch
+from penstock.runtime.http import Batch, in_task
 from penstock.runtime.outlet import safe
 from penstock.runtime.records import Record
 from penstock.server import pages, passing
@@ -70,6 +70,7 @@ class Gateway:
             try:
                 call = self._enter(exchange)
                 if call is None:
+                    await in_task()  # pages are free to use what they like
                     await pages.serve(self, exchange)
                 else:
                     await self.engine.handle(call, self.state)
