@@ -17,10 +17,11 @@ HIGH = 256 * 1024  # bytes that wait before the pusher is told to pause
 class Source:
     """One stream of bytes. ``pause`` and ``resume`` may be called again and again: both must be idempotent.
 
-    received: bytes pushed so far. complete: the pusher has ended it. paused: the pusher is told to wait."""
+    received: bytes pushed so far. complete: the pusher has ended it. paused: the pusher is told to wait.
+    wanted: called when the taker asks for the first time; a pusher may have waited for that."""
 
     __slots__ = ("_chunks", "_closed", "_error", "_high", "_pause", "_resume", "_size", "_waiter", "complete", "paused",
-                 "received")  # fmt: skip
+                 "received", "wanted")  # fmt: skip
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None], high: int = HIGH) -> None:
         self._pause = pause
@@ -34,10 +35,15 @@ class Source:
         self.received = 0
         self.complete = False
         self.paused = False
+        self.wanted: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         """Bytes received so far."""
         return self.received
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
 
     # -- the side that pushes
 
@@ -69,6 +75,9 @@ class Source:
     async def take(self) -> bytes:
         """The next bytes, b"" at the end. Raises what `fail` was given. One taker at a time; a cancelled one loses
         nothing."""
+        if self.wanted is not None:
+            wanted, self.wanted = self.wanted, None
+            wanted()
         while not self._chunks:
             if self._error is not None:
                 raise self._error
@@ -87,6 +96,8 @@ class Source:
         self._closed = True
         self._drop()
         self._wake()
+        self._pause = self._resume = _nothing  # nobody keeps the pusher alive
+        self.wanted = None
 
     # -- own
 
@@ -104,3 +115,7 @@ class Source:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+def _nothing() -> None:
+    return None
