@@ -30,16 +30,18 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
     from penstock.server.exchange import Exchange
 
+_MODEL = frozenset({"model"})
+_PROMPT = frozenset({"model", "prompt"})  # without which an image is not asked for
 Whole = Callable[[bytes, bytes], Used]  # content type, body
 
 
-async def read_form(exchange: Exchange) -> dict[str, Raw]:
-    """A form's plain fields, in the place of a JSON body's; of an upload, those before its file. Raises "media_type"
-    and "bad_request"."""
+async def read_form(exchange: Exchange, needed: frozenset[str] = _MODEL) -> dict[str, Raw]:
+    """A form's plain fields, in the place of a JSON body's. Of an upload with the ``needed`` ones before its file,
+    those before its file. Raises "media_type" and "bad_request"."""
     boundary = forms.boundary_of(exchange.headers.get(b"content-type"))
     upload = exchange.upload
     if upload is not None:
-        fields = await upload.open(boundary)
+        fields = await upload.open(boundary, needed)
         if fields is not None:
             return fields
         exchange.body = upload.whole or b""
@@ -50,7 +52,7 @@ async def read_either(exchange: Exchange) -> dict[str, Raw]:
     """A form's, or those of a JSON body: images may be sent either way. Without a content type, JSON."""
     if b"json" in exchange.headers.get(b"content-type", b"json").lower():
         return open_body(exchange.body)
-    return await read_form(exchange)
+    return await read_form(exchange, _PROMPT)
 
 
 class FormBody:

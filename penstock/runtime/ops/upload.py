@@ -4,10 +4,10 @@ never held in memory.
 Three ways, decided once per upload:
 
 - at most ``HELD`` bytes: it becomes a body like any other, and everything is as for other requests;
-- the model stands before the file: the form is passed on as it comes. Its first ``HELD`` bytes are kept, so a try that
-  failed within them can be repeated; after that there is no second try;
-- the file stands before the model: nobody knows yet where it is to go, so it is put on disk first. It can be sent again
-  as often as needed.
+- the model stands before the file (of an image, also the prompt): the form is passed on as it comes. Its first ``HELD``
+  bytes are kept, so a try that failed within them can be repeated; after that there is no second try;
+- the file stands before the model: nobody knows yet where it is to go, so it is put on disk first. It can be sent
+  again as often as needed.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ class Upload:
         """The body is not in memory: send ``body``."""
         return self.whole is None
 
-    async def open(self, boundary: bytes) -> dict[str, Raw] | None:
-        """Takes as much as must be known, and decides the way. The plain fields so far; None for a small form, which is
-        in ``whole``. Raises "bad_request", and whatever ended the client's sending."""
+    async def open(self, boundary: bytes, needed: frozenset[str]) -> dict[str, Raw] | None:
+        """Takes as much as must be known (fields ``needed``), and decides the way. The plain fields so far; None for a
+        small form, which is in ``whole``. Raises "bad_request", and whatever ended the client's sending."""
         self._boundary = boundary
         form = self._form = Form(boundary)
         while data := await self.source.take():
             form.feed(data)
-            known = form.file_open and "model" in form.names
+            known = form.file_open and needed <= form.names
             if known and self._spool is None and (self.length or self._kept_size + len(data)) > HELD:
                 self._keep(data)
                 return form.fields()

@@ -142,7 +142,8 @@ class UploadExchange(QuickExchange):
         if source.complete or self.proto.closing:
             return
         if source.paused:
-            # Nobody reads from the connection now, so nobody would be told that it ended.
+            # Nobody reads from the connection now, so nobody would be told that it ended. (A client that closes without
+            # a reset is seen when its bytes are read: the end stands behind them.)
             if _GONE and not transport.is_closing() and _hung_up(transport):
                 transport.abort()
         elif now - self.touched > BODY_STALL:
