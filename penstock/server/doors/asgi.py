@@ -144,6 +144,7 @@ class AsgiDoor:
             if is_upload(exchange.method, exchange.path, headers):
                 room = asyncio.Event()
                 upload = exchange.upload = upload_of(gateway, headers, room.clear, room.set)
+                upload.source.wanted = room.set
                 exchange.body = cast(bytes, upload)
             else:
                 exchange.body = await _read(receive, gateway.max_body, headers.get(b"content-length", b""))

@@ -59,7 +59,6 @@ async def feed(
 ) -> None:
     """Pushes what an ASGI server receives, from when it is wanted and while there is ``room``; returns when the client
     has left. The server itself holds the client back while nobody asks it for more."""
-    source.wanted = room.set
     while True:
         await room.wait()
         try:
