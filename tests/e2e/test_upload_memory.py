@@ -110,3 +110,20 @@ model_list:
     grown = max(most, ear.most, rss(gateway.pid)) - before
     print(f"{order}: grew by {grown / 1e6:.1f} MB at most")
     assert grown < 20_000_000
+
+
+def test_the_limit_is_a_setting(served):
+    gateway = served("""
+model_list:
+  - model_name: m
+    litellm_params: {model: openai/whisper-1, api_base: "http://127.0.0.1:9/v1", api_key: sk-x}
+general_settings: {max_file_size_mb: 2}
+""")
+    with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+        client.settimeout(10)
+        client.sendall(
+            b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2100000\r\n"
+            b"content-type: multipart/form-data; boundary=%b\r\n\r\n" % BOUNDARY
+        )
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413") and b"over 2097152 bytes" in answer

@@ -7,6 +7,7 @@ import json
 from decimal import Decimal
 
 import pytest
+from openai import AsyncOpenAI, AuthenticationError
 
 from penstock.core.ops import forms
 from penstock.runtime.ops import upload as uploads
@@ -269,6 +270,20 @@ async def test_a_streamed_answer_does_not_begin_with_a_sign_of_life_in_the_middl
             await client.send(body[MIB:])
             status, _, said = await client.one()
             assert status == 200 and said == JSON
+
+
+@pytest.mark.parametrize("size", [500_000, 20 * MIB])
+async def test_openais_own_client_uploads_and_hears_an_early_refusal(size, tmp_path):
+    async with Ear() as ear, open_door(tmp_path, yaml(ear), master_key="sk-master") as door:
+        client = AsyncOpenAI(base_url=door.url + "/v1", api_key="sk-master", max_retries=0)
+        heard = await client.audio.transcriptions.create(model="m", file=("a.wav", b"x" * size), language="en")
+        assert heard.text == "heard" and ear.requests[0].size == ear.requests[0].length > size
+        stranger = client.with_options(api_key="sk-wrong")
+        with pytest.raises(AuthenticationError, match="not valid for this gateway"):
+            await stranger.audio.transcriptions.create(model="m", file=("a.wav", b"x" * size))
+        await client.close()
+        await door.settle()
+        assert [record.status for record in door.records] == [200, 401] and len(ear.requests) == 1
 
 
 async def test_the_bound_is_what_the_docs_say():

@@ -22,7 +22,7 @@ from penstock.core.price import Units
 from penstock.runtime import outlet
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
 from penstock.runtime.ops.ask import MAX_ANSWER, own_fields, sealed, send
-from penstock.runtime.ops.upload import Body, StreamedBody
+from penstock.runtime.ops.upload import Body
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
@@ -177,7 +177,7 @@ async def _relay(
     call.lane = "same"
     sent = call.sent_at = call.clock()
     timeouts = target.stream_timeouts if call.stream or whole is None else target.timeouts
-    if isinstance(body, StreamedBody):  # how long it takes to come is the client's affair
+    if not isinstance(body, bytes | FormBody):  # an upload takes as long as its sides make it take
         timeouts = msgspec.structs.replace(timeouts, total=None)
     answer: Response | None = None
     try:
