@@ -144,6 +144,7 @@ async def open_door(
     master_key: str | None = None,
     guard: bool = True,
     max_body: int = 0,
+    max_upload: int = 0,
     **mock: Any,
 ):
     """``yaml`` may hold ``{mock}`` for the mock's address."""
@@ -157,7 +158,7 @@ async def open_door(
         records = Records([kept])
         pool = Pool()
         state = State(loaded.config, {})
-        gateway = Gateway(Engine(pool, records), records, state, Identity(master_key, guard), max_body)
+        gateway = Gateway(Engine(pool, records), records, state, Identity(master_key, guard), max_body, max_upload)
         config = uvicorn.Config(
             AsgiDoor(gateway), http=QuickProtocol, ws="none", lifespan="off", log_config=None, proxy_headers=False
         )

@@ -101,7 +101,7 @@ GENERAL = (
     ("fail_closed_rate_limit_enforcement", "bool", "known", None, "refuse requests while limits cannot be counted"),
     ("disable_fallbacks_on_per_model_rate_limits", "bool", "known", None, "no fallback after a key's model limit"),
     ("disable_budget_reservation", "bool", "known", None, "check budgets only afterwards"),
-    ("max_file_size_mb", "size", "known", None, "largest uploaded file, in MB"),
+    ("max_file_size_mb", "size", "acted", None, "largest upload (a form with a file), in MB"),
     ("max_batch_file_size_mb", "size", "known", None, "largest batch file, in MB"),
     ("max_batch_file_records", "positive", "known", None, "most records of a batch file"),
     ("max_batch_file_uploads_per_day", "positive", "known", None, "batch files per key and day"),

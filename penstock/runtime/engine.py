@@ -28,6 +28,7 @@ from penstock.runtime.http import (
     TotalTimeout,
     TransportError,
 )
+from penstock.runtime.ops.upload import spent
 from penstock.runtime.prices import settle
 from penstock.runtime.records import Record
 from penstock.stores.memory import MemoryStore
@@ -46,7 +47,9 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
     (TransportError, "connect"),
 )
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
-_OURS = frozenset({"bad_request", "unsupported", "no_dialect", "not_configured"})
+_OURS = frozenset(
+    {"bad_request", "unsupported", "no_dialect", "not_configured", "request_timeout", "too_large", "gateway_bug"}
+)
 
 
 class Engine:
@@ -63,7 +66,7 @@ class Engine:
         error: GatewayError | None = None
         try:
             surface = call.surface
-            fields = open_body(call.exchange.body) if surface.read is None else surface.read(call.exchange)
+            fields = open_body(call.exchange.body) if surface.read is None else await surface.read(call.exchange)
             if surface.enter is not None:
                 surface.enter(call.exchange, fields)
             default = state.default_model if surface.default_model is None else surface.default_model(state)
@@ -108,7 +111,7 @@ class Engine:
         failed.message = scrub(failed.message)
         if failed.row.fault == "upstream":
             target.health.failed(failed.message, failed.kind, call.clock())
-        return Outcome(failed, call.first_at is not None)
+        return Outcome(failed, call.first_at is not None or spent(call, failed))
 
     def _record(self, call: Call, error: GatewayError | None) -> None:
         """The record is written with those of the other requests that end in this turn of the loop: after the answers

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from penstock.core.errors import GatewayError
     from penstock.runtime.call import Call
     from penstock.runtime.http import Driven
+    from penstock.runtime.ops.upload import Upload
 
 
 class Source(Protocol):
@@ -48,7 +49,7 @@ class Exchange:
     path: str
     query: bytes
     headers: dict[bytes, bytes]
-    body: bytes
+    body: bytes  # of an upload that is passed on as it comes: the ``Upload``, of which only the length is of use
     client: str
     responded: bool  # a status line was sent
     bytes_out: int  # body bytes
@@ -56,7 +57,8 @@ class Exchange:
     call: Call | None  # the engine's view of it, once there is one
     task: asyncio.Task[None] | Driven | None  # the gateway's work on it
     ending: GatewayError | None  # why the task was cancelled, when the client did not leave
-    started: float  # the loop's clock when the request's last byte had come
+    started: float  # the loop's clock when the request's last byte had come; of an upload, when its head had
+    upload: Upload | None = None  # a form that is still on its way
 
     def whole(self, status: int, headers: bytes, body: bytes) -> None:
         raise TypeError("a door answers")

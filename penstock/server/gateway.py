@@ -14,6 +14,7 @@ from penstock.runtime import outlet
 from penstock.runtime.call import Call, new_id
 from penstock.runtime.engine import Engine
 from penstock.runtime.http import Batch, in_task
+from penstock.runtime.ops.upload import HELD
 from penstock.runtime.outlet import safe
 from penstock.runtime.records import Record
 from penstock.server import pages, passing
@@ -29,18 +30,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock")
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
+DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it arrives
 _JSON = b"content-type: application/json\r\n"
 
 
 class Gateway:
     """Serves exchanges. ``state`` and ``identity`` may be replaced between two requests (a reload)."""
 
-    def __init__(self, engine: Engine, records: Records, state: State, identity: Identity, max_body: int = 0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        records: Records,
+        state: State,
+        identity: Identity,
+        max_body: int = 0,
+        max_upload: int = 0,
+    ) -> None:
         self.engine = engine
         self.records = records
         self.state = state
         self.identity = identity
         self.max_body = max_body or DEFAULT_MAX_BODY
+        # Who lowers the limit of all requests means uploads, too, unless they have one of their own.
+        self.max_upload = max_upload or max_body or DEFAULT_MAX_UPLOAD
+        # Bytes of a body that a door looks at before it comes.
+        self.look_from = min(HELD, self.max_body, self.max_upload)
         self.draining = False
         self.active: set[Exchange] = set()
         self.clock: Callable[[], float] = time.monotonic
@@ -109,7 +123,8 @@ class Gateway:
         """Called about once a second: streams that say nothing get a sign of life."""
         now = self.clock()
         for exchange in self.active:
-            if exchange.call is not None and exchange.call.stream:
+            upload = exchange.upload
+            if exchange.call is not None and exchange.call.stream and (upload is None or upload.source.complete):
                 outlet.keep_alive(exchange.call, now, self.state.keep_alive)
 
     def cut_off(self, exchange: Exchange, error: GatewayError) -> None:
@@ -181,4 +196,8 @@ class Gateway:
 
     def body_too_large(self) -> GatewayError:
         text = f"The request body is over {self.max_body} bytes, the limit here (general_settings.max_request_size_mb)."
+        return GatewayError("too_large", text)
+
+    def upload_too_large(self) -> GatewayError:
+        text = f"The upload is over {self.max_upload} bytes, the limit here (general_settings.max_file_size_mb)."
         return GatewayError("too_large", text)

@@ -111,7 +111,7 @@ def _providers(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]
     return 200, b"application/json", msgspec.json.encode({"providers": rows})
 
 
-def _read_vision(exchange: Exchange) -> dict[str, Raw]:
+async def _read_vision(exchange: Exchange) -> dict[str, Raw]:
     """``{prompt, image_url, model}`` as a chat of one message. ``image_url``: an address, a data URI, or bare base64 of
     a PNG or JPEG."""
     check_type(exchange.headers.get(b"content-type"))

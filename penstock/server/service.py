@@ -56,6 +56,7 @@ class Service:
             State(config, config.environment),
             self._identity(config),
             int(megabytes * 1024 * 1024),
+            int(float(config.general.values.get("max_file_size_mb") or 0) * 1024 * 1024),
         )
         self.prober = Prober(self.gateway)
         self.stopping = asyncio.Event()

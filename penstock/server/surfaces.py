@@ -39,9 +39,10 @@ class Surface(NamedTuple):
     forward_names: tuple[bytes, ...] = ()
     enter: Callable[[Exchange, dict[str, Raw]], None] | None = None  # adds to the body what stands in the URL
     stream_type: bytes = b"text/event-stream; charset=utf-8"
-    read: Callable[[Exchange], dict[str, Raw]] | None = None  # the body's fields where it is not JSON
+    read: Callable[[Exchange], Awaitable[dict[str, Raw]]] | None = None  # the body's fields where it may not be JSON
     default_model: Callable[[State], str] | None = None  # instead of the config's completion_model
     key_in_query: bool = False  # a credential may stand in ?key=
+    upload: bool = False  # a large form is passed on while it arrives
 
 
 def _check_messages(fields: Mapping[str, Raw]) -> None:
@@ -141,14 +142,14 @@ _MODERATIONS = _CHAT._replace(
 _IMAGES = _CHAT._replace(
     attempt=ops.images_generations, check=images.check, default_model=_configured("image_generation_model")
 )
-_TRANSCRIPTIONS = _CHAT._replace(attempt=ops.transcriptions, check=_anything, read=ops.read_form)
+_TRANSCRIPTIONS = _CHAT._replace(attempt=ops.transcriptions, check=_anything, read=ops.read_form, upload=True)
 OPERATIONS: dict[str, Surface] = {
     "/completions": _COMPLETIONS,
     "/embeddings": _EMBEDDINGS,
     "/rerank": _RERANK,
     "/moderations": _MODERATIONS,
     "/images/generations": _IMAGES,
-    "/images/edits": _IMAGES._replace(attempt=ops.images_edits, read=ops.read_either),
+    "/images/edits": _IMAGES._replace(attempt=ops.images_edits, read=ops.read_either, upload=True),
     "/audio/speech": _CHAT._replace(attempt=ops.speech, check=audio.check_speech, enter=_single),
     "/audio/transcriptions": _TRANSCRIPTIONS,
     "/audio/translations": _TRANSCRIPTIONS._replace(attempt=ops.translations),

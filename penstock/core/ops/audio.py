@@ -92,9 +92,9 @@ def heard(content_type: bytes, body: bytes) -> Used:
     return used(body)
 
 
-def wav_seconds(data: memoryview) -> Decimal | None:
+def wav_seconds(data: memoryview, whole: int | None = None) -> Decimal | None:
     """The length of a WAV file by its head: what is billed where an upstream answers plain text. None for every other
-    format."""
+    format. ``whole``: the file's size in bytes, where ``data`` is only its beginning."""
     if bytes(data[:4]) != b"RIFF" or bytes(data[8:12]) != b"WAVE":
         return None
     at, rate = 12, 0
@@ -103,7 +103,8 @@ def wav_seconds(data: memoryview) -> Decimal | None:
         if name == b"fmt " and size >= 12 and at + 20 <= len(data):
             rate = struct.unpack_from("<I", data, at + 16)[0]
         elif name == b"data":
-            size = min(size, len(data) - at - 8)  # a file that was streamed has no length in its head
+            # A file that was streamed has no length in its head.
+            size = min(size, (len(data) if whole is None else whole) - at - 8)
             return (Decimal(size) / rate).quantize(Decimal("0.001")) if rate else None
         at += 8 + size + size % 2
     return None

@@ -7,7 +7,7 @@ of the gateway knows; its files stay where they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from msgspec import Raw
@@ -54,7 +54,7 @@ def parts(body: bytes, boundary: bytes) -> list[Part]:
     else:
         at = body.find(b"\r\n" + mark)  # a preamble, which nobody reads
         if at < 0:
-            raise _broken("its boundary is not in it")
+            raise broken("its boundary is not in it")
         at += 2 + len(mark)
     found: list[Part] = []
     while True:
@@ -62,23 +62,23 @@ def parts(body: bytes, boundary: bytes) -> list[Part]:
             return found
         line = body.find(b"\r\n", at, at + 200)
         if line < 0 or body[at:line].strip():
-            raise _broken("a boundary has no end")
+            raise broken("a boundary has no end")
         head = body.find(b"\r\n\r\n", line, line + MAX_HEAD)
         end = body.find(b"\r\n" + mark, line if head < 0 else head + 2)
         if head < 0 or end < 0:
-            raise _broken("it is cut short")
-        name, filename = _names(body[line + 2 : head])
+            raise broken("it is cut short")
+        name, filename = names(body[line + 2 : head])
         found.append(Part(name, filename, at - len(mark), head + 4, max(end, head + 4)))
         if len(found) > MAX_PARTS:
-            raise _broken(f"it has over {MAX_PARTS} parts")
+            raise broken(f"it has over {MAX_PARTS} parts")
         at = end + 2 + len(mark)
 
 
-def _names(head: bytes) -> tuple[str, str | None]:
+def names(head: bytes) -> tuple[str, str | None]:
     match = _DISPOSITION.search(head)
     params = _params(match[1]) if match else {}
     if "name" not in params:
-        raise _broken("a part has no name")
+        raise broken("a part has no name")
     filename = params.get("filename")
     named = None if filename is None and "filename*" not in params else (filename or b"").decode("utf-8", "replace")
     return params["name"].decode("utf-8", "replace"), named
@@ -91,41 +91,50 @@ def _params(text: bytes) -> dict[str, bytes]:
     }
 
 
-def _broken(why: str) -> GatewayError:
+def broken(why: str) -> GatewayError:
     return GatewayError("bad_request", f"The body is not a multipart form: {why}.")
 
 
 def fields_of(body: bytes, found: list[Part]) -> dict[str, Raw]:
-    """The plain fields as JSON: texts, but for ``stream``, which is true or false. A name with ``[]`` is a list.
-    So is one that stands twice, but for what the gateway acts on. Raises "bad_request" for that, for a field that is
-    too long, or not UTF-8."""
+    """The plain fields as JSON, see ``plain_fields``."""
+    whole = memoryview(body)
+    return plain_fields((one.name, one.filename, whole[one.start : one.end]) for one in found)
+
+
+def plain_fields(found: Iterable[tuple[str, str | None, bytes | memoryview]]) -> dict[str, Raw]:
+    """The plain fields out of (name, file name, content) as JSON: texts, but for ``stream``, which is true or false. A
+    name with ``[]`` is a list. So is one that stands twice, but for what the gateway acts on. Raises "bad_request" for
+    that, for a field that is too long, or not UTF-8. The content of files is not looked at."""
     out: dict[str, Raw] = {}
     lists: dict[str, list[str | Raw]] = {}
-    for part in found:
-        if part.filename is not None:
-            if part.name in _ACTED_ON:
-                text = f"{part.name!r} is a file in this form; it must be a plain field."
-                raise GatewayError("bad_request", text, param=part.name)
+    for name, filename, content in found:
+        if filename is not None:
+            if name in _ACTED_ON:
+                text = f"{name!r} is a file in this form; it must be a plain field."
+                raise GatewayError("bad_request", text, param=name)
             continue
-        if part.end - part.start > MAX_FIELD:
-            text = f"{part.name!r} is over {MAX_FIELD} bytes long; a file has a file name."
-            raise GatewayError("bad_request", text, param=part.name)
+        if len(content) > MAX_FIELD:
+            raise field(name, f"is over {MAX_FIELD} bytes long")
         try:
-            value = body[part.start : part.end].decode("utf-8")
+            value = str(content, "utf-8")
         except UnicodeDecodeError:
-            text = f"{part.name!r} is not valid UTF-8; a file has a file name."
-            raise GatewayError("bad_request", text, param=part.name) from None
-        if part.name.endswith("[]") or part.name in lists:
-            lists.setdefault(part.name, []).append(value)
-        elif part.name in out:
-            if part.name in _ACTED_ON:
-                raise GatewayError("bad_request", f"The field {part.name!r} stands twice in the form.", param=part.name)
-            lists[part.name] = [out.pop(part.name), value]
-        elif part.name == "stream" and value.lower() in ("true", "false", "1", "0"):
-            out[part.name] = Raw(b"true" if value.lower() in ("true", "1") else b"false")
+            raise field(name, "is not valid UTF-8") from None
+        if name.endswith("[]") or name in lists:
+            lists.setdefault(name, []).append(value)
+        elif name in out:
+            if name in _ACTED_ON:
+                raise GatewayError("bad_request", f"The field {name!r} stands twice in the form.", param=name)
+            lists[name] = [out.pop(name), value]
+        elif name == "stream" and value.lower() in ("true", "false", "1", "0"):
+            out[name] = Raw(b"true" if value.lower() in ("true", "1") else b"false")
         else:
-            out[part.name] = Raw(encode(value))
+            out[name] = Raw(encode(value))
     return out | {name: Raw(encode(values)) for name, values in lists.items()}
+
+
+def field(name: str, fault: str) -> GatewayError:
+    """A plain field that looks like a file sent without a name."""
+    return GatewayError("bad_request", f"{name!r} {fault}; a file has a file name.", param=name)
 
 
 def file_of(found: list[Part], *names: str) -> Part | None:
@@ -133,31 +142,40 @@ def file_of(found: list[Part], *names: str) -> Part | None:
     return next((part for part in found if part.name in names and part.filename is not None), None)
 
 
-def rewritten(
-    body: bytes, boundary: bytes, found: list[Part], changes: Mapping[str, bytes], leave: frozenset[str]
-) -> list[memoryview]:
-    """The body with fields replaced (or added, before all others) and others left out, as pieces of the body and new
-    bytes between them: nothing of the body is copied."""
-    whole = memoryview(body)
+def plan(
+    boundary: bytes, found: list[Part], changes: Mapping[str, bytes], leave: frozenset[str]
+) -> list[bytes | tuple[int, int]]:
+    """The form with fields replaced (or added, before all others) and others left out: new bytes, and between them what
+    stays of the body, as (start, end)."""
     mark = b"--" + boundary
-    pieces: list[memoryview] = []
+    pieces: list[bytes | tuple[int, int]] = []
     left = dict(changes)
     for part in found:
         if part.filename is None and part.name in changes:
             left.pop(part.name, None)
     for name, value in left.items():
         head = b'%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n' % (mark, name.encode())
-        pieces.append(memoryview(head + value + b"\r\n"))
+        pieces.append(head + value + b"\r\n")
     for part in found:
         if part.filename is None and part.name in leave:
             continue
         if part.filename is None and part.name in changes:
-            pieces.append(whole[part.begin : part.start])
-            pieces.append(memoryview(changes[part.name] + b"\r\n"))
+            pieces += ((part.begin, part.start), changes[part.name] + b"\r\n")
+        elif part.start == part.end:  # the line break may be missing behind a head with nothing after it
+            pieces += ((part.begin, part.end), b"\r\n")
         else:
-            pieces.append(whole[part.begin : part.end + 2])
-    pieces.append(memoryview(mark + b"--\r\n"))
+            pieces.append((part.begin, part.end + 2))
+    pieces.append(mark + b"--\r\n")
     return pieces
+
+
+def rewritten(
+    body: bytes, boundary: bytes, found: list[Part], changes: Mapping[str, bytes], leave: frozenset[str]
+) -> list[memoryview]:
+    """``plan`` as pieces of the body and new bytes between them: nothing of the body is copied."""
+    whole = memoryview(body)
+    pieces = plan(boundary, found, changes, leave)
+    return [whole[one[0] : one[1]] if isinstance(one, tuple) else memoryview(one) for one in pieces]
 
 
 def chunks(pieces: list[memoryview], size: int = 128 * 1024) -> Iterator[memoryview]:

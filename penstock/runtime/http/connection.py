@@ -28,7 +28,7 @@ from penstock.runtime.http.errors import (
 )
 from penstock.runtime.http.incoming import Incoming
 from penstock.runtime.http.response import Response
-from penstock.runtime.http.sending import Sender
+from penstock.runtime.http.sending import Sender, last_words
 
 if TYPE_CHECKING:
     from penstock.runtime.http.options import Limits, Timeouts
@@ -283,6 +283,10 @@ class Connection(Incoming, asyncio.Protocol):
 
     def _ended(self, exc: Exception | None) -> None:
         """The peer closed (``exc`` None) or reset the connection."""
+        if self.state == BUSY and self.sender is not None and self.resp is None:
+            last = last_words(self.transport)
+            if last:
+                self.data_received(last)
         if self.state != BUSY:
             self.abort()
             return

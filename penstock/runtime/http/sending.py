@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING
 
@@ -78,13 +79,18 @@ class Sender:
 
     async def _chunks(self, body: AsyncIterable[bytes]) -> None:
         """The task that writes a chunked body. An error of ``body`` ends the exchange with that same error."""
-        sized = getattr(body, "size", None) is not None
+        size: int | None = getattr(body, "size", None)
+        sized = size is not None
         try:
             async for piece in body:
                 if piece:
-                    self._transport.write(piece if sized else b"%x\r\n%b\r\n" % (len(piece), piece))
                     self._written += len(piece)
+                    if size is not None and self._written > size:  # the surplus would be read as another request
+                        raise ValueError(f"the request body is over the {size} bytes that it announced")
+                    self._transport.write(piece if sized else b"%x\r\n%b\r\n" % (len(piece), piece))
                     await self._drain()
+            if size is not None and self._written < size:
+                raise ValueError(f"the request body has {self._written} bytes and announced {size}")
             if not sized:
                 self._transport.write(b"0\r\n\r\n")
             await self._drain()
@@ -106,3 +112,27 @@ class Sender:
                 await self._drained
             finally:
                 self._drained = None
+
+
+def last_words(transport: asyncio.Transport) -> bytes:
+    """What the peer said before it closed on our sending, b"" when that cannot be had.
+
+    Whoever refuses a request in the middle of its body often answers and closes at once, which is a reset; a write that
+    meets the reset ends the transport before it has read the answer. The kernel still holds it. (Not under TLS: there
+    it is encrypted.)"""
+    sock = transport.get_extra_info("socket")
+    if sock is None or transport.get_extra_info("sslcontext") is not None:
+        return b""
+    data = b""
+    try:
+        beside = socket.socket(fileno=sock.fileno())
+    except OSError:
+        return b""
+    try:
+        while len(data) < SLICE and (more := beside.recv(SLICE)):
+            data += more
+    except OSError:
+        pass
+    finally:
+        beside.detach()  # it is the transport's to close
+    return data

@@ -1,12 +1,13 @@
 """Images and audio at a target: JSON or a form in; JSON, text, sound or events out, as they come.
 
-A form goes upstream in portions out of the body as it was received: no second copy of a file is made, for a retry
-neither. The body itself is held: doors hand over whole requests.
+A small form goes upstream in portions out of the body as it was received: no second copy of a file is made, for a retry
+neither. A large one is passed on while it arrives, see ``upload``.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -19,8 +20,9 @@ from penstock.core.ops import audio, forms, images
 from penstock.core.ops.audio import Used
 from penstock.core.price import Units
 from penstock.runtime import outlet
-from penstock.runtime.call import GATEWAY_FIELDS
+from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
 from penstock.runtime.ops.ask import MAX_ANSWER, own_fields, sealed, send
+from penstock.runtime.ops.upload import Body
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
@@ -28,20 +30,29 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
     from penstock.server.exchange import Exchange
 
+_MODEL = frozenset({"model"})
+_PROMPT = frozenset({"model", "prompt"})  # without which an image is not asked for
 Whole = Callable[[bytes, bytes], Used]  # content type, body
 
 
-def read_form(exchange: Exchange) -> dict[str, Raw]:
-    """A form's plain fields, in the place of a JSON body's. Raises "media_type" and "bad_request"."""
+async def read_form(exchange: Exchange, needed: frozenset[str] = _MODEL) -> dict[str, Raw]:
+    """A form's plain fields, in the place of a JSON body's. Of an upload with the ``needed`` ones before its file,
+    those before its file. Raises "media_type" and "bad_request"."""
     boundary = forms.boundary_of(exchange.headers.get(b"content-type"))
+    upload = exchange.upload
+    if upload is not None:
+        fields = await upload.open(boundary, needed)
+        if fields is not None:
+            return fields
+        exchange.body = upload.whole or b""
     return forms.fields_of(exchange.body, forms.parts(exchange.body, boundary))
 
 
-def read_either(exchange: Exchange) -> dict[str, Raw]:
+async def read_either(exchange: Exchange) -> dict[str, Raw]:
     """A form's, or those of a JSON body: images may be sent either way. Without a content type, JSON."""
     if b"json" in exchange.headers.get(b"content-type", b"json").lower():
         return open_body(exchange.body)
-    return read_form(exchange)
+    return await read_form(exchange, _PROMPT)
 
 
 class FormBody:
@@ -98,30 +109,54 @@ def _heard(call: Call) -> Whole:
         used = audio.heard(content_type, body)
         if used.usage is not None or used.units is not None:
             return used
-        whole = call.exchange.body
-        found = forms.parts(whole, forms.boundary_of(call.exchange.headers.get(b"content-type")))
-        file = forms.file_of(found, "file")
-        length = audio.wav_seconds(memoryview(whole)[file.start : file.end]) if file is not None else None
+        file = _file(call)
+        length = audio.wav_seconds(*file) if file is not None else None
         return Used(units=Units(seconds=length)) if length is not None else used
 
     return read
+
+
+def _file(call: Call) -> tuple[memoryview, int] | None:
+    """The file of a form, or its first bytes, and its length."""
+    upload = call.exchange.upload
+    if upload is not None and upload.streams:
+        begins = upload.file()
+        return (memoryview(begins[0]), begins[1]) if begins is not None else None
+    whole = call.exchange.body
+    found = forms.parts(whole, forms.boundary_of(call.exchange.headers.get(b"content-type")))
+    file = forms.file_of(found, "file")
+    return (memoryview(whole)[file.start : file.end], file.end - file.start) if file is not None else None
 
 
 async def _sent(pool: Pool, call: Call, target: Target, what: str, whole: Whole) -> None:
     """A form, or JSON, as the client sent it, under the upstream's name of the model."""
     content_type = call.exchange.headers.get(b"content-type", b"application/json")
     if b"json" in content_type.lower():
-        body: bytes | FormBody = sealed(own_fields(call, target), target)
+        body: bytes | FormBody | Body = sealed(own_fields(call, target), target)
         content_type = b"application/json"
     else:
-        boundary = forms.boundary_of(content_type)
-        found = forms.parts(call.exchange.body, boundary)
-        changes = {key: _plain(raw) for key, raw in target.defaults.items() if key not in call.fields}
-        changes["model"] = target.model.encode()
+        adds = {key: _plain(raw) for key, raw in target.defaults.items() if key not in call.fields}
+        adds.pop("model", None)
+        changes = {"model": target.model.encode()}
         leave = GATEWAY_FIELDS | frozenset(target.drop)
-        body = FormBody(forms.rewritten(call.exchange.body, boundary, found, changes, leave))
+        upload = call.exchange.upload
+        if upload is not None and upload.streams:
+            body = upload.body(changes, adds, leave.union(REFUSED_FIELDS), partial(_late, call))
+        else:
+            boundary = forms.boundary_of(content_type)
+            found = forms.parts(call.exchange.body, boundary)
+            body = FormBody(forms.rewritten(call.exchange.body, boundary, found, {**adds, **changes}, leave))
     extra = b"content-type: %b\r\n" % content_type
     await _relay(pool, call, target, what, body, whole, extra)
+
+
+def _late(call: Call, fields: dict[str, Raw]) -> None:
+    """The fields of a streamed form when all of them are known: those behind its file could not be acted on before."""
+    for name in REFUSED_FIELDS:
+        if name in fields:
+            raise refused_field(name)
+    call.fields.update(fields)
+    call.stream = call.stream or fields.get("stream") == Raw(b"true")
 
 
 def _plain(raw: Raw) -> bytes:
@@ -134,7 +169,7 @@ async def _relay(
     call: Call,
     target: Target,
     what: str,
-    body: bytes | FormBody,
+    body: bytes | FormBody | Body,
     whole: Whole | None,
     extra: bytes = b"",
 ) -> None:
@@ -142,6 +177,8 @@ async def _relay(
     call.lane = "same"
     sent = call.sent_at = call.clock()
     timeouts = target.stream_timeouts if call.stream or whole is None else target.timeouts
+    if not isinstance(body, bytes | FormBody):  # an upload takes as long as its sides make it take
+        timeouts = msgspec.structs.replace(timeouts, total=None)
     answer: Response | None = None
     try:
         answer = await send(pool, call, target, what, body, extra=extra, timeouts=timeouts)

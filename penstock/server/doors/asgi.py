@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from penstock.core.errors import GatewayError
+from penstock.server.doors.upload import feed, is_upload, serve, upload_of
 from penstock.server.exchange import Exchange, Source
 
 if TYPE_CHECKING:
+    from penstock.runtime.ops.upload import Upload
     from penstock.server.gateway import Gateway
 
 Scope = MutableMapping[str, Any]
@@ -23,7 +26,7 @@ HIGH_WATER = 64 * 1024  # bytes of answer that wait for the server before the up
 class AsgiExchange(Exchange):
     """Gathers what is written; ``pump`` sends it on."""
 
-    __slots__ = ("_out", "_ready", "_size", "_source", "done", "raw")
+    __slots__ = ("_out", "_ready", "_size", "_source", "done", "raw", "upload")
 
     def __init__(self) -> None:
         self.responded = False
@@ -31,6 +34,7 @@ class AsgiExchange(Exchange):
         self.task = None
         self.ending = None
         self.call = None
+        self.upload: Upload | None = None
         self.bytes_out = 0
         self.done = False
         self.raw: bytes | None = None
@@ -141,22 +145,37 @@ class AsgiDoor:
         exchange.headers = headers
         gateway = self.gateway
         exchange.body = b""
+        refused: GatewayError | None = None
         try:
-            body = await _read(receive, gateway.max_body, headers.get(b"content-length", b""))
+            if is_upload(exchange.method, exchange.path, headers):
+                room = asyncio.Event()
+                upload = exchange.upload = upload_of(gateway, headers, room.clear, room.set)
+                upload.source.wanted = room.set
+                exchange.body = cast(bytes, upload)
+            else:
+                exchange.body = await _read(receive, gateway.max_body, headers.get(b"content-length", b""))
         except ConnectionError:
             return
+        except _TooLarge:
+            refused = gateway.body_too_large()
+        except GatewayError as error:
+            refused = error
         exchange.started = gateway.clock()
         gateway.begin(exchange)
-        if body is None:
+        if refused is not None:
             try:
-                gateway.refuse(exchange, gateway.body_too_large())
+                gateway.refuse(exchange, refused)
                 await exchange.pump(send)
             finally:
                 gateway.end(exchange)
             return
-        exchange.body = body
-        work = exchange.task = asyncio.ensure_future(gateway.serve(exchange))
-        watch = asyncio.ensure_future(_left(receive, exchange))
+        if exchange.upload is not None:
+            coming = feed(receive, upload.source, room, gateway)
+            work = exchange.task = asyncio.ensure_future(serve(gateway, exchange))
+        else:
+            coming = _left(receive)
+            work = exchange.task = asyncio.ensure_future(gateway.serve(exchange))
+        watch = asyncio.ensure_future(coming)
         pump = asyncio.ensure_future(exchange.pump(send))
         try:
             await asyncio.wait((watch, pump), return_when=asyncio.FIRST_COMPLETED)
@@ -171,10 +190,14 @@ class AsgiDoor:
             await asyncio.gather(work, watch, pump, return_exceptions=True)
 
 
-async def _read(receive: Receive, limit: int, announced: bytes) -> bytes | None:
-    """The whole body; None when it is over ``limit``, or says so. Raises ConnectionError when the client leaves."""
+class _TooLarge(Exception):
+    """The body is over the limit, or says so."""
+
+
+async def _read(receive: Receive, limit: int, announced: bytes) -> bytes:
+    """The whole body. Raises ``_TooLarge``, and ConnectionError when the client leaves."""
     if announced.isdigit() and int(announced[:20]) > limit:
-        return None
+        raise _TooLarge
     parts: list[bytes] = []
     size = 0
     while True:
@@ -184,12 +207,12 @@ async def _read(receive: Receive, limit: int, announced: bytes) -> bytes | None:
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            return None
+            raise _TooLarge
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-async def _left(receive: Receive, exchange: AsgiExchange) -> None:
+async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

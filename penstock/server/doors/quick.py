@@ -20,6 +20,7 @@ from penstock.server.doors.known import LESSONS, Known, learn
 from penstock.server.exchange import STATUS_LINES, Exchange, Source
 
 if TYPE_CHECKING:
+    from penstock.server.doors.upload import UploadExchange
     from penstock.server.gateway import Gateway
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -100,6 +101,17 @@ class QuickExchange(Exchange):
             self.stalled_at = self.stalled_at or self.proto.loop.time()
             source.pause()
 
+    # What an upload does differently. ---------------------------------------------------------------------------------
+
+    cut_short = False  # the answer is out before the body has come
+    linger = 0.0  # seconds to read on, beyond ``LINGER``
+
+    def begin(self) -> None:
+        self.proto._begin(self)
+
+    def check(self, now: float) -> None:
+        """Called about once a second while it is answered."""
+
 
 class QuickProtocol(HttpToolsProtocol):
     """One client connection. ``deadline``: when ``sweep`` ends it, by the loop's clock."""
@@ -116,6 +128,7 @@ class QuickProtocol(HttpToolsProtocol):
         self.body_deadline = 0.0
         self.write_paused = False
         self.closing = False
+        self.uploading: UploadExchange | None = None  # being received and answered at the same time
         self.pairs: list[tuple[bytes, bytes]] = []
         self.peer = ""
         self.received = 0  # requests
@@ -135,6 +148,7 @@ class QuickProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self.closing = True
         self.queue.clear()
+        self.uploading = None
         active, self.active = self.active, None
         if active is not None:
             active.gone = True
@@ -287,13 +301,18 @@ class QuickProtocol(HttpToolsProtocol):
         if version == "1.1" and b"host" not in headers:
             return GatewayError("bad_request", "The Host header is missing (RFC 9112, 3.2).")
         length = headers.get(b"content-length")
-        if length is not None and int(length) > self.gateway.max_body:
-            return self.gateway.body_too_large()
+        if coding is not None or (length is not None and int(length) > self.gateway.look_from):
+            from penstock.server.doors.upload import receive  # which builds on this module
+
+            return receive(self, exchange)
         return None
 
     def on_body(self, body: bytes) -> None:
         exchange = self.exchange
-        assert exchange is not None
+        if exchange is None:
+            if self.uploading is not None:
+                self.uploading.feed(body)
+            return
         if exchange.error is not None:
             return
         exchange.size += len(body)
@@ -309,6 +328,11 @@ class QuickProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         exchange = self.exchange
         if exchange is None or self.closing:
+            if self.uploading is not None and not self.closing:
+                self.uploading.upload.source.end()
+                self.uploading = None
+                self.in_head = True
+                self.head_bytes = 0
             return
         self.received += 1
         chunks = exchange.chunks
@@ -345,8 +369,8 @@ class QuickProtocol(HttpToolsProtocol):
         exchange.source = None
         if not exchange.keep_alive or self.closing:
             self.closing = True
-            if exchange.error is not None:
-                self._linger()
+            if exchange.error is not None or exchange.cut_short:
+                self._linger(exchange.linger)
             else:
                 self._close()
             return
@@ -366,10 +390,10 @@ class QuickProtocol(HttpToolsProtocol):
         self.deadline = self.loop.time() + CLIENT_STALL
         self.transport.close()
 
-    def _linger(self) -> None:
+    def _linger(self, longer: float) -> None:
         """Closes our side and lets what the client still sends run out: a close with unread bytes is a reset, and a
         reset can overtake the error that we just wrote (RFC 9112, 9.6)."""
-        self.deadline = self.loop.time() + LINGER
+        self.deadline = self.loop.time() + LINGER + longer
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -378,7 +402,7 @@ class QuickProtocol(HttpToolsProtocol):
     def _begin_later(self, exchange: QuickExchange) -> None:
         # Not from within done(): a thousand pipelined requests must not nest a thousand calls deep.
         if not self.closing:
-            self._begin(exchange)
+            exchange.begin()
 
     def _refuse(self, error: GatewayError) -> None:
         """Ends the connection with an error. Behind an answer in progress nothing can be said: it is only closed."""
@@ -400,12 +424,15 @@ class QuickProtocol(HttpToolsProtocol):
         else:
             self.active.keep_alive = False
             self.queue.clear()
+            if self.uploading is not None:
+                self.uploading.upload.source.fail(error)
         self.closing = True
 
     def sweep(self, now: float) -> None:
         """Called about once a second. Ends what is past its deadline."""
         active = self.active
         if active is not None:
+            active.check(now)
             if self.write_paused and active.stalled_at and now - active.stalled_at > CLIENT_STALL:
                 self.transport.abort()
             return
