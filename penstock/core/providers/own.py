@@ -6,12 +6,13 @@ the dialect they need, so that a request says plainly which dialect is not there
 
 from __future__ import annotations
 
-from penstock.core.providers.quirks import DATABRICKS, GEMINI_OPENAI, MAX_TOKENS, OPENAI
+from penstock.core.providers.quirks import DATABRICKS, FOUNDRY, GEMINI_OPENAI, MAX_TOKENS, OPENAI
 from penstock.core.providers.spec import Provider, row
 
 _REGION = "{AWS_REGION_NAME|AWS_REGION|AWS_DEFAULT_REGION}"
 _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION_NAME", "AWS_PROFILE_NAME")
 _AZURE = ("AZURE_API_VERSION", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+_AZURE += ("AZURE_SCOPE", "AZURE_AUTHORITY_HOST", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_USERNAME", "AZURE_PASSWORD")
 _VERTEX = ("VERTEXAI_PROJECT", "VERTEXAI_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS")
 _WATSONX_KEYS = ("WATSONX_APIKEY", "WATSONX_API_KEY", "WATSONX_TOKEN")
 _WATSONX_BASES = ("WATSONX_URL", "WATSONX_API_BASE")
@@ -156,8 +157,8 @@ AZURE: tuple[Provider, ...] = (
         None,
         "AZURE_AI_API_KEY",
         env=_AZURE,
-        dialects=("azure_ai",),
         auth="api-key",
+        quirks=FOUNDRY,
         docs="https://learn.microsoft.com/azure/ai-foundry",
     ),
 )

@@ -106,7 +106,12 @@ def _words(told: Mapping[str, Any]) -> str:
 
 
 def token_of(
-    whose: str, told: Mapping[str, Any], *, field: str = "access_token", scheme: str = "Bearer", now: float | None = None
+    whose: str,
+    told: Mapping[str, Any],
+    *,
+    field: str = "access_token",
+    scheme: str = "Bearer",
+    now: float | None = None,
 ) -> Token:
     """The token in an answer, as an ``authorization`` line. Its end is ``expires_in`` (seconds from now) or, where
     that is missing, ``expires_on`` or ``expiration`` (seconds since 1970), as numbers or as texts. Raises "connect"

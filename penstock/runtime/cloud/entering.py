@@ -1,0 +1,54 @@
+"""What a target of a cloud must know beside its row: which dialects its address and its model mean, and what of the
+account stands in the body. Decided once per target; nothing here asks or raises, since a config with gaps starts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from penstock.core.providers.azure import SERIES
+from penstock.core.providers.foundry import foundry_dialects
+from penstock.core.providers.urls import given_base
+
+if TYPE_CHECKING:
+    from penstock.runtime.targets import Target
+
+
+def enter(target: Target) -> None:
+    """Completes a target of a cloud; any other stays as it is."""
+    found = _ENTER.get(target.provider.name)
+    if found is not None:
+        found(target)
+
+
+def word(value: object) -> str:
+    """A setting as a text: secrets revealed, anything that is no text or number is ""."""
+    reveal = getattr(value, "reveal", None)
+    if reveal is not None:
+        value = reveal()
+    return str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def _base_model(target: Target) -> str:
+    """The model behind a deployment's own name, without its provider: ``azure/eu/gpt-5`` -> ``gpt-5``."""
+    return word(target.deployment.info.get("base_model")).rpartition("/")[2]
+
+
+def _azure(target: Target) -> None:
+    """A deployment's name says nothing of its model; ``base_model`` or LiteLLM's words before the name do."""
+    written = target.deployment.model.removeprefix(f"{target.provider.name}/")
+    series = next((word for word in SERIES if written.startswith(word)), None)
+    target.rules_of = (SERIES[series] if series else "") or _base_model(target) or target.model
+    if series == "responses/":
+        target.dialects = ("openai_responses",)
+
+
+def _foundry(target: Target) -> None:
+    deployment = target.deployment
+    target.rules_of = _base_model(target) or target.model
+    base = given_base(target.provider, deployment.api_base, target.env) or ""
+    target.dialects = foundry_dialects(target.rules_of, base, deployment.api_version or "")
+
+
+_ENTER: dict[str, Callable[[Target], None]] = {"azure": _azure, "azure_ai": _foundry}
