@@ -45,12 +45,11 @@ def foundry_url(root: str, query: str, suffix: str, model: str, version: str) ->
     if "/openai/deployments/" in root:
         return azure_url(root, query, suffix, model, version)
     host, path = urlsplit(root).hostname or "", urlsplit(root).path
-    is_openai = host.endswith(_OPENAI)
-    if is_openai or suffix == "/responses" or _OPENAI_PATH.search(path):
-        dated = "/openai/v1" not in root and version not in UNDATED and version != ""
+    if host.endswith(_OPENAI) or suffix == "/responses" or _OPENAI_PATH.search(path):
+        kept = version in UNDATED or (version and "/openai/v1" not in root)  # a date means nothing to /openai/v1
         if not _OPENAI_PATH.search(path):  # of a project's own OpenAI interface the project stays
             root = _resource(root)
-        return azure_url(root, query, suffix, model, version if dated else "v1")
+        return azure_url(root, query, suffix, model, version if kept else "v1")
     plain = _without_tail(root)
     if suffix.startswith("/images/") and host.endswith(_RESOURCE):
         return azure_url(_resource(plain), query, suffix, model, version or IMAGES_VERSION)
