@@ -91,7 +91,7 @@ PARAMS = (
     # cloud accounts
     ("azure_ad_token", "secret", "acted", None, "Azure: Entra ID token instead of a key"),
     ("tenant_id", "str", "acted", None, "Azure: tenant of the account, an id or a domain"),
-    ("client_id", "str", "acted", None, "Azure, Databricks: client of the service principal; Azure: of the managed identity"),
+    ("client_id", "str", "acted", None, "Azure, Databricks: client of the service principal (or managed identity)"),
     ("client_secret", "secret", "acted", None, "Azure, Databricks: secret of the service principal"),
     ("azure_username", "str", "acted", None, "Azure: user name for a token"),
     ("azure_password", "secret", "acted", None, "Azure: password for a token"),
@@ -110,9 +110,11 @@ PARAMS = (
     ("vertex_project", "str", "known", None, "Google Cloud: project"),
     ("vertex_location", "str", "known", None, "Google Cloud: location"),
     ("vertex_credentials", "any", "known", None, "Google Cloud: service account, as a path or as JSON"),
-    ("watsonx_region_name", "str", "known", None, "watsonx: region"),
-    ("project_id", "str", "known", None, "watsonx: project"),
-    ("space_id", "str", "known", None, "watsonx: deployment space"),
+    ("watsonx_region_name", "str", "acted", None, "watsonx: region"),
+    ("project_id", "str", "acted", None, "watsonx: the project that pays"),
+    ("space_id", "str", "acted", None, "watsonx: the deployment space that pays, where no project does"),
+    ("token", "secret", "acted", None, "watsonx: IAM access token, sent as it is"),
+    ("zen_api_key", "secret", "acted", None, "watsonx software: Zen API key, sent as it is"),
     ("hf_model_name", "str", "known", None, "Hugging Face: name of the model behind the address"),
     # other
     ("model_info", "mapping", "known", None, "facts about the model; they belong beside litellm_params"),

@@ -31,6 +31,7 @@ from penstock.core.providers.resolve import (
 )
 from penstock.core.providers.spec import NO_QUIRKS, Provider, Quirks
 from penstock.core.providers.urls import at_own_host, dialects_at, endpoint
+from penstock.core.providers.watsonx import Edit
 from penstock.runtime.cloud import Signer, environment, signer_for
 from penstock.runtime.cloud.entering import enter
 from penstock.runtime.health import Health
@@ -107,6 +108,9 @@ class Target:
         self.timeouts = Timeouts(connect=connect, first_byte=whole, stall=whole, total=whole, pool=whole)
         self.stream_timeouts = Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream)
         self.rules_of = model  # whose quirks hold, where the model's name is the user's own
+        self.stream_names: Mapping[str, str] = {}  # dialect -> what ``endpoint`` calls a stream in it
+        self.edit: Edit | None = None  # of every chat's body, and ``seal`` of every other one: the account in it
+        self.seal: Edit | None = None
         if provider.name in VERTEX:
             self._enter_vertex()
         enter(self)
@@ -124,6 +128,7 @@ class Target:
 
     def _enter_vertex(self) -> None:
         """Vertex AI serves many publishers' models: the model tells the dialect, the account stands in the URL."""
+        self.stream_names = {"anthropic": "anthropic_stream"}
         self.env = environment(self.provider.name, self.deployment, self.env)
         self.dialects = vertex_dialects(self.model)
         if self.dialects == ("anthropic",):  # the model stands in the URL, and a version in the body
@@ -156,10 +161,10 @@ class Target:
 
     def operation(self, dialect: Dialect, stream: bool) -> str:
         """What ``endpoint`` calls a request in ``dialect``: streams may have a URL of their own."""
-        if stream and dialect.name == "anthropic" and self.provider.name in VERTEX:
-            return "anthropic_stream"
-        name: str = getattr(dialect, "stream_endpoint", dialect.name) if stream else dialect.name
-        return name
+        if not stream:
+            return dialect.name
+        name: str = getattr(dialect, "stream_endpoint", dialect.name)
+        return self.stream_names.get(name, name)
 
     def endpoint(self, what: str) -> Endpoint:
         """The endpoint of a dialect or operation. Raises "not_configured" naming the variable that is missing."""
@@ -168,13 +173,23 @@ class Target:
             found = self._endpoints[what] = self._make(what)
         return found
 
+    def _credential(self, own: bool) -> tuple[Signer | None, str | None]:
+        """What signs the requests, else the key. ``own``: the admin wrote an ``authorization`` header, so that no other
+        is made and a key may be missing."""
+        deployment = self.deployment
+        signer = None if own else signer_for(self)
+        if signer is not None:
+            return signer, None
+        key = credential(self.provider, deployment.api_key.reveal() if deployment.api_key else None, self.env)
+        if key is None and not own and needs_key(self.provider, deployment.api_base, self.env):
+            raise GatewayError("not_configured", missing_key_message(self.provider))
+        return None, key
+
     def _make(self, what: str) -> Endpoint:
         deployment = self.deployment
-        given = deployment.api_key.reveal() if deployment.api_key else None
-        signer = signer_for(self)
-        key = credential(self.provider, given, self.env) if signer is None else None
-        if key is None and signer is None and needs_key(self.provider, deployment.api_base, self.env):
-            raise GatewayError("not_configured", missing_key_message(self.provider))
+        names = {name.lower() for name in deployment.extra_headers}
+        own = "authorization" in names
+        signer, key = self._credential(own)
         try:
             url = endpoint(
                 self.provider,
@@ -189,16 +204,18 @@ class Target:
             path = parts.path + (f"?{parts.query}" if parts.query else "")
             headers = [] if what in FORMS else [(b"content-type", b"application/json")]
             headers.append((b"user-agent", b"penstock"))
-            headers += auth_headers(self.provider, key, what, url) if signer is None else []
+            if signer is None and not (own and key is None):
+                headers += auth_headers(self.provider, key, what, url)
             headers += more_headers(self.provider, url)
             if deployment.organization and self.provider.name == "openai":
                 headers.append((b"openai-organization", deployment.organization.encode()))
-            given_names = {name.lower() for name in deployment.extra_headers}
-            headers = [(n, v) for n, v in headers if n.decode() not in given_names]
+            headers = [(n, v) for n, v in headers if n.decode() not in names]
             headers += [(n.lower().encode(), v.encode()) for n, v in deployment.extra_headers.items()]
             head = render_head(b"POST", path.encode(), origin, headers)
-            fallback = tuple(pair for pair in default_headers(what) if pair[0].decode() not in given_names)
-            quirks = self.provider.quirks_for(self.rules_of, what)
+            fallback = tuple(pair for pair in default_headers(what) if pair[0].decode() not in names)
+            quirks = self.provider.quirks_for(self.rules_of, what.removesuffix("_stream"))
+            if self.edit is not None and what.startswith("openai_chat"):
+                quirks = replace(quirks, edit=self.edit)
             if replace(quirks, by_model=()) == NO_QUIRKS:
                 quirks = NO_QUIRKS  # nothing to do is told by one comparison per request
             return Endpoint(origin, head, url, quirks, fallback, signer)

@@ -6,16 +6,18 @@ the dialect they need, so that a request says plainly which dialect is not there
 
 from __future__ import annotations
 
-from penstock.core.providers.quirks import DATABRICKS, FOUNDRY, GEMINI_OPENAI, MAX_TOKENS, OPENAI
+from penstock.core.providers.quirks import DATABRICKS, FOUNDRY, GEMINI_OPENAI, MAX_TOKENS, OPENAI, WATSONX
 from penstock.core.providers.spec import Provider, row
 
 _REGION = "{AWS_REGION_NAME|AWS_REGION|AWS_DEFAULT_REGION}"
 _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION_NAME", "AWS_PROFILE_NAME")
 _AZURE = ("AZURE_API_VERSION", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
-_AZURE += ("AZURE_SCOPE", "AZURE_AUTHORITY_HOST", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_USERNAME", "AZURE_PASSWORD")
+_AZURE_MORE = ("AZURE_SCOPE", "AZURE_AUTHORITY_HOST", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_USERNAME", "AZURE_PASSWORD")
 _VERTEX = ("VERTEXAI_PROJECT", "VERTEXAI_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS")
 _WATSONX_KEYS = ("WATSONX_APIKEY", "WATSONX_API_KEY", "WATSONX_TOKEN")
+_WATSONX_KEYS_TOO = ("WX_API_KEY", "WATSONX_ZENAPIKEY")
 _WATSONX_BASES = ("WATSONX_URL", "WATSONX_API_BASE")
+_WATSONX_ENV = ("WATSONX_PROJECT_ID", "WATSONX_SPACE_ID", "WATSONX_REGION", "WATSONX_IAM_URL")
 _GEMINI_NATIVE = "https://generativelanguage.googleapis.com/v1beta"
 
 ANTHROPIC: tuple[Provider, ...] = (
@@ -132,7 +134,7 @@ AZURE: tuple[Provider, ...] = (
         "AZURE_OPENAI_API_KEY",
         "AZURE_AD_TOKEN",
         bases=("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"),
-        env=_AZURE,
+        env=_AZURE + _AZURE_MORE,
         dialects=("openai_chat", "openai_responses"),
         auth="api-key",
         version="",
@@ -146,7 +148,7 @@ AZURE: tuple[Provider, ...] = (
         "AZURE_OPENAI_API_KEY",
         "AZURE_AD_TOKEN",
         bases=("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"),
-        env=_AZURE,
+        env=_AZURE + _AZURE_MORE,
         dialects=(),
         auth="api-key",
         version="",
@@ -156,7 +158,7 @@ AZURE: tuple[Provider, ...] = (
         "azure_ai",
         None,
         "AZURE_AI_API_KEY",
-        env=_AZURE,
+        env=_AZURE + _AZURE_MORE,
         auth="api-key",
         quirks=FOUNDRY,
         docs="https://learn.microsoft.com/azure/ai-foundry",
@@ -247,12 +249,14 @@ OWN_FORMAT: tuple[Provider, ...] = (
     ),
     row(
         "watsonx",
-        "https://{WATSONX_REGION}.ml.cloud.ibm.com",
+        "https://{WATSONX_REGION|WX_REGION}.ml.cloud.ibm.com",
         *_WATSONX_KEYS,
-        bases=_WATSONX_BASES,
-        env=("WATSONX_PROJECT_ID", "WATSONX_REGION"),
-        dialects=("watsonx",),
+        *_WATSONX_KEYS_TOO,
+        bases=(*_WATSONX_BASES, "WX_URL", "WML_URL"),
+        env=_WATSONX_ENV,
         auth="oauth",
+        version="",
+        quirks=WATSONX,
         docs="https://cloud.ibm.com/apidocs/watsonx-ai",
     ),
     row(

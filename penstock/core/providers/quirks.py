@@ -83,6 +83,9 @@ stream_options (Azure-Samples/azure-search-power-skills pull request 214)."""
 DATABRICKS = Quirks(stream_usage=False)
 """Claude models behind serving endpoints refuse stream_options (anomalyco/opencode issue 4698); usage comes anyway."""
 
+WATSONX = Quirks(stream_usage=False, guided_json=True)
+"""Usage comes in a stream's last chunk without being asked for."""
+
 TRTLLM = Quirks(
     drop=frozenset(
         {"store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls"}

@@ -166,7 +166,8 @@ def missing_key_message(provider: Provider) -> str:
     first, *others = provider.keys
     more = f" (or {', '.join(others)})" if others else ""
     text = f"No API key for {provider.name}: set {first}{more}, or api_key in the model's litellm_params"
-    return f"{text}; or tenant_id, client_id and client_secret of an Entra ID account." if entra(provider) else text + "."
+    also = "; or tenant_id, client_id and client_secret of an Entra ID account" if entra(provider) else ""
+    return f"{text}{also}."
 
 
 def entra(provider: Provider) -> bool:

@@ -12,6 +12,8 @@ from penstock.core.providers.azure import azure_url
 from penstock.core.providers.foundry import foundry_url
 from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_url
 from penstock.core.providers.spec import Provider
+from penstock.core.providers.watsonx import NAME as WATSONX
+from penstock.core.providers.watsonx import is_gateway, watsonx_url
 
 SUFFIXES: Mapping[str, str] = {
     "openai_chat": "/chat/completions",
@@ -40,6 +42,7 @@ SUFFIXES: Mapping[str, str] = {
     "ollama_show": "/api/show",
     "cohere": "/chat",
     "anthropic_stream": "/v1/messages",
+    "openai_chat_stream": "/chat/completions",
 }
 """Dialect or operation -> path behind the base. `/v1/...` and `/api/...` start at the root of the server, the others
 behind its version segment."""
@@ -102,6 +105,9 @@ def endpoint(
     given = given_base(provider, api_base, env)
     if provider.name in VERTEX or dialect_or_op in METHODS:
         return _google_url(provider, given, env, dialect_or_op, model)
+    if provider.name == WATSONX and not (given and is_gateway(given)):
+        root, query = _split(provider, given if given is not None else _fill(provider, provider.base or "", env))
+        return watsonx_url(root, query, dialect_or_op, model, api_version or "")
     suffix, other = _path_of(provider, dialect_or_op)
     if given is None:
         base = other or provider.base

@@ -26,6 +26,7 @@ SIGNERS: dict[str, str] = {
     "azure": _ENTRA,
     "azure_text": _ENTRA,
     "azure_ai": _ENTRA,
+    "watsonx": "penstock.runtime.cloud.ibm",
 }
 # The extra of the package, where it is not called as the provider is.
 EXTRAS: dict[str, str] = {"vertex_ai": "vertex", "vertex_ai_beta": "vertex"}

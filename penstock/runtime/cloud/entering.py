@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from penstock.core.providers import watsonx
 from penstock.core.providers.azure import SERIES
 from penstock.core.providers.foundry import foundry_dialects
+from penstock.core.providers.google import first_of
 from penstock.core.providers.urls import given_base
 
 if TYPE_CHECKING:
@@ -51,4 +53,29 @@ def _foundry(target: Target) -> None:
     target.dialects = foundry_dialects(target.rules_of, base, deployment.api_version or "")
 
 
-_ENTER: dict[str, Callable[[Target], None]] = {"azure": _azure, "azure_ai": _foundry}
+def _watsonx(target: Target) -> None:
+    """A stream has a URL of its own, and the project or space that pays stands in every body."""
+    params, env = target.deployment.params, dict(target.env)
+    region = word(params.get("watsonx_region_name")) or word(params.get("region_name"))
+    if region:
+        env[watsonx.REGIONS[0]] = region
+    target.env = env
+    base = given_base(target.provider, target.deployment.api_base, env)
+    if base is not None and watsonx.is_gateway(base):
+        return
+    target.stream_names = {"openai_chat": "openai_chat_stream"}
+    target.seal = watsonx.account(target.model, *watsonx_payer(target))
+    target.edit = watsonx.chat(target.seal)
+
+
+def watsonx_payer(target: Target) -> tuple[str, str]:
+    """The project and the space that a deployment or the environment names, "" for none. A deployment's own space
+    goes before a project of the environment."""
+    params = target.deployment.params
+    project, space = word(params.get("project_id")), word(params.get("space_id"))
+    if not project and not space:
+        project, space = first_of(watsonx.PROJECTS, target.env) or "", first_of(watsonx.SPACES, target.env) or ""
+    return project, space
+
+
+_ENTER: dict[str, Callable[[Target], None]] = {"azure": _azure, "azure_ai": _foundry, "watsonx": _watsonx}
