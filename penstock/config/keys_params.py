@@ -115,6 +115,11 @@ PARAMS = (
     ("space_id", "str", "acted", None, "watsonx: the deployment space that pays, where no project does"),
     ("token", "secret", "acted", None, "watsonx: IAM access token, sent as it is"),
     ("zen_api_key", "secret", "acted", None, "watsonx software: Zen API key, sent as it is"),
+    ("account_id", "str", "acted", None, "Snowflake, Cloudflare: account that stands in the address"),
+    ("private_key", "secret", "acted", None, "Snowflake: private key (PEM) that tokens are signed with"),
+    ("private_key_path", "str", "acted", None, "Snowflake: the same as a file"),
+    ("private_key_passphrase", "secret", "acted", None, "Snowflake: passphrase of the private key"),
+    ("snowflake_user", "str", "acted", None, "Snowflake: user that the private key belongs to"),
     ("hf_model_name", "str", "known", None, "Hugging Face: name of the model behind the address"),
     # other
     ("model_info", "mapping", "known", None, "facts about the model; they belong beside litellm_params"),

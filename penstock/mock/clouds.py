@@ -1,9 +1,10 @@
-"""watsonx.ai, as far as it differs from OpenAI: paths, the model's and the project's id in the body, a stream by its
-URL, errors in a list.
+"""watsonx.ai, as far as it differs from OpenAI (paths, the model's and the project's id in the body, a stream by its
+URL, errors in a list), and the embeddings of Snowflake Cortex.
 
 Shapes: cloud.ibm.com/apidocs/watsonx-ai ("Infer text chat", "... event stream", "Generate embeddings", "Generate
-rerank"), field lists of ibm-watsonx-ai 1.8. What is not documented (which unknown fields are refused) is not checked,
-but OpenAI's ``model``, ``stream`` and ``stream_options``, which have no place there, are."""
+rerank"), field lists of ibm-watsonx-ai 1.8; docs.snowflake.com ("Cortex REST API"). What is not documented (which
+unknown fields are refused) is not checked, but OpenAI's ``model``, ``stream`` and ``stream_options``, which have no
+place at watsonx.ai, are."""
 
 from __future__ import annotations
 
@@ -27,6 +28,8 @@ _SEE = "https://cloud.ibm.com/apidocs/watsonx-ai"
 
 def handler(path: str) -> MakeReply | None:
     """What answers a POST to `path`; None for a path of another service."""
+    if path.endswith("/cortex/inference:embed"):
+        return _cortex
     return _watsonx if _PATH.fullmatch(path) else None
 
 
@@ -48,6 +51,18 @@ def _watsonx(exchange: Exchange) -> Reply:
         return _rerank(exchange, body) if what == "rerank" else _chat(exchange, body, found)
     except Refused as exc:
         return error_reply(exc)
+
+
+def _cortex(exchange: Exchange) -> Reply:
+    """Snowflake's embeddings: `text` is a list, each vector in a list of its own."""
+    body = read_body(exchange)
+    texts = body.get("text")
+    if "input" in body or not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
+        raise Refused(400, "text: expected an array of strings")
+    rows = [{"object": "embedding", "index": at, "embedding": [vector(one, 8)]} for at, one in enumerate(texts)]
+    count = sum(map(brain.count, texts))
+    told = {"object": "list", "data": rows, "model": body.get("model"), "usage": {"total_tokens": count}}
+    return Reply(200, [], encode(told), tokens=count)
 
 
 def error_reply(exc: Refused) -> Reply:

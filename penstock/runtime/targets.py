@@ -108,6 +108,7 @@ class Target:
         self.timeouts = Timeouts(connect=connect, first_byte=whole, stall=whole, total=whole, pool=whole)
         self.stream_timeouts = Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream)
         self.rules_of = model  # whose quirks hold, where the model's name is the user's own
+        self.forms_of = provider.name  # whose bodies the small operations have
         self.stream_names: Mapping[str, str] = {}  # dialect -> what ``endpoint`` calls a stream in it
         self.edit: Edit | None = None  # of every chat's body, and ``seal`` of every other one: the account in it
         self.seal: Edit | None = None

@@ -39,13 +39,15 @@ _BASE64 = Raw(b'"base64"')
 class Form(NamedTuple):
     """What an upstream takes. ``limit``: inputs in one request, 0 = no limit is known. ``base64``: it knows
     ``encoding_format: base64``; else floats are asked for, by leaving the field out. ``dimensions``: its name of that
-    field. ``ollama``: it is asked at /api/embed, in Ollama's words. ``watsonx``: in IBM's."""
+    field. ``ollama``: it is asked at /api/embed, in Ollama's words. ``watsonx``: it answers in IBM's. ``input``: its
+    name of that field, which is a list of texts then."""
 
     limit: int = 0
     base64: bool = False
     dimensions: str = "dimensions"
     ollama: bool = False
     watsonx: bool = False
+    input: str = "input"
 
 
 PLAIN = Form()
@@ -66,7 +68,8 @@ FORMS: Mapping[str, Form] = {
     "cohere_chat": Form(limit=96),
     "gemini": Form(limit=100),
     "databricks": Form(limit=150),
-    "watsonx": Form(limit=1000, watsonx=True),
+    "watsonx": Form(limit=1000, watsonx=True, input="inputs"),
+    "snowflake": Form(input="text"),
 }
 _OFFICIAL_ONLY = frozenset({"openai"})
 
@@ -126,8 +129,8 @@ def request(fields: Mapping[str, Raw], form: Form, batch: Raw) -> dict[str, Raw]
         out[ENCODING] = _BASE64
     elif encoding not in ("float", "base64"):
         out[ENCODING] = fields[ENCODING]  # a vendor's own, such as int8
-    if form.watsonx:
-        return _for_watsonx(out, batch)
+    if form.input != "input":
+        return _renamed(out, form.input, batch)
     if form.ollama:
         out.pop("user", None)
         first = items(batch, "input")[0] if opens(batch, "[") else batch
@@ -136,15 +139,15 @@ def request(fields: Mapping[str, Raw], form: Form, batch: Raw) -> dict[str, Raw]
     return out
 
 
-def _for_watsonx(out: dict[str, Raw], batch: Raw) -> dict[str, Raw]:
-    """IBM's words: a list of texts under ``inputs`` (https://cloud.ibm.com/apidocs/watsonx-ai, "Generate
-    embeddings")."""
+def _renamed(out: dict[str, Raw], name: str, batch: Raw) -> dict[str, Raw]:
+    """Other vendors' words: a list of texts under a name of their own (https://cloud.ibm.com/apidocs/watsonx-ai,
+    "Generate embeddings"; docs.snowflake.com, "Cortex REST API", EMBED)."""
     out.pop("user", None)
     every = items(batch, "input") if opens(batch, "[") else [batch]
     if not all(opens(one, '"') for one in every):
-        raise GatewayError("unsupported", "watsonx embeds texts, not tokens.", param="input")
+        raise GatewayError("unsupported", "This provider embeds texts, not tokens.", param="input")
     del out["input"]
-    out["inputs"] = Raw(encode(every))
+    out[name] = Raw(encode(every))
     return out
 
 

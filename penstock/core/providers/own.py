@@ -6,6 +6,7 @@ the dialect they need, so that a request says plainly which dialect is not there
 
 from __future__ import annotations
 
+from penstock.core.providers.bases import EMBED
 from penstock.core.providers.quirks import DATABRICKS, FOUNDRY, GEMINI_OPENAI, MAX_TOKENS, OPENAI, WATSONX
 from penstock.core.providers.spec import Provider, row
 
@@ -179,18 +180,21 @@ OWN_URL: tuple[Provider, ...] = (
         None,
         "DATABRICKS_API_KEY",
         "DATABRICKS_TOKEN",
+        bases=("DATABRICKS_API_BASE", "DATABRICKS_HOST"),
+        env=("DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"),
         version="/serving-endpoints",
         quirks=DATABRICKS,
         docs="https://docs.databricks.com/aws/en/machine-learning/model-serving/query-chat-models",
     ),
     row(
         "snowflake",
-        "https://{SNOWFLAKE_ACCOUNT_ID}.snowflakecomputing.com/api/v2/cortex/v1",
+        "https://{SNOWFLAKE_ACCOUNT_ID|SNOWFLAKE_ACCOUNT}.snowflakecomputing.com/api/v2/cortex/v1",
         "SNOWFLAKE_JWT",
         "PROGRAMMATIC_ACCESS_TOKEN",
         bases=("SNOWFLAKE_API_BASE",),
-        env=("SNOWFLAKE_ACCOUNT_ID",),
+        env=("SNOWFLAKE_ACCOUNT_ID", "SNOWFLAKE_USER", "SNOWFLAKE_PRIVATE_KEY", "SNOWFLAKE_PRIVATE_KEY_PATH"),
         dialects=("openai_chat", "anthropic"),
+        paths={"embeddings": EMBED},
         docs="https://docs.snowflake.com/en/user-guide/snowflake-cortex/cortex-rest-api",
     ),
     # Both want a token from a device login. One given as api_key is sent as it is.

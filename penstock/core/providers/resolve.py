@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from penstock.core.providers import PROVIDERS, get, names
 from penstock.core.providers.azure import without_series
 from penstock.core.providers.foundry import foundry_headers
+from penstock.core.providers.snowflake import token_headers
 from penstock.core.providers.spec import Provider, matches
 from penstock.core.providers.urls import MissingBase, at_own_host, endpoint, provider_of_host
 
@@ -200,6 +201,8 @@ def auth_headers(
         return foundry_headers(url, value, dialect)
     if auth in ("api-key", "x-goog-api-key"):
         return [(auth.encode(), value)]
+    if provider.name == "snowflake":
+        return token_headers(value)
     if dialect.startswith("anthropic"):
         return [bearer, (b"x-api-key", value)]
     return [bearer]

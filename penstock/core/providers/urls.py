@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.azure import azure_url
+from penstock.core.providers.bases import EMBED, is_whole, rewritten
 from penstock.core.providers.foundry import foundry_url
 from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_url
 from penstock.core.providers.spec import Provider
@@ -113,13 +114,18 @@ def endpoint(
         base = other or provider.base
         if base is None:
             raise MissingBase(_missing_base_message(provider))
-        return _join(_fill(provider, base, env), suffix)
+        return _join(rewritten(provider.name, _fill(provider, base, env), suffix), suffix)
     root, query = _split(provider, given)
     if provider.name == "azure_ai" or (provider.name in _AZURE and suffix.startswith("/v1/messages")):
         return foundry_url(root, query, suffix, model, api_version or "")
     if provider.name in _AZURE:
         version = api_version or env.get("AZURE_API_VERSION", "").strip()
         return azure_url(root, query, suffix, model, version)
+    if is_whole(provider.name, root):
+        return root + query
+    root = rewritten(provider.name, root, suffix)
+    if suffix == EMBED:
+        return root + suffix + query
     if (full := _full_path(root, suffix)) is not None:
         return full + query
     own = _fill(provider, provider.base, env, soft=True) if provider.base else None

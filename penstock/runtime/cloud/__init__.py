@@ -27,6 +27,8 @@ SIGNERS: dict[str, str] = {
     "azure_text": _ENTRA,
     "azure_ai": _ENTRA,
     "watsonx": "penstock.runtime.cloud.ibm",
+    "databricks": "penstock.runtime.cloud.databricks",
+    "snowflake": "penstock.runtime.cloud.snowflake",
 }
 # The extra of the package, where it is not called as the provider is.
 EXTRAS: dict[str, str] = {"vertex_ai": "vertex", "vertex_ai_beta": "vertex"}

@@ -62,6 +62,7 @@ def _watsonx(target: Target) -> None:
     target.env = env
     base = given_base(target.provider, target.deployment.api_base, env)
     if base is not None and watsonx.is_gateway(base):
+        target.forms_of = ""
         return
     target.stream_names = {"openai_chat": "openai_chat_stream"}
     target.seal = watsonx.account(target.model, *watsonx_payer(target))
@@ -78,4 +79,36 @@ def watsonx_payer(target: Target) -> tuple[str, str]:
     return project, space
 
 
-_ENTER: dict[str, Callable[[Target], None]] = {"azure": _azure, "azure_ai": _foundry, "watsonx": _watsonx}
+def _databricks(target: Target) -> None:
+    """Databricks' own tools take a host without its scheme, too."""
+    host = target.env.get("DATABRICKS_HOST", "").strip()
+    if host and "://" not in host:
+        target.env = {**target.env, "DATABRICKS_HOST": f"https://{host}"}
+
+
+def _named(variable: str) -> Callable[[Target], None]:
+    """The account in the URL: ``account_id`` of the deployment before the environment's."""
+
+    def enter_account(target: Target) -> None:
+        account = word(target.deployment.params.get("account_id"))
+        if account:
+            target.env = {**target.env, variable: account}
+
+    return enter_account
+
+
+def _snowflake(target: Target) -> None:
+    """Messages is for Claude only (docs.snowflake.com, "Cortex REST API")."""
+    _named("SNOWFLAKE_ACCOUNT_ID")(target)
+    if not target.model.lower().startswith("claude"):
+        target.dialects = tuple(name for name in target.dialects if name != "anthropic")
+
+
+_ENTER: dict[str, Callable[[Target], None]] = {
+    "azure": _azure,
+    "azure_ai": _foundry,
+    "watsonx": _watsonx,
+    "databricks": _databricks,
+    "snowflake": _snowflake,
+    "cloudflare": _named("CLOUDFLARE_ACCOUNT_ID"),
+}
