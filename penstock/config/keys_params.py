@@ -120,6 +120,8 @@ PARAMS = (
     ("private_key_path", "str", "acted", None, "Snowflake: the same as a file"),
     ("private_key_passphrase", "secret", "acted", None, "Snowflake: passphrase of the private key"),
     ("snowflake_user", "str", "acted", None, "Snowflake: user that the private key belongs to"),
+    ("deployment_id", "str", "acted", None, "SAP AI Core: deployment of the orchestration service"),
+    ("resource_group", "str", "acted", None, "SAP AI Core: resource group; absent: `default`"),
     ("hf_model_name", "str", "known", None, "Hugging Face: name of the model behind the address"),
     # other
     ("model_info", "mapping", "known", None, "facts about the model; they belong beside litellm_params"),

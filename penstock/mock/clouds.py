@@ -1,8 +1,9 @@
 """watsonx.ai, as far as it differs from OpenAI (paths, the model's and the project's id in the body, a stream by its
-URL, errors in a list), and the embeddings of Snowflake Cortex.
+URL, errors in a list), SAP's orchestration service (Chat in an envelope), and the embeddings of Snowflake Cortex.
 
 Shapes: cloud.ibm.com/apidocs/watsonx-ai ("Infer text chat", "... event stream", "Generate embeddings", "Generate
-rerank"), field lists of ibm-watsonx-ai 1.8; docs.snowflake.com ("Cortex REST API"). What is not documented (which
+rerank"), field lists of ibm-watsonx-ai 1.8; docs.snowflake.com ("Cortex REST API"); the
+orchestration service's of sap-ai-sdk-gen 7.4 (orchestration_v2/models). What is not documented (which
 unknown fields are refused) is not checked, but OpenAI's ``model``, ``stream`` and ``stream_options``, which have no
 place at watsonx.ai, are."""
 
@@ -17,12 +18,14 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock.mock import brain, openai_chat, ops
+from penstock.mock.embeddings import reply as embeddings
 from penstock.mock.embeddings import vector
 from penstock.mock.openai_common import read_body
 from penstock.mock.reply import Exchange, Frame, MakeReply, Refused, Reply, encode
 
 _PATH = re.compile(r".*/ml/v1(?:/deployments/(?P<deployment>[^/]+))?/text/(?P<what>chat|chat_stream|embeddings|rerank)")
 _FOREIGN = ("model", "stream", "stream_options")
+_SAP = re.compile(r".*/v2/inference/deployments/[^/]+/v2/(?P<what>completion|embeddings)")
 _SEE = "https://cloud.ibm.com/apidocs/watsonx-ai"
 
 
@@ -30,6 +33,8 @@ def handler(path: str) -> MakeReply | None:
     """What answers a POST to `path`; None for a path of another service."""
     if path.endswith("/cortex/inference:embed"):
         return _cortex
+    if _SAP.fullmatch(path):
+        return _sap
     return _watsonx if _PATH.fullmatch(path) else None
 
 
@@ -63,6 +68,49 @@ def _cortex(exchange: Exchange) -> Reply:
     count = sum(map(brain.count, texts))
     told = {"object": "list", "data": rows, "model": body.get("model"), "usage": {"total_tokens": count}}
     return Reply(200, [], encode(told), tokens=count)
+
+
+def _sap(exchange: Exchange) -> Reply:
+    """The orchestration service: `config.modules` in, `final_result` out."""
+    try:
+        if "ai-resource-group" not in exchange.headers:
+            raise Refused(400, "AI-Resource-Group header is missing")
+        body = read_body(exchange)
+        modules = (body.get("config") or {}).get("modules")
+        unknown = set(body) - {"config", "placeholder_values", "messages_history", "input"}
+        if not isinstance(modules, dict) or unknown:
+            raise Refused(400, f"config.modules is missing, or there are unknown fields: {sorted(unknown)}")
+        if exchange.path.endswith("/embeddings"):
+            model = modules["embeddings"]["model"]
+            inner = {**(model.get("params") or {}), "model": model["name"], "input": body["input"]["text"]}
+            return _in_envelope(embeddings(replace(exchange, raw=encode(inner))))
+        module = modules["prompt_templating"]
+        prompt, model = module["prompt"], module["model"]
+        inner = {**(model.get("params") or {}), "model": model["name"], "messages": prompt["template"]}
+        inner |= {name: prompt[name] for name in ("tools", "response_format") if name in prompt}
+        inner["stream"] = bool(((body["config"].get("stream")) or {}).get("enabled"))
+        return _in_envelope(openai_chat.reply(replace(exchange, raw=encode(inner))))
+    except Refused as exc:
+        told = {"request_id": "mock", "code": exc.status, "message": exc.message, "location": "Mock Module"}
+        return Reply(exc.status, [], encode({"error": {**told, "intermediate_results": {}}}))
+
+
+def _in_envelope(reply: Reply) -> Reply:
+    if reply.frames is not None:
+        reply.frames = _enveloped(reply.frames)
+        return reply
+    told = {"request_id": "mock", "intermediate_results": {}, "final_result": msgspec.json.decode(reply.body)}
+    return Reply(200, [], encode(told), tokens=reply.tokens)
+
+
+def _enveloped(source: Iterable[Frame]) -> Iterator[Frame]:
+    yield Frame({"request_id": "mock", "intermediate_results": {"templating": []}})  # modules before the model
+    for frame in source:
+        if isinstance(frame.data, dict):
+            told = {"request_id": "mock", "intermediate_results": {}, "final_result": frame.data}
+            yield Frame(told, None, frame.tokens)
+        else:
+            yield frame
 
 
 def error_reply(exc: Refused) -> Reply:

@@ -215,7 +215,7 @@ class Target:
             head = render_head(b"POST", path.encode(), origin, headers)
             fallback = tuple(pair for pair in default_headers(what) if pair[0].decode() not in names)
             quirks = self.provider.quirks_for(self.rules_of, what.removesuffix("_stream"))
-            if self.edit is not None and what.startswith("openai_chat"):
+            if self.edit is not None and what in (*self.dialects, *self.stream_names.values()):
                 quirks = replace(quirks, edit=self.edit)
             if replace(quirks, by_model=()) == NO_QUIRKS:
                 quirks = NO_QUIRKS  # nothing to do is told by one comparison per request

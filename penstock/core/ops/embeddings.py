@@ -40,7 +40,7 @@ class Form(NamedTuple):
     """What an upstream takes. ``limit``: inputs in one request, 0 = no limit is known. ``base64``: it knows
     ``encoding_format: base64``; else floats are asked for, by leaving the field out. ``dimensions``: its name of that
     field. ``ollama``: it is asked at /api/embed, in Ollama's words. ``watsonx``: it answers in IBM's. ``input``: its
-    name of that field, which is a list of texts then."""
+    name of that field, which is a list of texts then. ``sap``: its answer has an envelope."""
 
     limit: int = 0
     base64: bool = False
@@ -48,6 +48,7 @@ class Form(NamedTuple):
     ollama: bool = False
     watsonx: bool = False
     input: str = "input"
+    sap: bool = False
 
 
 PLAIN = Form()
@@ -70,6 +71,7 @@ FORMS: Mapping[str, Form] = {
     "databricks": Form(limit=150),
     "watsonx": Form(limit=1000, watsonx=True, input="inputs"),
     "snowflake": Form(input="text"),
+    "sap": Form(sap=True),
 }
 _OFFICIAL_ONLY = frozenset({"openai"})
 
@@ -200,6 +202,8 @@ def read(body: bytes, form: Form) -> Vectors:
             used = Usage(fresh=told.input_token_count) if told.input_token_count else None
             return Vectors([row.embedding for row in told.results], used, {})
         top = _TOP(body)
+        if form.sap and "final_result" in top:
+            top = _TOP(top["final_result"])
         if "data" not in top and (error := present(top, "error")) is not None:
             raise error_in_answer(error)
         found = _ROWS(top.get("data", Raw(b"null")))

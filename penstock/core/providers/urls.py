@@ -12,6 +12,8 @@ from penstock.core.providers.azure import azure_url
 from penstock.core.providers.bases import EMBED, is_whole, rewritten
 from penstock.core.providers.foundry import foundry_url
 from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_url
+from penstock.core.providers.sap import NAME as SAP
+from penstock.core.providers.sap import sap_url
 from penstock.core.providers.spec import Provider
 from penstock.core.providers.watsonx import NAME as WATSONX
 from penstock.core.providers.watsonx import is_gateway, watsonx_url
@@ -109,6 +111,9 @@ def endpoint(
     if provider.name == WATSONX and not (given and is_gateway(given)):
         root, query = _split(provider, given if given is not None else _fill(provider, provider.base or "", env))
         return watsonx_url(root, query, dialect_or_op, model, api_version or "")
+    if provider.name == SAP and given is not None:
+        root, query = _split(provider, given)
+        return sap_url(root, query, dialect_or_op, env.get("AICORE_DEPLOYMENT_ID", "").strip())
     suffix, other = _path_of(provider, dialect_or_op)
     if given is None:
         base = other or provider.base

@@ -29,6 +29,7 @@ SIGNERS: dict[str, str] = {
     "watsonx": "penstock.runtime.cloud.ibm",
     "databricks": "penstock.runtime.cloud.databricks",
     "snowflake": "penstock.runtime.cloud.snowflake",
+    "sap": "penstock.runtime.cloud.sap",
 }
 # The extra of the package, where it is not called as the provider is.
 EXTRAS: dict[str, str] = {"vertex_ai": "vertex", "vertex_ai_beta": "vertex"}

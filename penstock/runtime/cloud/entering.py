@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from penstock.core.providers import watsonx
+from penstock.core.providers import sap, watsonx
 from penstock.core.providers.azure import SERIES
 from penstock.core.providers.foundry import foundry_dialects
 from penstock.core.providers.google import first_of
@@ -104,11 +104,31 @@ def _snowflake(target: Target) -> None:
         target.dialects = tuple(name for name in target.dialects if name != "anthropic")
 
 
+def _sap(target: Target) -> None:
+    """The address stands in the service key, unless one is given."""
+    from penstock.runtime.cloud.sap import account
+
+    params, env = target.deployment.params, dict(target.env)
+    given = word(params.get("deployment_id"))
+    if given:
+        env["AICORE_DEPLOYMENT_ID"] = given
+    try:
+        base = account(word(params.get("api_key")), env).base
+    except ValueError:  # told to the calls that need it
+        base = ""
+    if base:
+        env["AICORE_BASE_URL"] = base
+    target.env = env
+    if target.dialects == (sap.NAME,):
+        target.edit, target.seal = sap.envelope, sap.embeddings
+
+
 _ENTER: dict[str, Callable[[Target], None]] = {
     "azure": _azure,
     "azure_ai": _foundry,
     "watsonx": _watsonx,
     "databricks": _databricks,
     "snowflake": _snowflake,
+    "sap": _sap,
     "cloudflare": _named("CLOUDFLARE_ACCOUNT_ID"),
 }

@@ -113,6 +113,8 @@ def _words(body: bytes) -> tuple[str, str, str, str]:
     listed = found.get("errors")
     if inner is None and isinstance(listed, list) and listed and isinstance(listed[0], dict):
         inner = listed[0]  # IBM's watsonx, Cloudflare
+    if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+        inner = inner[0]  # SAP's orchestration, one per module
     if isinstance(inner, str):
         return _clean(inner), _word(found.get("type")), _word(found.get("code")), ""
     fields: dict[str, Any] = inner if isinstance(inner, dict) else found
