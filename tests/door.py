@@ -145,19 +145,21 @@ async def open_door(
     guard: bool = True,
     max_body: int = 0,
     max_upload: int = 0,
+    env: dict[str, str] | None = None,
     **mock: Any,
 ):
-    """``yaml`` may hold ``{mock}`` for the mock's address."""
+    """``yaml`` may hold ``{mock}`` for the mock's address, and so may the values of ``env``, the gateway's."""
     async with Mock(**mock) as upstream:
         text = config_yaml(upstream) if yaml is None else yaml.replace("{mock}", upstream.url)
         path = tmp_path / "config.yaml"
         path.write_text(text)
-        loaded = load(path, {}, resolve=resolve)
+        environ = {name: value.replace("{mock}", upstream.url) for name, value in (env or {}).items()}
+        loaded = load(path, environ, resolve=resolve)
         assert loaded.config is not None, [str(p) for p in loaded.problems]
         kept = Kept()
         records = Records([kept])
         pool = Pool()
-        state = State(loaded.config, {})
+        state = State(loaded.config, environ)
         gateway = Gateway(Engine(pool, records), records, state, Identity(master_key, guard), max_body, max_upload)
         config = uvicorn.Config(
             AsgiDoor(gateway), http=QuickProtocol, ws="none", lifespan="off", log_config=None, proxy_headers=False

@@ -71,7 +71,7 @@ LITELLM = (
     ("vertex_location", "str", "known", None, "Google Cloud location"),
     ("bedrock_neutralize_orphaned_tool_blocks", "bool", "known", True, "repair tool blocks for Bedrock"),
     ("bedrock_request_metadata_fields", "any", "known", None, "metadata sent to Bedrock"),
-    ("enable_azure_ad_token_refresh", "bool", "known", False, "fetch Azure tokens by itself"),
+    ("enable_azure_ad_token_refresh", "bool", "acted", False, "Azure: use the identity of the machine this runs on"),
     ("common_cloud_provider_auth_params", "mapping", "known", None, "names of cloud credentials"),
     ("forward_traceparent_to_llm_provider", "bool", "known", False, "pass trace headers on"),
     ("add_user_information_to_llm_headers", "bool", "known", None, "tell the upstream who calls"),

@@ -148,7 +148,7 @@ def rerank(exchange: Exchange) -> Reply:
     body = read_body(exchange)
     query = require(body, "query", str)
     if "texts" in body:
-        rows = _ranked(query, [str(text) for text in body["texts"]], None)
+        rows = ranked(query, [str(text) for text in body["texts"]], None)
         told = [{"index": at, "score": score, "text": text} for at, score, text in rows]
         if not body.get("return_text"):
             for one in told:
@@ -159,7 +159,7 @@ def rerank(exchange: Exchange) -> Reply:
     documents = [doc if isinstance(doc, str) else str(doc.get("text")) for doc in require(body, "documents", list)]
     voyage = "top_k" in body or model.startswith("rerank-2")
     cohere = not voyage and (model.startswith("rerank-") or "/v2/" in exchange.path)
-    rows = _ranked(query, documents, body.get("top_k" if voyage else "top_n"))
+    rows = ranked(query, documents, body.get("top_k" if voyage else "top_n"))
     tokens = brain.count(query) * len(documents) + sum(map(brain.count, documents))
     results: list[dict[str, Any]] = [{"index": at, "relevance_score": score} for at, score, _ in rows]
     if body.get("return_documents") and not cohere:
@@ -174,7 +174,8 @@ def rerank(exchange: Exchange) -> Reply:
     return _json(exchange, {"model": exchange.model(model), "object": "list", "usage": usage, "results": results})
 
 
-def _ranked(query: str, documents: list[str], top: int | None) -> list[tuple[int, float, str]]:
+def ranked(query: str, documents: list[str], top: int | None) -> list[tuple[int, float, str]]:
+    """(index, score, text) of the best documents: the share of the query's words that is in a document."""
     words = set(query.lower().split())
     rows = []
     for at, text in enumerate(documents):

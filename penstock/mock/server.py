@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from penstock.mock import anthropic, debug, gemini, ollama, openai_chat, openai_responses, ops
+from penstock.mock import anthropic, clouds, debug, gemini, ollama, openai_chat, openai_responses, ops
 from penstock.mock.openai_common import error_reply as openai_error
 from penstock.mock.openai_common import headers_of as openai_headers
 from penstock.mock.openai_common import models_reply as openai_models
@@ -324,6 +324,8 @@ def _route(received: Received, script: Script) -> tuple[str, Any]:
         return shape, _landing if method in ("GET", "HEAD") else None
     if ollama.PATH.fullmatch(path) and "ollama" in script.dialects:
         return "ollama", ollama.handler(method, path)
+    if (cloud := clouds.handler(path)) is not None:
+        return "openai_chat", cloud if method == "POST" and "openai_chat" in script.dialects else None
     if path.endswith("/chat/completions"):
         return "openai_chat", openai_chat.reply if method == "POST" and "openai_chat" in script.dialects else None
     if path.endswith(("/messages", "/messages/count_tokens")):

@@ -57,11 +57,13 @@ class Lent:
     @cached_property
     def key(self) -> str | None:
         """Raises "not_configured" naming the variable that is missing."""
+        if self.signer is not None:
+            return None
         target, deployment = self.target, self.target.deployment
         given = deployment.api_key.reveal() if deployment.api_key else None
         key = credential(target.provider, given, target.env)
         needed = needs_key(target.provider, deployment.api_base, target.env)
-        unsigned = target.provider.auth in ("sigv4", "oauth") and self.signer is None
+        unsigned = target.provider.auth in ("sigv4", "oauth")
         if key is None and (needed or unsigned):
             raise GatewayError("not_configured", missing_key_message(target.provider))
         return key
@@ -71,7 +73,7 @@ class Lent:
         deployment = self.target.deployment
         own = [(name.lower().encode(), value.encode()) for name, value in deployment.extra_headers.items()]
         try:
-            auth = auth_headers(self.target.provider, self.key, dialect)
+            auth = auth_headers(self.target.provider, self.key, dialect) if self.signer is None else []
         except ValueError as error:
             raise GatewayError("not_configured", str(error)) from None
         if deployment.organization and self.target.provider.name == "openai":

@@ -25,12 +25,15 @@ from penstock.core.providers.resolve import (
     credential,
     default_headers,
     missing_key_message,
+    more_headers,
     needs_key,
     resolve,
 )
 from penstock.core.providers.spec import NO_QUIRKS, Provider, Quirks
 from penstock.core.providers.urls import at_own_host, dialects_at, endpoint
+from penstock.core.providers.watsonx import Edit
 from penstock.runtime.cloud import Signer, environment, signer_for
+from penstock.runtime.cloud.entering import enter
 from penstock.runtime.health import Health
 from penstock.runtime.http import Origin, Timeouts, Tls, render_head
 from penstock.runtime.prices import TargetPrice, price_of
@@ -47,6 +50,7 @@ FORMS = frozenset({"audio_transcriptions", "audio_translations", "images_edits"}
 _ADAPTIVE = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[6-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])")
 # Claude models that enforce a JSON schema (platform.claude.com, "Structured outputs").
 _SCHEMAS = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[5-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])|claude-opus-4-1")
+_CLAUDE_TOO = VERTEX | {"azure", "azure_ai"}  # clouds that serve Anthropic's own models
 _FAMILY = {"openai": "openai", "azure": "openai", "anthropic": "anthropic"}
 
 
@@ -72,6 +76,7 @@ class Target:
     ) -> None:
         self.deployment = deployment
         self.env = env
+        self.settings = settings
         self.id = deployment.id
         name, model = deployment.provider, deployment.upstream_model
         if star:
@@ -102,9 +107,15 @@ class Target:
         connect = min(CONNECT_TIMEOUT, whole)
         self.timeouts = Timeouts(connect=connect, first_byte=whole, stall=whole, total=whole, pool=whole)
         self.stream_timeouts = Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream)
+        self.rules_of = model  # whose quirks hold, where the model's name is the user's own
+        self.forms_of = provider.name  # whose bodies the small operations have
+        self.stream_names: Mapping[str, str] = {}  # dialect -> what ``endpoint`` calls a stream in it
+        self.edit: Edit | None = None  # of every chat's body, and ``seal`` of every other one: the account in it
+        self.seal: Edit | None = None
         if provider.name in VERTEX:
             self._enter_vertex()
-        self.wire = self._make_wire(provider.quirks_for(model, "openai_chat"))
+        enter(self)
+        self.wire = self._make_wire(provider.quirks_for(self.rules_of, "openai_chat"))
         lines = f"x-litellm-model-id: {_line(self.id)}\r\nx-litellm-model-name: {_line(self.label)}\r\n"
         self.answer_lines = lines.encode()
         self._wires: dict[str, Wire] = {}
@@ -118,6 +129,7 @@ class Target:
 
     def _enter_vertex(self) -> None:
         """Vertex AI serves many publishers' models: the model tells the dialect, the account stands in the URL."""
+        self.stream_names = {"anthropic": "anthropic_stream"}
         self.env = environment(self.provider.name, self.deployment, self.env)
         self.dialects = vertex_dialects(self.model)
         if self.dialects == ("anthropic",):  # the model stands in the URL, and a version in the body
@@ -127,14 +139,14 @@ class Target:
     def _make_wire(self, quirks: Quirks) -> Wire:
         name, model, deployment = self.provider.name, self.model, self.deployment
         own = ""  # who made the model, where the provider's name does not say it
-        if self.dialects == ("gemini",) or (name in VERTEX and self.dialects == ("anthropic",)):
+        if self.dialects == ("gemini",) or (name in _CLAUDE_TOO and self.dialects == ("anthropic",)):
             own = self.dialects[0]
         return Wire(
             model=model,
             family=own or _FAMILY.get(name, name),
             stream_usage=quirks.stream_usage,
             cache_marks=quirks.cache_marks,
-            adaptive=(name == "anthropic" or own == "anthropic") and bool(_ADAPTIVE.search(model)),
+            adaptive=(name == "anthropic" or own == "anthropic") and bool(_ADAPTIVE.search(self.rules_of)),
             official=(name in _OFFICIAL or bool(own)) and at_own_host(self.provider, deployment.api_base, self.env),
             call_ids=name not in VERTEX,
         )
@@ -144,16 +156,16 @@ class Target:
         compatible server does with one nobody knows, so a forced tool stands in there."""
         made = self._wires.get(dialect)
         if made is None:
-            native = dialect != "anthropic" or (self.wire.official and bool(_SCHEMAS.search(self.model)))
+            native = dialect != "anthropic" or (self.wire.official and bool(_SCHEMAS.search(self.rules_of)))
             made = self._wires[dialect] = msgspec.structs.replace(self.wire, native_schema=native)
         return made
 
     def operation(self, dialect: Dialect, stream: bool) -> str:
         """What ``endpoint`` calls a request in ``dialect``: streams may have a URL of their own."""
-        if stream and dialect.name == "anthropic" and self.provider.name in VERTEX:
-            return "anthropic_stream"
-        name: str = getattr(dialect, "stream_endpoint", dialect.name) if stream else dialect.name
-        return name
+        if not stream:
+            return dialect.name
+        name: str = getattr(dialect, "stream_endpoint", dialect.name)
+        return self.stream_names.get(name, name)
 
     def endpoint(self, what: str) -> Endpoint:
         """The endpoint of a dialect or operation. Raises "not_configured" naming the variable that is missing."""
@@ -162,12 +174,23 @@ class Target:
             found = self._endpoints[what] = self._make(what)
         return found
 
+    def _credential(self, own: bool) -> tuple[Signer | None, str | None]:
+        """What signs the requests, else the key. ``own``: the admin wrote an ``authorization`` header, so that no other
+        is made and a key may be missing."""
+        deployment = self.deployment
+        signer = None if own else signer_for(self)
+        if signer is not None:
+            return signer, None
+        key = credential(self.provider, deployment.api_key.reveal() if deployment.api_key else None, self.env)
+        if key is None and not own and needs_key(self.provider, deployment.api_base, self.env):
+            raise GatewayError("not_configured", missing_key_message(self.provider))
+        return None, key
+
     def _make(self, what: str) -> Endpoint:
         deployment = self.deployment
-        given = deployment.api_key.reveal() if deployment.api_key else None
-        key = credential(self.provider, given, self.env)
-        if key is None and needs_key(self.provider, deployment.api_base, self.env):
-            raise GatewayError("not_configured", missing_key_message(self.provider))
+        names = {name.lower() for name in deployment.extra_headers}
+        own = "authorization" in names
+        signer, key = self._credential(own)
         try:
             url = endpoint(
                 self.provider,
@@ -182,18 +205,21 @@ class Target:
             path = parts.path + (f"?{parts.query}" if parts.query else "")
             headers = [] if what in FORMS else [(b"content-type", b"application/json")]
             headers.append((b"user-agent", b"penstock"))
-            headers += auth_headers(self.provider, key, what)
+            if signer is None and not (own and key is None):
+                headers += auth_headers(self.provider, key, what, url)
+            headers += more_headers(self.provider, url)
             if deployment.organization and self.provider.name == "openai":
                 headers.append((b"openai-organization", deployment.organization.encode()))
-            given_names = {name.lower() for name in deployment.extra_headers}
-            headers = [(n, v) for n, v in headers if n.decode() not in given_names]
+            headers = [(n, v) for n, v in headers if n.decode() not in names]
             headers += [(n.lower().encode(), v.encode()) for n, v in deployment.extra_headers.items()]
             head = render_head(b"POST", path.encode(), origin, headers)
-            fallback = tuple(pair for pair in default_headers(what) if pair[0].decode() not in given_names)
-            quirks = self.provider.quirks_for(self.model, what)
+            fallback = tuple(pair for pair in default_headers(what) if pair[0].decode() not in names)
+            quirks = self.provider.quirks_for(self.rules_of, what.removesuffix("_stream"))
+            if self.edit is not None and what in (*self.dialects, *self.stream_names.values()):
+                quirks = replace(quirks, edit=self.edit)
             if replace(quirks, by_model=()) == NO_QUIRKS:
                 quirks = NO_QUIRKS  # nothing to do is told by one comparison per request
-            return Endpoint(origin, head, url, quirks, fallback, signer_for(self))
+            return Endpoint(origin, head, url, quirks, fallback, signer)
         except (LookupError, ValueError) as error:
             text = error.args[0] if error.args else str(error)
             raise GatewayError("not_configured", f"Model {deployment.model_name!r}: {text}") from None
@@ -249,4 +275,5 @@ def settings_of(config: Config) -> dict[str, Any]:
         "stream_timeout": router.stream_timeout,
         "ssl_verify": module.ssl_verify,
         "drop_params": module.drop_params,
+        "enable_azure_ad_token_refresh": module.values.get("enable_azure_ad_token_refresh"),
     }

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import exceptions, jwt
 
 from penstock.core.errors import GatewayError
+from penstock.runtime.cloud import tokens as tokens_
 from penstock.runtime.cloud import vertex
 from penstock.runtime.cloud.vertex import SCOPE, Tokens
 from tests.door import Door, open_door
@@ -258,7 +259,7 @@ async def test_many_requests_wait_for_one_token(aged: Any) -> None:
 async def test_a_token_is_renewed_early_and_nobody_waits_for_it(aged: Any) -> None:
     fake, tokens, clock = aged
     await lines(tokens)
-    clock[0] += 3600 - vertex.EARLY - 1
+    clock[0] += 3600 * tokens_.SHARE - 1
     assert await lines(tokens) == b"authorization: Bearer t1\r\n" and fake.refreshed == 1
     clock[0] += 2
     fake.delay = 0.05
@@ -273,13 +274,13 @@ async def test_a_renewal_that_fails_is_tried_again_and_the_old_token_used_meanwh
     fake, tokens, clock = aged
     await lines(tokens)
     fake.error = exceptions.TransportError("no route")
-    clock[0] += 3600 - vertex.EARLY + 1
+    clock[0] += 3600 * tokens_.SHARE + 1
     assert await lines(tokens) == b"authorization: Bearer t1\r\n"
     with pytest.raises(GatewayError):
         await tokens._task
     fake.error = None
     assert await lines(tokens) == b"authorization: Bearer t1\r\n" and fake.refreshed == 1  # not at once again
-    clock[0] += vertex.AGAIN + 1
+    clock[0] += tokens_.AGAIN + 1
     await lines(tokens)
     await tokens._task
     assert await lines(tokens) == b"authorization: Bearer t2\r\n"

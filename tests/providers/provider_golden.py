@@ -18,6 +18,7 @@ from penstock.core.providers.urls import SUFFIXES
 
 GOLDEN = Path(__file__).with_name("golden.json")
 ENV = {
+    "AICORE_DEPLOYMENT_ID": "d1",
     "AWS_REGION_NAME": "eu-west-1",
     "CLOUDFLARE_ACCOUNT_ID": "acct",
     "OCI_REGION": "eu-frankfurt-1",
@@ -52,7 +53,7 @@ def on_the_wire(provider: Provider) -> dict[str, str]:
     }
     for dialect in provider.dialects + (("models",) if provider.dialects[:1] == ("openai_chat",) else ()):
         headers = auth_headers(provider, "KEY", dialect) + default_headers(dialect)
-        known = dialect in SUFFIXES or dialect in METHODS
+        known = dialect in SUFFIXES or dialect in METHODS or dialect in provider.paths
         url = endpoint(provider, api_base, ENV, dialect, model="some-model") if known else "(own URL)"
         shown[dialect] = " ".join([url, *(f"{name.decode()}: {value.decode()}" for name, value in headers)])
     body = msgspec.json.decode(json.dumps(REQUEST), type=dict[str, msgspec.Raw])

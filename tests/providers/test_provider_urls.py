@@ -281,3 +281,17 @@ def test_own_host() -> None:
 def test_provider_of_host(api_base: str, name: str | None) -> None:
     found = provider_of_host(api_base)
     assert (found.name if found else None) == name
+
+
+@given(
+    st.sampled_from(["azure", "azure_ai", "watsonx", "sap", "snowflake", "databricks", "cloudflare"]),
+    st.sampled_from(["openai_chat", "anthropic", "embeddings", "rerank", "openai_responses", "sap"]),
+    st.text(max_size=40) | st.from_regex(r"https://[a-z]{1,5}(\.services\.ai\.azure\.com)?(:8)?/[a-z0-9/:.?=]{0,40}", fullmatch=True),
+)
+def test_no_base_breaks_a_cloud(name: str, op: str, text: str) -> None:
+    env = {"AICORE_DEPLOYMENT_ID": "d", "SNOWFLAKE_ACCOUNT_ID": "a", "CLOUDFLARE_ACCOUNT_ID": "a", "WATSONX_REGION": "r"}
+    try:
+        url = endpoint(PROVIDERS[name], text, env, op, model="m/x y")
+    except (BadBase, LookupError):
+        return
+    assert url.startswith(("http://", "https://")) and url.count("://") >= 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
-from penstock.core.dialects import anthropic, gemini, ollama, openai_chat, openai_responses
+from penstock.core.dialects import anthropic, gemini, ollama, openai_chat, openai_responses, sap
 from penstock.core.dialects.anthropic import same as anthropic_same
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.gemini import same as gemini_same
@@ -26,6 +26,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "ollama": ollama,
     "ollama_generate": ollama_generate,
     "completions": completions,
+    "sap": sap,
 }
 EDITORS: Mapping[str, ModuleType] = {
     "openai_chat": chat_same,
@@ -34,5 +35,6 @@ EDITORS: Mapping[str, ModuleType] = {
     "gemini": gemini_same,
     "ollama": ollama_same,
     "ollama_generate": ollama_same,
+    "sap": chat_same,  # for no client: none speaks it
     "completions": chat_same,  # the places of model, usage and finish_reason are the same
 }

@@ -39,12 +39,16 @@ _BASE64 = Raw(b'"base64"')
 class Form(NamedTuple):
     """What an upstream takes. ``limit``: inputs in one request, 0 = no limit is known. ``base64``: it knows
     ``encoding_format: base64``; else floats are asked for, by leaving the field out. ``dimensions``: its name of that
-    field. ``ollama``: it is asked at /api/embed, in Ollama's words."""
+    field. ``ollama``: it is asked at /api/embed, in Ollama's words. ``watsonx``: it answers in IBM's. ``input``: its
+    name of that field, which is a list of texts then. ``sap``: its answer has an envelope."""
 
     limit: int = 0
     base64: bool = False
     dimensions: str = "dimensions"
     ollama: bool = False
+    watsonx: bool = False
+    input: str = "input"
+    sap: bool = False
 
 
 PLAIN = Form()
@@ -65,6 +69,9 @@ FORMS: Mapping[str, Form] = {
     "cohere_chat": Form(limit=96),
     "gemini": Form(limit=100),
     "databricks": Form(limit=150),
+    "watsonx": Form(limit=1000, watsonx=True, input="inputs"),
+    "snowflake": Form(input="text"),
+    "sap": Form(sap=True),
 }
 _OFFICIAL_ONLY = frozenset({"openai"})
 
@@ -124,11 +131,25 @@ def request(fields: Mapping[str, Raw], form: Form, batch: Raw) -> dict[str, Raw]
         out[ENCODING] = _BASE64
     elif encoding not in ("float", "base64"):
         out[ENCODING] = fields[ENCODING]  # a vendor's own, such as int8
+    if form.input != "input":
+        return _renamed(out, form.input, batch)
     if form.ollama:
         out.pop("user", None)
         first = items(batch, "input")[0] if opens(batch, "[") else batch
         if not opens(first, '"'):
             raise GatewayError("unsupported", "This model's server embeds texts, not tokens.", param="input")
+    return out
+
+
+def _renamed(out: dict[str, Raw], name: str, batch: Raw) -> dict[str, Raw]:
+    """Other vendors' words: a list of texts under a name of their own (https://cloud.ibm.com/apidocs/watsonx-ai,
+    "Generate embeddings"; docs.snowflake.com, "Cortex REST API", EMBED)."""
+    out.pop("user", None)
+    every = items(batch, "input") if opens(batch, "[") else [batch]
+    if not all(opens(one, '"') for one in every):
+        raise GatewayError("unsupported", "This provider embeds texts, not tokens.", param="input")
+    del out["input"]
+    out[name] = Raw(encode(every))
     return out
 
 
@@ -147,10 +168,16 @@ class _Own(Struct, gc=False):
     prompt_eval_count: int = 0
 
 
+class _Ibm(Struct, gc=False):
+    results: list[_Row]
+    input_token_count: int = 0
+
+
 _TOP = Decoder(dict[str, Raw]).decode
 _ROWS = Decoder(list[_Row]).decode
 _COUNTS = Decoder(_Counts, strict=False).decode
 _OLLAMA = Decoder(_Own, strict=False).decode
+_IBM = Decoder(_Ibm, strict=False).decode
 _FLOATS = Decoder(list[float]).decode
 _NESTED = Decoder(list[list[float]]).decode
 
@@ -170,7 +197,13 @@ def read(body: bytes, form: Form) -> Vectors:
         if form.ollama:
             own = _OLLAMA(body)
             return Vectors(own.embeddings, Usage(fresh=own.prompt_eval_count) if own.prompt_eval_count else None, {})
+        if form.watsonx:
+            told = _IBM(body)
+            used = Usage(fresh=told.input_token_count) if told.input_token_count else None
+            return Vectors([row.embedding for row in told.results], used, {})
         top = _TOP(body)
+        if form.sap and "final_result" in top:
+            top = _TOP(top["final_result"])
         if "data" not in top and (error := present(top, "error")) is not None:
             raise error_in_answer(error)
         found = _ROWS(top.get("data", Raw(b"null")))

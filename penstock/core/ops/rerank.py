@@ -1,8 +1,9 @@
 """/rerank: documents in the order in which they answer a query. Clients speak Cohere's form (v1 or v2), which LiteLLM's
-proxy serves for everyone; upstreams speak one of four.
+proxy serves for everyone; upstreams speak one of five.
 
 Sources: docs.cohere.com/reference/rerank; api.jina.ai/redoc (vLLM's and llama.cpp's servers answer in the same words);
-docs.voyageai.com/reference/reranker-api; huggingface.github.io/text-embeddings-inference ("/rerank").
+docs.voyageai.com/reference/reranker-api; huggingface.github.io/text-embeddings-inference ("/rerank");
+cloud.ibm.com/apidocs/watsonx-ai ("Generate rerank").
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from penstock.core.dialects.openai_chat.reading import (
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, Usage
 
-Form = Literal["cohere", "jina", "voyage", "tei"]
+Form = Literal["cohere", "jina", "voyage", "tei", "watsonx"]
 _FORMS: Mapping[str, Form] = {
     "cohere": "cohere",
     "cohere_chat": "cohere",
     "voyage": "voyage",
     "tei": "tei",
     "huggingface": "tei",
+    "azure_ai": "cohere",
+    "watsonx": "watsonx",
 }
 _OURS = frozenset(("model", "query", "documents", "top_n", "return_documents", "rank_fields", "stream"))
 # Fields of the client's form that the others have no place for.
@@ -118,6 +121,12 @@ def request(fields: Mapping[str, Raw], form: Form) -> tuple[dict[str, Raw], tupl
     if form == "tei":
         out = {"query": fields["query"], "texts": Raw(encode(documents(fields)))}
         return {**out, **own}, tuple(losses)
+    if form == "watsonx":
+        inputs = [{"text": one} for one in documents(fields)]
+        out = {"query": fields["query"], "inputs": Raw(encode(inputs)), **own}
+        if count is not None:
+            out.setdefault("parameters", Raw(encode({"return_options": {"top_n": count}})))
+        return out, tuple(losses)
     whole = form == "jina" and present(fields, "rank_fields") is None  # Jina ranks images, too: objects pass
     out = {"query": fields["query"]}
     out["documents"] = fields["documents"] if whole else Raw(encode(documents(fields)))
@@ -148,6 +157,7 @@ class _Answer(Struct, gc=False):
     usage: _Usage | None = None
     meta: _Meta | None = None
     id: str | None = None
+    input_token_count: int | None = None
 
 
 _TOP = Decoder(dict[str, Raw]).decode
@@ -166,7 +176,7 @@ class Ranked(Struct, frozen=True):
 
 
 def read(body: bytes) -> Ranked:
-    """Any of the four forms. Raises "broken_answer", and the error of a 200 that carries one."""
+    """Any of the five forms. Raises "broken_answer", and the error of a 200 that carries one."""
     try:
         if body.lstrip()[:1] == b"[":
             return Ranked(_sorted(_ROWS(body)))
@@ -183,6 +193,8 @@ def read(body: bytes) -> Ranked:
     tokens = found.usage.total_tokens or found.usage.prompt_tokens if found.usage else None
     if tokens is None and (told := (found.meta.tokens if found.meta else None) or {}):
         tokens = int(told.get("input_tokens", 0))
+    if tokens is None:
+        tokens = found.input_token_count
     searches = units.get("search_units")
     return Ranked(
         _sorted(rows), found.id or "", fields.get("meta"), tokens, None if searches is None else int(searches)

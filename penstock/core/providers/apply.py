@@ -58,6 +58,8 @@ def apply_quirks(fields: dict[str, Raw], quirks: Quirks, drop_unsupported: bool)
             losses.append(Loss(key, f"weakened to {word}"))
     if "messages" in fields and (quirks.drop_in_messages or quirks.flat_text):
         losses += _messages(fields, quirks)
+    if quirks.edit is not None:
+        quirks.edit(fields)
     return losses
 
 

@@ -6,12 +6,16 @@ https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle for `/
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 DEFAULT_API_VERSION = "2025-02-01-preview"
 """LiteLLM's default, for configurations that name none."""
 UNDATED = frozenset({"v1", "latest", "preview"})
 """Values of `api_version` that mean the v1 interface."""
+
+SERIES: Mapping[str, str] = {"o_series/": "o1", "gpt5_series/": "gpt-5", "responses/": ""}
+"""Words of LiteLLM's before a deployment's name, which says nothing of the model -> the model whose rules hold."""
 
 _V1 = "/openai/v1"
 _DEPLOYMENTS = "/openai/deployments/"
@@ -44,6 +48,11 @@ def azure_url(root: str, query: str, suffix: str, model: str, api_version: str) 
     if not deployment:
         raise LookupError(f"the Azure URL of {suffix!r} needs the name of the deployment")
     return resource + _DEPLOYMENTS + deployment + suffix + _with_version(query, version)
+
+
+def without_series(model: str) -> str:
+    """The deployment's name alone: `gpt5_series/prod` -> `prod`."""
+    return model.removeprefix(next((word for word in SERIES if model.startswith(word)), ""))
 
 
 def _with_version(query: str, version: str) -> str:

@@ -6,15 +6,19 @@ the dialect they need, so that a request says plainly which dialect is not there
 
 from __future__ import annotations
 
-from penstock.core.providers.quirks import DATABRICKS, GEMINI_OPENAI, MAX_TOKENS, OPENAI
+from penstock.core.providers.bases import EMBED
+from penstock.core.providers.quirks import DATABRICKS, FOUNDRY, GEMINI_OPENAI, MAX_TOKENS, OPENAI, WATSONX
 from penstock.core.providers.spec import Provider, row
 
 _REGION = "{AWS_REGION_NAME|AWS_REGION|AWS_DEFAULT_REGION}"
 _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION_NAME", "AWS_PROFILE_NAME")
 _AZURE = ("AZURE_API_VERSION", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+_AZURE_MORE = ("AZURE_SCOPE", "AZURE_AUTHORITY_HOST", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_USERNAME", "AZURE_PASSWORD")
 _VERTEX = ("VERTEXAI_PROJECT", "VERTEXAI_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS")
 _WATSONX_KEYS = ("WATSONX_APIKEY", "WATSONX_API_KEY", "WATSONX_TOKEN")
+_WATSONX_KEYS_TOO = ("WX_API_KEY", "WATSONX_ZENAPIKEY")
 _WATSONX_BASES = ("WATSONX_URL", "WATSONX_API_BASE")
+_WATSONX_ENV = ("WATSONX_PROJECT_ID", "WATSONX_SPACE_ID", "WATSONX_REGION", "WATSONX_IAM_URL")
 _GEMINI_NATIVE = "https://generativelanguage.googleapis.com/v1beta"
 
 ANTHROPIC: tuple[Provider, ...] = (
@@ -131,7 +135,7 @@ AZURE: tuple[Provider, ...] = (
         "AZURE_OPENAI_API_KEY",
         "AZURE_AD_TOKEN",
         bases=("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"),
-        env=_AZURE,
+        env=_AZURE + _AZURE_MORE,
         dialects=("openai_chat", "openai_responses"),
         auth="api-key",
         version="",
@@ -145,7 +149,7 @@ AZURE: tuple[Provider, ...] = (
         "AZURE_OPENAI_API_KEY",
         "AZURE_AD_TOKEN",
         bases=("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"),
-        env=_AZURE,
+        env=_AZURE + _AZURE_MORE,
         dialects=(),
         auth="api-key",
         version="",
@@ -155,9 +159,9 @@ AZURE: tuple[Provider, ...] = (
         "azure_ai",
         None,
         "AZURE_AI_API_KEY",
-        env=_AZURE,
-        dialects=("azure_ai",),
+        env=_AZURE + _AZURE_MORE,
         auth="api-key",
+        quirks=FOUNDRY,
         docs="https://learn.microsoft.com/azure/ai-foundry",
     ),
 )
@@ -176,18 +180,21 @@ OWN_URL: tuple[Provider, ...] = (
         None,
         "DATABRICKS_API_KEY",
         "DATABRICKS_TOKEN",
+        bases=("DATABRICKS_API_BASE", "DATABRICKS_HOST"),
+        env=("DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"),
         version="/serving-endpoints",
         quirks=DATABRICKS,
         docs="https://docs.databricks.com/aws/en/machine-learning/model-serving/query-chat-models",
     ),
     row(
         "snowflake",
-        "https://{SNOWFLAKE_ACCOUNT_ID}.snowflakecomputing.com/api/v2/cortex/v1",
+        "https://{SNOWFLAKE_ACCOUNT_ID|SNOWFLAKE_ACCOUNT}.snowflakecomputing.com/api/v2/cortex/v1",
         "SNOWFLAKE_JWT",
         "PROGRAMMATIC_ACCESS_TOKEN",
         bases=("SNOWFLAKE_API_BASE",),
-        env=("SNOWFLAKE_ACCOUNT_ID",),
+        env=("SNOWFLAKE_ACCOUNT_ID", "SNOWFLAKE_USER", "SNOWFLAKE_PRIVATE_KEY", "SNOWFLAKE_PRIVATE_KEY_PATH"),
         dialects=("openai_chat", "anthropic"),
+        paths={"embeddings": EMBED},
         docs="https://docs.snowflake.com/en/user-guide/snowflake-cortex/cortex-rest-api",
     ),
     # Both want a token from a device login. One given as api_key is sent as it is.
@@ -246,12 +253,14 @@ OWN_FORMAT: tuple[Provider, ...] = (
     ),
     row(
         "watsonx",
-        "https://{WATSONX_REGION}.ml.cloud.ibm.com",
+        "https://{WATSONX_REGION|WX_REGION}.ml.cloud.ibm.com",
         *_WATSONX_KEYS,
-        bases=_WATSONX_BASES,
-        env=("WATSONX_PROJECT_ID", "WATSONX_REGION"),
-        dialects=("watsonx",),
+        *_WATSONX_KEYS_TOO,
+        bases=(*_WATSONX_BASES, "WX_URL", "WML_URL"),
+        env=_WATSONX_ENV,
         auth="oauth",
+        version="",
+        quirks=WATSONX,
         docs="https://cloud.ibm.com/apidocs/watsonx-ai",
     ),
     row(
@@ -273,7 +282,18 @@ OWN_FORMAT: tuple[Provider, ...] = (
         dialects=("gigachat",),
         auth="oauth",
     ),
-    row("sap", None, "AICORE_SERVICE_KEY", bases=(), dialects=("sap",), auth="oauth"),
+    row(
+        "sap",
+        None,
+        "AICORE_SERVICE_KEY",
+        bases=("AICORE_BASE_URL",),
+        env=("AICORE_CLIENT_ID", "AICORE_CLIENT_SECRET", "AICORE_AUTH_URL", "AICORE_RESOURCE_GROUP"),
+        dialects=("sap",),
+        auth="oauth",
+        version="",
+        paths={"sap": "/v2/completion"},
+        docs="https://help.sap.com/docs/sap-ai-core/generative-ai",
+    ),
     row(
         "oci",
         "https://inference.generativeai.{OCI_REGION}.oci.oraclecloud.com",

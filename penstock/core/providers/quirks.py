@@ -69,8 +69,22 @@ GEMINI_OPENAI = Quirks(drop=frozenset({"store"}), unsupported=frozenset({"freque
 """The OpenAI door of Gemini answers 400 "Unknown name" to these (liliMozi/openhanako issue 394, Vali-98/ChatterUI issue
 227), which reaches every client whose SDK sends `store: false` by itself."""
 
+_SILENT = Quirks(stream_usage=False)
+FOUNDRY = Quirks(
+    by_model=(
+        *((pattern, MISTRAL) for pattern in ("Mistral*", "mistral*", "Ministral*", "ministral*", "Codestral*")),
+        *((pattern, _SILENT) for pattern in ("Phi*", "phi*")),
+        *OPENAI.by_model,
+    )
+)
+"""The Model Inference API hands on what it does not know, and some models refuse it: Mistral's as at home, Phi's
+stream_options (Azure-Samples/azure-search-power-skills pull request 214)."""
+
 DATABRICKS = Quirks(stream_usage=False)
 """Claude models behind serving endpoints refuse stream_options (anomalyco/opencode issue 4698); usage comes anyway."""
+
+WATSONX = Quirks(stream_usage=False, guided_json=True)
+"""Usage comes in a stream's last chunk without being asked for."""
 
 TRTLLM = Quirks(
     drop=frozenset(

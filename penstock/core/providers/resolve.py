@@ -8,8 +8,12 @@ a server of the user's needs no key. URLs are in `urls.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from penstock.core.providers import PROVIDERS, get, names
+from penstock.core.providers.azure import without_series
+from penstock.core.providers.foundry import foundry_headers
+from penstock.core.providers.snowflake import token_headers
 from penstock.core.providers.spec import Provider, matches
 from penstock.core.providers.urls import MissingBase, at_own_host, endpoint, provider_of_host
 
@@ -21,7 +25,9 @@ __all__ = [
     "credential",
     "default_headers",
     "endpoint",
+    "entra",
     "missing_key_message",
+    "more_headers",
     "needs_key",
     "resolve",
     "upstream_model",
@@ -95,6 +101,8 @@ def upstream_model(provider: Provider, model: str, api_base: str | None = None) 
     """
     if "*" in model or not at_own_host(provider, api_base):
         return model
+    if provider.name == "azure":
+        return without_series(model)
     if api_base is None:
         model = names.SHORT.get(provider.name, {}).get(model, model)
     if provider.name == "huggingface" and model.count("/") == 2:
@@ -158,11 +166,20 @@ def missing_key_message(provider: Provider) -> str:
         return f"No credentials for {provider.name}: {wanted} (in the environment or in the model's litellm_params)."
     first, *others = provider.keys
     more = f" (or {', '.join(others)})" if others else ""
-    return f"No API key for {provider.name}: set {first}{more}, or api_key in the model's litellm_params."
+    text = f"No API key for {provider.name}: set {first}{more}, or api_key in the model's litellm_params"
+    also = "; or tenant_id, client_id and client_secret of an Entra ID account" if entra(provider) else ""
+    return f"{text}{also}."
 
 
-def auth_headers(provider: Provider, key: str | None, dialect: str = "openai_chat") -> list[tuple[bytes, bytes]]:
-    """The headers that carry `key`, names in lower case.
+def entra(provider: Provider) -> bool:
+    """Whether tokens of Microsoft Entra ID are taken in place of a key."""
+    return provider.name.startswith("azure") and provider.auth == "api-key"
+
+
+def auth_headers(
+    provider: Provider, key: str | None, dialect: str = "openai_chat", url: str = ""
+) -> list[tuple[bytes, bytes]]:
+    """The headers that carry `key`, names in lower case. `url`: where they go, which matters to a few.
 
     Bearer providers that also speak the Anthropic dialect get both `authorization` and `x-api-key` there: some document
     one (DeepSeek), some take only the other (Ollama's cloud, vLLM), and each ignores what it does not use. Anthropic
@@ -180,11 +197,23 @@ def auth_headers(provider: Provider, key: str | None, dialect: str = "openai_cha
         return [bearer if value.startswith(b"sk-ant-oat") else (b"x-api-key", value)]
     if auth == "api-key" and value.startswith(b"eyJ") and value.count(b".") == 2:
         return [bearer]  # an Entra ID token; Azure's keys have no dots
+    if provider.name == "azure_ai" or (auth == "api-key" and dialect.startswith("anthropic")):
+        return foundry_headers(url, value, dialect)
     if auth in ("api-key", "x-goog-api-key"):
         return [(auth.encode(), value)]
+    if provider.name == "snowflake":
+        return token_headers(value)
     if dialect.startswith("anthropic"):
         return [bearer, (b"x-api-key", value)]
     return [bearer]
+
+
+def more_headers(provider: Provider, url: str) -> list[tuple[bytes, bytes]]:
+    """Headers beside the credential that a provider wants at `url`. The Model Inference API of Azure AI Foundry
+    refuses fields that it does not know unless told to hand them on."""
+    if provider.name == "azure_ai" and "/models/" in urlsplit(url).path:
+        return [(b"extra-parameters", b"pass-through")]
+    return []
 
 
 def default_headers(dialect: str) -> list[tuple[bytes, bytes]]:

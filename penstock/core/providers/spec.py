@@ -10,9 +10,11 @@ documentation says otherwise the comment beside the row says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, Unpack
+
+from msgspec import Raw
 
 Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "sigv4", "oauth", "none"]
 """How the key travels: a header of that name (`bearer` = `Authorization: Bearer`), a signature, a token that has to be
@@ -50,6 +52,9 @@ class Quirks:
     cache_marks: bool = False
     """Takes Anthropic's `cache_control` on parts, calls and tools. False: the marks of a Messages request are left
     out."""
+    edit: Callable[[dict[str, Raw]], None] | None = None
+    """What none of these rules can say: a pure function that changes the finished request's top level. It takes
+    nothing away that matters."""
     by_model: tuple[tuple[str, Quirks], ...] = ()
     """(pattern, quirks): the first pattern (a name, or a prefix and `*`) that fits the upstream model replaces this."""
 

@@ -9,8 +9,14 @@ from urllib.parse import urlsplit
 
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.azure import azure_url
+from penstock.core.providers.bases import EMBED, is_whole, rewritten
+from penstock.core.providers.foundry import foundry_url
 from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_site, vertex_url
+from penstock.core.providers.sap import NAME as SAP
+from penstock.core.providers.sap import sap_url
 from penstock.core.providers.spec import Provider
+from penstock.core.providers.watsonx import NAME as WATSONX
+from penstock.core.providers.watsonx import is_gateway, watsonx_url
 
 SUFFIXES: Mapping[str, str] = {
     "openai_chat": "/chat/completions",
@@ -39,6 +45,7 @@ SUFFIXES: Mapping[str, str] = {
     "ollama_show": "/api/show",
     "cohere": "/chat",
     "anthropic_stream": "/v1/messages",
+    "openai_chat_stream": "/chat/completions",
 }
 """Dialect or operation -> path behind the base. `/v1/...` and `/api/...` start at the root of the server, the others
 behind its version segment."""
@@ -101,16 +108,29 @@ def endpoint(
     given = given_base(provider, api_base, env)
     if provider.name in VERTEX or dialect_or_op in METHODS:
         return _google_url(provider, given, env, dialect_or_op, model)
+    if provider.name == WATSONX and not (given and is_gateway(given)):
+        root, query = _split(provider, given if given is not None else _fill(provider, provider.base or "", env))
+        return watsonx_url(root, query, dialect_or_op, model, api_version or "")
+    if provider.name == SAP and given is not None:
+        root, query = _split(provider, given)
+        return sap_url(root, query, dialect_or_op, env.get("AICORE_DEPLOYMENT_ID", "").strip())
     suffix, other = _path_of(provider, dialect_or_op)
     if given is None:
         base = other or provider.base
         if base is None:
             raise MissingBase(_missing_base_message(provider))
-        return _join(_fill(provider, base, env), suffix)
+        return _join(rewritten(provider.name, _fill(provider, base, env), suffix), suffix)
     root, query = _split(provider, given)
+    if provider.name == "azure_ai" or (provider.name in _AZURE and suffix.startswith("/v1/messages")):
+        return foundry_url(root, query, suffix, model, api_version or "")
     if provider.name in _AZURE:
         version = api_version or env.get("AZURE_API_VERSION", "").strip()
         return azure_url(root, query, suffix, model, version)
+    if is_whole(provider.name, root):
+        return root + query
+    root = rewritten(provider.name, root, suffix)
+    if suffix == EMBED:
+        return root + suffix + query
     if (full := _full_path(root, suffix)) is not None:
         return full + query
     own = _fill(provider, provider.base, env, soft=True) if provider.base else None

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Endpoint, Target
 
 _VERTEX = "penstock.runtime.cloud.vertex"
-SIGNERS: dict[str, str] = {"vertex_ai": _VERTEX, "vertex_ai_beta": _VERTEX}
+_ENTRA = "penstock.runtime.cloud.entra"
+SIGNERS: dict[str, str] = {
+    "vertex_ai": _VERTEX,
+    "vertex_ai_beta": _VERTEX,
+    "azure": _ENTRA,
+    "azure_text": _ENTRA,
+    "azure_ai": _ENTRA,
+    "watsonx": "penstock.runtime.cloud.ibm",
+    "databricks": "penstock.runtime.cloud.databricks",
+    "snowflake": "penstock.runtime.cloud.snowflake",
+    "sap": "penstock.runtime.cloud.sap",
+}
 # The extra of the package, where it is not called as the provider is.
 EXTRAS: dict[str, str] = {"vertex_ai": "vertex", "vertex_ai_beta": "vertex"}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC
@@ -22,16 +21,14 @@ import msgspec
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.core.providers.google import PLACES, PROJECTS, first_of
+from penstock.runtime.cloud import tokens
+from penstock.runtime.cloud.tokens import Token
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
-    from penstock.runtime.targets import Endpoint, Target
+    from penstock.runtime.targets import Target
 
-log = logging.getLogger("penstock")
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-EARLY = 600.0  # seconds before its end at which a token is renewed; a quarter of its life where that is shorter
-LATE = 10.0  # seconds before its end at which a token is no longer used
-AGAIN = 30.0  # seconds after a renewal failed
 _VARIABLES = ("VERTEXAI_CREDENTIALS", "VERTEX_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
@@ -143,53 +140,22 @@ _KINDS = {
 }
 
 
-class Tokens:
-    """A ``Signer``: the header lines of one account. ``load`` makes google-auth's credentials; ``clock`` is the time of
-    day in seconds."""
+class Tokens(tokens.Tokens):
+    """The header lines of one account. ``load`` makes google-auth's credentials; ``clock``: seconds since 1970."""
 
     def __init__(self, load: Callable[[], Any], clock: Callable[[], float] = time.time) -> None:
+        super().__init__(self._new, clock)
         self._load = load
-        self._clock = clock
         self._credentials: Any = None
-        self._lines = b""
-        self._renew_at = 0.0
-        self._ends_at = 0.0
-        self._task: asyncio.Task[None] | None = None
 
-    async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
-        now = self._clock()
-        if now < self._renew_at:
-            return self._lines
-        if now < self._ends_at:
-            self._start().add_done_callback(_told)
-        else:
-            await asyncio.shield(self._start())  # whoever waits may leave; the others still want the token
-        return self._lines
-
-    def _start(self) -> asyncio.Task[None]:
-        """The renewal that is under way, else a new one."""
-        loop = asyncio.get_running_loop()
-        task = self._task
-        if task is None or task.done() or task.get_loop() is not loop:
-            task = self._task = loop.create_task(self._renew())
-        return task
-
-    async def _renew(self) -> None:
-        try:
-            token, ends_at, project = await asyncio.to_thread(self._fetch)
-        except GatewayError:
-            self._renew_at = min(self._clock() + AGAIN, self._ends_at)
-            raise
-        now = self._clock()
-        life = max(ends_at - now, 0.0)
+    async def _new(self) -> Token:
+        token, ends_at, project = await asyncio.to_thread(self._ask)
         lines = b"authorization: Bearer %b\r\n" % token.encode()
         if project:
             lines += b"x-goog-user-project: %b\r\n" % project.encode("ascii", "replace")
-        self._lines = lines
-        self._ends_at = ends_at - min(LATE, life / 4)
-        self._renew_at = ends_at - min(EARLY, life / 4)
+        return Token(lines, ends_at)
 
-    def _fetch(self) -> tuple[str, float, str]:
+    def _ask(self) -> tuple[str, float, str]:
         """A new token, its end, and the project that is charged, in a thread. Raises "connect" where the token endpoint
         cannot be reached and "not_configured" where it, or the library, refuses the credentials."""
         from google.auth import exceptions
@@ -217,12 +183,6 @@ class Tokens:
 def _said(error: Exception) -> str:
     """The first words of a foreign error, without what looks like a credential."""
     return scrub(str(error.args[0] if error.args else error))[:300]
-
-
-def _told(task: asyncio.Task[None]) -> None:
-    """A renewal ahead of time that failed: the old token is good for a while, and the next request tries again."""
-    if not task.cancelled() and task.exception() is not None:
-        log.warning("%s", task.exception())
 
 
 _SHARED: dict[str, Tokens] = {}

@@ -38,6 +38,8 @@ def own_fields(call: Call, target: Target) -> dict[str, Raw]:
 def sealed(fields: dict[str, Raw], target: Target) -> bytes:
     """The body for the wire, under the upstream's name of the model."""
     fields["model"] = target.model_raw
+    if target.seal is not None:
+        target.seal(fields)
     return seal(fields)
 
 

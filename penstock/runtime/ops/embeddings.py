@@ -51,4 +51,4 @@ def form_of(target: Target) -> forms.Form:
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         text = f"model_info.{LIMIT} of {target.deployment.model_name!r} is {limit!r}; it must be a whole number from 1."
         raise GatewayError("not_configured", text)
-    return forms.form_of(target.provider.name, target.wire.official, target.dialects, limit)
+    return forms.form_of(target.forms_of, target.wire.official, target.dialects, limit)

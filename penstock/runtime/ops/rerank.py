@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 async def rerank(pool: Pool, call: Call, target: Target) -> None:
     """One attempt at /rerank."""
-    form = forms.form_of(target.provider.name)
+    form = forms.form_of(target.forms_of)
     call.lane = "same" if form == "cohere" else "cross"
     fields, call.losses = forms.request(own_fields(call, target), form)
     what = "tei_rerank" if form == "tei" else "rerank"

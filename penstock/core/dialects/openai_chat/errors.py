@@ -79,6 +79,21 @@ def error_in_answer(raw: Raw | bytes) -> GatewayError:
     )
 
 
+def errors_in_stream(data: bytes) -> GatewayError:
+    """An event of IBM's in place of a chunk: ``{"errors": [{"code", "message"}], "status_code": 400}``."""
+    try:
+        status = msgspec.json.decode(data, type=_Listed).status_code
+    except msgspec.DecodeError:
+        status = 0
+    message, kind, code, param = _words(data)
+    named = kind_of_status(status if 400 <= status <= 599 else 500, f"{message} {code} {kind}")
+    return GatewayError(named, message, param=param or None, upstream_type=kind, upstream_code=code)
+
+
+class _Listed(msgspec.Struct):
+    status_code: int = 0
+
+
 def failed() -> GatewayError:
     """A finish_reason "error" (OpenRouter, Mistral) with no word of why."""
     return GatewayError("upstream_error", 'The upstream ended the answer with finish_reason "error".')
@@ -95,6 +110,11 @@ def _words(body: bytes) -> tuple[str, str, str, str]:
     if not isinstance(found, dict):
         return _clean(found if isinstance(found, str) else body.decode("utf-8", "replace")), "", "", ""
     inner = found.get("error")
+    listed = found.get("errors")
+    if inner is None and isinstance(listed, list) and listed and isinstance(listed[0], dict):
+        inner = listed[0]  # IBM's watsonx, Cloudflare
+    if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+        inner = inner[0]  # SAP's orchestration, one per module
     if isinstance(inner, str):
         return _clean(inner), _word(found.get("type")), _word(found.get("code")), ""
     fields: dict[str, Any] = inner if isinstance(inner, dict) else found

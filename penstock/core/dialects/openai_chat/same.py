@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from penstock.core import sse
-from penstock.core.dialects.openai_chat.errors import error_in_answer
+from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in_stream
 from penstock.core.dialects.openai_chat.usage import read_usage
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
@@ -81,11 +81,11 @@ class Stream:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             start = data[:80].decode("utf-8", "replace")
             raise GatewayError("broken_stream", f"The upstream sent an event that is not JSON: {start!r}.") from None
-        if "error" in fields and fields["error"] != _NULL and "choices" not in fields:
-            raise error_in_answer(fields["error"])
+        choices = fields.get("choices")
+        if choices is None and ("error" in fields or "errors" in fields):
+            _refuse(fields, data)
         self.started = True
         self.chunks += 1
-        choices = fields.get("choices")
         if "usage" in fields and not self._meter(fields, choices):
             return b""
         fields["model"] = self._model
@@ -126,6 +126,14 @@ class Stream:
         if len(self._ended) > self._last:
             return sse.DONE
         raise Incomplete()
+
+
+def _refuse(fields: dict[str, Raw], data: bytes) -> None:
+    """Raises the error that came in the place of a chunk; null is none."""
+    if fields.get("error", _NULL) != _NULL:
+        raise error_in_answer(fields["error"])
+    if "errors" in fields:
+        raise errors_in_stream(data)
 
 
 def _with_finish(choices: Raw) -> Raw:

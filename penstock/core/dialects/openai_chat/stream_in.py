@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from penstock.core import sse
 from penstock.core.dialects.openai_chat.answer import seconds
 from penstock.core.dialects.openai_chat.chunks import NOTHING, Call, Chunk, Function, Part, Piece, Thought, read_chunk
-from penstock.core.dialects.openai_chat.errors import error_in_answer, failed
+from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in_stream, failed
 from penstock.core.dialects.openai_chat.messages_in import citation, thought_signature
 from penstock.core.dialects.openai_chat.names import DELTA, NAME, THOUGHT_FAMILY, finish_in
 from penstock.core.dialects.openai_chat.reading import absent, opens, text
@@ -116,6 +116,8 @@ class Decoder:
         chunk = read_chunk(data)
         if chunk.error is not NOTHING and not absent(chunk.error):
             raise error_in_answer(chunk.error)
+        if chunk.choices is None and b'"errors"' in data:
+            raise errors_in_stream(data)
         if chunk.object == "error" or event.name == b"error":
             raise error_in_answer(data)
         out: list[Event] = []

@@ -1,0 +1,122 @@
+"""SAP AI Core's orchestration service: OpenAI's chat inside an envelope.
+
+Reference: https://help.sap.com/docs/sap-ai-core/generative-ai ("Orchestration", version 2), the service's field lists
+in sap-ai-sdk-gen 7.4 (orchestration_v2/models). The answer stands in ``final_result``, in streams as well; thoughts are
+blocks with a signature. The request is Chat's until ``providers.sap`` puts it into its envelope, so that a deployment's
+defaults and quirks find it as they know it. No client speaks this, so what a client would need is Chat's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from penstock.core import sse
+from penstock.core.dialects.openai_chat import (
+    encoder,
+    parse_error,
+    parse_request,
+    render_error,
+    render_request,
+    render_response,
+    texts,
+)
+from penstock.core.dialects.openai_chat import parse_response as parse_chat
+from penstock.core.dialects.openai_chat.errors import error_in_answer
+from penstock.core.dialects.openai_chat.reading import BAD_JSON
+from penstock.core.dialects.openai_chat.stream_in import Decoder as ChatDecoder
+from penstock.core.errors import GatewayError
+from penstock.core.ir import Event, Response
+
+name = "sap"
+family = "sap"
+_NULL = Raw(b"null")
+
+
+class _Envelope(Struct):
+    final_result: Raw = _NULL
+    error: Raw = _NULL
+
+
+_OPEN = msgspec.json.Decoder(_Envelope).decode
+
+
+def unwrapped(body: bytes) -> bytes:
+    """The Chat answer (or chunk) in an envelope, b"" for one without. Raises the error that it carries, and
+    "broken_answer" for what is no envelope."""
+    try:
+        found = _OPEN(body)
+    except BAD_JSON as error:
+        raise GatewayError("broken_answer", f"The upstream's answer is not a JSON object: {error}.") from None
+    if found.error != _NULL:
+        raise error_in_answer(found.error)
+    result = bytes(found.final_result)
+    if result == b"null":
+        return b""
+    return _with_plain_thoughts(result) if b'"reasoning_content"' in result else result
+
+
+def _with_plain_thoughts(result: bytes) -> bytes:
+    """Thoughts as LiteLLM's ``thinking_blocks`` beside their text, which Chat's readers know."""
+    told: Any = msgspec.json.decode(result)
+    for choice in told.get("choices") or ():
+        holder = choice.get("message") or choice.get("delta") or {}
+        blocks = holder.get("reasoning_content")
+        if isinstance(blocks, list):
+            holder["reasoning_content"] = "".join(one.get("content") or "" for one in blocks)
+            holder["thinking_blocks"] = [
+                {"type": "thinking", "thinking": one.get("content") or "", "signature": one.get("signature") or ""}
+                for one in blocks
+            ]
+    return msgspec.json.encode(told)
+
+
+def parse_response(body: bytes) -> Response:
+    """See ``base.Dialect``."""
+    inner = unwrapped(body)
+    if not inner:
+        raise GatewayError("broken_answer", "The upstream's answer has no 'final_result'.")
+    return parse_chat(inner)
+
+
+class Decoder:
+    """See ``base.StreamDecoder``."""
+
+    __slots__ = ("_chat",)
+
+    def __init__(self) -> None:
+        self._chat = ChatDecoder()
+
+    def feed(self, event: sse.Event) -> Iterable[Event]:
+        data = event.data
+        if data == b"[DONE]" or not data.strip():
+            return self._chat.feed(event)
+        inner = unwrapped(data)
+        return self._chat.feed(sse.Event(event.name, inner)) if inner else ()
+
+    def close(self) -> Iterable[Event]:
+        return self._chat.close()
+
+
+def decoder() -> Decoder:
+    """A decoder for one stream of an upstream."""
+    return Decoder()
+
+
+__all__ = [
+    "decoder",
+    "encoder",
+    "family",
+    "name",
+    "parse_error",
+    "parse_request",
+    "parse_response",
+    "render_error",
+    "render_request",
+    "render_response",
+    "texts",
+    "unwrapped",
+]
