@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.charge import EVERYBODY
 from penstock.core.errors import GatewayError
+from penstock.core.providers import PROVIDERS
+from penstock.core.providers import get as get_provider
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
 from penstock.runtime.targets import Stars, Target, settings_of
@@ -22,7 +26,7 @@ class State:
     def __init__(self, config: Config, env: Mapping[str, str]) -> None:
         self.config = config
         self.settings: dict[str, Any] = settings_of(config)
-        self.problems: list[str] = []
+        self.problems: list[str] = list(_strangers(self.settings))
         self.targets: list[Target] = []
         members: list[Member[Target]] = []
         for deployment in config.deployments:
@@ -106,6 +110,17 @@ class State:
 
 
 KEEP_ALIVE = 10.0  # seconds of silence in a stream before a sign of life; 0 in the config switches it off
+
+
+def _strangers(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Providers that are given a discount or a margin, and that there are none of."""
+    for table in ("cost_discount_config", "cost_margin_config"):
+        for key in settings[table]:
+            name = key.partition("/")[0]
+            if get_provider(name) is None and (table, key) != ("cost_margin_config", EVERYBODY):
+                near = difflib.get_close_matches(name, PROVIDERS, 1)
+                hint = f", did you mean {near[0]!r}?" if near else ""
+                yield f"litellm_settings.{table}.{key}: there is no provider {name!r}{hint}; it changes no cost."
 
 
 def _keep_alive(config: Config) -> float:

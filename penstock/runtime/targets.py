@@ -33,7 +33,7 @@ from penstock.core.providers.urls import at_own_host, dialects_at, endpoint
 from penstock.runtime.cloud import Signer, environment, signer_for
 from penstock.runtime.health import Health
 from penstock.runtime.http import Origin, Timeouts, Tls, render_head
-from penstock.runtime.prices import TargetPrice, price_of
+from penstock.runtime.prices import TargetPrice, charged, price_of
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
@@ -71,6 +71,7 @@ class Target:
         self, deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str, str], star: str = ""
     ) -> None:
         self.deployment = deployment
+        self._settings = settings
         self.env = env
         self.id = deployment.id
         name, model = deployment.provider, deployment.upstream_model
@@ -201,7 +202,8 @@ class Target:
     @cached_property
     def price(self) -> TargetPrice:
         """What it costs and can do, looked up at the first question."""
-        return price_of(self.provider.name, self.model, self.deployment)
+        found = price_of(self.provider.name, self.model, self.deployment)
+        return charged(found, self._settings, self.provider.name, self.model)
 
     @property
     def origin(self) -> Origin | None:
@@ -249,4 +251,16 @@ def settings_of(config: Config) -> dict[str, Any]:
         "stream_timeout": router.stream_timeout,
         "ssl_verify": module.ssl_verify,
         "drop_params": module.drop_params,
+        "cost_discount_config": _by_provider(module.values.get("cost_discount_config")),
+        "cost_margin_config": _by_provider(module.values.get("cost_margin_config")),
     }
+
+
+def _by_provider(table: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A table with the providers' own names: `vllm` is `hosted_vllm`."""
+    found = {}
+    for key, value in (table or {}).items():
+        name, slash, model = key.partition("/")
+        provider = get_provider(name)
+        found[f"{provider.name if provider else name}{slash}{model}"] = value
+    return found
