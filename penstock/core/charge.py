@@ -1,8 +1,8 @@
 """What a call is charged at: its cost, less a discount, plus a margin.
 
 Rules and words are those of LiteLLM's `cost_discount_config` and `cost_margin_config`
-(docs.litellm.ai/docs/proxy/provider_discounts and /provider_margins): shares are fractions (0.05 is 5 %), the discount is
-taken first, the margin is on what is left. All money is `Decimal` US dollars, exact.
+(docs.litellm.ai/docs/proxy/provider_discounts and /provider_margins): shares are fractions (0.05 is 5 %), the discount
+is taken first, the margin is on what is left. All money is `Decimal` US dollars, exact.
 """
 
 from __future__ import annotations

@@ -17,13 +17,11 @@ from msgspec import Raw
 from penstock.config import Deployment
 from penstock.core.charge import Charge, Terms
 from penstock.core.count import estimate as count
-from penstock.core.dialects.openai_chat.usage import read_usage
-from penstock.core.dialects.openai_responses.usage import read_usage as read_other_usage
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 from penstock.core.price import Cost, Price
 from penstock.core.providers.resolve import resolve
-from penstock.core.same import in_tier
+from penstock.core.told import usage_told
 from penstock.runtime.prices import TargetPrice, charged, price_of
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ def spend(gateway: Gateway, exchange: Exchange) -> Answer:
     answer = asked.completion_response
     if answer is not None:
         model = model or _text(answer, "model")
-        usage = _usage_told(answer)
+        usage = usage_told(answer)
     elif asked.prompt_tokens is not None or asked.completion_tokens is not None:
         usage = Usage(fresh=asked.prompt_tokens or 0, output=asked.completion_tokens or 0)
     elif bytes(asked.messages) != b"null":
@@ -114,15 +112,6 @@ def _spend_in_query(exchange: Exchange) -> _Spend:
             raise GatewayError("bad_request", "'messages' must be a JSON list.", param="messages") from None
         asked.messages = Raw(given["messages"].encode())
     return asked
-
-
-def _usage_told(answer: dict[str, Raw]) -> Usage | None:
-    """Of a Chat or a Responses answer; Anthropic's has the same names as the latter, with its own idea of input."""
-    raw = answer.get("usage")
-    if raw is None:
-        return None
-    usage = read_usage(raw) or read_other_usage(raw)
-    return in_tier(usage, answer.get("service_tier"))
 
 
 def _text(fields: dict[str, Raw], key: str) -> str:
