@@ -14,6 +14,7 @@ import pytest
 
 from penstock.mock import Rule, Step
 from tests.e2e.clients.cli import run
+from tests.e2e.clients.doc_blocks import run_block
 from tests.e2e.clients.faces import PNG
 from tests.e2e.clients.install import python_client
 from tests.e2e.clients.upstreams import Upstream
@@ -99,3 +100,8 @@ def test_a_real_engine(found: dict[str, Any], llama: Llama, kind: str) -> None:
     assert found[f"streamed {kind} llama"]["deltas"] == found[f"streamed {kind} llama"]["text"]
     assert set(found[f"forced {kind} llama"]) == {"get_weather"}
     assert found[f"structured_by_schema {kind} llama"]["name"] in ("Ada", "Bob")
+
+
+def test_the_block_of_the_documentation(tmp_path: Path) -> None:
+    done = run_block(python_client("langchain"), "langchain_openai", tmp_path / "block")
+    assert done.code == 0 and done.out.split("\n")[:-1] == ["mock/echo: hello"] * 3, done

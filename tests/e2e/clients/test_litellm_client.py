@@ -15,6 +15,7 @@ import pytest
 
 from penstock.mock import Rule, Step
 from tests.e2e.clients.cli import run
+from tests.e2e.clients.doc_blocks import run_block
 from tests.e2e.clients.faces import PNG
 from tests.e2e.clients.install import python_client
 from tests.e2e.clients.upstreams import GUIDE_MODEL, Upstream, config
@@ -154,3 +155,8 @@ def test_a_real_engine(found: dict[str, Any], llama: Llama) -> None:
     assert found["structured llama"]["name"] in ("Ada", "Bob")
     assert found["responses llama"]["status"] in ("completed", "incomplete")
     assert found["messages llama"]["stop"] in ("end_turn", "max_tokens")
+
+
+def test_the_block_of_the_documentation(tmp_path: Path) -> None:
+    done = run_block(python_client("litellm"), "import litellm", tmp_path / "block")
+    assert done.code == 0 and done.out.split("\n")[:-1] == ["mock/echo: hello", "mock/echo"], done
