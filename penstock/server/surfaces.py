@@ -155,7 +155,6 @@ OPERATIONS: dict[str, Surface] = {
 SURFACES: dict[str, Surface] = {
     "/v1/chat/completions": _CHAT,
     "/chat/completions": _CHAT,
-    "/api/v1/chat/completions": _CHAT,  # where services that wrap an Ollama have it (seed S0-01)
     "/v1/responses": _RESPONSES,
     "/responses": _RESPONSES,
     "/v1/messages": _MESSAGES,
