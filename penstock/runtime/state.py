@@ -26,7 +26,7 @@ class State:
     def __init__(self, config: Config, env: Mapping[str, str]) -> None:
         self.config = config
         self.settings: dict[str, Any] = settings_of(config)
-        self.problems: list[str] = list(_strangers(self.settings))
+        self.problems: list[str] = []
         self.targets: list[Target] = []
         members: list[Member[Target]] = []
         for deployment in config.deployments:
@@ -41,6 +41,7 @@ class State:
                 target.deployment = deployment
             self.targets.append(target)
             members.append(Member(deployment.model_name, deployment.id, target))
+        self.problems += _strangers(self.settings)
         router = config.router
         self.catalog: Catalog[Target] = Catalog(members, router.model_group_alias, router.hidden_aliases)
         self.retries = _first(router.num_retries, config.litellm.num_retries, DEFAULT_RETRIES)
