@@ -17,3 +17,8 @@ compile() {
 compile requirements.lock pyproject.toml
 compile requirements-build.lock --group build
 compile requirements-dev.lock pyproject.toml --all-extras --group dev --group build
+
+# Clients that the end-to-end tests install, each into an environment of its own.
+clients=tests/e2e/clients/python
+compile "$clients/langchain.lock" "$clients/langchain.in"
+compile "$clients/litellm.lock" "$clients/litellm.in" --override "$clients/overrides.txt"

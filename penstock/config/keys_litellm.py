@@ -213,8 +213,8 @@ LITELLM = (
     ("disable_add_user_agent_to_request_tags", "bool", "known", False, "no tag for the client's name"),
     ("extra_spend_tag_headers", "texts", "known", None, "headers that become tags"),
     # cost
-    ("cost_discount_config", "mapping", "known", (), "discount per provider"),
-    ("cost_margin_config", "mapping", "known", (), "margin per provider"),
+    ("cost_discount_config", "shares", "acted", (), "discount per provider, or `provider/model`; 0.05 is 5 %"),
+    ("cost_margin_config", "margins", "acted", (), "margin per provider or `global`: 0.1, or percentage, fixed_amount"),
     ("include_cost_in_streaming_usage", "bool", "known", False, "cost in the usage chunk"),
     ("block_requests_for_models_without_pricing", "bool", "known", False, "refuse models without a price"),
     ("apply_search_free_tier", "bool", "known", False, "count the provider's free searches"),

@@ -202,6 +202,40 @@ def _numbers(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not ABSENT}
 
 
+def _shares(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
+    if not isinstance(node.value, dict):
+        raise Wrong("a mapping of providers to fractions (0.05 is 5 %)")
+    found = {name: convert("share", item, (*path, name), problems) for name, item in node.value.items()}
+    return {name: value for name, value in found.items() if value is not ABSENT}
+
+
+_MARGIN = ("percentage", "fixed_amount")
+
+
+def _margins(node: Node, path: KeyPath, problems: Problems) -> dict[str, float | dict[str, float]]:
+    if not isinstance(node.value, dict):
+        raise Wrong("a mapping of providers to fractions (0.1 is 10 %), or to percentage and fixed_amount")
+    result: dict[str, float | dict[str, float]] = {}
+    for name, item in node.value.items():
+        where = (*path, name)
+        if not isinstance(item.value, dict):
+            share = convert("amount", item, where, problems)
+            if share is not ABSENT:
+                result[name] = share
+            continue
+        parts: dict[str, float] = {}
+        for key, inner in item.value.items():
+            if key not in _MARGIN:
+                hint = problems.hint(key, _MARGIN)
+                problems.error(inner.file, inner.line, (*where, key), f"is no part of a margin{hint}")
+                continue
+            amount = convert("amount", inner, (*where, key), problems)
+            if amount is not ABSENT:
+                parts[key] = amount
+        result[name] = parts
+    return result
+
+
 def fallback_pairs(node: Node, path: KeyPath) -> Iterator[tuple[str, Node, KeyPath]]:
     """(group, node of its targets, path) of every pair in a list of `{group: [groups]}`, or in one such mapping."""
     items = [(node, path)]
@@ -281,6 +315,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "positive": _int("a whole number above 0", lambda n: n > 0),
     "number": _float("a number"),
     "amount": _float("a number, 0 or more", lambda n: n >= 0),
+    "share": _float("a number from 0 to 1 (0.05 is 5 %)", lambda n: 0 <= n <= 1),
     "size": _float("a number above 0", lambda n: n > 0),
     "seconds": _float("a number of seconds above 0", lambda n: n > 0),
     "wait": _float("a number of seconds, 0 or more", lambda n: n >= 0),
@@ -294,6 +329,8 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "names": _names,
     "headers": _headers,
     "numbers": _numbers,
+    "shares": _shares,
+    "margins": _margins,
     "fallbacks": _fallbacks,
     "aliases": _aliases,
 }
@@ -315,6 +352,7 @@ MEANING: Mapping[str, str] = {
     "positive": "whole number > 0",
     "number": "number",
     "amount": "number >= 0",
+    "share": "number from 0 to 1",
     "size": "number > 0",
     "seconds": "seconds > 0",
     "wait": "seconds >= 0",
@@ -326,6 +364,8 @@ MEANING: Mapping[str, str] = {
     "names": "text or list of texts",
     "headers": "mapping of texts",
     "numbers": "mapping of numbers",
+    "shares": "mapping of numbers from 0 to 1",
+    "margins": "mapping of numbers or `{percentage, fixed_amount}`",
     "one": "one of",
     "usually": "usually one of",
     "checks": "list of",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.errors import GatewayError
 from penstock.core.price import plain
-from penstock.runtime.prices import settle
+from penstock.runtime.prices import part_lines, settle
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
@@ -94,6 +94,8 @@ def send_whole(call: Call, body: bytes, content_type: bytes = b"") -> None:
     cost = settle(call)
     if cost is not None:
         head += b"x-litellm-response-cost: %b\r\n" % plain(cost).encode()
+        if call.target is not None and call.target.price.terms is not None:
+            head += part_lines(call)
     call.exchange.whole(200, head, body)
 
 

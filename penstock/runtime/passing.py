@@ -26,7 +26,7 @@ from penstock.core.seen import Seen
 from penstock.runtime.cloud import Signer, signer_for
 from penstock.runtime.http import Timeouts, in_task
 from penstock.runtime.outlet import safe
-from penstock.runtime.prices import UNPRICED, TargetPrice, price_of
+from penstock.runtime.prices import UNPRICED, TargetPrice, charged, price_of
 from penstock.runtime.records import Record
 from penstock.runtime.targets import CONNECT_TIMEOUT, Endpoint, Target
 
@@ -270,12 +270,14 @@ class Passing:
                 now = time.time() if found.price.depends_on_time else 0.0
                 used = usage or NOTHING
                 self._cost = found.price.cost(used, used.tier, units, now).total
+                if found.terms is not None:
+                    self._cost = found.terms.charge(self._cost).total
         return self._usage, self._cost
 
     def _price(self, target: Target) -> TargetPrice:
         if self.model in (target.model, target.deployment.model_name):
             return target.price
-        return _named_price(self.provider, self.model)
+        return charged(_named_price(self.provider, self.model), target.settings, self.provider, self.model)
 
     @property
     def label(self) -> str:

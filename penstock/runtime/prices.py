@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Raw
 
 from penstock.core.capabilities import Capabilities, capabilities
-from penstock.core.price import FREE, NOTHING, Price
+from penstock.core.charge import Terms, terms_of
+from penstock.core.price import FREE, NOTHING, Price, plain
 from penstock.core.pricelist import GENERAL, LOCAL, general, is_price, lookup, overlay
 from penstock.core.providers.resolve import resolve
 
@@ -91,13 +92,14 @@ MAP = PriceMap()
 
 
 class TargetPrice(msgspec.Struct, frozen=True):
-    """``price`` None: unknown. ``version``: "config", "local", the snapshot's, or "" for unknown. ``key`` and
-    ``entry``: what the map and the deployment say of the model."""
+    """``price`` None: unknown. ``version``: "config", "local", the snapshot's, or "" for unknown; behind it the terms.
+    ``key`` and ``entry``: what the map and the deployment say of the model. ``terms``: discount and margin, if any."""
 
     price: Price | None
     version: str
     key: str
     entry: Mapping[str, Any]
+    terms: Terms | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -129,6 +131,17 @@ def price_of(provider: str, model: str, deployment: Deployment, book: PriceMap =
     if not price.known:
         return TargetPrice(None, "", price.key, entry)
     return TargetPrice(price, "config" if priced else book.version, price.key, entry)
+
+
+def charged(found: TargetPrice, settings: Mapping[str, Any], provider: str, model: str) -> TargetPrice:
+    """The price with the discount and the margin that ``settings`` have for it. Unknown stays unknown."""
+    discounts, margins = settings.get("cost_discount_config"), settings.get("cost_margin_config")
+    if found.price is None or not (discounts or margins):
+        return found
+    terms = terms_of(discounts or {}, margins or {}, provider, model)
+    if terms is None:
+        return found
+    return msgspec.structs.replace(found, terms=terms, version=f"{found.version} {terms}".rstrip())
 
 
 def find(
@@ -216,4 +229,31 @@ def settle(call: Call) -> Decimal | None:
         call.cost = price.cost(usage, tier, call.units, now).total
     else:
         call.cost = price.total(usage, tier, now)
+    if found.terms is not None:
+        call.cost = found.terms.charge(call.cost).total
     return call.cost
+
+
+_PARTS = (
+    *("original", "discount-amount", "margin-amount", "margin-percent"),
+    *("input", "output", "cache-read", "cache-creation", "reasoning", "tool-usage"),
+)
+
+
+def part_lines(call: Call) -> bytes:
+    """Header lines that tell a settled cost part by part, in LiteLLM's names; where terms hold, and only there: on an
+    answer without they would say nothing new and cost more than finding the cost did. The parts are of the original;
+    `input` is without the caches' share, `output` without reasoning, `tool-usage` all that is not tokens."""
+    target, usage = call.target, call.usage or NOTHING
+    if target is None or target.price.terms is None or target.price.price is None:
+        return b""
+    price, terms = target.price.price, target.price.terms
+    now = time.time() if price.depends_on_time else 0.0
+    cost = price.cost(usage, usage.tier or _asked_tier(call), call.units, now)
+    charge = terms.charge(cost.total)
+    amounts = (
+        *(charge.original, charge.discount, charge.margin, terms.margin),
+        *(cost.input, cost.output, cost.cache_read, cost.cache_write, cost.reasoning, cost.units),
+    )
+    told = zip(_PARTS, amounts, strict=True)
+    return b"".join(b"x-litellm-response-cost-%b: %b\r\n" % (n.encode(), plain(a).encode()) for n, a in told)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.charge import EVERYBODY
 from penstock.core.errors import GatewayError
+from penstock.core.providers import PROVIDERS
+from penstock.core.providers import get as get_provider
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
 from penstock.runtime.passages import Passage, passages_of
@@ -42,6 +46,7 @@ class State:
                 target.deployment = deployment
             self.targets.append(target)
             members.append(Member(deployment.model_name, deployment.id, target))
+        self.problems += _strangers(self.settings)
         router = config.router
         self.catalog: Catalog[Target] = Catalog(members, router.model_group_alias, router.hidden_aliases)
         self.retries = _first(router.num_retries, config.litellm.num_retries, DEFAULT_RETRIES)
@@ -111,6 +116,17 @@ class State:
 
 
 KEEP_ALIVE = 10.0  # seconds of silence in a stream before a sign of life; 0 in the config switches it off
+
+
+def _strangers(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Providers that are given a discount or a margin, and that there are none of."""
+    for table in ("cost_discount_config", "cost_margin_config"):
+        for key in settings[table]:
+            name = key.partition("/")[0]
+            if get_provider(name) is None and (table, key) != ("cost_margin_config", EVERYBODY):
+                near = difflib.get_close_matches(name, PROVIDERS, 1)
+                hint = f", did you mean {near[0]!r}?" if near else ""
+                yield f"litellm_settings.{table}.{key}: there is no provider {name!r}{hint}; it changes no cost."
 
 
 def _keep_alive(config: Config) -> float:

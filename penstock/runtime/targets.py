@@ -36,7 +36,7 @@ from penstock.runtime.cloud import Signer, environment, signer_for
 from penstock.runtime.cloud.entering import enter
 from penstock.runtime.health import Health
 from penstock.runtime.http import Origin, Timeouts, Tls, render_head
-from penstock.runtime.prices import TargetPrice, price_of
+from penstock.runtime.prices import TargetPrice, charged, price_of
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
@@ -227,7 +227,8 @@ class Target:
     @cached_property
     def price(self) -> TargetPrice:
         """What it costs and can do, looked up at the first question."""
-        return price_of(self.provider.name, self.model, self.deployment)
+        found = price_of(self.provider.name, self.model, self.deployment)
+        return charged(found, self.settings, self.provider.name, self.model)
 
     @property
     def origin(self) -> Origin | None:
@@ -276,4 +277,16 @@ def settings_of(config: Config) -> dict[str, Any]:
         "ssl_verify": module.ssl_verify,
         "drop_params": module.drop_params,
         "enable_azure_ad_token_refresh": module.values.get("enable_azure_ad_token_refresh"),
+        "cost_discount_config": _by_provider(module.values.get("cost_discount_config")),
+        "cost_margin_config": _by_provider(module.values.get("cost_margin_config")),
     }
+
+
+def _by_provider(table: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A table with the providers' own names: `vllm` is `hosted_vllm`."""
+    found = {}
+    for key, value in (table or {}).items():
+        name, slash, model = key.partition("/")
+        provider = get_provider(name)
+        found[f"{provider.name if provider else name}{slash}{model}"] = value
+    return found

@@ -15,15 +15,14 @@ import msgspec
 from msgspec import Raw
 
 from penstock.config import Deployment
+from penstock.core.charge import Charge, Terms
 from penstock.core.count import estimate as count
-from penstock.core.dialects.openai_chat.usage import read_usage
-from penstock.core.dialects.openai_responses.usage import read_usage as read_other_usage
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.price import ZERO, Cost, Price
+from penstock.core.price import Cost, Price
 from penstock.core.providers.resolve import resolve
-from penstock.core.same import in_tier
-from penstock.runtime.prices import TargetPrice, price_of
+from penstock.core.told import usage_told
+from penstock.runtime.prices import TargetPrice, charged, price_of
 
 if TYPE_CHECKING:
     from penstock.server.exchange import Exchange
@@ -49,7 +48,7 @@ def price_for(gateway: Gateway, model: str) -> tuple[TargetPrice, str]:
     except LookupError:
         raise unknown from None
     bare = Deployment(id="", model_name=model, model=model, provider=provider, upstream_model=upstream)
-    return price_of(provider, upstream, bare), provider
+    return charged(price_of(provider, upstream, bare), gateway.state.settings, provider, upstream), provider
 
 
 def _priced(gateway: Gateway, model: str, kind: str) -> tuple[Price, TargetPrice, str]:
@@ -82,7 +81,7 @@ def spend(gateway: Gateway, exchange: Exchange) -> Answer:
     answer = asked.completion_response
     if answer is not None:
         model = model or _text(answer, "model")
-        usage = _usage_told(answer)
+        usage = usage_told(answer)
     elif asked.prompt_tokens is not None or asked.completion_tokens is not None:
         usage = Usage(fresh=asked.prompt_tokens or 0, output=asked.completion_tokens or 0)
     elif bytes(asked.messages) != b"null":
@@ -92,8 +91,9 @@ def spend(gateway: Gateway, exchange: Exchange) -> Answer:
     if usage is None:
         text = "Send 'messages', a 'completion_response' with its usage, or 'prompt_tokens' and 'completion_tokens'."
         raise GatewayError("bad_request", text, param="messages")
-    price, _, _ = _priced(gateway, model, "bad_request")
-    return _json({"cost": float(price.total(usage, usage.tier, time.time()))})
+    price, found, _ = _priced(gateway, model, "bad_request")
+    cost = price.total(usage, usage.tier, time.time())
+    return _json({"cost": float(cost if found.terms is None else found.terms.charge(cost).total)})
 
 
 def _spend_in_query(exchange: Exchange) -> _Spend:
@@ -112,15 +112,6 @@ def _spend_in_query(exchange: Exchange) -> _Spend:
             raise GatewayError("bad_request", "'messages' must be a JSON list.", param="messages") from None
         asked.messages = Raw(given["messages"].encode())
     return asked
-
-
-def _usage_told(answer: dict[str, Raw]) -> Usage | None:
-    """Of a Chat or a Responses answer; Anthropic's has the same names as the latter, with its own idea of input."""
-    raw = answer.get("usage")
-    if raw is None:
-        return None
-    usage = read_usage(raw) or read_other_usage(raw)
-    return in_tier(usage, answer.get("service_tier"))
 
 
 def _text(fields: dict[str, Raw], key: str) -> str:
@@ -174,11 +165,12 @@ def _estimated(gateway: Gateway, asked: _Estimate) -> dict[str, Any]:
     )
     now = time.time()
     cost, rates = price.cost(usage, at=now), price.rates(usage.input, at=now)
+    charge = (found.terms or Terms()).charge(cost.total)
     return (
         msgspec.structs.asdict(asked)
-        | _lines("{}cost_per_request", cost, 1)
-        | _lines("daily_{}cost", cost, asked.num_requests_per_day)
-        | _lines("monthly_{}cost", cost, asked.num_requests_per_month)
+        | _lines("{}cost_per_request", cost, charge, 1)
+        | _lines("daily_{}cost", cost, charge, asked.num_requests_per_day)
+        | _lines("monthly_{}cost", cost, charge, asked.num_requests_per_month)
         | {
             "input_cost_per_token": float(rates.fresh),
             "output_cost_per_token": float(rates.output),
@@ -190,13 +182,14 @@ def _estimated(gateway: Gateway, asked: _Estimate) -> dict[str, Any]:
     )
 
 
-def _lines(name: str, cost: Cost, times: int | None) -> dict[str, float | None]:
-    """The cost of so many requests in LiteLLM's names: its input includes the cache's share, its output reasoning."""
+def _lines(name: str, cost: Cost, charge: Charge, times: int | None) -> dict[str, float | None]:
+    """The cost of so many requests in LiteLLM's names: its input includes the cache's share, its output reasoning. The
+    whole is with discount and margin, the parts are without."""
     parts: dict[str, Decimal] = {
-        "": cost.total,
+        "": charge.total,
         "input_": cost.input + cost.cache_read + cost.cache_write,
         "output_": cost.output + cost.reasoning,
-        "margin_": ZERO,
+        "margin_": charge.margin,
         "cache_read_": cost.cache_read,
         "cache_creation_": cost.cache_write,
         "reasoning_": cost.reasoning,

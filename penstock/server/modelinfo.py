@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from penstock.core.capabilities import INFO_COLUMNS
 from penstock.core.errors import GatewayError
 from penstock.core.price import number
 from penstock.core.pricelist import is_price
@@ -25,20 +26,6 @@ Answer = tuple[int, bytes, bytes]
 _SHOWN = """model api_version custom_llm_provider timeout stream_timeout max_retries num_retries rpm tpm weight order
     tags region_name aws_region_name vertex_location drop_params base_model use_in_pass_through use_litellm_proxy
     merge_reasoning_content_in_choices""".split()
-# LiteLLM shows these in every row; the rest of the entry follows them, and what it does not have is null.
-_COLUMNS = """key max_tokens max_input_tokens max_output_tokens input_cost_per_token input_cost_per_token_flex
-    input_cost_per_token_priority cache_creation_input_token_cost cache_read_input_token_cost
-    cache_creation_input_token_cost_above_1hr input_cost_per_character input_cost_per_token_above_128k_tokens
-    input_cost_per_token_above_200k_tokens input_cost_per_query input_cost_per_second input_cost_per_audio_token
-    input_cost_per_image input_cost_per_token_batches output_cost_per_token_batches output_cost_per_token
-    output_cost_per_token_flex output_cost_per_token_priority output_cost_per_audio_token output_cost_per_character
-    output_cost_per_reasoning_token output_cost_per_token_above_128k_tokens output_cost_per_token_above_200k_tokens
-    output_cost_per_second output_cost_per_image output_vector_size tiered_pricing litellm_provider mode
-    supported_endpoints supports_system_messages supports_response_schema supports_vision supports_function_calling
-    supports_parallel_function_calling supports_tool_choice supports_assistant_prefill supports_prompt_caching
-    supports_audio_input supports_audio_output supports_pdf_input supports_embedding_image_input
-    supports_native_streaming supports_web_search supports_url_context supports_reasoning supports_computer_use
-    search_context_cost_per_query tpm rpm""".split()
 _PARAMS = """frequency_penalty logit_bias logprobs top_logprobs max_tokens max_completion_tokens modalities prediction n
     presence_penalty seed stop stream stream_options temperature top_p tools tool_choice function_call functions
     parallel_tool_calls audio web_search_options service_tier safety_identifier prompt_cache_key
@@ -68,7 +55,7 @@ def _row(target: Target) -> dict[str, Any]:
     info: dict[str, Any] = {"id": target.id, "db_model": False}
     info |= {name: value for name, value in deployment.info.items() if name not in info and _is_plain(value)}
     info["key"] = target.price.key or target.model
-    for name in (*_COLUMNS, *entry):
+    for name in (*INFO_COLUMNS, *entry):
         if name not in info or info[name] is None:
             info[name] = entry.get(name)
     info["max_tokens"] = entry.get("max_tokens") or entry.get("max_output_tokens")

@@ -35,12 +35,13 @@ def shown(path: str) -> str:
 
 
 def check_type(content_type: bytes | None) -> None:
-    """JSON bodies must say so. A web page can post any other type to a local gateway without asking first (CORS
-    "simple requests"), so this is a guard and not a formality."""
+    """JSON bodies must say so. A web page can post some other types to a local gateway without asking first (CORS
+    "simple requests": forms and plain text), so this is a guard and not a formality. Plain bytes are none of these, and
+    it is what aiohttp calls JSON that it was given as bytes: LiteLLM's client of Ollama sends it so."""
     if content_type is None or content_type == b"application/json":
         return
     kind = content_type.partition(b";")[0].strip().lower()
-    if kind != b"application/json" and not kind.endswith(b"+json"):
+    if kind not in (b"application/json", b"application/octet-stream") and not kind.endswith(b"+json"):
         said = safe(content_type.decode("latin-1")).decode()
         text = f"The body must be JSON: send 'Content-Type: application/json', not {said!r}."
         raise GatewayError("media_type", text)

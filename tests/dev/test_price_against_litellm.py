@@ -1,6 +1,6 @@
 """500 entries of the price map, priced by us and by LiteLLM's own `cost_per_token` in its own virtual environment.
 
-Only with PENSTOCK_DEV=1: it installs LiteLLM into .cache/litellm (or uses PENSTOCK_LITELLM_VENV). What differs on
+Only with PENSTOCK_DEV=1: it installs LiteLLM below .cache/clients (or uses PENSTOCK_LITELLM_VENV). What differs on
 purpose is in ``DIFFERENCES``, each with its reason; anything else fails.
 """
 
@@ -10,7 +10,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +21,7 @@ from penstock.core.ir import Usage
 from penstock.core.price import Price
 from penstock.core.pricelist import LOCAL
 from penstock.runtime.prices import MAP
-from tests.rules.repo import ROOT
+from tests.e2e.clients.install import PYTHON, python_client
 
 pytestmark = pytest.mark.skipif(os.environ.get("PENSTOCK_DEV") != "1", reason="PENSTOCK_DEV is not 1")
 
@@ -32,14 +31,12 @@ TIERS = ("", "", "", "flex", "priority", "batch")
 HOUSES = {"bedrock_converse": "bedrock"}
 
 
-def _python() -> str:
-    venv = Path(os.environ.get("PENSTOCK_LITELLM_VENV") or ROOT / ".cache" / "litellm")
-    python = venv / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        wanted = f"litellm=={MAP.about['version']}"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted], check=True)
-    return str(python)
+def litellm_python() -> str:
+    """The interpreter that has LiteLLM, of the version that the price map is from."""
+    if venv := os.environ.get("PENSTOCK_LITELLM_VENV"):
+        return str(Path(venv) / "bin" / "python")
+    assert f"litellm=={MAP.about['version']} " in (PYTHON / "litellm.lock").read_text(encoding="utf-8")
+    return str(python_client("litellm"))
 
 
 def _usage(dice: random.Random) -> Usage:
@@ -146,7 +143,7 @@ def _same(ours: Decimal | None, told: dict[str, Any]) -> bool:
 def test_the_same_cost_as_litellm() -> None:
     cases = _cases()
     assert len(cases) == HOW_MANY
-    done = subprocess.run([_python(), str(Path(__file__).with_name("litellm_side.py"))], input=json.dumps(cases),
+    done = subprocess.run([litellm_python(), str(Path(__file__).with_name("litellm_side.py"))], input=json.dumps(cases),
                           capture_output=True, text=True, check=False, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout.splitlines()[-1])  # LiteLLM prints hints above

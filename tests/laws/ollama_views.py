@@ -242,6 +242,11 @@ def settle(request: Request) -> Request:
         output=output,
         n=None if request.n == 1 else request.n,
         stream_usage=None,
+        service_tier="" if request.service_tier in ("auto", "default") else request.service_tier,
+        verbosity="" if request.verbosity == "medium" else request.verbosity,
+        metadata=b"" if request.metadata == b"{}" else request.metadata,
+        logit_bias=b"" if request.logit_bias == b"{}" else request.logit_bias,
+        store=request.store or None,
         extra=tuple(sorted((_extra(o) for o in request.extra), key=lambda o: o.kind)),
     )
 
@@ -265,7 +270,9 @@ def _blocks(blocks: Iterable[Block], joint: str) -> tuple[Block, ...]:
     out += [Text(text)] if text else []
     for block in blocks:
         if isinstance(block, Image) and isinstance(block.source, Base64):
-            out.append(replace(block, source=replace(block.source, media_type=names.media_type(block.source.data))))
+            detail = "" if block.detail == "auto" else block.detail
+            source = replace(block.source, media_type=names.media_type(block.source.data))
+            out.append(replace(block, detail=detail, source=source))
         elif not isinstance(block, (ToolResult, Thinking, Text, Image, ToolUse)) or isinstance(block, Image):
             out.append(block)
     out += [replace(block, args=block.args or "{}") for block in blocks if isinstance(block, ToolUse)]

@@ -13,6 +13,7 @@ from tests.rules.repo import ROOT, files, python_files, tree
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCKS = ["requirements.lock", "requirements-build.lock", "requirements-dev.lock"]
+CLIENT_LOCKS = [name for name in files() if name.startswith("tests/e2e/clients/python/") and name.endswith(".lock")]
 MOST_DEPENDENCIES = 15
 
 # Everything that only a part of Penstock needs; `import penstock` must leave it to that part.
@@ -75,7 +76,7 @@ def test_no_dependency_on_litellm() -> None:
     assert "litellm" not in str(PROJECT["project"].get("dependencies"))
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, *CLIENT_LOCKS])
 def test_lock_file_has_hashes_and_no_host(lock: str) -> None:
     packages = _locked(lock)
     assert packages and [name for name, hashes in packages.items() if not hashes] == []

@@ -1,4 +1,7 @@
-"""Real clients that are no Python packages: each in a folder of its own below `.cache/clients`, installed by the tests.
+"""Real clients that are no dependency of ours: each in a folder of its own below `.cache/clients`, installed by the tests.
+
+npm packages, and Python packages that are heavy or want other versions than ours: those get an environment each, from a
+lock file with hashes in `python/` (`make lock` renews it).
 
 A stamp names what is installed, so a second run costs nothing. Where no package index can be reached the tests that
 need the client are skipped, and say why; any other failure of an install is a failure of the test.
@@ -7,10 +10,12 @@ need the client are skipped, and say why; any other failure of an install is a f
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +54,48 @@ def node_client(name: str) -> Path:
             _install(name, folder)
             stamp.write_text(wanted, encoding="utf-8")
     return folder
+
+
+PYTHON = Path(__file__).parent / "python"
+PIP = ("--disable-pip-version-check", "--no-input", "--retries", "2", "--timeout", "10")
+
+
+def python_client(name: str) -> Path:
+    """The interpreter that has what `python/NAME.lock` lists. Skips the test without an index."""
+    folder = CACHE / f"python-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, stamp = PYTHON / f"{name}.lock", folder / "installed.txt"
+    python = folder / "venv" / "bin" / "python"
+    wanted = f"{sys.version} {hashlib.sha256(lock.read_bytes()).hexdigest()}"
+    with _alone(folder):
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+            _install_python(name, lock, folder / "venv", python)
+            stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def _install_python(name: str, lock: Path, venv: Path, python: Path) -> None:
+    # The lock file is complete, so nothing is resolved: LiteLLM's own list cannot be, see overrides.txt.
+    whole = ["--no-deps", "--require-hashes", "-r", str(lock)]
+    made = _run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(venv)], CACHE)
+    assert made.returncode == 0, made.stderr
+    uv = shutil.which("uv")  # a second instead of twenty, where it is there and finds the index
+    if uv and _run([uv, "pip", "install", "--quiet", "--python", str(python), *whole], CACHE).returncode == 0:
+        return
+    pip = [sys.executable, "-m", "pip"]
+    done = _run([*pip, "--python", str(python), "install", "--quiet", "--no-compile", *PIP, *whole], CACHE)
+    if done.returncode:
+        said = f"{name} could not be installed:\n{done.stderr.strip()[-3000:]}"
+        if os.environ.get("CI") or _index_answers():
+            pytest.fail(said)
+        pytest.skip(f"no package index is reachable: {said[-300:]}")
+
+
+def _index_answers() -> bool:
+    """Whether pip can fetch a package that is sure to exist."""
+    probe = CACHE / "probe"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", *PIP, "-d", str(probe)]
+    return _run([*command, "msgspec"], CACHE).returncode == 0
 
 
 @contextmanager

@@ -16,6 +16,8 @@ MODELS: Mapping[str, str] = {
     "anthropic": "claude-sonnet-4-5",
     "openai_responses": "gpt-5.1",
 }
+GUIDE_MODEL = "qwen3:14b-q4_K_M"
+"""The model of seed S0-20: its colon is no tag of a provider's."""
 SEEDS: Mapping[str, int] = {"openai_chat": 11, "anthropic": 12, "openai_responses": 13}
 """Different seeds: to the mocks, a seal of another is forged."""
 
@@ -118,6 +120,8 @@ def config(urls: Mapping[str, str], llama: str | None, key: str) -> str:
         }
         for row in models[:3]
     ]
+    chat = models[0]["litellm_params"]
+    models.append({"model_name": GUIDE_MODEL, "litellm_params": {**chat, "model": f"openai/{GUIDE_MODEL}"}})
     return json.dumps({"model_list": models, "router_settings": {"num_retries": 0}})
 
 

@@ -136,7 +136,7 @@ class _Writer:
             self._lose(where, "an image is given inline here")
             return
         turn.images.append(block.source.data)
-        if block.detail:
+        if block.detail not in ("", "auto"):
             self._lose(f"{where}.detail", "an image has no level of detail here")
 
     def _call(self, block: ToolUse, where: str, place: int) -> dict[str, Any]:

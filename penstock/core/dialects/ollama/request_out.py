@@ -28,6 +28,14 @@ _NOWHERE = (
     ("previous_id", "Ollama keeps no conversation"),
     ("include", "Ollama has nothing to include"),
 )
+# Values that ask for what is so anyway.
+_SAYS_NOTHING: dict[str, tuple[object, ...]] = {
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+    "verbosity": ("medium",),
+    "metadata": (b"{}",),
+    "logit_bias": (b"{}",),
+}
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
@@ -46,7 +54,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
         fields["top_logprobs"] = request.top_logprobs
     options = _options(request)
     for attribute, why in _NOWHERE:
-        if getattr(request, attribute) not in (None, "", b"", ()):
+        if getattr(request, attribute) not in (None, "", b"", (), *_SAYS_NOTHING.get(attribute, ())):
             losses.append(Loss(attribute, why))
     if request.n is not None and request.n != 1:
         losses.append(Loss("n", "an answer has one choice here"))

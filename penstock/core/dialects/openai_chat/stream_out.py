@@ -205,7 +205,9 @@ class Encoder:
             return out
         if isinstance(block, ToolUse):
             if not self._legacy and block.kind == "function":
-                call = {"index": shown.place, "extra_content": write_signature(event.seal)}
+                # No delta without a function: the vendor's own stream helper takes one for granted.
+                call = {"index": shown.place, "function": {"arguments": ""}}
+                call["extra_content"] = write_signature(event.seal)
                 out += self._chunk(shown.choice, _JSON({"tool_calls": [call]}))
             else:
                 self.losses.append(Loss(f"{self._place(shown, event)}.seal", "only a function's call carries one"))
