@@ -134,6 +134,7 @@ class Target:
             family=own or _FAMILY.get(name, name),
             stream_usage=quirks.stream_usage,
             cache_marks=quirks.cache_marks,
+            replay_reasoning=quirks.replay_reasoning,
             adaptive=(name == "anthropic" or own == "anthropic") and bool(_ADAPTIVE.search(model)),
             official=(name in _OFFICIAL or bool(own)) and at_own_host(self.provider, deployment.api_base, self.env),
             call_ids=name not in VERTEX,
@@ -145,6 +146,7 @@ class Target:
         made = self._wires.get(dialect)
         if made is None:
             native = dialect != "anthropic" or (self.wire.official and bool(_SCHEMAS.search(self.model)))
+            native &= "json_schema" not in self.provider.quirks_for(self.model, dialect).no_formats
             made = self._wires[dialect] = msgspec.structs.replace(self.wire, native_schema=native)
         return made
 
@@ -183,6 +185,7 @@ class Target:
             headers = [] if what in FORMS else [(b"content-type", b"application/json")]
             headers.append((b"user-agent", b"penstock"))
             headers += auth_headers(self.provider, key, what)
+            headers += [(n.encode(), self.env[v].encode()) for n, v in self.provider.headers.items() if self.env.get(v)]
             if deployment.organization and self.provider.name == "openai":
                 headers.append((b"openai-organization", deployment.organization.encode()))
             given_names = {name.lower() for name in deployment.extra_headers}
