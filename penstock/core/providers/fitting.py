@@ -40,7 +40,8 @@ def _thinks(raw: Raw) -> bool:
 def deepseek(fields: dict[str, Raw], drop_unsupported: bool) -> list[Loss]:
     """Thinking is turned off by `thinking`, not by an effort of "none"; and a model that thinks refuses a forced call
     ("Thinking mode does not support this tool_choice"). It thinks unless told not to: a client that forces a call and
-    says nothing of thinking (nor names `deepseek-reasoner`) gets the call. One that wants both gets the upstream's error, or with `drop_params` "auto".
+    says nothing of thinking (nor names `deepseek-reasoner`) gets the call. One that wants both gets the upstream's
+    error, or with `drop_params` "auto".
 
     https://api-docs.deepseek.com/guides/thinking_mode , https://github.com/deepseek-ai/DeepSeek-V3/issues/1376
     """
