@@ -120,9 +120,9 @@ def _split(message: Fields) -> bool:
 
 def _thought(raw: Raw) -> str:
     told = _ANY(raw)
-    if isinstance(told, str):
-        return told
-    return "".join(str(part.get("text", "")) for part in told if isinstance(part, dict))
+    if isinstance(told, list):
+        return "".join(str(part.get("text") or "") for part in told if isinstance(part, dict))
+    return told if isinstance(told, str) else ""
 
 
 # usage, errors ------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def _logprobs(choice: Fields) -> bool:
             return False  # OpenAI's form
     elif isinstance(told, (int, float)):
         delta = _FIELDS(choice.get("delta", Raw(b"{}")))
-        tokens, numbers = [_ANY(delta.get("content", _NULL)) or ""], [told]
+        tokens, numbers = [_STRING(delta.get("content", Raw(b'""')))], [told]
     else:
         return False
     content = [

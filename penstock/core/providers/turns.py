@@ -23,6 +23,7 @@ _STRING = msgspec.json.Decoder(str).decode
 _USER, _ASSISTANT, _TOOL = b'"user"', b'"assistant"', b'"tool"'
 _TRUE = Raw(b"true")
 _EMPTY = Raw(b'""')
+_NULL = Raw(b"null")
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 Turn = dict[str, Raw]
@@ -189,9 +190,11 @@ def _join(first: Turn, second: Turn) -> bool:
         return False
     if first.get("name") != second.get("name"):
         return False
-    one, two = first.get("content", Raw(b"null")), second.get("content", Raw(b"null"))
+    one, two = first.get("content", _NULL), second.get("content", _NULL)
     try:
-        if bytes(one)[:1] == bytes(two)[:1] == b'"':
+        if _NULL in (one, two):
+            first["content"] = two if one == _NULL else one
+        elif bytes(one)[:1] == bytes(two)[:1] == b'"':
             first["content"] = Raw(_ENCODE(f"{_STRING(one)}\n\n{_STRING(two)}"))
         else:
             first["content"] = Raw(_ENCODE(_parts(one) + _parts(two)))
