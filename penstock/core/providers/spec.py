@@ -70,6 +70,8 @@ class Quirks:
     """What no table says: edits the request's top level in place, last of all. Second argument: `drop_params`."""
     mend: Callable[[bytes], bytes] | None = None
     """A whole answer's JSON, or one chunk's, as the dialect has it. Bytes that need nothing come back as they are."""
+    notes: tuple[str, ...] = ()
+    """What `fit` and `mend` do, in words, for people."""
     stream_usage: bool = True
     """Takes `stream_options.include_usage`. False: it is not asked for (usage comes anyway, or is counted here)."""
     guided_json: bool = False

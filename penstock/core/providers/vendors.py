@@ -45,6 +45,7 @@ MISTRAL = replace(
     weaken={"service_tier": {"default": "standard_only", "priority": "auto", "flex": "standard_only"}},
     prefill="prefix",
     mend=mending.thinking_parts,
+    notes=("thinking parts of an answer's `content` become `reasoning_content`, its text a string",),
     stream_usage=False,
 )
 """https://docs.mistral.ai/api : answers 422 extra_forbidden to every field that it does not know, `stream_options` and
@@ -59,6 +60,10 @@ _GROQ = Quirks(
     drop_in_messages=frozenset({"name", "refusal", "annotations", "audio"}),
     weaken={_EFFORT: _LOW_TO_HIGH, "service_tier": _GROQ_TIERS},
     mend=mending.chain(mending.groq_stream, mending.reasoning_named),
+    notes=(
+        "an answer's `reasoning` is given as `reasoning_content` too",
+        "`x_groq.usage` of a stream's last chunk is its usage, `x_groq.error` an error",
+    ),
 )
 _GROQ_SILENT = replace(
     _GROQ,
@@ -89,7 +94,10 @@ and refused by models that do not reason. https://console.groq.com/docs/structur
 CEREBRAS = Quirks(unsupported=frozenset({"frequency_penalty", "presence_penalty", "logit_bias"}))
 """https://inference-docs.cerebras.ai/resources/openai : 400 for these."""
 
-_XAI = Quirks(unsupported=frozenset({"logit_bias"}), weaken=_effort(_LOW_TO_HIGH), mend=mending.cited)
+_CITED = ("`search_results` or `citations` beside an answer's choices become `annotations` of the message, too",)
+_XAI = Quirks(
+    unsupported=frozenset({"logit_bias"}), weaken=_effort(_LOW_TO_HIGH), mend=mending.cited, notes=_CITED
+)
 _XAI_THINKS = replace(_XAI, unsupported=_XAI.unsupported | {"presence_penalty", "frequency_penalty", "stop"})
 _XAI_ALWAYS = _refuses(_XAI_THINKS, _EFFORT)
 _XAI_NEVER = _refuses(_XAI, _EFFORT)
@@ -128,6 +136,11 @@ DEEPSEEK = Quirks(
     replay_reasoning=True,
     no_formats=frozenset({"json_schema"}),
     fit=fitting.deepseek,
+    notes=(
+        "an effort of `none` is sent as `thinking: {type: disabled}`",
+        "a forced `tool_choice` turns thinking off, which refuses it, unless the request asks for thinking; then "
+        "`drop_params` makes it `auto`",
+    ),
 )
 """https://api-docs.deepseek.com/api/create-chat-completion : max_tokens; content is a string; `response_format` is text
 or json_object; roles are system, user, assistant and tool. https://api-docs.deepseek.com/guides/thinking_mode :
@@ -140,6 +153,12 @@ TOGETHER = Quirks(
     weaken=_effort(_LOW_TO_HIGH),
     fit=fitting.together,
     mend=mending.chain(mending.together_words, mending.reasoning_named),
+    notes=(
+        "a single `stop` becomes a list; `logprobs: true` with `top_logprobs` becomes a number",
+        "an effort of `none` is sent as `reasoning: {enabled: false}`",
+        "the finish reason `eos` is `stop`; log probabilities are given in OpenAI's form",
+        "an answer's `reasoning` is given as `reasoning_content` too",
+    ),
 )
 """https://docs.together.ai/reference/chat-completions-1 : max_tokens, a list of stops, a number of logprobs; the finish
 reason "eos"; reasoning in `reasoning`."""
@@ -155,6 +174,10 @@ OPENROUTER = Quirks(
     cache_marks=True,
     replay_reasoning=True,
     mend=mending.chain(mending.openrouter_errors, mending.reasoning_named),
+    notes=(
+        "an error inside a stream or in a choice is an error, not an answer",
+        "an answer's `reasoning` is given as `reasoning_content` too",
+    ),
 )
 _OPENROUTER_MISTRAL = replace(OPENROUTER, call_ids=MISTRAL_TURNS.call_ids, bridge=MISTRAL_TURNS.bridge)
 OPENROUTER = replace(
@@ -174,6 +197,7 @@ PERPLEXITY = Quirks(
     no_formats=frozenset({"json_object"}),
     weaken=_effort({"none": "minimal", "xhigh": "high", "max": "high"}),
     mend=mending.cited,
+    notes=_CITED,
 )
 """https://docs.perplexity.ai/api-reference/chat-completions-post : Sonar models search and call no tools; "After the
 (optional) system message(s), user and assistant roles should be alternating" (perplexityai/api-discussion issue 265);
