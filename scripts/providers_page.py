@@ -15,6 +15,7 @@ from penstock.core.providers.explain import SHOWN, by_model, explain
 from penstock.core.providers.names import BARE, PROVIDER_ALIASES
 from penstock.core.providers.spec import Provider
 from penstock.core.providers.urls import endpoint
+from penstock.runtime.attempts import ATTEMPTS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 REGION = re.compile(r"(?<=<!-- rows: )([\w -]+)( -->\n).*?(?=<!-- end -->)", re.S)
@@ -36,7 +37,8 @@ def _code(words: tuple[str, ...] | list[str]) -> str:
 
 
 def _speaks(provider: Provider) -> str:
-    told = [SHOWN.get(name, name) + ("" if name in DIALECTS else " (not yet)") for name in provider.dialects]
+    known = {*DIALECTS, *ATTEMPTS}
+    told = [SHOWN.get(name, name) + ("" if name in known else " (not yet)") for name in provider.dialects]
     told += [f"{SHOWN.get(name, name)}?" for name in provider.may_speak]
     return ", ".join(told) or "-"
 

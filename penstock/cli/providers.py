@@ -85,14 +85,16 @@ def _here(provider: Provider, env: Mapping[str, str]) -> str:
 def _facts(provider: Provider, env: Mapping[str, str]) -> dict[str, Any]:
     """Everything a row says, as JSON has it."""
     from penstock.core.dialects import DIALECTS
+    from penstock.runtime.attempts import ATTEMPTS
 
+    known = {*DIALECTS, *ATTEMPTS}
     quirks = provider.quirks
     return {
         "name": provider.name,
         "aliases": sorted(alias for alias, name in PROVIDER_ALIASES.items() if name == provider.name),
         "here": _here(provider, env),
         "dialects": list(provider.dialects),
-        "not_yet": [dialect for dialect in provider.dialects if dialect not in DIALECTS],
+        "not_yet": [dialect for dialect in provider.dialects if dialect not in known],
         "may_speak": list(provider.may_speak),
         "operations": _operations(provider),
         "key_variables": list(provider.keys),

@@ -61,6 +61,8 @@ def choose(call: Call, target: Target) -> str:
     for speaks in target.dialects:
         if speaks in DIALECTS:
             return speaks
+    if target.attempt is not None:
+        return target.dialects[0]
     spoken = ", ".join(target.dialects) or "none"
     raise GatewayError("no_dialect", f"{target.label} is served in a dialect that is not available yet ({spoken}).")
 
@@ -80,6 +82,9 @@ def _enforcing(call: Call, target: Target, name: str) -> str | None:
 async def run(pool: Pool, call: Call, target: Target) -> None:
     """The whole attempt. Raises ``GatewayError`` or ``TransportError``; when ``call.exchange.responded`` by then, a
     part of an answer is out."""
+    if target.attempt is not None:
+        await target.attempt(pool, call, target)
+        return
     dialect = choose(call, target)
     try:
         await _attempt(pool, call, target, dialect)

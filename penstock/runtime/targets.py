@@ -30,6 +30,7 @@ from penstock.core.providers.resolve import (
 )
 from penstock.core.providers.spec import NO_QUIRKS, Provider, Quirks
 from penstock.core.providers.urls import at_own_host, dialects_at, endpoint
+from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud import Signer, environment, signer_for
 from penstock.runtime.health import Health
 from penstock.runtime.http import Origin, Timeouts, Tls, render_head
@@ -104,6 +105,7 @@ class Target:
         self.stream_timeouts = Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream)
         if provider.name in VERTEX:
             self._enter_vertex()
+        self.attempt = attempt_for(provider.name)  # None: ``lanes.run`` does it all
         self.wire = self._make_wire(provider.quirks_for(model, "openai_chat"))
         lines = f"x-litellm-model-id: {_line(self.id)}\r\nx-litellm-model-name: {_line(self.label)}\r\n"
         self.answer_lines = lines.encode()

@@ -17,6 +17,7 @@ SHOWN: Mapping[str, str] = {
     "ollama_generate": "Ollama generate",
     "cohere": "Cohere",
     "bedrock": "Bedrock",
+    "replicate": "Replicate",
 }
 """Dialect -> the name people use; one that is not here is shown as it is."""
 

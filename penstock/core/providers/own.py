@@ -242,7 +242,12 @@ OWN_FORMAT: tuple[Provider, ...] = (
         paths={"cohere": _COHERE, "rerank": _COHERE},
     ),
     row(
-        "replicate", "https://api.replicate.com/v1", "REPLICATE_API_KEY", "REPLICATE_API_TOKEN", dialects=("replicate",)
+        "replicate",
+        "https://api.replicate.com/v1",
+        "REPLICATE_API_KEY",
+        "REPLICATE_API_TOKEN",
+        dialects=("replicate",),
+        docs="https://replicate.com/docs/reference/http",
     ),
     row(
         "watsonx",
