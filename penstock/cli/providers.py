@@ -70,7 +70,8 @@ def _chosen(names: tuple[str, ...]) -> list[str]:
             near = difflib.get_close_matches(word, [*PROVIDERS, *PROVIDER_ALIASES], n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise click.ClickException(
-                f"No provider is called {name!r}.{hint} Any OpenAI-compatible server works as openai/MODEL."
+                f"No provider is called {name!r}.{hint} Any OpenAI-compatible server works as openai/MODEL "
+                "with its api_base."
             )
         found |= hits
     return sorted(found)

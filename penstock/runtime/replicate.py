@@ -96,9 +96,8 @@ def _body(call: Call, target: Target, version: str) -> bytes:
     """The prediction to make. What is left out goes into ``call.losses``, or is refused as across any two dialects."""
     given: dict[str, Raw] = {}
     apply_defaults(given, target.defaults, ())
-    told = given.get("supports_system_prompt")
-    request = call.parsed()
-    made, losses = render_input(request, target.model, given, None if told is None else bytes(told) == b"true")
+    apart = target.deployment.params.get("supports_system_prompt")
+    made, losses = render_input(call.parsed(), target.model, given, apart)
     for key in target.drop:
         made.pop(key, None)
     _report(call, target, tuple(losses))

@@ -148,7 +148,7 @@ class Target:
         made = self._wires.get(dialect)
         if made is None:
             native = dialect != "anthropic" or (self.wire.official and bool(_SCHEMAS.search(self.model)))
-            native &= "json_schema" not in self.provider.quirks_for(self.model, dialect).no_formats
+            native &= "json_schema" not in self._quirks(dialect).no_formats
             made = self._wires[dialect] = msgspec.structs.replace(self.wire, native_schema=native)
         return made
 
@@ -195,13 +195,24 @@ class Target:
             headers += [(n.lower().encode(), v.encode()) for n, v in deployment.extra_headers.items()]
             head = render_head(b"POST", path.encode(), origin, headers)
             fallback = tuple(pair for pair in default_headers(what) if pair[0].decode() not in given_names)
-            quirks = self.provider.quirks_for(self.model, what)
+            quirks = self._quirks(what)
             if replace(quirks, by_model=()) == NO_QUIRKS:
                 quirks = NO_QUIRKS  # nothing to do is told by one comparison per request
             return Endpoint(origin, head, url, quirks, fallback, signer_for(self))
         except (LookupError, ValueError) as error:
             text = error.args[0] if error.args else str(error)
             raise GatewayError("not_configured", f"Model {deployment.model_name!r}: {text}") from None
+
+    def _quirks(self, what: str) -> Quirks:
+        """The row's quirks for this model, without what ``allowed_openai_params`` says that the upstream takes."""
+        quirks = self.provider.quirks_for(self.model, what)
+        allowed = frozenset(self.deployment.allowed_openai_params)
+        if not allowed:
+            return quirks
+        formats = frozenset() if "response_format" in allowed else quirks.no_formats
+        return replace(
+            quirks, drop=quirks.drop - allowed, unsupported=quirks.unsupported - allowed, no_formats=formats
+        )
 
     @cached_property
     def price(self) -> TargetPrice:

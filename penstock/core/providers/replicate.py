@@ -97,7 +97,7 @@ def render_input(
     fields = {key: Raw(msgspec.json.encode(value)) for key, value in made.items()}
     for extra in request.extra:  # inputs of the model, and whatever else the client knows of
         fields[extra.kind] = Raw(extra.raw)
-    return {**{key: raw for key, raw in given.items() if key != "supports_system_prompt"}, **fields}, losses
+    return {**given, **fields}, losses
 
 
 def _limit(model: str) -> str:

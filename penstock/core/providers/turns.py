@@ -41,6 +41,8 @@ _TEXTS = msgspec.json.Decoder(list[_Text]).decode
 def edit_turns(fields: dict[str, Raw], quirks: Quirks) -> list[Loss]:
     """Edits ``fields["messages"]`` in place. What is taken away is returned; what is only put elsewhere (a joined
     message, another id) is no loss. A list that is not of the dialect is left for the upstream to refuse."""
+    if not _has_edits(quirks):  # a long conversation is not even looked at
+        return []
     raw = bytes(fields["messages"])
     edits = [edit for wanted, edit in _EDITS if wanted(quirks, raw)]
     if not edits:
@@ -56,6 +58,20 @@ def edit_turns(fields: dict[str, Raw], quirks: Quirks) -> list[Loss]:
     if changed:
         fields["messages"] = Raw(_ENCODE(turns))
     return losses
+
+
+def _has_edits(quirks: Quirks) -> bool:
+    return bool(
+        quirks.drop_in_messages
+        or quirks.roles
+        or quirks.flat_text
+        or quirks.call_ids
+        or quirks.rename_in_messages
+        or quirks.bridge
+        or quirks.prefill
+        or quirks.alternate
+        or quirks.calls_think
+    )
 
 
 def _role(turn: Turn) -> bytes:

@@ -60,6 +60,18 @@ async def test_models_that_do_not_reason_get_no_effort(tmp_path: Path) -> None:
     assert as_it_is.wire["reasoning_effort"] == "low"  # the vendor says what is wrong with it
 
 
+async def test_the_config_knows_better(tmp_path: Path) -> None:
+    # LiteLLM's allowed_openai_params: a model of tomorrow may take what the row says it refuses
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    async with vendor(tmp_path, LLAMA, allowed_openai_params=["reasoning_effort", "response_format"]) as groq:
+        asked = await groq.messages(
+            thinking={"type": "enabled", "budget_tokens": 1024},
+            output_config={"format": {"type": "json_schema", "schema": schema}},
+        )
+    assert asked.wire["reasoning_effort"] == "low" and "tools" not in asked.wire
+    assert asked.wire["response_format"]["type"] == "json_schema"
+
+
 async def test_tiers_have_other_names(tmp_path: Path) -> None:
     # SDK: auto, on_demand, flex, performance
     async with vendor(tmp_path, OSS) as groq:
