@@ -100,20 +100,23 @@ def _rename_keys(turns: list[Turn], quirks: Quirks, losses: list[Loss]) -> bool:
             continue
         for old, new in quirks.rename_in_messages.items():
             if (value := turn.pop(old, None)) is not None:
-                turn.setdefault(new, value)
+                if value != _NULL:
+                    turn.setdefault(new, value)
                 changed = True
     return changed
 
 
 def _drop_keys(turns: list[Turn], quirks: Quirks, losses: list[Loss]) -> bool:
-    before = len(losses)
+    changed = False
     for number, turn in enumerate(turns):
         if _role(turn) == _TOOL:
             continue
         for key in sorted(quirks.drop_in_messages):
-            if turn.pop(key, None) is not None:
-                losses.append(Loss(f"messages.{number}.{key}", "the provider refuses it"))
-    return len(losses) > before
+            if (value := turn.pop(key, None)) is not None:
+                changed = True
+                if value != _NULL:
+                    losses.append(Loss(f"messages.{number}.{key}", "the provider refuses it"))
+    return changed
 
 
 def _flatten(turns: list[Turn], quirks: Quirks, losses: list[Loss]) -> bool:

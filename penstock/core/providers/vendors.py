@@ -28,6 +28,9 @@ def _refuses(quirks: Quirks, *keys: str) -> Quirks:
     return replace(quirks, unsupported=quirks.unsupported | set(keys), weaken={}, by_model=())
 
 
+_REPLAYED = frozenset({"refusal", "annotations", "audio", "thinking_blocks", "provider_specific_fields"})
+"""What clients replay of an answer of OpenAI's or LiteLLM's, and vendors that forbid unknown fields refuse."""
+
 MISTRAL_TURNS = Quirks(call_ids=9, bridge="Understood.")
 """What Mistral's models want of messages wherever they are served: ids of calls are nine letters and digits ("Tool call
 id was ... but must be a-z, A-Z, 0-9, with a length of 9", mistralai/mistral-vibe issue 1075), and a user speaks after
@@ -39,7 +42,7 @@ MISTRAL = replace(
     rename={**_OLD_LIMIT, "seed": "random_seed"},
     drop=frozenset({"user", "store", "safety_identifier", "prompt_cache_retention"}),
     unsupported=frozenset({"logit_bias", "verbosity", "modalities", "audio", "web_search_options"}),
-    drop_in_messages=frozenset({"name", "reasoning_content", "reasoning", "refusal", "annotations", "audio"}),
+    drop_in_messages=_REPLAYED | {"name", "reasoning_content", "reasoning", "reasoning_details", "function_call"},
     roles=_NO_DEVELOPER,
     values={"tool_choice": {"required": "any"}},
     weaken={"service_tier": {"default": "standard_only", "priority": "auto", "flex": "standard_only"}},
@@ -54,10 +57,10 @@ user's `name`. Usage comes in the last chunk by itself. A last message of the as
 comes as parts of `content` (https://docs.mistral.ai/capabilities/reasoning)."""
 
 _GROQ_TIERS = {"default": "on_demand", "standard_only": "on_demand", "standard": "on_demand", "priority": "performance"}
+_GROQ_FOREIGN = _REPLAYED | {"name", "reasoning_details"}
 _GROQ = Quirks(
     unsupported=frozenset({"logit_bias", "logprobs", "top_logprobs", "n"}),
-    rename_in_messages={"reasoning_content": "reasoning"},
-    drop_in_messages=frozenset({"name", "refusal", "annotations", "audio"}),
+    drop_in_messages=_GROQ_FOREIGN | {"reasoning_content", "reasoning"},
     weaken={_EFFORT: _LOW_TO_HIGH, "service_tier": _GROQ_TIERS},
     mend=mending.chain(mending.groq_stream, mending.reasoning_named),
     notes=(
@@ -70,14 +73,16 @@ _GROQ_SILENT = replace(
     unsupported=_GROQ.unsupported | {_EFFORT, "reasoning_format", "include_reasoning"},
     weaken={"service_tier": _GROQ_TIERS},
 )
+_GROQ_THINKS = replace(_GROQ, rename_in_messages={"reasoning_content": "reasoning"}, drop_in_messages=_GROQ_FOREIGN)
 _GROQ_PLAIN = replace(_GROQ_SILENT, no_formats=frozenset({"json_schema"}))
 _QWEN_EFFORT = dict.fromkeys(("minimal", "low", "medium", "high", "xhigh", "max"), "default")
 _OSS_EFFORT = {"none": "low", **_LOW_TO_HIGH}
 GROQ = replace(
     _GROQ,
     by_model=(
-        ("qwen/qwen3-32b*", replace(_GROQ, weaken={_EFFORT: _QWEN_EFFORT, "service_tier": _GROQ_TIERS})),
-        ("openai/gpt-oss-*", replace(_GROQ, weaken={_EFFORT: _OSS_EFFORT, "service_tier": _GROQ_TIERS})),
+        ("qwen/qwen3-32b*", replace(_GROQ_THINKS, weaken={_EFFORT: _QWEN_EFFORT, "service_tier": _GROQ_TIERS})),
+        ("qwen/*", _GROQ_THINKS),
+        ("openai/gpt-oss-*", replace(_GROQ_THINKS, weaken={_EFFORT: _OSS_EFFORT, "service_tier": _GROQ_TIERS})),
         ("llama-3*", _GROQ_PLAIN),
         ("gemma2-*", _GROQ_PLAIN),
         ("allam-*", _GROQ_PLAIN),
@@ -89,7 +94,8 @@ GROQ = replace(
 """https://console.groq.com/docs/openai : 400 for logprobs, logit_bias, top_logprobs, messages[].name and n above 1.
 https://console.groq.com/docs/reasoning : `reasoning_effort` is none or default for Qwen 3 32B, low to high for GPT-OSS,
 and refused by models that do not reason. https://console.groq.com/docs/structured-outputs : models without
-`json_schema`. Reasoning is `reasoning`, in answers and in messages."""
+`json_schema`. Reasoning is `reasoning`: in answers, and in messages to models that reason ("property 'reasoning' is
+unsupported", "'reasoning_content' is unsupported" else: vercel/ai pull 8057, janhq/jan issue 8136)."""
 
 CEREBRAS = Quirks(unsupported=frozenset({"frequency_penalty", "presence_penalty", "logit_bias"}))
 """https://inference-docs.cerebras.ai/resources/openai : 400 for these."""

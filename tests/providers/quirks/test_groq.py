@@ -87,6 +87,15 @@ async def test_reasoning_goes_back_under_its_own_name(tmp_path: Path) -> None:
     assert "reasoning_content" not in asked.wire["messages"][1] and asked.dropped == []
 
 
+async def test_models_that_do_not_reason_refuse_it_in_messages(tmp_path: Path) -> None:
+    # https://github.com/vercel/ai/pull/8057 , https://github.com/janhq/jan/issues/8136 : "property ... is unsupported"
+    replayed = {"reasoning": "a", "reasoning_content": "a", "refusal": None, "thinking_blocks": []}
+    async with vendor(tmp_path, LLAMA) as groq:
+        asked = await groq.chat(messages=called("call_1", **replayed), tools=CHAT_TOOLS)
+    assert not replayed.keys() & asked.wire["messages"][1].keys()
+    assert asked.dropped == ["messages.1.reasoning", "messages.1.reasoning_content", "messages.1.thinking_blocks"]
+
+
 async def test_a_schema_that_the_model_does_not_enforce_is_a_forced_call(tmp_path: Path) -> None:
     # https://console.groq.com/docs/structured-outputs : json_schema on some models only
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
