@@ -118,6 +118,22 @@ async def test_what_a_prediction_cannot_carry_is_told(tmp_path: Path) -> None:
     assert refused.status == 400 and "tools" in refused.body["error"]["message"] and refused.wire is None
 
 
+async def test_every_surface_reaches_a_prediction(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}]
+    async with vendor(tmp_path, LLAMA) as replicate:
+        bodies = {
+            "/v1/responses": {"input": "hi"},
+            "/api/chat": {"messages": turns, "stream": False},
+            "/v1/completions": {"prompt": "hi"},
+        }
+        for path, body in bodies.items():
+            status, _, raw = await replicate.door.post({"model": "m", **body}, path)
+            assert status == 200 and b"mock/echo: hi" in raw, (path, raw)
+        made = len(replicate.mock.received)
+        status, _, raw = await replicate.door.post({"model": "m", "prompt": ["a", "b"]}, "/v1/completions")
+        assert status == 400 and b"one prompt at a time" in raw and len(replicate.mock.received) == made
+
+
 # waiting, streaming, cancelling -------------------------------------------------------------------------------------
 
 

@@ -165,3 +165,12 @@ async def test_its_errors(tmp_path: Path) -> None:
         first, second = await mistral.chat(), await mistral.messages()
     assert first.status == 400 and "Invalid model: x" in first.body["error"]["message"]
     assert second.status == 422 and "Extra inputs are not permitted" in second.body["error"]["message"]
+
+
+async def test_a_stream_that_nobody_asked_for_is_mended_too(tmp_path: Path) -> None:
+    answer = stream(chunk({"content": [THOUGHT]}), chunk({"content": [{"type": "text", "text": "Four."}]}, "stop"))
+    async with vendor(tmp_path, "mistral/magistral-medium-latest") as mistral:
+        mistral.answers(answer, answer)
+        chat, messages = await mistral.chat(), await mistral.messages()
+    assert (chat.message["content"], chat.message["reasoning_content"]) == ("Four.", "Two and two.")
+    assert messages.blocks["text"]["text"] == "Four."
