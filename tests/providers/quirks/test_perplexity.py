@@ -50,9 +50,11 @@ async def test_roles_take_turns(tmp_path: Path) -> None:
 
 
 async def test_a_message_with_more_in_it_is_not_joined(tmp_path: Path) -> None:
-    turns = [{"role": "user", "content": "a"}, {"role": "user", "content": "b", "cache": 1}]
+    more = [{"role": "user", "content": "a"}, {"role": "user", "content": "b", "cache": 1}]
+    others = [{"role": "user", "content": "a", "name": "ann"}, {"role": "user", "content": "b", "name": "bob"}]
     async with vendor(tmp_path, "perplexity/sonar") as perplexity:
-        assert (await perplexity.chat(messages=turns)).wire["messages"] == turns
+        for turns in (more, others):
+            assert (await perplexity.chat(messages=turns)).wire["messages"] == turns
 
 
 async def test_it_calls_no_tools(tmp_path: Path) -> None:

@@ -129,3 +129,10 @@ async def test_its_errors_are_strings(tmp_path: Path) -> None:
     assert chat.status == messages.status == 400
     assert "does not support parameter stop" in chat.body["error"]["message"]
     assert "does not support parameter stop" in messages.body["error"]["message"]
+
+
+async def test_citations_of_a_stream_that_nobody_asked_for(tmp_path: Path) -> None:
+    async with vendor(tmp_path, "xai/grok-4") as xai:
+        xai.answers(stream(chunk({"content": "So."}), chunk({}, "stop", citations=SOURCES[:1])))
+        messages = await xai.messages()
+    assert [cited["url"] for cited in messages.blocks["text"]["citations"]] == SOURCES[:1]
