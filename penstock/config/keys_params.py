@@ -133,6 +133,7 @@ PARAMS = (
     ("caching", "bool", "known", False, "cache answers of this deployment"),
     ("ttl", "any", "known", None, "life of cached answers"),
     ("guardrails", "list", "known", None, "guardrails that run for this deployment"),
+    ("supports_system_prompt", "bool", "acted", None, "Replicate: whether the model has an input system_prompt"),
     ("supports_system_message", "bool", "known", None, "whether the upstream takes system messages"),
     ("fallbacks", "list", "known", None, "fallbacks of this deployment; see router_settings"),
 )
@@ -145,7 +146,10 @@ _REQUEST_PARAMS = (
     "repetition_penalty response_format safety_identifier safety_settings seed service_tier size stop stop_sequences "
     "store stream stream_options style suffix temperature text thinking think tool_choice tools top_k top_logprobs "
     "top_p truncation user verbosity voice web_search_options chat_template_kwargs guided_json keep_alive "
-    "enable_thinking output_config cache_control prompt_template transforms route provider"
+    "enable_thinking output_config cache_control prompt_template transforms route provider models plugins safe_prompt "
+    "prompt_mode random_seed reasoning_format include_reasoning reasoning_history context_length_exceeded_behavior "
+    "search_parameters search_mode search_domain_filter search_recency_filter return_images return_related_questions "
+    "nvext min_tokens"
 )
 REQUEST_PARAMS = frozenset(_REQUEST_PARAMS.split())
 """Request parameters that may stand in `litellm_params` as defaults; a request's own value wins."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from penstock.mock import anthropic, clouds, debug, gemini, ollama, openai_chat, openai_responses, ops
+from penstock.mock import anthropic, clouds, debug, gemini, ollama, openai_chat, openai_responses, ops, replicate
 from penstock.mock.openai_common import error_reply as openai_error
 from penstock.mock.openai_common import headers_of as openai_headers
 from penstock.mock.openai_common import models_reply as openai_models
@@ -304,7 +304,7 @@ class Mock:
 
 # ---- paths -----------------------------------------------------------------------------------------------------------
 
-_NOT_FOUND = {"anthropic": "Not found", "ollama": "404 page not found", "gemini": ""}
+_NOT_FOUND = {"anthropic": "Not found", "ollama": "404 page not found", "gemini": "", "replicate": ""}
 _KEYS = ("x-api-key", "api-key", "x-goog-api-key", "authorization")
 _TOO_LARGE = {
     "gemini": "Request payload size exceeds the limit: 20971520 bytes.",
@@ -312,6 +312,7 @@ _TOO_LARGE = {
     "openai_chat": "Maximum content size limit exceeded. (mock)",
     "openai_responses": "Maximum content size limit exceeded. (mock)",
     "ollama": "http: request body too large",
+    "replicate": "Request body is too large.",
 }
 
 
@@ -326,6 +327,8 @@ def _route(received: Received, script: Script) -> tuple[str, Any]:
         return "ollama", ollama.handler(method, path)
     if (cloud := clouds.handler(path)) is not None:
         return "openai_chat", cloud if method == "POST" and "openai_chat" in script.dialects else None
+    if replicate.PATH.fullmatch(path) and "replicate" in script.dialects:
+        return "replicate", replicate.handler(method, path)
     if path.endswith("/chat/completions"):
         return "openai_chat", openai_chat.reply if method == "POST" and "openai_chat" in script.dialects else None
     if path.endswith(("/messages", "/messages/count_tokens")):
@@ -383,7 +386,7 @@ def _unknown_path(received: Received, dialect: str) -> Refused:
 
 def error_reply(dialect: str, exchange: Exchange, exc: Refused) -> Reply:
     """An error in the dialect's shape."""
-    own: Any = {"ollama": ollama, "gemini": gemini}.get(dialect)
+    own: Any = {"ollama": ollama, "gemini": gemini, "replicate": replicate}.get(dialect)
     if own is not None:
         reply: Reply = own.error_reply(exchange, exc)
         return reply
@@ -391,7 +394,7 @@ def error_reply(dialect: str, exchange: Exchange, exc: Refused) -> Reply:
 
 
 def _headers(dialect: str, exchange: Exchange) -> list[tuple[str, str]]:
-    own: Any = {"ollama": ollama, "gemini": gemini}.get(dialect)
+    own: Any = {"ollama": ollama, "gemini": gemini, "replicate": replicate}.get(dialect)
     if own is not None:
         return list(own.headers_of(exchange))
     return anthropic.headers_of(exchange) if dialect == "anthropic" else openai_headers(exchange)
@@ -411,6 +414,7 @@ def _told_event(dialect: str, step: Step, sent: int) -> Frame:
         "openai_responses": openai_responses,
         "ollama": ollama,
         "gemini": gemini,
+        "replicate": replicate,
     }
     module: Any = modules.get(dialect, openai_chat)
     frame: Frame = module.error_frame(Refused(529 if dialect == "anthropic" else 500, message))
@@ -430,7 +434,10 @@ def _told_body(reply: Reply, step: Step, dialect: str) -> Reply:
         body = msgspec.json.decode(reply.body)
         if isinstance(body, list):  # Google's, of a stream that is no stream of events
             body = body[0]
-        body["error"] = step.error.get("message", "") if dialect == "ollama" else {**body["error"], **step.error}
+        if dialect == "replicate":
+            body |= step.error
+        else:
+            body["error"] = step.error.get("message", "") if dialect == "ollama" else {**body["error"], **step.error}
         reply.body = encode(body)
     return reply
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -118,10 +118,14 @@ def _sealed(block: Block, family: str, native: str) -> Block:
     return block
 
 
-def cross_collected(call: Call, target: Target, data: bytes, dialect: Dialect) -> None:
-    """A streamed answer of the target for a client that wanted it whole."""
+def cross_collected(
+    call: Call, target: Target, data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None
+) -> None:
+    """A streamed answer of the target for a client that wanted it whole. ``mend``: see ``Quirks.mend``."""
     decoder, collector, lines = dialect.decoder(), Collector(), framer_of(dialect)
     for event in lines.feed(data) + lines.close():
+        if mend is not None:
+            event = sse.Event(event.name, mend(event.data))
         for step in decoder.feed(event):
             collector.feed(step)
     for step in decoder.close():

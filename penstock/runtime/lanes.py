@@ -67,6 +67,8 @@ def choose(call: Call, target: Target) -> str:
     for speaks in target.dialects:
         if speaks in DIALECTS:
             return speaks
+    if target.attempt is not None:
+        return target.dialects[0]
     spoken = ", ".join(target.dialects) or "none"
     raise GatewayError("no_dialect", f"{target.label} is served in a dialect that is not available yet ({spoken}).")
 
@@ -86,6 +88,8 @@ def _enforcing(call: Call, target: Target, name: str) -> str | None:
 def run(pool: Pool, call: Call, target: Target) -> Awaitable[None]:
     """The whole attempt. Raises ``GatewayError`` or ``TransportError``; when ``call.exchange.responded`` by then, a
     part of an answer is out."""
+    if target.attempt is not None:
+        return target.attempt(pool, call, target)
     dialect = choose(call, target)
     attempt = _attempt if not target.asked else _relearning
     return attempt(pool, call, target, dialect)
@@ -123,12 +127,15 @@ async def _attempt(pool: Pool, call: Call, target: Target, dialect: str) -> None
         answer = await pool.ask(endpoint.origin, endpoint.head, body, timeouts, extra, target.tls)
         if not 200 <= answer.status < 300:
             raise await _refused(call, answer, dialect)
+        mend = endpoint.quirks.mend
         if _is_stream(call, spoken, answer.header(b"content-type") or b""):
-            await _stream(call, target, answer, dialect)
+            await _stream(call, target, answer, dialect, mend)
         else:
             data = answer.whole(MAX_ANSWER)
             if data is None:
                 data = await answer.read(MAX_ANSWER)
+            if mend is not None:
+                data = mend(data)
             call.upstream += call.clock() - sent
             sent = 0.0
             _whole(call, target, data, dialect)
@@ -190,11 +197,13 @@ def _whole(call: Call, target: Target, data: bytes, dialect: str) -> None:
     outlet.send_whole(call, body)
 
 
-async def _stream(call: Call, target: Target, answer: Response, dialect: str) -> None:
+async def _stream(
+    call: Call, target: Target, answer: Response, dialect: str, mend: Callable[[bytes], bytes] | None
+) -> None:
     """Relays a stream. Runs in the transport's own callback: no task switch, no queue, one write per read."""
     if not call.stream:  # servers exist that stream unless told not to
         try:
-            cross_collected(call, target, await answer.read(MAX_ANSWER), DIALECTS[dialect])
+            cross_collected(call, target, await answer.read(MAX_ANSWER), DIALECTS[dialect], mend)
         except sse.TooLong as error:
             raise GatewayError("broken_answer", f"The upstream's stream is not usable: {error}.") from None
         return
@@ -206,7 +215,7 @@ async def _stream(call: Call, target: Target, answer: Response, dialect: str) ->
     call.translator = translator
     exchange = call.exchange
     decoder = framer_of(DIALECTS[dialect])
-    decode, feed = decoder.feed, translator.feed
+    decode, feed = decoder.feed, translator.feed if mend is None else _mended(translator.feed, mend)
 
     def relay(chunk: bytes) -> None:
         events = decode(chunk)
@@ -232,6 +241,11 @@ async def _stream(call: Call, target: Target, answer: Response, dialect: str) ->
     call.tail = data or call.tail
     exchange.write(data)
     exchange.finish()
+
+
+def _mended(feed: Callable[[sse.Event], bytes], mend: Callable[[bytes], bytes]) -> Callable[[sse.Event], bytes]:
+    """``feed`` of events that are what their dialect says (``Quirks.mend``)."""
+    return lambda event: feed(sse.Event(event.name, mend(event.data)))
 
 
 def _is_stream(call: Call, dialect: Dialect, content_type: bytes) -> bool:

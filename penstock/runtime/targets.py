@@ -32,6 +32,7 @@ from penstock.core.providers.resolve import (
 from penstock.core.providers.spec import NO_QUIRKS, Provider, Quirks
 from penstock.core.providers.urls import at_own_host, dialects_at, endpoint
 from penstock.core.providers.watsonx import Edit
+from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud import Signer, environment, signer_for
 from penstock.runtime.cloud.entering import enter
 from penstock.runtime.health import Health
@@ -115,6 +116,7 @@ class Target:
         if provider.name in VERTEX:
             self._enter_vertex()
         enter(self)
+        self.attempt = attempt_for(provider.name)  # None: ``lanes.run`` does it all
         self.wire = self._make_wire(provider.quirks_for(self.rules_of, "openai_chat"))
         lines = f"x-litellm-model-id: {_line(self.id)}\r\nx-litellm-model-name: {_line(self.label)}\r\n"
         self.answer_lines = lines.encode()
@@ -146,6 +148,7 @@ class Target:
             family=own or _FAMILY.get(name, name),
             stream_usage=quirks.stream_usage,
             cache_marks=quirks.cache_marks,
+            replay_reasoning=quirks.replay_reasoning,
             adaptive=(name == "anthropic" or own == "anthropic") and bool(_ADAPTIVE.search(self.rules_of)),
             official=(name in _OFFICIAL or bool(own)) and at_own_host(self.provider, deployment.api_base, self.env),
             call_ids=name not in VERTEX,
@@ -157,6 +160,7 @@ class Target:
         made = self._wires.get(dialect)
         if made is None:
             native = dialect != "anthropic" or (self.wire.official and bool(_SCHEMAS.search(self.rules_of)))
+            native &= "json_schema" not in self._quirks(dialect).no_formats
             made = self._wires[dialect] = msgspec.structs.replace(self.wire, native_schema=native)
         return made
 
@@ -208,21 +212,33 @@ class Target:
             if signer is None and not (own and key is None):
                 headers += auth_headers(self.provider, key, what, url)
             headers += more_headers(self.provider, url)
+            headers += [(n.encode(), self.env[v].encode()) for n, v in self.provider.headers.items() if self.env.get(v)]
             if deployment.organization and self.provider.name == "openai":
                 headers.append((b"openai-organization", deployment.organization.encode()))
             headers = [(n, v) for n, v in headers if n.decode() not in names]
             headers += [(n.lower().encode(), v.encode()) for n, v in deployment.extra_headers.items()]
             head = render_head(b"POST", path.encode(), origin, headers)
             fallback = tuple(pair for pair in default_headers(what) if pair[0].decode() not in names)
-            quirks = self.provider.quirks_for(self.rules_of, what.removesuffix("_stream"))
-            if self.edit is not None and what in (*self.dialects, *self.stream_names.values()):
-                quirks = replace(quirks, edit=self.edit)
+            quirks = self._quirks(what)
             if replace(quirks, by_model=()) == NO_QUIRKS:
                 quirks = NO_QUIRKS  # nothing to do is told by one comparison per request
             return Endpoint(origin, head, url, quirks, fallback, signer)
         except (LookupError, ValueError) as error:
             text = error.args[0] if error.args else str(error)
             raise GatewayError("not_configured", f"Model {deployment.model_name!r}: {text}") from None
+
+    def _quirks(self, what: str) -> Quirks:
+        """The row's quirks for this model, without what ``allowed_openai_params`` says that the upstream takes."""
+        quirks = self.provider.quirks_for(self.rules_of, what.removesuffix("_stream"))
+        if self.edit is not None and what in (*self.dialects, *self.stream_names.values()):
+            quirks = replace(quirks, edit=self.edit)
+        allowed = frozenset(self.deployment.allowed_openai_params)
+        if not allowed:
+            return quirks
+        formats = frozenset() if "response_format" in allowed else quirks.no_formats
+        return replace(
+            quirks, drop=quirks.drop - allowed, unsupported=quirks.unsupported - allowed, no_formats=formats
+        )
 
     @cached_property
     def price(self) -> TargetPrice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,74 @@ def test_providers_lists_every_row_and_who_has_a_key(tmp_path: Path) -> None:
     row = next(line for line in after.splitlines() if line.startswith("groq "))
     assert "key set" in row and "GROQ_API_KEY" in row and "https://" in row
     assert "gsk-hidden" not in after and "1 with a key here" in after
+
+
+def test_providers_are_many_and_each_says_how_to_call_it() -> None:
+    told = json.loads(run("providers", "--json").output)
+    assert [row["name"] for row in told] == sorted(PROVIDERS) and len(told) >= 120
+    for row in told:
+        provider = PROVIDERS[row["name"]]
+        assert row["key_variables"] == list(provider.keys) and row["dialects"] == list(provider.dialects)
+        assert row["docs"] == provider.docs and row["base_url"] == provider.base
+        assert row["operations"] or not provider.dialects
+        assert set(row["not_yet"]) <= set(row["dialects"])
+    rows = {row["name"]: row for row in told}
+    assert set(rows["mistral"]["operations"]) == {"chat", "embeddings", "moderations", "transcription", "speech"}
+    assert set(rows["deepgram"]["operations"]) == {"transcription"} and rows["voyage"]["operations"]["rerank"] > 0
+    assert rows["groq"]["not_yet"] == [] and rows["langgraph"]["not_yet"] == ["langgraph"]
+
+
+def test_one_provider_is_told_in_full(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MISTRAL_API_KEY=hidden-key\n")
+    page = run("providers", "mistral").output
+    for word in (
+        "MISTRAL_API_KEY",
+        "https://api.mistral.ai/v1",
+        "key set",
+        "Chat",
+        "embeddings",
+        "https://docs.mistral.ai/api",
+        "`seed` is sent as `random_seed`",
+        "model: mistral/MODEL",
+    ):
+        assert word in page, word
+    assert "hidden-key" not in page
+    entry = page.partition("in a config file\n")[2].replace("MODEL", "mistral-small-latest")
+    (tmp_path / "c.yaml").write_text(f"model_list:\n{entry}")
+    assert run("check", "c.yaml").exit_code == 0
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS))
+def test_the_entry_that_is_shown_is_right(name: str, tmp_path: Path) -> None:
+    entry = run("providers", name).output.partition("in a config file\n")[2]
+    (tmp_path / "c.yaml").write_text(f"model_list:\n{entry}".replace("https://...", "https://mine.test"))
+    result = run("check", "c.yaml")
+    assert result.exit_code == 0, result.output
+
+
+def test_providers_by_a_part_of_the_name_by_another_spelling_and_by_a_model() -> None:
+    assert [row["name"] for row in json.loads(run("providers", "--json", "llama").output)] == [
+        "llama_cpp",
+        "llamafile",
+        "llamagate",
+        "meta_llama",
+        "ollama",
+        "ollama_chat",
+    ]
+    assert run("providers", "vllm").output.startswith("hosted_vllm   (vllm)")
+    assert run("providers", "groq/llama-3.3-70b-versatile").output.startswith("groq\n")
+    both = run("providers", "groq", "xai").output
+    assert "groq\n" in both and "\nxai\n" in both
+
+
+def test_providers_that_nobody_knows() -> None:
+    result = run("providers", "grook")
+    assert result.exit_code == 1 and "Did you mean groq?" in result.output and "api_base" in result.output
+
+
+def test_only_those_that_can_be_called_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "gsk-hidden")
+    told = json.loads(run("providers", "--json", "--ready").output)
+    assert {row["name"] for row in told if not row["local"]} == {"groq"}
+    assert all(row["here"] in ("key set", "local") for row in told) and len(told) > 10
+    assert "gsk-hidden" not in json.dumps(told)

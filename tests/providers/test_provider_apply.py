@@ -11,10 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from penstock.core.providers import PROVIDERS
+from penstock.core.providers import PROVIDERS, fitting
 from penstock.core.providers.apply import apply_defaults, apply_quirks
 from penstock.core.providers.spec import NO_QUIRKS, Quirks
 
+IN_MESSAGES = (
+    "flat_text drop_in_messages rename_in_messages roles call_ids calls_think alternate bridge prefill".split()
+)
+FITTED = {
+    fitting.deepseek: ("reasoning_effort", "thinking", "tool_choice"),
+    fitting.together: ("reasoning_effort", "reasoning", "stop", "logprobs", "top_logprobs"),
+}
 open_body = msgspec.json.Decoder(dict[str, Raw])
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -46,7 +53,9 @@ def named(quirks: Quirks) -> set[str]:
         *quirks.values,
         *quirks.weaken,
         *(() if quirks.stream_usage else ("stream_options",)),
-        *(("messages",) if quirks.flat_text or quirks.drop_in_messages else ()),
+        *(("messages",) if any(getattr(quirks, name) for name in IN_MESSAGES) else ()),
+        *(("response_format",) if quirks.no_formats else ()),
+        *FITTED.get(quirks.fit, ()),
     }
 
 
@@ -121,7 +130,7 @@ def test_mistral() -> None:
         "messages": [
             {"role": "user", "content": "a"},
             {"role": "assistant", "content": "b"},
-            {"role": "tool", "content": "c", "tool_call_id": "1", "name": "f"},
+            {"role": "tool", "content": "c", "tool_call_id": "gZsdR2Aw6", "name": "f"},
         ],
     }
     assert lost == ("user", "messages.0.name", "messages.1.reasoning_content")

@@ -13,21 +13,13 @@ from msgspec import Raw
 
 from penstock.core.ir import Loss
 from penstock.core.providers.spec import NO_QUIRKS, Quirks
+from penstock.core.providers.turns import edit_turns
 
 _ENCODE = msgspec.json.Encoder().encode
 _NUMBER = msgspec.json.Decoder(float).decode
 _STRING = msgspec.json.Decoder(str).decode
-_MESSAGES = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-_TOOL = b'"tool"'
-
-
-class _Text(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):
-    """A text part with nothing beside its text: one with ``cache_control`` must not be joined."""
-
-    text: str
-
-
-_TEXTS = msgspec.json.Decoder(list[_Text]).decode
+_FORMAT = msgspec.json.Decoder(dict[str, Raw]).decode
+_JSON_OBJECT = Raw(b'{"type":"json_object"}')
 
 
 def apply_quirks(fields: dict[str, Raw], quirks: Quirks, drop_unsupported: bool) -> list[Loss]:
@@ -56,8 +48,12 @@ def apply_quirks(fields: dict[str, Raw], quirks: Quirks, drop_unsupported: bool)
     for key, words in quirks.weaken.items():
         if (word := _replace(fields, key, words)) is not None:
             losses.append(Loss(key, f"weakened to {word}"))
-    if "messages" in fields and (quirks.drop_in_messages or quirks.flat_text):
-        losses += _messages(fields, quirks)
+    if quirks.no_formats and drop_unsupported and "response_format" in fields:
+        losses += _format(fields, quirks.no_formats)
+    if "messages" in fields:
+        losses += edit_turns(fields, quirks)
+    if quirks.fit is not None:
+        losses += quirks.fit(fields, drop_unsupported)
     if quirks.edit is not None:
         quirks.edit(fields)
     return losses
@@ -89,40 +85,19 @@ def _replace(fields: dict[str, Raw], key: str, words: Mapping[str, str]) -> str 
     return word
 
 
-def _messages(fields: dict[str, Raw], quirks: Quirks) -> list[Loss]:
-    """Edits inside messages, needed by few providers: the list is decoded one level deep, and only if it holds a word
-    that an edit looks for."""
-    raw = bytes(fields["messages"])
-    unwanted = [key for key in sorted(quirks.drop_in_messages) if b'"%b"' % key.encode() in raw]
-    if not unwanted and not (quirks.flat_text and b'"text"' in raw):
-        return []
+def _format(fields: dict[str, Raw], refused: frozenset[str]) -> Iterable[Loss]:
     try:
-        messages = _MESSAGES(raw)
-    except msgspec.DecodeError:
-        return []
-    losses: list[Loss] = []
-    flattened = False
-    for number, message in enumerate(messages):
-        if bytes(message.get("role", b"")) != _TOOL:
-            for key in unwanted:
-                if message.pop(key, None) is not None:
-                    losses.append(Loss(f"messages.{number}.{key}", "the provider refuses it"))
-        if quirks.flat_text and (flat := _flat(message.get("content"))) is not None:
-            message["content"] = flat
-            flattened = True
-    if losses or flattened:
-        fields["messages"] = Raw(_ENCODE(messages))
-    return losses
-
-
-def _flat(content: Raw | None) -> Raw | None:
-    """A list of plain text parts as one string, joined without anything between (as LiteLLM does); else None."""
-    if content is None or not bytes(content).startswith(b"["):
-        return None
-    try:
-        return Raw(_ENCODE("".join(part.text for part in _TEXTS(content))))
-    except msgspec.DecodeError:
-        return None
+        kind = _STRING(_FORMAT(fields["response_format"])["type"])
+    except (msgspec.DecodeError, KeyError):
+        return
+    if kind not in refused:
+        return
+    if kind == "json_schema" and "json_object" not in refused:
+        fields["response_format"] = _JSON_OBJECT
+        yield Loss("response_format", "weakened to json_object: the provider enforces no schema")
+    else:
+        del fields["response_format"]
+        yield Loss("response_format", f"the provider has no {kind}")
 
 
 def apply_defaults(fields: dict[str, Raw], defaults: Mapping[str, Raw], drop: Iterable[str]) -> None:

@@ -6,16 +6,9 @@ whatever differs. A dialect is listed only where the vendor documents it.
 
 from __future__ import annotations
 
-from penstock.core.providers.quirks import (
-    CEREBRAS,
-    DEEPSEEK,
-    FLAT_MAX_TOKENS,
-    GROQ,
-    MAX_TOKENS,
-    MISTRAL,
-    NO_FORCED_TOOL,
-)
+from penstock.core.providers.quirks import FLAT_MAX_TOKENS, MAX_TOKENS, NO_FORCED_TOOL
 from penstock.core.providers.spec import Provider, row
+from penstock.core.providers.vendors import CEREBRAS, DEEPSEEK, FIREWORKS, GROQ, MISTRAL
 
 ROWS: tuple[Provider, ...] = (
     row("abliteration", "https://api.abliteration.ai/v1", "ABLITERATION_API_KEY"),
@@ -165,6 +158,7 @@ ROWS: tuple[Provider, ...] = (
         "FIREWORKS_AI_TOKEN",
         dialects=("openai_chat", "openai_responses", "anthropic"),
         model_prefix="accounts/fireworks/models/",
+        quirks=FIREWORKS,
         docs="https://docs.fireworks.ai/tools-sdks/openai-compatibility",
     ),
     row(

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from penstock.core.providers.quirks import (
-    FLAT_MAX_TOKENS,
-    MAX_TOKENS,
-    MISTRAL,
-    MOONSHOT,
-    OPENAI,
-    STREAMLAKE,
-    XAI,
-)
-from penstock.core.providers.spec import Provider, Quirks, row
+from penstock.core.providers.quirks import FLAT_MAX_TOKENS, MAX_TOKENS, MOONSHOT, OPENAI, STREAMLAKE
+from penstock.core.providers.spec import Provider, row
+from penstock.core.providers.vendors import MISTRAL, NVIDIA, OPENROUTER, PERPLEXITY, TOGETHER, XAI
 
 ROWS: tuple[Provider, ...] = (
     row("lambda_ai", "https://api.lambda.ai/v1", "LAMBDA_API_KEY", docs="https://docs.lambda.ai"),
@@ -85,7 +78,7 @@ ROWS: tuple[Provider, ...] = (
         "nvidia_nim",
         "https://integrate.api.nvidia.com/v1",
         "NVIDIA_NIM_API_KEY",
-        quirks=MAX_TOKENS,
+        quirks=NVIDIA,
         docs="https://docs.api.nvidia.com/nim",
     ),
     row(
@@ -112,7 +105,8 @@ ROWS: tuple[Provider, ...] = (
         "OPENROUTER_API_KEY",
         "OR_API_KEY",
         dialects=("openai_chat", "openai_responses", "anthropic"),
-        quirks=Quirks(cache_marks=True),
+        quirks=OPENROUTER,
+        headers={"http-referer": "OR_SITE_URL", "x-title": "OR_APP_NAME"},
         docs="https://openrouter.ai/docs",
     ),
     row(
@@ -135,6 +129,7 @@ ROWS: tuple[Provider, ...] = (
         "PERPLEXITY_API_KEY",
         bases=("PERPLEXITY_API_BASE",),
         version="",
+        quirks=PERPLEXITY,
         docs="https://docs.perplexity.ai",
     ),
     row(
@@ -240,7 +235,7 @@ ROWS: tuple[Provider, ...] = (
         "TOGETHERAI_API_KEY",
         "TOGETHER_AI_TOKEN",
         bases=("TOGETHER_AI_API_BASE", "TOGETHER_API_BASE"),
-        quirks=MAX_TOKENS,
+        quirks=TOGETHER,
         docs="https://docs.together.ai/docs/openai-api-compatibility",
     ),
     row("v0", "https://api.v0.dev/v1", "V0_API_KEY", docs="https://v0.app/docs/api"),

@@ -7,8 +7,9 @@ the dialect they need, so that a request says plainly which dialect is not there
 from __future__ import annotations
 
 from penstock.core.providers.bases import EMBED
-from penstock.core.providers.quirks import DATABRICKS, FOUNDRY, GEMINI_OPENAI, MAX_TOKENS, OPENAI, WATSONX
+from penstock.core.providers.quirks import DATABRICKS, GEMINI_OPENAI, MAX_TOKENS, OPENAI, WATSONX
 from penstock.core.providers.spec import Provider, row
+from penstock.core.providers.vendors import FOUNDRY
 
 _REGION = "{AWS_REGION_NAME|AWS_REGION|AWS_DEFAULT_REGION}"
 _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION_NAME", "AWS_PROFILE_NAME")
@@ -249,7 +250,12 @@ OWN_FORMAT: tuple[Provider, ...] = (
         paths={"cohere": _COHERE, "rerank": _COHERE},
     ),
     row(
-        "replicate", "https://api.replicate.com/v1", "REPLICATE_API_KEY", "REPLICATE_API_TOKEN", dialects=("replicate",)
+        "replicate",
+        "https://api.replicate.com/v1",
+        "REPLICATE_API_KEY",
+        "REPLICATE_API_TOKEN",
+        dialects=("replicate",),
+        docs="https://replicate.com/docs/reference/http",
     ),
     row(
         "watsonx",

@@ -1,4 +1,4 @@
-"""The quirks that several rows share, each with where it is written down."""
+"""The quirks that several rows share, each with where it is written down. The large vendors' are in `vendors.py`."""
 
 from __future__ import annotations
 
@@ -35,50 +35,15 @@ OPENAI = Quirks(
 )
 """https://platform.openai.com/docs/guides/reasoning : o-series and gpt-5 refuse max_tokens and sampling settings."""
 
-MISTRAL = Quirks(
-    rename={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
-    drop=frozenset({"user", "store", "service_tier"}),
-    unsupported=frozenset({"logit_bias", "logprobs", "top_logprobs"}),
-    drop_in_messages=frozenset({"name", "reasoning_content", "reasoning", "refusal", "annotations", "audio"}),
-    values={"tool_choice": {"required": "any"}},
-    stream_usage=False,
+MOONSHOT = Quirks(
+    clamp={"temperature": (0.0, 1.0)}, weaken={"tool_choice": {"required": "auto"}}, prefill="partial"
 )
-"""Answers 422 extra_forbidden to every field that it does not know: stream_options, max_completion_tokens, and in
-messages a replayed reasoning_content (BerriAI/litellm issue 30835) or a user's name. Usage comes in the last chunk."""
-
-GROQ = Quirks(
-    unsupported=frozenset({"logit_bias", "logprobs", "top_logprobs"}),
-    drop_in_messages=frozenset({"name", "reasoning_content", "refusal", "annotations", "audio"}),
-)
-"""https://console.groq.com/docs/openai : 400 for logprobs, logit_bias, top_logprobs and messages[].name."""
-
-CEREBRAS = Quirks(unsupported=frozenset({"frequency_penalty", "presence_penalty", "logit_bias"}))
-"""https://inference-docs.cerebras.ai/resources/openai : 400 for these."""
-
-_XAI_REASONING = Quirks(unsupported=frozenset({"presence_penalty", "frequency_penalty", "stop"}))
-XAI = Quirks(by_model=(("grok-4*", _XAI_REASONING), ("grok-3-mini*", _XAI_REASONING)))
-"""https://docs.x.ai/docs/guides/reasoning : reasoning models refuse the penalties and stop."""
-
-DEEPSEEK = Quirks(rename=_OLD_LIMIT, flat_text=True)
-"""https://api-docs.deepseek.com/api/create-chat-completion : max_tokens; content is a string."""
-
-MOONSHOT = Quirks(clamp={"temperature": (0.0, 1.0)}, weaken={"tool_choice": {"required": "auto"}})
-"""https://platform.moonshot.ai/docs : temperature 0 to 1, tool_choice takes auto and none."""
+"""https://platform.moonshot.ai/docs : temperature 0 to 1, tool_choice takes auto and none; `partial` continues the last
+message (guide/use-partial-mode-feature-of-kimi-api)."""
 
 GEMINI_OPENAI = Quirks(drop=frozenset({"store"}), unsupported=frozenset({"frequency_penalty", "seed"}))
 """The OpenAI door of Gemini answers 400 "Unknown name" to these (liliMozi/openhanako issue 394, Vali-98/ChatterUI issue
 227), which reaches every client whose SDK sends `store: false` by itself."""
-
-_SILENT = Quirks(stream_usage=False)
-FOUNDRY = Quirks(
-    by_model=(
-        *((pattern, MISTRAL) for pattern in ("Mistral*", "mistral*", "Ministral*", "ministral*", "Codestral*")),
-        *((pattern, _SILENT) for pattern in ("Phi*", "phi*")),
-        *OPENAI.by_model,
-    )
-)
-"""The Model Inference API hands on what it does not know, and some models refuse it: Mistral's as at home, Phi's
-stream_options (Azure-Samples/azure-search-power-skills pull request 214)."""
 
 DATABRICKS = Quirks(stream_usage=False)
 """Claude models behind serving endpoints refuse stream_options (anomalyco/opencode issue 4698); usage comes anyway."""

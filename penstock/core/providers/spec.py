@@ -16,6 +16,8 @@ from typing import Literal, TypedDict, Unpack
 
 from msgspec import Raw
 
+from penstock.core.ir import Loss
+
 Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "sigv4", "oauth", "none"]
 """How the key travels: a header of that name (`bearer` = `Authorization: Bearer`), a signature, a token that has to be
 fetched first, or not at all."""
@@ -45,6 +47,31 @@ class Quirks:
     """Top-level key -> {string value: the upstream's word for it}, e.g. tool_choice required -> any."""
     weaken: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The same where the upstream has only something weaker (required -> auto), so that it is reported as a loss."""
+    rename_in_messages: Mapping[str, str] = field(default_factory=dict)
+    """Keys of an assistant's messages, old name -> new name (`reasoning_content` -> `reasoning`)."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Role of a message -> the upstream's word for it (`developer` -> `system`)."""
+    call_ids: int = 0
+    """Ids of calls must be so many letters and digits: others are replaced, the same id always by the same one."""
+    calls_think: bool = False
+    """A message with `tool_calls` must have a `reasoning_content`, if only an empty one."""
+    alternate: bool = False
+    """Behind the system messages user and assistant must take turns: neighbours of one role become one message."""
+    bridge: str = ""
+    """What an assistant says between a tool's result and a user's message, where the upstream wants one there."""
+    prefill: str = ""
+    """The key that marks the last message, if it is an assistant's, as the beginning of the answer."""
+    no_formats: frozenset[str] = frozenset()
+    """Types of `response_format` that the upstream refuses. For `json_schema` a forced tool stands in across dialects;
+    else, with `drop_params`, `json_object` does if that is taken, or nothing."""
+    replay_reasoning: bool = False
+    """Wants earlier `reasoning_content` back in the assistant's messages."""
+    fit: Callable[[dict[str, Raw], bool], list[Loss]] | None = None
+    """What no table says: edits the request's top level in place, last of all. Second argument: `drop_params`."""
+    mend: Callable[[bytes], bytes] | None = None
+    """A whole answer's JSON, or one chunk's, as the dialect has it. Bytes that need nothing come back as they are."""
+    notes: tuple[str, ...] = ()
+    """What `fit` and `mend` do, in words, for people."""
     stream_usage: bool = True
     """Takes `stream_options.include_usage`. False: it is not asked for (usage comes anyway, or is counted here)."""
     guided_json: bool = False
@@ -102,6 +129,8 @@ class Provider:
     """Put behind an `api_base` of the user that carries no version segment. Empty: this vendor has none."""
     model_prefix: str = ""
     """Put before a model name that has no such prefix yet (Fireworks: `accounts/fireworks/models/`)."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further header -> the environment name of its value; not sent while that is not set."""
 
     @property
     def owned_by(self) -> str:
@@ -134,6 +163,7 @@ class Extra(TypedDict, total=False):
     paths: Mapping[str, str]
     version: str
     model_prefix: str
+    headers: Mapping[str, str]
 
 
 def row(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from penstock.core.dialects import DIALECTS
+from penstock.core.errors import GatewayError
 from penstock.core.ops import completions as forms
 from penstock.runtime import lanes
 from penstock.runtime.cross import cross_request, cross_response
@@ -54,6 +55,9 @@ async def _each(pool: Pool, call: Call, target: Target) -> None:
     """A chat for each prompt, all their choices in one answer. A stream begins when the last of them is there."""
     call.lane = "cross"
     dialect = lanes.choose(call, target)
+    if target.attempt is not None:
+        text = f"{target.label} takes one prompt at a time; send a request for each."
+        raise GatewayError("unsupported", text, param="prompt")
     spoken, endpoint = DIALECTS[dialect], target.endpoint(dialect)
     requests = [replace(request, stream=False, stream_usage=None) for request in forms.parse_all(call.fields)]
     bodies: list[bytes] = []

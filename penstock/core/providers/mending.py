@@ -1,0 +1,258 @@
+"""What single providers answer that is not quite Chat, made into Chat: one small pure function each (`Quirks.mend`).
+
+Each takes the JSON of a whole answer or of one chunk and gives it back, the very same bytes when nothing is to be done,
+which one search tells. So what a vendor has of its own reaches clients of every dialect, those of Chat included. Bytes
+that are no such JSON are given back, for the decoder to say what is wrong with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+_ENCODE = msgspec.json.Encoder().encode
+_FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
+_LIST = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_ANY = msgspec.json.Decoder().decode
+_STRING = msgspec.json.Decoder(str).decode
+_NULL = Raw(b"null")
+_NOT_THIS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_PARTS = re.compile(rb'"content"\s*:\s*\[')
+_LOGPROBS = re.compile(rb'"logprobs"\s*:\s*[{\d-]')
+_EOS = re.compile(rb'("finish_reason"\s*:\s*)"eos"')
+
+Fields = dict[str, Raw]
+
+
+def chain(*mends: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Several, one after the other."""
+
+    def all_of(data: bytes) -> bytes:
+        for mend in mends:
+            data = mend(data)
+        return data
+
+    return all_of
+
+
+def _choices(data: bytes, edit: Callable[[Fields], bool]) -> bytes:
+    """``data`` with ``edit`` done to each choice."""
+    try:
+        top = _FIELDS(data)
+        choices = _LIST(top["choices"])
+        if not sum(edit(choice) for choice in choices):
+            return data
+    except (KeyError, *_NOT_THIS):
+        return data
+    top["choices"] = Raw(_ENCODE(choices))
+    return _ENCODE(top)
+
+
+def _messages(data: bytes, edit: Callable[[Fields], bool]) -> bytes:
+    """``data`` with ``edit`` done to the message or the delta of each choice."""
+
+    def within(choice: Fields) -> bool:
+        changed = False
+        for key in ("message", "delta"):
+            raw = choice.get(key)
+            if raw is not None and bytes(raw)[:1] == b"{":
+                message = _FIELDS(raw)
+                if edit(message):
+                    choice[key] = Raw(_ENCODE(message))
+                    changed = True
+        return changed
+
+    return _choices(data, within)
+
+
+def _absent(fields: Fields, key: str) -> bool:
+    return key not in fields or fields[key] == _NULL
+
+
+# reasoning ----------------------------------------------------------------------------------------------------------
+
+
+def reasoning_named(data: bytes) -> bytes:
+    """``reasoning`` (Groq, OpenRouter, Together) also as ``reasoning_content``, LiteLLM's name for it."""
+    return _messages(data, _named) if b'"reasoning"' in data else data
+
+
+def _named(message: Fields) -> bool:
+    told = message.get("reasoning")
+    if told is None or bytes(told)[:1] != b'"' or not _absent(message, "reasoning_content"):
+        return False
+    message["reasoning_content"] = told
+    return True
+
+
+def thinking_parts(data: bytes) -> bytes:
+    """Mistral's reasoning models answer ``content`` as a list of thinking and text parts: made into a string, and
+    ``reasoning_content``. A list with parts of other types (references) is left as it is.
+
+    https://docs.mistral.ai/capabilities/reasoning
+    """
+    return _messages(data, _split) if _PARTS.search(data) else data
+
+
+def _split(message: Fields) -> bool:
+    content = message.get("content")
+    if content is None or bytes(content)[:1] != b"[":
+        return False
+    text: list[str] = []
+    thoughts: list[str] = []
+    for part in _LIST(content):
+        kind = _ANY(part.get("type", _NULL))
+        if kind == "text":
+            text.append(_STRING(part["text"]))
+        elif kind == "thinking":
+            thoughts.append(_thought(part["thinking"]))
+        else:
+            return False
+    message["content"] = Raw(_ENCODE("".join(text)))
+    if any(thoughts):
+        message["reasoning_content"] = Raw(_ENCODE("".join(thoughts)))
+    return True
+
+
+def _thought(raw: Raw) -> str:
+    told = _ANY(raw)
+    if isinstance(told, list):
+        return "".join(str(part.get("text") or "") for part in told if isinstance(part, dict))
+    return told if isinstance(told, str) else ""
+
+
+# usage, errors ------------------------------------------------------------------------------------------------------
+
+
+def groq_stream(data: bytes) -> bytes:
+    """``x_groq`` of a stream's last chunk: usage that stands nowhere else, and the reason why a stream was stopped.
+
+    https://console.groq.com/docs/api-reference#chat-create , groq SDK, `ChatCompletionChunk.x_groq`
+    """
+    if b'"x_groq"' not in data:
+        return data
+    try:
+        top = _FIELDS(data)
+        own = _FIELDS(top["x_groq"])
+        if not _absent(own, "error"):
+            return _ENCODE({"error": {"message": _ANY(own["error"]), "type": "server_error"}})
+        if not _absent(top, "usage") or _absent(own, "usage") or "prompt_tokens" not in _FIELDS(own["usage"]):
+            return data
+    except (KeyError, *_NOT_THIS):
+        return data
+    top["usage"] = own["usage"]
+    return _ENCODE(top)
+
+
+def openrouter_errors(data: bytes) -> bytes:
+    """An error in the middle of a stream comes in a chunk that looks like the answer's end, and in a choice of a whole
+    answer: brought to where an error is seen.
+
+    https://openrouter.ai/docs/api/reference/errors-and-debugging
+    """
+    if b'"error"' not in data:
+        return data
+    try:
+        top = _FIELDS(data)
+        if not _absent(top, "error"):
+            return _ENCODE({"error": top["error"]})
+        for choice in _LIST(top["choices"]):
+            if not _absent(choice, "error"):
+                return _ENCODE({"error": choice["error"]})
+    except (KeyError, *_NOT_THIS):
+        pass
+    return data
+
+
+# finish reasons, log probabilities ----------------------------------------------------------------------------------
+
+
+def together_words(data: bytes) -> bytes:
+    """Together's "eos" is "stop", and its log probabilities are lists side by side, or one number in a chunk.
+
+    https://docs.together.ai/reference/chat-completions-1 , together SDK, `LogProbs` and `ChatCompletionChunk`
+    """
+    if b'"eos"' in data:
+        data = _EOS.sub(rb'\1"stop"', data)
+    return _choices(data, _logprobs) if _LOGPROBS.search(data) else data
+
+
+def _logprobs(choice: Fields) -> bool:
+    told = _ANY(choice.get("logprobs", _NULL))
+    if isinstance(told, dict):
+        tokens, numbers = told.get("tokens"), told.get("token_logprobs")
+        if not isinstance(tokens, list) or not isinstance(numbers, list):
+            return False  # OpenAI's form
+    elif isinstance(told, (int, float)):
+        delta = _FIELDS(choice.get("delta", Raw(b"{}")))
+        tokens, numbers = [_STRING(delta.get("content", Raw(b'""')))], [told]
+    else:
+        return False
+    content = [
+        {"token": token, "logprob": number, "bytes": None, "top_logprobs": []}
+        for token, number in zip(tokens, numbers, strict=False)
+    ]
+    choice["logprobs"] = Raw(_ENCODE({"content": content, "refusal": None}))
+    return True
+
+
+# citations ----------------------------------------------------------------------------------------------------------
+
+
+def cited(data: bytes) -> bytes:
+    """``search_results`` or ``citations`` beside the choices (Perplexity, xAI) as OpenAI's ``annotations`` as well: in
+    the message, or in the chunk that ends the choice. In a whole answer each stands at its mark, ``[1]``, if there is
+    one, else it is of the whole text.
+
+    https://docs.perplexity.ai/api-reference/chat-completions-post , https://docs.x.ai/docs/guides/live-search
+    """
+    if b'"citations"' not in data and b'"search_results"' not in data:
+        return data
+    try:
+        sources = _sources(_FIELDS(data))
+    except _NOT_THIS:
+        return data
+    return _choices(data, lambda choice: _cite(choice, sources)) if sources else data
+
+
+def _sources(top: Fields) -> list[tuple[str, str]]:
+    """URL and title of each."""
+    for key in ("search_results", "citations"):
+        told = _ANY(top.get(key, _NULL))
+        if isinstance(told, list) and told:
+            pairs = [(s, "") if isinstance(s, str) else _source(s) for s in told]
+            return [pair for pair in pairs if pair[0]]
+    return []
+
+
+def _source(told: Any) -> tuple[str, str]:
+    return (str(told.get("url") or ""), str(told.get("title") or "")) if isinstance(told, dict) else ("", "")
+
+
+def _cite(choice: Fields, sources: list[tuple[str, str]]) -> bool:
+    whole = "delta" not in choice
+    if not whole and _absent(choice, "finish_reason"):
+        return False
+    key = "message" if whole else "delta"
+    message = _FIELDS(choice[key])
+    if not _absent(message, "annotations"):
+        return False
+    text = _ANY(message.get("content", _NULL)) if whole else None
+    message["annotations"] = Raw(
+        _ENCODE([_annotation(url, title, n, text) for n, (url, title) in enumerate(sources, 1)])
+    )
+    choice[key] = Raw(_ENCODE(message))
+    return True
+
+
+def _annotation(url: str, title: str, number: int, text: object) -> dict[str, Any]:
+    inner: dict[str, Any] = {"url": url, "title": title}
+    if isinstance(text, str):
+        at = text.find(f"[{number}]")
+        inner["start_index"] = max(at, 0)
+        inner["end_index"] = at + len(f"[{number}]") if at >= 0 else len(text)
+    return {"type": "url_citation", "url_citation": inner}
