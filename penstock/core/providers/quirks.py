@@ -79,3 +79,7 @@ TRTLLM = Quirks(
     unsupported=frozenset({"prediction", "modalities", "audio", "web_search_options", "verbosity"}),
 )
 """trtllm-serve forbids fields that its ChatCompletionRequest does not name (tensorrt_llm/serve/openai_protocol.py)."""
+
+LM_STUDIO = Quirks(no_json_object=True)
+"""400 "'response_format.type' must be 'json_schema' or 'text'" (lmstudio-ai/lmstudio-bug-tracker issue 189). On its
+Responses a schema is ignored (issue 2403), so the row names Chat as the dialect for schemas."""
