@@ -3,7 +3,7 @@
 A text that has not is sent back once, to the same target, with what is wrong with it; then the second answer is the
 client's, or an error ("invalid_output", 502) that names what failed. The header ``x-penstock-validated`` says ok,
 repaired or failed. Both calls are in the record's usage, cost and tries. A stream is held back whole: what has been
-passed on cannot be taken back. Not checked are answers that call a tool and refusals: there is no text of that form yet.
+passed on cannot be taken back. Answers that call a tool and refusals are not checked: there is no such text yet.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from functools import lru_cache
+from importlib import import_module
 from typing import IO, Any
 
 import msgspec
@@ -95,12 +96,11 @@ def _expression(pattern: bytes) -> bytes:
 
 @lru_cache(256)
 def _validator(schema: bytes) -> Any:
-    import jsonschema_rs
-
+    jsonschema_rs = import_module("jsonschema_rs")
     options = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS)
     try:
         return jsonschema_rs.validator_for(
-            _JSON(schema), retriever=_refuse, pattern_options=options, mask="the value", offline=True
+            _JSON(schema), retriever=_refuse, pattern_options=options, mask="the value"
         )
     except (ValueError, RecursionError) as error:  # its own errors are ValueErrors
         text = getattr(error, "message", None) or str(error)
@@ -115,7 +115,7 @@ def _refuse(uri: str) -> Any:
 def missing() -> GatewayError | None:
     """The error of a gateway without the library."""
     try:
-        import jsonschema_rs  # noqa: F401
+        import_module("jsonschema_rs")
     except ImportError:
         text = "Answers are checked with jsonschema-rs, which is not installed: pip install 'penstock[validate]'."
         return GatewayError("not_configured", text, param="validate", status=501)

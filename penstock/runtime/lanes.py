@@ -74,13 +74,16 @@ def _enforcing(call: Call, target: Target, name: str) -> str | None:
     fields for a choice, an expression or a grammar are those of its Chat."""
     if len(target.dialects) == 1 or _SCHEMAS.isdisjoint(call.fields):
         return None
+    spoken = [other for other in target.dialects if other in DIALECTS and other != "completions"]
+    if name == "completions":  # of which vendors' own has no field for a form
+        wanted = target.guides not in ENGINES and not guided.FIELDS.isdisjoint(call.fields)
+        return spoken[0] if wanted and spoken else None
     native = target.wire_for(name).native_schema
     if native and guided.FIELDS.isdisjoint(call.fields):
         return None
     output = call.parsed().output
     if output is None or output.kind == "text":
         return None
-    spoken = [other for other in target.dialects if other in DIALECTS and other != "completions"]
     if output.kind in guided.CONSTRAINTS and target.guides in ENGINES and name not in ENGINE_DIALECTS:
         return "openai_chat" if "openai_chat" in spoken else None
     return None if native else next((other for other in spoken if target.wire_for(other).native_schema), None)

@@ -1,7 +1,7 @@
 """How each target is held to a choice, a regular expression or a grammar.
 
-An engine has fields of its own for it; a vendor that knows JSON schemas gets a choice as one (``dialects.wrapped``). What
-a target has nothing for is named in ``Lowered.lost``: a constraint is never left out in silence.
+An engine has fields of its own for it; a vendor that knows JSON schemas gets a choice as one (``dialects.wrapped``).
+What a target has nothing for is named in ``Lowered.lost``: a constraint is never left out in silence.
 
 ``guides`` of a provider says which engine's fields it takes:
 
