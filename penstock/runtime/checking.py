@@ -31,7 +31,7 @@ DEADLINE = 5.0  # seconds of a check in the child
 MOST_WORK = 4_000_000  # bytes of the schema times bytes of the text: up to here it is done here
 LONGEST = 400  # characters of a message
 # What makes the time of a check more than those two lengths: references, expressions that look around or back.
-_HEAVY = re.compile(rb'Ref"|\(\?[=!<]|\\\\[1-9]|Properties"|propertyNames"|unique')
+_HEAVY = re.compile(rb'[rR]ef"|\(\?[=!<]|\\\\[1-9]|Properties"|propertyNames"|unique')
 _BACKTRACKS = 100_000
 _WORDS = {"json_schema": "response schema", "json_object": "JSON object", "choice": "choices", "regex": "expression"}
 _JSON = msgspec.json.Decoder().decode
@@ -96,12 +96,12 @@ def _expression(pattern: bytes) -> bytes:
 
 @lru_cache(256)
 def _validator(schema: bytes) -> Any:
-    jsonschema_rs = import_module("jsonschema_rs")
-    options = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS)
+    library = import_module("jsonschema_rs")
+    options = {"retriever": _refuse, "pattern_options": library.FancyRegexOptions(backtrack_limit=_BACKTRACKS)}
     try:
-        return jsonschema_rs.validator_for(
-            _JSON(schema), retriever=_refuse, pattern_options=options, mask="the value"
-        )
+        made = _JSON(schema)
+        library.validator_for(made, **options)  # its message names the client's own value
+        return library.validator_for(made, mask="the value", **options)
     except (ValueError, RecursionError) as error:  # its own errors are ValueErrors
         text = getattr(error, "message", None) or str(error)
         path = "".join(f"/{step}" for step in getattr(error, "instance_path", ()))
