@@ -166,7 +166,7 @@ class _Parser:
     def _escape(self, start: int) -> str:
         if self._peek().lower() in _SETS:
             return _ranges(self._set(self._take()))
-        if self._peek() in "bBAZzGK":
+        if self._peek() and self._peek() in "bBAZzGK":
             raise self._no(f"'\\{self._peek()}' has no grammar", start)
         return literal(chr(self._escaped_code(start)))
 
