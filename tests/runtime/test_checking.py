@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -84,12 +85,15 @@ async def test_a_schema_that_takes_for_ever_ends_and_holds_up_nobody(monkeypatch
     assert "not of type" in str(await checking.run(good, '"x"'))
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to look into a process")
 async def test_large_texts_go_to_the_other_process_which_knows_no_keys(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setattr(checking, "_CHILD", checking._Child())
     check = Check("json_schema", b'{"type":"array","items":{"type":"integer"}, "description": "%s"}' % (b"x" * 2000))
     large = json.dumps(list(range(100_000)))
     assert await checking.run(check, large) is None
     process = checking._CHILD._process
     assert process is not None and process.poll() is None and process.pid != os.getpid()
-    with open(f"/proc/{process.pid}/environ", "rb") as environ:
-        assert b"sk-secret" not in environ.read() or "OPENAI_API_KEY" not in checking._KEPT
+    assert b"sk-secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
+    process.kill()
+    process.wait()

@@ -79,7 +79,7 @@ async def test_an_answer_that_does_not_is_repaired_once(tmp_path, path, provider
     assert float(headers["x-litellm-response-cost"]) == pytest.approx(float(record.cost))
 
 
-@pytest.mark.parametrize("path", [path for path in SURFACES])
+@pytest.mark.parametrize("path", SURFACES)
 async def test_two_bad_answers_are_an_error_that_names_what_failed(tmp_path, path):
     async with open_door(tmp_path, yaml(), script=saying(BAD, WORSE)) as door:
         status, headers, answer = await door.post({**SURFACES[path], "validate": True}, path)
