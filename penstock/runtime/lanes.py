@@ -72,8 +72,8 @@ def _enforcing(call: Call, target: Target, name: str) -> str | None:
     """Another dialect of the target's, when the client wants a form that the server ignores in ``name``: llama.cpp
     answers /v1/messages with an ``output_config.format`` in free text, and enforces the schema on Chat. An engine's
     fields for a choice, an expression or a grammar are those of its Chat."""
-    if len(target.dialects) == 1 or _SCHEMAS.isdisjoint(call.fields):
-        return None
+    if len(target.dialects) == 1 or name == "openai_chat" or _SCHEMAS.isdisjoint(call.fields):
+        return None  # Chat enforces every form that a target can be held to
     spoken = [other for other in target.dialects if other in DIALECTS and other != "completions"]
     if name == "completions":  # of which vendors' own has no field for a form
         wanted = target.guides not in ENGINES and not guided.FIELDS.isdisjoint(call.fields)

@@ -85,6 +85,10 @@ async def test_a_schema_that_takes_for_ever_ends_and_holds_up_nobody(monkeypatch
     assert "not of type" in str(await checking.run(good, '"x"'))
 
 
+def _environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to look into a process")
 async def test_large_texts_go_to_the_other_process_which_knows_no_keys(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
@@ -94,6 +98,6 @@ async def test_large_texts_go_to_the_other_process_which_knows_no_keys(monkeypat
     assert await checking.run(check, large) is None
     process = checking._CHILD._process
     assert process is not None and process.poll() is None and process.pid != os.getpid()
-    assert b"sk-secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
+    assert b"sk-secret" not in _environment(process.pid)
     process.kill()
     process.wait()

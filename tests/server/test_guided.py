@@ -316,3 +316,23 @@ async def test_plain_completions_have_their_own_words(tmp_path):
             await door.post({"model": "m", "prompt": "hi", "guided_json": SCHEMA}, "/v1/completions")
             got = door.mock.received[-1]
             assert got.path == "/v1/completions" and {key: got.json[key] for key in want} == want
+
+
+async def test_a_count_of_tokens_is_asked_without_the_form(tmp_path):
+    async with open_door(tmp_path, yaml("anthropic")) as door:
+        status, _, answer = await door.post({**HELLO, "guided_choice": ["a"]}, "/v1/messages/count_tokens")
+        assert status == 200 and json.loads(answer)["input_tokens"] > 0
+        assert set(door.mock.received[-1].json) == {"model", "messages"}
+
+
+async def test_a_schema_on_responses_of_lm_studio_goes_to_its_chat(tmp_path):
+    """Its Responses ignore a schema (lmstudio-ai/lmstudio-bug-tracker issue 2403)."""
+    form = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}
+    async with open_door(tmp_path, yaml("lm_studio")) as door:
+        (target,) = door.gateway.state.targets
+        await learn(door.pool, target)
+        assert "openai_responses" in target.dialects
+        for fields, path in [({}, "/v1/responses"), ({"text": form}, "/v1/chat/completions")]:
+            assert (await door.post({"model": "m", "input": "hi", **fields}, "/v1/responses"))[0] == 200
+            assert door.mock.received[-1].path == path
+        assert door.mock.received[-1].json["response_format"]["json_schema"]["schema"] == SCHEMA

@@ -210,3 +210,26 @@ async def test_without_the_library_it_is_said_what_to_install(tmp_path, monkeypa
     async with open_door(tmp_path, yaml()) as door:
         status, _, answer = await door.post({**SURFACES["/v1/chat/completions"], "validate": True})
         assert status == 501 and b"penstock[validate]" in answer and door.mock.received == []
+
+
+async def test_a_plain_completion_has_no_second_turn(tmp_path):
+    async with open_door(tmp_path, yaml("hosted_vllm"), script=saying("maybe")) as door:
+        body = {"model": "m", "prompt": "hi", "guided_choice": ["yes", "no"], "validate": True}
+        status, headers, answer = await door.post(body, "/v1/completions")
+        assert status == 502 and headers["x-penstock-validated"] == "failed" and b"no second turn" in answer
+        assert len(door.mock.received) == 1 and door.records[0].usage.output > 0
+
+
+async def test_an_upstreams_own_error_stays_what_it_is(tmp_path):
+    async with open_door(tmp_path, yaml(), script=Script(default=Step(status=429))) as door:
+        status, headers, _ = await door.post({**SURFACES["/v1/chat/completions"], "validate": True, "num_retries": 0})
+        assert status == 429 and "x-penstock-validated" not in headers
+
+
+async def test_a_stream_that_breaks_off_is_no_answer_to_check(tmp_path):
+    script = Script(queue=(Step(text=GOOD, malform=("missing_done", "no_finish_reason")),), default=Step(text=GOOD))
+    async with open_door(tmp_path, yaml("mock"), script=script) as door:
+        body = {**SURFACES["/v1/messages"], "stream": True, "validate": True}
+        status, headers, answer = await door.post(body, "/v1/messages")
+        assert status == 200 and b"message_stop" in answer and headers["x-penstock-validated"] == "ok"
+        assert len(door.mock.received) == 2, "it was tried again as any broken stream"
