@@ -19,7 +19,7 @@ message."""
 
 _COPIED_NAMES = (
     "api_key api_version organization stream_timeout max_retries num_retries weight order drop_params on_unsupported "
-    "ssl_verify"
+    "ssl_verify validate guided_engine"
 )
 _COPIED = tuple(_COPIED_NAMES.split())
 _COPIED_LISTS = ("tags", "additional_drop_params", "allowed_openai_params")

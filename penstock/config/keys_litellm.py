@@ -44,7 +44,7 @@ LITELLM = (
     ("use_client", "bool", "known", False, "use LiteLLM's hosted client"),
     ("use_litellm_proxy", "bool", "known", False, "send everything through another proxy"),
     ("network_mock", "bool", "known", False, "answer without upstreams, for tests"),
-    ("enable_json_schema_validation", "bool", "known", False, "check answers against response_format"),
+    ("enable_json_schema_validation", "bool", "acted", False, "the same as `validate: true` for every deployment"),
     ("enable_preview_features", "bool", "known", False, "features in preview"),
     ("openai_system_messages_first", "bool", "known", False, "move system messages to the front"),
     ("reasoning_auto_summary", "bool", "known", False, "ask for reasoning summaries"),

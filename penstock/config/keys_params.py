@@ -69,6 +69,8 @@ PARAMS = (
     # parameters
     ("drop_params", "bool", "acted", None, "leave out parameters the provider does not take"),
     ("on_unsupported", "one:drop,warn,reject", "acted", None, "Penstock's own: what to do with such parameters"),
+    ("validate", "bool", "acted", None, "Penstock's own: check answers against the schema or choice asked for"),
+    ("guided_engine", "one:vllm,sglang,trtllm,llama_cpp", "acted", None, "Penstock's own: whose `guided_*` it takes"),
     ("additional_drop_params", "texts", "acted", None, "parameters to leave out always; dotted paths allowed"),
     ("allowed_openai_params", "texts", "acted", None, "parameters to send although the provider may not take them"),
     ("merge_reasoning_content_in_choices", "bool", "known", False, "put the reasoning into the answer's content"),
@@ -145,7 +147,8 @@ _REQUEST_PARAMS = (
     "presence_penalty prompt_cache_key prompt_cache_options prompt_cache_retention quality reasoning reasoning_effort "
     "repetition_penalty response_format safety_identifier safety_settings seed service_tier size stop stop_sequences "
     "store stream stream_options style suffix temperature text thinking think tool_choice tools top_k top_logprobs "
-    "top_p truncation user verbosity voice web_search_options chat_template_kwargs guided_json keep_alive "
+    "top_p truncation user verbosity voice web_search_options chat_template_kwargs keep_alive guided_json "
+    "guided_regex guided_choice guided_grammar guided_json_object guided_whitespace_pattern structured_outputs "
     "enable_thinking output_config cache_control prompt_template transforms route provider models plugins safe_prompt "
     "prompt_mode random_seed reasoning_format include_reasoning reasoning_history context_length_exceeded_behavior "
     "search_parameters search_mode search_domain_filter search_recency_filter return_images return_related_questions "

@@ -49,6 +49,8 @@ class Deployment:
     additional_drop_params: tuple[str, ...] = ()
     allowed_openai_params: tuple[str, ...] = ()
     on_unsupported: OnUnsupported | None = None
+    validate: bool | None = None
+    guided_engine: str | None = None
     ssl_verify: bool | str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -109,6 +111,7 @@ class LitellmSettings:
     callbacks: tuple[str, ...] = ()
     success_callback: tuple[str, ...] = ()
     failure_callback: tuple[str, ...] = ()
+    enable_json_schema_validation: bool = False
     ssl_verify: bool | str = True
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

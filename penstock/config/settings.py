@@ -22,7 +22,8 @@ _SHARED_NAMES = (
 )
 _LITELLM_NAMES = (
     "drop_params request_timeout num_retries fallbacks context_window_fallbacks content_policy_fallbacks "
-    "default_fallbacks max_fallbacks callbacks success_callback failure_callback ssl_verify"
+    "default_fallbacks max_fallbacks callbacks success_callback failure_callback ssl_verify "
+    "enable_json_schema_validation"
 )
 _ROUTER_NAMES = (
     "num_retries timeout stream_timeout retry_after fallbacks context_window_fallbacks content_policy_fallbacks "

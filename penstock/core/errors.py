@@ -83,6 +83,8 @@ TABLE: dict[str, Row] = {
     "connect": Row(500, "internal_server_error", "api_error", "APIConnectionError", "target", "upstream"),
     "timeout": Row(408, "timeout_error", "timeout_error", "Timeout", "target", "upstream"),
     "broken_answer": Row(502, "internal_server_error", "api_error", "BadGatewayError", "target", "upstream"),
+    # the answer is whole, and not in the form that was asked for (``checked``)
+    "invalid_output": Row(502, "internal_server_error", "api_error", "JSONSchemaValidationError", "no", "nobody"),
     "broken_stream": Row(502, "internal_server_error", "api_error", "BadGatewayError", "no", "upstream"),
 }
 

@@ -75,6 +75,7 @@ class Ask:
     only: frozenset[str] | None = None  # the tools that may be called
     parallel: bool = True
     schema: Any = None  # None: free text
+    bare: bool = False  # the schema's value is text and comes without quotes
     max_tokens: int | None = None
     stops: list[str] = field(default_factory=list)
     think: str | None = None  # the effort's name when reasoning is on
@@ -150,7 +151,8 @@ def _text(ask: Ask, step: Step, index: int) -> str:
     if step.length is not None:
         return " ".join(_WORDS[at % len(_WORDS)] for at in range(step.length))
     if ask.schema is not None:
-        return json.dumps(instance(ask.schema), separators=(",", ":"), ensure_ascii=False)
+        value = instance(ask.schema)
+        return str(value) if ask.bare else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     if ask.results:
         said = [f"tool {r.name} {'failed' if r.error else 'said'}: {r.text}" for r in ask.results]
         text = PREFIX + "; ".join(said)

@@ -235,6 +235,8 @@ def _ask(body: dict[str, Any]) -> Ask:
     ask.results = [_result(part["functionResponse"]) for part in last["parts"] if part.get("functionResponse")]
     if config.get("responseMimeType") == "application/json":
         ask.schema = config.get("responseJsonSchema") or _lower(config.get("responseSchema")) or {"type": "object"}
+    if config.get("responseMimeType") == "text/x.enum":
+        ask.schema, ask.bare = _lower(config["responseSchema"]), True
     ask.think = _thinks(camel(config.get("thinkingConfig") or {}))
     return ask
 

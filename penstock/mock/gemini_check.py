@@ -241,7 +241,10 @@ def _check_config(body: dict[str, Any], model: str) -> None:
         raise bad("Thinking level is not supported for this model.")
     check_schema(config.get("responseSchema"), "generation_config.response_schema")
     wants_json = config.get("responseMimeType") == "application/json"
-    if (config.get("responseSchema") or config.get("responseJsonSchema")) and not wants_json:
+    wants_one = config.get("responseMimeType") == "text/x.enum"
+    if wants_one and not (config.get("responseSchema") or {}).get("enum"):
+        raise bad("* GenerateContentRequest.generation_config.response_schema: must be an enum for text/x.enum.\n")
+    if (config.get("responseSchema") or config.get("responseJsonSchema")) and not (wants_json or wants_one):
         raise bad(
             "* GenerateContentRequest.generation_config.response_mime_type: must be application/json with a schema\n"
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from penstock.core.dialects.base import StreamEncoder
     from penstock.core.ir import Loss, Request, Usage
     from penstock.core.price import Units
+    from penstock.runtime.constrained import Wanted
     from penstock.runtime.identity import Caller
     from penstock.runtime.lanes import Translator
     from penstock.runtime.targets import Target
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 GATEWAY_FIELDS = frozenset(
     """litellm_metadata tags fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks num_retries
     timeout cache guardrails guardrail_config litellm_call_id litellm_trace_id litellm_session_id no-log mock_response
-    router_settings_override prompt_id prompt_variables""".split()
+    router_settings_override prompt_id prompt_variables validate""".split()
 )
 LONGEST_MODEL = 1024
 REFUSED_FIELDS = ("api_key", "api_base", "base_url")
@@ -55,6 +56,7 @@ class Call:
         "losses",
         "model",
         "model_raw",
+        "notes",
         "request",
         "over",
         "price_version",
@@ -63,6 +65,7 @@ class Call:
         "seen_bytes",
         "silent_since",
         "sent_at",
+        "spent",
         "stream",
         "store",
         "surface",
@@ -73,6 +76,7 @@ class Call:
         "units",
         "upstream",
         "usage",
+        "wanted",
     )
 
     def __init__(
@@ -104,6 +108,9 @@ class Call:
         self.lane = ""
         self.tries = 0
         self.usage: Usage | None = None
+        self.spent: Usage | None = None  # of an earlier call for the same answer, beside ``usage``
+        self.wanted: Wanted | None = None  # set while an attempt has a form to enforce or to check
+        self.notes = b""  # header lines beside the usual ones
         self.units: Units | None = None  # what is billed beside tokens: images, seconds, characters, queries
         self.binary = False  # a streamed answer in which nothing can be said: an error cuts it off
         self.cost: Decimal | None = None  # US dollars; None while the answer goes on, and where it is not known
@@ -149,7 +156,10 @@ class Call:
     def parsed(self) -> Request:
         """The request in the neutral form, parsed once."""
         if self.request is None:
-            self.request = self.surface.dialect.parse_request(self.fields)
+            fields = self.fields
+            if "validate" in fields:
+                fields = {key: value for key, value in fields.items() if key != "validate"}
+            self.request = self.surface.dialect.parse_request(fields)
         return self.request
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.count import estimate
-from penstock.core.dialects import DIALECTS
+from penstock.core.dialects import DIALECTS, guided
 from penstock.core.envelope import seal
 from penstock.runtime import outlet
 from penstock.runtime.call import GATEWAY_FIELDS, Call
@@ -76,7 +76,8 @@ def _fields(call: Call, target: Target, spoken: Any) -> dict[str, Raw]:
     shape = getattr(spoken, "count_request", None)  # where a count is asked for in another form than the request
     if spoken is client:
         call.lane = "same"
-        fields = {key: value for key, value in call.fields.items() if key not in GATEWAY_FIELDS}
+        left_out = GATEWAY_FIELDS | guided.FIELDS  # a form takes no part in a count
+        fields = {key: value for key, value in call.fields.items() if key not in left_out}
         fields["model"] = target.model_raw
     else:
         call.lane = "cross"

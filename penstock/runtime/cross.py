@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core import sse
 from penstock.core.count import estimate, tokens
 from penstock.core.dialects.base import Dialect, View, framer_of
 from penstock.core.dialects.structured import Forced, Unforcer, plan, unforce_response
+from penstock.core.dialects.wrapped import Unwrapper, unwrap_response
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
@@ -19,6 +21,7 @@ from penstock.core.ir import (
     Collector,
     Delta,
     End,
+    Loss,
     Response,
     Seal,
     Start,
@@ -28,11 +31,12 @@ from penstock.core.ir import (
     explode,
 )
 from penstock.core.providers.apply import apply_defaults, apply_quirks
+from penstock.core.providers.constraints import Lowered, lower, name_of
 from penstock.runtime import outlet
 from penstock.runtime.call import Call, new_id
 
 if TYPE_CHECKING:
-    from penstock.core.ir import Event
+    from penstock.core.ir import Event, OutputFormat
     from penstock.core.providers.spec import Quirks
     from penstock.runtime.targets import Target
 
@@ -45,14 +49,21 @@ def mint(prefix: str) -> str:
 def cross_request(call: Call, target: Target, quirks: Quirks, dialect: Dialect) -> bytes:
     """The client's request in the target's dialect. What is left out goes into ``call.losses``, or is refused when the
     deployment says ``on_unsupported: reject``."""
-    rendered = dialect.render_request(call.parsed(), target.wire_for(dialect.name))
+    request, lowered = call.parsed(), lowered_for(call, target, dialect.name)
+    if lowered is not None:
+        request = replace(request, output=lowered.output)
+    rendered = dialect.render_request(request, target.wire_for(dialect.name))
     fields = rendered.fields
+    if lowered is not None:
+        fields.update(lowered.fields)
     if target.defaults or target.drop:
         apply_defaults(fields, target.defaults, target.drop)
         adopt = getattr(dialect, "adopt", None)
         if adopt is not None:
             adopt(fields)
     losses = rendered.losses + tuple(apply_quirks(fields, quirks, True))
+    if lowered is not None and lowered.lost:
+        losses += lost(call.parsed().output, target, lowered)
     if losses and target.on_unsupported == "reject":
         named = ", ".join(f"{loss.path} ({loss.why})" for loss in losses[:8])
         raise GatewayError(
@@ -81,7 +92,7 @@ def cross_answer(call: Call, target: Target, data: bytes, dialect: Dialect) -> N
     """A whole answer of the target for the client: whole, or as a stream when the client asked for one."""
     if call.stream:
         data = _on_one_line(data)
-    _answer(call, _own_seals(dialect.parse_response(data), target, dialect), _forced(call, target, dialect))
+    _answer(call, _own_seals(dialect.parse_response(data), target, dialect), back_for(call, target, dialect))
 
 
 def _on_one_line(data: bytes) -> bytes:
@@ -90,14 +101,71 @@ def _on_one_line(data: bytes) -> bytes:
     return data.replace(b"\r", b" ").replace(b"\n", b" ")
 
 
-def _forced(call: Call, target: Target, dialect: Dialect) -> Forced | None:
-    """The tool that stands in for a schema, when the request was rendered with one."""
-    if dialect.name == call.surface.dialect.name or call.parsed().output is None:
+def lowered_for(call: Call, target: Target, dialect: str) -> Lowered | None:
+    """How the form that the client wants is asked for where ``dialect`` has no words for it; mostly None."""
+    request = call.parsed()
+    if request.output is None:
+        return None
+    return lower(request, target.guides, dialect, target.wire_for(dialect).native_schema)
+
+
+def lost(output: OutputFormat | None, target: Target, lowered: Lowered) -> tuple[Loss, ...]:
+    """The loss of a constraint that the target cannot be held to. An answer in another form than the one asked for
+    looks like success, so this is an error unless the deployment says ``on_unsupported: warn`` or ``drop`` itself."""
+    if output is None:
+        return ()
+    name = name_of(output)
+    if target.deployment.on_unsupported in ("warn", "drop"):
+        return (Loss(name, lowered.lost),)
+    text = (
+        f"{target.label} cannot be held to {name!r}: {lowered.lost}. Leave it out, or set on_unsupported: warn for "
+        "this deployment to be answered without it."
+    )
+    raise GatewayError("unsupported", text, param=name)
+
+
+class _Back(Struct, frozen=True):
+    """What undoes the means by which the target was held to a form: a forced tool, an object around the text."""
+
+    forced: Forced | None
+    wrapped: bool
+
+    def filter(self) -> _Filter:
+        return _Filter(self)
+
+    def response(self, response: Response) -> Response:
+        if self.forced is not None:
+            response = unforce_response(response, self.forced)
+        return unwrap_response(response) if self.wrapped else response
+
+
+class _Filter:
+    """The same for a stream's events."""
+
+    __slots__ = ("_unforcer", "_unwrapper")
+
+    def __init__(self, back: _Back) -> None:
+        self._unforcer = Unforcer(back.forced) if back.forced is not None else None
+        self._unwrapper = Unwrapper() if back.wrapped else None
+
+    def feed(self, event: Event) -> Iterable[Event]:
+        steps: Iterable[Event] = (event,) if self._unforcer is None else self._unforcer.feed(event)
+        if self._unwrapper is None:
+            return steps
+        return [told for step in steps for told in self._unwrapper.feed(step)]
+
+
+def back_for(call: Call, target: Target, dialect: Dialect) -> _Back | None:
+    """How an answer to a request of ``cross_request`` is turned back; None when there is nothing to undo."""
+    if call.lane == "same" or call.parsed().output is None:
         return None
     wire = target.wire_for(dialect.name)
+    lowered = lowered_for(call, target, dialect.name)
+    request = call.parsed() if lowered is None else replace(call.parsed(), output=lowered.output)
     own = getattr(dialect, "forced", None)
-    found: Forced | None = plan(call.parsed(), wire.native_schema) if own is None else own(call.parsed(), wire)
-    return found
+    forced: Forced | None = plan(request, wire.native_schema) if own is None else own(request, wire)
+    wrapped = lowered is not None and lowered.wrapped
+    return _Back(forced, wrapped) if forced is not None or wrapped else None
 
 
 def _own_seals(response: Response, target: Target, dialect: Dialect) -> Response:
@@ -130,10 +198,10 @@ def cross_collected(
             collector.feed(step)
     for step in decoder.close():
         collector.feed(step)
-    _answer(call, _own_seals(collector.response(), target, dialect), _forced(call, target, dialect))
+    _answer(call, _own_seals(collector.response(), target, dialect), back_for(call, target, dialect))
 
 
-def _size(block: Block) -> int:
+def size_of(block: Block) -> int:
     text: str = getattr(block, "text", "") or getattr(block, "args", "")
     return len(text.encode())
 
@@ -143,13 +211,13 @@ def cross_response(call: Call, response: Response) -> None:
     _answer(call, response, None)
 
 
-def _answer(call: Call, response: Response, forced: Forced | None) -> None:
-    if forced is not None:
-        response = unforce_response(response, forced)
+def _answer(call: Call, response: Response, back: _Back | None) -> None:
+    if back is not None:
+        response = back.response(response)
     if response.usage is None:
-        size = sum(_size(block) for choice in response.choices for block in choice.blocks)
+        size = sum(size_of(block) for choice in response.choices for block in choice.blocks)
         response = replace(response, usage=estimate(call.fields, tokens(size)))
-    call.usage = _tiered(response.usage, response.service_tier)
+    call.usage = tiered(response.usage, response.service_tier)
     client = call.surface.dialect
     if not call.stream:
         rendered = client.render_response(response, view(call))
@@ -167,7 +235,7 @@ def _answer(call: Call, response: Response, forced: Forced | None) -> None:
     call.exchange.finish()
 
 
-def _tiered(usage: Usage | None, tier: str) -> Usage | None:
+def tiered(usage: Usage | None, tier: str) -> Usage | None:
     """With the service tier that the answer told, for its price."""
     return replace(usage, tier=tier) if usage is not None and tier else usage
 
@@ -193,8 +261,8 @@ class CrossStream:
     def __init__(self, call: Call, target: Target, dialect: Dialect) -> None:
         self._call = call
         self._family, self._native = target.wire.family, dialect.family
-        forced = _forced(call, target, dialect)
-        self._unforce = Unforcer(forced) if forced is not None else None
+        back = back_for(call, target, dialect)
+        self._unforce = back.filter() if back is not None else None
         self._decoder = dialect.decoder()
         self._size = 0
         self._told: Usage | None = None
@@ -211,7 +279,7 @@ class CrossStream:
             used = self._told or estimate(self._call.fields, tokens(self._size))
         else:
             used = replace(self._start, output=max(self._start.output, tokens(self._size)), estimated=True)
-        return _tiered(used, self._tier)
+        return tiered(used, self._tier)
 
     def feed(self, event: sse.Event) -> bytes:
         if b"\n" in event.data:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from penstock.core.dialects.redact import scrub
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
+from penstock.core.ir import added
 from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import Outcome, Try, attempts
 from penstock.runtime import lanes, outlet
@@ -151,7 +152,7 @@ def _record_of(call: Call, error: GatewayError | None, now: float, at: float) ->
         ttft_ms=None if call.first_at is None else (call.first_at - exchange.started) * 1000,
         tries=call.tries,
         stream=call.stream,
-        usage=call.usage,
+        usage=call.usage if call.spent is None else added(call.usage, call.spent),
         cost=call.cost,
         price_version=call.price_version or "",
         bytes_in=len(exchange.body),

@@ -20,7 +20,8 @@ from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 from penstock.core.providers.apply import apply_defaults, apply_quirks
-from penstock.runtime import outlet
+from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES
+from penstock.runtime import checked, constrained, outlet
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, Call, refused_field
 from penstock.runtime.cross import CrossStream, cross_answer, cross_collected, cross_request
 from penstock.runtime.http import TransportError, in_task
@@ -28,6 +29,7 @@ from penstock.runtime.speaks import unlearn
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Quirks
+    from penstock.runtime.checked import Held
     from penstock.runtime.http import Pool, Response
     from penstock.runtime.targets import Target
 
@@ -54,7 +56,8 @@ class Translator(Protocol):
     def close(self) -> bytes: ...
 
 
-_SCHEMAS = ("output_config", "output_format", "guided_json")  # fields of a Messages request
+_SCHEMAS = frozenset({"output_config", "output_format", "text", "format"}) | guided.FIELDS  # where a form is asked for
+_SPECIAL = guided.FIELDS | {"validate", "extra_body"}  # fields that make an attempt go through ``constrained``
 
 
 def choose(call: Call, target: Target) -> str:
@@ -74,25 +77,46 @@ def choose(call: Call, target: Target) -> str:
 
 
 def _enforcing(call: Call, target: Target, name: str) -> str | None:
-    """Another dialect of the target's, when the client wants a schema that the server ignores in ``name``: llama.cpp
-    answers /v1/messages with an ``output_config.format`` in free text, and enforces the schema on Chat."""
-    if len(target.dialects) == 1 or target.wire_for(name).native_schema or not any(f in call.fields for f in _SCHEMAS):
+    """Another dialect of the target's, when the client wants a form that the server ignores in ``name``: llama.cpp
+    answers /v1/messages with an ``output_config.format`` in free text, and enforces the schema on Chat. An engine's
+    fields for a choice, an expression or a grammar are those of its Chat."""
+    if len(target.dialects) == 1 or name == "openai_chat" or _SCHEMAS.isdisjoint(call.fields):
+        return None  # Chat enforces every form that a target can be held to
+    spoken = [other for other in target.dialects if other in DIALECTS and other != "completions"]
+    if name == "completions":  # of which vendors' own has no field for a form
+        wanted = target.guides not in ENGINES and not guided.FIELDS.isdisjoint(call.fields)
+        return spoken[0] if wanted and spoken else None
+    native = target.wire_for(name).native_schema
+    if native and guided.FIELDS.isdisjoint(call.fields):
         return None
     output = call.parsed().output
     if output is None or output.kind == "text":
         return None
-    spoken = [other for other in target.dialects if other in DIALECTS]
-    return next((other for other in spoken if target.wire_for(other).native_schema), None)
+    if output.kind in guided.CONSTRAINTS and target.guides in ENGINES and name not in ENGINE_DIALECTS:
+        return "openai_chat" if "openai_chat" in spoken else None
+    return None if native else next((other for other in spoken if target.wire_for(other).native_schema), None)
 
 
 def run(pool: Pool, call: Call, target: Target) -> Awaitable[None]:
     """The whole attempt. Raises ``GatewayError`` or ``TransportError``; when ``call.exchange.responded`` by then, a
     part of an answer is out."""
+    if target.special or not _SPECIAL.isdisjoint(call.fields):
+        return _constrained(pool, call, target)
     if target.attempt is not None:
         return target.attempt(pool, call, target)
     dialect = choose(call, target)
     attempt = _attempt if not target.asked else _relearning
     return attempt(pool, call, target, dialect)
+
+
+async def _constrained(pool: Pool, call: Call, target: Target) -> None:
+    """For a request, or a deployment, that says what form the answer is to have, or that it is to be checked."""
+    await in_task()  # checks wait for processes
+    await constrained.enter(call, target)
+    if target.attempt is not None:
+        await target.attempt(pool, call, target)
+    else:
+        await _relearning(pool, call, target, choose(call, target))
 
 
 async def _relearning(pool: Pool, call: Call, target: Target, dialect: str) -> None:
@@ -108,9 +132,11 @@ async def _relearning(pool: Pool, call: Call, target: Target, dialect: str) -> N
 async def _attempt(pool: Pool, call: Call, target: Target, dialect: str) -> None:
     spoken = DIALECTS[dialect]
     endpoint = target.endpoint(target.operation(spoken, call.stream))
-    if dialect == call.surface.dialect.name:
+    if call.wanted is not None:
+        body = constrained.request(call, target, endpoint.quirks, dialect)
+    elif dialect == call.surface.dialect.name:
         call.lane = "same"
-        body = _same_request(call, target, endpoint.quirks, dialect)
+        body = same_request(call, target, endpoint.quirks, dialect)
     else:
         call.lane = "cross"
         body = cross_request(call, target, endpoint.quirks, spoken)
@@ -122,13 +148,15 @@ async def _attempt(pool: Pool, call: Call, target: Target, dialect: str) -> None
         extra += await endpoint.signer.lines(endpoint, "POST", body)
     timeouts = target.stream_timeouts if call.stream else target.timeouts
     sent = call.sent_at = call.clock()
-    answer: Response | None = None
+    answer: Response | Held | None = None
     try:
         answer = await pool.ask(endpoint.origin, endpoint.head, body, timeouts, extra, target.tls)
         if not 200 <= answer.status < 300:
-            raise await _refused(call, answer, dialect)
+            raise await refused(call, answer, dialect)
         mend = endpoint.quirks.mend
-        if _is_stream(call, spoken, answer.header(b"content-type") or b""):
+        if call.wanted is not None and call.wanted.check is not None:
+            answer = await checked.settle(pool, call, target, answer, dialect, mend)
+        if is_stream(call, spoken, answer.header(b"content-type") or b""):
             await _stream(call, target, answer, dialect, mend)
         else:
             data = answer.whole(MAX_ANSWER)
@@ -146,25 +174,23 @@ async def _attempt(pool: Pool, call: Call, target: Target, dialect: str) -> None
             answer.close()
 
 
-def _same_request(call: Call, target: Target, quirks: Quirks, dialect: str) -> bytes:
+def same_request(call: Call, target: Target, quirks: Quirks, dialect: str) -> bytes:
     """The client's fields with the upstream's model name, and the few edits that config and provider call for."""
     fields = dict(call.fields)
     if not GATEWAY_FIELDS.isdisjoint(fields):
         fields = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
     if "extra_body" in fields:
-        _merge(fields)
+        merge(fields)
     fields["model"] = target.model_raw
     if target.defaults or target.drop:
         apply_defaults(fields, target.defaults, target.drop)
     losses = apply_quirks(fields, quirks, target.drop_params)
-    if "guided_json" in fields and not quirks.guided_json:
-        guided.lift(fields, dialect)
     EDITORS[dialect].prepare(fields, call.stream, quirks.stream_usage)
     call.losses = tuple(losses)
     return seal(fields)
 
 
-def _merge(fields: dict[str, Raw]) -> None:
+def merge(fields: dict[str, Raw]) -> None:
     """LiteLLM's habit: what stands in ``extra_body`` goes upstream as if it stood at the top."""
     try:
         extra = msgspec.json.decode(fields.pop("extra_body"), type=dict[str, Raw])
@@ -178,7 +204,7 @@ def _merge(fields: dict[str, Raw]) -> None:
             fields[key] = value
 
 
-async def _refused(call: Call, answer: Response, dialect: str) -> GatewayError:
+async def refused(call: Call, answer: Response, dialect: str) -> GatewayError:
     """A non-2xx answer as an error. A body that breaks off is an error without a message, not another error."""
     try:
         body = await answer.read(MAX_ERROR)
@@ -198,7 +224,7 @@ def _whole(call: Call, target: Target, data: bytes, dialect: str) -> None:
 
 
 async def _stream(
-    call: Call, target: Target, answer: Response, dialect: str, mend: Callable[[bytes], bytes] | None
+    call: Call, target: Target, answer: Response | Held, dialect: str, mend: Callable[[bytes], bytes] | None
 ) -> None:
     """Relays a stream. Runs in the transport's own callback: no task switch, no queue, one write per read."""
     if not call.stream:  # servers exist that stream unless told not to
@@ -248,7 +274,7 @@ def _mended(feed: Callable[[sse.Event], bytes], mend: Callable[[bytes], bytes]) 
     return lambda event: feed(sse.Event(event.name, mend(event.data)))
 
 
-def _is_stream(call: Call, dialect: Dialect, content_type: bytes) -> bool:
+def is_stream(call: Call, dialect: Dialect, content_type: bytes) -> bool:
     """Servers exist that label their event streams text/plain, or not at all; a page or a JSON answer is none."""
     if b"event-stream" in content_type or _STREAM_TYPES[dialect.name] in content_type:
         return True

@@ -54,7 +54,7 @@ def lines(call: Call) -> bytes:
 
 
 def _routing(call: Call) -> bytes:
-    if call.tries == 1 and call.group == call.model and not call.losses:
+    if call.tries == 1 and call.group == call.model and not call.losses and not call.notes:
         return _plain_routing(call.group, call.lane)
     text = b""
     if call.group:
@@ -68,7 +68,7 @@ def _routing(call: Call) -> bytes:
         text += b"x-penstock-lane: %b\r\n" % call.lane.encode()
     if call.losses:
         text += b"x-penstock-dropped: %b\r\n" % safe(",".join(dict.fromkeys(loss.path for loss in call.losses)))[:4096]
-    return text
+    return text + call.notes
 
 
 def passed_on(call: Call, endpoint: Endpoint) -> bytes:

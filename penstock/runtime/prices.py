@@ -212,6 +212,8 @@ def settle(call: Call) -> Decimal | None:
     call; a second time it is what it was the first time."""
     if call.price_version is not None:
         return call.cost
+    if call.usage is None and call.spent is not None:
+        call.usage, call.spent = call.spent, None
     usage, target = call.usage, call.target
     call.price_version = ""
     if usage is None and call.units is not None:
@@ -229,6 +231,8 @@ def settle(call: Call) -> Decimal | None:
         call.cost = price.cost(usage, tier, call.units, now).total
     else:
         call.cost = price.total(usage, tier, now)
+    if call.spent is not None:
+        call.cost += price.total(call.spent, call.spent.tier or tier, now)
     if found.terms is not None:
         call.cost = found.terms.charge(call.cost).total
     return call.cost

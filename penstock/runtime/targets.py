@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Raw
 
+from penstock.core.dialects import guided
 from penstock.core.dialects.base import Dialect, Wire
 from penstock.core.errors import GatewayError
 from penstock.core.providers import get as get_provider
@@ -103,11 +104,7 @@ class Target:
         self.defaults = {key: Raw(msgspec.json.encode(value)) for key, value in deployment.defaults.items()}
         self.drop = deployment.additional_drop_params
         self.tls = _tls(deployment.ssl_verify if deployment.ssl_verify is not None else settings.get("ssl_verify"))
-        whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
-        stream = deployment.stream_timeout or settings.get("stream_timeout") or whole
-        connect = min(CONNECT_TIMEOUT, whole)
-        self.timeouts = Timeouts(connect=connect, first_byte=whole, stall=whole, total=whole, pool=whole)
-        self.stream_timeouts = Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream)
+        self.timeouts, self.stream_timeouts = _timeouts(deployment, settings)
         self.rules_of = model  # whose quirks hold, where the model's name is the user's own
         self.forms_of = provider.name  # whose bodies the small operations have
         self.stream_names: Mapping[str, str] = {}  # dialect -> what ``endpoint`` calls a stream in it
@@ -123,6 +120,11 @@ class Target:
         self._wires: dict[str, Wire] = {}
         drop = deployment.drop_params if deployment.drop_params is not None else settings.get("drop_params")
         self.drop_params = bool(drop)
+        self.guides = self._guides(deployment.guided_engine)
+        self.guided_defaults = _take_guided(self.defaults)
+        validate = deployment.validate
+        self.validates: bool = bool(settings.get("validate") if validate is None else validate)
+        self.special = self.validates or bool(self.guided_defaults)  # plain requests go through ``constrained``, too
         self.on_unsupported = deployment.on_unsupported or "warn"
         self.owner = str(deployment.info.get("owned_by") or provider.owned_by)
         self.health = Health()
@@ -154,12 +156,20 @@ class Target:
             call_ids=name not in VERTEX,
         )
 
+    def _guides(self, own: str | None) -> str:
+        """How it is held to a choice or an expression, see ``constraints``. OpenAI's own rule holds at its own host:
+        elsewhere the name stands for any compatible server."""
+        guides = own or self.provider.guides
+        return "" if own is None and self.provider.name in _OFFICIAL and not self.wire.official else guides
+
     def wire_for(self, dialect: str) -> Wire:
         """What a renderer of ``dialect`` must know. Only Claude's newer models take a schema in Messages; what a
-        compatible server does with one nobody knows, so a forced tool stands in there."""
+        compatible server does with one nobody knows, so a forced tool stands in there, as it does in a dialect in which
+        a server is known to ignore schemas."""
         made = self._wires.get(dialect)
         if made is None:
             native = dialect != "anthropic" or (self.wire.official and bool(_SCHEMAS.search(self.rules_of)))
+            native = native and dialect in (self.provider.schema_dialects or (dialect,))
             native &= "json_schema" not in self._quirks(dialect).no_formats
             made = self._wires[dialect] = msgspec.structs.replace(self.wire, native_schema=native)
         return made
@@ -273,6 +283,27 @@ class Stars:
         return made
 
 
+def _take_guided(defaults: dict[str, Raw]) -> dict[str, Raw]:
+    """Takes vLLM's constraints out of a deployment's defaults: they go the way that a request's own go."""
+    found = {key: defaults.pop(key) for key in guided.FIELDS & defaults.keys()}
+    extra = msgspec.json.decode(defaults.get("extra_body", Raw(b"{}")), type=dict[str, Raw])
+    inner = {key: extra.pop(key) for key in guided.FIELDS & extra.keys()}
+    if inner:
+        defaults["extra_body"] = Raw(msgspec.json.encode(extra))
+    return {**inner, **found}
+
+
+def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:
+    """Those of whole answers, and of streams."""
+    whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
+    stream = deployment.stream_timeout or settings.get("stream_timeout") or whole
+    connect = min(CONNECT_TIMEOUT, whole)
+    return (
+        Timeouts(connect=connect, first_byte=whole, stall=whole, total=whole, pool=whole),
+        Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream),
+    )
+
+
 def _tls(verify: object) -> Tls | None:
     if verify is None or verify is True:
         return None
@@ -295,6 +326,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         "enable_azure_ad_token_refresh": module.values.get("enable_azure_ad_token_refresh"),
         "cost_discount_config": _by_provider(module.values.get("cost_discount_config")),
         "cost_margin_config": _by_provider(module.values.get("cost_margin_config")),
+        "validate": module.enable_json_schema_validation,
     }
 
 

@@ -44,7 +44,9 @@ def enter(gateway: Gateway, exchange: Exchange, fields: dict[str, Raw]) -> None:
         log.info("call=%s project=%s %s", call_id, name, words)
     fields.pop("extra_body", None)
     if "guided_json" in fields:
-        guided.lift(fields, "openai_chat")
+        output = guided.read({"guided_json": fields.pop("guided_json")})
+        if output is not None and not guided.given(fields, "openai_chat"):
+            guided.lift(fields, output, "openai_chat")
 
 
 def error(told: dict[str, Any], status: int, exchange: Exchange) -> None:

@@ -47,6 +47,7 @@ LITELLM = {
     "InternalServerError",
     "ServiceUnavailableError",
     "BadGatewayError",
+    "JSONSchemaValidationError",
     "PaymentRequiredError",
     "UnprocessableEntityError",
     "RateLimitError",

@@ -25,6 +25,7 @@ def call(usage: Usage | None, entry: dict[str, Any] | None = ENTRY, units: Units
     price = TargetPrice(Price("m", entry), "v", "m", entry) if entry is not None else TargetPrice(None, "", "", {})
     return SimpleNamespace(
         usage=usage,
+        spent=None,
         units=units,
         cost=None,
         price_version=None,
@@ -87,6 +88,16 @@ def test_the_clock_is_asked_where_the_hour_matters(monkeypatch: pytest.MonkeyPat
     for hour, cost in ((1, "0.25"), (13, "1")):
         monkeypatch.setattr(prices, "time", SimpleNamespace(time=lambda hour=hour: 1_794_960_000 + hour * 3600))
         assert settle(call(Usage(fresh=1), entry=ENTRY | cheap)) == Decimal(cost)
+
+
+def test_two_calls_for_one_answer_are_priced_each_by_itself() -> None:
+    both = call(Usage(fresh=3, output=1))
+    both.spent = Usage(fresh=5, output=2)
+    apart = settle(call(Usage(fresh=3, output=1))), settle(call(Usage(fresh=5, output=2)))
+    assert settle(both) == sum(apart) > 0
+    cut_off = call(None)
+    cut_off.spent = Usage(fresh=5, output=2)
+    assert settle(cut_off) == apart[1] and cut_off.usage == Usage(fresh=5, output=2) and cut_off.spent is None
 
 
 def test_abilities_by_name() -> None:

@@ -59,7 +59,7 @@ def plan(request: Request, native_schema: bool) -> Forced | None:
     ``native_schema``: the target's dialect enforces a JSON schema itself. JSON without a schema always needs the tool
     in a dialect that knows schemas only."""
     output = request.output
-    if output is None or output.kind == "text" or (native_schema and output.schema):
+    if output is None or output.kind not in ("json_schema", "json_object") or (native_schema and output.schema):
         return None
     taken = {tool.name for tool in request.tools}
     name = TOOL_NAME

@@ -29,6 +29,7 @@ from penstock.core.ir.answer import (
     Start,
     Stop,
     Usage,
+    added,
 )
 from penstock.core.ir.fold import Collector, canon, collect, explode, join_logprobs, shell
 from penstock.core.ir.request import (
@@ -107,5 +108,6 @@ __all__ = [
     "explode",
     "join_logprobs",
     "shell",
+    "added",
     "unpack_seal",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.core.ir.request import Block, Citation, Opaque, Reason, Seal
 
@@ -32,6 +33,17 @@ class Usage(Struct, frozen=True, gc=False):
     @property
     def total(self) -> int:
         return self.input + self.output
+
+
+def added(usage: Usage | None, more: Usage) -> Usage:
+    """The tokens of two calls; estimated when one of them is, the tier that of ``usage``."""
+    if usage is None:
+        return more
+    sums = {name: getattr(usage, name) + getattr(more, name) for name in _COUNTERS}
+    return replace(usage, estimated=usage.estimated or more.estimated, **sums)
+
+
+_COUNTERS = tuple(name for name in Usage.__struct_fields__ if name not in ("estimated", "tier"))
 
 
 class Choice(Struct, frozen=True):

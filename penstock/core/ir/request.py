@@ -207,13 +207,19 @@ class Reasoning(Struct, frozen=True, gc=False):
 
 
 class OutputFormat(Struct, frozen=True, gc=False):
-    """Structured output. ``kind``: json_object | json_schema | text. ``schema`` is raw JSON text."""
+    """Structured output. ``kind``: json_object | json_schema | text, and the constraints of engines: choice | regex |
+    grammar | structural_tag. ``schema`` is raw JSON text (of a structural_tag: the tag itself), ``choices`` the texts
+    of which one is the answer, ``source`` a regular expression (it matches the whole answer) or a grammar. ``options``:
+    vLLM's further settings, a raw JSON object."""
 
     kind: str
     name: str = ""
     schema: bytes = b""
     strict: bool | None = None
     description: str = ""
+    choices: tuple[str, ...] = ()
+    source: str = ""
+    options: bytes = b""
 
 
 class Request(Struct, frozen=True, kw_only=True):

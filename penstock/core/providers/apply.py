@@ -18,6 +18,7 @@ from penstock.core.providers.turns import edit_turns
 _ENCODE = msgspec.json.Encoder().encode
 _NUMBER = msgspec.json.Decoder(float).decode
 _STRING = msgspec.json.Decoder(str).decode
+_MAPPING = msgspec.json.Decoder(dict[str, object]).decode
 _FORMAT = msgspec.json.Decoder(dict[str, Raw]).decode
 _JSON_OBJECT = Raw(b'{"type":"json_object"}')
 
@@ -48,6 +49,8 @@ def apply_quirks(fields: dict[str, Raw], quirks: Quirks, drop_unsupported: bool)
     for key, words in quirks.weaken.items():
         if (word := _replace(fields, key, words)) is not None:
             losses.append(Loss(key, f"weakened to {word}"))
+    if quirks.no_json_object and "response_format" in fields:
+        _any_object(fields)
     if quirks.no_formats and drop_unsupported and "response_format" in fields:
         losses += _format(fields, quirks.no_formats)
     if "messages" in fields:
@@ -83,6 +86,20 @@ def _replace(fields: dict[str, Raw], key: str, words: Mapping[str, str]) -> str 
     if word is not None:
         fields[key] = Raw(_ENCODE(word))
     return word
+
+
+_ANY_OBJECT = Raw(
+    b'{"type":"json_schema","json_schema":{"name":"object","schema":{"type":"object","additionalProperties":true}}}'
+)
+
+
+def _any_object(fields: dict[str, Raw]) -> None:
+    """ "Any JSON object" as a schema. One with a schema of its own (Together's, llama.cpp's) is left alone."""
+    try:
+        if _MAPPING(fields["response_format"]) == {"type": "json_object"}:
+            fields["response_format"] = _ANY_OBJECT
+    except msgspec.DecodeError:
+        return
 
 
 def _format(fields: dict[str, Raw], refused: frozenset[str]) -> Iterable[Loss]:

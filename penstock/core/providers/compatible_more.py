@@ -89,6 +89,7 @@ ROWS: tuple[Provider, ...] = (
         dialects=("openai_chat", "openai_responses"),
         env=("OPENAI_ORGANIZATION",),
         quirks=OPENAI,
+        guides="patterns",
         docs="https://platform.openai.com/docs/api-reference",
     ),
     row("opencode_go", "https://opencode.ai/inference/go/openai/v1", "OPENCODE_GO_API_KEY", "OPENCODE_API_KEY"),

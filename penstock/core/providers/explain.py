@@ -36,10 +36,10 @@ def explain(quirks: Quirks) -> list[str]:
         lines.append(f"no `response_format` of type {_code(sorted(quirks.no_formats))}")
         if "json_schema" in quirks.no_formats:
             lines[-1] += " (across dialects a forced tool stands in for a schema)"
+    if quirks.no_json_object:
+        lines.append("`response_format` of type `json_object` is sent as a schema of any object")
     if not quirks.stream_usage:
         lines.append("`stream_options` is not sent; usage comes without it")
-    if quirks.guided_json:
-        lines.append("`guided_json` is sent as it is")
     if quirks.cache_marks:
         lines.append("`cache_control` is sent")
     return lines + _in_messages(quirks) + list(quirks.notes)

@@ -6,7 +6,7 @@ because the version of last year answers 404.
 
 from __future__ import annotations
 
-from penstock.core.providers.quirks import TRTLLM
+from penstock.core.providers.quirks import LM_STUDIO, TRTLLM
 from penstock.core.providers.spec import Provider, Quirks, row
 
 _BOTH = ("anthropic", "openai_responses")
@@ -18,7 +18,7 @@ ENGINES: tuple[Provider, ...] = (
         "http://localhost:8000/v1",
         "HOSTED_VLLM_API_KEY",
         "VLLM_API_KEY",
-        quirks=Quirks(guided_json=True),
+        guides="vllm",
         bases=("HOSTED_VLLM_API_BASE", "VLLM_API_BASE"),
         may_speak=_BOTH,
         owner="vllm",
@@ -30,6 +30,7 @@ ENGINES: tuple[Provider, ...] = (
         "http://localhost:30000/v1",
         "SGLANG_API_KEY",
         may_speak=_BOTH,
+        guides="sglang",
         local=True,
         docs="https://docs.sglang.ai/basic_usage/openai_api.html",
     ),
@@ -41,6 +42,7 @@ ENGINES: tuple[Provider, ...] = (
         owner="tensorrt_llm",
         local=True,
         quirks=TRTLLM,
+        guides="trtllm",
         docs="https://nvidia.github.io/TensorRT-LLM/commands/trtllm-serve/trtllm-serve.html",
     ),
     row(
@@ -52,6 +54,7 @@ ENGINES: tuple[Provider, ...] = (
         may_speak=("anthropic",),
         owner="llamacpp",
         local=True,
+        guides="llama_cpp",
         docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
     ),
     row(
@@ -60,6 +63,7 @@ ENGINES: tuple[Provider, ...] = (
         "LLAMAFILE_API_KEY",
         may_speak=("anthropic",),
         local=True,
+        guides="llama_cpp",
         docs="https://github.com/mozilla-ai/llamafile",
     ),
     row(
@@ -68,6 +72,8 @@ ENGINES: tuple[Provider, ...] = (
         "LM_STUDIO_API_KEY",
         may_speak=_BOTH,
         local=True,
+        quirks=LM_STUDIO,
+        schema_dialects=("openai_chat",),
         docs="https://lmstudio.ai/docs/developer/openai-compat",
     ),
     # OLLAMA_BASE_URL is the name in seed files that never ran against LiteLLM, which reads OLLAMA_API_BASE only: both.
@@ -79,6 +85,7 @@ ENGINES: tuple[Provider, ...] = (
         bases=("OLLAMA_API_BASE", "OLLAMA_BASE_URL"),
         dialects=_OLLAMA,
         may_speak=_BOTH,
+        guides="patterns",
         local=True,
         docs="https://docs.ollama.com/api",
     ),
@@ -89,6 +96,7 @@ ENGINES: tuple[Provider, ...] = (
         bases=("OLLAMA_API_BASE", "OLLAMA_BASE_URL"),
         dialects=_OLLAMA,
         may_speak=_BOTH,
+        guides="patterns",
         owner="ollama",
         local=True,
         docs="https://docs.ollama.com/api",

@@ -48,7 +48,7 @@ GEMINI_OPENAI = Quirks(drop=frozenset({"store"}), unsupported=frozenset({"freque
 DATABRICKS = Quirks(stream_usage=False)
 """Claude models behind serving endpoints refuse stream_options (anomalyco/opencode issue 4698); usage comes anyway."""
 
-WATSONX = Quirks(stream_usage=False, guided_json=True)
+WATSONX = Quirks(stream_usage=False)
 """Usage comes in a stream's last chunk without being asked for."""
 
 TRTLLM = Quirks(
@@ -58,3 +58,7 @@ TRTLLM = Quirks(
     unsupported=frozenset({"prediction", "modalities", "audio", "web_search_options", "verbosity"}),
 )
 """trtllm-serve forbids fields that its ChatCompletionRequest does not name (tensorrt_llm/serve/openai_protocol.py)."""
+
+LM_STUDIO = Quirks(no_json_object=True)
+"""400 "'response_format.type' must be 'json_schema' or 'text'" (lmstudio-ai/lmstudio-bug-tracker issue 189). On its
+Responses a schema is ignored (issue 2403), so the row names Chat as the dialect for schemas."""

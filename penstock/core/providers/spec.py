@@ -74,8 +74,8 @@ class Quirks:
     """What `fit` and `mend` do, in words, for people."""
     stream_usage: bool = True
     """Takes `stream_options.include_usage`. False: it is not asked for (usage comes anyway, or is counted here)."""
-    guided_json: bool = False
-    """Takes vLLM's `guided_json` as it is; for every other one it becomes the dialect's own structured output."""
+    no_json_object: bool = False
+    """Refuses `response_format: {"type": "json_object"}` and takes schemas: it becomes the schema of any object."""
     cache_marks: bool = False
     """Takes Anthropic's `cache_control` on parts, calls and tools. False: the marks of a Messages request are left
     out."""
@@ -119,6 +119,10 @@ class Provider:
     """Runs on the user's side and needs no key: a dummy Bearer is sent, as an OpenAI client would. It says nothing of
     price: behind `litellm_proxy` or `openai_like` may be anything. `local.ENGINES` are those that cost nothing."""
     quirks: Quirks = NO_QUIRKS
+    guides: str = ""
+    """How it is held to a choice, an expression or a grammar: a word of `constraints.GUIDES`; "" by JSON schemas."""
+    schema_dialects: tuple[str, ...] = ()
+    """The only dialects in which it enforces a JSON schema, where it speaks others, too. Empty: all."""
     owner: str = ""
     """`owned_by` in model lists; empty means `name`."""
     docs: str = ""
@@ -158,6 +162,8 @@ class Extra(TypedDict, total=False):
     auth: Auth
     local: bool
     quirks: Quirks
+    guides: str
+    schema_dialects: tuple[str, ...]
     owner: str
     docs: str
     paths: Mapping[str, str]

@@ -58,6 +58,8 @@ async def send(
     raised as ``dialect`` reads it."""
     endpoint = target.endpoint(what)
     lines = b"x-request-id: %b\r\n%b" % (call.request_id, extra)
+    if endpoint.fallback_headers and not extra:
+        lines += b"".join(b"%b: %b\r\n" % pair for pair in endpoint.fallback_headers)
     if endpoint.signer is not None:
         await in_task()  # whatever it uses to fetch a token may want one
         lines += await endpoint.signer.lines(endpoint, "POST", body if isinstance(body, bytes) else b"")

@@ -11,7 +11,7 @@ from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
 from penstock.core.ops import completions as forms
 from penstock.runtime import lanes
-from penstock.runtime.cross import cross_request, cross_response
+from penstock.runtime.cross import back_for, cross_request, cross_response
 from penstock.runtime.ops.ask import ask, together
 
 if TYPE_CHECKING:
@@ -70,4 +70,7 @@ async def _each(pool: Pool, call: Call, target: Target) -> None:
         call, [partial(ask, pool, call, target, dialect, body, dialect=dialect) for body in bodies]
     )
     call.request = replace(requests[0], echo=tuple(text for request in requests for text in request.echo))
-    cross_response(call, forms.joined([spoken.parse_response(answer) for answer in answers]))
+    call.lane = "cross"
+    back = back_for(call, target, spoken)
+    read = [spoken.parse_response(answer) for answer in answers]
+    cross_response(call, forms.joined(read if back is None else [back.response(one) for one in read]))

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
+from penstock.core.dialects import guided
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.blocks_in import (
     TURN,
@@ -58,12 +59,11 @@ KNOWN = frozenset(
         "thinking",
         "output_config",
         "output_format",
-        "guided_json",
         "service_tier",
+        *guided.FIELDS,
     )
 )
 ROLES = ("user", "assistant", "system")
-GUIDED = "guided_json"
 _NO_THREADS = b'{"error_code":"thread_unsupported_request"}'
 
 
@@ -293,14 +293,12 @@ def _output(fields: Mapping[str, Raw], extra: list[Opaque]) -> tuple[Reasoning |
         wanted = present(inner, "format")
         _rest(inner, "output_config", {"effort", "format"}, extra)
     old = present(fields, "output_format")  # the beta's spelling of output_config.format
-    guided = present(fields, GUIDED)  # the bare schema of LiteLLM and vLLM clients; an explicit format wins
     if wanted is not None:
         output = _format(wanted, "output_config.format", extra)
     elif old is not None:
         output = _format(old, "output_format", extra)
-    elif guided is not None:
-        fields_of(guided, GUIDED, "a JSON schema object")
-        output = OutputFormat("json_schema", GUIDED, bytes(guided))
+    else:  # vLLM's fields; an explicit format wins
+        output = guided.read(fields)
     return _thinking(fields, effort, extra), output
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects import structured
+from penstock.core.dialects import guided, structured
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.blocks_out import Writer, cache_out
 from penstock.core.dialects.anthropic.turns import build_turns, split_system, write_system, write_turn
@@ -268,6 +268,9 @@ def _sampling(request: Request, writer: Writer, body: dict[str, Any]) -> None:
 
 def _output(format_: OutputFormat | None, writer: Writer, body: dict[str, Any]) -> None:
     if format_ is None or format_.kind == "text":
+        return
+    if format_.kind in guided.CONSTRAINTS:
+        writer.lose(f"output.{format_.kind}", "there is no such constraint here")
         return
     if format_.description:
         writer.lose("output.description", "formats have no description here")

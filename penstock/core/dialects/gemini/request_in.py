@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct, ValidationError
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
+from penstock.core.dialects import guided
 from penstock.core.dialects.gemini import schema, wire
 from penstock.core.dialects.gemini.parts_in import TURN, UNNAMED, beside, blocks_of, read_part
 from penstock.core.dialects.gemini.reading import (
@@ -44,9 +45,19 @@ from penstock.core.ir import (
     ToolUse,
 )
 
+ENUM = "text/x.enum"
+
+
+class _Enumeration(Struct, forbid_unknown_fields=True):
+    enum: tuple[str, ...]
+    type: str = ""
+    format: str = ""
+
+
+_ENUM = Decoder(_Enumeration).decode
 _CONTENTS = Decoder(list[wire.Content]).decode
 _KNOWN = frozenset(
-    "model stream contents systemInstruction tools toolConfig generationConfig serviceTier guided_json".split()
+    "model stream contents systemInstruction tools toolConfig generationConfig serviceTier".split() + [*guided.FIELDS]
 )
 _CONFIG = frozenset(
     """temperature topP topK maxOutputTokens stopSequences candidateCount presencePenalty frequencyPenalty seed
@@ -294,10 +305,23 @@ def _reasoning(config: Mapping[str, Raw], extra: list[Opaque]) -> Reasoning | No
     return None if made == Reasoning() else made
 
 
+def _choices(config: Mapping[str, Raw]) -> tuple[str, ...]:
+    """The texts of a schema that is nothing but an enumeration; () for any other."""
+    subset = present(config, "responseSchema") or present(config, "responseJsonSchema")
+    if subset is None:
+        return ()
+    try:
+        return _ENUM(subset).enum
+    except ValidationError:
+        return ()
+
+
 def _output(fields: Mapping[str, Raw], config: Mapping[str, Raw], extra: list[Opaque]) -> OutputFormat | None:
     at = "generationConfig."
     kind = text(config, "responseMimeType", at)
-    if kind not in ("", "application/json", "text/plain"):  # text/x.enum and whatever comes
+    if kind == ENUM and (choices := _choices(config)):
+        return OutputFormat("choice", choices=choices)
+    if kind not in ("", "application/json", "text/plain"):  # whatever comes
         for key in ("responseMimeType", "responseSchema", "responseJsonSchema"):
             value = present(config, key)
             if value is not None:
@@ -312,7 +336,4 @@ def _output(fields: Mapping[str, Raw], config: Mapping[str, Raw], extra: list[Op
         return OutputFormat("json_schema", schema=schema.to_json(bytes(subset)))
     if kind:
         return OutputFormat("json_object" if kind == "application/json" else "text")
-    guided = present(fields, "guided_json")  # the bare schema of LiteLLM and vLLM clients
-    if guided is None:
-        return None
-    return OutputFormat("json_schema", "guided_json", verbatim(guided, "guided_json", "a JSON schema object"))
+    return guided.read(fields)

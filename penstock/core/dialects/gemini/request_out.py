@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import decode, encode
 
-from penstock.core.dialects import structured
+from penstock.core.dialects import guided, structured
 from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.gemini import schema, wire
 from penstock.core.dialects.gemini.parts_out import Writer
@@ -29,7 +29,7 @@ def forced(request: Request, wire_: Wire) -> structured.Forced | None:
     """The tool that stands in for a schema. Models before 3 answer 400 to JSON together with functions ("Function
     calling with a response mime type 'application/json' is unsupported")."""
     output = request.output
-    if output is None or output.kind == "text":
+    if output is None or output.kind == "text" or output.kind in guided.CONSTRAINTS:
         return None
     if wire_.native_schema and (wire.generation(wire_.model) >= 3 or not _functions(request)):
         return None
@@ -167,6 +167,13 @@ def _output(output: OutputFormat | None, version: float, writer: Writer, config:
         return
     if output.kind == "text":
         config["responseMimeType"] = "text/plain"
+        return
+    if output.kind == "choice":  # ai.google.dev/api/generate-content, "responseMimeType": the answer is the bare text
+        config["responseMimeType"] = "text/x.enum"
+        config["responseSchema"] = {"type": "STRING", "enum": list(output.choices)}
+        return
+    if output.kind in guided.CONSTRAINTS:
+        writer.lose(f"output.{output.kind}", "there is no such constraint here")
         return
     config["responseMimeType"] = "application/json"
     if output.description:

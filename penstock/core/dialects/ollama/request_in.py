@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from penstock.core.dialects import guided
 from penstock.core.dialects.ollama.messages_in import read_turns
 from penstock.core.dialects.ollama.names import NAME, OPTION
 from penstock.core.dialects.openai_chat.reading import (
@@ -62,7 +63,7 @@ def shared(fields: Mapping[str, Raw], dialect: str, read: frozenset[str]) -> dic
     extra = [
         Opaque(dialect, key, bytes(raw))
         for key, raw in fields.items()
-        if key not in read and key != "guided_json" and not absent(raw)
+        if key not in read and key not in guided.FIELDS and not absent(raw)
     ]
     raw = present(fields, "stream")
     out["stream"] = raw is None or flag(raw, "stream")
@@ -74,7 +75,7 @@ def shared(fields: Mapping[str, Raw], dialect: str, read: frozenset[str]) -> dic
             extra.append(Opaque(dialect, "think", bytes(raw)))
         else:
             out["reasoning"] = think
-    out["output"] = _format(present(fields, "format"), present(fields, "guided_json"))
+    out["output"] = _format(present(fields, "format"), fields)
     if (raw := present(fields, "logprobs")) is not None:
         out["logprobs"] = flag(raw, "logprobs")
     if (raw := present(fields, "top_logprobs")) is not None:
@@ -106,8 +107,8 @@ def _think(raw: Raw) -> Reasoning | None:
     return Reasoning(effort=word) if word in LEVELS else None
 
 
-def _format(raw: Raw | None, guided: Raw | None) -> OutputFormat | None:
-    """``format``: "json", a schema, or "" for none. ``guided_json`` is the bare schema of vLLM's users."""
+def _format(raw: Raw | None, fields: Mapping[str, Raw]) -> OutputFormat | None:
+    """``format``: "json", a schema, or "" for none; else what vLLM's fields say."""
     if raw is not None and opens(raw, "{"):
         return OutputFormat("json_schema", "", bytes(raw))
     if raw is not None:
@@ -116,12 +117,7 @@ def _format(raw: Raw | None, guided: Raw | None) -> OutputFormat | None:
             raise wrong("format", raw, '"json" or a JSON schema')
         if word:
             return OutputFormat("json_object")
-    if guided is None:
-        return None
-    if opens(guided, '"'):
-        guided = Raw(text(guided, "guided_json").encode())
-    mapping(guided, "guided_json")
-    return OutputFormat("json_schema", "guided_json", bytes(guided))
+    return guided.read(fields)
 
 
 def _tool(fields: dict[str, Raw], path: str, whole: Raw) -> Tool:

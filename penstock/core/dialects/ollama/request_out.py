@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import encode
 
+from penstock.core.dialects import guided
 from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.ollama.messages_out import render_turns
 from penstock.core.dialects.ollama.names import NAME, OPTION, OPTIONS, TOP
@@ -108,6 +109,9 @@ def _tool(tool: Tool, path: str, losses: list[Loss]) -> Any:
 
 def _format(output: OutputFormat, fields: dict[str, Any], losses: list[Loss]) -> None:
     if output.kind == "text":
+        return
+    if output.kind in guided.CONSTRAINTS:
+        losses.append(Loss(f"output.{output.kind}", "there is no such constraint here"))
         return
     fields["format"] = Raw(output.schema) if output.schema else "json"
     if output.description:

@@ -1,5 +1,5 @@
 """A Chat request body to a ``Request``. The reference: platform.openai.com/docs/api-reference/chat/create, and the
-fields that LiteLLM, OpenRouter and vLLM add (``guided_json``, ``reasoning``, ``thinking``, ``top_k``)."""
+fields that LiteLLM, OpenRouter and vLLM add (``guided_*``, ``reasoning``, ``thinking``, ``top_k``)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from penstock.core.dialects import guided
 from penstock.core.dialects.openai_chat.messages_in import read_turns
 from penstock.core.dialects.openai_chat.names import LEGACY, NAME
 from penstock.core.dialects.openai_chat.parts import cache_mark
@@ -77,7 +78,7 @@ def parse_request(fields: Mapping[str, Raw]) -> Request:
 
 
 def _settle(fields: Mapping[str, Raw], out: dict[str, Any]) -> None:
-    """Old and new spellings of one thing: the new one wins, and an explicit format wins over ``guided_json``."""
+    """Old and new spellings of one thing: the new one wins, and an explicit format wins over ``guided_*``."""
     new = out.pop("max_completion_tokens", None)
     if new is not None:
         out["max_tokens"] = new
@@ -87,9 +88,8 @@ def _settle(fields: Mapping[str, Raw], out: dict[str, Any]) -> None:
     choice = out.pop("function_call", None)
     if choice is not None and "tool_choice" not in out:
         out["tool_choice"] = choice
-    guided = out.pop("guided_json", None)
-    if guided is not None and absent(fields.get("response_format")):
-        out["output"] = guided
+    if out.pop("guided", False) and absent(fields.get("response_format")):
+        out["output"] = guided.read(fields)
 
 
 # The fields with a shape: each reads into ``out`` and says whether it understood all of it. ------------------------
@@ -186,12 +186,9 @@ def _response_format(raw: Raw, out: dict[str, Any]) -> bool:
     return False
 
 
-def _guided_json(raw: Raw, out: dict[str, Any]) -> bool:
-    """A bare schema, or its text, as vLLM's ``guided_json``."""
-    if opens(raw, '"'):
-        raw = Raw(text(raw, "guided_json").encode())
-    mapping(raw, "guided_json")
-    out["guided_json"] = OutputFormat("json_schema", "guided_json", bytes(raw))
+def _guided(raw: Raw, out: dict[str, Any]) -> bool:
+    """One of vLLM's constraints: they are read together, see ``guided``."""
+    out["guided"] = True
     return True
 
 
@@ -305,7 +302,7 @@ _SHAPED: dict[str, Callable[[Raw, dict[str, Any]], bool]] = {
     "reasoning": _reasoning,
     "thinking": _thinking,
     "response_format": _response_format,
-    "guided_json": _guided_json,
+    **dict.fromkeys(guided.FIELDS, _guided),
     "tools": _tools,
     "tool_choice": _tool_choice,
     "functions": _functions,

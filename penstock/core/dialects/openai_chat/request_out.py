@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects import structured
+from penstock.core.dialects import guided, structured
 from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.openai_chat.messages_out import render_turns
 from penstock.core.dialects.openai_chat.names import LEGACY, NAME
@@ -72,7 +72,9 @@ def render_request(request: Request, wire: Wire) -> Rendered:
         fields["metadata"] = Raw(request.metadata)
     if request.reasoning is not None:
         _reasoning(request.reasoning, fields, losses)
-    if request.output is not None:
+    if request.output is not None and request.output.kind in guided.CONSTRAINTS:
+        losses.append(Loss(f"output.{request.output.kind}", "engines have fields of their own for it"))
+    elif request.output is not None:
         fields["response_format"] = _format(request.output)
     if request.previous_id:
         losses.append(Loss("previous_id", "Chat keeps no conversation"))

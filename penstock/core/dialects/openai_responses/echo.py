@@ -128,10 +128,10 @@ def _instructions(request: Request) -> str | None:
 
 
 def _format(output: OutputFormat | None) -> Any:
-    if output is None or output.kind == "text":
-        return {"type": "text"}
-    if output.kind != "json_schema":
+    if output is not None and output.kind == "json_object":
         return {"type": output.kind}
+    if output is None or output.kind != "json_schema":  # an engine's constraint has no name here: the answer is text
+        return {"type": "text"}
     return {
         "type": "json_schema",
         "name": output.name or FORMAT_NAME,

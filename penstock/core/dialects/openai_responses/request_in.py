@@ -2,7 +2,7 @@
 path ("truncation", "reasoning.context", "text.format.x").
 
 The reference: platform.openai.com/docs/api-reference/responses/create and the ``openai`` client's
-``ResponseCreateParams``; sampling fields that engines add (``top_k``, ``seed``, ``stop``) and ``guided_json`` are read
+``ResponseCreateParams``; sampling fields that engines add (``top_k``, ``seed``, ``stop``) and ``guided_*`` are read
 where they have a neutral meaning.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from penstock.core.dialects import guided
 from penstock.core.dialects.openai_chat.reading import (
     absent,
     flag,
@@ -81,9 +82,8 @@ def parse_request(fields: Mapping[str, Raw]) -> Request:
             extra.append(Opaque(NAME, key, bytes(raw)))
         else:
             shaped(raw, out, extra)
-    guided = out.pop("guided_json", None)
-    if guided is not None and "output" not in out:  # an explicit format wins
-        out["output"] = guided
+    if out.pop("guided", False) and "output" not in out:  # an explicit format wins
+        out["output"] = guided.read(fields)
     return Request(dialect=NAME, extra=tuple(extra), **out)
 
 
@@ -157,12 +157,9 @@ def _format(raw: Raw, out: _Out, extra: list[Opaque]) -> None:
         extra.append(Opaque(NAME, path, bytes(raw)))
 
 
-def _guided_json(raw: Raw, out: _Out, extra: list[Opaque]) -> None:
-    """A bare schema, or its text, as vLLM's ``guided_json``."""
-    if opens(raw, '"'):
-        raw = Raw(text(raw, "guided_json").encode())
-    mapping(raw, "guided_json")
-    out["guided_json"] = OutputFormat("json_schema", "guided_json", bytes(raw))
+def _guided(raw: Raw, out: _Out, extra: list[Opaque]) -> None:
+    """One of vLLM's constraints: they are read together, see ``guided``."""
+    out["guided"] = True
 
 
 # Tools ----------------------------------------------------------------------------------------------------------------
@@ -243,7 +240,7 @@ _SHAPED: dict[str, Callable[[Raw, _Out, list[Opaque]], None]] = {
     "stop": _stop,
     "reasoning": _reasoning,
     "text": _text,
-    "guided_json": _guided_json,
+    **dict.fromkeys(guided.FIELDS, _guided),
     "tools": _tools,
     "tool_choice": _tool_choice,
 }

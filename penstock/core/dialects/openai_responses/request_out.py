@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import encode
 
-from penstock.core.dialects import structured
+from penstock.core.dialects import guided, structured
 from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.openai_responses.items_out import render_input
 from penstock.core.dialects.openai_responses.names import ENCRYPTED, LOGPROBS, NAME, effort_of
@@ -60,7 +60,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
         body["input"] = items
     _tools(request, own, body, losses)
     _sampling(request, wire, own, body, losses)
-    _text(request, body)
+    _text(request, body, losses)
     if request.reasoning is not None:
         _reasoning(request.reasoning, body, losses)
     _kept(request, own, body)
@@ -117,9 +117,11 @@ def _kept(request: Request, own: bool, body: dict[str, Any]) -> None:
         body["include"] = include
 
 
-def _text(request: Request, body: dict[str, Any]) -> None:
+def _text(request: Request, body: dict[str, Any], losses: list[Loss]) -> None:
     text: dict[str, Any] = {}
-    if request.output is not None:
+    if request.output is not None and request.output.kind in guided.CONSTRAINTS:
+        losses.append(Loss(f"output.{request.output.kind}", "there is no such constraint here"))
+    elif request.output is not None:
         text["format"] = _format(request.output)
     if request.verbosity:
         text["verbosity"] = request.verbosity

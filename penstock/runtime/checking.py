@@ -1,0 +1,219 @@
+"""Whether a text has the form that was asked for: in this process where that is quick for sure, else in another.
+
+A schema is the client's. With references it can take exponential time, and an extension module that runs it holds the
+interpreter's lock all the while: a thread would stop the whole gateway. So such checks, and large ones, run in a child
+process with a deadline; it is started at the first of them and ended with this process. ``python -m`` this module is
+that child: JSON texts on its standard input and output, each with its length (4 bytes, big endian) before it.
+
+Schemas are checked by ``jsonschema-rs`` (the extra ``validate``): one wheel without dependencies, all drafts, no
+look-up over the network, expressions in bounded time. It is imported at the first need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from importlib import import_module
+from typing import IO, Any
+
+import msgspec
+from msgspec import Struct
+
+from penstock.core.dialects.wrapped import anchored
+from penstock.core.errors import GatewayError
+
+DEADLINE = 5.0  # seconds of a check in the child
+MOST_WORK = 4_000_000  # bytes of the schema times bytes of the text: up to here it is done here
+LONGEST = 400  # characters of a message
+# What makes the time of a check more than those two lengths: references, expressions that look around or back.
+_HEAVY = re.compile(rb'[rR]ef"|\(\?[=!<]|\\\\[1-9]|Properties"|propertyNames"|unique')
+_BACKTRACKS = 100_000
+_WORDS = {"json_schema": "response schema", "json_object": "JSON object", "choice": "choices", "regex": "expression"}
+_JSON = msgspec.json.Decoder().decode
+
+
+class Check(Struct, frozen=True):
+    """``kind``: json_schema, json_object, choice or regex. ``wanted``: the schema (JSON), the choices (JSON) or the
+    expression (UTF-8)."""
+
+    kind: str
+    wanted: bytes
+
+    @property
+    def words(self) -> str:
+        return _WORDS[self.kind]
+
+
+class Bad(Exception):
+    """The schema or the expression is none: the text says why."""
+
+
+class Slow(Exception):
+    """The check took longer than ``DEADLINE``."""
+
+
+def fault(check: Check, text: str) -> str | None:
+    """What is wrong with a text; None for nothing. Raises ``Bad``. Values of the text are not repeated."""
+    if check.kind == "choice":
+        choices = msgspec.json.decode(check.wanted, type=list[str])
+        return None if text in choices else f"it is none of the {len(choices)} choices"
+    if check.kind == "regex":
+        return None if _validator(_expression(check.wanted)).is_valid(text) else "it does not match the expression"
+    try:
+        value = _JSON(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        return f"it is not JSON: {error}"[:LONGEST]
+    except RecursionError:
+        return "it is nested too deeply"
+    if check.kind == "json_object":
+        return None if isinstance(value, dict) else "it is JSON, but not an object"
+    try:
+        found = next(iter(_validator(check.wanted).iter_errors(value)), None)
+    except RecursionError:
+        return "it is nested too deeply"
+    if found is None:
+        return None
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in found.instance_path)
+    return f"{('$' + path)[:LONGEST]}: {found.message[:LONGEST]}"
+
+
+def compile_(check: Check) -> None:
+    """Raises ``Bad`` for a schema or an expression that is none."""
+    if check.kind == "json_schema":
+        _validator(check.wanted)
+    elif check.kind == "regex":
+        _validator(_expression(check.wanted))
+
+
+def _expression(pattern: bytes) -> bytes:
+    return msgspec.json.encode({"pattern": anchored(pattern.decode())})
+
+
+@lru_cache(256)
+def _validator(schema: bytes) -> Any:
+    library = import_module("jsonschema_rs")
+    options = {"retriever": _refuse, "pattern_options": library.FancyRegexOptions(backtrack_limit=_BACKTRACKS)}
+    try:
+        made = _JSON(schema)
+        library.validator_for(made, **options)  # its message names the client's own value
+        return library.validator_for(made, mask="the value", **options)
+    except (ValueError, RecursionError) as error:  # its own errors are ValueErrors
+        text = getattr(error, "message", None) or str(error)
+        path = "".join(f"/{step}" for step in getattr(error, "instance_path", ()))
+        raise Bad(f"{text[:LONGEST]}{f' (at {path[:LONGEST]})' if path else ''}") from None
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError("references to other documents are not followed")
+
+
+def missing() -> GatewayError | None:
+    """The error of a gateway without the library."""
+    try:
+        import_module("jsonschema_rs")
+    except ImportError:
+        text = "Answers are checked with jsonschema-rs, which is not installed: pip install 'penstock[validate]'."
+        return GatewayError("not_configured", text, param="validate", status=501)
+    return None
+
+
+# In the other process -------------------------------------------------------------------------------------------------
+
+
+async def run(check: Check, text: str | None) -> str | None:
+    """``fault`` (``text`` None: ``compile_``) without holding up the event loop. Raises ``Bad`` and ``Slow``."""
+    size = len(check.wanted) * (len(text) if text is not None else len(check.wanted))
+    if check.kind == "choice" or (size <= MOST_WORK and not (text is not None and _HEAVY.search(check.wanted))):
+        return _here(check, text)
+    return await asyncio.to_thread(_CHILD.ask, check, text)
+
+
+def _here(check: Check, text: str | None) -> str | None:
+    if text is None:
+        compile_(check)
+        return None
+    return fault(check, text)
+
+
+class _Child:
+    """The other process. One check at a time; threads wait for each other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, check: Check, text: str | None) -> str | None:
+        """Blocks: for a thread. Raises ``Bad`` and ``Slow``."""
+        if not self._lock.acquire(timeout=4 * DEADLINE):
+            raise Slow
+        try:
+            process = self._running()
+            late = threading.Timer(DEADLINE, process.kill)
+            late.start()
+            try:
+                assert process.stdin is not None and process.stdout is not None
+                _write(process.stdin, msgspec.json.encode((check.kind, check.wanted, text)))
+                answer = _read(process.stdout)
+            except OSError:
+                answer = None
+            finally:
+                late.cancel()
+            if answer is None:
+                process.kill()
+                process.wait()
+                self._process = None
+                raise Slow
+        finally:
+            self._lock.release()
+        bad, told = msgspec.json.decode(answer, type=tuple[bool, str | None])
+        if bad:
+            raise Bad(told)
+        return told
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        process = self._process
+        if process is None or process.poll() is not None:
+            command = [sys.executable, "-m", "penstock.runtime.checking"]
+            kept = {key: value for key, value in os.environ.items() if key in _KEPT}
+            kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=kept)
+            self._process = process
+        return process
+
+
+_KEPT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # it needs no keys
+_CHILD = _Child()
+
+
+def _write(stream: IO[bytes], data: bytes) -> None:
+    stream.write(len(data).to_bytes(4, "big") + data)
+    stream.flush()
+
+
+def _read(stream: IO[bytes]) -> bytes | None:
+    """None at the end of the stream."""
+    head = stream.read(4)
+    if len(head) < 4:
+        return None
+    data = stream.read(int.from_bytes(head, "big"))
+    return data if len(data) == int.from_bytes(head, "big") else None
+
+
+def serve(source: IO[bytes], sink: IO[bytes]) -> None:
+    """The child's life: until its input ends."""
+    while (data := _read(source)) is not None:
+        kind, wanted, text = msgspec.json.decode(data, type=tuple[str, bytes, str | None])
+        try:
+            answer: tuple[bool, str | None] = (False, _here(Check(kind, wanted), text))
+        except Bad as bad:
+            answer = (True, str(bad))
+        _write(sink, msgspec.json.encode(answer))
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)
