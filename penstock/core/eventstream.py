@@ -169,7 +169,7 @@ class Decoder:
         return sse.Event(BROKEN, why.encode())
 
 
-# The way out -----------------------------------------------------------------------------------------------------------
+# The way out ----------------------------------------------------------------------------------------------------------
 
 
 def encode(headers: Iterable[tuple[str, str]], payload: bytes) -> bytes:

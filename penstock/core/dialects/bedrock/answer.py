@@ -1,0 +1,101 @@
+"""Whole answers of Converse.
+
+Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_ResponseSyntax.
+They have neither an id nor the model's name; ``metrics``, ``trace`` and the like are ``extra``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder, encode
+
+from penstock.core.dialects.base import RenderedAnswer, View
+from penstock.core.dialects.bedrock import usage, wire
+from penstock.core.dialects.bedrock.blocks_in import read_blocks
+from penstock.core.dialects.bedrock.blocks_out import AnswerWriter
+from penstock.core.dialects.openai_chat.reading import BAD_JSON
+from penstock.core.errors import GatewayError
+from penstock.core.ir import Choice, Loss, Opaque, Response
+
+
+class _Message(Struct):
+    content: Raw
+
+
+class _Output(Struct):
+    message: _Message
+
+
+class Tier(Struct):
+    type: str = ""
+
+
+class _Answer(Struct, rename="camel"):
+    output: _Output
+    stop_reason: str = ""
+    usage: usage.Counts | None = None
+    service_tier: Tier | None = None
+
+
+_ANSWER = Decoder(_Answer).decode
+_FIELDS = Decoder(dict[str, Raw]).decode
+_KNOWN = frozenset(("output", "stopReason", "usage", "serviceTier"))
+
+
+def parse_response(body: bytes) -> Response:
+    """A whole answer. Raises ``GatewayError("broken_answer")`` for what is not one."""
+    try:
+        answer = _ANSWER(body)
+        blocks = read_blocks(answer.output.message.content, "output.message.content")
+        rest = {key: raw for key, raw in _FIELDS(body).items() if key not in _KNOWN and bytes(raw) != b"null"}
+    except BAD_JSON as error:
+        raise GatewayError("broken_answer", f"The upstream's answer is none of Converse: {error}.") from None
+    except GatewayError as error:
+        raise GatewayError("broken_answer", f"The upstream's answer is none of Converse: {error.message}") from None
+    return Response(
+        id="",
+        model="",
+        choices=(Choice(blocks, wire.finish_in(answer.stop_reason or "end_turn")),),
+        usage=usage.read(answer.usage),
+        service_tier=answer.service_tier.type if answer.service_tier is not None else "",
+        extra=tuple(Opaque(wire.NAME, key, bytes(raw)) for key, raw in rest.items()),
+    )
+
+
+def render_response(response: Response, view: View) -> RenderedAnswer:
+    """The answer for a client of this dialect."""
+    losses: list[Loss] = []
+    writer = AnswerWriter(losses)
+    choice = response.choices[0] if response.choices else Choice(())
+    items = [(f"choices.0.blocks.{at}", block) for at, block in enumerate(choice.blocks)]
+    message = {"role": "assistant", "content": writer.blocks(items, "assistant")}
+    losses += [Loss(path, why) for path, why in untold(choice)]
+    for number in range(1, len(response.choices)):
+        losses.append(Loss(f"choices.{number}", "one answer only"))
+    body: dict[str, Any] = {
+        "output": {"message": message},
+        "stopReason": wire.finish_out(choice.finish, choice.stop_sequence),
+        "usage": usage.write(response.usage),
+        "metrics": {"latencyMs": view.elapsed() // 1_000_000},
+    }
+    if response.service_tier:
+        body["serviceTier"] = {"type": response.service_tier}
+    for opaque in response.extra:
+        if opaque.dialect == wire.NAME:
+            body[opaque.kind] = Raw(opaque.raw)
+        else:
+            losses.append(Loss(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only"))
+    return RenderedAnswer(encode(body), tuple(losses))
+
+
+def untold(choice: Choice) -> list[tuple[str, str]]:
+    """What of a choice beside its blocks has no place here."""
+    out = []
+    if choice.stop_sequence:
+        out.append(("choices.0.stop_sequence", "which text ended the answer is not told here"))
+    if choice.logprobs:
+        out.append(("choices.0.logprobs", "there are no log probabilities here"))
+    return out
+
