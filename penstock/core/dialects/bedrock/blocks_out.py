@@ -212,7 +212,8 @@ class Writer:
         seal = block.seal
         if seal is None and self.own and block.text:
             return {"reasoningContent": {"reasoningText": {"text": block.text}}}
-        if seal is None or seal.family != self.family:
+        known = seal is not None and (seal.family == self.family or (self.own and seal.family == FAMILY))
+        if seal is None or not known:
             self.lose(at, f"reasoning sealed by {seal.family}" if seal is not None else "reasoning without a signature")
             return None
         if not block.redacted:
@@ -287,7 +288,8 @@ class Writer:
         if isinstance(source, PlainText):
             if self.own:
                 return "txt", {"text": source.text}
-            return "txt", {"bytes": base64.b64encode(source.text.encode("utf-8", "surrogatepass")).decode()}
+            data = base64.b64encode(source.text.encode("utf-8", "surrogatepass")).decode()
+            return self.inline("text/plain", data, at)
         if isinstance(source, FileId):
             self.lose(at, f"a file kept by {source.family}")
             return None
@@ -301,7 +303,7 @@ class Writer:
         if not word:
             self.lose(at, f"{kind or 'a file without a type'} is not taken")
             return None
-        if not data:
+        if not data and not self.own:
             self.lose(at, "an empty file is refused")
             return None
         return word, {"bytes": data}

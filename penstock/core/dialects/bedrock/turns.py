@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from penstock.core.dialects.bedrock.blocks_out import SEE_DOCUMENT, Item, Out, Writer, is_instead
 from penstock.core.dialects.bedrock.wire import NAME
-from penstock.core.ir import Message, Opaque, Text, ToolResult, ToolUse
+from penstock.core.ir import Message, Opaque, Refusal, Text, ToolResult, ToolUse
 
 _ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_.:-]")
@@ -192,7 +192,8 @@ def _trim(blocks: list[Out], turn: Turn, writer: Writer) -> None:
     """A prefill may not end in white space: Claude answers 400."""
     final = blocks[-1]
     if isinstance(final, dict) and isinstance(final.get("text"), str) and final["text"] != final["text"].rstrip():
-        told = (at for at, block in reversed(turn.items) if getattr(block, "text", "").strip())
+        # Not simply the last item: what leaves no block (an empty text, a thought) would be named instead.
+        told = (at for at, block in reversed(turn.items) if isinstance(block, (Text, Refusal)) and block.text.strip())
         writer.lose(f"{next(told)}.text", "white space at the end of a prefill is refused")
         final["text"] = final["text"].rstrip()
 
