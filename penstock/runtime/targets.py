@@ -19,6 +19,7 @@ from msgspec import Raw
 from penstock.core.dialects.base import Dialect, Wire
 from penstock.core.errors import GatewayError
 from penstock.core.providers import get as get_provider
+from penstock.core.providers.bedrock import BEDROCK
 from penstock.core.providers.google import CLAUDE_VERSION, VERTEX, vertex_dialects
 from penstock.core.providers.resolve import (
     auth_headers,
@@ -84,6 +85,7 @@ class Target:
             )
         self.provider: Provider = provider
         self.model = model
+        self.path_model = model  # in URLs; another where a model is reached by an ARN
         self.model_raw = Raw(msgspec.json.encode(model))
         self.label = f"{provider.name}/{model}"
         try:
@@ -104,7 +106,12 @@ class Target:
         self.stream_timeouts = Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream)
         if provider.name in VERTEX:
             self._enter_vertex()
-        self.wire = self._make_wire(provider.quirks_for(model, "openai_chat"))
+        if provider.name == BEDROCK:
+            from penstock.runtime.cloud import bedrock
+
+            self.wire = bedrock.enter(self)
+        else:
+            self.wire = self._make_wire(provider.quirks_for(model, "openai_chat"))
         lines = f"x-litellm-model-id: {_line(self.id)}\r\nx-litellm-model-name: {_line(self.label)}\r\n"
         self.answer_lines = lines.encode()
         self._wires: dict[str, Wire] = {}
@@ -174,7 +181,7 @@ class Target:
                 deployment.api_base,
                 self.env,
                 what,
-                model=self.model,
+                model=self.path_model,
                 api_version=deployment.api_version,
             )
             parts = urlsplit(url)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Endpoint, Target
 
 _VERTEX = "penstock.runtime.cloud.vertex"
-SIGNERS: dict[str, str] = {"vertex_ai": _VERTEX, "vertex_ai_beta": _VERTEX}
+SIGNERS: dict[str, str] = {
+    "vertex_ai": _VERTEX,
+    "vertex_ai_beta": _VERTEX,
+    "bedrock": "penstock.runtime.cloud.bedrock",
+}
 # The extra of the package, where it is not called as the provider is.
 EXTRAS: dict[str, str] = {"vertex_ai": "vertex", "vertex_ai_beta": "vertex"}
 
