@@ -1,7 +1,7 @@
 """Whole answers of Converse.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_ResponseSyntax.
-They have neither an id nor the model's name; ``metrics``, ``trace`` and the like are ``extra``.
+They have neither an id nor the model's name; ``trace`` and the like are ``extra``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class _Answer(Struct, rename="camel"):
 
 _ANSWER = Decoder(_Answer).decode
 _FIELDS = Decoder(dict[str, Raw]).decode
-_KNOWN = frozenset(("output", "stopReason", "usage", "serviceTier"))
+ECHOES = frozenset(("metrics", "performanceConfig"))
+"""What an answer says of the service's own time and of a setting that was asked for: no part of it."""
+_KNOWN = ECHOES | {"output", "stopReason", "usage", "serviceTier"}
 
 
 def parse_response(body: bytes) -> Response:

@@ -7,6 +7,7 @@ nobody here knows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ _OPENAIS = frozenset(
 _CACHING = frozenset(("anthropic", "amazon", ""))
 _NO_CHOICE = frozenset(("meta", "ai21", "cohere"))
 _TIERS = {"auto": "", "default": "default", "standard_only": "default", "flex": "flex", "priority": "priority"}
+_THINKS = re.compile(rb'"thinking":\{"type":"(?!disabled)')
+_NOT_THINKING = (f"{LIMITS}.temperature", f"{LIMITS}.topP", f"{MORE}.top_k")
 _OBJECT = Decoder(dict[str, Raw]).decode
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 
@@ -315,8 +318,13 @@ def defaults(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
 
 
 def adopt(fields: dict[str, Raw]) -> None:
-    """Puts dotted defaults where they belong; what the request itself says wins."""
+    """Puts dotted defaults where they belong; what the request itself says wins. One that thinks takes no default of
+    what the API refuses beside thinking."""
     dotted = [key for key in fields if key.partition(".")[0] in _OWN_OBJECTS and "." in key]
+    if dotted and _THINKS.search(bytes(fields.get(MORE, b""))):
+        for key in _NOT_THINKING:
+            fields.pop(key, None)
+        dotted = [key for key in dotted if key in fields]
     for key in dotted:
         head, _, name = key.partition(".")
         held = decode(fields[head], type=dict[str, Raw]) if head in fields else {}

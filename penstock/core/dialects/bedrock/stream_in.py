@@ -16,7 +16,7 @@ from msgspec.json import Decoder, encode
 
 from penstock.core import sse
 from penstock.core.dialects.bedrock import usage, wire
-from penstock.core.dialects.bedrock.answer import Tier
+from penstock.core.dialects.bedrock.answer import ECHOES, Tier
 from penstock.core.dialects.bedrock.blocks_in import read_citation, unpack_blob
 from penstock.core.dialects.bedrock.errors import stream_error
 from penstock.core.dialects.openai_chat.reading import BAD_JSON
@@ -114,7 +114,7 @@ _ENDED = Decoder(_Ended).decode
 _METADATA = Decoder(_Metadata).decode
 _PICTURE = Decoder(_Picture).decode
 _FIELDS = Decoder(dict[str, Raw]).decode
-_USUAL = frozenset(("usage", "serviceTier", "p"))
+_USUAL = ECHOES | {"usage", "serviceTier", "p"}
 
 
 class _Held:

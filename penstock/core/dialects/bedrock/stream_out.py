@@ -34,7 +34,6 @@ from penstock.core.ir import (
     Usage,
 )
 
-_IN_METADATA = frozenset(("metrics", "trace", "performanceConfig"))
 
 
 class ConverseEncoder:
@@ -162,7 +161,7 @@ class ConverseEncoder:
             self._lose(f"events.{opaque.kind}", f"an event of {opaque.dialect} only")
         elif opaque.kind == "additionalModelResponseFields":
             self._more = opaque.raw
-        elif opaque.kind in _IN_METADATA:
+        else:
             self._others[opaque.kind] = Raw(opaque.raw)
         return b""
 
