@@ -16,6 +16,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -112,10 +113,8 @@ def account(settings: Settings) -> Account:
             keys = Keys(settings.access, settings.secret, settings.token)
             found = Account(lambda: Fetched(keys, None), first=keys)
         else:
-            try:
-                import botocore.session  # noqa: F401
-            except ImportError as error:
-                raise ImportError(str(error), name="botocore") from None
+            if find_spec("botocore") is None:  # it takes its time to load: that is the thread's business
+                raise ImportError("no module named 'botocore'", name="botocore")
 
             found = Account(lambda: _fetch(settings))
         _SHARED[key] = found

@@ -35,7 +35,6 @@ from penstock.core.ir import (
 )
 
 
-
 class ConverseEncoder:
     """``feed(event) -> bytes``: see ``base.StreamEncoder``. One answer, block after block."""
 
