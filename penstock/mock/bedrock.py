@@ -288,7 +288,8 @@ class _Talk:
         elif words:
             made.append({"text": words})
         for call in answer.calls:
-            made.append({"toolUse": {"toolUseId": call.id, "name": call.name, "input": _args(call.arguments)}})
+            use = {"toolUseId": call.id, "name": call.name, "input": _args(call.arguments), "type": "tool_use"}
+            made.append({"toolUse": use})
         return made
 
     def reason(self) -> str:
@@ -313,7 +314,8 @@ class _Talk:
 
     def whole(self) -> dict[str, Any]:
         message = {"role": "assistant", "content": self.blocks()}
-        return {"output": {"message": message}, "stopReason": self.reason(), **self.rest()}
+        ended = {"additionalModelResponseFields": {"stop_sequence": self.answer.matched}}
+        return {"output": {"message": message}, "stopReason": self.reason(), **ended, **self.rest()}
 
     def frames(self) -> Iterator[Frame]:
         yield self._frame("messageStart", {"role": "assistant"})
@@ -322,7 +324,8 @@ class _Talk:
             yield from self._block(block, at)
             yield self._frame("contentBlockStop", {"contentBlockIndex": at})
             at += 1
-        yield self._frame("messageStop", {"stopReason": self.reason()})
+        ended = {"delta": {"stop_sequence": self.answer.matched}}
+        yield self._frame("messageStop", {"stopReason": self.reason(), "additionalModelResponseFields": ended})
         yield self._frame("metadata", self.rest())
 
     def _frame(self, name: str, data: dict[str, Any], tokens: int = 0) -> Frame:
@@ -332,8 +335,8 @@ class _Talk:
     def _block(self, block: dict[str, Any], at: int) -> Iterator[Frame]:
         kind = next(iter(block))
         inner = block[kind]
-        if kind == "toolUse" and "type" not in inner:
-            start = {"toolUse": {"toolUseId": inner["toolUseId"], "name": inner["name"]}}
+        if kind == "toolUse" and inner.get("type") != "server_tool_use":
+            start = {"toolUse": {key: inner[key] for key in ("toolUseId", "name", "type")}}
             yield self._frame("contentBlockStart", {"start": start, "contentBlockIndex": at})
             text = encode(inner["input"]).decode()
             pieces = [text] if self.exchange.step.whole_arguments else brain.cut(text, self.exchange.step.chunk_size)

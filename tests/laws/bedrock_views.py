@@ -73,7 +73,13 @@ def as_answer(response: Response, streamed: bool) -> Response:
     return Response(
         id="",
         model="",
-        choices=(Choice(tuple(blocks), wire.finish_in(wire.finish_out(choice.finish, choice.stop_sequence))),),
+        choices=(
+            Choice(
+                tuple(blocks),
+                wire.finish_in(wire.finish_out(choice.finish, choice.stop_sequence)),
+                choice.stop_sequence,
+            ),
+        ),
         usage=usage,
         service_tier="" if streamed else response.service_tier,
     )
@@ -179,6 +185,8 @@ class _Minus:
         at = f"tools.{number}"
         if self.gone(f"{at}.opaque"):
             tool = replace(tool, opaque=None)
+        if self.gone(f"{at}.strict"):
+            tool = replace(tool, strict=None)
         return replace(tool, cache=None) if self.gone(f"{at}.cache") else tool
 
     def message(self, number: int, message: Message) -> Message:
@@ -278,7 +286,7 @@ def _settled_tool(tool: Tool) -> Tool:
     if tool.kind != "function":
         return tool
     schema = tool.schema or b'{"type":"object","properties":{}}'
-    return replace(tool, schema=encode(decode(schema)))
+    return replace(tool, schema=encode(decode(schema)), strict=tool.strict or None)
 
 
 def _settled_message(message: Message) -> Message:

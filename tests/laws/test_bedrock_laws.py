@@ -28,6 +28,7 @@ MODELS = [
     "us.amazon.nova-2-lite-v1:0",
     "meta.llama3-70b-instruct-v1:0",
     "openai.gpt-oss-120b-1:0",
+    "us.openai.gpt-5.6-sol",
     "mistral.mistral-large-2402-v1:0",
     "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc",
 ]

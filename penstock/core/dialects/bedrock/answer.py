@@ -37,12 +37,14 @@ class _Answer(Struct, rename="camel"):
     stop_reason: str = ""
     usage: usage.Counts | None = None
     service_tier: Tier | None = None
+    additional_model_response_fields: Raw = Raw()
 
 
 _ANSWER = Decoder(_Answer).decode
 _FIELDS = Decoder(dict[str, Raw]).decode
 ECHOES = frozenset(("metrics", "performanceConfig"))
 """What an answer says of the service's own time and of a setting that was asked for: no part of it."""
+MORE = "additionalModelResponseFields"
 _KNOWN = ECHOES | {"output", "stopReason", "usage", "serviceTier"}
 
 
@@ -51,19 +53,43 @@ def parse_response(body: bytes) -> Response:
     try:
         answer = _ANSWER(body)
         blocks = read_blocks(answer.output.message.content, "output.message.content")
+        told, sequence = stop_sequence(answer.additional_model_response_fields)
         rest = {key: raw for key, raw in _FIELDS(body).items() if key not in _KNOWN and bytes(raw) != b"null"}
     except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's answer is none of Converse: {error}.") from None
     except GatewayError as error:
         raise GatewayError("broken_answer", f"The upstream's answer is none of Converse: {error.message}") from None
+    if told:
+        rest.pop(MORE, None)
     return Response(
         id="",
         model="",
-        choices=(Choice(blocks, wire.finish_in(answer.stop_reason or "end_turn")),),
+        choices=(Choice(blocks, wire.finish_in(answer.stop_reason or "end_turn"), sequence),),
         usage=usage.read(answer.usage),
         service_tier=answer.service_tier.type if answer.service_tier is not None else "",
         extra=tuple(Opaque(wire.NAME, key, bytes(raw)) for key, raw in rest.items()),
     )
+
+
+class _Ended(Struct):
+    stop_sequence: str | None = None
+    delta: Raw = Raw()
+
+
+_ENDED = Decoder(_Ended, strict=False).decode
+
+
+def stop_sequence(raw: Raw) -> tuple[bool, str]:
+    """Which text ended an answer, where the model's own fields say it (Claude's do, of themselves, in a stream one
+    level deeper), and whether they say nothing else."""
+    try:
+        if not raw or bytes(raw) == b"null":
+            return True, ""
+        fields = _FIELDS(raw)
+        held = _ENDED(fields["delta"] if "delta" in fields else raw)
+        return fields.keys() <= {"delta", "stop_sequence"}, held.stop_sequence or ""
+    except BAD_JSON:
+        return False, ""
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
@@ -73,7 +99,8 @@ def render_response(response: Response, view: View) -> RenderedAnswer:
     choice = response.choices[0] if response.choices else Choice(())
     items = [(f"choices.0.blocks.{at}", block) for at, block in enumerate(choice.blocks)]
     message = {"role": "assistant", "content": writer.blocks(items, "assistant")}
-    losses += [Loss(path, why) for path, why in untold(choice)]
+    if choice.logprobs:
+        losses.append(Loss("choices.0.logprobs", "there are no log probabilities here"))
     for number in range(1, len(response.choices)):
         losses.append(Loss(f"choices.{number}", "one answer only"))
     body: dict[str, Any] = {
@@ -82,6 +109,8 @@ def render_response(response: Response, view: View) -> RenderedAnswer:
         "usage": usage.write(response.usage),
         "metrics": {"latencyMs": view.elapsed() // 1_000_000},
     }
+    if choice.stop_sequence:
+        body[MORE] = {"stop_sequence": choice.stop_sequence}
     if response.service_tier:
         body["serviceTier"] = {"type": response.service_tier}
     for opaque in response.extra:
@@ -90,14 +119,3 @@ def render_response(response: Response, view: View) -> RenderedAnswer:
         else:
             losses.append(Loss(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only"))
     return RenderedAnswer(encode(body), tuple(losses))
-
-
-def untold(choice: Choice) -> list[tuple[str, str]]:
-    """What of a choice beside its blocks has no place here."""
-    out = []
-    if choice.stop_sequence:
-        out.append(("choices.0.stop_sequence", "which text ended the answer is not told here"))
-    if choice.logprobs:
-        out.append(("choices.0.logprobs", "there are no log probabilities here"))
-    return out
-

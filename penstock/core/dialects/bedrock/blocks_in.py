@@ -154,8 +154,9 @@ def _audio(fields: Fields, at: str) -> Read:
 
 
 def _tool_use(fields: Fields, at: str) -> Read:
-    if not fields.keys() <= {"toolUseId", "name", "input"}:  # a tool of the server's own
-        return None, False
+    kind = optional_text(fields, "type", at)  # live answers say "tool_use" of a client's tool
+    if kind not in ("", "tool_use") or not fields.keys() <= {"toolUseId", "name", "input", "type"}:
+        return None, False  # a tool of the server's own
     raw = present(fields, "input")
     return ToolUse(
         text(needed(fields, "toolUseId", at, "a string"), f"{at}.toolUseId"),
@@ -165,7 +166,8 @@ def _tool_use(fields: Fields, at: str) -> Read:
 
 
 def _tool_result(fields: Fields, at: str) -> Read:
-    if not fields.keys() <= {"toolUseId", "content", "status"}:
+    kind = optional_text(fields, "type", at)
+    if kind not in ("", "tool_result") or not fields.keys() <= {"toolUseId", "content", "status", "type"}:
         return None, False
     raw = present(fields, "content")
     out: list[Block] = []

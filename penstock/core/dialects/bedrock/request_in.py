@@ -163,6 +163,13 @@ def _reasoning(rest: dict[str, Raw]) -> Reasoning | None:
     if (raw := rest.get("reasoning_effort")) is not None:
         del rest["reasoning_effort"]
         return Reasoning(effort=text(raw, f"{_MORE}.reasoning_effort"))
+    at = f"{_MORE}.reasoning"
+    if (raw := rest.get("reasoning")) is not None:
+        inner = mapping(raw, at)
+        if inner.keys() != {"effort"}:
+            return None
+        del rest["reasoning"]
+        return Reasoning(effort=text(inner["effort"], f"{at}.effort"))
     at = f"{_MORE}.reasoningConfig"
     if (raw := rest.get("reasoningConfig")) is not None:
         inner = mapping(raw, at)

@@ -19,7 +19,7 @@ from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.bedrock.blocks_out import Writer, point
 from penstock.core.dialects.bedrock.thinking import thinking
 from penstock.core.dialects.bedrock.turns import build_turns, split_system, used_tools, write_turn
-from penstock.core.dialects.bedrock.wire import NAME, maker, takes_schema
+from penstock.core.dialects.bedrock.wire import NAME, maker, takes_schema, takes_strict
 from penstock.core.ir import Loss, OutputFormat, Request, Tool, ToolResult, ToolUse
 
 MORE = "additionalModelRequestFields"
@@ -63,7 +63,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
     writer = Writer(wire.family, own, losses, made in _CACHING, made in _CACHING)
     body: dict[str, Any] = {}
     _prompt(request, writer, body)
-    _tools(request, made, alone, writer, body)
+    _tools(request, wire.model, alone, writer, body)
     limits = _limits(request)
     more = thinking(request, wire, _against(body), limits, writer)
     _sampling(request, made, more, limits, writer)
@@ -91,14 +91,14 @@ def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
 # Tools ----------------------------------------------------------------------------------------------------------------
 
 
-def _tools(request: Request, made: str, alone: bool, writer: Writer, body: dict[str, Any]) -> None:
+def _tools(request: Request, model: str, alone: bool, writer: Writer, body: dict[str, Any]) -> None:
     spoken = any(isinstance(b, (ToolUse, ToolResult)) for message in request.messages for b in message.blocks)
     choice = request.tool_choice
     if choice is not None and choice.mode == "none" and not spoken:
         return  # there is no such choice here: without tools none is called
     tools: list[Any] = []
     for number, tool in enumerate(request.tools):
-        tools += _tool(tool, f"tools.{number}", writer)
+        tools += _tool(tool, f"tools.{number}", takes_strict(model), writer)
     if not tools and not writer.own:
         tools = [_again(name) for name in used_tools(request.messages)]
         if tools:
@@ -108,7 +108,7 @@ def _tools(request: Request, made: str, alone: bool, writer: Writer, body: dict[
             writer.lose("tool_choice", "no tools are left to choose from")
         return
     config: dict[str, Any] = {"tools": tools}
-    picked = _choice(request, made, writer)
+    picked = _choice(request, maker(model), writer)
     if picked is not None:
         config["toolChoice"] = picked
     if alone:
@@ -116,7 +116,7 @@ def _tools(request: Request, made: str, alone: bool, writer: Writer, body: dict[
     body["toolConfig"] = config
 
 
-def _tool(tool: Tool, at: str, writer: Writer) -> list[Any]:
+def _tool(tool: Tool, at: str, strict: bool, writer: Writer) -> list[Any]:
     if tool.opaque is not None and tool.opaque.dialect == NAME:
         return [Raw(tool.opaque.raw)]
     if tool.kind != "function":
@@ -128,8 +128,12 @@ def _tool(tool: Tool, at: str, writer: Writer) -> list[Any]:
     if tool.description:
         spec["description"] = tool.description
     spec["inputSchema"] = {"json": _schema(tool.schema, writer.own)}
-    if tool.strict is not None:
+    if tool.strict is not None and writer.own:
         spec["strict"] = tool.strict
+    elif tool.strict and strict:
+        spec["strict"] = True
+    elif tool.strict:
+        writer.lose(f"{at}.strict", "this model's tools cannot be strict")
     if tool.cache is None:
         return [{"toolSpec": spec}]
     if not writer.caches:

@@ -16,7 +16,7 @@ from msgspec.json import Decoder, encode
 
 from penstock.core import sse
 from penstock.core.dialects.bedrock import usage, wire
-from penstock.core.dialects.bedrock.answer import ECHOES, Tier
+from penstock.core.dialects.bedrock.answer import ECHOES, Tier, stop_sequence
 from penstock.core.dialects.bedrock.blocks_in import read_citation, unpack_blob
 from penstock.core.dialects.bedrock.errors import stream_error
 from penstock.core.dialects.openai_chat.reading import BAD_JSON
@@ -143,7 +143,7 @@ class _Held:
 class ConverseDecoder:
     """``feed(event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
 
-    __slots__ = ("_held", "_kinds", "_next", "_open", "_started", "_stop", "_usage")
+    __slots__ = ("_held", "_kinds", "_next", "_open", "_sequence", "_started", "_stop", "_usage")
 
     def __init__(self) -> None:
         self._open: dict[int, int] = {}  # the wire's index -> ours
@@ -152,6 +152,7 @@ class ConverseDecoder:
         self._next = 0
         self._started = False
         self._stop = ""
+        self._sequence = ""
         self._usage: Usage | None = None
 
     def feed(self, event: sse.Event) -> Iterable[Event]:
@@ -184,7 +185,8 @@ class ConverseDecoder:
             ended = _ENDED(data)
             self._stop = ended.stop_reason or "end_turn"
             extra = ended.additional_model_response_fields
-            if extra and bytes(extra) != b"null":
+            told, self._sequence = stop_sequence(extra)
+            if not told:
                 out.append(Other(Opaque(wire.NAME, "additionalModelResponseFields", bytes(extra))))
         elif name == "metadata":
             self._metadata(data, out)
@@ -209,7 +211,7 @@ class ConverseDecoder:
     def _begin(self, begin: _Begin, data: bytes, out: list[Event]) -> None:
         place, begun = begin.content_block_index, begin.start
         call = begun.tool_use
-        if call is not None and call.type is None:
+        if call is not None and call.type in (None, "tool_use"):
             self._opened(place, "call", ToolUse(call.tool_use_id, call.name, ""), out)
             return
         for kind in ("toolUse", "toolResult", "image"):
@@ -289,7 +291,7 @@ class ConverseDecoder:
         self._start(out)
         for place in [*self._held, *self._open]:
             self._shut(place, out)
-        out.append(Stop(wire.finish_in(self._stop)))
+        out.append(Stop(wire.finish_in(self._stop), self._sequence))
         out.append(End(self._usage))
         return out
 

@@ -10,12 +10,11 @@ from msgspec.json import encode
 from penstock.core import eventstream
 from penstock.core.dialects.base import View
 from penstock.core.dialects.bedrock import usage, wire
-from penstock.core.dialects.bedrock.answer import untold
+from penstock.core.dialects.bedrock.answer import MORE
 from penstock.core.dialects.bedrock.blocks_out import AnswerWriter, cite_out, pack_blob
 from penstock.core.dialects.bedrock.errors import error_body, name_of
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
-    Choice,
     Close,
     Delta,
     End,
@@ -158,7 +157,7 @@ class ConverseEncoder:
     def _other(self, opaque: Opaque) -> bytes:
         if opaque.dialect != wire.NAME:
             self._lose(f"events.{opaque.kind}", f"an event of {opaque.dialect} only")
-        elif opaque.kind == "additionalModelResponseFields":
+        elif opaque.kind == MORE:
             self._more = opaque.raw
         else:
             self._others[opaque.kind] = Raw(opaque.raw)
@@ -167,11 +166,11 @@ class ConverseEncoder:
     def _end(self, end: End) -> bytes:
         out = b"".join([self._close(at) for at in list(self._blocks)])
         stop = self._stop
-        for path, why in untold(Choice((), stop.reason, stop.sequence)):
-            self._lose(path, why)
         told: dict[str, Any] = {"stopReason": wire.finish_out(stop.reason, stop.sequence)}
         if self._more:
-            told["additionalModelResponseFields"] = Raw(self._more)
+            told[MORE] = Raw(self._more)
+        elif stop.sequence:
+            told[MORE] = {"delta": {"stop_sequence": stop.sequence}}
         used = end.usage or self._usage
         metadata: dict[str, Any] = {
             "usage": usage.write(used),

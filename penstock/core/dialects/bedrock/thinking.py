@@ -2,7 +2,9 @@
 
 Sources: https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html and
 claude-messages-adaptive-thinking.html (Claude), https://docs.aws.amazon.com/nova/latest/nova2-userguide/ (Nova 2:
-``reasoningConfig``), and for ``reasoning_effort`` langchain-ai/docs pull request 5239. They stand in
+``reasoningConfig``), for ``reasoning_effort`` langchain-ai/docs pull
+request 5239, and for OpenAI's newer models, which have ``reasoning.effort``, anomalyco/opencode pull request 48195.
+They stand in
 ``additionalModelRequestFields``.
 """
 
@@ -50,6 +52,8 @@ def thinking(request: Request, wire: Wire, against: str, limits: dict[str, Any],
         writer.lose("reasoning.display", "what is thought cannot be left out here")
     if made == "amazon":
         return _nova(reasoning, limits, writer)
+    if made == "openai" and "gpt-oss" not in wire.model:
+        return _by_words(reasoning, writer)
     if made in BY_EFFORT:
         return _by_effort(reasoning, writer)
     if not is_off(reasoning):
@@ -143,6 +147,18 @@ def _nova(reasoning: Reasoning, limits: dict[str, Any], writer: Writer) -> dict[
             if limits.pop(key, None) is not None:
                 writer.lose(path, "cannot be set at this effort")
     return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": word}}
+
+
+def _by_words(reasoning: Reasoning, writer: Writer) -> dict[str, Any]:
+    """OpenAI's newer models know every word but the least."""
+    if is_off(reasoning):
+        return {"reasoning": {"effort": "none"}}
+    word = "" if reasoning.effort == "none" else reasoning.effort
+    if word in ("", "minimal") or word not in BUDGETS:
+        word = _word(reasoning, writer)
+    elif reasoning.budget is not None and effort_of(reasoning.budget) != word:
+        writer.lose("reasoning.budget", "an effort is told, and no budget")
+    return {"reasoning": {"effort": word}}
 
 
 def _by_effort(reasoning: Reasoning, writer: Writer) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def finish_in(word: str) -> str:
 
 
 def finish_out(reason: str, sequence: str = "") -> str:
-    """The ``stopReason`` for a neutral reason. Which sequence ended an answer is not told here."""
+    """The ``stopReason`` for a neutral reason."""
     if reason == "stop" and sequence:
         return "stop_sequence"
     word = reason.removeprefix("other:")
@@ -91,6 +91,7 @@ _BY_NAME = (("claude", "anthropic"), ("nova", "amazon"), ("llama", "meta"), ("gp
 _PLACES = frozenset("us eu apac jp au ca global us-gov amer sa me af".split())
 _ADAPTIVE = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[6-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])")
 _CLAUDE_SCHEMAS = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[5-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])")
+_STRICT = re.compile(r"claude-(?:[a-z]+-)?4-(?:[5-9]|\d\d(?!\d))(?:$|[-@:])")
 _SCHEMA_MAKERS = frozenset("openai qwen google nvidia minimax moonshot moonshotai zai".split())
 _SCHEMA_MODELS = re.compile(r"deepseek\.v3|mistral\.(?:ministral-3|magistral|voxtral|mistral-large-3|devstral)")
 
@@ -116,9 +117,15 @@ def takes_schema(model: str) -> bool:
     return maker(model) in _SCHEMA_MAKERS or bool(_SCHEMA_MODELS.search(model))
 
 
+def takes_strict(model: str) -> bool:
+    """Whether a model takes a tool's ``strict``. Claude's from 5 on answer 400 to it (vercel/ai issue 18199)."""
+    return takes_schema(model) and (maker(model) != "anthropic" or _STRICT.search(model) is not None)
+
+
 def wire_of(model: str) -> Wire:
     """What a renderer must know of a model on Bedrock. Claude's signatures are the same wherever it runs
     (https://docs.claude.com/en/docs/build-with-claude/extended-thinking, "across different platforms")."""
-    claude = maker(model) == "anthropic"
-    adaptive = claude and _ADAPTIVE.search(model) is not None
-    return Wire(model=model, family="anthropic" if claude else FAMILY, adaptive=adaptive)
+    made = maker(model)
+    if made == "anthropic":
+        return Wire(model=model, family=made, adaptive=_ADAPTIVE.search(model) is not None)
+    return Wire(model=model, family=f"{FAMILY}-{made}" if made else FAMILY)
