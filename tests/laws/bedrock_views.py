@@ -251,7 +251,7 @@ def settle(request: Request) -> Request:
         parallel_tools=False if request.parallel_tools is False and tools else None,
         reasoning=_reasoning(request.reasoning),
         output=output,
-        service_tier="" if request.service_tier == "auto" else request.service_tier,
+        service_tier={"auto": "", "standard_only": "default"}.get(request.service_tier, request.service_tier),
         stream=False,
         stream_usage=None,
         verbosity="" if request.verbosity == "medium" else request.verbosity,
@@ -272,14 +272,13 @@ def _reasoning(given: Reasoning | None) -> Reasoning | None:
     if given is None or thinking.is_off(given):
         return None
     effort = "" if given.effort == "none" else given.effort
-    if not effort:
-        adaptive = given.mode == "adaptive" and given.budget is None
-        effort = "" if adaptive else thinking.effort_of(given.budget or thinking.BUDGETS["medium"])
+    if not effort:  # sized by the model itself, or as much as usual
+        effort = thinking.effort_of(given.budget or thinking.BUDGETS["medium"])
     if effort == "minimal" and given.budget is None:
         effort = "low"
     if given.budget is not None:
         effort = thinking.effort_of(given.budget)
-    return Reasoning(effort=effort or "free")
+    return Reasoning(effort=effort)
 
 
 def _settled_tool(tool: Tool) -> Tool:

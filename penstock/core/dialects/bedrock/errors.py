@@ -95,7 +95,7 @@ def _error(status: int, name: str, told: _Body, after: str) -> GatewayError:
             kind = "context_window"
     elif kind == "upstream_error" and told.original_status is not None and told.original_status >= 500:
         kind = kind_of_status(told.original_status, "")
-    elif kind == "upstream_forbidden" and "security token" in words.lower():
+    if kind == "upstream_forbidden" and "security token" in words.lower():
         kind = _AUTH
     try:
         seconds = float(after)
