@@ -24,7 +24,9 @@ from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from penstock.config import load
 from penstock.core.errors import GatewayError
+from penstock.core.providers.resolve import resolve
 from penstock.core.sigv4 import Keys
 from penstock.mock.server import Received
 from penstock.runtime.cloud import aws
@@ -317,6 +319,27 @@ def test_the_environments_keys_and_the_deployments() -> None:
     assert aws.settings_of(own, env, "r").access == "AKIDENV"  # who assumes the role
     assert aws.settings_of(deployment(aws_profile_name="p"), env, "r").access == ""
     assert "hidden" not in repr(aws.settings_of(own, env, "r")) and "AKIDENV" not in repr(own)
+
+
+def test_every_setting_is_acted_on(tmp_path: Path) -> None:
+    settings = "access_key_id secret_access_key session_token region_name profile_name role_name session_name external_id"
+    lines = [f"aws_{name}: x" for name in (settings + " web_identity_token").split()]
+    lines += [f"aws_{name}: https://x.example" for name in ("bedrock_runtime_endpoint", "sts_endpoint")]
+    path = tmp_path / "config.yaml"
+    params = "".join(f"\n      {line}" for line in [*lines, "model_id: 'arn:aws:bedrock:us-east-1:1:x/y'"])
+    path.write_text(f"model_list:\n  - model_name: m\n    litellm_params:\n      model: bedrock/{MODEL}{params}\n")
+    loaded = load(path, {}, resolve=resolve)
+    assert loaded.config is not None and [str(problem) for problem in loaded.problems] == []
+
+
+async def test_without_botocore(issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that are given need it not; a profile does, and the message says what to install."""
+    monkeypatch.setattr(aws, "find_spec", lambda name: None)
+    async with open_door(tmp_path, config(aws_access_key_id="AKIDGIVEN", aws_secret_access_key="s")) as door:
+        assert (await door.post(HELLO))[0] == 200
+    async with open_door(tmp_path, config(aws_profile_name="mine")) as door:
+        status, _, body = await door.post(HELLO)
+        assert status == 401 and b"pip install 'penstock[bedrock]'" in body
 
 
 # How long keys are used -----------------------------------------------------------------------------------------------

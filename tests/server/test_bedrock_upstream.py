@@ -292,6 +292,23 @@ async def test_a_wrong_key_is_told_without_it(door: Door) -> None:
     assert door.records[-1].error == "upstream_auth"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_old_completions_and_googles_client(door: Door, stream: bool) -> None:
+    status, _, answer = await door.post({"model": "claude", "prompt": "hello", "stream": stream}, "/v1/completions")
+    assert status == 200 and b"mock" in answer
+    body = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+    method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    status, _, answer = await door.post(body, f"/v1beta/models/claude:{method}")
+    assert status == 200 and b'"finishReason":"STOP"' in answer
+
+
+async def test_counts_are_made_here(door: Door) -> None:
+    body = {"model": "claude", "messages": HELLO}
+    status, _, answer = await door.post(body, "/v1/messages/count_tokens")
+    assert status == 200 and json.loads(answer)["litellm_count_source"] == "local_estimate"
+    assert door.mock.received == []
+
+
 async def test_a_region_is_needed(tmp_path: Path) -> None:
     yaml = """
 model_list:
@@ -306,3 +323,40 @@ router_settings: {num_retries: 0}
         assert status == 401 and b"AWS_REGION_NAME" in answer
         status, _, answer = await door.post({"model": "agent", "messages": HELLO})
         assert status in (400, 401) and b"agent" in answer
+
+
+# Embeddings -----------------------------------------------------------------------------------------------------------
+
+EMBED = """
+model_list:
+  - model_name: titan
+    litellm_params: {model: bedrock/amazon.titan-embed-text-v2:0, api_base: "{mock}", api_key: k, aws_region_name: us-east-1, dimensions: 256}
+  - model_name: cohere
+    litellm_params: {model: bedrock/cohere.embed-english-v3, api_base: "{mock}", aws_access_key_id: AKID, aws_secret_access_key: s, aws_region_name: us-east-1}
+router_settings: {num_retries: 0}
+"""
+
+
+async def test_embeddings(tmp_path: Path) -> None:
+    async with open_door(tmp_path, EMBED) as door:
+        texts = [f"text {at}" for at in range(3)]
+        status, _, answer = await door.post({"model": "titan", "input": texts}, "/v1/embeddings")
+        told = json.loads(answer)
+        assert status == 200 and [row["index"] for row in told["data"]] == [0, 1, 2] and told["model"] == "titan"
+        assert all(len(row["embedding"]) == 256 for row in told["data"]) and told["usage"]["prompt_tokens"] == 6
+        assert [sent.json["inputText"] for sent in door.mock.received] == texts
+        assert door.mock.received[0].path == "/model/amazon.titan-embed-text-v2:0/invoke"
+        body = {"model": "cohere", "input": [f"t{at}" for at in range(100)], "input_type": "search_query"}
+        status, _, answer = await door.post({**body, "encoding_format": "base64"}, "/v1/embeddings")
+        told = json.loads(answer)
+        assert status == 200 and len(told["data"]) == 100 and isinstance(told["data"][0]["embedding"], str)
+        first, second = door.mock.received[3:]
+        assert sorted((len(first.json["texts"]), len(second.json["texts"]))) == [4, 96]
+        assert first.json["input_type"] == "search_query" and "model" not in first.json
+        assert (first.header("authorization") or "").startswith("AWS4-HMAC-SHA256")
+        status, _, answer = await door.post({"model": "titan", "input": [1, 2]}, "/v1/embeddings")
+        assert status == 400 and b"not tokens" in answer
+        door.mock.queue([Step(status=429)])
+        assert (await door.post({"model": "titan", "input": "x"}, "/v1/embeddings"))[0] == 429
+        door.mock.queue([Step(body={"nothing": 1})])
+        assert (await door.post({"model": "titan", "input": "x"}, "/v1/embeddings"))[0] == 502

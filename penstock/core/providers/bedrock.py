@@ -19,7 +19,6 @@ BEDROCK = "bedrock"
 METHODS: Mapping[str, str] = {
     "bedrock": "converse",
     "bedrock_stream": "converse-stream",
-    "bedrock_count_tokens": "count-tokens",
     "embeddings": "invoke",
 }
 REGIONS = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")

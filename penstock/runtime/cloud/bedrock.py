@@ -77,7 +77,7 @@ def enter(target: Target) -> Wire:
     region = region_of_arn(target.path_model) or place.region
     target.env = {**env, REGIONS[0]: region} if region else env
     wire = wire_of(word(deployment.info.get("base_model")) or place.model)
-    if target.defaults and deployment.mode in (None, "chat", "responses", "completion"):
+    if target.defaults and deployment.mode != "embedding" and "embed" not in place.model:
         try:
             target.defaults = defaults(target.defaults, wire)
         except GatewayError as error:
