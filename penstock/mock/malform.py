@@ -15,8 +15,8 @@ HTML = (
     b"<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head>\n"
     b"<body><center><h1>502 Bad Gateway</h1></center><hr><center>penstock-mock</center></body></html>\n"
 )
-_CLOSING = ("message_stop", "response.completed", "response.incomplete")
-_FINISHING = ("message_delta", "response.completed", "response.incomplete")
+_CLOSING = ("message_stop", "response.completed", "response.incomplete", "messageStop", "metadata")
+_FINISHING = ("message_delta", "response.completed", "response.incomplete", "messageStop")
 _OPENING = ("message_start", "response.created")
 
 
@@ -50,6 +50,8 @@ def set_finish(data: Any, value: str | None) -> None:
     for candidate in _candidates(data):
         if candidate.get("finishReason") is not None:
             candidate["finishReason"] = value
+    if data.get("stopReason") is not None:
+        data["stopReason"] = value
     if data.get("done_reason") is not None:
         data["done_reason"] = value
     for choice in _choices(data):
@@ -111,7 +113,7 @@ def _after_first(first: Frame, faults: frozenset[str]) -> Iterator[Frame]:
 
 
 def _is_messages(frame: Frame) -> bool:
-    return frame.name is not None and not frame.name.startswith("response.")
+    return frame.name is not None and "_" in frame.name and not frame.name.startswith("response.")
 
 
 Encode = Callable[[Frame], bytes]
@@ -134,11 +136,32 @@ def sse(faults: frozenset[str]) -> Encode:
 
 
 def encoder(content_type: str, faults: frozenset[str]) -> Encode:
-    """An encoder for a stream of this content type: server-sent events, or a line of JSON each."""
+    """An encoder for a stream of this content type: server-sent events, a line of JSON each, AWS's messages."""
+    if content_type.startswith("application/vnd.amazon.eventstream"):
+        return eventstream(faults)
     if not content_type.startswith("application/x-ndjson"):
         return sse(faults)
     at = itertools.count()
     return lambda frame: _line(frame, faults, next(at))
+
+
+def eventstream(faults: frozenset[str]) -> Encode:
+    """AWS's messages. A byte changed on the way (`invalid_utf8`) makes a wrong CRC; faults that only server-sent events
+    can have are none."""
+    from penstock.mock.bedrock import packed
+
+    at = itertools.count()
+
+    def one(frame: Frame) -> bytes:
+        number = next(at)
+        if "bad_json" in faults and number == 2:
+            frame = Frame(encode(frame.data)[:-2], frame.name)
+        data = packed(frame)
+        if "invalid_utf8" in faults and number == 1:
+            data = data[:-5] + b"\xff" + data[-4:]
+        return data[:-3] if "unterminated" in faults and _closes(frame) else data
+
+    return one
 
 
 def _line(frame: Frame, faults: frozenset[str], at: int) -> bytes:

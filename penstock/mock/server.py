@@ -13,7 +13,18 @@ from urllib.parse import unquote
 
 import msgspec
 
-from penstock.mock import anthropic, clouds, debug, gemini, ollama, openai_chat, openai_responses, ops, replicate
+from penstock.mock import (
+    anthropic,
+    bedrock,
+    clouds,
+    debug,
+    gemini,
+    ollama,
+    openai_chat,
+    openai_responses,
+    ops,
+    replicate,
+)
 from penstock.mock.openai_common import error_reply as openai_error
 from penstock.mock.openai_common import headers_of as openai_headers
 from penstock.mock.openai_common import models_reply as openai_models
@@ -304,7 +315,8 @@ class Mock:
 
 # ---- paths -----------------------------------------------------------------------------------------------------------
 
-_NOT_FOUND = {"anthropic": "Not found", "ollama": "404 page not found", "gemini": "", "replicate": ""}
+_NOT_FOUND = {"anthropic": "Not found", "ollama": "404 page not found", "gemini": "", "bedrock": "", "replicate": ""}
+_OWN: dict[str, Any] = {"ollama": ollama, "gemini": gemini, "bedrock": bedrock, "replicate": replicate}
 _KEYS = ("x-api-key", "api-key", "x-goog-api-key", "authorization")
 _TOO_LARGE = {
     "gemini": "Request payload size exceeds the limit: 20971520 bytes.",
@@ -313,6 +325,7 @@ _TOO_LARGE = {
     "openai_responses": "Maximum content size limit exceeded. (mock)",
     "ollama": "http: request body too large",
     "replicate": "Request body is too large.",
+    "bedrock": "Input is too long for requested model.",
 }
 
 
@@ -341,6 +354,9 @@ def _route(received: Received, script: Script) -> tuple[str, Any]:
         return "openai_responses", handler
     if (operation := ops.handler(path)) is not None:
         return "openai_chat", operation if method == "POST" and "openai_chat" in script.dialects else None
+    amazon = bedrock.handler(path)
+    if amazon is not None and "bedrock" in script.dialects:
+        return "bedrock", amazon if method == "POST" else None
     google = gemini.handler(path)
     if google is not None:
         own = "anthropic" if google is gemini.claude_reply else "gemini"
@@ -386,7 +402,7 @@ def _unknown_path(received: Received, dialect: str) -> Refused:
 
 def error_reply(dialect: str, exchange: Exchange, exc: Refused) -> Reply:
     """An error in the dialect's shape."""
-    own: Any = {"ollama": ollama, "gemini": gemini, "replicate": replicate}.get(dialect)
+    own = _OWN.get(dialect)
     if own is not None:
         reply: Reply = own.error_reply(exchange, exc)
         return reply
@@ -394,7 +410,7 @@ def error_reply(dialect: str, exchange: Exchange, exc: Refused) -> Reply:
 
 
 def _headers(dialect: str, exchange: Exchange) -> list[tuple[str, str]]:
-    own: Any = {"ollama": ollama, "gemini": gemini, "replicate": replicate}.get(dialect)
+    own = _OWN.get(dialect)
     if own is not None:
         return list(own.headers_of(exchange))
     return anthropic.headers_of(exchange) if dialect == "anthropic" else openai_headers(exchange)
@@ -412,9 +428,7 @@ def _told_event(dialect: str, step: Step, sent: int) -> Frame:
     modules = {
         "anthropic": anthropic,
         "openai_responses": openai_responses,
-        "ollama": ollama,
-        "gemini": gemini,
-        "replicate": replicate,
+        **_OWN,
     }
     module: Any = modules.get(dialect, openai_chat)
     frame: Frame = module.error_frame(Refused(529 if dialect == "anthropic" else 500, message))
@@ -434,7 +448,7 @@ def _told_body(reply: Reply, step: Step, dialect: str) -> Reply:
         body = msgspec.json.decode(reply.body)
         if isinstance(body, list):  # Google's, of a stream that is no stream of events
             body = body[0]
-        if dialect == "replicate":
+        if dialect in ("replicate", "bedrock"):
             body |= step.error
         else:
             body["error"] = step.error.get("message", "") if dialect == "ollama" else {**body["error"], **step.error}
@@ -466,6 +480,8 @@ def _fits(rule: Rule, received: Received) -> bool:
     body = received.json if isinstance(received.json, dict) else {}
     if gemini.handler(received.path) is not None:  # both stand in the path
         body = {"model": gemini.model_in(received.path), "stream": "stream" in received.path.rpartition(":")[2], **body}
+    elif bedrock.handler(received.path) is not None:
+        body = {"model": bedrock.model_in(received.path), "stream": received.path.endswith("-stream"), **body}
     if rule.model is not None and not fnmatch.fnmatchcase(str(body.get("model")), rule.model):
         return False
     return rule.stream is None or bool(body.get("stream")) == rule.stream

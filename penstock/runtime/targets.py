@@ -20,6 +20,7 @@ from penstock.core.dialects import guided
 from penstock.core.dialects.base import Dialect, Wire
 from penstock.core.errors import GatewayError
 from penstock.core.providers import get as get_provider
+from penstock.core.providers.bedrock import BEDROCK
 from penstock.core.providers.google import CLAUDE_VERSION, VERTEX, vertex_dialects
 from penstock.core.providers.resolve import (
     auth_headers,
@@ -91,6 +92,7 @@ class Target:
             )
         self.provider: Provider = provider
         self.model = model
+        self.path_model = model  # in URLs; another where a model is reached by an ARN
         self.model_raw = Raw(msgspec.json.encode(model))
         self.label = f"{provider.name}/{model}"
         try:
@@ -114,7 +116,12 @@ class Target:
             self._enter_vertex()
         enter(self)
         self.attempt = attempt_for(provider.name)  # None: ``lanes.run`` does it all
-        self.wire = self._make_wire(provider.quirks_for(self.rules_of, "openai_chat"))
+        if provider.name == BEDROCK:
+            from penstock.runtime.cloud import bedrock
+
+            self.wire = bedrock.enter(self)
+        else:
+            self.wire = self._make_wire(provider.quirks_for(self.rules_of, "openai_chat"))
         lines = f"x-litellm-model-id: {_line(self.id)}\r\nx-litellm-model-name: {_line(self.label)}\r\n"
         self.answer_lines = lines.encode()
         self._wires: dict[str, Wire] = {}
@@ -211,7 +218,7 @@ class Target:
                 deployment.api_base,
                 self.env,
                 what,
-                model=self.model,
+                model=self.path_model,
                 api_version=deployment.api_version,
             )
             parts = urlsplit(url)

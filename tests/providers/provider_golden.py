@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.core.providers import PROVIDERS, Provider
 from penstock.core.providers.apply import apply_quirks
+from penstock.core.providers.bedrock import METHODS as CONVERSE
 from penstock.core.providers.google import METHODS
 from penstock.core.providers.resolve import auth_headers, default_headers, endpoint, resolve
 from penstock.core.providers.urls import SUFFIXES
@@ -53,7 +54,7 @@ def on_the_wire(provider: Provider) -> dict[str, str]:
     }
     for dialect in provider.dialects + (("models",) if provider.dialects[:1] == ("openai_chat",) else ()):
         headers = auth_headers(provider, "KEY", dialect) + default_headers(dialect)
-        known = dialect in SUFFIXES or dialect in METHODS or dialect in provider.paths
+        known = dialect in (*SUFFIXES, *METHODS, *CONVERSE, *provider.paths)
         url = endpoint(provider, api_base, ENV, dialect, model="some-model") if known else "(own URL)"
         shown[dialect] = " ".join([url, *(f"{name.decode()}: {value.decode()}" for name, value in headers)])
     body = msgspec.json.decode(json.dumps(REQUEST), type=dict[str, msgspec.Raw])

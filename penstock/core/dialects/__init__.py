@@ -1,6 +1,6 @@
 """Wire formats. ``DIALECTS`` is the table; the rest of the gateway knows them by ``base.Dialect`` only.
 
-``EDITORS``: the same-dialect lane of each (see ``penstock.core.same``).
+``EDITORS``: the same-dialect lane of each that clients speak (see ``penstock.core.same``).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
-from penstock.core.dialects import anthropic, gemini, ollama, openai_chat, openai_responses, sap
+from penstock.core.dialects import anthropic, bedrock, gemini, ollama, openai_chat, openai_responses, sap
 from penstock.core.dialects.anthropic import same as anthropic_same
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.gemini import same as gemini_same
@@ -23,6 +23,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "openai_responses": openai_responses,
     "anthropic": anthropic,
     "gemini": gemini,
+    "bedrock": bedrock,
     "ollama": ollama,
     "ollama_generate": ollama_generate,
     "completions": completions,

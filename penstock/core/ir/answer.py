@@ -13,7 +13,7 @@ class Usage(Struct, frozen=True, gc=False):
 
     ``reasoning`` and ``audio_out`` are parts of output, ``audio_in`` a part of fresh. ``estimated``: counted here
     because the upstream told nothing. ``tier``: the service tier that answered, where it has a price of its own (flex,
-    priority, ...); set where a call is settled, no dialect carries it in here."""
+    priority, ...); set where a call is settled, and by a dialect only whose streams tell it last (Bedrock)."""
 
     fresh: int = 0
     cache_read: int = 0

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.azure import azure_url
 from penstock.core.providers.bases import EMBED, is_whole, rewritten
+from penstock.core.providers.bedrock import BEDROCK, bedrock_url
 from penstock.core.providers.foundry import foundry_url
 from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_site, vertex_url
 from penstock.core.providers.sap import NAME as SAP
@@ -99,8 +100,8 @@ def endpoint(
     The base is `api_base`, else the first of `provider.bases` that is set, else the row's own. A base of the user may
     end in a slash, leave out the version segment or repeat it, be any leading part of the row's base, or be the full
     path of any operation; a query string stays at the end. `model` and `api_version` matter where the model stands in
-    the URL, see `azure.py` and `google.py`. Raises `MissingBase`, `BadBase`, and `LookupError` for an operation that
-    has no path.
+    the URL, see `azure.py`, `google.py` and `bedrock.py`. Raises `MissingBase`, `BadBase`, and `LookupError`
+    for an operation that has no path.
     """
     if (same := _AT_ROOT.get(dialect_or_op)) is not None:
         url = endpoint(provider, api_base, env, same, model=model, api_version=api_version)
@@ -114,6 +115,9 @@ def endpoint(
     if provider.name == SAP and given is not None:
         root, query = _split(provider, given)
         return sap_url(root, query, dialect_or_op, env.get("AICORE_DEPLOYMENT_ID", "").strip())
+    if provider.name == BEDROCK:
+        root, query = (_fill(provider, provider.base or "", env), "") if given is None else _split(provider, given)
+        return bedrock_url(root, query, dialect_or_op, model)
     suffix, other = _path_of(provider, dialect_or_op)
     if given is None:
         base = other or provider.base

@@ -23,6 +23,7 @@ _ENTRA = "penstock.runtime.cloud.entra"
 SIGNERS: dict[str, str] = {
     "vertex_ai": _VERTEX,
     "vertex_ai_beta": _VERTEX,
+    "bedrock": "penstock.runtime.cloud.bedrock",
     "azure": _ENTRA,
     "azure_text": _ENTRA,
     "azure_ai": _ENTRA,

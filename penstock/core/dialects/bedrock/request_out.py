@@ -1,0 +1,337 @@
+"""The neutral ``Request`` as a Converse body. The model and the wish for a stream stand in the URL.
+
+Sources as in ``wire``. What the API has no field for is a ``Loss``; what a family of models has under a name of its own
+goes to ``additionalModelRequestFields``, and so does, as LiteLLM's users are used to, a field of a Chat request that
+nobody here knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Raw
+from msgspec.json import Decoder, decode, encode
+
+from penstock.core.dialects import openai_chat, structured
+from penstock.core.dialects.base import Rendered, Wire
+from penstock.core.dialects.bedrock.blocks_out import Writer, point
+from penstock.core.dialects.bedrock.thinking import thinking
+from penstock.core.dialects.bedrock.turns import build_turns, split_system, used_tools, write_turn
+from penstock.core.dialects.bedrock.wire import NAME, maker, takes_schema, takes_strict
+from penstock.core.ir import Loss, OutputFormat, Request, Tool, ToolResult, ToolUse
+
+MORE = "additionalModelRequestFields"
+LIMITS = "inferenceConfig"
+NATIVE = frozenset(
+    "guardrailConfig performanceConfig requestMetadata additionalModelResponseFieldPaths promptVariables "
+    "serviceTier outputConfig".split()
+)
+"""Fields of Converse that a client of another dialect may give as they are."""
+_OWN_OBJECTS = (MORE, LIMITS)
+# What Chat's and Responses' own fields mean is not carried; any other name is the model's business.
+_OPENAIS = frozenset(
+    "modalities audio prediction web_search_options functions function_call prompt_cache_retention "
+    "prompt_cache_options safety_identifier background truncation conversation max_tool_calls prompt moderation "
+    "stream_options context_management text instructions store".split()
+)
+_CACHING = frozenset(("anthropic", "amazon", ""))
+_NO_CHOICE = frozenset(("meta", "ai21", "cohere"))
+_TIERS = {"auto": "", "default": "default", "standard_only": "default", "flex": "flex", "priority": "priority"}
+_THINKS = re.compile(rb'"thinking":\{"type":"(?!disabled)')
+_NOT_THINKING = (f"{LIMITS}.temperature", f"{LIMITS}.topP", f"{MORE}.top_k")
+_OBJECT = Decoder(dict[str, Raw]).decode
+_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+
+
+def forced(request: Request, wire: Wire) -> structured.Forced | None:
+    """The tool that stands in for a schema, for models that enforce none."""
+    return structured.plan(request, wire.native_schema and takes_schema(wire.model))
+
+
+def render_request(request: Request, wire: Wire) -> Rendered:
+    """The body for ``wire`` and what it could not carry."""
+    losses: list[Loss] = []
+    stand_in = forced(request, wire)
+    output = None if stand_in is not None else request.output
+    alone = request.parallel_tools is False
+    if stand_in is not None:
+        request = structured.force(request, stand_in)
+    made = maker(wire.model)
+    own = request.dialect == NAME
+    writer = Writer(wire.family, own, losses, made in _CACHING, made in _CACHING)
+    body: dict[str, Any] = {}
+    _prompt(request, writer, body)
+    _tools(request, wire.model, alone, writer, body)
+    limits = _limits(request)
+    more = thinking(request, wire, _against(body), limits, writer)
+    _sampling(request, made, more, limits, writer)
+    if limits:
+        body[LIMITS] = limits
+    if more:
+        body[MORE] = more
+    _output(output, writer, body)
+    _account(request, writer, body)
+    _unknown(request, writer, body)
+    return Rendered({key: Raw(encode(value)) for key, value in body.items()}, tuple(losses))
+
+
+def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
+    items, start = split_system(request.messages, writer)
+    system = writer.blocks(items, "system")
+    turns = build_turns(request.messages, start, writer)
+    last = len(turns) - 1
+    written = [write_turn(turn, writer, number == last) for number, turn in enumerate(turns)]
+    body["messages"] = [turn for turn in written if turn is not None]
+    if system:
+        body["system"] = system
+
+
+# Tools ----------------------------------------------------------------------------------------------------------------
+
+
+def _tools(request: Request, model: str, alone: bool, writer: Writer, body: dict[str, Any]) -> None:
+    spoken = any(isinstance(b, (ToolUse, ToolResult)) for message in request.messages for b in message.blocks)
+    choice = request.tool_choice
+    if choice is not None and choice.mode == "none" and not spoken:
+        return  # there is no such choice here: without tools none is called
+    tools: list[Any] = []
+    for number, tool in enumerate(request.tools):
+        tools += _tool(tool, f"tools.{number}", takes_strict(model), writer)
+    if not tools and not writer.own:
+        tools = [_again(name) for name in used_tools(request.messages)]
+        if tools:
+            writer.lose("tools", "the API wants the tools that were called before to be declared: they may be called")
+    if not tools:
+        if choice is not None and choice.mode not in ("auto", "none"):
+            writer.lose("tool_choice", "no tools are left to choose from")
+        return
+    config: dict[str, Any] = {"tools": tools}
+    picked = _choice(request, maker(model), writer)
+    if picked is not None:
+        config["toolChoice"] = picked
+    if alone:
+        writer.lose("parallel_tools", "calls cannot be limited to one here")
+    body["toolConfig"] = config
+
+
+def _tool(tool: Tool, at: str, strict: bool, writer: Writer) -> list[Any]:
+    if tool.opaque is not None and tool.opaque.dialect == NAME:
+        return [Raw(tool.opaque.raw)]
+    if tool.kind != "function":
+        writer.lose(at, f"a tool of kind {tool.kind} is not known here")
+        return []
+    if tool.opaque is not None and tool.opaque.raw:
+        writer.lose(f"{at}.opaque", f"fields that only {tool.opaque.dialect} knows")
+    spec: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        spec["description"] = tool.description
+    spec["inputSchema"] = {"json": _schema(tool.schema, writer.own)}
+    if tool.strict is not None and writer.own:
+        spec["strict"] = tool.strict
+    elif tool.strict and strict:
+        spec["strict"] = True
+    elif tool.strict:
+        writer.lose(f"{at}.strict", "this model's tools cannot be strict")
+    if tool.cache is None:
+        return [{"toolSpec": spec}]
+    if not writer.caches:
+        writer.lose(f"{at}.cache", "this model takes no cache points")
+        return [{"toolSpec": spec}]
+    return [{"toolSpec": spec}, point(tool.cache)]
+
+
+def _schema(schema: bytes, own: bool) -> Raw:
+    """The parameters, with ``type`` at the top, which OpenAI's clients may leave out."""
+    if not schema:
+        return _NO_PARAMETERS
+    if own or schema.startswith((b'{"type":"object"', b'{"type": "object"')):
+        return Raw(schema)
+    fields = _OBJECT(schema)
+    return Raw(schema) if "type" in fields else Raw(encode({"type": "object", **fields}))
+
+
+def _again(name: str) -> dict[str, Any]:
+    return {"toolSpec": {"name": name, "inputSchema": {"json": _NO_PARAMETERS}}}
+
+
+def _choice(request: Request, made: str, writer: Writer) -> dict[str, Any] | None:
+    choice = request.tool_choice
+    if choice is None:
+        return None
+    mode = choice.mode
+    if mode == "none":
+        writer.lose("tool_choice", "the tools of earlier calls have to stay, and there is no choice of none")
+        return None
+    if mode == "allowed":
+        writer.lose("tool_choice.names", "the choice cannot be narrowed to some tools")
+        mode = "required" if choice.required else "auto"
+    if mode == "auto":
+        return {"auto": {}} if writer.own else None
+    if made in _NO_CHOICE and not writer.own:
+        writer.lose("tool_choice", "this model takes no choice of tools")
+        return None
+    return {"tool": {"name": choice.names[0]}} if mode == "named" else {"any": {}}
+
+
+def _against(body: dict[str, Any]) -> str:
+    """Why Claude would refuse to think in this request; "" when it would not. See the Messages dialect."""
+    picked = body.get("toolConfig", {}).get("toolChoice", {})
+    if "any" in picked or "tool" in picked:
+        return "no thinking while a tool call is forced"
+    turns = body["messages"]
+    if not turns:
+        return ""
+    if turns[-1]["role"] == "assistant":
+        return "no thinking after a prefill"
+    first = turns[-1]["content"][0]
+    if len(turns) > 1 and isinstance(first, dict) and "toolResult" in first:
+        before = turns[-2]["content"][0]
+        if isinstance(before, dict) and "reasoningContent" not in before:
+            return "no thinking amid calls whose turn began without it"
+    return ""
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+def _limits(request: Request) -> dict[str, Any]:
+    settings = {"maxTokens": request.max_tokens, "temperature": request.temperature, "topP": request.top_p}
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _sampling(request: Request, made: str, more: dict[str, Any], limits: dict[str, Any], writer: Writer) -> None:
+    thinks = more.get("thinking", {}).get("type", "disabled") != "disabled" and not writer.own
+    if not writer.own and limits.get("temperature", 0) > 1:
+        writer.lose("temperature", "at most 1 here: sent as 1")
+        limits["temperature"] = 1.0
+    if thinks and limits.get("temperature", 1) != 1:
+        writer.lose("temperature", "cannot be set while thinking")
+        del limits["temperature"]
+    if thinks and limits.get("topP", 1) < 0.95:
+        writer.lose("top_p", "must be at least 0.95 while thinking")
+        del limits["topP"]
+    top_k = request.top_k
+    if top_k is not None and thinks:
+        writer.lose("top_k", "cannot be set while thinking")
+    elif top_k is not None and made == "meta":
+        writer.lose("top_k", "this model takes none")
+    elif top_k is not None and made == "amazon":
+        more["inferenceConfig"] = {"topK": top_k}
+    elif top_k is not None:
+        more["k" if made == "cohere" else "top_k"] = top_k
+    stops = []
+    for number, stop in enumerate(request.stop):
+        if not writer.own and not stop.strip():
+            writer.lose(f"stop.{number}", "a stop sequence of white space is refused")
+        else:
+            stops.append(stop)
+    if stops:
+        limits["stopSequences"] = stops
+
+
+def _output(output: OutputFormat | None, writer: Writer, body: dict[str, Any]) -> None:
+    if output is None or output.kind == "text":
+        return
+    made: dict[str, Any] = {"schema": output.schema.decode()}
+    if output.name:
+        made["name"] = output.name
+    if output.description:
+        made["description"] = output.description
+    body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": made}}}
+
+
+def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
+    """Who pays, and the knobs that this API has not."""
+    if request.service_tier:
+        tier = _TIERS.get(request.service_tier)
+        if tier is None:
+            writer.lose("service_tier", f"{request.service_tier} is not offered here")
+        elif tier:
+            body["serviceTier"] = {"type": tier}
+    lacking = {
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "seed": None if request.seed is None else True,
+        "n": None if request.n in (None, 1) else request.n,
+        "logprobs": request.logprobs,
+        "top_logprobs": request.top_logprobs,
+        "logit_bias": request.logit_bias not in (b"", b"{}"),
+        "verbosity": request.verbosity not in ("", "medium"),
+        "user": request.user,
+        "metadata": request.metadata not in (b"", b"{}"),
+        "store": request.store,
+        "cache_key": request.cache_key,
+        "previous_id": request.previous_id,
+        "include": [name for name in request.include if name != "reasoning.encrypted_content"],
+    }
+    for path, value in lacking.items():
+        if value:  # False, 0 and "" ask for what this API does anyway
+            writer.lose(path, "there is no such field here")
+
+
+def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
+    """Fields that nobody here knows. This dialect's own go back to where they stood (a dotted kind is a path);
+    Converse's under their own names stand as they are; those of a Chat request are the model's."""
+    for opaque in request.extra:
+        kind = opaque.kind
+        if opaque.dialect == NAME:
+            head, _, rest = kind.partition(".")
+            if rest and head in _OWN_OBJECTS:
+                body.setdefault(head, {})[rest] = Raw(opaque.raw)
+            else:
+                body[kind] = Raw(opaque.raw)
+        elif kind in NATIVE:
+            if kind in body:
+                writer.lose(f"extra.{kind}", "the request says the same in its own words")
+            else:
+                body[kind] = Raw(opaque.raw)
+        elif kind == MORE and opaque.raw[:1] == b"{":
+            body[MORE] = {**_OBJECT(opaque.raw), **body.get(MORE, {})}
+        elif kind == "anthropic_beta" or (
+            opaque.dialect == "openai_chat" and kind not in _OPENAIS and "." not in kind and kind.isidentifier()
+        ):
+            body.setdefault(MORE, {}).setdefault(kind, Raw(opaque.raw))
+        else:
+            writer.lose(f"extra.{kind}", f"a field of {opaque.dialect} only")
+
+
+# A deployment's default parameters ------------------------------------------------------------------------------------
+
+
+def defaults(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
+    """A deployment's defaults, in OpenAI's words or Converse's, as Converse has them: settings inside an object under
+    a dotted name, which ``adopt`` puts in its place. Raises ``GatewayError`` ("bad_request") for values of a wrong
+    type."""
+    given = dict(fields)
+    extra = given.pop("extra_body", None)
+    if extra is not None:
+        given = {**_OBJECT(extra), **given}
+    own = {key: given.pop(key) for key in [*given] if key in (LIMITS, "toolConfig", "system")}
+    asked = {"model": Raw(b'"m"'), "messages": Raw(b'[{"role":"user","content":"x"}]'), **given}
+    made = render_request(openai_chat.parse_request(asked), wire).fields
+    del made["messages"]
+    out: dict[str, Raw] = {}
+    for key, value in (made | own).items():
+        if key in _OWN_OBJECTS:
+            out |= {f"{key}.{name}": inner for name, inner in _OBJECT(value).items()}
+        else:
+            out[key] = value
+    return out
+
+
+def adopt(fields: dict[str, Raw]) -> None:
+    """Puts dotted defaults where they belong; what the request itself says wins. One that thinks takes no default of
+    what the API refuses beside thinking."""
+    dotted = [key for key in fields if key.partition(".")[0] in _OWN_OBJECTS and "." in key]
+    if dotted and _THINKS.search(bytes(fields.get(MORE, b""))):
+        for key in _NOT_THINKING:
+            fields.pop(key, None)
+        dotted = [key for key in dotted if key in fields]
+    for key in dotted:
+        head, _, name = key.partition(".")
+        held = decode(fields[head], type=dict[str, Raw]) if head in fields else {}
+        value = fields.pop(key)
+        if name not in held:
+            fields[head] = Raw(encode({**held, name: value}))

@@ -1,0 +1,36 @@
+"""Every human text of a Converse body, for guards: system prompts, messages, results of calls, the strings inside calls
+and guarded content. Unknown blocks are walked too: text in a new kind is still text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Raw
+from msgspec.json import decode
+
+_TOP = ("system", "messages", "promptVariables")
+_SILENT = frozenset(
+    "bytes format signature redactedContent role toolUseId name status type ttl uri bucketOwner qualifiers".split()
+)
+_FREE = frozenset(("input", "json"))  # any JSON of the model's or a tool's: every string in it counts
+
+
+def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
+    """The texts in the order they stand. Inline bytes, ids and signatures are not texts."""
+    for key in _TOP:
+        if key in fields:
+            yield from _walk(decode(fields[key]), False)
+
+
+def _walk(value: Any, free: bool) -> Iterator[str]:
+    if isinstance(value, str):
+        if value:
+            yield value
+    elif isinstance(value, list):
+        for part in value:
+            yield from _walk(part, free)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            if free or key not in _SILENT:
+                yield from _walk(part, free or key in _FREE)

@@ -1,0 +1,125 @@
+"""Amazon Bedrock: what a deployment's settings mean for its URL and its model, and the signature of each request.
+
+With ``api_key`` or ``AWS_BEARER_TOKEN_BEDROCK`` the key is sent as a Bearer token and nothing is signed
+(https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html). Credentials are in ``aws``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+from msgspec.json import encode
+
+from penstock.core.dialects.bedrock.request_out import defaults
+from penstock.core.dialects.bedrock.wire import wire_of
+from penstock.core.errors import GatewayError
+from penstock.core.providers.bedrock import BASE, BEDROCK, KEY, REGIONS, place_of, region_of_arn, region_of_host
+from penstock.core.providers.google import first_of
+from penstock.core.providers.resolve import credential
+from penstock.runtime.cloud import aws
+from penstock.runtime.cloud.aws import Keys
+from penstock.runtime.cloud.entering import word
+
+if TYPE_CHECKING:
+    from penstock.config import Deployment
+    from penstock.core.dialects.base import Wire
+    from penstock.runtime.cloud.sigv4 import Signing
+    from penstock.runtime.targets import Endpoint, Target
+
+SERVICE = "bedrock"
+
+
+def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, str]:
+    """``env`` with the region and the address of the deployment over it; where nobody names a region, that of the AWS
+    profile. A deployment with an account of its own does not see the environment's Bearer token."""
+    made = dict(env)
+    if address := word(deployment.params.get("aws_bedrock_runtime_endpoint")):
+        made[BASE] = address
+    if aws.names_account(deployment):
+        made.pop(KEY, None)
+    if region := word(deployment.params.get("aws_region_name")):
+        made[REGIONS[0]] = region
+    elif first_of(REGIONS, env) is None and (found := _profile_region(deployment, env)):
+        made[REGIONS[0]] = found
+    return made
+
+
+def _profile_region(deployment: Deployment, env: Mapping[str, str]) -> str:
+    """The region in the shared configuration file; "" without one, or without botocore to read it."""
+    profile = word(deployment.params.get("aws_profile_name")) or env.get("AWS_PROFILE_NAME") or ""
+    try:
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        return ""
+    try:
+        return str(aws.session(profile or env.get("AWS_PROFILE", "")).get_config_variable("region") or "")
+    except BotoCoreError:  # a profile that is not there: told to the calls that need it
+        return ""
+
+
+def enter(target: Target) -> Wire:
+    """Settles where a target is and what its model is called, and gives what a renderer must know of it. Raises
+    "not_configured"."""
+    deployment = target.deployment
+    try:
+        place = place_of(target.model)
+    except LookupError as error:
+        raise GatewayError("not_configured", f"Model {deployment.model_name!r}: {error.args[0]}.") from None
+    target.model = place.model
+    target.model_raw = Raw(encode(place.model))
+    target.label = f"{BEDROCK}/{place.model}"
+    # LiteLLM's way to an inference profile of one's own: the model by name, and its ARN beside it.
+    target.path_model = word(deployment.params.get("model_id")) or place.model
+    env = environment(deployment, target.env)
+    region = region_of_arn(target.path_model) or place.region
+    target.env = {**env, REGIONS[0]: region} if region else env
+    wire = wire_of(word(deployment.info.get("base_model")) or place.model)
+    if target.defaults and deployment.mode != "embedding" and "embed" not in place.model:
+        try:
+            target.defaults = defaults(target.defaults, wire)
+        except GatewayError as error:
+            text = f"Model {deployment.model_name!r}: litellm_params: {error.message}"
+            raise GatewayError("not_configured", text) from None
+    return wire
+
+
+def signer(target: Target) -> Signer | None:
+    """The signer of a target; None where a key is sent. Raises ``ImportError`` where botocore is needed and not there,
+    "not_configured" for settings that are none."""
+    deployment = target.deployment
+    given = deployment.api_key.reveal() if deployment.api_key is not None else None
+    if credential(target.provider, given, target.env) is not None:
+        return None
+    region = first_of(REGIONS, target.env) or ""
+    content_type = next((v for n, v in deployment.extra_headers.items() if n.lower() == "content-type"), "")
+    account = aws.account(aws.settings_of(deployment, target.env, region))
+    return Signer(account, region, content_type or "application/json")
+
+
+class Signer:
+    """The header lines of one target's requests. ``region``: where the host does not name one."""
+
+    def __init__(self, account: aws.Account, region: str, content_type: str) -> None:
+        from penstock.runtime.cloud.sigv4 import Signing
+
+        self._make = Signing
+        self._account = account
+        self._region = region
+        self._content_type = content_type
+        self._keys: Keys | None = None
+        self._signing: Signing | None = None
+
+    async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
+        keys = await self._account.keys()
+        signing = self._signing
+        if signing is None or self._keys is not keys:
+            region = region_of_host(endpoint.origin.host) or self._region
+            if not region:
+                raise GatewayError(
+                    "not_configured", f"Requests to {endpoint.origin} need a region: set AWS_REGION_NAME."
+                )
+            signing = self._signing = self._make(keys, region, SERVICE)
+            self._keys = keys
+        return signing.lines(method, endpoint.url, body, self._content_type)
