@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
-from penstock.core.dialects import anthropic, gemini, ollama, openai_chat, openai_responses
+from penstock.core.dialects import anthropic, cohere, gemini, ollama, openai_chat, openai_responses
 from penstock.core.dialects.anthropic import same as anthropic_same
 from penstock.core.dialects.base import Dialect
+from penstock.core.dialects.cohere import same as cohere_same
 from penstock.core.dialects.gemini import same as gemini_same
 from penstock.core.dialects.ollama import generate as ollama_generate
 from penstock.core.dialects.ollama import same as ollama_same
@@ -25,6 +26,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "gemini": gemini,
     "ollama": ollama,
     "ollama_generate": ollama_generate,
+    "cohere": cohere,
     "completions": completions,
 }
 EDITORS: Mapping[str, ModuleType] = {
@@ -34,5 +36,6 @@ EDITORS: Mapping[str, ModuleType] = {
     "gemini": gemini_same,
     "ollama": ollama_same,
     "ollama_generate": ollama_same,
+    "cohere": cohere_same,
     "completions": chat_same,  # the places of model, usage and finish_reason are the same
 }

@@ -12,7 +12,8 @@ class Usage(Struct, frozen=True, gc=False):
 
     ``reasoning`` and ``audio_out`` are parts of output, ``audio_in`` a part of fresh. ``estimated``: counted here
     because the upstream told nothing. ``tier``: the service tier that answered, where it has a price of its own (flex,
-    priority, ...); set where a call is settled, no dialect carries it in here."""
+    priority, ...); set where a call is settled, no dialect carries it in here. ``billed``: (input, output) tokens that
+    the vendor bills, where these are not the counted ones (Cohere): a price multiplies them instead."""
 
     fresh: int = 0
     cache_read: int = 0
@@ -24,6 +25,7 @@ class Usage(Struct, frozen=True, gc=False):
     audio_out: int = 0
     estimated: bool = False
     tier: str = ""
+    billed: tuple[int, int] | None = None
 
     @property
     def input(self) -> int:
