@@ -8,6 +8,7 @@ calls behind it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from msgspec.json import encode
@@ -137,7 +138,7 @@ class _Minus:
 
     def request(self) -> Request:
         given, paths = self.given, self.paths
-        gone = {name: getattr(_EMPTY, name) for name in Request.__struct_fields__ if name in paths}
+        gone: dict[str, Any] = {name: getattr(_EMPTY, name) for name in Request.__struct_fields__ if name in paths}
         for name, (low, high) in _BOUNDS.items():
             if name in paths:
                 gone[name] = min(max(getattr(given, name), low), high)
@@ -146,13 +147,12 @@ class _Minus:
         if "output.description" in paths and given.output is not None:
             gone["output"] = replace(given.output, description="")
         gone["reasoning"] = self.reasoning()
-        tools, choice = self.tools()
+        gone["tools"], gone["tool_choice"] = self.tools()
         return replace(
             given,
             messages=tuple(self.messages()),
             extra=tuple(o for o in given.extra if f"extra.{o.kind}" not in paths),
             **gone,
-            **{"tools": tools, "tool_choice": choice},
         )
 
     def tools(self) -> tuple[tuple[Tool, ...], ToolChoice | None]:
