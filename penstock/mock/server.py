@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from penstock.mock import anthropic, debug, gemini, ollama, openai_chat, openai_responses, ops
+from penstock.mock import anthropic, cohere, debug, gemini, ollama, openai_chat, openai_responses, ops, tei
 from penstock.mock.openai_common import error_reply as openai_error
 from penstock.mock.openai_common import headers_of as openai_headers
 from penstock.mock.openai_common import models_reply as openai_models
@@ -304,7 +304,7 @@ class Mock:
 
 # ---- paths -----------------------------------------------------------------------------------------------------------
 
-_NOT_FOUND = {"anthropic": "Not found", "ollama": "404 page not found", "gemini": ""}
+_NOT_FOUND = {"anthropic": "Not found", "ollama": "404 page not found", "gemini": "", "cohere": ""}
 _KEYS = ("x-api-key", "api-key", "x-goog-api-key", "authorization")
 _TOO_LARGE = {
     "gemini": "Request payload size exceeds the limit: 20971520 bytes.",
@@ -312,7 +312,10 @@ _TOO_LARGE = {
     "openai_chat": "Maximum content size limit exceeded. (mock)",
     "openai_responses": "Maximum content size limit exceeded. (mock)",
     "ollama": "http: request body too large",
+    "cohere": "",
+    "tei": "Payload Too Large",
 }
+_OWN: dict[str, Any] = {"ollama": ollama, "gemini": gemini, "cohere": cohere, "tei": tei}
 
 
 def _route(received: Received, script: Script) -> tuple[str, Any]:
@@ -334,6 +337,12 @@ def _route(received: Received, script: Script) -> tuple[str, Any]:
     if path.endswith("/responses") or "/responses/" in path:
         handler = openai_responses.handler(method, path) if "openai_responses" in script.dialects else None
         return "openai_responses", handler
+    if (native := cohere.handler(path)) is not None and "cohere" in script.dialects:
+        return "cohere", native if method == "POST" else None
+    if (path.endswith("/embed") and ollama.PATH.fullmatch(path) is None) or (
+        path.endswith("/rerank") and b'"texts"' in received.body
+    ):
+        return "tei", (tei.embed if path.endswith("/embed") else tei.rerank) if method == "POST" else None
     if (operation := ops.handler(path)) is not None:
         return "openai_chat", operation if method == "POST" and "openai_chat" in script.dialects else None
     google = gemini.handler(path)
@@ -381,7 +390,7 @@ def _unknown_path(received: Received, dialect: str) -> Refused:
 
 def error_reply(dialect: str, exchange: Exchange, exc: Refused) -> Reply:
     """An error in the dialect's shape."""
-    own: Any = {"ollama": ollama, "gemini": gemini}.get(dialect)
+    own = _OWN.get(dialect)
     if own is not None:
         reply: Reply = own.error_reply(exchange, exc)
         return reply
@@ -389,7 +398,7 @@ def error_reply(dialect: str, exchange: Exchange, exc: Refused) -> Reply:
 
 
 def _headers(dialect: str, exchange: Exchange) -> list[tuple[str, str]]:
-    own: Any = {"ollama": ollama, "gemini": gemini}.get(dialect)
+    own = _OWN.get(dialect)
     if own is not None:
         return list(own.headers_of(exchange))
     return anthropic.headers_of(exchange) if dialect == "anthropic" else openai_headers(exchange)
@@ -404,21 +413,16 @@ def _told_error(step: Step) -> Refused:
 def _told_event(dialect: str, step: Step, sent: int) -> Frame:
     """The error event of a stream: an overload (Messages), a server error (OpenAI), with the step's words over it."""
     message = step.error if isinstance(step.error, str) else ""
-    modules = {
-        "anthropic": anthropic,
-        "openai_responses": openai_responses,
-        "ollama": ollama,
-        "gemini": gemini,
-    }
+    modules = {"anthropic": anthropic, "openai_responses": openai_responses, **_OWN}
     module: Any = modules.get(dialect, openai_chat)
     frame: Frame = module.error_frame(Refused(529 if dialect == "anthropic" else 500, message))
     holder = frame.data.get("error", frame.data)
-    if dialect == "ollama":
-        holder = frame.data  # its error is a text
+    if dialect in ("ollama", "cohere"):
+        holder = frame.data.get("delta", frame.data)  # their error is a text
     if "sequence_number" in holder:
         holder["sequence_number"] = sent
     if step.error is not None and not isinstance(step.error, str):
-        holder.update(step.error)
+        holder.update({"error": step.error.get("message", "")} if dialect == "cohere" else step.error)
     return frame
 
 
@@ -428,7 +432,11 @@ def _told_body(reply: Reply, step: Step, dialect: str) -> Reply:
         body = msgspec.json.decode(reply.body)
         if isinstance(body, list):  # Google's, of a stream that is no stream of events
             body = body[0]
-        body["error"] = step.error.get("message", "") if dialect == "ollama" else {**body["error"], **step.error}
+        if dialect == "cohere":
+            body.update(step.error)
+        else:
+            plain = dialect in ("ollama", "tei")
+            body["error"] = step.error.get("message", "") if plain else {**body["error"], **step.error}
         reply.body = encode(body)
     return reply
 

@@ -47,7 +47,7 @@ FORMS = frozenset({"audio_transcriptions", "audio_translations", "images_edits"}
 _ADAPTIVE = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[6-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])")
 # Claude models that enforce a JSON schema (platform.claude.com, "Structured outputs").
 _SCHEMAS = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[5-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])|claude-opus-4-1")
-_FAMILY = {"openai": "openai", "azure": "openai", "anthropic": "anthropic"}
+_FAMILY = {"openai": "openai", "azure": "openai", "anthropic": "anthropic", "cohere_chat": "cohere"}
 
 
 class Endpoint(msgspec.Struct, frozen=True):

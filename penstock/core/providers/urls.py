@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.azure import azure_url
+from penstock.core.providers.cohere import COHERE, COMPATIBILITY, OPERATIONS, cohere_url
 from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_url
 from penstock.core.providers.spec import Provider
 
@@ -38,6 +39,7 @@ SUFFIXES: Mapping[str, str] = {
     "ollama_tags": "/api/tags",
     "ollama_show": "/api/show",
     "cohere": "/chat",
+    "cohere_embed": "/embed",
     "anthropic_stream": "/v1/messages",
 }
 """Dialect or operation -> path behind the base. `/v1/...` and `/api/...` start at the root of the server, the others
@@ -111,6 +113,8 @@ def endpoint(
     if provider.name in _AZURE:
         version = api_version or env.get("AZURE_API_VERSION", "").strip()
         return azure_url(root, query, suffix, model, version)
+    if provider.name in COHERE and dialect_or_op in OPERATIONS:
+        return cohere_url(root, query, dialect_or_op, _at_own(provider, given))
     if (full := _full_path(root, suffix)) is not None:
         return full + query
     own = _fill(provider, provider.base, env, soft=True) if provider.base else None
@@ -167,6 +171,8 @@ def dialects_at(provider: Provider, api_base: str | None, env: Mapping[str, str]
         if path.endswith(tail):
             return (dialect,)
     if provider.name == GEMINI and path.endswith("/openai"):  # Google's other door, which the user names
+        return ("openai_chat",)
+    if provider.name in COHERE and COMPATIBILITY in path:  # and Cohere's
         return ("openai_chat",)
     if provider.base is None or _at_own(provider, given):
         return provider.dialects
