@@ -11,6 +11,7 @@ from penstock.core.providers import PROVIDERS
 from penstock.core.providers.azure import azure_url
 from penstock.core.providers.cohere import COHERE, COMPATIBILITY, OPERATIONS, cohere_url
 from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_url
+from penstock.core.providers.huggingface import HUB, NO_RANKING, hub_url
 from penstock.core.providers.spec import Provider
 
 SUFFIXES: Mapping[str, str] = {
@@ -45,7 +46,7 @@ SUFFIXES: Mapping[str, str] = {
 """Dialect or operation -> path behind the base. `/v1/...` and `/api/...` start at the root of the server, the others
 behind its version segment."""
 
-_AT_ROOT: Mapping[str, str] = {"tei_rerank": "rerank"}
+_AT_ROOT: Mapping[str, str] = {"tei_rerank": "rerank", "tei_embed": "cohere_embed"}
 """Operation -> the one whose path it has, but outside of the version segment, whatever the user's base says."""
 
 _TAILS = sorted(
@@ -97,7 +98,11 @@ def endpoint(
     the URL, see `azure.py` and `google.py`. Raises `MissingBase`, `BadBase`, and `LookupError` for an operation that
     has no path.
     """
+    if dialect_or_op == "hub_embed":
+        return hub_url(model)
     if (same := _AT_ROOT.get(dialect_or_op)) is not None:
+        if provider.name == HUB and at_own_host(provider, api_base, env):
+            raise MissingBase(NO_RANKING)
         url = endpoint(provider, api_base, env, same, model=model, api_version=api_version)
         return _VERSION.sub("", url)
     given = given_base(provider, api_base, env)

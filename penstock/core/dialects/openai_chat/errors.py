@@ -96,7 +96,7 @@ def _words(body: bytes) -> tuple[str, str, str, str]:
         return _clean(found if isinstance(found, str) else body.decode("utf-8", "replace")), "", "", ""
     inner = found.get("error")
     if isinstance(inner, str):
-        return _clean(inner), _word(found.get("type")), _word(found.get("code")), ""
+        return _clean(inner), _word(found.get("type") or found.get("error_type")), _word(found.get("code")), ""
     fields: dict[str, Any] = inner if isinstance(inner, dict) else found
     message = fields.get("message") or fields.get("detail") or fields.get("msg") or ""
     if not isinstance(message, str):  # FastAPI: {"detail": [{"loc", "msg", "type"}]}
