@@ -339,10 +339,8 @@ def _route(received: Received, script: Script) -> tuple[str, Any]:
         return "openai_responses", handler
     if (native := cohere.handler(path)) is not None and "cohere" in script.dialects:
         return "cohere", native if method == "POST" else None
-    if (path.endswith("/embed") and ollama.PATH.fullmatch(path) is None) or (
-        path.endswith("/rerank") and b'"texts"' in received.body
-    ):
-        return "tei", (tei.embed if path.endswith("/embed") else tei.rerank) if method == "POST" else None
+    if (served := tei.handler(path, received.body)) is not None:
+        return "tei", served if method == "POST" else None
     if (operation := ops.handler(path)) is not None:
         return "openai_chat", operation if method == "POST" and "openai_chat" in script.dialects else None
     google = gemini.handler(path)

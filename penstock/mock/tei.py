@@ -5,7 +5,7 @@ Shapes: https://huggingface.github.io/text-embeddings-inference (1.8). Its words
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,6 +20,13 @@ _EMBED = frozenset("inputs normalize truncate truncation_direction prompt_name d
 _RERANK = frozenset("query texts truncate truncation_direction raw_scores return_text model".split())
 _TYPES = {413: "Validation", 422: "Validation", 424: "Backend", 429: "Overloaded", 503: "Unhealthy"}
 _WORDS = {424: "Inference failed", 429: "Model is overloaded", 503: "unhealthy"}
+
+
+def handler(path: str, body: bytes) -> Callable[[Exchange], Reply] | None:
+    """What answers a POST to this path; None for other people's. The hub's own inference takes the body of `/embed`."""
+    if path.endswith(("/embed", "/pipeline/feature-extraction")) and not path.startswith("/api/"):
+        return embed
+    return rerank if path.endswith("/rerank") and b'"texts"' in body else None
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from penstock.core.providers import urls
 from penstock.mock import Rule, Script, Step
 from penstock.mock.embeddings import vector
 from tests.door import open_door
 from tests.server.test_ops import yaml
 
+ROUTER = "https://router.huggingface.co"
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
@@ -219,3 +221,24 @@ async def test_chats_of_the_router_keep_the_providers_suffix(tmp_path: Path) -> 
         [sent] = door.mock.received
         assert sent.path == "/v1/chat/completions" and sent.json["model"] == "openai/gpt-oss-120b:groq"
         assert sent.header("authorization") == "Bearer sk-upstream"
+
+
+async def test_the_hubs_own_inference_has_the_model_in_its_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+model_list:
+  - model_name: m
+    litellm_params: {model: huggingface/BAAI/bge-small, api_key: hf-upstream}
+router_settings: {num_retries: 0}
+"""
+    async with open_door(tmp_path, text) as door:
+        real = urls.hub_url
+        monkeypatch.setattr(urls, "hub_url", lambda model: real(model).replace(ROUTER, door.mock.url))
+        status, _, answer = await door.post({"model": "m", "input": ["a", "b"]}, "/v1/embeddings")
+        assert status == 200 and rows(answer) == [vector("a", 8), vector("b", 8)]
+        [sent] = door.mock.received
+        assert sent.path == "/hf-inference/models/BAAI/bge-small/pipeline/feature-extraction"
+        assert sent.json == {"inputs": ["a", "b"]} and sent.header("authorization") == "Bearer hf-upstream"
+        status, _, answer = await door.post({"model": "m", "query": "q", "documents": ["d"]}, "/rerank")
+        assert status == 401 and "give its address as api_base" in message(answer)

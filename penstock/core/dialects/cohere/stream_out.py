@@ -72,6 +72,8 @@ class ChatEncoder:
         if isinstance(event, Stop):
             if event.choice == 0:
                 self._stop = event
+            else:
+                self._lose(f"choices.{event.choice}", "an answer has one choice here")
         elif isinstance(event, Logprobs):
             return self._logprobs(event)
         elif isinstance(event, End):
