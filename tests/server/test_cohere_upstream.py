@@ -301,3 +301,9 @@ async def test_a_stream_that_fails_is_no_success(door: Door, path: str) -> None:
     door.mock.queue([Step(finish_reason="ERROR")])
     status, _, answer = await door.post(body, path)
     assert status == 500 and b"ERROR" in answer
+
+
+async def test_completions_are_asked_as_a_chat(door: Door) -> None:
+    status, _, answer = await door.post({"model": "old", "prompt": "Once"}, "/v1/completions")
+    assert status == 200 and json.loads(answer)["choices"][0]["text"] == "mock/echo: Once"
+    assert door.mock.received[-1].path == "/v2/chat"
