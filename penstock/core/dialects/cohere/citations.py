@@ -70,14 +70,14 @@ def _link(held: Any) -> tuple[str, str]:
 
 def attached(content: list[Block], told: Iterable[Raw]) -> tuple[list[Block], list[Raw]]:
     """The blocks with their citations, and the citations that are about none of the texts. One without a place is
-    about the first text."""
+    about the first text, and where there is one text only, it is that."""
     texts = [at for at, block in enumerate(content) if isinstance(block, Text)]
     out = list(content)
     rest: list[Raw] = []
     for raw in told:
         found = read(raw)
         at = None if found is None else found[0]
-        if at is None and texts:
+        if texts and (at is None or len(texts) == 1):
             at = texts[0]
         if found is None or at not in texts:
             rest.append(raw)
