@@ -123,6 +123,12 @@ class _Step(NamedTuple):
     entry: Mapping[str, Any]
 
 
+def _as_billed(usage: Usage) -> Usage:
+    """The tokens that the vendor bills in place of those it counted: caches and thoughts are in them already."""
+    fresh, output = usage.billed or (0, 0)
+    return Usage(fresh=fresh, output=output, estimated=usage.estimated, tier=usage.tier)
+
+
 class Price:
     """The price of one model. ``key``: its name in the map; ``entry``: the map's fields, overrides put in."""
 
@@ -167,6 +173,8 @@ class Price:
 
     def total(self, usage: Usage, tier: str = "", at: float = 0.0) -> Decimal:
         """``cost(...).total`` for tokens alone, without making the parts: the hot path's."""
+        if usage.billed is not None:
+            usage = _as_billed(usage)
         rates = self.rates(usage.fresh + usage.cache_read + usage.cache_write + usage.cache_write_1h, tier, at)
         amount = usage.fresh * rates.fresh + usage.output * rates.output
         if usage.cache_read:
@@ -183,6 +191,8 @@ class Price:
 
     def cost(self, usage: Usage = NOTHING, tier: str = "", units: Units | None = None, at: float = 0.0) -> Cost:
         """The cost in parts. A model that is billed per character or second is not billed for the same by tokens."""
+        if usage.billed is not None:
+            usage = _as_billed(usage)
         rates = self.rates(usage.input, tier, at)
         audio_in = min(usage.audio_in, usage.fresh)
         reasoning = min(usage.reasoning, usage.output)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
-DIALECTS = ("openai_chat", "openai_responses", "anthropic", "ollama", "gemini", "bedrock", "replicate")
+DIALECTS = ("openai_chat", "openai_responses", "anthropic", "ollama", "gemini", "bedrock", "cohere", "replicate")
 
 MALFORMS: dict[str, str] = {
     "bad_json": "the whole body, or the third event, is JSON cut in the middle",

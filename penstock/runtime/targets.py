@@ -54,7 +54,7 @@ _ADAPTIVE = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[6-9]|\d\d(?!\d))|[5-9])(?:$
 # Claude models that enforce a JSON schema (platform.claude.com, "Structured outputs").
 _SCHEMAS = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[5-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])|claude-opus-4-1")
 _CLAUDE_TOO = VERTEX | {"azure", "azure_ai"}  # clouds that serve Anthropic's own models
-_FAMILY = {"openai": "openai", "azure": "openai", "anthropic": "anthropic"}
+_FAMILY = {"openai": "openai", "azure": "openai", "anthropic": "anthropic", "cohere_chat": "cohere"}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -116,12 +116,7 @@ class Target:
             self._enter_vertex()
         enter(self)
         self.attempt = attempt_for(provider.name)  # None: ``lanes.run`` does it all
-        if provider.name == BEDROCK:
-            from penstock.runtime.cloud import bedrock
-
-            self.wire = bedrock.enter(self)
-        else:
-            self.wire = self._make_wire(provider.quirks_for(self.rules_of, "openai_chat"))
+        self.wire = self._make_wire(provider.quirks_for(self.rules_of, "openai_chat"))
         lines = f"x-litellm-model-id: {_line(self.id)}\r\nx-litellm-model-name: {_line(self.label)}\r\n"
         self.answer_lines = lines.encode()
         self._wires: dict[str, Wire] = {}
@@ -148,6 +143,10 @@ class Target:
             self.drop = (*self.drop, "model")
 
     def _make_wire(self, quirks: Quirks) -> Wire:
+        if self.provider.name == BEDROCK:
+            from penstock.runtime.cloud import bedrock
+
+            return bedrock.enter(self)
         name, model, deployment = self.provider.name, self.model, self.deployment
         own = ""  # who made the model, where the provider's name does not say it
         if self.dialects == ("gemini",) or (name in _CLAUDE_TOO and self.dialects == ("anthropic",)):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.4  # seconds for a local engine to list its models
 MAX_LISTING = 4 * 1024 * 1024
-_USABLE = frozenset({"openai_chat", "openai_responses", "anthropic", "gemini"})
+_USABLE = frozenset({"openai_chat", "openai_responses", "anthropic", "gemini", "cohere"})
 
 
 class Discovery:

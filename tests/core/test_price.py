@@ -38,6 +38,13 @@ def test_parts() -> None:
     assert cost.cache_write == cost.units == 0
 
 
+def test_what_a_vendor_bills_goes_before_what_it_counts() -> None:
+    usage = Usage(fresh=386, cache_read=1008, output=54, reasoning=30, billed=(8, 50))
+    cost = Price("command", GPT4O).cost(usage)
+    assert cost.total == Price("command", GPT4O).total(usage) == 8 * D("2.5e-6") + 50 * D("1e-5")
+    assert cost.cache_read == cost.reasoning == 0 and usage.input == 1394
+
+
 def test_a_cache_price_that_is_missing_is_the_input_price_and_a_zero_stays_a_zero() -> None:
     usage = Usage(cache_read=10, cache_write=10)
     assert price(input_cost_per_token=1e-6).total(usage) == D("2e-5")

@@ -48,7 +48,7 @@ def usages(draw: st.DrawFn) -> Usage:
 
 
 def add(a: Usage, b: Usage) -> Usage:
-    counters = (field for field in Usage.__struct_fields__ if field not in ("estimated", "tier"))
+    counters = (field for field in Usage.__struct_fields__ if field not in ("estimated", "tier", "billed"))
     return Usage(**{field: getattr(a, field) + getattr(b, field) for field in counters})
 
 

@@ -300,7 +300,7 @@ ASK = {"model": "m", "query": "query words", "documents": DOCUMENTS}
 @pytest.mark.parametrize(
     ("model", "base", "sent_path", "sent_keys"),
     [
-        ("cohere/rerank-v3.5", "{mock}", "/v1/rerank", {"model", "query", "documents", "top_n"}),
+        ("cohere/rerank-v3.5", "{mock}", "/v2/rerank", {"model", "query", "documents", "top_n"}),
         ("jina_ai/jina-reranker", "{mock}/v1", "/v1/rerank", {"model", "query", "documents", "top_n"}),
         ("voyage/rerank-2.5", "{mock}/v1", "/v1/rerank", {"model", "query", "documents", "top_k"}),
         ("hosted_vllm/bge", "{mock}", "/v1/rerank", {"model", "query", "documents", "top_n"}),

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 
-from penstock.core.dialects import anthropic, bedrock, gemini, ollama, openai_chat, openai_responses, sap
+from penstock.core.dialects import anthropic, bedrock, cohere, gemini, ollama, openai_chat, openai_responses, sap
 from penstock.core.dialects.anthropic import same as anthropic_same
 from penstock.core.dialects.base import Dialect
+from penstock.core.dialects.cohere import same as cohere_same
 from penstock.core.dialects.gemini import same as gemini_same
 from penstock.core.dialects.ollama import generate as ollama_generate
 from penstock.core.dialects.ollama import same as ollama_same
@@ -26,6 +27,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "bedrock": bedrock,
     "ollama": ollama,
     "ollama_generate": ollama_generate,
+    "cohere": cohere,
     "completions": completions,
     "sap": sap,
 }
@@ -37,5 +39,6 @@ EDITORS: Mapping[str, ModuleType] = {
     "ollama": ollama_same,
     "ollama_generate": ollama_same,
     "sap": chat_same,  # for no client: none speaks it
+    "cohere": cohere_same,
     "completions": chat_same,  # the places of model, usage and finish_reason are the same
 }

@@ -13,7 +13,9 @@ class Usage(Struct, frozen=True, gc=False):
 
     ``reasoning`` and ``audio_out`` are parts of output, ``audio_in`` a part of fresh. ``estimated``: counted here
     because the upstream told nothing. ``tier``: the service tier that answered, where it has a price of its own (flex,
-    priority, ...); set where a call is settled, and by a dialect only whose streams tell it last (Bedrock)."""
+    priority, ...); set where a call is settled, and by a dialect only whose streams tell it last (Bedrock).
+    ``billed``: (input, output) tokens that the vendor bills, where these are not the counted ones (Cohere): a price
+    multiplies them instead."""
 
     fresh: int = 0
     cache_read: int = 0
@@ -25,6 +27,7 @@ class Usage(Struct, frozen=True, gc=False):
     audio_out: int = 0
     estimated: bool = False
     tier: str = ""
+    billed: tuple[int, int] | None = None
 
     @property
     def input(self) -> int:
@@ -40,10 +43,14 @@ def added(usage: Usage | None, more: Usage) -> Usage:
     if usage is None:
         return more
     sums = {name: getattr(usage, name) + getattr(more, name) for name in _COUNTERS}
-    return replace(usage, estimated=usage.estimated or more.estimated, **sums)
+    billed = None
+    if usage.billed is not None or more.billed is not None:
+        one, two = (each.billed or (each.input, each.output) for each in (usage, more))
+        billed = (one[0] + two[0], one[1] + two[1])
+    return replace(usage, estimated=usage.estimated or more.estimated, billed=billed, **sums)
 
 
-_COUNTERS = tuple(name for name in Usage.__struct_fields__ if name not in ("estimated", "tier"))
+_COUNTERS = tuple(name for name in Usage.__struct_fields__ if name not in ("estimated", "tier", "billed"))
 
 
 class Choice(Struct, frozen=True):

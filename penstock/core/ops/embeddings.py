@@ -29,7 +29,9 @@ from penstock.core.dialects.openai_chat.reading import (
     wrong,
 )
 from penstock.core.errors import GatewayError
-from penstock.core.ir import Usage
+from penstock.core.ir import Loss, Usage
+from penstock.core.ops import embeddings_own as own_forms
+from penstock.core.ops import tei
 
 WANT = "a text, a list of texts, a list of tokens, or a list of such lists"
 ENCODING = "encoding_format"
@@ -40,7 +42,8 @@ class Form(NamedTuple):
     """What an upstream takes. ``limit``: inputs in one request, 0 = no limit is known. ``base64``: it knows
     ``encoding_format: base64``; else floats are asked for, by leaving the field out. ``dimensions``: its name of that
     field. ``ollama``: it is asked at /api/embed, in Ollama's words. ``watsonx``: it answers in IBM's. ``input``: its
-    name of that field, which is a list of texts then. ``sap``: its answer has an envelope."""
+    name of that field, which is a list of texts then. ``sap``: its answer has an envelope. ``own``: another form of a
+    vendor's, "cohere", or Hugging Face's at a "tei" server or at the "hub" (see ``embeddings_own``)."""
 
     limit: int = 0
     base64: bool = False
@@ -49,10 +52,12 @@ class Form(NamedTuple):
     watsonx: bool = False
     input: str = "input"
     sap: bool = False
+    own: str = ""
 
 
 PLAIN = Form()
 OLLAMA = Form(ollama=True)
+COHERE = Form(limit=96, own="cohere")
 _OPENAI = Form(limit=2048, base64=True)
 # Limits: the vendors' reference pages of the operation. Hugging Face's is the default of a server's
 # --max-client-batch-size (text-embeddings-inference, "CLI arguments").
@@ -61,8 +66,8 @@ FORMS: Mapping[str, Form] = {
     "azure": _OPENAI,
     "hosted_vllm": Form(base64=True),
     "llama_cpp": Form(base64=True),
-    "huggingface": Form(limit=32),
-    "tei": Form(limit=32),
+    "huggingface": Form(limit=tei.LIMIT),
+    "tei": Form(limit=tei.LIMIT),
     "voyage": Form(limit=1000, dimensions="output_dimension"),
     "mistral": Form(dimensions="output_dimension"),
     "cohere": Form(limit=96),
@@ -84,6 +89,8 @@ def form_of(provider: str, official: bool, dialects: Sequence[str], limit: int |
         form = PLAIN
     if "ollama" in dialects:
         form = OLLAMA
+    elif "cohere" in dialects:
+        form = COHERE
     return form if limit is None else form._replace(limit=limit)
 
 
@@ -119,9 +126,23 @@ def batches(fields: Mapping[str, Raw], limit: int) -> list[Raw]:
     return [Raw(encode(every[at : at + limit])) for at in range(0, len(every), limit)]
 
 
+def limit_of(fields: Mapping[str, Raw], form: Form) -> int:
+    """How many inputs one request may have."""
+    return own_forms.cohere_limit(fields, form.limit) if form.own == "cohere" else form.limit
+
+
+def losses(fields: Mapping[str, Raw], form: Form) -> tuple[Loss, ...]:
+    """What of a request the target's form, or OpenAI's answer, has no place for."""
+    return own_forms.cohere_losses(fields) if form.own == "cohere" else ()
+
+
 def request(fields: Mapping[str, Raw], form: Form, batch: Raw) -> dict[str, Raw]:
     """The body for an upstream but for its model. Unknown fields pass. Raises "unsupported" for tokens where only
     texts are taken."""
+    if form.own == "cohere":
+        return own_forms.cohere_request(fields, batch, wanted(fields))
+    if form.own:
+        return own_forms.tei_request(fields, batch)
     out = {key: raw for key, raw in fields.items() if key not in (ENCODING, "dimensions", "stream")}
     out["input"] = batch
     if (dims := present(fields, "dimensions")) is not None:
@@ -193,6 +214,10 @@ class Vectors(NamedTuple):
 
 def read(body: bytes, form: Form) -> Vectors:
     """An upstream's answer. Raises "broken_answer", and the error of a 200 that carries one."""
+    if form.own == "cohere":
+        return Vectors(*own_forms.cohere_read(body), {})
+    if form.own:
+        return Vectors(own_forms.tei_read(body), None, {})
     try:
         if form.ollama:
             own = _OLLAMA(body)

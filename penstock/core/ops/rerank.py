@@ -8,7 +8,7 @@ cloud.ibm.com/apidocs/watsonx-ai ("Generate rerank").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -135,6 +135,15 @@ def request(fields: Mapping[str, Raw], form: Form) -> tuple[dict[str, Raw], tupl
     return {**out, **own}, tuple(losses)
 
 
+def pieces(body: Mapping[str, Raw], limit: int) -> list[tuple[int, dict[str, Raw]]]:
+    """A request of Hugging Face's form as several of at most ``limit`` texts, each with the place of its first one. A
+    text's score does not depend on the others."""
+    rows = items(body["texts"], "texts")
+    if len(rows) <= limit:
+        return [(0, dict(body))]
+    return [(at, {**body, "texts": Raw(encode(rows[at : at + limit]))}) for at in range(0, len(rows), limit)]
+
+
 class _Result(Struct, gc=False):
     index: int
     relevance_score: float | None = None
@@ -209,6 +218,14 @@ def _sorted(rows: list[_Result]) -> tuple[tuple[int, float], ...]:
             raise GatewayError("broken_answer", "The upstream's answer is no ranking: a result has no score.")
         told.append((row.index, score))
     return tuple(sorted(told, key=lambda pair: -pair[1]))
+
+
+def joined(parts: Sequence[tuple[int, Ranked]]) -> Ranked:
+    """The answers to ``pieces`` as one."""
+    if len(parts) == 1:
+        return parts[0][1]
+    rows = [(at + index, score) for at, part in parts for index, score in part.rows]
+    return Ranked(tuple(sorted(rows, key=lambda pair: -pair[1])))
 
 
 def usage_of(ranked: Ranked) -> Usage | None:

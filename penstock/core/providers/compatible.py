@@ -206,7 +206,7 @@ ROWS: tuple[Provider, ...] = (
         "https://router.huggingface.co/v1",
         "HF_TOKEN",
         "HUGGINGFACE_API_KEY",
-        bases=("HUGGINGFACE_API_BASE",),
+        bases=("HF_API_BASE", "HUGGINGFACE_API_BASE"),
         docs="https://huggingface.co/docs/inference-providers",
     ),
     row("hyperbolic", "https://api.hyperbolic.xyz/v1", "HYPERBOLIC_API_KEY", docs="https://docs.hyperbolic.xyz"),

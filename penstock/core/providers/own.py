@@ -226,28 +226,30 @@ OWN_URL: tuple[Provider, ...] = (
     ),
 )
 
-_COHERE = "https://api.cohere.com/v2"
+_COHERE = dict.fromkeys(("cohere", "cohere_embed", "rerank"), "https://api.cohere.com/v2")
 
 OWN_FORMAT: tuple[Provider, ...] = (
+    # Chats, embeddings and rankings go to its own API, see `cohere.py`; the base is its OpenAI-compatible door, which
+    # lists models and is spoken to where an api_base names it.
     row(
         "cohere",
         "https://api.cohere.ai/compatibility/v1",
         "COHERE_API_KEY",
         "CO_API_KEY",
-        dialects=("openai_chat", "cohere"),
+        dialects=("cohere",),
         quirks=MAX_TOKENS,
-        paths={"cohere": _COHERE, "rerank": _COHERE},
-        docs="https://docs.cohere.com/docs/compatibility-api",
+        paths=_COHERE,
+        docs="https://docs.cohere.com/reference/chat",
     ),
     row(
         "cohere_chat",
         "https://api.cohere.ai/compatibility/v1",
         "COHERE_API_KEY",
         "CO_API_KEY",
-        dialects=("openai_chat", "cohere"),
+        dialects=("cohere",),
         quirks=MAX_TOKENS,
         owner="cohere",
-        paths={"cohere": _COHERE, "rerank": _COHERE},
+        paths=_COHERE,
     ),
     row(
         "replicate",

@@ -11,8 +11,10 @@ from penstock.core.providers import PROVIDERS
 from penstock.core.providers.azure import azure_url
 from penstock.core.providers.bases import EMBED, is_whole, rewritten
 from penstock.core.providers.bedrock import BEDROCK, bedrock_url
+from penstock.core.providers.cohere import COHERE, COMPATIBILITY, OPERATIONS, cohere_url
 from penstock.core.providers.foundry import foundry_url
 from penstock.core.providers.google import GEMINI, METHODS, VERTEX, gemini_url, vertex_site, vertex_url
+from penstock.core.providers.huggingface import HUB, NO_RANKING, hub_url
 from penstock.core.providers.sap import NAME as SAP
 from penstock.core.providers.sap import sap_url
 from penstock.core.providers.spec import Provider
@@ -45,13 +47,14 @@ SUFFIXES: Mapping[str, str] = {
     "ollama_tags": "/api/tags",
     "ollama_show": "/api/show",
     "cohere": "/chat",
+    "cohere_embed": "/embed",
     "anthropic_stream": "/v1/messages",
     "openai_chat_stream": "/chat/completions",
 }
 """Dialect or operation -> path behind the base. `/v1/...` and `/api/...` start at the root of the server, the others
 behind its version segment."""
 
-_AT_ROOT: Mapping[str, str] = {"tei_rerank": "rerank"}
+_AT_ROOT: Mapping[str, str] = {"tei_rerank": "rerank", "tei_embed": "cohere_embed"}
 """Operation -> the one whose path it has, but outside of the version segment, whatever the user's base says."""
 
 _TAILS = sorted(
@@ -103,21 +106,16 @@ def endpoint(
     the URL, see `azure.py`, `google.py` and `bedrock.py`. Raises `MissingBase`, `BadBase`, and `LookupError`
     for an operation that has no path.
     """
+    if dialect_or_op == "hub_embed":
+        return hub_url(model)
     if (same := _AT_ROOT.get(dialect_or_op)) is not None:
+        if provider.name == HUB and at_own_host(provider, api_base, env):
+            raise MissingBase(NO_RANKING)
         url = endpoint(provider, api_base, env, same, model=model, api_version=api_version)
         return _VERSION.sub("", url)
     given = given_base(provider, api_base, env)
-    if provider.name in VERTEX or dialect_or_op in METHODS:
-        return _google_url(provider, given, env, dialect_or_op, model)
-    if provider.name == WATSONX and not (given and is_gateway(given)):
-        root, query = _split(provider, given if given is not None else _fill(provider, provider.base or "", env))
-        return watsonx_url(root, query, dialect_or_op, model, api_version or "")
-    if provider.name == SAP and given is not None:
-        root, query = _split(provider, given)
-        return sap_url(root, query, dialect_or_op, env.get("AICORE_DEPLOYMENT_ID", "").strip())
-    if provider.name == BEDROCK:
-        root, query = (_fill(provider, provider.base or "", env), "") if given is None else _split(provider, given)
-        return bedrock_url(root, query, dialect_or_op, model)
+    if (cloud := _cloud_url(provider, given, env, dialect_or_op, model, api_version or "")) is not None:
+        return cloud
     suffix, other = _path_of(provider, dialect_or_op)
     if given is None:
         base = other or provider.base
@@ -130,6 +128,8 @@ def endpoint(
     if provider.name in _AZURE:
         version = api_version or env.get("AZURE_API_VERSION", "").strip()
         return azure_url(root, query, suffix, model, version)
+    if provider.name in COHERE and dialect_or_op in OPERATIONS:
+        return cohere_url(root, query, dialect_or_op, _at_own(provider, given))
     if is_whole(provider.name, root):
         return root + query
     root = rewritten(provider.name, root, suffix)
@@ -145,6 +145,24 @@ def endpoint(
     else:
         root = _completed(provider, root, own)
     return _join(root, suffix) + query
+
+
+def _cloud_url(
+    provider: Provider, given: str | None, env: Mapping[str, str], what: str, model: str, api_version: str
+) -> str | None:
+    """The URL at a cloud whose paths are all its own; None for everyone else."""
+    if provider.name in VERTEX or what in METHODS:
+        return _google_url(provider, given, env, what, model)
+    if provider.name == WATSONX and not (given and is_gateway(given)):
+        root, query = _split(provider, given if given is not None else _fill(provider, provider.base or "", env))
+        return watsonx_url(root, query, what, model, api_version)
+    if provider.name == SAP and given is not None:
+        root, query = _split(provider, given)
+        return sap_url(root, query, what, env.get("AICORE_DEPLOYMENT_ID", "").strip())
+    if provider.name == BEDROCK:
+        root, query = (_fill(provider, provider.base or "", env), "") if given is None else _split(provider, given)
+        return bedrock_url(root, query, what, model)
+    return None
 
 
 def _google_url(provider: Provider, given: str | None, env: Mapping[str, str], what: str, model: str) -> str:
@@ -237,6 +255,8 @@ def dialects_at(provider: Provider, api_base: str | None, env: Mapping[str, str]
         if path.endswith(tail):
             return (dialect,)
     if provider.name == GEMINI and path.endswith("/openai"):  # Google's other door, which the user names
+        return ("openai_chat",)
+    if provider.name in COHERE and COMPATIBILITY in path:  # and Cohere's
         return ("openai_chat",)
     if provider.base is None or _at_own(provider, given):
         return provider.dialects

@@ -116,7 +116,7 @@ def _words(body: bytes) -> tuple[str, str, str, str]:
     if isinstance(inner, list) and inner and isinstance(inner[0], dict):
         inner = inner[0]  # SAP's orchestration, one per module
     if isinstance(inner, str):
-        return _clean(inner), _word(found.get("type")), _word(found.get("code")), ""
+        return _clean(inner), _word(found.get("type") or found.get("error_type")), _word(found.get("code")), ""
     fields: dict[str, Any] = inner if isinstance(inner, dict) else found
     message = fields.get("message") or fields.get("detail") or fields.get("msg") or ""
     if not isinstance(message, str):  # FastAPI: {"detail": [{"loc", "msg", "type"}]}
