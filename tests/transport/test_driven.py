@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from penstock.runtime.http.driven import Batch, Driven, Wake, in_task
+from penstock.runtime.http.driven import Batch, Driven, Wake, in_task, write
 
 
 async def turns(count: int = 5) -> None:
@@ -211,3 +211,60 @@ async def test_whoever_stops_waiting_is_reported():
     task.cancel()
     await turns()
     assert left == [two, one] or left == [one, two]
+
+
+class Pipe:
+    """A transport that notes what was written, and when."""
+
+    def __init__(self, log: list[object], name: str) -> None:
+        self.log, self.name, self.closed = log, name, False
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def write(self, data: bytes) -> None:
+        self.log.append((self.name, data))
+
+
+async def test_writes_of_a_batch_come_together_at_its_end_in_order():
+    log: list[object] = []
+    pipes = [Pipe(log, "a"), Pipe(log, "b")]
+
+    async def run(pipe: Pipe) -> None:
+        log.append(pipe.name)
+        write(pipe, b"1")
+        write(pipe, b"2")
+
+    batch = Batch(asyncio.get_running_loop())
+    for pipe in pipes:
+        Driven(run(pipe), batch)
+    await turns()
+    assert log == ["a", "b", ("a", b"1"), ("a", b"2"), ("b", b"1"), ("b", b"2")]
+    write(pipes[0], b"3")  # nobody is driven: at once
+    assert log[-1] == ("a", b"3")
+
+
+async def test_nothing_is_written_to_what_was_closed_and_the_others_get_theirs():
+    log: list[object] = []
+    closed, good, broken = Pipe(log, "closed"), Pipe(log, "good"), Pipe(log, "broken")
+    told = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    async def run() -> None:
+        write(closed, b"x")
+        closed.closed = True
+        broken.write = None
+        write(broken, b"x")
+        write(good, b"x")
+
+    Driven(run(), Batch(loop))
+    await turns()
+
+    async def later() -> None:
+        write(good, b"y")
+
+    Driven(later(), Batch(loop))
+    await turns()
+    loop.set_exception_handler(None)
+    assert log == [("good", b"x"), ("good", b"y")] and len(told) == 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade
 
-from penstock.runtime.http.driven import Wake
+from penstock.runtime.http.driven import Wake, write
 from penstock.runtime.http.errors import (
     BodyTruncated,
     Disconnected,
@@ -102,7 +102,7 @@ class Connection(Incoming, asyncio.Protocol):
         if body is None:
             self.transport.write(head)
         elif isinstance(body, bytes) and len(body) < SMALL:
-            self.transport.write(head + body)
+            write(self.transport, head + body)
         else:
             stall = timeouts.stall
             self.deadline = INF if stall is None else self.began + stall

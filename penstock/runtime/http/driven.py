@@ -3,7 +3,8 @@
 Nearly every request waits for one thing alone: its upstream. A task for it costs 5 us: the task, its future, and two
 handles in the loop's queue. So a door may *drive* the coroutine: its steps are put on one list, and one callback runs
 the list. That the steps of all requests run one after the other, and not each right where its bytes were read, is half
-of the gain: parsing code, then engine code, each in the processor's caches (in place it took 90 us a request, so 72).
+of the gain: parsing code, then engine code, each in the processor's caches (in place it took 90 us a request, so 72);
+and what they write is written together, see ``write``.
 
 Where a driven coroutine waits for anything else (a timer, a thread, a lock) a task takes it over, there and then.
 Neither the coroutine nor the transport can tell the difference, but for ``asyncio.current_task()``: code that needs one
@@ -13,6 +14,7 @@ Neither the coroutine nor the transport can tell the difference, but for ``async
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Generator
 from types import coroutine
 from typing import Any, Generic, TypeVar
@@ -20,6 +22,28 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 _Steps = Coroutine[Any, Any, None]
 _running: Driven | None = None  # whose step runs now
+
+
+_out: deque[tuple[asyncio.WriteTransport, bytes]] = deque()  # what the steps of the batch that runs now have written
+
+
+def write(transport: asyncio.WriteTransport, data: bytes) -> None:
+    """``transport.write(data)``; from a driven coroutine it comes with the other writes of its batch, at the end of it.
+
+    A write wakes the process at the other end, which costs more than the write. One that is still busy with the write
+    before needs no waking: together, two thirds of that time is saved. Whoever closes the transport in the same step
+    must write by himself."""
+    if _running is None:
+        transport.write(data)
+    else:
+        _out.append((transport, data))
+
+
+def _flush() -> None:
+    while _out:
+        transport, data = _out.popleft()
+        if not transport.is_closing():
+            transport.write(data)
 
 
 class Batch:
@@ -39,8 +63,11 @@ class Batch:
 
     def _run(self) -> None:
         due, self._due = self._due, []
-        for driven in due:
-            driven.step()
+        try:
+            for driven in due:
+                driven.step()
+        finally:
+            _flush()
 
 
 class Driven:

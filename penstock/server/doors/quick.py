@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.core.errors import GatewayError
 from penstock.runtime.http import Driven
+from penstock.runtime.http.driven import write
 from penstock.server.doors.known import LESSONS, Known, learn
 from penstock.server.exchange import STATUS_LINES, Exchange, Source
 
@@ -63,7 +64,11 @@ class QuickExchange(Exchange):
         self.bytes_out = len(body)
         end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
         head = b"%bcontent-length: %d\r\n%b" % (STATUS_LINES[status] + headers, len(body), end)
-        proto.transport.write(head + body if self.method != "HEAD" else head)
+        data = head + body if self.method != "HEAD" else head
+        if self.keep_alive and not proto.closing:
+            write(proto.transport, data)
+        else:  # it is closed behind this
+            proto.transport.write(data)
         proto.done(self)
 
     def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
