@@ -64,7 +64,7 @@ class Gateway:
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Where requests are driven."""
         if self._batch is None or self._batch.loop is not loop:
-            self._batch = Batch(loop)
+            self._batch = Batch(loop, self.active)
         return self._batch
 
     # A door calls begin, then serve or refuse, and end when the answer is out. --------------------------------------

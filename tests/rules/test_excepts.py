@@ -10,7 +10,7 @@ BROAD = frozenset({"Exception", "BaseException"})
 
 # "file function" -> why this boundary must catch everything. An entry that no longer matches a handler fails too.
 NAMED: dict[str, str] = {
-    "penstock/runtime/http/connection.py Connection.data_received": (
+    "penstock/runtime/http/connection.py Connection._received": (
         "pump() hands chunks to the reader's own function and promises to end with whatever that raises"
     ),
     "penstock/runtime/http/connection.py Connection._deliver": (

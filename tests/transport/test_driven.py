@@ -14,6 +14,13 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+def drive(coro: object, batch: Batch) -> Driven:
+    """One that begins."""
+    driven = Driven(coro, batch)
+    driven.start()
+    return driven
+
+
 class Seen:
     """A coroutine that notes how far it came."""
 
@@ -33,7 +40,7 @@ class Seen:
 
 async def test_it_begins_in_the_next_turn_and_goes_on_with_what_came():
     seen = Seen()
-    Driven(seen.run(), Batch(asyncio.get_running_loop()))
+    drive(seen.run(), Batch(asyncio.get_running_loop()))
     assert not seen.wake.done()
     await turns()
     seen.wake.set_result("answer")
@@ -45,14 +52,14 @@ async def test_it_begins_in_the_next_turn_and_goes_on_with_what_came():
 async def test_what_came_before_it_waited_is_not_waited_for():
     seen = Seen()
     seen.wake.set_result("early")
-    Driven(seen.run(), Batch(asyncio.get_running_loop()))
+    drive(seen.run(), Batch(asyncio.get_running_loop()))
     await turns()
     assert seen.steps == ["early"]
 
 
 async def test_an_error_is_raised_where_it_waits():
     seen = Seen()
-    Driven(seen.run(), Batch(asyncio.get_running_loop()))
+    drive(seen.run(), Batch(asyncio.get_running_loop()))
     await turns()
     seen.wake.set_exception(ValueError("broken"))
     await turns()
@@ -62,7 +69,7 @@ async def test_an_error_is_raised_where_it_waits():
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_cancellation_ends_it_once(late):
     seen = Seen()
-    driven = Driven(seen.run(), Batch(asyncio.get_running_loop()))
+    driven = drive(seen.run(), Batch(asyncio.get_running_loop()))
     await turns()
     if late:  # its step is due already
         seen.wake.set_result("answer")
@@ -81,7 +88,7 @@ async def test_one_that_never_began_never_begins():
     async def run() -> None:
         began.append(1)
 
-    Driven(run(), Batch(asyncio.get_running_loop())).cancel()
+    drive(run(), Batch(asyncio.get_running_loop())).cancel()
     await turns()
     assert began == []
 
@@ -99,7 +106,7 @@ async def test_a_cancellation_while_it_runs_is_heard_where_it_waits_next(first):
         except asyncio.CancelledError:
             steps.append("cancelled")
 
-    made.append(Driven(run(), Batch(asyncio.get_running_loop())))
+    made.append(drive(run(), Batch(asyncio.get_running_loop())))
     await turns()
     assert steps == ["on", "cancelled"]
 
@@ -115,7 +122,7 @@ async def test_a_cancellation_that_was_caught_does_not_end_the_next_wait():
             steps.append("caught")
         steps.append(await wakes[1])
 
-    driven = Driven(run(), Batch(asyncio.get_running_loop()))
+    driven = drive(run(), Batch(asyncio.get_running_loop()))
     await turns()
     wakes[0].set_result("in the same turn")
     driven.cancel()
@@ -137,7 +144,7 @@ async def test_a_task_takes_over_where_it_waits_for_anything_else():
             steps.append(await asyncio.to_thread(lambda: "thread"))
         steps.append(await wake)
 
-    driven = Driven(run(), Batch(asyncio.get_running_loop()))
+    driven = drive(run(), Batch(asyncio.get_running_loop()))
     await asyncio.sleep(0.05)
     assert driven._task is not None and steps == [None, "thread"]
     wake.set_result("answer")
@@ -154,7 +161,7 @@ async def test_in_task_gives_it_a_task_and_does_nothing_in_one():
         await in_task()
         tasks.append(asyncio.current_task())
 
-    Driven(run(), Batch(asyncio.get_running_loop()))
+    drive(run(), Batch(asyncio.get_running_loop()))
     await turns()
     assert tasks[0] is not None and tasks[0] is tasks[1]
     await in_task()
@@ -183,8 +190,8 @@ async def test_an_exception_goes_to_the_loop_and_the_batch_goes_on():
     async def bad() -> None:
         raise KeyError("bug")
 
-    Driven(bad(), batch)
-    Driven(seen.run(), batch)
+    drive(bad(), batch)
+    drive(seen.run(), batch)
     await turns()
     loop.set_exception_handler(None)
     assert [type(error) for error in told] == [KeyError] and seen.steps == ["fine"]
@@ -204,7 +211,7 @@ async def test_whoever_stops_waiting_is_reported():
     async def run(wake: Wake[None]) -> None:
         await wake
 
-    driven = Driven(run(one), Batch(asyncio.get_running_loop()))
+    driven = drive(run(one), Batch(asyncio.get_running_loop()))
     task = asyncio.ensure_future(run(two))
     await turns()
     driven.cancel()
@@ -237,7 +244,7 @@ async def test_writes_of_a_batch_come_together_at_its_end_in_order():
 
     batch = Batch(asyncio.get_running_loop())
     for pipe in pipes:
-        Driven(run(pipe), batch)
+        drive(run(pipe), batch)
     await turns()
     assert log == ["a", "b", ("a", b"1"), ("a", b"2"), ("b", b"1"), ("b", b"2")]
     write(pipes[0], b"3")  # nobody is driven: at once
@@ -258,13 +265,78 @@ async def test_nothing_is_written_to_what_was_closed_and_the_others_get_theirs()
         write(broken, b"x")
         write(good, b"x")
 
-    Driven(run(), Batch(loop))
+    drive(run(), Batch(loop))
     await turns()
 
     async def later() -> None:
         write(good, b"y")
 
-    Driven(later(), Batch(loop))
+    drive(later(), Batch(loop))
     await turns()
     loop.set_exception_handler(None)
     assert log == [("good", b"x"), ("good", b"y")] and len(told) == 1
+
+
+class Others:
+    """What is driven in the loop, by number."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_what_is_alone_runs_at_once_and_what_it_writes_goes_out(count):
+    log: list[object] = []
+    pipe = Pipe(log, "p")
+    wake: Wake[str] = Wake()
+
+    async def run() -> None:
+        write(pipe, b"asked")
+        log.append(await wake)
+        write(pipe, b"told")
+
+    driven = Driven(run(), Batch(asyncio.get_running_loop(), Others(count)))
+    driven.start()
+    assert log == ([("p", b"asked")] if count == 1 else [])
+    await turns()
+    wake.put("answer")
+    wake.wake()
+    assert log == [("p", b"asked")] + (["answer", ("p", b"told")] if count == 1 else [])
+    await turns()
+    assert log == [("p", b"asked"), "answer", ("p", b"told")]
+
+
+async def test_one_that_is_alone_waits_behind_what_is_due():
+    log: list[str] = []
+
+    async def run(name: str) -> None:
+        log.append(name)
+
+    others = Others(2)
+    batch = Batch(asyncio.get_running_loop(), others)
+    drive(run("first"), batch)
+    others.count = 1
+    drive(run("second"), batch)
+    assert log == []
+    await turns()
+    assert log == ["first", "second"]
+
+
+async def test_one_that_is_begun_by_another_waits_for_its_turn():
+    log: list[str] = []
+    batch = Batch(asyncio.get_running_loop(), Others(1))
+
+    async def inner() -> None:
+        log.append("inner")
+
+    async def outer() -> None:
+        drive(inner(), batch)
+        log.append("outer")
+
+    drive(outer(), batch)
+    assert log == ["outer"]
+    await turns()
+    assert log == ["outer", "inner"]

@@ -65,7 +65,7 @@ class Connection(Incoming, asyncio.Protocol):
 
     __slots__ = (
         "began", "connect_ms", "deadline", "idle_since", "loop", "reading", "resp", "sender", "slot", "state",
-        "timeouts", "total_deadline", "touched", "transport", "uses", "waiter", "write_paused",
+        "timeouts", "total_deadline", "touched", "transport", "uses", "waiter", "woken", "write_paused",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slot: Slot, limits: Limits) -> None:
@@ -75,6 +75,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.transport = cast(asyncio.Transport, None)  # until connection_made
         self.state = RESERVED
         self.waiter: Coming | None = None
+        self.woken: Coming | None = None  # has its response, and goes on when this batch of bytes is done with
         self.resp: Response | None = None
         self.sender: Sender | None = None
         self.deadline = self.total_deadline = INF
@@ -144,6 +145,13 @@ class Connection(Incoming, asyncio.Protocol):
             self.abort()
             return
         self.touched = True
+        self._received(data)
+        woken = self.woken
+        if woken is not None:
+            self.woken = None
+            woken.wake()
+
+    def _received(self, data: bytes) -> None:
         error: TransportError | None = None
         try:
             self.feed_data(data)
@@ -219,7 +227,8 @@ class Connection(Incoming, asyncio.Protocol):
         stall = self.timeouts.stall
         self.deadline = INF if stall is None else now + stall
         if not waiter.done():
-            waiter.set_result(resp)
+            waiter.put(resp)
+            self.woken = waiter
         return resp
 
     def _decode(self, resp: Response, waiter: Coming) -> bool:

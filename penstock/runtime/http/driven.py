@@ -4,7 +4,7 @@ Nearly every request waits for one thing alone: its upstream. A task for it cost
 handles in the loop's queue. So a door may *drive* the coroutine: its steps are put on one list, and one callback runs
 the list. That the steps of all requests run one after the other, and not each right where its bytes were read, is half
 of the gain: parsing code, then engine code, each in the processor's caches (in place it took 90 us a request, so 72);
-and what they write is written together, see ``write``.
+and what they write is written together, see ``write``. A request that is alone goes on at once: two turns less.
 
 Where a driven coroutine waits for anything else (a timer, a thread, a lock) a task takes it over, there and then.
 Neither the coroutine nor the transport can tell the difference, but for ``asyncio.current_task()``: code that needs one
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Sized
 from types import coroutine
 from typing import Any, Generic, TypeVar
 
@@ -47,13 +47,25 @@ def _flush() -> None:
 
 
 class Batch:
-    """The steps that are due in one event loop. ``loop``: the loop."""
+    """The steps that are due in one event loop. ``loop``: the loop. ``active``: all that is driven in it, one way or
+    the other; what is alone there need not wait for others, and its steps run at once where that can be."""
 
-    __slots__ = ("_due", "loop")
+    __slots__ = ("_due", "active", "loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, active: Sized = ()) -> None:
         self.loop = loop
+        self.active = active
         self._due: list[Driven] = []
+
+    def run(self, driven: Driven) -> None:
+        """Its next step, now if it is alone. Nothing may come after this call in a callback of the loop."""
+        if len(self.active) == 1 and not self._due and _running is None:
+            try:
+                driven.step()
+            finally:
+                _flush()
+        else:
+            self.put(driven)
 
     def put(self, driven: Driven) -> None:
         """Its next step runs in the loop's next turn, behind those that are due already."""
@@ -81,7 +93,10 @@ class Driven:
         self._waits: Wake[Any] | None = None
         self._cancelled = False
         self._task: asyncio.Task[None] | None = None
-        batch.put(self)
+
+    def start(self) -> None:
+        """The first step. Must be the last that a callback of the loop does."""
+        self._batch.run(self)
 
     def cancel(self) -> None:
         """Ends the coroutine where it waits, as ``Task.cancel`` would. Before its first step: it never begins."""
@@ -93,10 +108,13 @@ class Driven:
         elif self._task is not None:
             self._task.cancel()
 
-    def wake(self) -> None:
-        """What it waited for has come."""
+    def wake(self, now: bool = False) -> None:
+        """What it waited for has come. ``now``: nothing comes after this call."""
         self._waits = None
-        self._batch.put(self)
+        if now:
+            self._batch.run(self)
+        else:
+            self._batch.put(self)
 
     def step(self) -> None:
         """Goes on until it waits again."""
@@ -195,6 +213,20 @@ class Wake(Generic[T]):
     def result(self) -> T | None:
         """What came; None as long as nothing has, and after an error."""
         return self._value if self._done and self._error is None else None
+
+    def put(self, value: T) -> None:
+        """``set_result`` without waking: ``wake`` must follow."""
+        self._value = value
+        self._error: BaseException | None = None
+        self._done = True
+
+    def wake(self) -> None:
+        """Who waits goes on, perhaps within this call: nothing may come after it."""
+        driver, self.driver = self.driver, None
+        if driver is not None:
+            driver.wake(now=True)
+        elif self._future is not None and not self._future.done():
+            self._future.set_result(None)
 
     def set_result(self, value: T) -> None:
         self._value = value

@@ -363,7 +363,8 @@ class QuickProtocol(HttpToolsProtocol):
         if exchange.error is not None:
             self.gateway.refuse(exchange, exchange.error)
         else:
-            exchange.task = Driven(self.gateway.serve(exchange), self.gateway.batch(self.loop))
+            exchange.task = driven = Driven(self.gateway.serve(exchange), self.gateway.batch(self.loop))
+            driven.start()
 
     def done(self, exchange: QuickExchange) -> None:
         """The answer is out: the next request, or the idle wait, or the end of the connection."""
