@@ -9,7 +9,6 @@ defaults and quirks find it as they know it. No client speaks this, so what a cl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -42,6 +41,9 @@ class _Envelope(Struct):
 
 
 _OPEN = msgspec.json.Decoder(_Envelope).decode
+_FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
+_CHOICES = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_ENCODE = msgspec.json.Encoder().encode
 
 
 def unwrapped(body: bytes) -> bytes:
@@ -60,18 +62,37 @@ def unwrapped(body: bytes) -> bytes:
 
 
 def _with_plain_thoughts(result: bytes) -> bytes:
-    """Thoughts as LiteLLM's ``thinking_blocks`` beside their text, which Chat's readers know."""
-    told: Any = msgspec.json.decode(result)
-    for choice in told.get("choices") or ():
-        holder = choice.get("message") or choice.get("delta") or {}
-        blocks = holder.get("reasoning_content")
-        if isinstance(blocks, list):
-            holder["reasoning_content"] = "".join(one.get("content") or "" for one in blocks)
-            holder["thinking_blocks"] = [
-                {"type": "thinking", "thinking": one.get("content") or "", "signature": one.get("signature") or ""}
-                for one in blocks
-            ]
-    return msgspec.json.encode(told)
+    """Thoughts that are blocks as LiteLLM's ``thinking_blocks`` beside their text, which Chat's readers know; all else
+    byte for byte."""
+    try:
+        top = _FIELDS(result)
+        choices = _CHOICES(top["choices"])
+        changed = [_plain(choice, holder) for choice in choices for holder in ("message", "delta") if holder in choice]
+    except (*BAD_JSON, KeyError):
+        return result  # its reader says what is wrong with it
+    if not any(changed):
+        return result
+    top["choices"] = Raw(_ENCODE(choices))
+    return _ENCODE(top)
+
+
+class _Thought(Struct):
+    content: str | None = None
+    signature: str | None = None
+
+
+def _plain(choice: dict[str, Raw], holder: str) -> bool:
+    """Whether there was something to change."""
+    fields = _FIELDS(choice[holder])
+    blocks = fields.get("reasoning_content")
+    if blocks is None or bytes(memoryview(blocks)[:1]) != b"[":
+        return False
+    thoughts = msgspec.json.decode(blocks, type=list[_Thought])
+    told = [{"type": "thinking", "thinking": t.content or "", "signature": t.signature or ""} for t in thoughts]
+    fields["reasoning_content"] = Raw(_ENCODE("".join(t.content or "" for t in thoughts)))
+    fields["thinking_blocks"] = Raw(_ENCODE(told))
+    choice[holder] = Raw(_ENCODE(fields))
+    return True
 
 
 def parse_response(body: bytes) -> Response:
