@@ -7,8 +7,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 # The build tools go into an environment of their own, which stays behind in this stage.
 COPY requirements.lock requirements-build.lock ./
 RUN python -m venv /app/venv \
- && /app/venv/bin/pip install --quiet --require-hashes -r requirements.lock \
- && pip install --quiet --require-hashes -r requirements-build.lock
+ && /app/venv/bin/pip install --quiet --no-deps --require-hashes -r requirements.lock \
+ && pip install --quiet --no-deps --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY penstock ./penstock
 RUN pip wheel --quiet --no-deps --no-build-isolation -w /dist . \

@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test laws mutants lint lock llama-server smoke clean
+.PHONY: help run test pythons laws mutants lint lock llama-server smoke clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: lint ## lint, then every test (unit, laws, rules, docs, end to end)
 	@echo "==> tests that measure, one by one"
 	@$(PY) -m pytest -q -m serial $(PYTEST_ARGS) || [ $$? -eq 5 ]
 
+pythons: $(VENV)/.dev ## the transport, runtime, server and end-to-end tests with every CPython >= 3.11 found here
+	@$(PY) scripts/pythons.py $(ARGS)
+
 laws: $(VENV)/.dev ## the laws with 20,000 examples each (PENSTOCK_LAWS=N for another count; about an hour)
 	@PENSTOCK_LAWS=$${PENSTOCK_LAWS:-20000} $(PY) -m pytest -q -n auto --timeout 0 tests/laws $(PYTEST_ARGS)
 
@@ -38,7 +41,7 @@ lint: $(VENV)/.dev ## ruff and mypy (strict in penstock/core and penstock/runtim
 	@echo "==> mypy"
 	@$(PY) -m mypy --no-error-summary
 
-smoke: ## what a newcomer does: fresh clone, make run, the printed curl line
+smoke: ## what a newcomer does: fresh clone, make run, the printed curl line, make lint
 	@sh scripts/smoke.sh
 
 lock: $(VENV)/.made ## renew requirements*.lock from pyproject.toml
@@ -65,14 +68,14 @@ $(VENV)/.made: scripts/venv.sh
 
 $(VENV)/.run: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml
 	@echo "==> 2/3 installing the packages of requirements.lock"
-	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock -r requirements-build.lock
 	@echo "==> 3/3 installing penstock"
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@echo "==> installing the packages of requirements-dev.lock"
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
 -include bench/Makefile.inc

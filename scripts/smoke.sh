@@ -1,5 +1,6 @@
 #!/bin/sh
-# What a newcomer does: clone, `make run`, paste the printed curl line. Exit 0 when that line answers.
+# What a newcomer does: clone, `make run`, paste the printed curl line; then what a new developer does first, `make lint`.
+# Exit 0 when the line answers and the linters find nothing.
 # Works on a clone of the last commit in a folder of its own, on a free port (or PORT).
 set -eu
 top=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
@@ -44,3 +45,5 @@ case $answer in
     exit 1
     ;;
 esac
+make --no-print-directory lint
+echo "make smoke: it lints"

@@ -59,13 +59,12 @@ class Gateway:
         self.active: set[Exchange] = set()
         self.clock: Callable[[], float] = time.monotonic
         self.started_at = time.time()
-        self._batch: Batch | None = None
 
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
-        """Where requests are driven."""
-        if self._batch is None or self._batch.loop is not loop:
-            self._batch = Batch(loop, self.active)
-        return self._batch
+        """Return where requests are driven: with the connections to their upstreams."""
+        batch = self.engine.pool.batch(loop)
+        batch.active = self.active
+        return batch
 
     # A door calls begin, then serve or refuse, and end when the answer is out. --------------------------------------
 

@@ -25,7 +25,7 @@ NAMED: dict[str, str] = {
     "penstock/runtime/http/driven.py Driven.step": (
         "a callback of the loop: what a coroutine raises goes to the loop's exception handler, as a task's does"
     ),
-    "penstock/runtime/http/driven.py Driven._taken_over": "hands what is raised where it waits on to the coroutine it carries",
+    "penstock/runtime/http/driven.py _Rest.__await__": "hands what is raised where it waits on to the coroutine it carries",
     "penstock/server/gateway.py Gateway._bug": (
         "telling the client of a bug may meet the next bug: then the connection is closed, never left hanging"
     ),

@@ -118,3 +118,47 @@ def test_package_has_a_version_and_a_changelog_entry() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     version = next(node.value.value for node in source.body if getattr(node, "targets", None))  # type: ignore[attr-defined]
     assert f"## {version}" in text or "## Unreleased" in text
+
+
+_INSTALL = re.compile(r"\bpip\b.*\b(install|download)\b")
+_COMMANDS = re.compile(r"(\.ci/.*|Makefile|Dockerfile|.*\.(sh|inc|py|ya?ml))")
+_WHOLE = ("--no-deps", "--require-hashes")
+# Files with an install that has no lock, each with its reason.
+_WITHOUT_A_LOCK = {
+    "Dockerfile": "the wheel that was just built",
+    "Makefile": "the project itself, and uv to renew the locks",
+    "scripts/pythons.py": "the project itself",
+    "bench/tools.py": "the other gateways as their users get them: the newest, resolved today",
+    "tests/e2e/clients/install.py": "a probe: it asks whether an index answers, and installs nothing",
+    "scripts/build_llama_server.sh": "the engine for the tests, from its pinned source",
+}
+
+
+def _installs(text: str) -> list[tuple[str, bool]]:
+    """The commands that install something, shell or a Python list, and whether each is out of a lock. ``*whole`` is
+    how Python hands both flags on; the line that makes it is looked at itself."""
+    text = text.replace("\\\n", " ").replace("$(PIP)", "pip").replace("*pip", "pip")
+    lines = [re.sub(r"[\"',\[\]]", " ", line) for line in text.splitlines() if not line.lstrip().startswith("#")]
+    found = [line for line in lines if _INSTALL.search(line) or any(flag in line for flag in _WHOLE)]
+    return [(line.strip(), "lock" in line) for line in found if "*whole" not in line]
+
+
+_INSTALLERS = [n for n in files() if _COMMANDS.fullmatch(n) and n.split("/")[0] not in ("penstock", "docs")]
+
+
+@pytest.mark.parametrize("name", [n for n in _INSTALLERS if not n.startswith("tests/") or n.startswith("tests/e2e/")])
+def test_installs_from_a_lock_resolve_nothing(name: str) -> None:
+    """A lock is complete. Resolved again it breaks with anybody's next release: `google-auth[requests]` beside its own
+    pin did, overnight, on every fresh clone."""
+    for line, locked in _installs((ROOT / name).read_text(encoding="utf-8")):
+        if locked:
+            assert [flag for flag in _WHOLE if flag not in line] == [], f"{name}: {line}"
+        else:
+            assert name in _WITHOUT_A_LOCK, f"{name}: {line}: install from a lock, or give the reason above"
+
+
+def test_the_rule_about_installs_sees_them() -> None:
+    assert _installs("pip install -q --require-hashes \\\n -r a.lock") == [("pip install -q --require-hashes   -r a.lock", True)]
+    assert [locked for _, locked in _installs('run([*pip, "install", "x"])')] == [False]
+    seen = {name for name in _INSTALLERS if _installs((ROOT / name).read_text(encoding="utf-8"))}
+    assert {*_WITHOUT_A_LOCK, "tests/e2e/clients/install.py"} <= seen

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from penstock.runtime.http.driven import Batch, Driven, Wake, in_task, write
+from penstock.runtime.http.driven import Batch, Driven, Wake, in_task
 
 
 async def turns(count: int = 5) -> None:
@@ -63,7 +64,7 @@ async def test_an_error_is_raised_where_it_waits():
     await turns()
     seen.wake.set_exception(ValueError("broken"))
     await turns()
-    assert seen.steps == ["broken"] and seen.wake.result() is None
+    assert seen.steps == ["broken"] and seen.wake.came() is None
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -237,17 +238,18 @@ async def test_writes_of_a_batch_come_together_at_its_end_in_order():
     log: list[object] = []
     pipes = [Pipe(log, "a"), Pipe(log, "b")]
 
+    batch = Batch(asyncio.get_running_loop())
+
     async def run(pipe: Pipe) -> None:
         log.append(pipe.name)
-        write(pipe, b"1")
-        write(pipe, b"2")
+        batch.write(pipe, b"1")
+        batch.write(pipe, b"2")
 
-    batch = Batch(asyncio.get_running_loop())
     for pipe in pipes:
         drive(run(pipe), batch)
     await turns()
     assert log == ["a", "b", ("a", b"1"), ("a", b"2"), ("b", b"1"), ("b", b"2")]
-    write(pipes[0], b"3")  # nobody is driven: at once
+    batch.write(pipes[0], b"3")  # nobody is driven: at once
     assert log[-1] == ("a", b"3")
 
 
@@ -258,20 +260,22 @@ async def test_nothing_is_written_to_what_was_closed_and_the_others_get_theirs()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
 
+    batch = Batch(loop)
+
     async def run() -> None:
-        write(closed, b"x")
+        batch.write(closed, b"x")
         closed.closed = True
         broken.write = None
-        write(broken, b"x")
-        write(good, b"x")
+        batch.write(broken, b"x")
+        batch.write(good, b"x")
 
-    drive(run(), Batch(loop))
+    drive(run(), batch)
     await turns()
 
     async def later() -> None:
-        write(good, b"y")
+        batch.write(good, b"y")
 
-    drive(later(), Batch(loop))
+    drive(later(), batch)
     await turns()
     loop.set_exception_handler(None)
     assert log == [("good", b"x"), ("good", b"y")] and len(told) == 1
@@ -292,13 +296,14 @@ async def test_what_is_alone_runs_at_once_and_what_it_writes_goes_out(count):
     log: list[object] = []
     pipe = Pipe(log, "p")
     wake: Wake[str] = Wake()
+    batch = Batch(asyncio.get_running_loop(), Others(count))
 
     async def run() -> None:
-        write(pipe, b"asked")
+        batch.write(pipe, b"asked")
         log.append(await wake)
-        write(pipe, b"told")
+        batch.write(pipe, b"told")
 
-    driven = Driven(run(), Batch(asyncio.get_running_loop(), Others(count)))
+    driven = Driven(run(), batch)
     driven.start()
     assert log == ([("p", b"asked")] if count == 1 else [])
     await turns()
@@ -340,3 +345,71 @@ async def test_one_that_is_begun_by_another_waits_for_its_turn():
     assert log == ["outer"]
     await turns()
     assert log == ["outer", "inner"]
+
+
+async def test_something_that_comes_between_the_cancellation_of_a_task_and_its_hearing_of_it_saves_it_not():
+    seen = Seen()
+    task = asyncio.ensure_future(seen.run())
+    await turns()
+    task.cancel()
+    seen.wake.put("too late")
+    seen.wake.wake()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen.steps == ["cancelled"]
+
+
+@pytest.mark.parametrize("in_a_step", [False, True])
+async def test_a_task_gets_what_came_whoever_brings_it(in_a_step):
+    seen = Seen()
+    task = asyncio.ensure_future(seen.run())
+    await turns()
+
+    async def bring() -> None:
+        seen.wake.set_result("answer")
+
+    if in_a_step:
+        drive(bring(), Batch(asyncio.get_running_loop()))
+    else:
+        await bring()
+    await task
+    assert seen.steps == ["answer"]
+
+
+def test_two_loops_at_once_share_nothing():
+    """Each thread drives coroutines that wake each other, and counts what came; a wake-up or a write that reaches the
+    other loop is lost or raises."""
+    rounds = 300
+
+    async def life(log: list[object]) -> None:
+        batch = Batch(asyncio.get_running_loop())
+        told: list[object] = []
+        batch.loop.set_exception_handler(lambda _, context: told.append(context))
+        pipe = Pipe(log, "p")
+        for number in range(rounds):
+            wakes: list[Wake[int]] = [Wake(), Wake()]
+
+            async def first(wakes=wakes) -> None:
+                batch.write(pipe, await wakes[0])
+                wakes[1].set_result(b"second")
+
+            async def second(wakes=wakes) -> None:
+                batch.write(pipe, await wakes[1])
+                await in_task()
+
+            drive(first(), batch)
+            last = drive(second(), batch)
+            await asyncio.sleep(0)
+            wakes[0].set_result(b"first %d" % number)
+            while last._coro is not None or last._task is None or not last._task.done():
+                await asyncio.sleep(0)
+        assert told == []
+
+    logs: list[list[object]] = [[], [], []]
+    threads = [threading.Thread(target=lambda log=log: asyncio.run(life(log))) for log in logs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    wanted = [("p", data) for number in range(rounds) for data in (b"first %d" % number, b"second")]
+    assert logs == [wanted] * 3

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade
 
-from penstock.runtime.http.driven import Wake, write
+from penstock.runtime.http.driven import Batch, Wake
 from penstock.runtime.http.errors import (
     BodyTruncated,
     Disconnected,
@@ -49,8 +49,8 @@ class Coming(Wake[Response]):
     __slots__ = ("_conn",)
 
     def __init__(self, conn: Connection) -> None:
-        self._done = False
-        self.driver = self._future = None
+        self._done = self._cancelled = False
+        self.driver = self._callback = None
         self._conn = conn
 
     def left(self) -> None:
@@ -65,12 +65,13 @@ class Connection(Incoming, asyncio.Protocol):
 
     __slots__ = (
         "began", "connect_ms", "deadline", "idle_since", "loop", "reading", "resp", "sender", "slot", "state",
-        "timeouts", "total_deadline", "touched", "transport", "uses", "waiter", "woken", "write_paused",
+        "timeouts", "total_deadline", "touched", "transport", "uses", "waiter", "woken", "write", "write_paused",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, slot: Slot, limits: Limits) -> None:
+    def __init__(self, batch: Batch, slot: Slot, limits: Limits) -> None:
         super().__init__(limits, slot.origin)
-        self.loop = loop
+        self.loop = batch.loop
+        self.write = batch.write
         self.slot = slot
         self.transport = cast(asyncio.Transport, None)  # until connection_made
         self.state = RESERVED
@@ -103,7 +104,7 @@ class Connection(Incoming, asyncio.Protocol):
         if body is None:
             self.transport.write(head)
         elif isinstance(body, bytes) and len(body) < SMALL:
-            write(self.transport, head + body)
+            self.write(self.transport, head + body)
         else:
             stall = timeouts.stall
             self.deadline = INF if stall is None else self.began + stall
@@ -128,7 +129,7 @@ class Connection(Incoming, asyncio.Protocol):
         the next one."""
         if self.waiter is waiter:
             self.abort()
-        elif (resp := waiter.result()) is not None:
+        elif (resp := waiter.came()) is not None:
             resp.close()
 
     # -- asyncio.Protocol

@@ -8,7 +8,7 @@ from time import monotonic
 
 from penstock.runtime.http.connect import Dial
 from penstock.runtime.http.connection import BUSY, CLOSED, IDLE, INF, Connection
-from penstock.runtime.http.driven import in_task
+from penstock.runtime.http.driven import Batch, in_task
 from penstock.runtime.http.errors import PoolTimeout, ProxyError, TotalTimeout, TransportError
 from penstock.runtime.http.head import absolute_form, render_header
 from penstock.runtime.http.options import Limits, Timeouts, Tls
@@ -39,6 +39,7 @@ class Pool:
         self._slots: dict[object, Slot] = {}
         self._connections: set[Connection] = set()  # sockets that are not yet closed
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._batch: Batch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._fast = False
         self._closed = False
@@ -104,6 +105,15 @@ class Pool:
         wire = b"%bcontent-length: %d\r\n%b\r\n" % (head, len(body), extra)
         return conn.begin(wire, body, timeouts, INF if total is None else now + total)
 
+    def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
+        """Return the batch of the pool's loop, in which whoever drives requests through this pool drives them.
+        RuntimeError when the pool belongs to another loop."""
+        if self._batch is None:
+            self._loop, self._batch = loop, Batch(loop)
+        elif self._loop is not loop:
+            raise RuntimeError("this Pool belongs to another event loop; make one per loop")
+        return self._batch
+
     async def close(self) -> None:
         """Aborts what is in progress, closes what is idle, and waits until the sockets are closed (at most 2 s)."""
         self._closed = True
@@ -155,20 +165,16 @@ class Pool:
     async def _acquire(self, slot: Slot, timeouts: Timeouts, now: float, total_deadline: float) -> Connection:
         """A connection of one's own: a new one, or the next that becomes free."""
         await in_task()
-        loop = asyncio.get_running_loop()
         if self._closed:
             raise self._closed_error(slot.origin)
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise RuntimeError("this Pool belongs to another event loop; make one per loop")
+        batch = self.batch(asyncio.get_running_loop())
         if slot.used < self._limits.max_per_origin:
             slot.used += 1
         else:
             conn = await self._wait_turn(slot, timeouts, now, total_deadline)
             if conn is not None:
                 return conn
-        conn = Connection(loop, slot, self._limits)
+        conn = Connection(batch, slot, self._limits)
         try:
             await Dial(conn, slot.proxy, slot.tls, self._contexts).run(timeouts.connect, total_deadline)
             if self._closed:

@@ -16,7 +16,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.core.errors import GatewayError
 from penstock.runtime.http import Driven
-from penstock.runtime.http.driven import write
 from penstock.server.doors.known import LESSONS, Known, learn
 from penstock.server.exchange import STATUS_LINES, Exchange, Source
 
@@ -66,7 +65,7 @@ class QuickExchange(Exchange):
         head = b"%bcontent-length: %d\r\n%b" % (STATUS_LINES[status] + headers, len(body), end)
         data = head + body if self.method != "HEAD" else head
         if self.keep_alive and not proto.closing:
-            write(proto.transport, data)
+            proto.batch.write(proto.transport, data)
         else:  # it is closed behind this
             proto.transport.write(data)
         proto.done(self)
@@ -139,6 +138,7 @@ class QuickProtocol(HttpToolsProtocol):
         self.received = 0  # requests
         self.known: Known | None = None
         self.lessons = LESSONS
+        self.batch = self.gateway.batch(self.loop)
 
     # The connection ---------------------------------------------------------------------------------------------------
 
@@ -363,7 +363,7 @@ class QuickProtocol(HttpToolsProtocol):
         if exchange.error is not None:
             self.gateway.refuse(exchange, exchange.error)
         else:
-            exchange.task = driven = Driven(self.gateway.serve(exchange), self.gateway.batch(self.loop))
+            exchange.task = driven = Driven(self.gateway.serve(exchange), self.batch)
             driven.start()
 
     def done(self, exchange: QuickExchange) -> None:

@@ -62,7 +62,8 @@ PIP = ("--disable-pip-version-check", "--no-input", "--retries", "2", "--timeout
 
 def python_client(name: str) -> Path:
     """The interpreter that has what `python/NAME.lock` lists. Skips the test without an index."""
-    folder = CACHE / f"python-{name}"
+    # By interpreter: `make pythons` runs these tests with several, one after the other.
+    folder = CACHE / f"python-{name}-{sys.version_info[0]}.{sys.version_info[1]}"
     folder.mkdir(parents=True, exist_ok=True)
     lock, stamp = PYTHON / f"{name}.lock", folder / "installed.txt"
     python = folder / "venv" / "bin" / "python"

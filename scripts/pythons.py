@@ -1,0 +1,103 @@
+"""Run the transport, runtime, server and end-to-end tests with every CPython from 3.11 on that this machine has.
+
+    python scripts/pythons.py [--list] [--but 3.11] [PYTEST OPTIONS]
+
+Looks on PATH (python3, python3.11 and later) and among pyenv's versions. Each interpreter gets an environment of its
+own below .cache/pythons, from the lock files. Prints which were found; exit 1 when a test failed, or when there is
+none. Interpreters of the same version count once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache" / "pythons"
+LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+# What depends on the interpreter: its asyncio, its C interfaces, its way to start programs. The pure core does not.
+TESTS = ("tests/transport", "tests/runtime", "tests/server", "tests/upload", "tests/e2e")
+_ASK = "import sys; print(sys.implementation.name, '.'.join(map(str, sys.version_info[:3])))"
+
+
+def candidates() -> list[Path]:
+    """List what may be a CPython 3.11 or later, by name."""
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    folders += sorted(path / "bin" for path in root.glob("versions/*"))
+    name = re.compile(r"python3(?:\.(?:1[1-9]|[2-9]\d))?")
+    paths = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+    return [path for path in paths if name.fullmatch(path.name)]
+
+
+def found() -> dict[str, Path]:
+    """Map the versions that this machine has to an interpreter of each, the oldest first."""
+    pythons: dict[str, Path] = {}
+    for path in candidates():
+        try:
+            said = subprocess.run([path, "-c", _ASK], capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        words = said.stdout.split()
+        if said.returncode == 0 and words[0] == "cpython" and _numbers(words[1]) >= (3, 11):
+            pythons.setdefault(words[1], path)
+    return dict(sorted(pythons.items(), key=lambda item: _numbers(item[0])))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def environment(version: str, python: Path) -> Path:
+    """Make the environment of an interpreter, unless it is there; return its own interpreter."""
+    folder = CACHE / version
+    made, stamp = folder / "bin" / "python", folder / "installed.txt"
+    locks = [ROOT / name for name in LOCKS]
+    wanted = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest() + f" {ROOT}"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return made
+    print(f"==> Python {version}: making {folder.relative_to(ROOT)}", flush=True)
+    subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+    pip = [made, "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input", "install"]
+    # The runtime's lock goes last: it is what users run with.
+    for lock in reversed(locks):
+        subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", lock], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", ROOT], check=True)
+    stamp.write_text(wanted)
+    return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="only print what was found")
+    parser.add_argument("--but", action="append", default=[], metavar="3.N", help="leave this version out")
+    options, rest = parser.parse_known_args()
+    pythons = found()
+    print("==> CPython 3.11 or later on this machine:", ", ".join(pythons) or "none", flush=True)
+    if options.list or not pythons:
+        return 0 if pythons else 1
+    told: list[str] = []
+    failed = False
+    for version, python in pythons.items():
+        if version.rpartition(".")[0] in options.but:
+            told.append(f"{version} left out (--but)")
+            continue
+        began = time.monotonic()
+        made = environment(version, python)
+        print(f"==> Python {version}: tests", flush=True)
+        command = [made, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile", "-m", "not serial", *TESTS, *rest]
+        code = subprocess.run(command, cwd=ROOT).returncode
+        failed |= code != 0
+        told.append(f"{version} {'passed' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - began:.0f} s")
+    print("==> make pythons:", "; ".join(told), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
