@@ -8,7 +8,7 @@ from importlib import import_module
 import click
 
 from penstock import __version__
-from penstock.cli.main import VERSION_FLAGS
+from penstock.cli.version import VERSION_FLAGS
 
 # name -> (module, object in it, the line that `penstock --help` shows). A module is imported when its command runs,
 # so that `--help` and `check` never pay for the server.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-VERSION_FLAGS = ("--version", "-V", "-v")
+from penstock.cli.version import VERSION_FLAGS
 
 
 def main(argv: Sequence[str] | None = None) -> None:

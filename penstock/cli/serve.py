@@ -169,7 +169,7 @@ def serve(
     penstock serve --config config.yaml
     penstock serve --config config.yaml --host 0.0.0.0 --workers 4
     """
-    from penstock.server.run import ServeOptions
+    from penstock.server.options import ServeOptions
     from penstock.server.run import serve as run
 
     options = ServeOptions(

@@ -14,7 +14,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from penstock.core.price import ZERO, number, plain
+from penstock.core.money import number
+from penstock.core.price import ZERO, plain
 
 # A cost has at most 27 digits and a share 15: what `decimal` keeps by itself would round.
 _EXACT = Context(prec=60)

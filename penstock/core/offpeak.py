@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from penstock.core.money import Rates, number
+
 if TYPE_CHECKING:
     from decimal import Decimal
-
-    from penstock.core.price import Rates
 
 _DAY = 1440  # minutes
 # Zones without daylight saving that price maps name; a rule in any other zone is read in UTC.
@@ -58,8 +58,6 @@ class OffPeak:
 
     def over(self, rates: Rates) -> Rates:
         """The rates while it holds; what the block leaves out stays. A rate that followed another follows it still."""
-        from penstock.core.price import number
-
         found: dict[str, Decimal] = {}
         for name, field in _FIELDS.items():
             price = number(self._entry.get(field))

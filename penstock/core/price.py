@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from penstock.core.ir import Usage
+from penstock.core.money import Rates, number
 from penstock.core.offpeak import OffPeak
 
 ZERO = Decimal(0)
 NOTHING = Usage()
-# Division somewhere upstream left 3.0000000000000004e-07 where 3e-07 was meant; 15 digits are what a float can promise.
-_DIGITS = Context(prec=15)
 
 # The tier that answered -> suffix of the price fields. "fast" is Anthropic's and OpenAI's newer word for priority.
 _SUFFIX = {
@@ -44,19 +43,6 @@ _INCLUSIVE = frozenset({"xai"})
 _LONG_WRITES = ("cache_creation_input_token_cost_above_1hr", "cache_creation_input_token_cost_above_12hr")
 # Cached input at half the input price where the map gives none (docs.fireworks.ai, "Prompt caching").
 _CACHE_READ_SHARE = {"fireworks_ai": Decimal("0.5")}
-
-
-class Rates(Struct, frozen=True, gc=False):
-    """US dollars per token, all decided: nothing is missing any more."""
-
-    fresh: Decimal
-    cache_read: Decimal
-    cache_write: Decimal
-    cache_write_1h: Decimal
-    output: Decimal
-    reasoning: Decimal
-    audio_in: Decimal
-    audio_out: Decimal
 
 
 class Units(Struct, frozen=True, kw_only=True):
@@ -91,21 +77,6 @@ class Cost(Struct, frozen=True, gc=False):
     @property
     def total(self) -> Decimal:
         return self.input + self.cache_read + self.cache_write + self.output + self.reasoning + self.units
-
-
-def number(value: object) -> Decimal | None:
-    """A price as written in JSON or YAML ("3e-7" in quotes, too); None for what is no price, or a negative one."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float):
-        value = repr(value)
-    if isinstance(value, int | str | Decimal):
-        try:
-            found = _DIGITS.create_decimal(value)
-        except (InvalidOperation, ValueError):
-            return None
-        return found if found.is_finite() and found >= 0 else None
-    return None
 
 
 @lru_cache(256)

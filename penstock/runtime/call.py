@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from penstock.core.ir import Loss, Request, Usage
     from penstock.core.price import Units
     from penstock.runtime.constrained import Wanted
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Caller
     from penstock.runtime.lanes import Translator
+    from penstock.runtime.surface import Surface
     from penstock.runtime.targets import Target
-    from penstock.server.exchange import Exchange
-    from penstock.server.surfaces import Surface
     from penstock.stores.base import Store
 
 # Fields of a body that are for the gateway and never for an upstream (LiteLLM's contract, 4.1).

@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from penstock.core.price import number
+from penstock.core.money import number
 from penstock.core.providers.passing import METHODS
 from penstock.runtime.http import Origin, render_header
 

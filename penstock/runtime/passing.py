@@ -32,10 +32,10 @@ from penstock.runtime.targets import CONNECT_TIMEOUT, Endpoint, Target
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Provider
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.http import Pool, Response
     from penstock.runtime.identity import Caller
     from penstock.runtime.state import State
-    from penstock.server.exchange import Exchange
 
 LANE = "pass"
 KEEP = 10_000

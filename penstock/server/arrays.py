@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.core import sse
 
 if TYPE_CHECKING:
-    from penstock.server.exchange import Exchange
+    from penstock.runtime.exchange import Exchange
 
 CONTENT_TYPE = b"application/json; charset=utf-8"
 

@@ -11,7 +11,7 @@ from penstock import __version__
 
 if TYPE_CHECKING:
     from penstock.server.gateway import Gateway
-    from penstock.server.run import ServeOptions
+    from penstock.server.options import ServeOptions
 
 SHOWN = 12  # model names
 

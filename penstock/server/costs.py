@@ -25,7 +25,7 @@ from penstock.core.told import usage_told
 from penstock.runtime.prices import TargetPrice, charged, price_of
 
 if TYPE_CHECKING:
-    from penstock.server.exchange import Exchange
+    from penstock.runtime.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 Answer = tuple[int, bytes, bytes]

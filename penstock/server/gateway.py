@@ -22,11 +22,11 @@ from penstock.server.refusals import check_type, wrong_method
 from penstock.server.surfaces import dialect_of, find
 
 if TYPE_CHECKING:
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Identity
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
-    from penstock.server.exchange import Exchange
-    from penstock.server.surfaces import Surface
+    from penstock.runtime.surface import Surface
 
 log = logging.getLogger("penstock")
 DEFAULT_MAX_BODY = 32 * 1024 * 1024

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from penstock.runtime.call import Call
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.http import Pool
     from penstock.runtime.targets import Target
-    from penstock.server.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 _ROOT = r"(?:/v1(?:alpha|beta)?)?/models/(?P<model>.+):"

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Raw
 
 if TYPE_CHECKING:
-    from penstock.server.exchange import Exchange
-    from penstock.server.surfaces import Surface
+    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.surface import Surface
 
 PREFIXES = ("/openai/deployments/", "/engines/")
 

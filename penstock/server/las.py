@@ -17,14 +17,14 @@ from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.resolve import credential, needs_key
+from penstock.runtime.surface import Surface
 from penstock.server.page import Page
 from penstock.server.refusals import check_type
 from penstock.server.surfaces import SURFACES as NATIVE
-from penstock.server.surfaces import Surface
 
 if TYPE_CHECKING:
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.targets import Target
-    from penstock.server.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 # Name there -> our row, an example of a model, what it is used for.

@@ -13,12 +13,12 @@ import msgspec
 
 from penstock.core.capabilities import INFO_COLUMNS
 from penstock.core.errors import GatewayError
-from penstock.core.price import number
+from penstock.core.money import number
 from penstock.core.pricelist import is_price
 
 if TYPE_CHECKING:
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.targets import Target
-    from penstock.server.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 Answer = tuple[int, bytes, bytes]

@@ -13,11 +13,12 @@ import msgspec
 
 from penstock.core.errors import GatewayError
 from penstock.runtime.call import new_id
+from penstock.runtime.exchange import Exchange
 from penstock.runtime.outlet import safe
+from penstock.runtime.surface import Surface
 from penstock.server import las, shared
-from penstock.server.exchange import Exchange
 from penstock.server.page import Page, answer
-from penstock.server.surfaces import Surface, find
+from penstock.server.surfaces import find
 
 if TYPE_CHECKING:
     from msgspec import Raw

@@ -9,7 +9,7 @@ import msgspec
 from penstock.core.dialects.ollama import listing
 
 if TYPE_CHECKING:
-    from penstock.server.exchange import Exchange
+    from penstock.runtime.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 _KIND = b"application/json; charset=utf-8"

@@ -10,7 +10,7 @@ from penstock.server import google
 from penstock.server.refusals import check_type, wrong_method
 
 if TYPE_CHECKING:
-    from penstock.server.exchange import Exchange
+    from penstock.runtime.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 READ = ("GET", "HEAD")

@@ -21,8 +21,8 @@ from penstock.server.refusals import no_route, shown
 from penstock.server.surfaces import SURFACES
 
 if TYPE_CHECKING:
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.targets import Target
-    from penstock.server.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 

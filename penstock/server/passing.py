@@ -41,10 +41,10 @@ from penstock.server.refusals import JSON, wrong_method
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
     from penstock.core.providers.spec import Provider
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Caller
     from penstock.runtime.passages import Passage
     from penstock.runtime.state import State
-    from penstock.server.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 _origin = lru_cache(256)(Origin.parse)

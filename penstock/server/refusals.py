@@ -9,7 +9,7 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.outlet import safe
 
 if TYPE_CHECKING:
-    from penstock.server.exchange import Exchange
+    from penstock.runtime.exchange import Exchange
 
 JSON = b"content-type: application/json\r\n"
 

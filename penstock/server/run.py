@@ -13,41 +13,14 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock import __version__
-from penstock.runtime.identity import is_loopback
+from penstock.server.options import Refused, ServeOptions, check_exposure, load_config
 
 if TYPE_CHECKING:
-    from penstock.config import Config, Loaded
-
-WELL_KNOWN_KEYS = frozenset(
-    {"sk-1234", "sk-1234567890", "sk-12345678", "sk-123456", "sk-test", "sk-master", "changeme"}
-)
-
-
-@dataclass
-class ServeOptions:
-    """What the command line says. ``config`` None: embedded defaults. ``grace``: seconds that streams may take to
-    finish after SIGTERM. ``json_logs``/``max_body_mb`` None: as the config says. ``fd``: an inherited socket."""
-
-    config: Path | None = None
-    host: str = "127.0.0.1"
-    port: int = 4000
-    workers: int = 1
-    grace: float = 30.0
-    no_auth: bool = False
-    json_logs: bool | None = None
-    verbose: bool = False
-    max_body_mb: float | None = None
-    fd: int | None = None
-
-
-class Refused(Exception):
-    """The gateway does not start; the message is the one line that says why."""
-
+    from penstock.config import Config
 
 def serve(options: ServeOptions) -> int:
     """Runs until told to stop. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
@@ -80,38 +53,6 @@ def _environment() -> Mapping[str, str]:
     from penstock.config import load_dotenv
 
     return load_dotenv(Path.cwd(), os.environ)
-
-
-def load_config(path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """The config file with all its problems, or the embedded defaults."""
-    from penstock.config import Loaded, defaults, load
-    from penstock.core.providers.resolve import resolve
-
-    if path is None:
-        return Loaded(defaults(environ), ())
-    return load(path, environ, resolve=resolve)
-
-
-def master_key(config: Config) -> str | None:
-    key = config.general.master_key
-    return key.reveal() if key else None
-
-
-def check_exposure(config: Config, options: ServeOptions) -> None:
-    """No key means loopback only, unless the user says otherwise in so many words. Raises ``Refused``; a reload must
-    ask again, because a config that lost its key would open a running gateway to everyone."""
-    key = master_key(config)
-    if key is None:
-        if not is_loopback(options.host) and not options.no_auth:
-            raise Refused(
-                f"no master key is configured, so binding {options.host} would let anyone who can reach it spend your "
-                "money. Set general_settings.master_key or PENSTOCK_MASTER_KEY, or use --host 127.0.0.1, "
-                "or say --no-auth if that is what you want."
-            )
-        if options.no_auth and not is_loopback(options.host):
-            print(f"warning: --no-auth: anyone who can reach {options.host}:{options.port} may call.", file=sys.stderr)
-    elif key in WELL_KNOWN_KEYS:
-        print("warning: the master key is a well-known example; choose a random one.", file=sys.stderr)
 
 
 def _listen(options: ServeOptions) -> socket.socket:
@@ -157,6 +98,3 @@ def _run(options: ServeOptions, config: Config, environ: Mapping[str, str], list
 
 def version_line() -> str:
     return f"penstock {__version__} on Python {sys.version.split()[0]}"
-
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -15,7 +15,6 @@ import uvicorn
 
 from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
-from penstock.runtime.health import Prober
 from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity, is_loopback
 from penstock.runtime.records import LogSink, Records, as_json, as_text, stamp
@@ -25,7 +24,8 @@ from penstock.server.discover import Discovery
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
 from penstock.server.gateway import Gateway
-from penstock.server.run import Refused, ServeOptions, check_exposure, load_config, master_key
+from penstock.server.options import Refused, ServeOptions, check_exposure, load_config, master_key
+from penstock.server.prober import Prober
 
 if TYPE_CHECKING:
     from penstock.config import Config

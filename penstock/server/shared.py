@@ -18,11 +18,11 @@ from penstock.core.dialects import guided
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.runtime.call import new_id
-from penstock.server.exchange import Exchange
+from penstock.runtime.exchange import Exchange
+from penstock.runtime.surface import Surface
 from penstock.server.page import Page
 from penstock.server.refusals import JSON, check_type, wrong_method
 from penstock.server.surfaces import SURFACES as NATIVE
-from penstock.server.surfaces import Surface
 
 if TYPE_CHECKING:
     from penstock.runtime.state import State

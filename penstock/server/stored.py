@@ -14,7 +14,7 @@ from penstock.runtime.call import new_id
 from penstock.server.refusals import JSON, no_route, wrong_method
 
 if TYPE_CHECKING:
-    from penstock.server.exchange import Exchange
+    from penstock.runtime.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 PREFIXES = ("/v1/responses/", "/responses/")

@@ -9,10 +9,10 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from penstock.server import run
+from penstock.server.options import STOP_SIGNALS
 
 if TYPE_CHECKING:
-    from penstock.server.run import ServeOptions
+    from penstock.server.options import ServeOptions
 
 RESTART_WAIT = 0.5  # seconds before a worker that died is replaced
 LONGEST_WAIT = 30.0  # the same, after several that died at once
@@ -35,7 +35,7 @@ class _Supervisor:
 
     def run(self) -> int:
         self._listener.set_inheritable(True)
-        for number in run.STOP_SIGNALS:
+        for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, self._reload)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -14,26 +13,11 @@ from click.testing import CliRunner, Result
 from penstock import __version__
 from penstock.cli.group import COMMANDS, cli
 from penstock.cli.main import main
+from penstock.server.options import ServeOptions as Options
 
 VARIABLES = ("CONFIG_FILE_PATH", "HOST", "PORT", "NUM_WORKERS", *(
     f"PENSTOCK_{name}" for name in ("CONFIG", "HOST", "PORT", "WORKERS", "GRACE", "LOG_FORMAT", "MAX_BODY_MB")
 ))  # fmt: skip
-
-
-@dataclass
-class Options:
-    """The shape of penstock.server.run.ServeOptions."""
-
-    config: Path | None
-    host: str
-    port: int
-    workers: int
-    grace: float
-    no_auth: bool
-    json_logs: bool | None
-    verbose: bool
-    max_body_mb: float | None
-    fd: int | None
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +32,6 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
     """Replaces the server by a list of what it was asked for; it ends with exit code 7."""
     seen: list[Options] = []
     fake = ModuleType("penstock.server.run")
-    fake.ServeOptions = Options  # type: ignore[attr-defined]
     fake.serve = lambda options: (seen.append(options), 7)[1]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "penstock.server.run", fake)
     return seen

@@ -19,7 +19,7 @@ from penstock.core.errors import (
     Retry,
     kind_of_status,
 )
-from penstock.server.exchange import REASONS, STATUS_LINES
+from penstock.server.doors.status import REASONS, STATUS_LINES
 
 # https://docs.anthropic.com/en/api/errors; the SDK's ``types/shared`` has one class for each.
 ANTHROPIC = {

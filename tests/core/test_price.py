@@ -9,7 +9,8 @@ import pytest
 
 from penstock.core.capabilities import capabilities
 from penstock.core.ir import Usage
-from penstock.core.price import FREE, Price, Units, number, plain
+from penstock.core.money import number
+from penstock.core.price import FREE, Price, Units, plain
 from penstock.core.pricelist import general, images, is_price, lookup, overlay, spellings
 
 GPT4O = {"input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05, "cache_read_input_token_cost": 1.25e-06}

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from penstock.core.ir import Usage
-from penstock.core.price import ZERO, Cost, Price, Units, number, plain
+from penstock.core.money import number
+from penstock.core.price import ZERO, Cost, Price, Units, plain
 from penstock.core.pricelist import overlay
 
 amounts = st.one_of(st.just(0), st.sampled_from([1e-6, 2.5e-6, 3.0000000000000004e-07, 7.5e-05]), st.floats(1e-9, 1e-3))

@@ -12,10 +12,10 @@ from penstock.config import load
 from penstock.core.envelope import open_body
 from penstock.core.providers.resolve import resolve
 from penstock.runtime.call import Call
+from penstock.runtime.exchange import Exchange
 from penstock.runtime.identity import ANONYMOUS
 from penstock.runtime.state import State
 from penstock.runtime.targets import Target
-from penstock.server.exchange import Exchange
 from penstock.server.surfaces import SURFACES
 from penstock.stores.memory import MemoryStore
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from penstock.mock import Mock, Script, Step
-from penstock.runtime import health
-from penstock.runtime.health import TROUBLE_LASTS, Health, Prober
+from penstock.runtime.health import TROUBLE_LASTS, Health
 from penstock.runtime.http import Pool
 from penstock.runtime.speaks import learn, unlearn
+from penstock.server import prober as probing
+from penstock.server.prober import Prober
 from tests.runtime.made import state_of, target_of
 
 
@@ -68,7 +69,7 @@ async def test_connects_go_to_local_targets_and_to_those_that_were_lost(tmp_path
         asked.append(str(origin))
         return "refused"
 
-    monkeypatch.setattr(health, "_connect", connect)
+    monkeypatch.setattr(probing, "_connect", connect)
     prober = prober_of(state)
     await prober.round()
     assert asked == ["http://127.0.0.1:9"], "one connect for two targets, none to vendors"
@@ -109,8 +110,8 @@ async def test_the_rounds_start_and_stop(tmp_path, monkeypatch):
     async def one() -> None:
         rounds.append(1)
 
-    monkeypatch.setattr(prober, "round", one)
-    monkeypatch.setattr(health, "EVERY", 0.001)
+    monkeypatch.setattr(probing, "round", one)
+    monkeypatch.setattr(probing, "EVERY", 0.001)
     prober.start()
     while len(rounds) < 3:
         await asyncio.sleep(0.001)

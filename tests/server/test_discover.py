@@ -18,7 +18,7 @@ from penstock.runtime.http import Pool
 from penstock.runtime.state import State
 from penstock.server import banner, discover
 from penstock.server.discover import Discovery
-from penstock.server.run import ServeOptions
+from penstock.server.options import ServeOptions
 from tests.door import open_door
 
 

@@ -18,7 +18,8 @@ from penstock.core.dialects.openai_chat.errors import error_in_answer
 from penstock.core.dialects.openai_chat.reading import BAD_JSON, needed, present, text
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.price import Units, number
+from penstock.core.money import number
+from penstock.core.price import Units
 
 
 class _Details(Struct, gc=False):

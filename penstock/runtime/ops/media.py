@@ -26,9 +26,9 @@ from penstock.runtime.ops.upload import Body
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
+    from penstock.runtime.exchange import Exchange
     from penstock.runtime.http import Pool, Response
     from penstock.runtime.targets import Target
-    from penstock.server.exchange import Exchange
 
 _MODEL = frozenset({"model"})
 _PROMPT = frozenset({"model", "prompt"})  # without which an image is not asked for

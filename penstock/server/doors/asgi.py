@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
 from penstock.core.errors import GatewayError
+from penstock.runtime.exchange import Exchange, Source
 from penstock.server.doors.upload import feed, is_upload, serve, upload_of
-from penstock.server.exchange import Exchange, Source
 
 if TYPE_CHECKING:
     from penstock.runtime.ops.upload import Upload

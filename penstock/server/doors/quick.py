@@ -15,9 +15,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.core.errors import GatewayError
+from penstock.runtime.exchange import Exchange, Source
 from penstock.runtime.http import Driven
 from penstock.server.doors.known import LESSONS, Known, learn
-from penstock.server.exchange import STATUS_LINES, Exchange, Source
+from penstock.server.doors.status import STATUS_LINES
 
 if TYPE_CHECKING:
     from penstock.server.doors.upload import UploadExchange

@@ -18,8 +18,8 @@ from penstock.server.doors.quick import BODY_STALL, BODY_TIME, QuickExchange
 from penstock.server.surfaces import find
 
 if TYPE_CHECKING:
+    from penstock.runtime.exchange import Exchange
     from penstock.server.doors.quick import QuickProtocol
-    from penstock.server.exchange import Exchange
     from penstock.server.gateway import Gateway
 
 SLOWEST = 16 * 1024  # bytes per second that a client must send after ``BODY_TIME``, on the average of the whole

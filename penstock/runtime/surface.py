@@ -1,0 +1,35 @@
+"""A public URL that carries work: what is the same for all who answer one. The table of URLs is the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Raw
+
+from penstock.core.dialects.base import Dialect
+
+if TYPE_CHECKING:
+    from penstock.runtime.call import Call
+    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.http import Pool
+    from penstock.runtime.state import State
+    from penstock.runtime.targets import Target
+
+
+class Surface(NamedTuple):
+    """``attempt``: what one try at a target is. ``check``: what the dialect insists on before any upstream is asked.
+    ``wants_usage``: the client wants usage in
+    the stream. ``forward_names``: request headers that pass upstream in the same-dialect lane."""
+
+    dialect: Dialect
+    attempt: Callable[[Pool, Call, Target], Awaitable[None]]
+    check: Callable[[Mapping[str, Raw]], None]
+    wants_usage: Callable[[Mapping[str, Raw]], bool]
+    forward_names: tuple[bytes, ...] = ()
+    enter: Callable[[Exchange, dict[str, Raw]], None] | None = None  # adds to the body what stands in the URL
+    stream_type: bytes = b"text/event-stream; charset=utf-8"
+    read: Callable[[Exchange], Awaitable[dict[str, Raw]]] | None = None  # the body's fields where it may not be JSON
+    default_model: Callable[[State], str] | None = None  # instead of the config's completion_model
+    key_in_query: bool = False  # a credential may stand in ?key=
+    upload: bool = False  # a large form is passed on while it arrives
