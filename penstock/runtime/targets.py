@@ -81,6 +81,7 @@ class Target:
         self.env = env
         self.settings = settings
         self.id = deployment.id
+        self.live_id = f"{deployment.id}\n{star}" if star else deployment.id  # of its ``Live``
         name, model = deployment.provider, deployment.upstream_model
         if star:
             model = model.replace("*", star)

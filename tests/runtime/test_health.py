@@ -110,7 +110,7 @@ async def test_the_rounds_start_and_stop(tmp_path, monkeypatch):
     async def one() -> None:
         rounds.append(1)
 
-    monkeypatch.setattr(probing, "round", one)
+    monkeypatch.setattr(prober, "round", one)
     monkeypatch.setattr(probing, "EVERY", 0.001)
     prober.start()
     while len(rounds) < 3:

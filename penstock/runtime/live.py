@@ -1,0 +1,60 @@
+"""What is learned, counted, cooled or used up of a deployment while it serves: one record each, in one table.
+
+A ``Target`` is what the config says and never changes; a ``Live`` is what traffic tells, under the target's
+``live_id``. The table outlives reloads: whoever edits a timeout does not forget which engine is down. Deployments behind
+a wildcard have a record for each name that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import TYPE_CHECKING
+
+from penstock.runtime.health import Health
+
+if TYPE_CHECKING:
+    from penstock.runtime.targets import Target
+
+KEEP = 20_000  # records: clients choose the names behind a wildcard
+
+
+class Live:
+    """One deployment's. ``dialects``: spoken beyond the provider's row, as found. ``asked``: dialects that were asked
+    about, see ``speaks``. ``batch``: inputs that its server takes at once, once it said so; 0 = not known.
+    ``in_flight``: tries under way."""
+
+    __slots__ = ("asked", "batch", "dialects", "health", "in_flight")
+
+    def __init__(self) -> None:
+        self.health = Health()
+        self.dialects: tuple[str, ...] = ()
+        self.asked: set[str] = set()
+        self.batch = 0
+        self.in_flight = 0
+
+    def speaks(self, target: Target) -> tuple[str, ...]:
+        """List the dialects of a target: its row's, then those that were found."""
+        return target.dialects + self.dialects if self.dialects else target.dialects
+
+
+class Lives:
+    """The table. Made once per engine; one event loop writes."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Live] = {}
+
+    def of(self, target: Target) -> Live:
+        """Return the record of a target, made on first use."""
+        found = self._records.get(target.live_id)
+        if found is None:
+            if len(self._records) >= KEEP:
+                del self._records[next(iter(self._records))]
+            found = self._records[target.live_id] = Live()
+        return found
+
+    def keep(self, ids: Container[str]) -> None:
+        """Forget the records of deployments that are not configured any more. ``ids``: those of deployments."""
+        self._records = {key: live for key, live in self._records.items() if key.partition("\n")[0] in ids}
+
+    def __len__(self) -> int:
+        return len(self._records)
