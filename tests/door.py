@@ -13,15 +13,19 @@ from uvicorn.server import ServerState
 
 from penstock.config import load
 from penstock.core.providers.resolve import resolve
+from penstock.core.record import Record
 from penstock.mock import Mock
 from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool
 from penstock.runtime.identity import Identity
-from penstock.runtime.records import Record, Records
+from penstock.runtime.live import Live
+from penstock.runtime.records import Records
 from penstock.runtime.state import State
+from penstock.runtime.targets import Target
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
 from penstock.server.gateway import Gateway
+from penstock.server.site import Site
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -45,6 +49,10 @@ class Door:
     def __init__(self, gateway: Gateway, pool: Pool, mock: Mock, kept: Kept, state: ServerState) -> None:
         self.gateway, self.pool, self.mock, self.kept, self.state = gateway, pool, mock, kept, state
         self.port = 0
+
+    def live(self, target: Target) -> Live:
+        """What is known of a target."""
+        return self.gateway.engine.means.lives.of(target)
 
     @property
     def url(self) -> str:
@@ -160,7 +168,7 @@ async def open_door(
         records = Records([kept])
         pool = Pool()
         state = State(loaded.config, environ)
-        gateway = Gateway(Engine(pool, records), records, state, Identity(master_key, guard), max_body, max_upload)
+        gateway = Gateway(Engine(pool, records), state, Identity(master_key, guard), Site(), max_body, max_upload)
         config = uvicorn.Config(
             AsgiDoor(gateway), http=QuickProtocol, ws="none", lifespan="off", log_config=None, proxy_headers=False
         )

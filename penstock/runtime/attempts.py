@@ -8,23 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from penstock.runtime.call import Call
-    from penstock.runtime.http import Pool
-    from penstock.runtime.targets import Target
-
-    Attempt = Callable[[Pool, Call, Target], Awaitable[None]]
+from typing import Any
 
 ATTEMPTS: Mapping[str, str] = {"replicate": "penstock.runtime.replicate"}
 """Provider -> the module whose ``run`` it is; imported with the first target that needs it."""
 
 
-def attempt_for(provider: str) -> Attempt | None:
-    """The provider's own attempt, None for the usual one."""
+def attempt_for(provider: str) -> Callable[[Any], Awaitable[None]] | None:
+    """Return the provider's own way to make an ``Attempt``, None for the usual one."""
     module = ATTEMPTS.get(provider)
     if module is None:
         return None
-    run: Attempt = import_module(module).run
+    run: Callable[[Any], Awaitable[None]] = import_module(module).run
     return run

@@ -1,9 +1,8 @@
-"""A request on its way: what the engine knows of it, from the client's first byte to the record."""
+"""A request: what holds for the whole of it, from the client's first byte to the record."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,20 +10,20 @@ from msgspec import Raw
 
 from penstock.core.dialects.base import View
 from penstock.core.errors import GatewayError
+from penstock.runtime.ids import new_id
+from penstock.runtime.outlet import Outlet, safe
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from penstock.core.dialects.base import StreamEncoder
-    from penstock.core.ir import Loss, Request, Usage
-    from penstock.core.price import Units
-    from penstock.runtime.constrained import Wanted
+    from penstock.core.ir import Request, Usage
+    from penstock.runtime.attempt import Attempt  # circle: an attempt is of a call, which holds the one that counts
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Caller
-    from penstock.runtime.lanes import Translator
-    from penstock.runtime.surface import Surface
-    from penstock.runtime.targets import Target
-    from penstock.stores.base import Store
+    from penstock.runtime.means import Means
+    from penstock.runtime.outlet import Manner
+    from penstock.runtime.surface import Surface  # circle: the row that a call came in by says how calls are read
 
 # Fields of a body that are for the gateway and never for an upstream (LiteLLM's contract, 4.1).
 GATEWAY_FIELDS = frozenset(
@@ -37,94 +36,47 @@ REFUSED_FIELDS = ("api_key", "api_base", "base_url")
 _TRUE = Raw(b"true")
 _OPENS = ord("[")
 _NOTHING = Raw(b'""')
+_NONE: Mapping[str, str] = {}
 
 
 class Call:
-    """Mutable, one per request, never shared between requests."""
+    """One request. Mutable, never shared between requests; written by the gate and the engine, never by an attempt.
+
+    ``attempt``: the try that counts: the one under way, in the end the winner or the last. ``tries``, ``upstream``
+    (seconds spent waiting for upstreams), ``spent`` and ``spent_cost`` are those of the tries before it."""
 
     __slots__ = (
-        "binary",
-        "call_id",
-        "caller",
-        "clock",
-        "cost",
-        "exchange",
-        "fields",
-        "first_at",
-        "group",
-        "lane",
-        "losses",
-        "model",
-        "model_raw",
-        "notes",
-        "request",
-        "over",
-        "price_version",
-        "previous",
-        "request_id",
-        "seen_bytes",
-        "silent_since",
-        "sent_at",
-        "spent",
-        "stream",
-        "store",
-        "surface",
-        "tail",
-        "target",
-        "translator",
-        "tries",
-        "units",
-        "upstream",
-        "usage",
-        "wanted",
-    )
+        "attempt", "call_id", "caller", "exchange", "fields", "manner", "means", "model", "model_raw", "outlet",
+        "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries", "upstream",
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        surface: Surface,
-        exchange: Exchange,
-        caller: Caller,
-        request_id: bytes,
-        clock: Callable[[], float],
-        store: Store,
-    ) -> None:
-        self.surface = surface
+    caller: Caller  # once the gate has let it in
+
+    def __init__(self, exchange: Exchange, means: Means, caller: Caller, surface: Surface | None = None) -> None:
         self.exchange = exchange
+        self.means = means
         self.caller = caller
+        self.surface = surface  # None for a page, or what is passed through
+        self.path = exchange.path  # where it leads: behind a mount, the plain path
+        self.manner: Manner | None = None  # how answers are told differently under a mount
+        self.params: Mapping[str, str] = _NONE  # what stands in the path of a route
+        self.outlet = Outlet(exchange, exchange.started)
         self.call_id = new_id()
-        self.request_id = request_id or self.call_id.encode()
-        self.clock = clock
+        given = exchange.headers.get(b"x-request-id")
+        self.request_id = self.call_id.encode() if given is None else safe(given.decode("latin-1"))[:256]
         self.fields: dict[str, Raw] = {}
         self.model = ""
         self.model_raw = _NOTHING
         self.stream = False
-        self.request: Request | None = None  # parsed on first need, by the cross lane
-        self.store = store
-        self.previous = ""  # id of the kept answer whose items stand in ``fields`` now
-        self.tail = b""  # the answer's body, or the last events of its stream
-        self.target: Target | None = None
-        self.group = ""
-        self.translator: Translator | None = None
-        self.lane = ""
+        self.request: Request | None = None  # parsed on first need
+        self.attempt: Attempt | None = None
         self.tries = 0
-        self.usage: Usage | None = None
-        self.spent: Usage | None = None  # of an earlier call for the same answer, beside ``usage``
-        self.wanted: Wanted | None = None  # set while an attempt has a form to enforce or to check
-        self.notes = b""  # header lines beside the usual ones
-        self.units: Units | None = None  # what is billed beside tokens: images, seconds, characters, queries
-        self.binary = False  # a streamed answer in which nothing can be said: an error cuts it off
-        self.cost: Decimal | None = None  # US dollars; None while the answer goes on, and where it is not known
-        self.price_version: str | None = None  # None until it is settled, "" for a cost that is not known
-        self.losses: tuple[Loss, ...] = ()
-        self.sent_at = 0.0  # loop's clock: the last try began
-        self.upstream = 0.0  # seconds spent waiting for upstreams
-        self.seen_bytes = 0
-        self.silent_since = exchange.started
-        self.over = False  # nothing more may be written
-        self.first_at: float | None = None  # loop's clock: the first byte of the answer went out
+        self.upstream = 0.0
+        self.spent: Usage | None = None
+        self.spent_cost: Decimal | None = None
 
     def read_fields(self, fields: dict[str, Raw], default_model: str = "") -> None:
-        """Takes the body's top level and checks what every chat dialect shares. Raises "bad_request"."""
+        """Take the body's top level and check what every chat dialect shares. Raises "bad_request"."""
         for name in REFUSED_FIELDS:
             if name in fields:
                 raise refused_field(name)
@@ -144,23 +96,44 @@ class Call:
         self.stream = _boolean(fields, "stream")
         self.fields = fields
 
-    def encoder(self) -> StreamEncoder:
-        """The client's stream encoder: the cross lane's own, or one for the few things said in the same lane."""
-        encoder: StreamEncoder | None = getattr(self.translator, "encoder", None)
-        return encoder or self.surface.dialect.encoder(View(model=self.model))
-
-    def fail(self, error: GatewayError) -> bytes:
-        """The event that ends a stream in an error, in the client's dialect."""
-        return self.encoder().fail(error)
+    def raw_path(self) -> bytes:
+        """Return where it leads as the client sent it, percent-encoded. Raises "bad_request" where a mount's prefix is
+        encoded."""
+        raw = self.exchange.raw_path()
+        if self.manner is None:
+            return raw
+        prefix = self.manner.prefix.encode()
+        if not raw.startswith(prefix):
+            raise GatewayError("bad_request", "This path is not passed on: its beginning is encoded.", param="path")
+        return self.manner.base.encode() + raw[len(prefix) :]
 
     def parsed(self) -> Request:
-        """The request in the neutral form, parsed once."""
+        """Return the request in the neutral form, parsed once."""
         if self.request is None:
-            fields = self.fields
-            if "validate" in fields:
-                fields = {key: value for key, value in fields.items() if key != "validate"}
-            self.request = self.surface.dialect.parse_request(fields)
+            self.request = self.parse(self.fields)
         return self.request
+
+    def parse(self, fields: dict[str, Raw]) -> Request:
+        """Read fields of the client's dialect as a request in the neutral form."""
+        assert self.surface is not None
+        if "validate" in fields:
+            fields = {key: value for key, value in fields.items() if key != "validate"}
+        return self.surface.dialect.parse_request(fields)
+
+    def fail(self, error: GatewayError) -> bytes:
+        """Return the event that ends a stream in an error, in the client's dialect."""
+        return self._encoder().fail(error)
+
+    def ping(self) -> bytes:
+        """Return a sign of life that the client's library ignores."""
+        return self._encoder().ping()
+
+    def _encoder(self) -> StreamEncoder:
+        """The client's stream encoder: the attempt's own, or one for the few things said in the same lane."""
+        if self.attempt is not None and self.attempt.encoder is not None:
+            return self.attempt.encoder
+        assert self.surface is not None
+        return self.surface.dialect.encoder(View(model=self.model))
 
 
 def refused_field(name: str) -> GatewayError:
@@ -209,31 +182,3 @@ def _kind(text: bytes) -> str:
     names = {b'"': "a string", b"{": "an object", b"[": "a list", b"t": "true", b"f": "false", b"n": "null"}
     shown = text[:40].decode("utf-8", "replace")
     return f"{names.get(first, 'a number')} ({shown}{'...' if len(text) > 40 else ''})"
-
-
-class _Ids:
-    """Random UUIDs (version 4), made in batches: one system call for many."""
-
-    BATCH = 256
-
-    def __init__(self) -> None:
-        self._hex = ""
-        self._at = 0
-        # A forked child must not hand out its parent's ids.
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        self._hex, self._at = "", 0
-
-    def next(self) -> str:
-        at = self._at
-        if at >= len(self._hex):
-            self._hex, at = os.urandom(16 * self.BATCH).hex(), 0
-        self._at = at + 32
-        text = self._hex[at : at + 32]
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
-
-
-_VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
-new_id = _Ids().next

@@ -15,24 +15,22 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from penstock.core.count import estimate, tokens
 from penstock.core.dialects import DIALECTS
-from penstock.core.dialects.base import Dialect, framer_of
+from penstock.core.dialects.base import Dialect
 from penstock.core.errors import GatewayError
-from penstock.core.ir import Collector, Message, OutputFormat, Refusal, Response, Text, ToolUse, Usage
-from penstock.core.sse import Event, TooLong
-from penstock.runtime import checking, constrained, lanes, outlet
-from penstock.runtime.call import Call
-from penstock.runtime.checking import Bad, Check, Slow
-from penstock.runtime.cross import back_for, cross_request, size_of, tiered
+from penstock.core.ir import Message, Refusal, Response, Text, ToolUse
+from penstock.core.sse import TooLong
+from penstock.runtime import checking, constrained
+from penstock.runtime.answer import Answer, Held
+from penstock.runtime.checking import Bad, Slow
+from penstock.runtime.cross import back_for, collected, counted, cross_request
 from penstock.runtime.http import TransportError
-from penstock.runtime.ops import ask
+from penstock.runtime.post import post
+from penstock.runtime.same import is_stream
 
 if TYPE_CHECKING:
-    from penstock.core.dialects.base import Framer
-    from penstock.runtime import http
-    from penstock.runtime.http import Pool
-    from penstock.runtime.targets import Target
+    from penstock.core.providers.spec import Quirks
+    from penstock.runtime.attempt import Attempt
 
 Mend = Callable[[bytes], bytes]
 MAX_HELD = 16 * 1024 * 1024  # bytes of an answer, with all that is around its text
@@ -44,100 +42,39 @@ _ASK = (
 )
 
 
-async def prepare(output: OutputFormat | None, explicit: bool) -> Check | None:
-    """The check for a form; None where there is nothing to check. Raises "bad_request" for a schema or an expression
-    that is none, and when the client itself (``explicit``) wants checked what cannot be."""
-    if output is None or output.kind == "text" or (output.kind == "json_schema" and not output.schema):
-        return None
-    if output.kind not in ("json_schema", "json_object", "choice", "regex"):
-        if not explicit:
-            return None
-        text = f"'validate' cannot check a {output.kind.replace('_', ' ')}: only schemas, choices and expressions."
-        raise GatewayError("bad_request", text, param="validate")
-    wanted = output.schema
-    if output.kind == "choice":
-        wanted = msgspec.json.encode(output.choices)
-    elif output.kind == "regex":
-        wanted = output.source.encode()
-    check = Check(output.kind, wanted)
-    if output.kind in ("json_schema", "regex"):
-        if (error := checking.missing()) is not None:
-            raise error
-        what = "schema for the answer" if output.kind == "json_schema" else "expression for the answer"
-        try:
-            await checking.run(check, None)
-        except Bad as bad:
-            raise GatewayError("bad_request", f"The {what} is not valid: {bad}.", param=output.kind) from None
-        except Slow:
-            raise GatewayError("bad_request", f"The {what} takes too long to read.", param=output.kind) from None
-    return check
-
-
-class Held:
-    """An answer whose body is here already: what the lanes need of ``http.Response``."""
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
-
-    def whole(self, limit: int) -> bytes | None:
-        return self.body
-
-    def header(self, name: bytes) -> bytes | None:
-        return next((value for key, value in self.headers if key == name), None)
-
-    async def read(self, limit: int) -> bytes:
-        return self.body
-
-    async def pump(self, feed: Callable[[bytes], None]) -> None:
-        if self.body:
-            feed(self.body)
-
-    def pause(self) -> None:
-        return None
-
-    def resume(self) -> None:
-        return None
-
-    def close(self) -> None:
-        return None
-
-
-async def settle(
-    pool: Pool, call: Call, target: Target, answer: http.Response, dialect: str, mend: Mend | None = None
-) -> Held:
-    """The answer to pass on: this one, or the second. ``mend``: see ``Quirks.mend``; what is returned is as it came.
-    Raises "invalid_output"."""
-    held = await _hold(answer)
-    response = _parsed(call, target, held, DIALECTS[dialect], mend)
-    fault = await _fault(call, response)
+async def settle(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> Held:
+    """Return the answer to pass on: this one, or the second. ``mend``: see ``Quirks.mend``; what is returned is as it
+    came. Raises "invalid_output"."""
+    held = await _hold(attempt, answer)
+    response = _parsed(attempt, held, DIALECTS[dialect], mend)
+    fault = await _fault(attempt, response)
     if fault is None:
         return held
-    first = _usage(call, response)
+    first = counted(attempt, response)
     try:
-        again = await _again(pool, call, target, dialect, response, fault)
+        again = await _again(attempt, dialect, response, fault)
         if again is not None:
-            held, response = again, _parsed(call, target, again, DIALECTS[dialect], mend)
+            held, response = again, _parsed(attempt, again, DIALECTS[dialect], mend)
     except (GatewayError, TransportError) as error:
-        call.usage = first
-        raise _failed(call, fault, f"the second call failed: {error}") from None
+        attempt.usage = first
+        raise _failed(attempt, fault, f"the second call failed: {error}") from None
     if again is None:
-        call.usage = first
-        raise _failed(call, fault, "this operation has no second turn")
-    call.spent = first
-    second = await _fault(call, response)
+        attempt.usage = first
+        raise _failed(attempt, fault, "this operation has no second turn")
+    attempt.spent = first
+    second = await _fault(attempt, response)
     if second is not None:
-        call.usage = _usage(call, response)
-        raise _failed(call, fault, f"nor did a second answer: {second}")
-    call.notes = _note("repaired")
+        attempt.usage = counted(attempt, response)
+        raise _failed(attempt, fault, f"nor did a second answer: {second}")
+    attempt.notes = _note("repaired")
     return held
 
 
-async def _hold(answer: http.Response) -> Held:
+async def _hold(attempt: Attempt, answer: Answer) -> Held:
     try:
         return Held(answer.status, answer.headers, await answer.read(MAX_HELD))
     finally:
+        attempt.stop()
         answer.close()
 
 
@@ -145,36 +82,24 @@ def _note(word: str) -> bytes:
     return b"x-penstock-validated: %b\r\n" % word.encode()
 
 
-def _failed(call: Call, fault: str, then: str) -> GatewayError:
-    assert call.wanted is not None and call.wanted.check is not None
-    call.notes = _note("failed")
-    text = f"The answer does not conform to the {call.wanted.check.words} that was asked for: {fault}; {then}."
+def _failed(attempt: Attempt, fault: str, then: str) -> GatewayError:
+    assert attempt.wanted is not None and attempt.wanted.check is not None
+    attempt.notes = _note("failed")
+    text = f"The answer does not conform to the {attempt.wanted.check.words} that was asked for: {fault}; {then}."
     return GatewayError("invalid_output", text)
 
 
-def _parsed(call: Call, target: Target, held: Held, spoken: Dialect, mend: Mend | None) -> Response:
+def _parsed(attempt: Attempt, held: Held, spoken: Dialect, mend: Mend | None) -> Response:
     """The answer in the neutral form, as the client will see it. Raises what the lanes would raise for it."""
-    if lanes.is_stream(call, spoken, held.header(b"content-type") or b""):
-        response = _collected(held, spoken, framer_of(spoken), mend)
+    if is_stream(attempt.stream, spoken, held.header(b"content-type") or b""):
+        try:
+            response = collected(held.body, spoken, mend)
+        except TooLong as error:
+            raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
     else:
         response = spoken.parse_response(held.body if mend is None else mend(held.body))
-    back = back_for(call, target, spoken)
+    back = back_for(attempt, spoken)
     return response if back is None else back.response(response)
-
-
-def _collected(held: Held, spoken: Dialect, lines: Framer, mend: Mend | None) -> Response:
-    decoder, collector = spoken.decoder(), Collector()
-    try:
-        for event in lines.feed(held.body) + lines.close():
-            if mend is not None:
-                event = Event(event.name, mend(event.data))
-            for step in decoder.feed(event):
-                collector.feed(step)
-        for step in decoder.close():
-            collector.feed(step)
-    except TooLong as error:
-        raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
-    return collector.response()
 
 
 def _texts(response: Response) -> list[str]:
@@ -187,15 +112,15 @@ def _texts(response: Response) -> list[str]:
     return found
 
 
-async def _fault(call: Call, response: Response) -> str | None:
+async def _fault(attempt: Attempt, response: Response) -> str | None:
     """What is wrong with the first text that is wrong. Notes "ok" when all are right."""
-    assert call.wanted is not None and call.wanted.check is not None
+    assert attempt.wanted is not None and attempt.wanted.check is not None
     texts = _texts(response)
     for text in texts:
         if len(text) > MAX_TEXT:
             return f"it is longer than {MAX_TEXT} characters"
         try:
-            fault = await checking.run(call.wanted.check, text)
+            fault = await checking.run(attempt.wanted.check, text)
         except Bad as bad:
             fault = str(bad)
         except Slow:
@@ -204,58 +129,39 @@ async def _fault(call: Call, response: Response) -> str | None:
             cut = any(choice.finish == "length" for choice in response.choices)
             return f"{fault} (the answer was cut off at its limit of tokens)" if cut else fault
     if texts:
-        call.notes = _note("ok")
+        attempt.notes = _note("ok")
     return None
-
-
-def _usage(call: Call, response: Response) -> Usage | None:
-    usage = response.usage
-    if usage is None:
-        size = sum(size_of(block) for choice in response.choices for block in choice.blocks)
-        usage = estimate(call.fields, tokens(size))
-    return tiered(usage, response.service_tier)
 
 
 # The second call ------------------------------------------------------------------------------------------------------
 
 
-async def _again(
-    pool: Pool, call: Call, target: Target, dialect: str, response: Response, fault: str
-) -> Held | None:
+async def _again(attempt: Attempt, dialect: str, response: Response, fault: str) -> Held | None:
     """The second answer; None where a conversation cannot be continued (a plain completion)."""
+    target = attempt.target
     said = next((text for text in _texts(response)), "")
-    operation = target.operation(DIALECTS[dialect], call.stream)
-    body = _second(call, target, dialect, said[:MAX_TEXT], _ASK.format(fault=fault))
+    spoken = DIALECTS[dialect]
+    endpoint = target.endpoint(target.operation(spoken, attempt.stream))
+    body = _second(attempt, endpoint.quirks, dialect, said[:MAX_TEXT], _ASK.format(fault=fault))
     if body is None:
         return None
-    call.tries += 1
-    timeouts = target.stream_timeouts if call.stream else target.timeouts
-    extra = outlet.passed_on(call, target.endpoint(operation))
-    answer = await ask.send(pool, call, target, operation, body, dialect=dialect, extra=extra, timeouts=timeouts)
-    return await _hold(answer)
+    attempt.repairs += 1
+    timeouts = target.stream_timeouts if attempt.stream else target.timeouts
+    return await _hold(attempt, await post(attempt, endpoint, body, spoken.parse_error, timeouts=timeouts))
 
 
-def _second(call: Call, target: Target, dialect: str, said: str, ask_: str) -> bytes | None:
-    quirks = target.endpoint(target.operation(DIALECTS[dialect], call.stream)).quirks
-    if call.lane == "same":
-        own = call.fields
-        fields = _continued(own, dialect, said, ask_)
-        if fields is None:
-            return None
-        call.fields = fields
-        try:
-            return constrained.request(call, target, quirks, dialect)
-        finally:
-            call.fields = own
+def _second(attempt: Attempt, quirks: Quirks, dialect: str, said: str, ask: str) -> bytes | None:
+    wanted = attempt.wanted
+    assert wanted is not None
+    if attempt.lane == "same":
+        fields = _continued(attempt.fields, dialect, said, ask)
+        return None if fields is None else constrained.request(attempt, wanted, quirks, dialect, fields)
     if dialect in _SINGLE:
         return None
-    request = call.parsed()
+    request = attempt.parsed()
     told = (Message("assistant", (Text(said.rstrip()),)),) if said.strip() else ()
-    call.request = replace(request, messages=(*request.messages, *told, Message("user", (Text(ask_),))))
-    try:
-        return cross_request(call, target, quirks, DIALECTS[dialect])
-    finally:
-        call.request = request
+    longer = replace(request, messages=(*request.messages, *told, Message("user", (Text(ask),))))
+    return cross_request(attempt, quirks, DIALECTS[dialect], longer)
 
 
 _SINGLE = frozenset(("completions", "ollama_generate"))

@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from penstock.core.dialects.wrapped import anchored
 from penstock.core.errors import GatewayError
+from penstock.core.ir import OutputFormat
 
 DEADLINE = 5.0  # seconds of a check in the child
 MOST_WORK = 4_000_000  # bytes of the schema times bytes of the text: up to here it is done here
@@ -120,6 +121,44 @@ def missing() -> GatewayError | None:
         text = "Answers are checked with jsonschema-rs, which is not installed: pip install 'penstock[validate]'."
         return GatewayError("not_configured", text, param="validate", status=501)
     return None
+
+
+class Wanted(Struct, frozen=True):
+    """What an attempt must see to. ``output``: what vLLM's fields ask for, None when they do not or are ``ignored`` for
+    the dialect's own words. ``check``: how the answer is checked."""
+
+    output: OutputFormat | None = None
+    ignored: tuple[str, ...] = ()
+    check: Check | None = None
+
+
+async def prepare(output: OutputFormat | None, explicit: bool) -> Check | None:
+    """Make the check for a form; None where there is nothing to check. Raises "bad_request" for a schema or an
+    expression that is none, and when the client itself (``explicit``) wants checked what cannot be."""
+    if output is None or output.kind == "text" or (output.kind == "json_schema" and not output.schema):
+        return None
+    if output.kind not in ("json_schema", "json_object", "choice", "regex"):
+        if not explicit:
+            return None
+        text = f"'validate' cannot check a {output.kind.replace('_', ' ')}: only schemas, choices and expressions."
+        raise GatewayError("bad_request", text, param="validate")
+    wanted = output.schema
+    if output.kind == "choice":
+        wanted = msgspec.json.encode(output.choices)
+    elif output.kind == "regex":
+        wanted = output.source.encode()
+    check = Check(output.kind, wanted)
+    if output.kind in ("json_schema", "regex"):
+        if (error := missing()) is not None:
+            raise error
+        what = "schema for the answer" if output.kind == "json_schema" else "expression for the answer"
+        try:
+            await run(check, None)
+        except Bad as bad:
+            raise GatewayError("bad_request", f"The {what} is not valid: {bad}.", param=output.kind) from None
+        except Slow:
+            raise GatewayError("bad_request", f"The {what} takes too long to read.", param=output.kind) from None
+    return check
 
 
 # In the other process -------------------------------------------------------------------------------------------------

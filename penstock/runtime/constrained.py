@@ -1,8 +1,8 @@
 """Requests with a form for their answer: ``guided_*``, ``structured_outputs``, ``validate``, on every surface.
 
-``enter`` is called once per attempt, for requests and deployments that have anything of it; all others never come
-here. It leaves ``Call.wanted``, and the attempt then makes its body by ``request``: in the client's own dialect where
-the target has a field for the form at the top level, else by the way of the neutral form.
+``want`` is called once per attempt, for requests and deployments that have anything of it; all others never come
+here. It leaves ``Attempt.wanted``, and the attempt then makes its body by ``request``: in the client's own dialect
+where the target has a field for the form at the top level, else by the way of the neutral form.
 """
 
 from __future__ import annotations
@@ -10,60 +10,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from penstock.core.dialects import DIALECTS, guided
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, OutputFormat, Request
-from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES, lower, vllm_fields
-from penstock.runtime import checked, lanes
-from penstock.runtime.call import Call
+from penstock.core.providers.constraints import ENGINE_DIALECTS, lower, vllm_fields
+from penstock.runtime import checking
+from penstock.runtime.checking import Wanted
 from penstock.runtime.cross import cross_request, lost
+from penstock.runtime.same import merge, same_request
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Quirks
-    from penstock.runtime.checking import Check
+    from penstock.runtime.attempt import Attempt
     from penstock.runtime.targets import Target
 
 _TRUE, _FALSE, _NULL = Raw(b"true"), Raw(b"false"), Raw(b"null")
 
 
-class Wanted(Struct, frozen=True):
-    """What an attempt must see to. ``output``: what vLLM's fields ask for, None when they do not or are ``ignored`` for
-    the dialect's own words. ``check``: how the answer is checked. ``added``: fields that the deployment put in."""
-
-    output: OutputFormat | None = None
-    ignored: tuple[str, ...] = ()
-    check: Check | None = None
-    added: frozenset[str] = frozenset()
-
-
-async def enter(call: Call, target: Target) -> None:
-    """Sets ``call.wanted`` for one attempt. Raises "bad_request" for fields of the wrong type, and for a schema or an
-    expression that is none where the answer is to be checked."""
-    fields, before = call.fields, call.wanted
-    call.wanted, call.notes = None, b""
-    if before is not None and before.added:
-        fields = {key: raw for key, raw in fields.items() if key not in before.added}
+async def want(attempt: Attempt) -> None:
+    """Find out what an attempt must see to, and note it in ``attempt.wanted``. Raises "bad_request" for fields of the
+    wrong type, and for a schema or an expression that is none where the answer is to be checked."""
+    target, fields = attempt.target, attempt.fields
     if "extra_body" in fields:
         fields = _spread(fields)
-    client = call.surface.dialect.name
+    client = attempt.client.name
     added = frozenset[str]()
     if target.guided_defaults and guided.FIELDS.isdisjoint(fields) and not guided.given(fields, client):
         fields = {**fields, **target.guided_defaults}
         added = frozenset(target.guided_defaults)
-    if fields is not call.fields:
-        call.fields, call.request = fields, None
+    if fields is not attempt.fields:
+        attempt.send_fields(fields)
     output = guided.read(fields)
     asked = _flag(fields)
     check = None
     if asked or (asked is None and target.validates):
-        check = await checked.prepare(call.parsed().output, bool(asked))
+        check = await checking.prepare(attempt.parsed().output, bool(asked))
     ignored: tuple[str, ...] = ()
     if output is not None and guided.given(fields, client):
         output, ignored = None, guided.named(fields)
     if output is not None or ignored or check is not None or added:
-        call.wanted = Wanted(output, ignored, check, added)
+        attempt.wanted = Wanted(output, ignored, check)
 
 
 def _flag(fields: dict[str, Raw]) -> bool | None:
@@ -84,41 +72,41 @@ def _spread(fields: dict[str, Raw]) -> dict[str, Raw]:
     if guided.FIELDS.isdisjoint(extra) and "validate" not in extra:
         return fields
     merged = dict(fields)
-    lanes.merge(merged)
+    merge(merged)
     if "validate" in extra:
         merged["validate"] = extra["validate"]
     return merged
 
 
-def request(call: Call, target: Target, quirks: Quirks, dialect: str) -> bytes:
-    """The body of an attempt in ``dialect``; sets ``call.lane``. Raises "unsupported" for a form that the target cannot
-    be held to."""
-    wanted = call.wanted
-    assert wanted is not None
+def request(
+    attempt: Attempt, wanted: Wanted, quirks: Quirks, dialect: str, given: dict[str, Raw] | None = None
+) -> bytes:
+    """Render the body of an attempt in ``dialect``; sets ``attempt.lane``. ``given``: other fields of the client's
+    dialect than the attempt's. Raises "unsupported" for a form that the target cannot be held to."""
+    target = attempt.target
+    given = attempt.fields if given is None else given
     fields = None
-    if dialect == call.surface.dialect.name:
-        fields = _top_level(call, target, wanted, dialect)
+    if dialect == attempt.client.name:
+        fields = _top_level(given, attempt, wanted, dialect)
     if fields is not None:
-        own = call.fields
-        call.lane, call.fields = "same", fields
-        try:
-            body = lanes.same_request(call, target, quirks, dialect)
-        finally:
-            call.fields = own
+        attempt.lane = "same"
+        body = same_request(attempt, fields, quirks, dialect)
         if wanted.output is not None and wanted.output.kind in guided.CONSTRAINTS:
-            call.losses += _same_losses(target, wanted.output, dialect)
+            attempt.losses += _same_losses(target, wanted.output, dialect)
     else:
-        call.lane = "cross"
-        body = cross_request(call, target, quirks, DIALECTS[dialect])
+        attempt.lane = "cross"
+        other = attempt.call.parse(given) if given is not attempt.fields else None
+        body = cross_request(attempt, quirks, DIALECTS[dialect], other)
     if wanted.ignored and target.on_unsupported != "drop":
         why = "the form that is asked for in the dialect's own words wins"
-        call.losses += tuple(Loss(name, why) for name in wanted.ignored)
+        attempt.losses += tuple(Loss(name, why) for name in wanted.ignored)
     return body
 
 
-def _top_level(call: Call, target: Target, wanted: Wanted, dialect: str) -> dict[str, Raw] | None:
+def _top_level(given: dict[str, Raw], attempt: Attempt, wanted: Wanted, dialect: str) -> dict[str, Raw] | None:
     """The client's fields with the form where the target looks for it; None when it takes more than that."""
-    fields = {key: raw for key, raw in call.fields.items() if key not in guided.FIELDS}
+    target = attempt.target
+    fields = {key: raw for key, raw in given.items() if key not in guided.FIELDS}
     output = wanted.output
     if output is None:
         return fields
@@ -130,7 +118,7 @@ def _top_level(call: Call, target: Target, wanted: Wanted, dialect: str) -> dict
             return None
         if lowered.lost:
             lost(output, target, lowered)
-            return fields if target.on_unsupported == "drop" else call.fields
+            return fields if target.on_unsupported == "drop" else given
         return {**fields, **lowered.fields}
     if target.guides == "vllm" and dialect in ENGINE_DIALECTS:
         kind, value = ("json", Raw(output.schema)) if output.schema else ("json_object", _TRUE)
@@ -152,5 +140,3 @@ def _same_losses(target: Target, output: OutputFormat, dialect: str) -> tuple[Lo
 def _only(output: OutputFormat) -> Request:
     return Request(model="", messages=(), output=output)
 
-
-__all__ = ["ENGINES", "Wanted", "enter", "request"]

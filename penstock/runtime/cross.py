@@ -32,24 +32,21 @@ from penstock.core.ir import (
 )
 from penstock.core.providers.apply import apply_defaults, apply_quirks
 from penstock.core.providers.constraints import Lowered, lower, name_of
-from penstock.runtime import outlet
-from penstock.runtime.call import Call, new_id
+from penstock.runtime.ids import mint
 
 if TYPE_CHECKING:
-    from penstock.core.ir import Event, OutputFormat
+    from penstock.core.ir import Event, OutputFormat, Request
     from penstock.core.providers.spec import Quirks
+    from penstock.runtime.attempt import Attempt
     from penstock.runtime.targets import Target
 
 
-def mint(prefix: str) -> str:
-    """A fresh id with a dialect's prefix, e.g. ``msg_0f3c...``."""
-    return prefix + new_id().replace("-", "")
-
-
-def cross_request(call: Call, target: Target, quirks: Quirks, dialect: Dialect) -> bytes:
-    """The client's request in the target's dialect. What is left out goes into ``call.losses``, or is refused when the
-    deployment says ``on_unsupported: reject``."""
-    request, lowered = call.parsed(), lowered_for(call, target, dialect.name)
+def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Request | None = None) -> bytes:
+    """Render the client's request in the target's dialect. What is left out goes into ``attempt.losses``, or is refused
+    when the deployment says ``on_unsupported: reject``. ``given``: another request in the place of the client's."""
+    target = attempt.target
+    asked = request = given if given is not None else attempt.parsed()
+    lowered = lowered_for(target, request, dialect.name)
     if lowered is not None:
         request = replace(request, output=lowered.output)
     rendered = dialect.render_request(request, target.wire_for(dialect.name))
@@ -63,7 +60,7 @@ def cross_request(call: Call, target: Target, quirks: Quirks, dialect: Dialect) 
             adopt(fields)
     losses = rendered.losses + tuple(apply_quirks(fields, quirks, True))
     if lowered is not None and lowered.lost:
-        losses += lost(call.parsed().output, target, lowered)
+        losses += lost(asked.output, target, lowered)
     if losses and target.on_unsupported == "reject":
         named = ", ".join(f"{loss.path} ({loss.why})" for loss in losses[:8])
         raise GatewayError(
@@ -71,28 +68,32 @@ def cross_request(call: Call, target: Target, quirks: Quirks, dialect: Dialect) 
             f"{target.label} cannot carry: {named}. Leave it out, or set on_unsupported: drop for this deployment.",
             param=losses[0].path,
         )
-    call.losses = losses if target.on_unsupported != "drop" else ()
+    attempt.losses = losses if target.on_unsupported != "drop" else ()
     return seal(fields)
 
 
-def view(call: Call) -> View:
-    """How the client wants to be answered."""
-    request = call.parsed()
+def view(attempt: Attempt) -> View:
+    """Say how the client wants to be answered."""
+    call, request = attempt.call, attempt.parsed()
+    assert call.surface is not None
+    # The encoder keeps this, and the attempt its encoder: nothing in here may lead back to them.
+    clock, started = call.means.clock, call.exchange.started
     return View(
         model=call.model,
-        request=replace(request, previous_id=call.previous) if call.previous else request,
+        request=replace(request, previous_id=attempt.previous) if attempt.previous else request,
         now=int(time.time()),
         mint=mint,
-        usage=call.surface.wants_usage(call.fields),
-        elapsed=lambda: int((call.clock() - call.exchange.started) * 1e9),
+        usage=call.surface.wants_usage(attempt.fields),
+        elapsed=lambda: int((clock() - started) * 1e9),
     )
 
 
-def cross_answer(call: Call, target: Target, data: bytes, dialect: Dialect) -> None:
-    """A whole answer of the target for the client: whole, or as a stream when the client asked for one."""
-    if call.stream:
+def cross_answer(attempt: Attempt, data: bytes, dialect: Dialect) -> None:
+    """Give the client a whole answer of the target: whole, or as a stream when it asked for one."""
+    if attempt.stream:
         data = _on_one_line(data)
-    _answer(call, _own_seals(dialect.parse_response(data), target, dialect), back_for(call, target, dialect))
+    response = own_seals(dialect.parse_response(data), attempt.target, dialect)
+    _answer(attempt, response, back_for(attempt, dialect))
 
 
 def _on_one_line(data: bytes) -> bytes:
@@ -101,9 +102,8 @@ def _on_one_line(data: bytes) -> bytes:
     return data.replace(b"\r", b" ").replace(b"\n", b" ")
 
 
-def lowered_for(call: Call, target: Target, dialect: str) -> Lowered | None:
-    """How the form that the client wants is asked for where ``dialect`` has no words for it; mostly None."""
-    request = call.parsed()
+def lowered_for(target: Target, request: Request, dialect: str) -> Lowered | None:
+    """Find how the form that a request wants is asked for where ``dialect`` has no words for it; mostly None."""
     if request.output is None:
         return None
     return lower(request, target.guides, dialect, target.wire_for(dialect).native_schema)
@@ -155,21 +155,23 @@ class _Filter:
         return [told for step in steps for told in self._unwrapper.feed(step)]
 
 
-def back_for(call: Call, target: Target, dialect: Dialect) -> _Back | None:
-    """How an answer to a request of ``cross_request`` is turned back; None when there is nothing to undo."""
-    if call.lane == "same" or call.parsed().output is None:
+def back_for(attempt: Attempt, dialect: Dialect) -> _Back | None:
+    """Find how an answer to a request of ``cross_request`` is turned back; None when there is nothing to undo."""
+    if attempt.lane == "same" or attempt.parsed().output is None:
         return None
-    wire = target.wire_for(dialect.name)
-    lowered = lowered_for(call, target, dialect.name)
-    request = call.parsed() if lowered is None else replace(call.parsed(), output=lowered.output)
+    request = attempt.parsed()
+    wire = attempt.target.wire_for(dialect.name)
+    lowered = lowered_for(attempt.target, request, dialect.name)
+    if lowered is not None:
+        request = replace(request, output=lowered.output)
     own = getattr(dialect, "forced", None)
     forced: Forced | None = plan(request, wire.native_schema) if own is None else own(request, wire)
     wrapped = lowered is not None and lowered.wrapped
     return _Back(forced, wrapped) if forced is not None or wrapped else None
 
 
-def _own_seals(response: Response, target: Target, dialect: Dialect) -> Response:
-    """Seals named after who issued them: a vendor's compatible endpoint signs with its own key, not the dialect's."""
+def own_seals(response: Response, target: Target, dialect: Dialect) -> Response:
+    """Name seals after who issued them: a vendor's compatible endpoint signs with its own key, not the dialect's."""
     family = target.wire.family
     if family == dialect.family:
         return response
@@ -186,10 +188,8 @@ def _sealed(block: Block, family: str, native: str) -> Block:
     return block
 
 
-def cross_collected(
-    call: Call, target: Target, data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None
-) -> None:
-    """A streamed answer of the target for a client that wanted it whole. ``mend``: see ``Quirks.mend``."""
+def collected(data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None) -> Response:
+    """Put a whole stream of the target's together. ``mend``: see ``Quirks.mend``. Raises ``sse.TooLong``."""
     decoder, collector, lines = dialect.decoder(), Collector(), framer_of(dialect)
     for event in lines.feed(data) + lines.close():
         if mend is not None:
@@ -198,7 +198,16 @@ def cross_collected(
             collector.feed(step)
     for step in decoder.close():
         collector.feed(step)
-    _answer(call, _own_seals(collector.response(), target, dialect), back_for(call, target, dialect))
+    return collector.response()
+
+
+def cross_collected(
+    attempt: Attempt, data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None
+) -> None:
+    """Give a client that wanted it whole a streamed answer of the target."""
+    response = collected(data, dialect, mend)
+    attempt.stop()
+    _answer(attempt, own_seals(response, attempt.target, dialect), back_for(attempt, dialect))
 
 
 def size_of(block: Block) -> int:
@@ -206,33 +215,38 @@ def size_of(block: Block) -> int:
     return len(text.encode())
 
 
-def cross_response(call: Call, response: Response) -> None:
-    """An answer in the neutral form for the client: whole, or as a stream when it asked for one."""
-    _answer(call, response, None)
+def cross_response(attempt: Attempt, response: Response) -> None:
+    """Give the client an answer in the neutral form: whole, or as a stream when it asked for one."""
+    _answer(attempt, response, None)
 
 
-def _answer(call: Call, response: Response, back: _Back | None) -> None:
+def counted(attempt: Attempt, response: Response) -> Usage | None:
+    """Return what an answer used: told by the upstream, else counted; with the tier that it was served in."""
+    usage = response.usage
+    if usage is None:
+        size = sum(size_of(block) for choice in response.choices for block in choice.blocks)
+        usage = estimate(attempt.fields, tokens(size))
+    return tiered(usage, response.service_tier)
+
+
+def _answer(attempt: Attempt, response: Response, back: _Back | None) -> None:
     if back is not None:
         response = back.response(response)
     if response.usage is None:
         size = sum(size_of(block) for choice in response.choices for block in choice.blocks)
-        response = replace(response, usage=estimate(call.fields, tokens(size)))
-    call.usage = tiered(response.usage, response.service_tier)
-    client = call.surface.dialect
-    if not call.stream:
-        rendered = client.render_response(response, view(call))
-        call.losses += rendered.losses
-        call.first_at = call.clock()
-        outlet.send_whole(call, rendered.body)
+        response = replace(response, usage=estimate(attempt.fields, tokens(size)))
+    attempt.usage = tiered(response.usage, response.service_tier)
+    call = attempt.call
+    assert call.surface is not None
+    client, outlet = call.surface.dialect, call.outlet
+    if not attempt.stream:
+        rendered = client.render_response(response, view(attempt))
+        attempt.losses += rendered.losses
+        outlet.whole(attempt, rendered.body)
         return
-    encoder = client.encoder(view(call))
-    body = b"".join([encoder.feed(event) for event in explode(response, 1 << 30)])
-    call.first_at = call.clock()
-    if not call.exchange.responded:
-        outlet.begin_stream(call)
-    call.tail = body
-    call.exchange.write(body)
-    call.exchange.finish()
+    encoder = client.encoder(view(attempt))
+    outlet.stream(attempt, b"".join([encoder.feed(event) for event in explode(response, 1 << 30)]))
+    outlet.finish()
 
 
 def tiered(usage: Usage | None, tier: str) -> Usage | None:
@@ -241,12 +255,12 @@ def tiered(usage: Usage | None, tier: str) -> Usage | None:
 
 
 class CrossStream:
-    """A ``lanes.Translator`` over two dialects. Counts what the upstream does not tell."""
+    """An ``attempt.Translator`` over two dialects. Counts what the upstream does not tell."""
 
     __slots__ = (
-        "_call",
         "_decoder",
         "_family",
+        "_fields",
         "_native",
         "_size",
         "_start",
@@ -258,10 +272,12 @@ class CrossStream:
         "started",
     )
 
-    def __init__(self, call: Call, target: Target, dialect: Dialect) -> None:
-        self._call = call
-        self._family, self._native = target.wire.family, dialect.family
-        back = back_for(call, target, dialect)
+    def __init__(self, attempt: Attempt, dialect: Dialect) -> None:
+        surface = attempt.call.surface
+        assert surface is not None
+        self._fields = attempt.fields
+        self._family, self._native = attempt.target.wire.family, dialect.family
+        back = back_for(attempt, dialect)
         self._unforce = back.filter() if back is not None else None
         self._decoder = dialect.decoder()
         self._size = 0
@@ -270,13 +286,13 @@ class CrossStream:
         self._start: Usage | None = None  # told with the first event: the input, and an output of 1 or so
         self.started = False
         self.chunks = 0
-        self.encoder = call.surface.dialect.encoder(view(call))
+        self.encoder = surface.dialect.encoder(view(attempt))
 
     @property
     def usage(self) -> Usage | None:
         """What the upstream told, else an estimate from what passed."""
         if self._told is not None or self._start is None:
-            used = self._told or estimate(self._call.fields, tokens(self._size))
+            used = self._told or estimate(self._fields, tokens(self._size))
         else:
             used = replace(self._start, output=max(self._start.output, tokens(self._size)), estimated=True)
         return tiered(used, self._tier)
@@ -305,7 +321,7 @@ class CrossStream:
             elif isinstance(step, Start):
                 self._tier = step.service_tier
                 if step.usage is None:  # an agent reads the size of its context off the first event: 0 would be a lie
-                    step = replace(step, usage=estimate(self._call.fields, 0))
+                    step = replace(step, usage=estimate(self._fields, 0))
                 else:
                     self._start = step.usage
             out += self.encoder.feed(step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import added
 from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import Outcome, Try, attempts
-from penstock.runtime import lanes, outlet
+from penstock.runtime.attempt import Attempt
+from penstock.runtime.bill import settle
 from penstock.runtime.call import Call
 from penstock.runtime.drive import drive
 from penstock.runtime.http import (
@@ -29,9 +30,9 @@ from penstock.runtime.http import (
     TotalTimeout,
     TransportError,
 )
-from penstock.runtime.ops.upload import spent
-from penstock.runtime.prices import settle
-from penstock.runtime.records import Record
+from penstock.runtime.live import Lives
+from penstock.runtime.means import Means
+from penstock.runtime.record import record_of
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -51,28 +52,39 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
 _OURS = frozenset(
     {"bad_request", "unsupported", "no_dialect", "not_configured", "request_timeout", "too_large", "gateway_bug"}
 )
+_FINAL = (
+    " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
+    " send the request again."
+)
 
 
 class Engine:
     """Drives calls to their ends. Holds no config: each call brings its ``State``."""
 
-    def __init__(self, pool: Pool, records: Records, store: Store | None = None) -> None:
-        self.pool = pool
+    def __init__(
+        self,
+        pool: Pool,
+        records: Records,
+        store: Store | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        lives: Lives | None = None,
+    ) -> None:
+        self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock)
         self.records = records
-        self.store: Store = store or MemoryStore()
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
     async def handle(self, call: Call, state: State) -> None:
-        """Answers the call's exchange, whatever happens, and records it once."""
+        """Answer an admitted call, whatever happens, and record it once."""
         error: GatewayError | None = None
         try:
             surface = call.surface
-            fields = open_body(call.exchange.body) if surface.read is None else await surface.read(call.exchange)
-            if surface.enter is not None:
-                surface.enter(call.exchange, fields)
+            assert surface is not None
+            fields = open_body(call.exchange.body) if surface.read is None else await surface.read(call)
+            if surface.adapt is not None:
+                surface.adapt(call, fields, state)
             default = state.default_model if surface.default_model is None else surface.default_model(state)
             call.read_fields(fields, default)
-            surface.check(call.fields)
+            surface.check(fields)
             plan = state.plan(call.model)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
             first = await self._try(call, plan.only) if plan.only is not None else None
@@ -81,87 +93,91 @@ class Engine:
         except GatewayError as refused:
             error = refused
         except asyncio.CancelledError:
-            call.usage = lanes.usage_seen(call) or call.usage
+            if call.attempt is not None:
+                call.attempt.usage = call.attempt.usage_seen()
+                call.attempt.stop()
             error = call.exchange.ending
             if error is None:
-                self._record(call, GatewayError("client_gone", "The client closed the connection."))
+                self.record(call, GatewayError("client_gone", "The client closed the connection."))
                 raise
         if error is not None:
-            outlet.refuse(call, error)
-        self._record(call, error)
+            call.outlet.refuse(call, error)
+        self.record(call, error)
 
     async def _try(self, call: Call, step: Try[Target]) -> Outcome:
-        target = call.target = step.target
+        if call.attempt is not None:
+            _fold(call, call.attempt)
+        target, surface = step.target, call.surface
+        assert surface is not None
         call.tries += 1
-        call.group = step.group
+        live = self.means.lives[target.live_id]
+        attempt = call.attempt = Attempt(
+            call, target, step.group, live, surface.dialect, call.tries, call.fields, call.stream
+        )
+        live.in_flight += 1
         try:
-            await call.surface.attempt(self.pool, call, target)
+            await surface.attempt(attempt)
         except GatewayError as error:
             failed = error
-            if error.kind == "broken_stream" and call.first_at is None:
+            if error.kind == "broken_stream" and attempt.first_at is None:
                 # Nothing of it has reached the client: another target can still answer.
                 failed = GatewayError("broken_answer", error.message)
         except TransportError as error:
-            failed = translated(error, call.first_at is not None)
+            failed = translated(error, attempt.first_at is not None)
         else:
-            target.health.succeeded()
+            if live.health.ill:
+                live.health.succeeded()
             return Outcome()
+        finally:
+            live.in_flight -= 1
+        attempt.stop()
         if failed.kind not in _OURS:
-            failed.provider = failed.provider or target.provider.name
+            failed.provider = failed.provider or attempt.provider
         # The one door that every upstream's words pass on their way to clients, logs and records: vendors repeat keys.
         failed.message = scrub(failed.message)
         if failed.row.fault == "upstream":
-            target.health.failed(failed.message, failed.kind, call.clock())
-        return Outcome(failed, call.first_at is not None or spent(call, failed))
+            live.health.failed(failed.message, failed.kind, self.means.clock())
+        return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
-    def _record(self, call: Call, error: GatewayError | None) -> None:
-        """The record is written with those of the other requests that end in this turn of the loop: after the answers
-        are out, and by code that is still in the processor's caches."""
-        settle(call)
+    def record(self, call: Call, error: GatewayError | None) -> None:
+        """Record a call that is over. Written with those of the other requests that end in this turn of the loop: after
+        the answers are out, and by code that is still in the processor's caches."""
+        attempt = call.attempt
+        if attempt is not None and attempt.price_version is None:
+            settle(attempt)
         if not self._ended:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._ended.append((call, error, call.clock(), time.time()))
+        self._ended.append((call, error, self.means.clock(), time.time()))
 
     def flush(self) -> None:
-        """Writes the records of the calls that have ended."""
+        """Write the records of the calls that have ended."""
         ended, self._ended = self._ended, []
         for call, error, now, at in ended:
-            self.records.put(_record_of(call, error, now, at))
+            self.records.put(record_of(call, error, now, at))
+            # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
+            call.attempt = None
 
 
-def _record_of(call: Call, error: GatewayError | None, now: float, at: float) -> Record:
-    """``now``: the loop's clock when it ended; ``at``: the same in unix time."""
-    exchange, target = call.exchange, call.target
-    total = now - exchange.started
-    return Record(
-        at=at,
-        call_id=call.call_id,
-        request_id=call.request_id.decode("latin-1"),
-        key=call.caller.alias,
-        client=exchange.client,
-        method=exchange.method,
-        path=exchange.path,
-        model=call.model,
-        target=target.label if target else "",
-        target_id=target.id if target else "",
-        provider=target.provider.name if target else "",
-        lane=call.lane,
-        status=error.status if error else 200,
-        ms=total * 1000,
-        overhead_ms=(total - call.upstream) * 1000,
-        ttft_ms=None if call.first_at is None else (call.first_at - exchange.started) * 1000,
-        tries=call.tries,
-        stream=call.stream,
-        usage=call.usage if call.spent is None else added(call.usage, call.spent),
-        cost=call.cost,
-        price_version=call.price_version or "",
-        bytes_in=len(exchange.body),
-        bytes_out=exchange.bytes_out,
-        error=error.kind if error else "",
-        message=error.message if error else "",
-        fault=error.row.fault if error else "",
-        dropped=tuple([loss.path for loss in call.losses]) if call.losses else (),
-    )
+def _fold(call: Call, attempt: Attempt) -> None:
+    """Adds what an attempt took to its call's, before the next one takes its place."""
+    call.tries += attempt.repairs
+    call.upstream += attempt.upstream
+    cost = settle(attempt)
+    for usage in (attempt.usage, attempt.spent):
+        if usage is not None:
+            call.spent = added(call.spent, usage) if call.spent is not None else usage
+    if cost is not None:
+        call.spent_cost = cost if call.spent_cost is None else call.spent_cost + cost
+
+
+def _spent(call: Call, failed: GatewayError) -> bool:
+    """Whether there can be no second try because the body is gone; the error then says so."""
+    upload = call.exchange.upload
+    if upload is None or not upload.spent:
+        return False
+    if failed.row.retry != "no":
+        failed.message += _FINAL
+    return True
 
 
 def _pick(candidates: Sequence[Target]) -> Target:
@@ -169,7 +185,7 @@ def _pick(candidates: Sequence[Target]) -> Target:
 
 
 def translated(error: TransportError, begun: bool) -> GatewayError:
-    """What a client is told of it. ``begun``: a part of the answer is out."""
+    """Say what a client is told of a transport error. ``begun``: a part of the answer is out."""
     kind = next(kind for classes, kind in _TRANSPORT if isinstance(error, classes))
     if begun and kind != "timeout":
         kind = "broken_stream"

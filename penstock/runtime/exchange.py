@@ -1,14 +1,14 @@
-"""One request and the way to answer it, the same for every door."""
+"""One request as a door hands it in, and the way to answer it: the same for every door, and for the SDK."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 if TYPE_CHECKING:
     from penstock.core.errors import GatewayError
-    from penstock.runtime.call import Call
     from penstock.runtime.http import Driven
     from penstock.runtime.ops.upload import Upload
 
@@ -20,30 +20,29 @@ class Source(Protocol):
     def resume(self) -> None: ...
 
 
-class Exchange:
-    """What a door hands to the gateway. ``headers``: lower-case names; a name that came twice has its values joined by
-    ", " (RFC 9110, 5.3), so a doubled Host or Authorization is never one of the two. ``path`` is percent-decoded.
+class Answered(Protocol):
+    """What an exchange knows of the call that it became: enough for signs of life and for its end."""
 
-    Answer with ``whole``, or with ``start``, ``write``* and ``finish``. ``headers`` of an answer are finished lines,
-    each ended by CRLF; the door adds framing (content-length or chunked, connection). ``abort`` cuts the connection:
-    the client must see that the answer is not complete. The door cancels the gateway's task when the client leaves.
+    call_id: str
+
+
+class Exchange:
+    """What a door hands in. ``headers``: lower-case names; a name that came twice has its values joined by ", "
+    (RFC 9110, 5.3), so a doubled Host or Authorization is never one of the two. ``path`` is percent-decoded.
+
+    Its life: made by a door when the request is there (or its head, of an upload); becomes a ``Call``; is answered by
+    that call's ``Outlet`` and nobody else, with ``whole``, or with ``start``, ``write``* and ``finish``, or cut off
+    with ``abort``; is over then. ``headers`` of an answer are finished lines, each ended by CRLF; the door adds framing
+    (content-length or chunked, connection). ``abort`` cuts the connection: the client must see that the answer is not
+    complete. The door cancels the gateway's work when the client leaves.
+
+    A door that makes very many may set the fields by itself, all of them.
     """
 
     __slots__ = (
-        "body",
-        "bytes_out",
-        "call",
-        "client",
-        "ending",
-        "gone",
-        "headers",
-        "method",
-        "path",
-        "query",
-        "responded",
-        "started",
-        "task",
-    )
+        "body", "bytes_out", "call", "client", "ending", "gone", "headers", "method", "path", "query", "responded",
+        "started", "task",
+    )  # fmt: skip
 
     method: str
     path: str
@@ -54,22 +53,40 @@ class Exchange:
     responded: bool  # a status line was sent
     bytes_out: int  # body bytes
     gone: bool  # the client left
-    call: Call | None  # the engine's view of it, once there is one
+    call: Answered | None  # what became of it, until the answer is out
     task: asyncio.Task[None] | Driven | None  # the gateway's work on it
     ending: GatewayError | None  # why the task was cancelled, when the client did not leave
     started: float  # the loop's clock when the request's last byte had come; of an upload, when its head had
     upload: Upload | None = None  # a form that is still on its way
 
+    def __init__(
+        self,
+        method: str = "POST",
+        path: str = "/",
+        headers: Mapping[bytes, bytes] | None = None,
+        body: bytes = b"",
+        *,
+        query: bytes = b"",
+        client: str = "",
+        started: float = 0.0,
+    ) -> None:
+        self.method, self.path, self.query, self.body = method, path, query, body
+        self.headers = dict(headers or {})
+        self.client, self.started = client, started
+        self.responded = self.gone = False
+        self.bytes_out = 0
+        self.call = self.task = self.ending = None
+
     def whole(self, status: int, headers: bytes, body: bytes) -> None:
         raise TypeError("a door answers")
 
     def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
-        """``framing``: a finished content-length line where the length is known, b"" where there is no body (HEAD, 204,
-        304); None: the door frames, chunked."""
+        """Begin an answer. ``framing``: a finished content-length line where the length is known, b"" where there is no
+        body (HEAD, 204, 304); None: the door frames, chunked."""
         raise TypeError("a door answers")
 
     def raw_path(self) -> bytes:
-        """The path as the client sent it, percent-encoded."""
+        """Return the path as the client sent it, percent-encoded."""
         return quote(self.path).encode()
 
     def write(self, data: bytes) -> None:
@@ -82,5 +99,51 @@ class Exchange:
         raise TypeError("a door answers")
 
     def feed_from(self, source: Source | None) -> None:
-        """Who to hold back while the client reads slower than the upstream writes; None when it is over."""
+        """Note whom to hold back while the client reads slower than the upstream writes; None when it is over."""
         raise TypeError("a door answers")
+
+
+class Collected(Exchange):
+    """An exchange without a wire: it keeps its answer, for callers in the same process. ``finished``: the answer is
+    complete; an aborted one never is."""
+
+    __slots__ = ("aborted", "answer", "finished", "head", "status")
+
+    def __init__(
+        self,
+        method: str = "POST",
+        path: str = "/",
+        headers: Mapping[bytes, bytes] | None = None,
+        body: bytes = b"",
+        *,
+        query: bytes = b"",
+        client: str = "",
+        started: float = 0.0,
+    ) -> None:
+        super().__init__(method, path, headers, body, query=query, client=client, started=started)
+        self.status = 0
+        self.head = b""
+        self.answer = b""
+        self.finished = self.aborted = False
+
+    def whole(self, status: int, headers: bytes, body: bytes) -> None:
+        self.start(status, headers)
+        self.write(body)
+        self.finish()
+
+    def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
+        self.responded = True
+        self.status, self.head = status, headers
+
+    def write(self, data: bytes) -> None:
+        self.answer += data
+        self.bytes_out += len(data)
+
+    def finish(self, close: bool = False) -> None:
+        self.finished = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def feed_from(self, source: Source | None) -> None:
+        return None

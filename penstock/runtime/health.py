@@ -17,6 +17,11 @@ class Health:
         self._lost = 0.0
         self.unreachable = ""
 
+    @property
+    def ill(self) -> bool:
+        """Whether anything is held against it."""
+        return bool(self._trouble or self.unreachable)
+
     def succeeded(self) -> None:
         if self._trouble or self.unreachable:
             self._trouble = self.unreachable = ""

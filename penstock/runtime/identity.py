@@ -20,6 +20,7 @@ class Caller(NamedTuple):
 
 ANONYMOUS = Caller("", True)
 MASTER = Caller("master", True)
+NOBODY = Caller("", False)  # on what is open to everybody
 # In the order in which LiteLLM looks (see the contract, 6.1).
 _PLAIN_HEADERS = (b"api-key", b"x-api-key", b"x-goog-api-key")
 

@@ -23,14 +23,13 @@ from penstock.core.dialects.openai_responses.stored import (
 )
 from penstock.core.errors import GatewayError
 from penstock.runtime import lanes
-from penstock.runtime.call import Call
-from penstock.runtime.cross import mint
+from penstock.runtime.ids import mint
 
 if TYPE_CHECKING:
-    from penstock.runtime.http import Pool
-    from penstock.runtime.targets import Target
+    from penstock.runtime.attempt import Attempt
     from penstock.stores.base import Store
 
+NAME = "openai_responses"
 KEEP = 24 * 3600.0  # seconds an answer is kept
 _FINAL = (b"response.completed", b"response.incomplete")
 
@@ -60,35 +59,32 @@ async def find(store: Store, alias: str, response_id: str) -> Kept | None:
     return _DECODE(found) if found is not None else None
 
 
-async def run(pool: Pool, call: Call, target: Target) -> None:
-    """One attempt on the Responses surface: the earlier turns in front, the answer kept behind."""
-    asked = call.fields
+async def run(attempt: Attempt) -> None:
+    """Make one try on the Responses surface: the earlier turns in front, the answer kept behind."""
+    call, asked = attempt.call, attempt.fields
     before: list[Raw] = []
     previous = previous_id(asked)
     if previous:
-        kept = await find(call.store, call.caller.alias, previous)
-        native = lanes.choose(call, target) == call.surface.dialect.name
+        kept = await find(call.means.store, call.caller.alias, previous)
+        native = lanes.choose(attempt) == NAME
         if kept is not None:
             before = kept.items
-            if not native or kept.target != target.id:
-                call.fields = expand_previous(asked, before)
-                call.previous = previous
-                call.request = None
+            if not native or kept.target != attempt.target.id:
+                attempt.send_fields(expand_previous(asked, before))
+                attempt.previous = previous
         elif not native:
             text = (
                 f"Previous response with id {previous!r} not found: it is unknown here, was not stored, or is too old."
             )
             raise GatewayError("bad_request", text, param="previous_response_id")
-    try:
-        await lanes.run(pool, call, target)
-    finally:
-        call.fields = asked  # the next attempt begins with what the client sent
+    await lanes.run(attempt)
     if keeps(asked):
-        await _keep(call, target, asked, before)
+        await _keep(attempt, asked, before)
 
 
-async def _keep(call: Call, target: Target, asked: Mapping[str, Raw], before: list[Raw]) -> None:
-    body = _final(call.tail) if call.stream else call.tail
+async def _keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -> None:
+    call = attempt.call
+    body = _final(attempt.tail) if attempt.stream else attempt.tail
     if not body:
         return
     try:
@@ -97,8 +93,8 @@ async def _keep(call: Call, target: Target, asked: Mapping[str, Raw], before: li
         return  # an answer without a name cannot be asked for
     own = with_ids(input_items(asked), mint)
     items = [*before, *own, *output_items(body)]
-    kept = Kept(Raw(body), own, items, target.id if call.lane == "same" else "")
-    await call.store.put(key(call.caller.alias, response_id), _ENCODE(kept), KEEP)
+    kept = Kept(Raw(body), own, items, attempt.target.id if attempt.lane == "same" else "")
+    await call.means.store.put(key(call.caller.alias, response_id), _ENCODE(kept), KEEP)
 
 
 def _final(tail: bytes) -> bytes:

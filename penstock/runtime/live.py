@@ -1,8 +1,8 @@
 """What is learned, counted, cooled or used up of a deployment while it serves: one record each, in one table.
 
 A ``Target`` is what the config says and never changes; a ``Live`` is what traffic tells, under the target's
-``live_id``. The table outlives reloads: whoever edits a timeout does not forget which engine is down. Deployments behind
-a wildcard have a record for each name that was asked for.
+``live_id``. The table outlives reloads: whoever edits a timeout does not forget which engine is down. Deployments
+behind a wildcard have a record for each name that was asked for.
 """
 
 from __future__ import annotations
@@ -37,24 +37,21 @@ class Live:
         return target.dialects + self.dialects if self.dialects else target.dialects
 
 
-class Lives:
-    """The table. Made once per engine; one event loop writes."""
+class Lives(dict[str, Live]):
+    """The table, by ``live_id``; ``lives[target.live_id]`` makes a record on first use. Made once per engine; one event
+    loop writes."""
 
-    def __init__(self) -> None:
-        self._records: dict[str, Live] = {}
+    def __missing__(self, live_id: str) -> Live:
+        if len(self) >= KEEP:
+            del self[next(iter(self))]
+        made = self[live_id] = Live()
+        return made
 
     def of(self, target: Target) -> Live:
-        """Return the record of a target, made on first use."""
-        found = self._records.get(target.live_id)
-        if found is None:
-            if len(self._records) >= KEEP:
-                del self._records[next(iter(self._records))]
-            found = self._records[target.live_id] = Live()
-        return found
+        """Return the record of a target."""
+        return self[target.live_id]
 
     def keep(self, ids: Container[str]) -> None:
         """Forget the records of deployments that are not configured any more. ``ids``: those of deployments."""
-        self._records = {key: live for key, live in self._records.items() if key.partition("\n")[0] in ids}
-
-    def __len__(self) -> int:
-        return len(self._records)
+        for key in [key for key in self if key.partition("\n")[0] not in ids]:
+            del self[key]

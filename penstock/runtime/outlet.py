@@ -1,27 +1,248 @@
-"""The way out of one call: the answer's head lines, and a stream that begins with its first byte and not before."""
+"""The one way out: every byte for a client passes the ``Outlet`` of its call.
+
+Head lines, a whole answer, a stream that begins with its first byte and not before, signs of life, an error as a status
+or in band. What is to see or change an answer on its way out belongs here.
+"""
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from penstock.core.errors import GatewayError
+import msgspec
+from msgspec import Struct
+
 from penstock.core.price import plain
-from penstock.runtime.prices import part_lines, settle
+from penstock.runtime.bill import part_lines, settle
 
 if TYPE_CHECKING:
-    from penstock.runtime.call import Call
-    from penstock.runtime.targets import Endpoint
+    from penstock.core.dialects.base import Dialect
+    from penstock.core.errors import GatewayError
+    from penstock.runtime.attempt import Attempt
+    from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
+    from penstock.runtime.exchange import Exchange, Source
 
-_BREAKS = re.compile(rb"[\r\n\0]")
-_JSON = b"content-type: application/json\r\n"
+JSON = b"content-type: application/json\r\n"
 _STREAM = b"content-type: %b\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n%b"
 
 
+class Manner(NamedTuple):
+    """What is told differently under a mount. ``prefix`` and ``base``: what stood before the path, and what stands in
+    its place. ``error``: changes the ``error`` object of a refusal (OpenAI's shape) of
+    a status. ``answer``: changes a whole good answer. ``lines``: header lines of every answer."""
+
+    prefix: str = ""
+    base: str = ""
+    error: Callable[[dict[str, Any], int, Call], None] | None = None
+    answer: Callable[[bytes], bytes] | None = None
+    lines: Callable[[Call], bytes] | None = None
+
+
+class Shape(Protocol):
+    """Another form for the events of a stream (a JSON array). ``content_type`` goes with it."""
+
+    content_type: bytes
+
+    def feed(self, data: bytes) -> bytes: ...
+    def close(self) -> bytes: ...
+
+
+class Taken(Exception):
+    """Another attempt of the call has begun to answer."""
+
+
+class Outlet(Struct, eq=False):
+    """The way out of one call. Keeps the exchange and not the call, so that both are freed at once when it is over.
+
+    ``owner``: number of the attempt that answers, 0 while none does. ``status``: what the client was told. ``over``:
+    nothing more may be written. ``shape``: see ``Shape``. The rest is what signs of life are measured by."""
+
+    exchange: Exchange
+    silent_since: float
+    seen_bytes: int = 0
+    owner: int = 0
+    status: int = 0
+    over: bool = False
+    shape: Shape | None = None
+
+    @property
+    def responded(self) -> bool:
+        """Whether a status line is out."""
+        return self.exchange.responded
+
+    # An attempt's answer. ---------------------------------------------------------------------------------------------
+
+    def claim(self, attempt: Attempt) -> None:
+        """Make an attempt the one that answers. Raises ``Taken`` when another is."""
+        if self.owner != attempt.number:
+            if self.owner:
+                raise Taken
+            self.owner = attempt.number
+
+    def whole(self, attempt: Attempt, body: bytes, content_type: bytes = b"") -> None:
+        """Send a whole answer, with its cost where that is known; the attempt's usage is set by now."""
+        call = attempt.call
+        if self.owner or attempt.since:
+            self.claim(attempt)
+            attempt.stop()
+        self.owner = attempt.number
+        attempt.tail = body
+        now = call.means.clock()
+        if attempt.first_at is None:
+            attempt.first_at = now
+        head = (b"content-type: %b\r\n" % content_type if content_type else JSON) + self._lines(call, now)
+        cost = settle(attempt)
+        if cost is not None:
+            head += b"x-litellm-response-cost: %b\r\n" % plain(cost).encode()
+            if attempt.target.price.terms is not None:
+                head += part_lines(attempt)
+        manner = call.manner
+        if manner is not None:
+            if manner.answer is not None:
+                body = manner.answer(body)
+            head += _more(manner, call)
+        self.status = 200
+        self.exchange.whole(200, head, body)
+
+    def begin(self, call: Call, content_type: bytes = b"") -> None:
+        """Send status and headers of a streamed answer."""
+        if self.shape is not None:
+            content_type = self.shape.content_type
+        assert call.surface is not None
+        head = _STREAM % (content_type or call.surface.stream_type, self._lines(call, call.means.clock()))
+        if call.manner is not None:
+            head += _more(call.manner, call)
+        self.status = 200
+        self.exchange.start(200, head)
+
+    def stream(self, attempt: Attempt, data: bytes, answer: bool = True) -> None:
+        """Send the next bytes of a streamed answer, behind its head. ``answer`` False: a ping of the upstream's, with
+        which no answer has begun: another target may still give it."""
+        if attempt.first_at is None:
+            self.claim(attempt)
+            if answer:
+                attempt.begun(attempt.call.means.clock())
+            if not self.exchange.responded:
+                self.begin(attempt.call)
+        attempt.tail = data
+        if self.shape is not None:
+            data = self.shape.feed(data)
+        self.exchange.write(data)
+
+    def finish(self, close: bool = False) -> None:
+        """End a streamed answer. ``close``: the connection, too."""
+        if self.shape is not None:
+            self.exchange.write(self.shape.close())
+        self.exchange.finish(close)
+
+    def feed_from(self, source: Source | None) -> None:
+        """Note whom to hold back while the client reads slower than the upstream writes; None when it is over."""
+        self.exchange.feed_from(source)
+
+    # Answers that no attempt gave. ------------------------------------------------------------------------------------
+
+    def page(self, call: Call, status: int, content_type: bytes, body: bytes) -> None:
+        """Send a page: whole, with the call's ids."""
+        head = b"content-type: %b\r\n%b" % (content_type, _ids(call))
+        if call.manner is not None:
+            head += _more(call.manner, call)
+        self.status = status
+        self.exchange.whole(status, head, body)
+
+    def pass_head(self, call: Call, status: int, head: bytes, framing: bytes | None) -> None:
+        """Send the head of an answer that is passed through. ``framing``: see ``Exchange.start``."""
+        if call.manner is not None:
+            head += _more(call.manner, call)
+        self.status = status
+        self.exchange.start(status, head, framing)
+
+    def pass_on(self, data: bytes) -> None:
+        """Send bytes that are passed through."""
+        self.exchange.write(data)
+
+    def abort(self) -> None:
+        """Cut the connection off: the client must see that the answer is not complete."""
+        self.exchange.abort()
+
+    # Errors and signs of life. ----------------------------------------------------------------------------------------
+
+    def refuse(self, call: Call, error: GatewayError, dialect: Dialect | None = None) -> None:
+        """End the call in an error: as a status while nothing was sent, else as the stream's last event.
+
+        After an error in band the connection is closed: the answer is over, and it did not succeed. ``dialect``: whose
+        shape it has, where the call came in by no surface."""
+        exchange = self.exchange
+        attempt = call.attempt
+        self.over = True
+        if exchange.responded:
+            if call.surface is None or (attempt is not None and attempt.binary):
+                exchange.abort()  # an error would be taken for a part of it: the client must see a broken answer
+            else:
+                data = call.fail(error)
+                exchange.write(data if self.shape is None else self.shape.feed(data))
+                self.finish(close=True)
+            return
+        if dialect is None:
+            assert call.surface is not None
+            dialect = call.surface.dialect
+        status, body = dialect.render_error(error)
+        head = JSON + (self._lines(call, call.means.clock()) if call.surface is not None else _ids(call))
+        if error.retry_after is not None:
+            head += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
+        if error.kind == "method":
+            head += b"allow: %b\r\n" % (error.upstream_type or "POST").encode()
+        elif error.kind == "unauthorized":
+            head += b"www-authenticate: Bearer\r\n"
+        manner = call.manner
+        if manner is not None:
+            if manner.error is not None:
+                body = _retold(manner.error, status, body, call)
+            head += _more(manner, call)
+        self.status = status
+        exchange.whole(status, head, body)
+
+    def keep_alive(self, call: Call, now: float, interval: float) -> None:
+        """Send a comment or ping that clients ignore, when the stream has been silent for ``interval`` seconds.
+
+        Proxies and impatient clients cut silent connections while a model thinks. Before the answer began this starts
+        it: from then on an error comes in band. Another target may still answer, for nothing of an answer was sent."""
+        exchange = self.exchange
+        if exchange.bytes_out != self.seen_bytes:
+            self.seen_bytes = exchange.bytes_out
+            self.silent_since = now
+        elif interval > 0 and now - self.silent_since >= interval and not self.over:
+            if not exchange.responded:
+                self.begin(call)
+            data = call.ping()
+            exchange.write(data if self.shape is None else self.shape.feed(data))
+            self.seen_bytes = exchange.bytes_out
+            self.silent_since = now
+
+    # Head lines. ------------------------------------------------------------------------------------------------------
+
+    def _lines(self, call: Call, now: float) -> bytes:
+        """The header lines that every answer of a surface carries."""
+        attempt = call.attempt
+        waited = call.upstream if attempt is None else call.upstream + attempt.upstream
+        if attempt is None:
+            routing = b""
+        elif call.tries == 1 and attempt.group == call.model and not (attempt.losses or attempt.notes):
+            routing = _plain_routing(attempt.group, attempt.lane)
+        else:
+            routing = _routing(call, attempt)
+        return b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b" % (
+            attempt.target.answer_lines if attempt is not None else b"",
+            call.call_id.encode(),
+            call.request_id,
+            (now - self.exchange.started - waited) * 1000,
+            routing,
+        )
+
+
 def safe(text: str) -> bytes:
-    """A header value out of client or config text: control characters and non-ASCII become "?"."""
+    """Make a header value of client or config text: control characters and non-ASCII become "?"."""
     return (
         text.encode("ascii", "replace")
         if text.isprintable()
@@ -39,104 +260,35 @@ def _plain_routing(group: str, lane: str) -> bytes:
     return b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: 0\r\n%b" % (_safe_name(group), shown)
 
 
-def lines(call: Call) -> bytes:
-    """The header lines that every answer of a call carries."""
-    now = call.clock()
-    target = call.target
-    overhead = (now - call.exchange.started - call.upstream) * 1000
-    return b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b" % (
-        target.answer_lines if target is not None else b"",
-        call.call_id.encode(),
-        call.request_id,
-        overhead,
-        _routing(call),
-    )
+def _routing(call: Call, attempt: Attempt) -> bytes:
+    tries = call.tries + attempt.repairs
+    text = b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: %d\r\n" % (_safe_name(attempt.group), tries - 1)
+    if attempt.group != call.model:
+        text += b"x-litellm-attempted-fallbacks: 1\r\n"
+    if attempt.lane:
+        text += b"x-penstock-lane: %b\r\n" % attempt.lane.encode()
+    if attempt.losses:
+        named = ",".join(dict.fromkeys(loss.path for loss in attempt.losses))
+        text += b"x-penstock-dropped: %b\r\n" % safe(named)[:4096]
+    return text + attempt.notes
 
 
-def _routing(call: Call) -> bytes:
-    if call.tries == 1 and call.group == call.model and not call.losses and not call.notes:
-        return _plain_routing(call.group, call.lane)
-    text = b""
-    if call.group:
-        text = b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: %d\r\n" % (
-            _safe_name(call.group),
-            max(call.tries - 1, 0),
-        )
-        if call.group != call.model:
-            text += b"x-litellm-attempted-fallbacks: 1\r\n"
-    if call.lane:
-        text += b"x-penstock-lane: %b\r\n" % call.lane.encode()
-    if call.losses:
-        text += b"x-penstock-dropped: %b\r\n" % safe(",".join(dict.fromkeys(loss.path for loss in call.losses)))[:4096]
-    return text + call.notes
+def _ids(call: Call) -> bytes:
+    return b"x-litellm-call-id: %b\r\nx-request-id: %b\r\n" % (call.call_id.encode(), call.request_id)
 
 
-def passed_on(call: Call, endpoint: Endpoint) -> bytes:
-    """Header lines of the client's that the upstream must see (same-dialect lane), and the dialect's defaults."""
-    headers = call.exchange.headers
-    passed = {}
-    if call.lane == "same":
-        passed = {name: _one_line(headers[name]) for name in call.surface.forward_names if name in headers}
-    for name, value in endpoint.fallback_headers:
-        passed.setdefault(name, value)
-    return b"".join(b"%b: %b\r\n" % pair for pair in passed.items())
+def _more(manner: Manner, call: Call) -> bytes:
+    return b"" if manner.lines is None else manner.lines(call)
 
 
-def _one_line(value: bytes) -> bytes:
-    """A header value as it came. Doors refuse CR, LF and NUL in one; a server under the ASGI door may not."""
-    return value if not _BREAKS.search(value) else _BREAKS.sub(b" ", value)
-
-
-def send_whole(call: Call, body: bytes, content_type: bytes = b"") -> None:
-    """A whole answer, with its cost where that is known; ``call.usage`` is set by now."""
-    call.tail = body
-    head = (b"content-type: %b\r\n" % content_type if content_type else _JSON) + lines(call)
-    cost = settle(call)
-    if cost is not None:
-        head += b"x-litellm-response-cost: %b\r\n" % plain(cost).encode()
-        if call.target is not None and call.target.price.terms is not None:
-            head += part_lines(call)
-    call.exchange.whole(200, head, body)
-
-
-def begin_stream(call: Call, content_type: bytes = b"") -> None:
-    """Status and headers of a streamed answer."""
-    call.exchange.start(200, _STREAM % (content_type or call.surface.stream_type, lines(call)))
-
-
-def keep_alive(call: Call, now: float, interval: float) -> None:
-    """A comment or ping that clients ignore, when the stream has been silent for ``interval`` seconds.
-
-    Proxies and impatient clients cut silent connections while a model thinks. Before the answer began this starts it:
-    from then on an error comes in band. Another target may still answer, for nothing of an answer was sent."""
-    exchange = call.exchange
-    if exchange.bytes_out != call.seen_bytes:
-        call.seen_bytes = exchange.bytes_out
-        call.silent_since = now
-    elif interval > 0 and now - call.silent_since >= interval and not call.over:
-        if not exchange.responded:
-            begin_stream(call)
-        exchange.write(call.encoder().ping())
-        call.seen_bytes = exchange.bytes_out
-        call.silent_since = now
-
-
-def refuse(call: Call, error: GatewayError) -> None:
-    """The call ends in an error: as a status while nothing was sent, else as the stream's last event.
-
-    After an error in band the connection is closed: the answer is over, and it did not succeed."""
-    exchange = call.exchange
-    dialect = call.surface.dialect
-    call.over = True
-    if exchange.responded and call.binary:  # an error would be heard as noise: the client must see a broken answer
-        exchange.abort()
-        return
-    if exchange.responded:
-        exchange.write(call.fail(error))
-        exchange.finish(close=True)
-        return
-    status, body = dialect.render_error(error)
-    head = _JSON + lines(call)
-    if error.retry_after is not None:
-        head += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
-    exchange.whole(status, head, body)
+def _retold(change: Callable[[dict[str, Any], int, Call], None], status: int, body: bytes, call: Call) -> bytes:
+    """A refusal as the mount's clients expect it."""
+    try:
+        told = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return body
+    error = told.get("error")
+    if not isinstance(error, dict) or "param" not in error:  # not of OpenAI's shape
+        return body
+    change(error, status, call)
+    return msgspec.json.encode(told)

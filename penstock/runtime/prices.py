@@ -7,10 +7,8 @@ Entries stay packed until they are asked for.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +18,12 @@ from msgspec import Raw
 
 from penstock.core.capabilities import Capabilities, capabilities
 from penstock.core.charge import Terms, terms_of
-from penstock.core.price import FREE, NOTHING, Price, plain
+from penstock.core.price import FREE, Price
 from penstock.core.pricelist import GENERAL, LOCAL, general, is_price, lookup, overlay
 from penstock.core.providers.resolve import resolve
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
-    from penstock.runtime.call import Call
 
 log = logging.getLogger("penstock")
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -196,68 +193,3 @@ class Unpriced:
 
 
 UNPRICED = Unpriced()
-
-
-def _asked_tier(call: Call) -> str:
-    """The service tier of the request: it counts where the answer does not say which one it was served in."""
-    raw = call.fields.get("service_tier")
-    if raw is None:
-        return ""
-    tier = msgspec.json.decode(raw)
-    return tier if isinstance(tier, str) else ""
-
-
-def settle(call: Call) -> Decimal | None:
-    """The cost of what a call used: US dollars, None where no answer was counted or no price is known. Notes it in the
-    call; a second time it is what it was the first time."""
-    if call.price_version is not None:
-        return call.cost
-    if call.usage is None and call.spent is not None:
-        call.usage, call.spent = call.spent, None
-    usage, target = call.usage, call.target
-    call.price_version = ""
-    if usage is None and call.units is not None:
-        usage = NOTHING
-    if usage is None or target is None:
-        return None
-    found = target.price
-    price = found.price
-    if price is None:
-        UNPRICED.count(target.label)
-        return None
-    call.price_version = found.version
-    tier, now = usage.tier or _asked_tier(call), time.time() if price.depends_on_time else 0.0
-    if call.units is not None:
-        call.cost = price.cost(usage, tier, call.units, now).total
-    else:
-        call.cost = price.total(usage, tier, now)
-    if call.spent is not None:
-        call.cost += price.total(call.spent, call.spent.tier or tier, now)
-    if found.terms is not None:
-        call.cost = found.terms.charge(call.cost).total
-    return call.cost
-
-
-_PARTS = (
-    *("original", "discount-amount", "margin-amount", "margin-percent"),
-    *("input", "output", "cache-read", "cache-creation", "reasoning", "tool-usage"),
-)
-
-
-def part_lines(call: Call) -> bytes:
-    """Header lines that tell a settled cost part by part, in LiteLLM's names; where terms hold, and only there: on an
-    answer without they would say nothing new and cost more than finding the cost did. The parts are of the original;
-    `input` is without the caches' share, `output` without reasoning, `tool-usage` all that is not tokens."""
-    target, usage = call.target, call.usage or NOTHING
-    if target is None or target.price.terms is None or target.price.price is None:
-        return b""
-    price, terms = target.price.price, target.price.terms
-    now = time.time() if price.depends_on_time else 0.0
-    cost = price.cost(usage, usage.tier or _asked_tier(call), call.units, now)
-    charge = terms.charge(cost.total)
-    amounts = (
-        *(charge.original, charge.discount, charge.margin, terms.margin),
-        *(cost.input, cost.output, cost.cache_read, cost.cache_write, cost.reasoning, cost.units),
-    )
-    told = zip(_PARTS, amounts, strict=True)
-    return b"".join(b"x-litellm-response-cost-%b: %b\r\n" % (n.encode(), plain(a).encode()) for n, a in told)

@@ -7,7 +7,8 @@ in which most language models are done; what takes longer is asked for again and
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,26 +33,24 @@ from penstock.core.providers.replicate import (
     same_house,
     usage_of,
 )
-from penstock.runtime import lanes, outlet
+from penstock.runtime.answer import MAX_ANSWER, MAX_ERROR
 from penstock.runtime.cross import CrossStream, cross_response
 from penstock.runtime.http import Origin, Timeouts, TransportError
+from penstock.runtime.post import post
 
 if TYPE_CHECKING:
     from msgspec import Raw
 
     from penstock.core.ir import Loss
-    from penstock.runtime.call import Call
+    from penstock.runtime.attempt import Attempt
     from penstock.runtime.http import Pool, Response
     from penstock.runtime.targets import Endpoint, Target
 
 WAIT = 5  # seconds that the first call is held; until then a prediction has no id that could be cancelled
 POLL = 0.5  # seconds between two looks at a prediction
-MAX_ANSWER = 256 * 1024 * 1024
-MAX_ERROR = 1024 * 1024
 _BRIEF = Timeouts(connect=5.0, first_byte=5.0, stall=5.0, total=5.0, pool=5.0)
 _PREFER = b"prefer: wait=%d\r\n" % WAIT
 _EVENTS = b"accept: text/event-stream\r\ncache-control: no-store\r\n"
-_cancelling: set[asyncio.Task[None]] = set()
 
 
 class _Form:
@@ -67,53 +66,59 @@ class _Form:
         return self._decoder
 
 
-async def run(pool: Pool, call: Call, target: Target) -> None:
-    """See ``penstock.runtime.attempts``."""
-    call.lane = "cross"
-    path, version = path_of(target.model)
-    endpoint = target.endpoint(path)
-    body = _body(call, target, version)
-    sent = call.sent_at = call.clock()
-    timeouts = target.stream_timeouts if call.stream else target.timeouts
-    extra = b"x-request-id: %b\r\n%b" % (call.request_id, b"" if call.stream else _PREFER)
-    answer = await pool.send(endpoint.origin, endpoint.head, body, timeouts, extra, target.tls)
-    made = read_prediction(await _read(answer))
+async def run(attempt: Attempt) -> None:
+    """Make a prediction and give its answer. See ``penstock.runtime.attempts``."""
+    attempt.lane = "cross"
+    path, version = path_of(attempt.target.model)
+    endpoint = attempt.target.endpoint(path)
+    house = _House(attempt.call.means.pool, attempt.target, endpoint)
+    body = _body(attempt, version)
+    timeouts = attempt.target.stream_timeouts if attempt.stream else attempt.target.timeouts
+    extra = b"" if attempt.stream else _PREFER
+    made = read_prediction(await _read(await post(attempt, endpoint, body, _refused, extra=extra, timeouts=timeouts)))
     try:
         url = made.urls.get("stream")
-        if call.stream and url and made.status in RUNNING:
-            await _stream(pool, call, target, endpoint, made, url)
+        if attempt.stream and url and made.status in RUNNING:
+            await _stream(attempt, house, made, url)
             return
-        made = await _wait(pool, call, target, endpoint, made, sent)
+        made = await _wait(attempt, house, made)
         response = response_of(made)
-        call.upstream += call.clock() - sent
-        cross_response(call, response)
+        attempt.stop()
+        cross_response(attempt, response)
     finally:
         if made.status in RUNNING:
-            _cancel(pool, target, endpoint, made)
+            house.cancel(made)
 
 
-def _body(call: Call, target: Target, version: str) -> bytes:
-    """The prediction to make. What is left out goes into ``call.losses``, or is refused as across any two dialects."""
+def _body(attempt: Attempt, version: str) -> bytes:
+    """The prediction to make. What is left out goes into ``attempt.losses``, or is refused as across any two
+    dialects."""
+    target = attempt.target
     given: dict[str, Raw] = {}
     apply_defaults(given, target.defaults, ())
     apart = target.deployment.params.get("supports_system_prompt")
-    made, losses = render_input(call.parsed(), target.model, given, apart)
+    made, losses = render_input(attempt.parsed(), target.model, given, apart)
     for key in target.drop:
         made.pop(key, None)
-    _report(call, target, tuple(losses))
+    _report(attempt, tuple(losses))
     whole: dict[str, object] = {"input": made}
     if version:
         whole["version"] = version
-    if call.stream:
+    if attempt.stream:
         whole["stream"] = True
     return msgspec.json.encode(whole)
 
 
-def _report(call: Call, target: Target, losses: tuple[Loss, ...]) -> None:
+def _report(attempt: Attempt, losses: tuple[Loss, ...]) -> None:
+    target = attempt.target
     if losses and target.on_unsupported == "reject":
         named = ", ".join(f"{loss.path} ({loss.why})" for loss in losses[:8])
         raise GatewayError("unsupported", f"{target.label} cannot carry: {named}.", param=losses[0].path)
-    call.losses = losses if target.on_unsupported != "drop" else ()
+    attempt.losses = losses if target.on_unsupported != "drop" else ()
+
+
+def _refused(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
+    return parse_error(status, body, retry_after(headers))
 
 
 async def _read(answer: Response) -> bytes:
@@ -126,109 +131,110 @@ async def _read(answer: Response) -> bytes:
         except TransportError:
             body = b""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-        raise parse_error(answer.status, body, retry_after(headers))
+        raise _refused(answer.status, headers, body)
     finally:
         answer.close()
 
 
-async def _ask(
-    pool: Pool, target: Target, endpoint: Endpoint, method: bytes, url: str, timeouts: Timeouts, extra: bytes = b""
-) -> Response:
-    """A call to an address that a prediction named. Raises "broken_answer" where the key must not go."""
-    if not same_house(url, endpoint.url):
-        raise GatewayError("broken_answer", "The upstream's prediction names an address of another server.")
-    parts = urlsplit(url)
-    origin = Origin.parse(url)
-    path = parts.path + (f"?{parts.query}" if parts.query else "")
-    head = head_for(endpoint.head, method, path.encode(), origin.host_header)
-    return await pool.send(origin, head, b"" if method == b"POST" else None, timeouts, extra, target.tls)
+class _House:
+    """The server of one prediction: it is asked again there, and nowhere else. ``cancelling``: what runs beside."""
+
+    cancelling: ClassVar[set[asyncio.Task[None]]] = set()
+
+    def __init__(self, pool: Pool, target: Target, endpoint: Endpoint) -> None:
+        self._pool, self._target, self._endpoint = pool, target, endpoint
+
+    async def ask(self, method: bytes, url: str, timeouts: Timeouts, extra: bytes = b"") -> Response:
+        """Call an address that a prediction named. Raises "broken_answer" where the key must not go."""
+        if not same_house(url, self._endpoint.url):
+            raise GatewayError("broken_answer", "The upstream's prediction names an address of another server.")
+        parts = urlsplit(url)
+        origin = Origin.parse(url)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        head = head_for(self._endpoint.head, method, path.encode(), origin.host_header)
+        body = b"" if method == b"POST" else None
+        return await self._pool.send(origin, head, body, timeouts, extra, self._target.tls)
+
+    async def look(self, url: str) -> Prediction:
+        """Return a prediction as it stands now."""
+        return read_prediction(await _read(await self.ask(b"GET", url, _BRIEF)))
+
+    def cancel(self, made: Prediction) -> None:
+        """Stop a prediction that goes on costing money. Beside whatever ended the attempt, which may be a
+        cancellation."""
+        url = made.urls.get("cancel")
+        if not url:
+            return
+
+        async def cancel() -> None:
+            try:
+                (await self.ask(b"POST", url, _BRIEF)).close()
+            except (GatewayError, TransportError):
+                return  # it runs to its end, as it would have without us
+
+        task = asyncio.get_running_loop().create_task(cancel())
+        self.cancelling.add(task)
+        task.add_done_callback(self.cancelling.discard)
 
 
-async def _wait(
-    pool: Pool, call: Call, target: Target, endpoint: Endpoint, made: Prediction, sent: float
-) -> Prediction:
+async def _wait(attempt: Attempt, house: _House, made: Prediction) -> Prediction:
     """The prediction when it is over. Raises "timeout" when the deployment's time is."""
-    patience = target.timeouts.first_byte
+    patience, clock = attempt.target.timeouts.first_byte, attempt.call.means.clock
+    began = clock()
     while made.status in RUNNING:
-        if patience is not None and call.clock() - sent > patience:
+        if patience is not None and clock() - began > patience:
             raise GatewayError("timeout", f"The prediction was not done within {patience:g} seconds.")
         await asyncio.sleep(POLL)
         url = made.urls.get("get")
         if not url:
             raise GatewayError("broken_answer", "The upstream's prediction has no address to ask for its result.")
         urls = made.urls
-        made = read_prediction(await _read(await _ask(pool, target, endpoint, b"GET", url, _BRIEF)))
+        made = await house.look(url)
         made.urls = made.urls or urls
     return made
 
 
-async def _stream(pool: Pool, call: Call, target: Target, endpoint: Endpoint, made: Prediction, url: str) -> None:
+async def _stream(attempt: Attempt, house: _House, made: Prediction, url: str) -> None:
     """Relays a prediction's events; when they are over, one look at it tells the tokens."""
-    answer = await _ask(pool, target, endpoint, b"GET", url, target.stream_timeouts, _EVENTS)
+    answer = await house.ask(b"GET", url, attempt.target.stream_timeouts, _EVENTS)
     if answer.status != 200:
         await _read(answer)
         raise GatewayError("broken_answer", f"The upstream's stream answered with status {answer.status}.")
     decoder, lines = Decoder(made.id), sse.Decoder()
-    translator = call.translator = CrossStream(call, target, cast(Dialect, _Form(decoder)))
-    exchange = call.exchange
+    translator = attempt.translator = CrossStream(attempt, cast(Dialect, _Form(decoder)))
+    attempt.encoder = translator.encoder
+    outlet = attempt.call.outlet
 
     def relay(chunk: bytes) -> None:
         for event in lines.feed(chunk):  # one by one: what precedes an error is the client's
-            _write(call, translator.feed(quoted(event)))
+            if data := translator.feed(quoted(event)):
+                outlet.stream(attempt, data)
 
-    exchange.feed_from(answer)
+    outlet.feed_from(answer)
     try:
         await answer.pump(relay)
         rest = b"".join([translator.feed(quoted(event)) for event in lines.close()])
     except sse.TooLong as error:
         raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
     finally:
-        exchange.feed_from(None)
+        outlet.feed_from(None)
         answer.close()
     if decoder.done:
-        await _settle(pool, target, endpoint, made, decoder)
-    _write(call, rest + translator.close())
-    call.usage = lanes.usage_seen(call)
-    exchange.finish()
+        await _finish(house, made, decoder)
+    if last := rest + translator.close():
+        outlet.stream(attempt, last)
+    attempt.usage = attempt.usage_seen()
+    outlet.finish()
 
 
-def _write(call: Call, data: bytes) -> None:
-    if not data:
-        return
-    if call.first_at is None:
-        call.first_at = now = call.clock()
-        call.upstream += now - call.sent_at
-        if not call.exchange.responded:
-            outlet.begin_stream(call)
-    call.tail = data
-    call.exchange.write(data)
-
-
-async def _settle(pool: Pool, target: Target, endpoint: Endpoint, made: Prediction, decoder: Decoder) -> None:
+async def _finish(house: _House, made: Prediction, decoder: Decoder) -> None:
     """Notes that the prediction is over, and its tokens. The answer is complete, whatever goes wrong here."""
     made.status = "succeeded"
     url = made.urls.get("get")
     if not url:
         return
     try:
-        found = read_prediction(await _read(await _ask(pool, target, endpoint, b"GET", url, _BRIEF)))
+        found = await house.look(url)
     except (GatewayError, TransportError):
         return
     decoder.usage = usage_of(found)
-
-
-def _cancel(pool: Pool, target: Target, endpoint: Endpoint, made: Prediction) -> None:
-    """Stops a prediction that goes on costing money. Beside whatever ended the attempt, which may be a cancellation."""
-    url = made.urls.get("cancel")
-    if not url:
-        return
-
-    async def cancel() -> None:
-        try:
-            (await _ask(pool, target, endpoint, b"POST", url, _BRIEF)).close()
-        except (GatewayError, TransportError):
-            return  # it runs to its end, as it would have without us
-
-    task = asyncio.get_running_loop().create_task(cancel())
-    _cancelling.add(task)
-    task.add_done_callback(_cancelling.discard)

@@ -15,6 +15,7 @@ from penstock.runtime.http import Timeouts, TransportError
 
 if TYPE_CHECKING:
     from penstock.runtime.http import Pool
+    from penstock.runtime.live import Live
     from penstock.runtime.targets import Target
 
 ABSENT = frozenset({404, 405, 501})
@@ -22,10 +23,10 @@ _LATER = frozenset({429, 502, 503, 504})
 _PATIENCE = Timeouts(connect=2.0, first_byte=5.0, stall=5.0, total=5.0, pool=2.0)
 
 
-async def learn(pool: Pool, target: Target) -> None:
-    """Adds to ``target.dialects`` what it turns out to speak. An engine that does not answer is asked again later."""
+async def learn(pool: Pool, target: Target, live: Live) -> None:
+    """Add to ``live.dialects`` what a target turns out to speak. One that does not answer is asked again later."""
     for dialect in target.provider.may_speak:
-        if dialect in target.dialects or dialect in target.asked:
+        if dialect in live.speaks(target) or dialect in live.asked:
             continue
         try:
             endpoint = target.endpoint(dialect)
@@ -35,16 +36,16 @@ async def learn(pool: Pool, target: Target) -> None:
         answer.close()
         if answer.status in _LATER:
             return
-        target.asked.add(dialect)
+        live.asked.add(dialect)
         if answer.status not in ABSENT and answer.status >= 300:
-            target.dialects = (*target.dialects, dialect)
+            live.dialects = (*live.dialects, dialect)
 
 
-def unlearn(target: Target, dialect: str, status: int) -> bool:
-    """After a refusal: True when ``dialect`` was only learned and is not spoken after all; it is not used until it is
-    learned again (a 404 may also mean that the engine has another model now)."""
-    if status in ABSENT and dialect in target.asked and dialect in target.dialects:
-        target.asked.discard(dialect)
-        target.dialects = tuple(name for name in target.dialects if name != dialect)
+def unlearn(live: Live, dialect: str, status: int) -> bool:
+    """Forget a dialect after a refusal that says that it was only learned and is not spoken after all; tell whether it
+    was. It is not used until it is learned again (a 404 may also mean that the engine has another model now)."""
+    if status in ABSENT and dialect in live.asked and dialect in live.dialects:
+        live.asked.discard(dialect)
+        live.dialects = tuple(name for name in live.dialects if name != dialect)
         return True
     return False

@@ -17,7 +17,7 @@ from penstock.runtime.targets import Stars, Target, settings_of
 
 if TYPE_CHECKING:
     from penstock.config import Config
-    from penstock.runtime.passing import Lent
+    from penstock.runtime.credential import Credential  # circle: looked for in a state, and kept there
 
 DEFAULT_RETRIES = 2
 
@@ -30,7 +30,7 @@ class State:
         self.settings: dict[str, Any] = settings_of(config)
         self.problems: list[str] = []
         self.env = env
-        self.lent: dict[str, Lent] = {}  # who answers pass-through paths, filled as they are asked for
+        self.credentials: dict[str, Credential] = {}  # of pass-through paths, filled as they are asked for
         self.passages: tuple[Passage, ...] = passages_of(config, env, self.problems)
         self.targets: list[Target] = []
         members: list[Member[Target]] = []
@@ -106,6 +106,10 @@ class State:
             if key in table:
                 return [name for name in table[key] if name != model][: self.config.router.max_fallbacks]
         return None
+
+    def passage_at(self, path: str) -> Passage | None:
+        """Find the config's own pass-through endpoint at a path."""
+        return next((passage for passage in self.passages if passage.takes(path)), None)
 
     def unknown(self, model: str) -> GatewayError:
         near = self.catalog.near(model)

@@ -10,26 +10,29 @@ from msgspec import Raw
 from penstock.core.dialects.base import Dialect
 
 if TYPE_CHECKING:
+    from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call
-    from penstock.runtime.exchange import Exchange
-    from penstock.runtime.http import Pool
     from penstock.runtime.state import State
-    from penstock.runtime.targets import Target
 
 
 class Surface(NamedTuple):
     """``attempt``: what one try at a target is. ``check``: what the dialect insists on before any upstream is asked.
-    ``wants_usage``: the client wants usage in
-    the stream. ``forward_names``: request headers that pass upstream in the same-dialect lane."""
+    ``wants_usage``: the client wants usage in the stream. ``forward_names``: request headers that pass upstream in the
+    same-dialect lane. The rest is what the gate asks, see ``gate.Entry``."""
 
     dialect: Dialect
-    attempt: Callable[[Pool, Call, Target], Awaitable[None]]
+    attempt: Callable[[Attempt], Awaitable[None]]
     check: Callable[[Mapping[str, Raw]], None]
     wants_usage: Callable[[Mapping[str, Raw]], bool]
     forward_names: tuple[bytes, ...] = ()
-    enter: Callable[[Exchange, dict[str, Raw]], None] | None = None  # adds to the body what stands in the URL
+    adapt: Callable[[Call, dict[str, Raw], State], None] | None = None  # the fields, by the URL and its habits
     stream_type: bytes = b"text/event-stream; charset=utf-8"
-    read: Callable[[Exchange], Awaitable[dict[str, Raw]]] | None = None  # the body's fields where it may not be JSON
+    read: Callable[[Call], Awaitable[dict[str, Raw]]] | None = None  # the body's fields where it may not be JSON
     default_model: Callable[[State], str] | None = None  # instead of the config's completion_model
-    key_in_query: bool = False  # a credential may stand in ?key=
+    key_in_query: bool = False
     upload: bool = False  # a large form is passed on while it arrives
+    json: bool = True
+    methods: tuple[str, ...] = ("POST",)
+    role: str = "key"
+    works: bool = True
+    no_pages: bool = False

@@ -37,7 +37,6 @@ from penstock.core.providers.watsonx import Edit
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud import Signer, environment, signer_for
 from penstock.runtime.cloud.entering import enter
-from penstock.runtime.health import Health
 from penstock.runtime.http import Origin, Timeouts, Tls, render_head
 from penstock.runtime.prices import TargetPrice, charged, price_of
 
@@ -130,8 +129,6 @@ class Target:
         self.special = self.validates or bool(self.guided_defaults)  # plain requests go through ``constrained``, too
         self.on_unsupported = deployment.on_unsupported or "warn"
         self.owner = str(deployment.info.get("owned_by") or provider.owned_by)
-        self.health = Health()
-        self.asked: set[str] = set()  # dialects that were asked for at run time, see ``speaks``
         self._endpoints: dict[str, Endpoint] = {}
 
     def _enter_vertex(self) -> None:

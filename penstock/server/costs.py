@@ -23,12 +23,12 @@ from penstock.core.price import Cost, Price
 from penstock.core.providers.resolve import resolve
 from penstock.core.told import usage_told
 from penstock.runtime.prices import TargetPrice, charged, price_of
+from penstock.server.routes import JSON, Page
 
 if TYPE_CHECKING:
-    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.call import Call
     from penstock.server.gateway import Gateway
 
-Answer = tuple[int, bytes, bytes]
 _T = TypeVar("_T")
 _MOST = 10**12  # tokens or requests; what is more is a mistake
 
@@ -74,9 +74,9 @@ class _Spend(msgspec.Struct):
     completion_tokens: int | None = None
 
 
-def spend(gateway: Gateway, exchange: Exchange) -> Answer:
+def spend(gateway: Gateway, call: Call) -> Page:
     """GET and POST ``/spend/calculate``: ``{"cost": 0.0075}``. LiteLLM has POST only; a seed asks with GET (C-15)."""
-    asked = _spend_in_query(exchange) if exchange.method != "POST" else _body(exchange, _Spend)
+    asked = _spend_in_query(call) if call.exchange.method != "POST" else _body(call, _Spend)
     model, usage = asked.model, None
     answer = asked.completion_response
     if answer is not None:
@@ -96,8 +96,8 @@ def spend(gateway: Gateway, exchange: Exchange) -> Answer:
     return _json({"cost": float(cost if found.terms is None else found.terms.charge(cost).total)})
 
 
-def _spend_in_query(exchange: Exchange) -> _Spend:
-    given = {key: values[-1] for key, values in parse_qs(exchange.query.decode("latin-1")).items()}
+def _spend_in_query(call: Call) -> _Spend:
+    given = {key: values[-1] for key, values in parse_qs(call.exchange.query.decode("latin-1")).items()}
     asked = _Spend(model=given.get("model", ""))
     for name in ("prompt_tokens", "completion_tokens"):
         if name in given:
@@ -135,14 +135,14 @@ class _Estimate(msgspec.Struct):
     num_requests_per_month: int | None = None
 
 
-def estimate(gateway: Gateway, exchange: Exchange) -> Answer:
+def estimate(gateway: Gateway, call: Call) -> Page:
     """POST ``/cost/estimate``. A model without a price is a 404, as LiteLLM has it."""
-    return _json(_estimated(gateway, _body(exchange, _Estimate)))
+    return _json(_estimated(gateway, _body(call, _Estimate)))
 
 
-def estimate_short(gateway: Gateway, exchange: Exchange) -> Answer:
+def estimate_short(gateway: Gateway, call: Call) -> Page:
     """The same under ``/api/v1/litellm``, ``input_cost``, ``output_cost`` and ``total_cost`` beside it (seed C-28)."""
-    told = _estimated(gateway, _body(exchange, _Estimate))
+    told = _estimated(gateway, _body(call, _Estimate))
     per_request = {"input": "input_cost", "output": "output_cost", "": "total_cost"}
     short = {name: told[f"{way}_cost_per_request" if way else "cost_per_request"] for way, name in per_request.items()}
     return _json(told | short)
@@ -197,15 +197,15 @@ def _lines(name: str, cost: Cost, charge: Charge, times: int | None) -> dict[str
     return {name.format(part): float(amount * times) if times else None for part, amount in parts.items()}
 
 
-def _body(exchange: Exchange, type_: type[_T]) -> _T:
+def _body(call: Call, type_: type[_T]) -> _T:
     """The body as a struct. Raises "bad_request" that says what is wrong where."""
     try:
-        return msgspec.json.decode(exchange.body, type=type_)
+        return msgspec.json.decode(call.exchange.body, type=type_)
     except msgspec.ValidationError as error:
         raise GatewayError("bad_request", f"The body is not right: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise GatewayError("bad_request", "The body is not JSON.") from None
 
 
-def _json(told: object) -> Answer:
-    return 200, b"application/json", msgspec.json.encode(told)
+def _json(told: object) -> Page:
+    return Page(200, JSON, msgspec.json.encode(told))

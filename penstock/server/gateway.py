@@ -1,68 +1,100 @@
-"""The gateway behind every door: who asks for what, and what becomes of a request that is nobody's work."""
+"""The gateway behind every door: what a request is, and what becomes of it, whatever happens."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from penstock.core.errors import GatewayError
-from penstock.runtime import outlet
-from penstock.runtime.call import Call, new_id
-from penstock.runtime.engine import Engine
+from penstock.runtime.call import Call
+from penstock.runtime.gate import Gate
 from penstock.runtime.http import Batch, in_task
+from penstock.runtime.identity import NOBODY
 from penstock.runtime.ops.upload import HELD
-from penstock.runtime.outlet import safe
-from penstock.runtime.records import Record
-from penstock.server import pages, passing
-from penstock.server.refusals import check_type, wrong_method
-from penstock.server.surfaces import dialect_of, find
+from penstock.runtime.surface import Surface
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from penstock.core.dialects.base import Dialect
+    from penstock.runtime.engine import Engine
     from penstock.runtime.exchange import Exchange
+    from penstock.runtime.gate import Entry
     from penstock.runtime.identity import Identity
-    from penstock.runtime.records import Records
     from penstock.runtime.state import State
-    from penstock.runtime.surface import Surface
 
 log = logging.getLogger("penstock")
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
 DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it arrives
-_JSON = b"content-type: application/json\r\n"
+
+
+class Visit(NamedTuple):
+    """What a request is that is no call of a surface. ``entry``: what the gate asks of it. ``answer``: answers it once
+    it is let in. ``recorded``: it gets a record also when it went well."""
+
+    entry: Entry
+    answer: Callable[[Gateway, Call], Awaitable[None]]
+    recorded: bool = True
+
+
+class Site(Protocol):
+    """What there is at which path. ``surfaces``: by exact path. ``find``: whatever else it is, and also those; it may
+    turn the call to another path, and the manner of a mount."""
+
+    @property
+    def surfaces(self) -> Mapping[str, Surface]: ...
+    def find(self, call: Call, state: State) -> Surface | Visit: ...
+    def dialect_of(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect: ...
+    def upload_at(self, path: str) -> bool: ...
 
 
 class Gateway:
     """Serves exchanges. ``state`` and ``identity`` may be replaced between two requests (a reload)."""
 
     def __init__(
-        self,
-        engine: Engine,
-        records: Records,
-        state: State,
-        identity: Identity,
-        max_body: int = 0,
-        max_upload: int = 0,
+        self, engine: Engine, state: State, identity: Identity, site: Site, max_body: int = 0, max_upload: int = 0
     ) -> None:
         self.engine = engine
-        self.records = records
         self.state = state
-        self.identity = identity
+        self.gate = Gate(identity)
+        self.site = site
+        self.active: set[Exchange] = set()
+        self.clock = engine.means.clock
+        self.started_at = time.time()
+        self.limit(max_body, max_upload)
+
+    def limit(self, max_body: int, max_upload: int) -> None:
+        """Set the largest bodies that are taken, in bytes; 0: the default."""
         self.max_body = max_body or DEFAULT_MAX_BODY
         # Who lowers the limit of all requests means uploads, too, unless they have one of their own.
         self.max_upload = max_upload or max_body or DEFAULT_MAX_UPLOAD
         # Bytes of a body that a door looks at before it comes.
         self.look_from = min(HELD, self.max_body, self.max_upload)
-        self.draining = False
-        self.active: set[Exchange] = set()
-        self.clock: Callable[[], float] = time.monotonic
-        self.started_at = time.time()
+
+    @property
+    def identity(self) -> Identity:
+        """Who may call; the gate's."""
+        return self.gate.identity
+
+    @identity.setter
+    def identity(self, identity: Identity) -> None:
+        self.gate.identity = identity
+
+    @property
+    def draining(self) -> bool:
+        """Whether it shuts down: no new work; the gate's."""
+        return self.gate.draining
+
+    @draining.setter
+    def draining(self, draining: bool) -> None:
+        self.gate.draining = draining
 
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Return where requests are driven: with the connections to their upstreams."""
-        batch = self.engine.pool.batch(loop)
+        batch = self.engine.means.pool.batch(loop)
         batch.active = self.active
         return batch
 
@@ -78,120 +110,86 @@ class Gateway:
         exchange.call = None
 
     async def serve(self, exchange: Exchange) -> None:
-        """Answers one request, whatever it is. Raises nothing but the cancellation of a client that left."""
+        """Answer one request, whatever it is. Raises nothing but the cancellation of a client that left."""
+        call = Call(exchange, self.engine.means, NOBODY)
+        exchange.call = call
         try:
             try:
-                call = self._enter(exchange)
-                if call is None:
-                    await in_task()  # pages are free to use what they like
-                    await pages.serve(self, exchange)
+                site, state = self.site, self.state
+                found: Surface | Visit | None = site.surfaces.get(exchange.path)
+                if found is None or state.passages:
+                    found = site.find(call, state)
+                if isinstance(found, Surface):
+                    call.surface = found
+                    waits = self.gate.admit(call, found)
+                    if waits is not None:
+                        await waits
+                    await self.engine.handle(call, state)
                 else:
-                    await self.engine.handle(call, self.state)
+                    await self._visit(call, found)
             except GatewayError as error:
-                self.refuse(exchange, error)
+                self._refuse(call, error)
         except asyncio.CancelledError:
             self.end(exchange)
             raise
         except Exception as error:  # boundary: a bug of ours must cost one request and be told as such
-            call_id = exchange.call.call_id if exchange.call is not None else new_id()
-            log.exception("A request failed through a fault of the gateway (call %s)", call_id)
-            self._bug(exchange, call_id, error)
+            log.exception("A request failed through a fault of the gateway (call %s)", call.call_id)
+            self._bug(exchange, call, error)
 
-    def _enter(self, exchange: Exchange) -> Call | None:
-        """The call that a request is, None for a page. Raises ``GatewayError`` for who may not enter."""
-        surface = find(exchange.path)
-        if surface is None or (self.state.passages and passing.passage_at(self.state, exchange.path) is not None):
-            return None
-        return self.admit(exchange, surface)
-
-    def admit(self, exchange: Exchange, surface: Surface) -> Call:
-        """The call that a request to a surface is. Raises ``GatewayError`` for who may not enter."""
-        caller = self.identity.check(exchange.headers, exchange.query if surface.key_in_query else b"")
-        if exchange.method != "POST":
-            raise wrong_method(exchange, ("POST",))
-        if self.draining:
-            raise GatewayError("draining", "The gateway is shutting down; send the request again.", retry_after=1)
-        if surface.read is None:
-            check_type(exchange.headers.get(b"content-type"))
-        given = exchange.headers.get(b"x-request-id")
-        request_id = b"" if given is None else safe(given.decode("latin-1"))[:256]
-        exchange.call = Call(surface, exchange, caller, request_id, self.clock, self.engine.store)
-        return exchange.call
+    async def _visit(self, call: Call, visit: Visit) -> None:
+        await in_task()  # pages are free to use what they like
+        waits = self.gate.admit(call, visit.entry)
+        if waits is not None:
+            await waits
+        try:
+            await visit.answer(self, call)
+        except asyncio.CancelledError:
+            ending = call.exchange.ending
+            if ending is None:
+                self.engine.record(call, GatewayError("client_gone", "The client closed the connection."))
+                raise
+            raise ending from None
+        if visit.recorded:
+            self.engine.record(call, None)
 
     def tick(self) -> None:
-        """Called about once a second: streams that say nothing get a sign of life."""
+        """Give streams that say nothing a sign of life. Called about once a second."""
         now = self.clock()
         for exchange in self.active:
-            upload = exchange.upload
-            if exchange.call is not None and exchange.call.stream and (upload is None or upload.source.complete):
-                outlet.keep_alive(exchange.call, now, self.state.keep_alive)
+            call, upload = exchange.call, exchange.upload
+            if isinstance(call, Call) and call.surface is not None and (upload is None or upload.source.complete):
+                if call.stream or (call.attempt is not None and call.attempt.stream):
+                    call.outlet.keep_alive(call, now, self.state.keep_alive)
 
     def cut_off(self, exchange: Exchange, error: GatewayError) -> None:
-        """Ends a request that takes longer than the grace period: its client is told so."""
+        """End a request that takes longer than the grace period: its client is told so."""
         exchange.ending = error
         if exchange.task is not None:
             exchange.task.cancel()
 
-    def _bug(self, exchange: Exchange, call_id: str, error: Exception) -> None:
+    def refuse(self, exchange: Exchange, error: GatewayError) -> None:
+        """Answer a request that a door refuses, in the shape that its path's dialect wants, and record it."""
+        self._refuse(Call(exchange, self.engine.means, NOBODY), error)
+
+    def _refuse(self, call: Call, error: GatewayError) -> None:
+        dialect = None
+        if call.surface is None:
+            dialect = self.site.dialect_of(call.path, call.exchange.headers)
+        call.outlet.refuse(call, error, dialect)
+        self.engine.record(call, error)
+
+    def _bug(self, exchange: Exchange, call: Call, error: Exception) -> None:
         text = f"The gateway failed on this request ({type(error).__name__}). Its log has more under this call id."
         told = GatewayError("gateway_bug", text)
         try:
-            if exchange.responded:
-                self.record(exchange, told.status, call_id, told)
-            elif exchange.call is None:
-                self.refuse(exchange, told, call_id)
+            if not exchange.responded:
+                self._refuse(call, told)
                 return
-            else:
-                outlet.refuse(exchange.call, told)
-                self.record(exchange, told.status, call_id, told)
-                return
+            self.engine.record(call, told)
         except Exception:  # boundary: not even the error could be told; the connection must not hang
-            log.exception("The error could not be told (call %s)", call_id)
+            log.exception("The error could not be told (call %s)", call.call_id)
         exchange.abort()
         self.end(exchange)
-
-    def refuse(self, exchange: Exchange, error: GatewayError, call_id: str = "") -> None:
-        """Answers with an error in the shape that the path's dialect wants, and records it."""
-        dialect = dialect_of(exchange.path, exchange.headers)
-        status, body = dialect.render_error(error)
-        request_id = safe(exchange.headers.get(b"x-request-id", b"").decode("latin-1"))[:256]
-        call_id = call_id or new_id()
-        head = _JSON + b"x-litellm-call-id: %b\r\nx-request-id: %b\r\n" % (
-            call_id.encode(),
-            request_id or call_id.encode(),
-        )
-        if error.retry_after is not None:
-            head += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
-        if error.kind == "method":
-            head += b"allow: %b\r\n" % (error.upstream_type or "POST").encode()
-        elif error.kind == "unauthorized":
-            head += b"www-authenticate: Bearer\r\n"
-        exchange.whole(status, head, body)
-        self.record(exchange, status, call_id, error)
-
-    def record(
-        self, exchange: Exchange, status: int, call_id: str, error: GatewayError | None = None, key: str = ""
-    ) -> None:
-        """A record of a request that was no call. ``key``: the caller's alias."""
-        now = self.clock()
-        self.records.put(
-            Record(
-                at=time.time(),
-                call_id=call_id,
-                request_id="",
-                key=key,
-                client=exchange.client,
-                method=exchange.method,
-                path=exchange.path,
-                status=status,
-                ms=(now - exchange.started) * 1000,
-                bytes_in=len(exchange.body),
-                bytes_out=exchange.bytes_out,
-                error=error.kind if error else "",
-                message=error.message if error else "",
-                fault=error.row.fault if error else "",
-            )
-        )
 
     def body_too_large(self) -> GatewayError:
         text = f"The request body is over {self.max_body} bytes, the limit here (general_settings.max_request_size_mb)."
@@ -200,3 +198,5 @@ class Gateway:
     def upload_too_large(self) -> GatewayError:
         text = f"The upload is over {self.max_upload} bytes, the limit here (general_settings.max_file_size_mb)."
         return GatewayError("too_large", text)
+
+

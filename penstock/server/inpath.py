@@ -16,25 +16,26 @@ import msgspec
 from msgspec import Raw
 
 if TYPE_CHECKING:
-    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.call import Call
+    from penstock.runtime.state import State
     from penstock.runtime.surface import Surface
 
 PREFIXES = ("/openai/deployments/", "/engines/")
 
 
 def rows(operations: Mapping[str, Surface]) -> list[tuple[re.Pattern[str], Surface]]:
-    """A pattern for each operation (its path without version) below each prefix."""
+    """Make a pattern for each operation (its path without version) below each prefix."""
     made = []
     for prefix in PREFIXES:
         for path, surface in operations.items():
             pattern = re.compile(rf"{prefix}(?P<model>.+){path}")
-            made.append((pattern, surface._replace(enter=partial(_enter, pattern, surface.enter))))
+            made.append((pattern, surface._replace(adapt=partial(_adapt, pattern, surface.adapt))))
     return made
 
 
-def _enter(pattern: re.Pattern[str], inner: object, exchange: Exchange, fields: dict[str, Raw]) -> None:
-    found = pattern.fullmatch(exchange.path)
+def _adapt(pattern: re.Pattern[str], inner: object, call: Call, fields: dict[str, Raw], state: State) -> None:
+    found = pattern.fullmatch(call.path)
     assert found is not None  # it brought us here
     fields["model"] = Raw(msgspec.json.encode(found["model"]))
     if callable(inner):
-        inner(exchange, fields)
+        inner(call, fields, state)

@@ -17,13 +17,15 @@ from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.resolve import credential, needs_key
+from penstock.runtime.gate import check_type
 from penstock.runtime.surface import Surface
-from penstock.server.page import Page
-from penstock.server.refusals import check_type
+from penstock.server import costs
+from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES as NATIVE
 
 if TYPE_CHECKING:
-    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.call import Call
+    from penstock.runtime.state import State
     from penstock.runtime.targets import Target
     from penstock.server.gateway import Gateway
 
@@ -55,9 +57,9 @@ def _id(target: Target) -> str:
     return given if given.startswith(name + "/") else f"{name}/{target.model}"
 
 
-def enter(gateway: Gateway, exchange: Exchange, fields: dict[str, Raw]) -> None:
-    """``model`` and ``provider`` as one name, and that as the name of a deployment. An object ``provider`` is a field
-    of OpenRouter's and stays."""
+def adapt(call: Call, fields: dict[str, Raw], state: State) -> None:
+    """Join ``model`` and ``provider`` to one name, and make that the name of a deployment. An object ``provider`` is a
+    field of OpenRouter's and stays."""
     model = _text(fields, "model")
     if not model:
         return
@@ -67,7 +69,7 @@ def enter(gateway: Gateway, exchange: Exchange, fields: dict[str, Raw]) -> None:
         del fields["provider"]
         if provider and not model.startswith(provider + "/"):
             wanted = f"{provider}/{model}"
-    catalog, targets = gateway.state.catalog, gateway.state.targets
+    catalog, targets = state.catalog, state.targets
     if catalog.find(wanted) is None:
         named = [target.deployment.model_name for target in targets if wanted in (_id(target), target.label)]
         wanted = named[0] if named else wanted
@@ -81,18 +83,18 @@ def _text(fields: dict[str, Raw], key: str) -> str:
         return ""
 
 
-def _models(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def _models(gateway: Gateway, call: Call) -> Page:
     """Every deployment as ``provider/model``; ``provider`` in the query asks for one provider's."""
-    wanted = parse_qs(exchange.query.decode("latin-1")).get("provider", [""])[-1]
+    wanted = parse_qs(call.exchange.query.decode("latin-1")).get("provider", [""])[-1]
     created, found = int(gateway.started_at), {}
     for target in gateway.state.targets:
         if wanted in ("", _name(target), target.provider.name):
             found[_id(target)] = target.owner
     data = [{"id": name, "object": "model", "created": created, "owned_by": owner} for name, owner in found.items()]
-    return 200, b"application/json", msgspec.json.encode({"object": "list", "data": data})
+    return Page(200, JSON, msgspec.json.encode({"object": "list", "data": data}))
 
 
-def _providers(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def _providers(gateway: Gateway, call: Call) -> Page:
     """Who can be called. ``configured``: a deployment names it, or its key is in the environment."""
     env, rows = gateway.state.env, []
     used = {_name(target) for target in gateway.state.targets}
@@ -108,14 +110,14 @@ def _providers(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]
                 "configured": name in used or credential(provider, None, env) is not None,
             }
         )
-    return 200, b"application/json", msgspec.json.encode({"providers": rows})
+    return Page(200, JSON, msgspec.json.encode({"providers": rows}))
 
 
-async def _read_vision(exchange: Exchange) -> dict[str, Raw]:
+async def _read_vision(call: Call) -> dict[str, Raw]:
     """``{prompt, image_url, model}`` as a chat of one message. ``image_url``: an address, a data URI, or bare base64 of
     a PNG or JPEG."""
-    check_type(exchange.headers.get(b"content-type"))
-    fields = open_body(exchange.body)
+    check_type(call.exchange.headers.get(b"content-type"))
+    fields = open_body(call.exchange.body)
     prompt, url = _text(fields, "prompt"), _text(fields, "image_url")
     for name, value in (("prompt", prompt), ("image_url", url)):
         if not value:
@@ -137,6 +139,10 @@ def _with_text(body: bytes) -> bytes:
     return msgspec.json.encode({**told, "response": text, "content": text})
 
 
-SURFACES: dict[str, Surface] = {"/vision": NATIVE["/v1/chat/completions"]._replace(read=_read_vision)}
-PAGES: dict[str, Page] = {"/models": Page(_models), "/providers": Page(_providers)}
+SURFACES: dict[str, Surface] = {"/vision": NATIVE["/v1/chat/completions"]._replace(read=_read_vision, json=False)}
+ROUTES = (
+    Route("/models", _models),
+    Route("/providers", _providers),
+    Route("/cost/estimate", costs.estimate_short, methods=("POST",)),
+)
 ANSWERS: Mapping[str, Callable[[bytes], bytes]] = {"/vision": _with_text}

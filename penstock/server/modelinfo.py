@@ -15,13 +15,12 @@ from penstock.core.capabilities import INFO_COLUMNS
 from penstock.core.errors import GatewayError
 from penstock.core.money import number
 from penstock.core.pricelist import is_price
+from penstock.server.routes import JSON, Page
 
 if TYPE_CHECKING:
-    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.call import Call
     from penstock.runtime.targets import Target
     from penstock.server.gateway import Gateway
-
-Answer = tuple[int, bytes, bytes]
 
 _SHOWN = """model api_version custom_llm_provider timeout stream_timeout max_retries num_retries rpm tpm weight order
     tags region_name aws_region_name vertex_location drop_params base_model use_in_pass_through use_litellm_proxy
@@ -34,9 +33,9 @@ _GROUP_ABILITIES = """parallel_function_calling vision web_search url_context re
     fast_mode""".split()
 
 
-def model_info(gateway: Gateway, exchange: Exchange) -> Answer:
+def model_info(gateway: Gateway, call: Call) -> Page:
     """GET ``/model/info``: a row per deployment; ``litellm_model_id`` asks for one."""
-    wanted = _asked(exchange, "litellm_model_id")
+    wanted = _asked(call, "litellm_model_id")
     targets = [target for target in gateway.state.targets if wanted in ("", target.id)]
     if wanted and not targets:
         text = f"There is no deployment with the id {wanted[:120]!r}; GET /model/info lists all."
@@ -74,10 +73,10 @@ def _params(target: Target) -> list[str]:
     return [name for name in _PARAMS if name not in quirks.drop and name not in quirks.unsupported]
 
 
-def group_info(gateway: Gateway, exchange: Exchange) -> Answer:
+def group_info(gateway: Gateway, call: Call) -> Page:
     """GET ``/model_group/info``: a row per public name, over all its deployments: the most tokens, the highest price,
     what any of them can do, limits added up. ``model_group`` asks for one."""
-    wanted = _asked(exchange, "model_group")
+    wanted = _asked(call, "model_group")
     groups: dict[str, list[Target]] = {}
     for target in gateway.state.targets:
         groups.setdefault(target.deployment.model_name, []).append(target)
@@ -119,9 +118,9 @@ def _group(name: str, targets: list[Target]) -> dict[str, Any]:
     }
 
 
-def capabilities(gateway: Gateway, exchange: Exchange) -> Answer:
+def capabilities(gateway: Gateway, call: Call) -> Page:
     """GET ``/v1/capabilities``: a short row per deployment; ``model`` asks for those of one public name."""
-    wanted = _asked(exchange, "model")
+    wanted = _asked(call, "model")
     rows = []
     for target in gateway.state.targets:
         if wanted not in ("", target.deployment.model_name):
@@ -158,8 +157,8 @@ def address(api_base: str | None) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _asked(exchange: Exchange, name: str) -> str:
-    return parse_qs(exchange.query.decode("latin-1")).get(name, [""])[-1]
+def _asked(call: Call, name: str) -> str:
+    return parse_qs(call.exchange.query.decode("latin-1")).get(name, [""])[-1]
 
 
 def _most(values: Iterable[int | None]) -> float | None:
@@ -191,5 +190,5 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def _json(rows: list[dict[str, Any]], **beside: str) -> Answer:
-    return 200, b"application/json", msgspec.json.encode({**beside, "data": rows}, enc_hook=str)
+def _json(rows: list[dict[str, Any]], **beside: str) -> Page:
+    return Page(200, JSON, msgspec.json.encode({**beside, "data": rows}, enc_hook=str))

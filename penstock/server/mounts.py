@@ -1,192 +1,147 @@
 """Prefixes under which other products' clients expect the gateway: what is served there is what is served here.
 
-A mount is a row: its prefix, where what follows it leads, and what is told differently there. Everything else (keys,
-routing, records) is the gateway's own, for the request goes through the same door again under its plain path.
+A mount is a row: its prefix, where what follows it leads, and what is told differently there. All of it is made when
+this module is loaded, nothing per request. Everything else (keys, routing, records) is the gateway's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from penstock.core.errors import GatewayError
-from penstock.runtime.call import new_id
-from penstock.runtime.exchange import Exchange
-from penstock.runtime.outlet import safe
+from penstock.runtime.call import Call
+from penstock.runtime.gate import Rule
+from penstock.runtime.ids import new_id
+from penstock.runtime.outlet import Manner, safe
 from penstock.runtime.surface import Surface
 from penstock.server import las, shared
-from penstock.server.page import Page, answer
-from penstock.server.surfaces import find
+from penstock.server.gateway import Visit
+from penstock.server.routes import Route, Routes
+from penstock.server.surfaces import PATTERNS, SURFACES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from msgspec import Raw
 
-    from penstock.server.gateway import Gateway
+    from penstock.runtime.state import State
 
-Plain = Callable[["Gateway", Exchange], Awaitable[None]]
-Fields = dict[str, "Raw"]
-_OWN = frozenset({"path", "mount"})
+Adapt = Callable[[Call, "dict[str, Raw]", "State"], None]
 
 
-class Mount(NamedTuple):
-    """``base``: what stands in the prefix's place. ``surfaces``, ``pages``, ``batches``: what is only there, by the
-    path behind the prefix. ``enter``: changes a request's fields before the surface does. ``error``: changes the
-    ``error`` object of a refusal (OpenAI's shape). ``answer``: changes a whole good answer of a path. ``lines``: header
-    lines of every answer. ``parameter``: what must stand in the query, where a prefix alone does not say who asks."""
+class Mount:
+    """One prefix. ``base``: what stands in the prefix's place. ``surfaces``, ``routes``, ``batches``: what is only
+    there, by the path behind the prefix. ``adapt``: changes a request's fields before the surface does. ``error``,
+    ``lines``: see ``outlet.Manner``; ``answer``: by path. ``parameter``: what must stand in the query, where a prefix
+    alone does not say who asks."""
 
-    prefix: str
-    base: str = ""
-    surfaces: Mapping[str, Surface] = {}
-    pages: Mapping[str, Page] = {}
-    batches: Mapping[str, shared.Batch] = {}
-    enter: Callable[[Gateway, Exchange, Fields], None] | None = None
-    default_model: Callable[[Any], str] | None = None
-    error: Callable[[dict[str, Any], int, Exchange], None] | None = None
-    answer: Mapping[str, Callable[[bytes], bytes]] = {}
-    lines: Callable[[Exchange], bytes] | None = None
-    parameter: bytes = b""
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        base: str = "",
+        surfaces: Mapping[str, Surface] | None = None,
+        routes: Iterable[Route] = (),
+        batches: Mapping[str, shared.Batch] | None = None,
+        adapt: Adapt | None = None,
+        default_model: Callable[[State], str] | None = None,
+        error: Callable[[dict[str, Any], int, Call], None] | None = None,
+        answer: Mapping[str, Callable[[bytes], bytes]] | None = None,
+        lines: Callable[[Call], bytes] | None = None,
+        parameter: bytes = b"",
+    ) -> None:
+        self.prefix = prefix
+        self.base = base
+        self.parameter = parameter
+        self.routes = Routes(routes)
+        self.manner = Manner(prefix, base, error, None, lines)
+        self.answers = {rest: self.manner._replace(answer=change) for rest, change in (answer or {}).items()}
+        self._change, self._default = adapt, default_model
+        here = {path.removeprefix(base): row for path, row in SURFACES.items() if path.startswith(base + "/")}
+        self.surfaces = {rest: self._adapted(row) for rest, row in {**here, **(surfaces or {})}.items()}
+        self.patterns = [(pattern, self._adapted(row)) for pattern, row in PATTERNS]
+        self.visits = {
+            rest: Visit(_BATCH, partial(shared.serve_batch, batch, self._adapted(batch.surface)))
+            for rest, batch in (batches or {}).items()
+        }
 
+    def _adapted(self, surface: Surface) -> Surface:
+        """A surface as the mount has it."""
+        change, inner = self._change, surface.adapt
+        if change is not None:
 
-class Mounted(Exchange):
-    """A door's exchange under another path; all that is not named here is the door's. The path it was asked for under
-    is back when the answer goes out, and so stands in the record."""
+            def both(call: Call, fields: dict[str, Raw], state: State) -> None:
+                change(call, fields, state)
+                if inner is not None:
+                    inner(call, fields, state)
 
-    def __init__(self, exchange: Exchange, mount: Mount, path: str) -> None:
-        object.__setattr__(self, "_exchange", exchange)
-        object.__setattr__(self, "_asked", exchange.path)
-        object.__setattr__(self, "_rest", exchange.path[len(mount.prefix) :])
-        object.__setattr__(self, "mount", mount)
-        object.__setattr__(self, "path", path)
+            surface = surface._replace(adapt=both)
+        if self._default is not None and surface.default_model is None:
+            surface = surface._replace(default_model=self._default)
+        return surface
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in _MINE:
-            return object.__getattribute__(self, name)
-        return getattr(object.__getattribute__(self, "_exchange"), name)
+    def enter(self, call: Call) -> str:
+        """Turn a call to the path that it means here; return what follows the prefix."""
+        rest = call.exchange.path[len(self.prefix) :]
+        call.path = self.base + rest or "/"
+        call.manner = self.answers.get(rest, self.manner)
+        return rest
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _OWN:
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._exchange, name, value)
-
-    def raw_path(self) -> bytes:
-        raw: bytes = self._exchange.raw_path()
-        prefix = self.mount.prefix.encode()
-        if not raw.startswith(prefix):
-            raise GatewayError("bad_request", "This path is not passed on: its beginning is encoded.", param="path")
-        return self.mount.base.encode() + raw[len(prefix) :]
-
-    def whole(self, status: int, headers: bytes, body: bytes) -> None:
-        mount = self.mount
-        if status >= 400 and mount.error is not None:
-            body = self._retold(status, body)
-        elif status == 200 and self._rest in mount.answer:
-            body = mount.answer[self._rest](body)
-        self._exchange.whole(status, headers + self._lines(), body)
-
-    def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
-        self._exchange.start(status, headers + self._lines(), framing)
-
-    def _lines(self) -> bytes:
-        self.path = self._asked
-        lines = self.mount.lines
-        return b"" if lines is None else lines(self)
-
-    def _retold(self, status: int, body: bytes) -> bytes:
-        try:
-            told = msgspec.json.decode(body, type=dict[str, Any])
-        except msgspec.DecodeError:
-            return body
-        error = told.get("error")
-        if not isinstance(error, dict) or "param" not in error:  # not of OpenAI's shape
-            return body
-        assert self.mount.error is not None
-        self.mount.error(error, status, self)
-        return msgspec.json.encode(told)
+    def surface_at(self, rest: str, path: str) -> Surface | None:
+        """Find the surface behind the prefix, as the mount has it."""
+        surface = self.surfaces.get(rest)
+        if surface is None:
+            for pattern, row in self.patterns:
+                if pattern.fullmatch(path):
+                    return row
+        return surface
 
 
-_MINE = frozenset(
-    "path mount raw_path whole start _lines _retold _exchange _asked _rest __class__ __setattr__ __dict__".split()
-)
+_BATCH = Rule(("POST",), json=True, works=True)
 
 
 def mount_at(path: str, query: bytes) -> Mount | None:
-    """The mount that a path is below; the longest prefix counts."""
+    """Find the mount that a path is below; the longest prefix counts."""
     for mount in MOUNTS:
         if path.startswith(mount.prefix + "/") or path == mount.prefix:
             return mount if mount.parameter in query else None
     return None
 
 
-async def serve(gateway: Gateway, exchange: Exchange, mount: Mount, plain: Plain) -> None:
-    """Answers a request below a mount, errors included. ``plain`` serves what is no surface and only of the gateway's
-    own."""
-    rest = exchange.path[len(mount.prefix) :]
-    mounted = cast(Exchange, Mounted(exchange, mount, mount.base + rest or "/"))
-    try:
-        batch, page = mount.batches.get(rest), mount.pages.get(rest)
-        surface = mount.surfaces.get(rest) or find(mounted.path)
-        if batch is not None:
-            await shared.serve_batch(gateway, mounted, batch, _adapted(gateway, mount, batch.surface))
-        elif page is not None:
-            answer(gateway, mounted, page)
-        elif surface is not None:
-            call = gateway.admit(mounted, _adapted(gateway, mount, surface))
-            await gateway.engine.handle(call, gateway.state)
-        else:
-            await plain(gateway, mounted)
-    except GatewayError as error:
-        gateway.refuse(mounted, error)
-
-
-def _adapted(gateway: Gateway, mount: Mount, surface: Surface) -> Surface:
-    enter, inner = mount.enter, surface.enter
-    if enter is not None:
-
-        def both(exchange: Exchange, fields: Fields) -> None:
-            enter(gateway, exchange, fields)
-            if inner is not None:
-                inner(exchange, fields)
-
-        surface = surface._replace(enter=both)
-    if mount.default_model is not None and surface.default_model is None:
-        surface = surface._replace(default_model=mount.default_model)
-    return surface
-
-
 # Olla (seed 2): everything, with headers that say so ------------------------------------------------------------------
 
 
-def _olla_lines(exchange: Exchange) -> bytes:
-    call = exchange.call
+def _olla_lines(call: Call) -> bytes:
+    exchange = call.exchange
     given = exchange.headers.get(b"x-request-id", b"").decode("latin-1")
-    took = (call.clock() if call is not None else exchange.started) - exchange.started
+    took = call.means.clock() - exchange.started if call.surface is not None else 0.0
     lines = b"x-olla-endpoint: litellm-gateway\r\nx-olla-backend-type: litellm\r\n"
-    if call is not None and call.model:
+    if call.model:
         lines += b"x-olla-model: %b\r\n" % safe(call.model)
     request_id = safe(given)[:256] if given else b"req_" + new_id().replace("-", "").encode()
     return lines + b"x-olla-request-id: %b\r\nx-olla-response-time: %.3fs\r\n" % (request_id, took)
 
 
-def _olla_error(error: dict[str, Any], status: int, exchange: Exchange) -> None:
+def _olla_error(error: dict[str, Any], status: int, call: Call) -> None:
     """``code`` is the status as a number there (C-06)."""
     error["code"] = status
-    if exchange.call is not None and exchange.call.target is not None:
-        error["provider"] = exchange.call.target.provider.name
+    if call.attempt is not None:
+        error["provider"] = call.attempt.provider
 
 
 MOUNTS: tuple[Mount, ...] = (
     Mount("/olla/litellm", error=_olla_error, lines=_olla_lines),
-    Mount("/api/v1/litellm", surfaces=las.SURFACES, pages=las.PAGES, enter=las.enter, answer=las.ANSWERS),
+    Mount(
+        "/api/v1/litellm", surfaces=las.SURFACES, routes=las.ROUTES, adapt=las.adapt, answer=las.ANSWERS
+    ),
     Mount(
         "/api/v1",
         base="/v1",
         surfaces=shared.SURFACES,
-        pages=shared.PAGES,
+        routes=shared.ROUTES,
         batches=shared.BATCHES,
-        enter=shared.enter,
+        adapt=shared.adapt,
         default_model=shared.default_model,
         error=shared.error,
     ),

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.core.dialects.ollama import listing
+from penstock.server.routes import Page
 
 if TYPE_CHECKING:
-    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.call import Call
     from penstock.server.gateway import Gateway
 
 _KIND = b"application/json; charset=utf-8"
 
 
-def tags(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def tags(gateway: Gateway, call: Call) -> Page:
     """Every model by name; a wildcard is none that a client could ask for."""
     catalog = gateway.state.catalog
     told = []
@@ -24,13 +25,13 @@ def tags(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
         if found is not None:
             owner = found.targets[0].owner if found.targets else "penstock"
             told.append(listing.tag(name, owner, int(gateway.started_at)))
-    return 200, _KIND, msgspec.json.encode({"models": told})
+    return Page(200, _KIND, msgspec.json.encode({"models": told}))
 
 
-def running(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def running(gateway: Gateway, call: Call) -> Page:
     """A gateway holds no model in memory."""
-    return 200, _KIND, b'{"models":[]}'
+    return Page(200, _KIND, b'{"models":[]}')
 
 
-def version(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
-    return 200, _KIND, msgspec.json.encode({"version": listing.API_VERSION})
+def version(gateway: Gateway, call: Call) -> Page:
+    return Page(200, _KIND, msgspec.json.encode({"version": listing.API_VERSION}))

@@ -1,13 +1,8 @@
-"""Pages: health, model lists, the landing page, and what is said to those who ask for something else.
-
-None of them asks an upstream anything. ``PAGES`` is the table; ``public`` pages are for everyone, the rest need a key
-when one is configured.
-"""
+"""Pages: health, model lists, the landing page. None of them asks an upstream anything; ``ROUTES`` is the table."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -15,44 +10,20 @@ import msgspec
 
 from penstock import __version__
 from penstock.core.errors import GatewayError
-from penstock.server import costs, google, modelinfo, mounts, ollama_pages, passing, stored
-from penstock.server.page import READ, Page, answer
-from penstock.server.refusals import no_route, shown
-from penstock.server.surfaces import SURFACES
+from penstock.runtime.gate import PUBLIC, shown
+from penstock.server import costs, google, google_pages, modelinfo, ollama_pages, stored
+from penstock.server.routes import JSON, READ, Page, Route
 
 if TYPE_CHECKING:
-    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.call import Call
     from penstock.runtime.targets import Target
     from penstock.server.gateway import Gateway
-
-
-async def serve(gateway: Gateway, exchange: Exchange) -> None:
-    """Answers a request for a page. Raises ``GatewayError`` for what is none, or not for this caller."""
-    path = exchange.path
-    if gateway.state.passages and await passing.serve_passage(gateway, exchange):
-        return
-    if path.startswith(stored.PREFIXES):
-        await stored.serve(gateway, exchange)
-        return
-    page = PAGES.get(path)
-    mount = mounts.mount_at(path, exchange.query) if page is None else None
-    if mount is not None and not isinstance(exchange, mounts.Mounted):
-        await mounts.serve(gateway, exchange, mount, serve)
-        return
-    if page is None and path.startswith(_MODEL_PREFIXES):
-        page = Page(_one_model)
-    if page is None and await passing.serve(gateway, exchange):
-        return
-    if page is None:
-        gateway.identity.check(exchange.headers)  # who may not call learns nothing of what is here
-        raise no_route(exchange, [*SURFACES, *PAGES])
-    answer(gateway, exchange, page)
 
 
 # Health (seeds C-01 to C-04) ------------------------------------------------------------------------------------------
 
 
-def _health(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def _health(gateway: Gateway, call: Call) -> Page:
     """Whether the gateway takes traffic; what is known of upstreams from the traffic itself and from connection
     probes. Details are for those who hold the key."""
     state = gateway.state
@@ -61,9 +32,10 @@ def _health(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
         "models": len(state.catalog.names()),
         "providers": sorted({target.provider.name for target in state.targets}),
     }
-    if gateway.identity.knows(exchange.headers):
+    if gateway.gate.knows(call.exchange.headers):
         now = gateway.clock()
-        troubles = [(target, target.health.trouble(now)) for target in state.targets]
+        lives = gateway.engine.means.lives
+        troubles = [(target, lives.of(target).health.trouble(now)) for target in state.targets]
         healthy = [_endpoint(target) for target, trouble in troubles if not trouble]
         unhealthy = [_endpoint(target) | {"error": trouble} for target, trouble in troubles if trouble]
         told |= {
@@ -72,7 +44,7 @@ def _health(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
             "healthy_count": len(healthy),
             "unhealthy_count": len(unhealthy),
         }
-    return 200, b"application/json", msgspec.json.encode(told)
+    return Page(200, JSON, msgspec.json.encode(told))
 
 
 def _endpoint(target: Target) -> dict[str, Any]:
@@ -85,26 +57,23 @@ def _endpoint(target: Target) -> dict[str, Any]:
     }
 
 
-def _readiness(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def _readiness(gateway: Gateway, call: Call) -> Page:
     """503 while draining, and while no deployment at all is usable: a load balancer should look elsewhere then."""
-    targets = gateway.state.targets
-    if gateway.draining:
+    targets, lives, now = gateway.state.targets, gateway.engine.means.lives, gateway.clock()
+    if gateway.gate.draining:
         status, text = 503, "draining"
-    elif targets and all(target.health.trouble(gateway.clock()) for target in targets):
+    elif targets and all(lives.of(target).health.trouble(now) for target in targets):
         status, text = 503, "no deployment is usable"
     else:
         status, text = 200, "healthy"
-    return status, b"application/json", msgspec.json.encode({"status": text, "db": "Not connected"})
+    return Page(status, JSON, msgspec.json.encode({"status": text, "db": "Not connected"}))
 
 
-def _alive(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
-    return 200, b"application/json", b'"I\'m alive!"'
+def _alive(gateway: Gateway, call: Call) -> Page:
+    return Page(200, JSON, b'"I\'m alive!"')
 
 
 # Models ---------------------------------------------------------------------------------------------------------------
-
-_MODEL_PREFIXES = ("/v1/models/", "/models/", *google.MODELS)
-
 
 def _entry(gateway: Gateway, name: str) -> dict[str, Any]:
     found = gateway.state.catalog.find(name) or gateway.state.catalog.find(name.replace("*", "x"))
@@ -112,16 +81,16 @@ def _entry(gateway: Gateway, name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(gateway.started_at), "owned_by": owner}
 
 
-def _models(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def _models(gateway: Gateway, call: Call) -> Page:
     """In the shape of the vendor whose client asks: three SDKs share the path and are told apart by their headers."""
     names = gateway.state.catalog.names()
-    if b"anthropic-version" in exchange.headers:
-        told = _anthropic_list(gateway, [name for name in names if "*" not in name], exchange.query)
-    elif b"x-goog-api-key" in exchange.headers:
-        return google.models(gateway, exchange)
+    if b"anthropic-version" in call.exchange.headers:
+        told = _anthropic_list(gateway, [name for name in names if "*" not in name], call.exchange.query)
+    elif b"x-goog-api-key" in call.exchange.headers:
+        return google_pages.models(gateway, call)
     else:
         told = {"object": "list", "data": [_entry(gateway, name) for name in names]}
-    return 200, b"application/json", msgspec.json.encode(told)
+    return Page(200, JSON, msgspec.json.encode(told))
 
 
 def _anthropic_entry(gateway: Gateway, name: str) -> dict[str, Any]:
@@ -150,18 +119,17 @@ def _anthropic_list(gateway: Gateway, names: list[str], query: bytes) -> dict[st
     }
 
 
-def _one_model(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
-    prefix = next(p for p in _MODEL_PREFIXES if exchange.path.startswith(p))
-    name = exchange.path[len(prefix) :]
+def _one_model(gateway: Gateway, call: Call) -> Page:
+    name = call.params["name"]
     if gateway.state.catalog.find(name) is None:
         near = gateway.state.catalog.near(name)
         hint = f" Nearest names here: {', '.join(near)}." if near else ""
         raise GatewayError("upstream_not_found", f"The model {shown(name)!r} does not exist here.{hint}", param="model")
-    if b"anthropic-version" in exchange.headers:
-        return 200, b"application/json", msgspec.json.encode(_anthropic_entry(gateway, name))
-    if google.is_google(exchange.path, exchange.headers):
-        return 200, b"application/json", msgspec.json.encode(google.entry(name))
-    return 200, b"application/json", msgspec.json.encode(_entry(gateway, name))
+    if b"anthropic-version" in call.exchange.headers:
+        return Page(200, JSON, msgspec.json.encode(_anthropic_entry(gateway, name)))
+    if google.is_google(call.path, call.exchange.headers):
+        return Page(200, JSON, msgspec.json.encode(google_pages.entry(name)))
+    return Page(200, JSON, msgspec.json.encode(_entry(gateway, name)))
 
 
 # The landing page -----------------------------------------------------------------------------------------------------
@@ -181,12 +149,12 @@ pre{{padding:1rem;overflow:auto}}a{{color:#0b62a8}}</style></head>
 """
 
 
-def _landing(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def _landing(gateway: Gateway, call: Call) -> Page:
     from html import escape
 
-    host = escape(exchange.headers.get(b"host", b"127.0.0.1:4000").decode("latin-1"))
+    host = escape(call.exchange.headers.get(b"host", b"127.0.0.1:4000").decode("latin-1"))
     names = (
-        [n for n in gateway.state.catalog.names() if "*" not in n] if gateway.identity.knows(exchange.headers) else []
+        [n for n in gateway.state.catalog.names() if "*" not in n] if gateway.gate.knows(call.exchange.headers) else []
     )
     text = _LANDING.format(
         version=__version__,
@@ -194,26 +162,30 @@ def _landing(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
         auth="\n  -H 'Authorization: Bearer YOUR_KEY' \\" if gateway.identity.needs_key else "",
         model=escape(names[0]) if names else "MODEL",
     )
-    return 200, b"text/html; charset=utf-8\r\nx-frame-options: DENY", text.encode()
+    return Page(200, b"text/html; charset=utf-8\r\nx-frame-options: DENY", text.encode())
 
 
-PAGES: Mapping[str, Page] = {
-    "/": Page(_landing, public=True),
-    "/health": Page(_health, public=True),
-    "/health/liveliness": Page(_alive, public=True),
-    "/health/liveness": Page(_alive, public=True),
-    "/health/readiness": Page(_readiness, public=True),
-    "/v1/models": Page(_models),
-    "/models": Page(_models),
-    **dict.fromkeys(google.LISTS, Page(google.models)),
-    "/v1/capabilities": Page(modelinfo.capabilities),
-    "/model/info": Page(modelinfo.model_info),
-    "/v1/model/info": Page(modelinfo.model_info),
-    "/model_group/info": Page(modelinfo.group_info),
-    "/spend/calculate": Page(costs.spend, methods=(*READ, "POST")),
-    "/cost/estimate": Page(costs.estimate, methods=("POST",)),
-    "/api/v1/litellm/cost/estimate": Page(costs.estimate_short, methods=("POST",)),
-    "/api/tags": Page(ollama_pages.tags),
-    "/api/ps": Page(ollama_pages.running),
-    "/api/version": Page(ollama_pages.version),
-}
+_MODEL = "/{name:path}"
+ROUTES: tuple[Route, ...] = (
+    *stored.ROUTES,
+    Route("/", _landing, role=PUBLIC),
+    Route("/health", _health, role=PUBLIC),
+    Route("/health/liveliness", _alive, role=PUBLIC),
+    Route("/health/liveness", _alive, role=PUBLIC),
+    Route("/health/readiness", _readiness, role=PUBLIC),
+    Route("/v1/models", _models),
+    Route("/models", _models),
+    *(Route(path, google_pages.models, key_in_query=True) for path in google_pages.LISTS),
+    Route("/v1/capabilities", modelinfo.capabilities),
+    Route("/model/info", modelinfo.model_info),
+    Route("/v1/model/info", modelinfo.model_info),
+    Route("/model_group/info", modelinfo.group_info),
+    Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
+    Route("/cost/estimate", costs.estimate, methods=("POST",)),
+    Route("/api/tags", ollama_pages.tags),
+    Route("/api/ps", ollama_pages.running),
+    Route("/api/version", ollama_pages.version),
+    Route("/v1/models" + _MODEL, _one_model),
+    Route("/models" + _MODEL, _one_model),
+    *(Route(path + _MODEL, _one_model, key_in_query=True) for path in google_pages.LISTS),
+)

@@ -5,13 +5,11 @@ The gateway's key opens them, wherever the vendor's SDK puts it; it stays here, 
 
 from __future__ import annotations
 
-import asyncio
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from penstock.core.dialects import DIALECTS
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.core.ops import forms
@@ -30,19 +28,19 @@ from penstock.core.providers.passing import (
 )
 from penstock.core.providers.spec import NO_QUIRKS
 from penstock.core.providers.urls import passed_url
-from penstock.runtime.call import new_id
+from penstock.runtime.credential import credential_for
 from penstock.runtime.engine import translated
+from penstock.runtime.gate import KEY, PUBLIC, Rule
 from penstock.runtime.http import Origin, TransportError, render_head
-from penstock.runtime.identity import ANONYMOUS, in_query, presented
-from penstock.runtime.passing import Passing, lend
+from penstock.runtime.passing import Passing
 from penstock.runtime.targets import Endpoint
-from penstock.server.refusals import JSON, wrong_method
+from penstock.server.gateway import Visit
 
 if TYPE_CHECKING:
-    from penstock.core.dialects.base import Dialect
     from penstock.core.providers.spec import Provider
+    from penstock.runtime.call import Call
+    from penstock.runtime.cloud import Signer
     from penstock.runtime.exchange import Exchange
-    from penstock.runtime.identity import Caller
     from penstock.runtime.passages import Passage
     from penstock.runtime.state import State
     from penstock.server.gateway import Gateway
@@ -50,117 +48,84 @@ if TYPE_CHECKING:
 _origin = lru_cache(256)(Origin.parse)
 
 
-async def serve(gateway: Gateway, exchange: Exchange) -> bool:
-    """Answers a request on a pass-through path; False for any other. Raises ``GatewayError`` for one that is refused
-    before an upstream is asked."""
-    provider = provider_at(exchange.path)
-    if provider is None or gateway.state.config.general.values.get("pass_through") is False:
-        return False
-    await _through(gateway, exchange, *_by_provider(gateway, exchange, provider))
-    return True
+def by_provider(path: str, state: State) -> Visit | None:
+    """Find what a request on a provider's prefix is; None for any other path."""
+    provider = provider_at(path)
+    if provider is None or state.config.general.values.get("pass_through") is False:
+        return None
+    rule = Rule(METHODS, works=True, key_in_query=takes_key_in_query(provider), no_pages=True)
+    return Visit(rule, partial(_to_provider, provider))
 
 
-async def serve_passage(gateway: Gateway, exchange: Exchange) -> bool:
+def by_config(path: str, state: State) -> Visit | None:
     """The same for the config's own paths, which go before everything else: whoever wrote them meant them."""
-    passage = passage_at(gateway.state, exchange.path)
+    passage = state.passage_at(path)
     if passage is None:
-        return False
-    await _through(gateway, exchange, *_by_config(gateway, exchange, passage))
-    return True
+        return None
+    rule = Rule(passage.methods, role=PUBLIC if passage.open else KEY, works=True, no_pages=True)
+    return Visit(rule, partial(_to_address, passage))
 
 
-def passage_at(state: State, path: str) -> Passage | None:
-    return next((passage for passage in state.passages if passage.takes(path)), None)
+# Where it goes --------------------------------------------------------------------------------------------------------
 
 
-# Who asks, and where it goes ------------------------------------------------------------------------------------------
-
-
-def _by_provider(gateway: Gateway, exchange: Exchange, provider: Provider) -> tuple[Passing, Endpoint]:
-    query = exchange.query if takes_key_in_query(provider) else b""
-    caller = _enter(gateway, exchange, gateway.identity.check(exchange.headers, query), METHODS)
-    raw = exchange.raw_path()
+async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None:
+    exchange, state = call.exchange, gateway.state
+    raw = call.raw_path()
     rest = rest_of(raw)
     if provider_at(raw.decode("ascii")) is not provider:  # %2F: the prefix as it was sent is no provider's
         raise GatewayError("bad_request", "This path is not passed on: its first segment is encoded.", param="path")
-    passing = Passing(exchange, caller, new_id(), gateway.clock)
-    passing.fields = _fields(exchange)
-    passing.model = model_in(rest) or _model(exchange, passing.fields)
-    lent = passing.lent = lend(gateway.state, provider, passing.model)
-    provider = lent.target.provider
-    passing.provider = provider.name
-    passing.timeout = gateway.state.config.general.values.get("pass_through_request_timeout")
-    own = lent.headers(dialect_at(provider, rest))
-    passing.signer = lent.signer
+    call.fields = _fields(exchange)
+    model = model_in(rest) or _model(exchange, call.fields)
+    credential = credential_for(state, provider, model)
+    target = credential.target
+    provider = target.provider
+    passing = Passing.of(call, provider.name, model, credential)
+    passing.timeout = state.config.general.values.get("pass_through_request_timeout")
+    own = credential.headers(dialect_at(provider, rest))
     try:
-        url = passed_url(provider, lent.target.deployment.api_base, lent.target.env, rest)
+        url = passed_url(provider, target.deployment.api_base, target.env, rest)
     except LookupError as error:
         raise GatewayError("not_configured", str(error.args[0])) from None
     except ValueError as error:
         raise GatewayError("not_configured", str(error)) from None
-    secret = _secret(gateway, exchange, query)
+    secret = gateway.gate.secret(exchange, exchange.query if takes_key_in_query(provider) else b"", SHORTEST_SECRET)
     kept = query_for(provider, exchange.query, secret)
     if kept:
         url += ("&" if "?" in url else "?") + kept
     headers = request_headers(exchange.headers, [name for name, _ in own], secret) + own
-    return passing, _endpoint(exchange.method, url, headers, passing)
+    await _through(call, passing, _endpoint(exchange.method, url, headers, credential.signer))
 
 
-def _by_config(gateway: Gateway, exchange: Exchange, passage: Passage) -> tuple[Passing, Endpoint]:
-    caller = ANONYMOUS._replace(admin=False) if passage.open else gateway.identity.check(exchange.headers)
-    _enter(gateway, exchange, caller, passage.methods)
-    raw = exchange.raw_path()
+async def _to_address(passage: Passage, gateway: Gateway, call: Call) -> None:
+    exchange, general = call.exchange, gateway.state.config.general
+    raw = call.raw_path()
     rest_of(raw + b"/" if raw.count(b"/") == 1 else raw)
     rest = raw.decode("ascii")[len(passage.path.rstrip("/")) :] if passage.below else ""
     if passage.below and not raw.startswith(passage.path.rstrip("/").encode()):
         raise GatewayError("bad_request", "This path is not passed on: its beginning is encoded.", param="path")
-    passing = Passing(exchange, caller, new_id(), gateway.clock)
-    passing.provider = passage.path
+    call.fields = _fields(exchange)
+    passing = Passing.of(call, passage.path, _model(exchange, call.fields), None)
     passing.flat = passage.cost
-    passing.timeout = passage.timeout or gateway.state.config.general.values.get("pass_through_request_timeout")
-    passing.fields = _fields(exchange)
-    passing.model = _model(exchange, passing.fields)
-    secret = _secret(gateway, exchange, b"")
+    passing.timeout = passage.timeout or general.values.get("pass_through_request_timeout")
+    secret = gateway.gate.secret(exchange, b"", SHORTEST_SECRET)
     headers = request_headers(exchange.headers, [name for name, _ in passage.headers], secret)
     if not passage.forward:
         kept = {b"content-type", b"content-encoding", b"accept"}
         kept |= {name.removeprefix(PASS) for name in exchange.headers if name.startswith(PASS)}
         headers = [pair for pair in headers if pair[0] in kept]
     url = passage.url(rest, query_for(None, exchange.query, secret))
-    return passing, _endpoint(exchange.method, url, [*headers, *passage.headers], passing)
+    await _through(call, passing, _endpoint(exchange.method, url, [*headers, *passage.headers], None))
 
 
-def _secret(gateway: Gateway, exchange: Exchange, query: bytes) -> bytes:
-    """The caller's key for the gateway, b"" where none is needed."""
-    if not gateway.identity.needs_key:
-        return b""
-    try:
-        key = presented(exchange.headers) or in_query(query) or b""
-    except GatewayError:  # an open passage, and a header that is no key of ours
-        return b""
-    return key if len(key) >= SHORTEST_SECRET else b""
-
-
-def _enter(gateway: Gateway, exchange: Exchange, caller: Caller, methods: tuple[str, ...]) -> Caller:
-    if exchange.method not in methods:
-        raise wrong_method(exchange, methods)
-    if gateway.draining:
-        raise GatewayError("draining", "The gateway is shutting down; send the request again.", retry_after=1)
-    # Without a key any page that the user opens could ask here; a browser tells who asks (Fetch Metadata), also where
-    # it sends no Origin.
-    if not gateway.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site"):
-        raise GatewayError("forbidden", "No key is configured, so requests from other web pages are refused.")
-    return caller
-
-
-def _endpoint(method: str, url: str, headers: list[tuple[bytes, bytes]], passing: Passing) -> Endpoint:
+def _endpoint(method: str, url: str, headers: list[tuple[bytes, bytes]], signer: Signer | None) -> Endpoint:
     cut = url.index("/", 8)
     try:
         origin = _origin(url[:cut])
         head = render_head(method.encode(), url[cut:].encode("ascii"), origin, headers)
     except ValueError as error:
         raise GatewayError("bad_request", f"This request cannot be passed on: {error}.") from None
-    return Endpoint(origin, head, url, NO_QUIRKS, (), passing.signer)
+    return Endpoint(origin, head, url, NO_QUIRKS, (), signer)
 
 
 def _fields(exchange: Exchange) -> dict[str, Raw]:
@@ -191,31 +156,14 @@ def _model(exchange: Exchange, fields: dict[str, Raw]) -> str:
 # The answer, or what became of it ------------------------------------------------------------------------------------
 
 
-async def _through(gateway: Gateway, exchange: Exchange, passing: Passing, endpoint: Endpoint) -> None:
-    error: GatewayError | None = None
+async def _through(call: Call, passing: Passing, endpoint: Endpoint) -> None:
+    call.attempt = passing
+    call.tries = 1
     try:
-        await passing.run(gateway.engine.pool, endpoint)
-    except GatewayError as refused:
-        error = refused
+        await passing.run(endpoint)
     except TransportError as broken:
-        error = translated(broken, exchange.responded)
+        error = translated(broken, call.outlet.responded)
         error.provider = passing.provider
-    except asyncio.CancelledError:
-        error = exchange.ending
-        if error is None:
-            gateway.records.put(passing.record(GatewayError("client_gone", "The client closed the connection.")))
-            raise
-    if error is not None:
-        if exchange.responded:
-            exchange.abort()  # whatever the bytes are, they must not look complete
-        else:
-            status, body = error_dialect(exchange.path).render_error(error)
-            exchange.whole(status, JSON + b"x-litellm-call-id: %b\r\n" % passing.call_id.encode(), body)
-    gateway.records.put(passing.record(error))
-
-
-def error_dialect(path: str) -> Dialect:
-    """In whose shape an error on a pass-through path is told: that of the vendor's own, as far as it is spoken here."""
-    provider = provider_at(path)
-    name = "openai_chat" if provider is None else dialect_at(provider, path[path.index("/", 1) :])
-    return DIALECTS.get(name, DIALECTS["openai_chat"])
+        raise error from None
+    finally:
+        passing.settle(call.outlet.status)

@@ -44,20 +44,23 @@ class Prober:
 
     async def round(self) -> None:
         """One connect per origin that is worth it."""
+        means = self._gateway.engine.means
+        lives = means.lives
         origins: dict[Origin, list[Target]] = {}
         for target in self._gateway.state.targets:
             if "*" in target.deployment.model_name and not target.provider.local:
                 continue
             origin = target.origin
-            if origin is not None and (is_loopback(origin.host) or target.health.unreachable):
+            if origin is not None and (is_loopback(origin.host) or lives.of(target).health.unreachable):
                 origins.setdefault(origin, []).append(target)
         troubles = await asyncio.gather(*(_connect(origin) for origin in origins))
         now = self._gateway.clock()
         for (origin, targets), trouble in zip(origins.items(), troubles, strict=True):
             for target in targets:
-                target.health.probed(trouble, is_loopback(origin.host), now)
+                live = lives.of(target)
+                live.health.probed(trouble, is_loopback(origin.host), now)
                 if not trouble and target.provider.may_speak:
-                    await learn(self._gateway.engine.pool, target)
+                    await learn(means.pool, target, live)
 
 
 async def _connect(origin: Origin) -> str:

@@ -26,6 +26,7 @@ from penstock.server.doors.quick import QuickProtocol
 from penstock.server.gateway import Gateway
 from penstock.server.options import Refused, ServeOptions, check_exposure, load_config, master_key
 from penstock.server.prober import Prober
+from penstock.server.site import Site
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -52,9 +53,9 @@ class Service:
         megabytes = options.max_body_mb or config.general.max_request_size_mb or 0
         self.gateway = Gateway(
             Engine(self.pool, self.records),
-            self.records,
             State(config, config.environment),
             self._identity(config),
+            Site(),
             int(megabytes * 1024 * 1024),
             int(float(config.general.values.get("max_file_size_mb") or 0) * 1024 * 1024),
         )
@@ -125,9 +126,7 @@ class Service:
             log.error("SIGHUP: %s; the old config stays", refused)
             return
         state = State(loaded.config, loaded.config.environment)
-        known = {target.id: target.health for target in self.gateway.state.targets}
-        for target in state.targets:
-            target.health = known.get(target.id, target.health)
+        self.gateway.engine.means.lives.keep({target.id for target in state.targets})
         self.config = loaded.config
         self.gateway.identity = self._identity(loaded.config)
         self.gateway.state = state
@@ -145,7 +144,7 @@ class Service:
     async def drain(self) -> None:
         """No new work; what runs may finish within the grace period, then it is ended with an error."""
         gateway = self.gateway
-        gateway.draining = True
+        gateway.gate.draining = True
         began = gateway.clock()
         while gateway.active and gateway.clock() < began + self.options.grace:
             await asyncio.sleep(0.02)

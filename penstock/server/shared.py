@@ -17,11 +17,14 @@ from penstock import __version__
 from penstock.core.dialects import guided
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
-from penstock.runtime.call import new_id
-from penstock.runtime.exchange import Exchange
+from penstock.runtime.call import Call
+from penstock.runtime.exchange import Collected
+from penstock.runtime.gate import PUBLIC
+from penstock.runtime.identity import NOBODY
+from penstock.runtime.ids import new_id
+from penstock.runtime.outlet import Manner
 from penstock.runtime.surface import Surface
-from penstock.server.page import Page
-from penstock.server.refusals import JSON, check_type, wrong_method
+from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES as NATIVE
 
 if TYPE_CHECKING:
@@ -31,17 +34,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 LONGEST = 2000  # characters of a client's own words in the log
 _NAMED = ("extra_body", "metadata")
+_PLAIN = Manner()  # an item of a batch is told in the batch, not by the mount
 
 
-def enter(gateway: Gateway, exchange: Exchange, fields: dict[str, Raw]) -> None:
-    """Logs what is not processed and takes ``extra_body`` out; converts ``guided_json``."""
+def adapt(call: Call, fields: dict[str, Raw], state: State) -> None:
+    """Log what is not processed and take ``extra_body`` out; convert ``guided_json``."""
     noted = {name: fields[name] for name in _NAMED if name in fields}
-    project = exchange.headers.get(b"x-project-name")
+    project = call.exchange.headers.get(b"x-project-name")
     if noted or project is not None:
-        call_id = exchange.call.call_id if exchange.call is not None else "-"
         words = scrub(msgspec.json.encode(noted).decode())[:LONGEST]
         name = ascii((project or b"").decode("latin-1")[:200])
-        log.info("call=%s project=%s %s", call_id, name, words)
+        log.info("call=%s project=%s %s", call.call_id, name, words)
     fields.pop("extra_body", None)
     if "guided_json" in fields:
         output = guided.read({"guided_json": fields.pop("guided_json")})
@@ -49,7 +52,8 @@ def enter(gateway: Gateway, exchange: Exchange, fields: dict[str, Raw]) -> None:
             guided.lift(fields, output, "openai_chat")
 
 
-def error(told: dict[str, Any], status: int, exchange: Exchange) -> None:
+def error(told: dict[str, Any], status: int, call: Call) -> None:
+    """Give bad input the code that this service's clients look for."""
     if status == 400:
         told["code"] = "validation_error"
 
@@ -77,24 +81,25 @@ def _first(state: State, feature: str) -> str:
     return ""
 
 
-def _health(gateway: Gateway, exchange: Exchange) -> tuple[int, bytes, bytes]:
+def _health(gateway: Gateway, call: Call) -> Page:
     told = {"status": "healthy", "ollama_service": "healthy", "version": __version__}
     if any(target.provider.name.startswith("ollama") for target in gateway.state.targets):
+        lives, now = gateway.engine.means.lives, gateway.clock()
         troubles = [
-            target.health.trouble(gateway.clock())
+            lives.of(target).health.trouble(now)
             for target in gateway.state.targets
             if target.provider.name.startswith("ollama")
         ]
         told["ollama_service"] = "unhealthy" if all(troubles) else "healthy"
     else:
         told["ollama_service"] = "not configured"
-    return 200, b"application/json", msgspec.json.encode(told)
+    return Page(200, JSON, msgspec.json.encode(told))
 
 
 _CHAT = NATIVE["/v1/chat/completions"]
 _VISION = _CHAT._replace(default_model=default_vision_model)
 SURFACES: dict[str, Surface] = {"/vlm/openai": _VISION}
-PAGES: dict[str, Page] = {"/health": Page(_health, public=True)}
+ROUTES = (Route("/health", _health, role=PUBLIC),)
 
 
 # Many chats in one request --------------------------------------------------------------------------------------------
@@ -108,65 +113,44 @@ class Batch(NamedTuple):
     at_once: int
 
 
-def _whole(exchange: Exchange, fields: dict[str, Raw]) -> None:
+def _whole(call: Call, fields: dict[str, Raw], state: State) -> None:
     """Items never stream."""
     fields.pop("stream", None)
     fields.pop("stream_options", None)
 
 
 BATCHES: dict[str, Batch] = {
-    "/batch/chat/completions": Batch(_CHAT._replace(enter=_whole), 50, 5),
-    "/batch/vlm/completions": Batch(_VISION._replace(enter=_whole), 20, 3),
+    "/batch/chat/completions": Batch(_CHAT._replace(adapt=_whole), 50, 5),
+    "/batch/vlm/completions": Batch(_VISION._replace(adapt=_whole), 20, 3),
 }
 
 
-class Item(Exchange):
-    """One chat of a batch: an exchange whose answer is kept."""
+async def serve_batch(batch: Batch, surface: Surface, gateway: Gateway, call: Call) -> None:
+    """Answer a batch: the items' answers in order, each with its success. ``surface``: the batch's, as the mount has
+    it. Raises ``GatewayError``."""
+    exchange, began = call.exchange, gateway.clock()
+    items = [
+        Collected("POST", exchange.path, exchange.headers, bytes(raw), client=exchange.client, started=exchange.started)
+        for raw in _items(exchange.body, batch.most)
+    ]
+    room = asyncio.Semaphore(batch.at_once)
 
-    def __init__(self, outer: Exchange, body: bytes) -> None:
-        self.method, self.path, self.query, self.client = "POST", outer.path, b"", outer.client
-        self.headers = outer.headers
-        self.body, self.started = body, outer.started
-        self.responded, self.gone, self.bytes_out = False, False, 0
-        self.call = self.task = self.ending = None
-        self.status, self.answer = 0, b""
-
-    status: int
-    answer: bytes
-
-    def whole(self, status: int, headers: bytes, body: bytes) -> None:
-        self.responded, self.bytes_out = True, len(body)
-        self.status, self.answer = status, body
-
-
-async def serve_batch(gateway: Gateway, exchange: Exchange, batch: Batch, surface: Surface) -> None:
-    """Answers a batch: the items' answers in order, each with its success. Raises ``GatewayError``."""
-    began = gateway.clock()
-    caller = gateway.identity.check(exchange.headers)
-    if exchange.method != "POST":
-        raise wrong_method(exchange, ("POST",))
-    check_type(exchange.headers.get(b"content-type"))
-    items = [Item(exchange, bytes(raw)) for raw in _items(exchange.body, batch.most)]
-    gate = asyncio.Semaphore(batch.at_once)
-
-    async def run(item: Item) -> None:
-        async with gate:
+    async def run(item: Collected) -> None:
+        one = Call(item, gateway.engine.means, NOBODY, surface)
+        one.path, one.manner = call.path, _PLAIN
+        async with room:
             try:
-                call = gateway.admit(item, surface)
+                waits = gateway.gate.admit(one, surface)
+                if waits is not None:
+                    await waits
             except GatewayError as error:
-                item.whole(error.status, b"", surface.dialect.render_error(error)[1])
+                one.outlet.refuse(one, error)
                 return
-            await gateway.engine.handle(call, gateway.state)
-            item.call = None  # apart, both are freed at once
+            await gateway.engine.handle(one, gateway.state)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for item in items:
-                group.create_task(run(item))
-    except asyncio.CancelledError:
-        if exchange.ending is None:
-            raise
-        raise exchange.ending from None
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            group.create_task(run(item))
     results = [_result(index, item) for index, item in enumerate(items)]
     good = sum(result["success"] for result in results)
     told = {
@@ -177,9 +161,7 @@ async def serve_batch(gateway: Gateway, exchange: Exchange, batch: Batch, surfac
         "total_time_ms": round((gateway.clock() - began) * 1000, 3),
         "results": results,
     }
-    call_id = new_id()
-    exchange.whole(200, JSON + b"x-litellm-call-id: %b\r\n" % call_id.encode(), msgspec.json.encode(told))
-    gateway.record(exchange, 200, call_id, key=caller.alias)
+    call.outlet.page(call, 200, JSON, msgspec.json.encode(told))
 
 
 def _items(body: bytes, most: int) -> list[Raw]:
@@ -201,7 +183,7 @@ class _Requests(msgspec.Struct):
     requests: list[Raw]
 
 
-def _result(index: int, item: Item) -> dict[str, Any]:
+def _result(index: int, item: Collected) -> dict[str, Any]:
     told = msgspec.json.decode(item.answer, type=dict[str, Any])
     if item.status == 200:
         choices = told.get("choices") or [{}]

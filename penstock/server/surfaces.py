@@ -12,14 +12,14 @@ from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.dialects.base import Dialect
 from penstock.core.errors import GatewayError
 from penstock.core.ops import audio, completions, embeddings, images, moderations, rerank
-from penstock.core.providers.passing import provider_at
+from penstock.core.providers.passing import dialect_at, provider_at
 from penstock.runtime import counting, kept, lanes, ollama, ops
 from penstock.runtime.call import require_list
 from penstock.runtime.surface import Surface
-from penstock.server import google, inpath, passing
+from penstock.server import google, inpath
 
 if TYPE_CHECKING:
-    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.call import Call
     from penstock.runtime.state import State
 
 _MESSAGES_EXAMPLE = '[{"role": "user", "content": "Hello"}]'
@@ -43,21 +43,21 @@ _CHAT = _row("openai_chat", _check_messages)
 _MESSAGES = _row("anthropic", _check_messages, b"anthropic-version", b"anthropic-beta")
 
 
-def _streams(exchange: Exchange, fields: dict[str, Raw]) -> None:
+def _streams(call: Call, fields: dict[str, Raw], state: State) -> None:
     """Ollama streams unless it is told not to, and its oldest clients say ``name`` for ``model``."""
-    _named(exchange, fields)
+    _named(fields)
     if bytes(fields.get("stream", b"null")) == b"null":
         fields["stream"] = Raw(b"true")
 
 
-def _named(exchange: Exchange, fields: dict[str, Raw]) -> None:
+def _named(fields: dict[str, Raw]) -> None:
     if "model" not in fields and "name" in fields:
         fields["model"] = fields.pop("name")
 
 
-def _single(exchange: Exchange, fields: dict[str, Raw]) -> None:
+def _single(call: Call, fields: dict[str, Raw], state: State) -> None:
     """Operations that never stream."""
-    _named(exchange, fields)
+    _named(fields)
     fields.pop("stream", None)
 
 
@@ -66,8 +66,8 @@ def _anything(fields: Mapping[str, Raw]) -> None:
 
 
 _NDJSON = b"application/x-ndjson"
-_OLLAMA = _row("ollama", _anything)._replace(attempt=ollama.run, enter=_streams, stream_type=_NDJSON)
-_OLLAMA_ONE = _OLLAMA._replace(enter=_single)
+_OLLAMA = _row("ollama", _anything)._replace(attempt=ollama.run, adapt=_streams, stream_type=_NDJSON)
+_OLLAMA_ONE = _OLLAMA._replace(adapt=_single)
 # Everything that Ollama serves, for errors in its shape; other paths below /api/ are not its own.
 _OLLAMA_PATH = re.compile(
     r"/api/(?:chat|generate|tags|show|ps|version|embed|embeddings|pull|push|create|copy|delete|blobs)(?:/|$)"
@@ -91,8 +91,9 @@ def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         return surface.dialect
     if _OLLAMA_PATH.match(path):
         return DIALECTS["ollama"]
-    if provider_at(path) is not None:
-        return passing.error_dialect(path)
+    provider = provider_at(path)
+    if provider is not None:  # that of the vendor's own, as far as it is spoken here
+        return DIALECTS.get(dialect_at(provider, path[path.index("/", 1) :]), DIALECTS["openai_chat"])
     if google.is_google(path, headers):
         return DIALECTS["gemini"]
     if path.startswith("/v1/messages") or b"anthropic-version" in headers:
@@ -112,25 +113,26 @@ _COMPLETIONS = _row("completions", completions.check)._replace(attempt=ops.compl
 _EMBEDDINGS = _CHAT._replace(
     attempt=ops.embeddings,
     check=embeddings.check,
-    enter=_single,
+    adapt=_single,
     default_model=_configured("embedding_model"),
 )
-_RERANK = _CHAT._replace(attempt=ops.rerank, check=rerank.check, enter=_single)
+_RERANK = _CHAT._replace(attempt=ops.rerank, check=rerank.check, adapt=_single)
 _MODERATIONS = _CHAT._replace(
-    attempt=ops.moderations, check=moderations.check, enter=_single, default_model=ops.moderation_model
+    attempt=ops.moderations, check=moderations.check, adapt=_single, default_model=ops.moderation_model
 )
 _IMAGES = _CHAT._replace(
     attempt=ops.images_generations, check=images.check, default_model=_configured("image_generation_model")
 )
-_TRANSCRIPTIONS = _CHAT._replace(attempt=ops.transcriptions, check=_anything, read=ops.read_form, upload=True)
+_FORM = _CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True)
+_TRANSCRIPTIONS = _FORM._replace(attempt=ops.transcriptions)
 OPERATIONS: dict[str, Surface] = {
     "/completions": _COMPLETIONS,
     "/embeddings": _EMBEDDINGS,
     "/rerank": _RERANK,
     "/moderations": _MODERATIONS,
     "/images/generations": _IMAGES,
-    "/images/edits": _IMAGES._replace(attempt=ops.images_edits, read=ops.read_either, upload=True),
-    "/audio/speech": _CHAT._replace(attempt=ops.speech, check=audio.check_speech, enter=_single),
+    "/images/edits": _IMAGES._replace(attempt=ops.images_edits, read=ops.read_either, json=False, upload=True),
+    "/audio/speech": _CHAT._replace(attempt=ops.speech, check=audio.check_speech, adapt=_single),
     "/audio/transcriptions": _TRANSCRIPTIONS,
     "/audio/translations": _TRANSCRIPTIONS._replace(attempt=ops.translations),
 }
@@ -142,7 +144,7 @@ SURFACES: dict[str, Surface] = {
     "/v1/responses": _RESPONSES,
     "/responses": _RESPONSES,
     "/v1/messages": _MESSAGES,
-    "/v1/messages/count_tokens": _MESSAGES._replace(attempt=counting.run),
+    "/v1/messages/count_tokens": _MESSAGES._replace(attempt=counting.run, adapt=_single),
     "/api/chat": _OLLAMA,
     "/api/generate": _OLLAMA._replace(dialect=DIALECTS["ollama_generate"]),
     "/api/embed": _OLLAMA_ONE._replace(attempt=ollama.embed),
@@ -154,7 +156,7 @@ SURFACES: dict[str, Surface] = {
 }
 
 # Surfaces whose path carries the model, asked in order after the plain ones.
-_GEMINI = _row("gemini", google.check)._replace(attempt=google.run, enter=google.enter, key_in_query=True)
+_GEMINI = _row("gemini", google.check)._replace(adapt=google.adapt, key_in_query=True)
 PATTERNS: list[tuple[re.Pattern[str], Surface]] = [
     (google.GENERATE, _GEMINI),
     (google.STREAM, _GEMINI),

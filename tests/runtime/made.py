@@ -6,14 +6,18 @@ import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from penstock.config import load
 from penstock.core.envelope import open_body
 from penstock.core.providers.resolve import resolve
+from penstock.runtime.attempt import Attempt
 from penstock.runtime.call import Call
 from penstock.runtime.exchange import Exchange
 from penstock.runtime.identity import ANONYMOUS
+from penstock.runtime.live import Lives
+from penstock.runtime.means import Means
 from penstock.runtime.state import State
 from penstock.runtime.targets import Target
 from penstock.server.surfaces import SURFACES
@@ -39,12 +43,9 @@ class Sent(Exchange):
     """An exchange that keeps what is written."""
 
     def __init__(self, body: bytes = b"{}", path: str = "/v1/chat/completions", **headers: str) -> None:
-        self.method, self.path, self.query, self.body, self.client = "POST", path, b"", body, "127.0.0.1"
-        self.headers = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-        self.responded = self.gone = self.finished = self.aborted = self.closed = False
-        self.bytes_out = 0
-        self.call = self.task = self.ending = None
-        self.started = 0.0
+        named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+        super().__init__("POST", path, named, body, client="127.0.0.1")
+        self.finished = self.aborted = self.closed = False
         self.status = 0
         self.head = self.out = b""
         self.sources: list[object] = []
@@ -54,7 +55,7 @@ class Sent(Exchange):
         self.write(body)
         self.finish()
 
-    def start(self, status: int, headers: bytes) -> None:
+    def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
         assert not self.responded
         self.responded, self.status, self.head = True, status, headers
 
@@ -77,10 +78,20 @@ def call_of(body: Any = None, path: str = "/v1/chat/completions", clock: Any = N
     """A call whose fields were read; ``call.exchange`` is a ``Sent``."""
     data = body if isinstance(body, bytes) else json.dumps(body or {"model": "m", "messages": [{}]}).encode()
     exchange = Sent(data, path, **headers)
-    call = Call(SURFACES[path], exchange, ANONYMOUS, b"", clock or (lambda: 0.0), MemoryStore())
+    means = Means(None, MemoryStore(), Lives(), clock or (lambda: 0.0))
+    call = Call(exchange, means, ANONYMOUS, SURFACES[path])
     exchange.call = call
     call.read_fields(open_body(data))
     return call
+
+
+def attempt_of(call: Call, target: Any = None, group: str = "m") -> Attempt:
+    """A first try of a call, which holds it as the engine would; ``target`` may be all that the test looks at."""
+    call.tries += 1
+    target = target or SimpleNamespace(label="openai/x", answer_lines=b"", live_id="x", id="x")
+    live = call.means.lives.of(target)
+    call.attempt = Attempt(call, target, group, live, call.surface.dialect, call.tries, call.fields, call.stream)
+    return call.attempt
 
 
 async def turn(times: int = 5) -> None:

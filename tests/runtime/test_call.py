@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import uuid
 
 import pytest
@@ -13,7 +14,9 @@ from msgspec import Raw
 
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
-from penstock.runtime.call import LONGEST_MODEL, REFUSED_FIELDS, _Ids, new_id, require_list
+from penstock.runtime.call import LONGEST_MODEL, REFUSED_FIELDS, require_list
+from penstock.runtime.ids import _BATCH as BATCH
+from penstock.runtime.ids import _Ids, new_id
 from tests.runtime.made import call_of
 
 GOOD = {"model": "m", "messages": [{}]}
@@ -109,9 +112,20 @@ def test_ids_take_one_system_call_a_batch(monkeypatch):
     real = os.urandom
     monkeypatch.setattr(os, "urandom", lambda size: calls.append(size) or real(size))
     ids = _Ids()
-    for _ in range(ids.BATCH * 2):
+    for _ in range(BATCH * 2):
         ids.next()
-    assert calls == [16 * ids.BATCH] * 2
+    assert calls == [16 * BATCH] * 2
+
+
+def test_threads_that_ask_at_once_get_no_id_twice():
+    ids = _Ids()
+    made: list[list[str]] = [[] for _ in range(4)]
+    threads = [threading.Thread(target=lambda mine=mine: mine.extend(ids.next() for _ in range(3000))) for mine in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len({one for mine in made for one in mine}) == 12_000
 
 
 def test_the_request_is_parsed_once():

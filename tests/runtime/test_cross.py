@@ -12,7 +12,7 @@ from penstock.core.errors import GatewayError
 from penstock.mock import Script, Step
 from penstock.runtime import lanes
 from tests.door import open_door
-from tests.runtime.made import call_of
+from tests.runtime.made import attempt_of, call_of
 
 MESSAGES = {"model": "m", "max_tokens": 50, "messages": [{"role": "user", "content": "hello there"}]}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello there"}]}
@@ -195,14 +195,15 @@ def test_what_came_before_a_bad_event_is_the_client_s_once_its_answer_began():
 
     events = [sse.Event(b"", b"one"), sse.Event(b"", b"bad"), sse.Event(b"", b"two")]
     call = call_of({"model": "m", "messages": [{}], "stream": True})
+    attempt = attempt_of(call)
     with pytest.raises(GatewayError):
-        lanes._together(call, feed, events)
+        lanes._together(attempt, feed, events)
     assert call.exchange.out == b"", "another target can still answer"
-    call.first_at = 1.0
+    attempt.first_at = 1.0
     with pytest.raises(GatewayError):
-        lanes._together(call, feed, events)
+        lanes._together(attempt, feed, events)
     assert call.exchange.out == b"one"
-    assert lanes._together(call, feed, events[::2]) == b"onetwo"
+    assert lanes._together(attempt, feed, events[::2]) == b"onetwo"
 
 
 @pytest.mark.parametrize("name", ["api_key", "api_base", "base_url"])

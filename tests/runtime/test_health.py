@@ -10,6 +10,8 @@ import pytest
 from penstock.mock import Mock, Script, Step
 from penstock.runtime.health import TROUBLE_LASTS, Health
 from penstock.runtime.http import Pool
+from penstock.runtime.live import Live, Lives
+from penstock.runtime.means import Means
 from penstock.runtime.speaks import learn, unlearn
 from penstock.server import prober as probing
 from penstock.server.prober import Prober
@@ -58,7 +60,20 @@ model_list:
 
 
 def prober_of(state, pool=None, now=0.0) -> Prober:
-    return Prober(SimpleNamespace(state=state, clock=lambda: now, engine=SimpleNamespace(pool=pool)))
+    means = Means(pool, None, LIVES, lambda: now)
+    return Prober(SimpleNamespace(state=state, clock=lambda: now, engine=SimpleNamespace(means=means)))
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> None:
+    LIVES.keep(())
+
+
+LIVES = Lives()
+
+
+def healths(state) -> list[Health]:
+    return [LIVES.of(target).health for target in state.targets]
 
 
 async def test_connects_go_to_local_targets_and_to_those_that_were_lost(tmp_path, monkeypatch):
@@ -73,12 +88,10 @@ async def test_connects_go_to_local_targets_and_to_those_that_were_lost(tmp_path
     prober = prober_of(state)
     await prober.round()
     assert asked == ["http://127.0.0.1:9"], "one connect for two targets, none to vendors"
-    local, same, far, away, star, nokey = state.targets
-    assert local.health.unreachable == same.health.unreachable == "refused"
-    assert (
-        far.health.unreachable == away.health.unreachable == star.health.unreachable == nokey.health.unreachable == ""
-    )
-    far.health.failed("lost", "connect", 0.0)
+    local, same, far, away, star, nokey = healths(state)
+    assert local.unreachable == same.unreachable == "refused"
+    assert far.unreachable == away.unreachable == star.unreachable == nokey.unreachable == ""
+    far.failed("lost", "connect", 0.0)
     asked.clear()
     await prober.round()
     assert sorted(asked) == ["http://127.0.0.1:9", "https://api.openai.com"]
@@ -87,20 +100,20 @@ async def test_connects_go_to_local_targets_and_to_those_that_were_lost(tmp_path
 async def test_a_connect_finds_the_engine_that_came_back(tmp_path):
     async with Mock() as mock:
         state = state_of(tmp_path, YAML.replace("PORT", str(mock.port)))
-        local = state.targets[0]
-        local.health.failed("refused", "connect", 0.0)
+        local = healths(state)[0]
+        local.failed("refused", "connect", 0.0)
         await prober_of(state).round()
-        assert local.health.trouble(0.0) == "" and mock.received == [], "a connect is no request"
+        assert local.trouble(0.0) == "" and mock.received == [], "a connect is no request"
         port = mock.port
     await prober_of(state).round()
-    assert local.health.unreachable.startswith(f"no connection to 127.0.0.1:{port}: ")
+    assert healths(state)[0].unreachable.startswith(f"no connection to 127.0.0.1:{port}: ")
 
 
 async def test_a_name_that_dns_cannot_have_does_not_end_the_rounds(tmp_path):
     label = "x" * 70
     state = state_of(tmp_path, YAML.replace("127.0.0.1:PORT", f"{label}.localhost:9"))
     await prober_of(state).round()
-    assert state.targets[0].health.unreachable.startswith("no connection to")
+    assert healths(state)[0].unreachable.startswith("no connection to")
 
 
 async def test_the_rounds_start_and_stop(tmp_path, monkeypatch):
@@ -133,7 +146,7 @@ async def pool():
 
 
 def engine_target(tmp_path, mock, model="hosted_vllm/qwen"):
-    return target_of(tmp_path, model=model, api_base=f"{mock.url}/v1")
+    return target_of(tmp_path, model=model, api_base=f"{mock.url}/v1"), Live()
 
 
 ALL = ("openai_chat", "anthropic", "openai_responses")
@@ -144,20 +157,20 @@ ALL = ("openai_chat", "anthropic", "openai_responses")
 )
 async def test_an_engine_is_asked_once_what_it_speaks(tmp_path, pool, spoken):
     async with Mock(Script(dialects=spoken)) as mock:
-        target = engine_target(tmp_path, mock)
-        assert target.dialects == ("openai_chat",)
-        await learn(pool, target)
-        assert target.dialects == tuple(name for name in ALL if name in spoken)
+        target, live = engine_target(tmp_path, mock)
+        assert live.speaks(target) == ("openai_chat",)
+        await learn(pool, target, live)
+        assert live.speaks(target) == tuple(name for name in ALL if name in spoken)
         assert [(r.path, r.body) for r in mock.received] == [("/v1/messages", b"{}"), ("/v1/responses", b"{}")]
-        await learn(pool, target)
+        await learn(pool, target, live)
         assert len(mock.received) == 2
 
 
 async def test_a_provider_that_says_what_it_speaks_is_not_asked(tmp_path, pool):
     async with Mock() as mock:
-        target = engine_target(tmp_path, mock, "openai/gpt-4o")
-        await learn(pool, target)
-        assert mock.received == [] and target.dialects == ("openai_chat",)
+        target, live = engine_target(tmp_path, mock, "openai/gpt-4o")
+        await learn(pool, target, live)
+        assert mock.received == [] and live.speaks(target) == ("openai_chat",)
 
 
 @pytest.mark.parametrize(
@@ -167,29 +180,29 @@ async def test_a_provider_that_says_what_it_speaks_is_not_asked(tmp_path, pool):
 )  # fmt: skip
 async def test_what_an_answer_to_nothing_tells(tmp_path, pool, status, speaks, again):
     async with Mock(Script(default=Step(status=status, body={"error": "Unexpected endpoint"}))) as mock:
-        target = engine_target(tmp_path, mock)
-        await learn(pool, target)
-        assert ("anthropic" in target.dialects) is speaks
-        assert ("anthropic" in target.asked) is not again
+        target, live = engine_target(tmp_path, mock)
+        await learn(pool, target, live)
+        assert ("anthropic" in live.speaks(target)) is speaks
+        assert ("anthropic" in live.asked) is not again
 
 
 async def test_an_engine_that_does_not_answer_is_asked_again_later(tmp_path, pool):
     async with Mock(Script(default=Step(hangup="before_answer"))) as mock:
-        target = engine_target(tmp_path, mock)
-        await learn(pool, target)
-        assert target.asked == set() and target.dialects == ("openai_chat",)
+        target, live = engine_target(tmp_path, mock)
+        await learn(pool, target, live)
+        assert live.asked == set() and live.speaks(target) == ("openai_chat",)
         mock.script = Script()
-        await learn(pool, target)
-        assert target.dialects == ALL
+        await learn(pool, target, live)
+        assert live.speaks(target) == ALL
 
 
 async def test_what_was_learned_is_unlearned_by_a_404_and_can_be_learned_again(tmp_path, pool):
     async with Mock() as mock:
-        target = engine_target(tmp_path, mock)
-        assert not unlearn(target, "openai_chat", 404), "what the provider is known to speak"
-        await learn(pool, target)
-        assert not unlearn(target, "anthropic", 400) and target.dialects == ALL
-        assert unlearn(target, "anthropic", 404) and target.dialects == ("openai_chat", "openai_responses")
-        assert not unlearn(target, "anthropic", 404), "it is not spoken any more"
-        await learn(pool, target)
-        assert set(target.dialects) == set(ALL)
+        target, live = engine_target(tmp_path, mock)
+        assert not unlearn(live, "openai_chat", 404), "what the provider is known to speak"
+        await learn(pool, target, live)
+        assert not unlearn(live, "anthropic", 400) and live.speaks(target) == ALL
+        assert unlearn(live, "anthropic", 404) and live.speaks(target) == ("openai_chat", "openai_responses")
+        assert not unlearn(live, "anthropic", 404), "it is not spoken any more"
+        await learn(pool, target, live)
+        assert set(live.speaks(target)) == set(ALL)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss
-from penstock.runtime import outlet
 from penstock.runtime.http import Origin
-from penstock.runtime.outlet import safe
+from penstock.runtime.outlet import Taken, safe
+from penstock.runtime.post import passed_on
 from penstock.runtime.targets import Endpoint
-from tests.runtime.made import call_of, target_of
+from tests.runtime.made import attempt_of, call_of, target_of
 
 TEXT = st.text(max_size=40) | st.sampled_from(
     ["a\r\nset-cookie: x", "\n\n", "\x00", "é漢", "a\tb", "\x7f", "\x85", "\u2028"]
@@ -43,14 +44,16 @@ def test_any_text_is_one_header_value(text):
 @given(TEXT, st.lists(TEXT, max_size=5), st.sampled_from(["", "same", "cross"]), st.floats(0, 1e4) | st.none())
 def test_no_text_of_a_client_s_or_a_config_s_breaks_an_answer_s_head(group, paths, lane, wait):
     call = call_of()
-    call.group, call.lane, call.tries = group, lane, 2
+    attempt = attempt_of(call, group=group)
+    call.tries = 2
+    attempt.lane = lane
     call.request_id = safe(group) or b"x"
-    call.losses = tuple(Loss(path, "why") for path in paths)
-    outlet.refuse(call, GatewayError("upstream_rate_limit", group, retry_after=wait))
+    attempt.losses = tuple(Loss(path, "why") for path in paths)
+    call.outlet.refuse(call, GatewayError("upstream_rate_limit", group, retry_after=wait))
     told = headers_of(call.exchange.head)
     assert told["x-litellm-call-id"] == call.call_id
     assert told["content-type"] == "application/json" and float(told["x-penstock-overhead-ms"]) >= 0
-    assert ("x-litellm-model-group" in told) == bool(group)
+    assert "x-litellm-model-group" in told
     assert ("x-penstock-dropped" in told) == bool(paths)
     if wait is not None:
         assert int(told["retry-after"]) >= max(1, wait), "nobody comes back too early"
@@ -61,10 +64,11 @@ def test_no_text_of_a_client_s_or_a_config_s_breaks_an_answer_s_head(group, path
 def test_headers_that_pass_upstream_stay_one_line(value):
     call = call_of({"model": "m", "messages": [{}], "max_tokens": 1}, "/v1/messages")
     call.exchange.headers = {b"anthropic-beta": value, b"cookie": b"c", b"x-api-key": b"k"}
-    call.lane = "same"
+    attempt = attempt_of(call)
+    attempt.lane = "same"
     origin = Origin("http", "h", 1)
     endpoint = Endpoint(origin, b"", "", None, ((b"anthropic-version", b"2023-06-01"),))
-    sent = outlet.passed_on(call, endpoint)
+    sent = passed_on(attempt, endpoint)
     lines = sent.split(b"\r\n")
     assert (
         len(lines) == 3
@@ -74,27 +78,27 @@ def test_headers_that_pass_upstream_stay_one_line(value):
     assert b"\n" not in sent.replace(b"\r\n", b"") and b"\r" not in sent.replace(b"\r\n", b"") and b"\0" not in sent
     if not any(c in value for c in b"\r\n\0"):
         assert lines[0] == b"anthropic-beta: " + value
-    call.lane = "cross"
-    assert outlet.passed_on(call, endpoint) == b"anthropic-version: 2023-06-01\r\n"
+    attempt.lane = "cross"
+    assert passed_on(attempt, endpoint) == b"anthropic-version: 2023-06-01\r\n"
 
 
 def test_headers_of_an_answer(tmp_path):
     call = call_of(clock=lambda: 0.5)
-    call.target = target_of(tmp_path, api_key="k")
-    call.group, call.lane, call.tries, call.upstream = "other", "cross", 3, 0.4
-    call.losses = (Loss("seed", ""), Loss("n", ""), Loss("seed", ""))
-    outlet.send_whole(call, b"{}")
+    attempt = attempt_of(call, target_of(tmp_path, api_key="k"), "other")
+    attempt.lane, call.tries, call.upstream, attempt.upstream = "cross", 3, 0.3, 0.1
+    attempt.losses = (Loss("seed", ""), Loss("n", ""), Loss("seed", ""))
+    call.outlet.whole(attempt, b"{}")
     told = headers_of(call.exchange.head)
-    assert told["x-litellm-model-id"] == call.target.id and told["x-litellm-model-name"] == "openai/gpt-4o"
+    assert told["x-litellm-model-id"] == attempt.target.id and told["x-litellm-model-name"] == "openai/gpt-4o"
     assert told["x-penstock-overhead-ms"] == "100.000"
     assert told["x-litellm-attempted-retries"] == "2" and told["x-litellm-attempted-fallbacks"] == "1"
     assert told["x-penstock-dropped"] == "seed,n" and told["x-penstock-lane"] == "cross"
-    assert call.tail == b"{}" and call.exchange.finished
+    assert attempt.tail == b"{}" and attempt.first_at == 0.5 and call.exchange.finished
 
 
 def test_a_stream_s_head():
     call = call_of({"model": "m", "messages": [{}], "stream": True})
-    outlet.begin_stream(call)
+    call.outlet.begin(call)
     told = headers_of(call.exchange.head)
     assert told["content-type"] == "text/event-stream; charset=utf-8"
     assert told["cache-control"] == "no-cache" and told["x-accel-buffering"] == "no"
@@ -104,37 +108,51 @@ def test_signs_of_life_come_after_silence_and_not_before():
     call = call_of({"model": "m", "messages": [{}], "stream": True})
     sent = call.exchange
     for now in (1.0, 5.0, 9.9):
-        outlet.keep_alive(call, now, 10.0)
+        call.outlet.keep_alive(call, now, 10.0)
     assert not sent.responded
-    outlet.keep_alive(call, 10.0, 10.0)
+    call.outlet.keep_alive(call, 10.0, 10.0)
     assert sent.responded and sent.status == 200 and sent.out.startswith(b":")
     one = len(sent.out)
     for now in (11.0, 19.9):
-        outlet.keep_alive(call, now, 10.0)
+        call.outlet.keep_alive(call, now, 10.0)
     assert len(sent.out) == one
-    outlet.keep_alive(call, 20.0, 10.0)
+    call.outlet.keep_alive(call, 20.0, 10.0)
     assert len(sent.out) == 2 * one
     sent.write(b"data: {}\n\n")  # a word of the answer: silence begins anew
-    outlet.keep_alive(call, 29.0, 10.0)
-    outlet.keep_alive(call, 38.0, 10.0)
+    call.outlet.keep_alive(call, 29.0, 10.0)
+    call.outlet.keep_alive(call, 38.0, 10.0)
     assert len(sent.out) == 2 * one + 10
-    outlet.keep_alive(call, 39.0, 10.0)
+    call.outlet.keep_alive(call, 39.0, 10.0)
     assert len(sent.out) == 3 * one + 10
 
 
 def test_no_signs_of_life_when_switched_off_or_over():
     call = call_of({"model": "m", "messages": [{}], "stream": True})
-    outlet.keep_alive(call, 1e6, 0.0)
+    call.outlet.keep_alive(call, 1e6, 0.0)
     assert not call.exchange.responded
-    outlet.refuse(call, GatewayError("timeout", "x"))
-    outlet.keep_alive(call, 2e6, 1.0)
+    call.outlet.refuse(call, GatewayError("timeout", "x"))
+    call.outlet.keep_alive(call, 2e6, 1.0)
     assert call.exchange.status == 408 and b": " not in call.exchange.out[:1]
 
 
 def test_an_error_after_a_sign_of_life_is_told_in_band_and_closes():
     call = call_of({"model": "m", "messages": [{}], "stream": True})
-    outlet.keep_alive(call, 10.0, 10.0)
-    outlet.refuse(call, GatewayError("upstream_error", "their words", provider="openai"))
+    call.outlet.keep_alive(call, 10.0, 10.0)
+    call.outlet.refuse(call, GatewayError("upstream_error", "their words", provider="openai"))
     sent = call.exchange
     assert sent.finished and sent.closed and sent.status == 200
     assert b"their words" in sent.out and b"[DONE]" not in sent.out
+
+
+def test_the_first_attempt_that_answers_has_the_outlet_and_no_other_gets_a_byte_in():
+    call = call_of({"model": "m", "messages": [{}], "stream": True})
+    one, two = attempt_of(call), attempt_of(call)
+    call.outlet.stream(two, b"data: 1\n\n", answer=False)
+    assert two.first_at is None, "a ping is no answer"
+    with pytest.raises(Taken):
+        call.outlet.stream(one, b"data: other\n\n")
+    with pytest.raises(Taken):
+        call.outlet.whole(one, b"{}")
+    call.outlet.stream(two, b"data: 2\n\n")
+    call.outlet.finish()
+    assert call.exchange.out == b"data: 1\n\ndata: 2\n\n" and one.first_at is None and two.first_at is not None

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from penstock.core.ir import Usage
+from penstock.core.record import Record
 from penstock.runtime import records
-from penstock.runtime.records import LogSink, Record, Records, as_json, as_text
+from penstock.runtime.records import LogSink, Records, as_json, as_text
 
 CALL = Record(
     at=1795165200.1239,

@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -282,7 +281,7 @@ async def test_an_answer_that_is_cut_is_left_unfinished(tmp_path):
             call.exchange.start(200, b"a: b\r\n")
             raise ZeroDivisionError
 
-        door.gateway.engine = SimpleNamespace(handle=broken, store=None, pool=door.pool)
+        door.gateway.engine.handle = broken
         driver = Driver(door, json.dumps(HELLO).encode())
         await asyncio.wait_for(driver.task, 2)
         assert [message["type"] for message in driver.sent] == ["http.response.start"], "the server sees it and cuts"

@@ -204,8 +204,8 @@ async def test_a_schema_of_a_gemini_client_to_gemini_is_not_lost(tmp_path):
 async def test_an_engines_constraint_from_messages_goes_to_its_chat(tmp_path):
     async with open_door(tmp_path, yaml("llama_cpp"), script=said("aaa")) as door:
         (target,) = door.gateway.state.targets
-        await learn(door.pool, target)
-        assert "anthropic" in target.dialects
+        await learn(door.pool, target, door.live(target))
+        assert "anthropic" in door.live(target).speaks(target)
         await door.post({**HELLO, "max_tokens": 99, "guided_regex": "a+"}, "/v1/messages")
         assert door.mock.received[-1].path == "/v1/chat/completions"
         assert door.mock.received[-1].json["grammar"] == 'root ::= "a"+'
@@ -228,7 +228,7 @@ async def test_what_cannot_be_enforced_is_refused_unless_told_otherwise(tmp_path
     async with open_door(tmp_path, yaml(provider)) as door:
         status, _, answer = await door.post(body)
         assert status == 400 and name.encode() in answer and b"on_unsupported: warn" in answer
-        assert door.mock.received == [] and not door.gateway.state.targets[0].health.trouble(0.0)
+        assert door.mock.received == [] and not door.live(door.gateway.state.targets[0]).health.trouble(0.0)
     async with open_door(tmp_path, yaml(provider, ", on_unsupported: warn")) as door:
         status, headers, _ = await door.post(body)
         assert status == 200 and headers["x-penstock-dropped"] == name
@@ -330,8 +330,8 @@ async def test_a_schema_on_responses_of_lm_studio_goes_to_its_chat(tmp_path):
     form = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}
     async with open_door(tmp_path, yaml("lm_studio")) as door:
         (target,) = door.gateway.state.targets
-        await learn(door.pool, target)
-        assert "openai_responses" in target.dialects
+        await learn(door.pool, target, door.live(target))
+        assert "openai_responses" in door.live(target).speaks(target)
         for fields, path in [({}, "/v1/responses"), ({"text": form}, "/v1/chat/completions")]:
             assert (await door.post({"model": "m", "input": "hi", **fields}, "/v1/responses"))[0] == 200
             assert door.mock.received[-1].path == path

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from penstock.mock import Rule, Script, Step
+from penstock.runtime.gate import PUBLIC
 from penstock.server.mounts import MOUNTS
 from tests.door import HELLO, open_door
 
@@ -55,7 +56,8 @@ async def test_chat_streams_embeddings_and_models_everywhere(prefix, tmp_path):
 async def test_keys_guard_every_mount(tmp_path):
     async with open_door(tmp_path, YAML, master_key=KEY) as door:
         for mount in MOUNTS:
-            own = [*mount.surfaces, *mount.batches, *(path for path, page in mount.pages.items() if not page.public)]
+            closed = [route.path for route in mount.routes.rows if route.role != PUBLIC]
+            own = [*mount.surfaces, *mount.visits, *closed]
             for rest in (*own, "/chat/completions", "/models", "/responses/x", "/openai/v1/models", "/nothing", ""):
                 for method in ("GET", "POST"):
                     path = mount.prefix + rest + "?" + mount.parameter.decode() * bool(mount.parameter)
@@ -232,7 +234,7 @@ async def test_a_batch_runs_together_and_ends_with_its_client(tmp_path):
         await door.mock.wait_for(8)
         writer.transport.abort()
         await door.settle()
-        assert [record.error for record in door.records].count("client_gone") == 4
+        assert [record.error for record in door.records].count("client_gone") == 5, "its items, and the batch itself"
 
 
 # /api/v1/litellm ------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ async def test_health(tmp_path):
         assert told["healthy_count"] == len(told["healthy_endpoints"]) == 5 and told["unhealthy_count"] == 0
         assert "sk-" not in json.dumps(told)
         for number, target in enumerate(door.gateway.state.targets):
-            target.health.failed(f"trouble {number}", "upstream_error", door.gateway.clock())
+            door.live(target).health.failed(f"trouble {number}", "upstream_error", door.gateway.clock())
         status, told = await get(door, "/health")
         assert (
             status == 200
@@ -102,7 +102,7 @@ async def test_health(tmp_path):
         )
         assert told["unhealthy_endpoints"][0]["error"] == "trouble 0"
         assert (await get(door, "/health/readiness"))[0] == 503
-        door.gateway.state.targets[2].health.succeeded()
+        door.live(door.gateway.state.targets[2]).health.succeeded()
         assert (await get(door, "/health/readiness")) == (200, {"status": "healthy", "db": "Not connected"})
         door.gateway.draining = True
         assert (await get(door, "/health/readiness"))[0] == 503

@@ -11,7 +11,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.resolve import resolve
 from penstock.core.providers.urls import passed_url
-from penstock.runtime.passing import lend
+from penstock.runtime.credential import credential_for
 from penstock.runtime.state import State
 from tests.door import HELLO, open_door
 from tests.server.test_passing import AUTH, KEY
@@ -161,14 +161,14 @@ def state_of(tmp_path, env: dict[str, str], yaml: str = LENDERS) -> State:
 )
 def test_whose_key_is_taken(provider, model, env, key, tmp_path):
     state = state_of(tmp_path, env)
-    lent = lend(state, PROVIDERS[provider], model)
-    assert lent.key == key and lend(state, PROVIDERS[provider], model) is lent
+    found = credential_for(state, PROVIDERS[provider], model)
+    assert found.key == key and credential_for(state, PROVIDERS[provider], model) is found
 
 
 @pytest.mark.parametrize(("model", "port"), [("a", 2), ("b", 3), ("w", 3), ("", 2)])
 def test_an_engine_is_found_by_its_model(model, port, tmp_path):
-    lent = lend(state_of(tmp_path, {}), PROVIDERS["hosted_vllm"], model)
-    assert lent.target.deployment.api_base == f"http://127.0.0.1:{port}/v1"
+    found = credential_for(state_of(tmp_path, {}), PROVIDERS["hosted_vllm"], model)
+    assert found.target.deployment.api_base == f"http://127.0.0.1:{port}/v1"
 
 
 @pytest.mark.parametrize("provider", ["bedrock", "sagemaker", "gigachat", "watsonx"])
@@ -179,7 +179,7 @@ def test_what_must_be_signed_is_not_sent_unsigned(provider, tmp_path):
     if provider in SIGNERS:
         pytest.skip("it is signed")
     with pytest.raises(GatewayError) as error:
-        _ = lend(state_of(tmp_path, {"AWS_REGION": "x"}), PROVIDERS[provider], "").key
+        _ = credential_for(state_of(tmp_path, {"AWS_REGION": "x"}), PROVIDERS[provider], "").key
     assert error.value.kind == "not_configured" and provider in error.value.message
 
 

@@ -30,20 +30,20 @@ class Batch:
     """The steps that are due in one event loop. ``loop``: the loop. ``active``: all that is driven in it, one way or
     the other; what is alone there need not wait for others, and its steps run at once where that can be."""
 
-    __slots__ = ("_due", "_out", "_stepping", "active", "loop")
+    __slots__ = ("_due", "_out", "active", "loop", "stepping")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, active: Sized = ()) -> None:
         self.loop = loop
         self.active = active
         self._due: list[Driven] = []
-        self._stepping = False  # a step runs now
+        self.stepping = False  # a step runs now
         self._out: deque[tuple[asyncio.WriteTransport, bytes]] = deque()  # what the steps that run now have written
 
     def run(self, driven: Driven) -> None:
         """Run its next step, now if it is alone. To be called as the last thing in a callback of the loop."""
-        if len(self.active) == 1 and not self._due and not self._stepping:
+        if len(self.active) == 1 and not self._due and not self.stepping:
             try:
-                self.step(driven)
+                driven.step()
             finally:
                 self._flush()
         else:
@@ -61,24 +61,16 @@ class Batch:
         A write wakes the process at the other end, which costs more than the write. One that is still busy with the
         write before needs no waking: together, two thirds of that time is saved. Whoever closes the transport in the
         same step must write by himself."""
-        if self._stepping:
+        if self.stepping:
             self._out.append((transport, data))
         else:
             transport.write(data)
-
-    def step(self, driven: Driven) -> None:
-        """Let it go on until it waits again."""
-        self._stepping = True
-        try:
-            driven.step()
-        finally:
-            self._stepping = False
 
     def _run(self) -> None:
         due, self._due = self._due, []
         try:
             for driven in due:
-                self.step(driven)
+                driven.step()
         finally:
             self._flush()
 
@@ -126,8 +118,9 @@ class Driven:
 
     def step(self) -> None:
         """Go on until it waits again. For the batch alone."""
-        coro = self._coro
+        coro, batch = self._coro, self._batch
         assert coro is not None
+        batch.stepping = True
         try:
             if self._cancelled:
                 self._cancelled = False
@@ -145,6 +138,8 @@ class Driven:
                 raise
         else:
             self._park(coro, waits)
+        finally:
+            batch.stepping = False
 
     def _park(self, coro: _Steps, waits: Any) -> None:
         if not isinstance(waits, Wake):

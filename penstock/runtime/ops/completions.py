@@ -16,61 +16,58 @@ from penstock.runtime.ops.ask import ask, together
 
 if TYPE_CHECKING:
     from penstock.core.ir import Loss
-    from penstock.runtime.call import Call
-    from penstock.runtime.http import Pool
-    from penstock.runtime.targets import Target
+    from penstock.runtime.attempt import Attempt
 
 
-async def completions(pool: Pool, call: Call, target: Target) -> None:
-    """One attempt at /v1/completions."""
-    _learn(target)
-    if lanes.choose(call, target) == forms.name or len(forms.prompts(call.fields)) == 1:
-        guessed = forms.name in target.dialects
+async def completions(attempt: Attempt) -> None:
+    """Make one try at /v1/completions."""
+    live, target = attempt.live, attempt.target
+    _learn(attempt)
+    if lanes.choose(attempt) == forms.name or len(forms.prompts(attempt.fields)) == 1:
+        guessed = forms.name in live.speaks(target)
         done = True
         try:
-            await lanes.run(pool, call, target)
+            await lanes.run(attempt)
         except forms.Several:  # it turned out to know chats only, see ``speaks.unlearn``
             done = False
-        if guessed and forms.name not in target.dialects:
-            target.asked.add(forms.name)  # its chat answered where this did not: it is not the model that is missing
+        if guessed and forms.name not in live.speaks(target):
+            live.asked.add(forms.name)  # its chat answered where this did not: it is not the model that is missing
         if done:
             return
-    await _each(pool, call, target)
+    await _each(attempt)
 
 
-def _learn(target: Target) -> None:
+def _learn(attempt: Attempt) -> None:
     """Settles whether the target is asked for completions or for chats. A guess that turns out wrong is taken back by
     ``speaks.unlearn``, as for any dialect."""
-    if forms.name in target.dialects or forms.name in target.asked:
+    live, target = attempt.live, attempt.target
+    if forms.name in live.speaks(target) or forms.name in live.asked:
         return
     mode = str(target.deployment.info.get("mode") or "")
     native = forms.is_native(target.provider.name, target.model, target.wire.official, mode)
     if native is None:
-        target.asked.add(forms.name)
+        live.asked.add(forms.name)
     if native is not False:
-        target.dialects = (*target.dialects, forms.name)
+        live.dialects = (*live.dialects, forms.name)
 
 
-async def _each(pool: Pool, call: Call, target: Target) -> None:
+async def _each(attempt: Attempt) -> None:
     """A chat for each prompt, all their choices in one answer. A stream begins when the last of them is there."""
-    call.lane = "cross"
-    dialect = lanes.choose(call, target)
+    attempt.lane = "cross"
+    target, dialect = attempt.target, lanes.choose(attempt)
     if target.attempt is not None:
         text = f"{target.label} takes one prompt at a time; send a request for each."
         raise GatewayError("unsupported", text, param="prompt")
     spoken, endpoint = DIALECTS[dialect], target.endpoint(dialect)
-    requests = [replace(request, stream=False, stream_usage=None) for request in forms.parse_all(call.fields)]
+    requests = [replace(request, stream=False, stream_usage=None) for request in forms.parse_all(attempt.fields)]
     bodies: list[bytes] = []
     losses: list[Loss] = []
-    for call.request in requests:
-        bodies.append(cross_request(call, target, endpoint.quirks, spoken))
-        losses += call.losses
-    call.losses = tuple(dict.fromkeys(losses))
-    answers = await together(
-        call, [partial(ask, pool, call, target, dialect, body, dialect=dialect) for body in bodies]
-    )
-    call.request = replace(requests[0], echo=tuple(text for request in requests for text in request.echo))
-    call.lane = "cross"
-    back = back_for(call, target, spoken)
+    for request in requests:
+        bodies.append(cross_request(attempt, endpoint.quirks, spoken, request))
+        losses += attempt.losses
+    attempt.losses = tuple(dict.fromkeys(losses))
+    answers = await together(attempt, [partial(ask, attempt, dialect, body, dialect=dialect) for body in bodies])
+    attempt.request = replace(requests[0], echo=tuple(text for request in requests for text in request.echo))
+    back = back_for(attempt, spoken)
     read = [spoken.parse_response(answer) for answer in answers]
-    cross_response(call, forms.joined(read if back is None else [back.response(one) for one in read]))
+    cross_response(attempt, forms.joined(read if back is None else [back.response(one) for one in read]))

@@ -14,30 +14,33 @@ import msgspec
 from msgspec import Raw
 
 from penstock.core import sse
+from penstock.core.dialects import DIALECTS
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.core.ops import audio, forms, images
 from penstock.core.ops.audio import Used
 from penstock.core.price import Units
-from penstock.runtime import outlet
+from penstock.runtime.answer import MAX_ANSWER
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
-from penstock.runtime.ops.ask import MAX_ANSWER, own_fields, sealed, send
 from penstock.runtime.ops.upload import Body
+from penstock.runtime.post import post
+from penstock.runtime.same import own_fields, sealed
 
 if TYPE_CHECKING:
+    from penstock.runtime.answer import Answer
+    from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call
-    from penstock.runtime.exchange import Exchange
-    from penstock.runtime.http import Pool, Response
-    from penstock.runtime.targets import Target
 
 _MODEL = frozenset({"model"})
 _PROMPT = frozenset({"model", "prompt"})  # without which an image is not asked for
 Whole = Callable[[bytes, bytes], Used]  # content type, body
+_refused = DIALECTS["openai_chat"].parse_error
 
 
-async def read_form(exchange: Exchange, needed: frozenset[str] = _MODEL) -> dict[str, Raw]:
-    """A form's plain fields, in the place of a JSON body's. Of an upload with the ``needed`` ones before its file,
+async def read_form(call: Call, needed: frozenset[str] = _MODEL) -> dict[str, Raw]:
+    """Read a form's plain fields, in the place of a JSON body's. Of an upload with the ``needed`` ones before its file,
     those before its file. Raises "media_type" and "bad_request"."""
+    exchange = call.exchange
     boundary = forms.boundary_of(exchange.headers.get(b"content-type"))
     upload = exchange.upload
     if upload is not None:
@@ -48,11 +51,11 @@ async def read_form(exchange: Exchange, needed: frozenset[str] = _MODEL) -> dict
     return forms.fields_of(exchange.body, forms.parts(exchange.body, boundary))
 
 
-async def read_either(exchange: Exchange) -> dict[str, Raw]:
-    """A form's, or those of a JSON body: images may be sent either way. Without a content type, JSON."""
-    if b"json" in exchange.headers.get(b"content-type", b"json").lower():
-        return open_body(exchange.body)
-    return await read_form(exchange, _PROMPT)
+async def read_either(call: Call) -> dict[str, Raw]:
+    """Read a form's fields, or those of a JSON body: images may be sent either way. Without a content type, JSON."""
+    if b"json" in call.exchange.headers.get(b"content-type", b"json").lower():
+        return open_body(call.exchange.body)
+    return await read_form(call, _PROMPT)
 
 
 class FormBody:
@@ -67,37 +70,36 @@ class FormBody:
             yield cast(bytes, portion)  # a transport takes either
 
 
-async def images_generations(pool: Pool, call: Call, target: Target) -> None:
-    """One attempt at /v1/images/generations."""
-    body = sealed(own_fields(call, target), target)
-    await _relay(pool, call, target, "images_generations", body, _pictures(call))
+async def images_generations(attempt: Attempt) -> None:
+    """Make one try at /v1/images/generations."""
+    body = sealed(own_fields(attempt), attempt)
+    await _relay(attempt, "images_generations", body, _pictures(attempt))
 
 
-async def images_edits(pool: Pool, call: Call, target: Target) -> None:
-    """One attempt at /v1/images/edits."""
-    await _sent(pool, call, target, "images_edits", _pictures(call))
+async def images_edits(attempt: Attempt) -> None:
+    """Make one try at /v1/images/edits."""
+    await _sent(attempt, "images_edits", _pictures(attempt))
 
 
-async def speech(pool: Pool, call: Call, target: Target) -> None:
-    """One attempt at /v1/audio/speech."""
-    call.units = audio.spoken(call.fields)
-    body = sealed(own_fields(call, target), target)
-    await _relay(pool, call, target, "audio_speech", body, None)
+async def speech(attempt: Attempt) -> None:
+    """Make one try at /v1/audio/speech."""
+    attempt.units = audio.spoken(attempt.fields)
+    await _relay(attempt, "audio_speech", sealed(own_fields(attempt), attempt), None)
 
 
-async def transcriptions(pool: Pool, call: Call, target: Target) -> None:
-    """One attempt at /v1/audio/transcriptions."""
-    await _sent(pool, call, target, "audio_transcriptions", _heard(call))
+async def transcriptions(attempt: Attempt) -> None:
+    """Make one try at /v1/audio/transcriptions."""
+    await _sent(attempt, "audio_transcriptions", _heard(attempt.call))
 
 
-async def translations(pool: Pool, call: Call, target: Target) -> None:
-    """One attempt at /v1/audio/translations."""
-    await _sent(pool, call, target, "audio_translations", _heard(call))
+async def translations(attempt: Attempt) -> None:
+    """Make one try at /v1/audio/translations."""
+    await _sent(attempt, "audio_translations", _heard(attempt.call))
 
 
-def _pictures(call: Call) -> Whole:
+def _pictures(attempt: Attempt) -> Whole:
     def read(content_type: bytes, body: bytes) -> Used:
-        return Used(*images.read(body, call.fields))
+        return Used(*images.read(body, attempt.fields))
 
     return read
 
@@ -128,35 +130,35 @@ def _file(call: Call) -> tuple[memoryview, int] | None:
     return (memoryview(whole)[file.start : file.end], file.end - file.start) if file is not None else None
 
 
-async def _sent(pool: Pool, call: Call, target: Target, what: str, whole: Whole) -> None:
+async def _sent(attempt: Attempt, what: str, whole: Whole) -> None:
     """A form, or JSON, as the client sent it, under the upstream's name of the model."""
-    content_type = call.exchange.headers.get(b"content-type", b"application/json")
+    target, exchange = attempt.target, attempt.call.exchange
+    content_type = exchange.headers.get(b"content-type", b"application/json")
     if b"json" in content_type.lower():
-        body: bytes | FormBody | Body = sealed(own_fields(call, target), target)
+        body: bytes | FormBody | Body = sealed(own_fields(attempt), attempt)
         content_type = b"application/json"
     else:
-        adds = {key: _plain(raw) for key, raw in target.defaults.items() if key not in call.fields}
+        adds = {key: _plain(raw) for key, raw in target.defaults.items() if key not in attempt.fields}
         adds.pop("model", None)
         changes = {"model": target.model.encode()}
         leave = GATEWAY_FIELDS | frozenset(target.drop)
-        upload = call.exchange.upload
+        upload = exchange.upload
         if upload is not None and upload.streams:
-            body = upload.body(changes, adds, leave.union(REFUSED_FIELDS), partial(_late, call))
+            body = upload.body(changes, adds, leave.union(REFUSED_FIELDS), partial(_late, attempt))
         else:
             boundary = forms.boundary_of(content_type)
-            found = forms.parts(call.exchange.body, boundary)
-            body = FormBody(forms.rewritten(call.exchange.body, boundary, found, {**adds, **changes}, leave))
-    extra = b"content-type: %b\r\n" % content_type
-    await _relay(pool, call, target, what, body, whole, extra)
+            found = forms.parts(exchange.body, boundary)
+            body = FormBody(forms.rewritten(exchange.body, boundary, found, {**adds, **changes}, leave))
+    await _relay(attempt, what, body, whole, b"content-type: %b\r\n" % content_type)
 
 
-def _late(call: Call, fields: dict[str, Raw]) -> None:
+def _late(attempt: Attempt, fields: dict[str, Raw]) -> None:
     """The fields of a streamed form when all of them are known: those behind its file could not be acted on before."""
     for name in REFUSED_FIELDS:
         if name in fields:
             raise refused_field(name)
-    call.fields.update(fields)
-    call.stream = call.stream or fields.get("stream") == Raw(b"true")
+    attempt.send_fields({**attempt.fields, **fields})
+    attempt.stream = attempt.stream or fields.get("stream") == Raw(b"true")
 
 
 def _plain(raw: Raw) -> bytes:
@@ -165,72 +167,61 @@ def _plain(raw: Raw) -> bytes:
 
 
 async def _relay(
-    pool: Pool,
-    call: Call,
-    target: Target,
-    what: str,
-    body: bytes | FormBody | Body,
-    whole: Whole | None,
-    extra: bytes = b"",
+    attempt: Attempt, what: str, body: bytes | FormBody | Body, whole: Whole | None, extra: bytes = b""
 ) -> None:
     """The answer as it comes. ``whole`` reads what a whole answer used; None: it is sound, which is not held here."""
-    call.lane = "same"
-    sent = call.sent_at = call.clock()
-    timeouts = target.stream_timeouts if call.stream or whole is None else target.timeouts
+    attempt.lane = "same"
+    target, outlet = attempt.target, attempt.call.outlet
+    timeouts = target.stream_timeouts if attempt.stream or whole is None else target.timeouts
     if not isinstance(body, bytes | FormBody):  # an upload takes as long as its sides make it take
         timeouts = msgspec.structs.replace(timeouts, total=None)
-    answer: Response | None = None
+    answer = await post(attempt, target.endpoint(what), body, _refused, extra=extra, timeouts=timeouts)
     try:
-        answer = await send(pool, call, target, what, body, extra=extra, timeouts=timeouts)
         content_type = answer.header(b"content-type") or b"application/octet-stream"
         if whole is None or b"event-stream" in content_type:
-            await _stream(call, answer, content_type)
+            await _stream(attempt, answer, content_type)
             return
         data = await answer.read(MAX_ANSWER)
-        _settle(call, whole(content_type, data))
-        call.upstream += call.clock() - sent
-        call.first_at = call.clock()
-        if call.exchange.responded:  # a stream was asked for, and its first sign of life is out
-            call.exchange.write(sse.encode(data))
-            call.exchange.finish()
+        _used(attempt, whole(content_type, data))
+        attempt.stop()
+        if outlet.responded:  # a stream was asked for, and its first sign of life is out
+            outlet.stream(attempt, sse.encode(data))
+            outlet.finish()
         else:
-            outlet.send_whole(call, data, content_type)
+            outlet.whole(attempt, data, content_type)
     finally:
-        if call.first_at is None:
-            call.upstream += call.clock() - sent
-        if answer is not None:
-            answer.close()
+        answer.close()
 
 
-async def _stream(call: Call, answer: Response, content_type: bytes) -> None:
+async def _stream(attempt: Attempt, answer: Answer, content_type: bytes) -> None:
     """Bytes as they come; of events, what they tell of usage is read on the way."""
-    exchange = call.exchange
+    call = attempt.call
+    outlet = call.outlet
     events = sse.Decoder() if b"event-stream" in content_type else None
-    call.binary = events is None
+    attempt.binary = events is None
 
     def relay(chunk: bytes) -> None:
-        if call.first_at is None:
-            call.first_at = call.clock()
-            call.upstream += call.first_at - call.sent_at
-            if not exchange.responded:
-                outlet.begin_stream(call, content_type)
-        exchange.write(chunk)
+        if not outlet.responded:
+            outlet.claim(attempt)
+            attempt.begun(call.means.clock())
+            outlet.begin(call, content_type)
+        outlet.stream(attempt, chunk)
         for event in events.feed(chunk) if events is not None else ():
             if b'"usage"' in event.data:
-                _settle(call, audio.used(event.data))
+                _used(attempt, audio.used(event.data))
 
-    exchange.feed_from(answer)
+    outlet.feed_from(answer)
     try:
         await answer.pump(relay)
     except sse.TooLong as error:
         raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
     finally:
-        exchange.feed_from(None)
-    if call.first_at is None:
+        outlet.feed_from(None)
+    if attempt.first_at is None:
         raise GatewayError("broken_answer", "The upstream's answer is empty.")
-    exchange.finish()
+    outlet.finish()
 
 
-def _settle(call: Call, used: Used) -> None:
-    call.usage = used.usage or call.usage
-    call.units = used.units or call.units
+def _used(attempt: Attempt, used: Used) -> None:
+    attempt.usage = used.usage or attempt.usage
+    attempt.units = used.units or attempt.units

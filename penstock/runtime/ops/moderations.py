@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import GatewayError
 from penstock.core.ops import moderations as forms
 from penstock.core.price import Units
-from penstock.runtime import outlet
-from penstock.runtime.ops.ask import ask, own_fields, sealed, together
+from penstock.runtime.ops.ask import ask
+from penstock.runtime.same import own_fields, sealed
 
 if TYPE_CHECKING:
-    from penstock.runtime.call import Call
-    from penstock.runtime.http import Pool
+    from penstock.runtime.attempt import Attempt
     from penstock.runtime.state import State
-    from penstock.runtime.targets import Target
 
 
-async def moderations(pool: Pool, call: Call, target: Target) -> None:
-    """One attempt at /v1/moderations."""
-    call.lane = "same"
-    fields = own_fields(call, target)
-    [answer] = await together(call, [partial(ask, pool, call, target, "moderations", sealed(fields, target))])
-    body, call.usage = forms.answer(answer, call.model_raw)
-    call.units = Units(requests=1)
-    call.first_at = call.clock()
-    outlet.send_whole(call, body)
+async def moderations(attempt: Attempt) -> None:
+    """Make one try at /v1/moderations."""
+    attempt.lane = "same"
+    answer = await ask(attempt, "moderations", sealed(own_fields(attempt), attempt))
+    body, attempt.usage = forms.answer(answer, attempt.call.model_raw)
+    attempt.units = Units(requests=1)
+    attempt.call.outlet.whole(attempt, body)
 
 
 def moderation_model(state: State) -> str:
@@ -46,5 +41,3 @@ def moderation_model(state: State) -> str:
     except GatewayError:
         return ""
     return forms.DEFAULT
-
-

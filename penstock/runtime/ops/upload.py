@@ -22,16 +22,10 @@ from penstock.runtime.ops.spool import Spool
 if TYPE_CHECKING:
     from msgspec import Raw
 
-    from penstock.core.errors import GatewayError
-    from penstock.runtime.call import Call
     from penstock.runtime.http.source import Source
 
 HELD = 1024 * 1024  # bytes
 _PORTION = 256 * 1024  # bytes read from disk, or written to it, at once
-_FINAL = (
-    " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
-    " send the request again."
-)
 Late = Callable[[dict[str, "Raw"]], None]
 
 
@@ -179,13 +173,3 @@ class SpooledBody:
 
 
 Body = StreamedBody | SpooledBody
-
-
-def spent(call: Call, failed: GatewayError) -> bool:
-    """Whether there can be no second try because the body is gone; the error then says so."""
-    upload = call.exchange.upload
-    if upload is None or not upload.spent:
-        return False
-    if failed.row.retry != "no":
-        failed.message += _FINAL
-    return True

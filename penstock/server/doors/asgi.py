@@ -147,7 +147,7 @@ class AsgiDoor:
         exchange.body = b""
         refused: GatewayError | None = None
         try:
-            if is_upload(exchange.method, exchange.path, headers):
+            if is_upload(gateway, exchange.method, exchange.path, headers):
                 room = asyncio.Event()
                 upload = exchange.upload = upload_of(gateway, headers, room.clear, room.set)
                 upload.source.wanted = room.set

@@ -15,7 +15,6 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.http.source import Source
 from penstock.runtime.ops.upload import Upload
 from penstock.server.doors.quick import BODY_STALL, BODY_TIME, QuickExchange
-from penstock.server.surfaces import find
 
 if TYPE_CHECKING:
     from penstock.runtime.exchange import Exchange
@@ -26,12 +25,11 @@ SLOWEST = 16 * 1024  # bytes per second that a client must send after ``BODY_TIM
 _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
 
 
-def is_upload(method: str, path: str, headers: Mapping[bytes, bytes]) -> bool:
+def is_upload(gateway: Gateway, method: str, path: str, headers: Mapping[bytes, bytes]) -> bool:
     """Whether the request is a form that may be passed on while it comes."""
     if method != "POST" or not headers.get(b"content-type", b"").lstrip()[:19].lower() == b"multipart/form-data":
         return False
-    surface = find(path)
-    return surface is not None and surface.upload
+    return gateway.site.upload_at(path)
 
 
 def upload_of(
@@ -179,7 +177,7 @@ class UploadExchange(QuickExchange):
 def receive(proto: QuickProtocol, head: QuickExchange) -> GatewayError | None:
     """A request whose body is large, or of unknown length: begins it, if it is an upload. The error of one that is too
     large for what it is."""
-    if is_upload(head.method, head.path, head.headers):
+    if is_upload(proto.gateway, head.method, head.path, head.headers):
         try:
             exchange = UploadExchange(proto, head)
         except GatewayError as error:

@@ -1,0 +1,41 @@
+"""What happened: one Record per request."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from msgspec import Struct
+
+from penstock.core.ir import Usage
+
+
+class Record(Struct, kw_only=True):
+    """One request as it ended. Times in seconds unless the name says ms; ``at`` is unix time."""
+
+    at: float
+    call_id: str
+    request_id: str
+    key: str  # the caller's alias, never the key
+    client: str
+    method: str
+    path: str
+    model: str = ""
+    target: str = ""
+    target_id: str = ""
+    provider: str = ""
+    lane: str = ""
+    status: int = 0
+    ms: float = 0.0
+    overhead_ms: float = 0.0
+    ttft_ms: float | None = None
+    tries: int = 0
+    stream: bool = False
+    usage: Usage | None = None
+    cost: Decimal | None = None  # US dollars; None = not known, which is not 0
+    price_version: str = ""  # what the cost was computed with; see ``prices.TargetPrice``
+    bytes_in: int = 0
+    bytes_out: int = 0
+    error: str = ""  # kind
+    message: str = ""
+    fault: str = ""
+    dropped: tuple[str, ...] = ()

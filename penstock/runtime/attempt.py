@@ -1,0 +1,131 @@
+"""One try of a call at one target: everything that does not hold for the next try."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from penstock.core.count import estimate
+from penstock.core.ir import Usage
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from msgspec import Raw
+
+    from penstock.core import sse
+    from penstock.core.dialects.base import Dialect, StreamEncoder
+    from penstock.core.ir import Loss, Request
+    from penstock.core.price import Units
+    from penstock.runtime.call import Call  # circle: see there
+    from penstock.runtime.checking import Wanted
+    from penstock.runtime.live import Live
+    from penstock.runtime.targets import Target
+
+
+class Translator(Protocol):
+    """An upstream's stream to the client's bytes. ``close`` raises when the stream ended too early. ``started``: a part
+    of the answer was seen; ``chunks``: how many."""
+
+    started: bool
+    chunks: int
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    def feed(self, event: sse.Event) -> bytes: ...
+    def close(self) -> bytes: ...
+
+
+class Attempt(Struct, eq=False):
+    """One try. Made fresh by the engine, and never writes to its call: two attempts of one call may run at the same
+    time, and the engine adopts the one that wins.
+
+    The stopwatch: ``start`` when something is sent upstream, ``stop`` when the answer is there, or its first byte;
+    ``upstream`` is the sum in seconds; ``since``: the clock when it was started, 0 while it stands. ``first_at``: the
+    clock when the first byte of the answer went out."""
+
+    call: Call
+    target: Target
+    group: str
+    live: Live
+    client: Dialect  # what the call's client speaks
+    number: int  # of the call's tries, from 1
+    fields: dict[str, Raw]  # those that are sent: the call's; a change makes a dict of its own
+    stream: bool
+    lane: str = ""
+    request: Request | None = None  # ``fields`` in the neutral form, where they are not the call's
+    translator: Translator | None = None
+    encoder: StreamEncoder | None = None  # the client's, where the lane has one
+    wanted: Wanted | None = None  # a form to enforce or to check
+    previous: str = ""  # id of the kept answer whose items stand in ``fields``
+    losses: tuple[Loss, ...] = ()
+    notes: bytes = b""  # header lines beside the usual ones
+    tail: bytes = b""  # the answer's body, or the last events of its stream
+    binary: bool = False  # a streamed answer in which nothing can be said: an error cuts it off
+    repairs: int = 0  # requests beyond the first, for the same answer
+    usage: Usage | None = None
+    spent: Usage | None = None  # of an earlier request for the same answer, beside ``usage``
+    units: Units | None = None  # what is billed beside tokens: images, seconds, characters, queries
+    cost: Decimal | None = None  # US dollars; None while the answer goes on, and where it is not known
+    price_version: str | None = None  # None until it is settled, "" for a cost that is not known
+    upstream: float = 0.0
+    since: float = 0.0
+    first_at: float | None = None
+
+    @property
+    def named(self) -> tuple[str, str, str, str] | None:
+        """Return model, label, provider and id of the target for a record, where the target itself does not say
+        them."""
+        return None
+
+    @property
+    def provider(self) -> str:
+        """Who is asked."""
+        named = self.named
+        return self.target.provider.name if named is None else named[2]
+
+    # The stopwatch.
+
+    def start(self) -> None:
+        """Start the watch, unless it runs: several requests at once are one wait."""
+        if not self.since:
+            self.since = self.call.means.clock()
+
+    def stop(self) -> None:
+        """Stop the watch, if it runs."""
+        if self.since:
+            self.upstream += self.call.means.clock() - self.since
+            self.since = 0.0
+
+    def begun(self, now: float) -> None:
+        """Note that the first byte of the answer goes out at ``now``: from here on there is no other target."""
+        self.first_at = now
+        if self.since:
+            self.upstream += now - self.since
+            self.since = 0.0
+
+    # The request.
+
+    def parsed(self) -> Request:
+        """Return the request of ``fields`` in the neutral form, parsed once."""
+        if self.fields is self.call.fields and self.request is None:
+            return self.call.parsed()
+        if self.request is None:
+            self.request = self.call.parse(self.fields)
+        return self.request
+
+    def send_fields(self, fields: dict[str, Raw]) -> None:
+        """Take other fields in the place of the call's, for this try alone."""
+        self.fields, self.request = fields, None
+
+    def usage_seen(self) -> Usage | None:
+        """Return what a streamed answer used so far: told by the upstream, else counted. Also of one that was cut
+        off."""
+        translator = self.translator
+        if translator is None:
+            return self.usage
+        if translator.usage is not None:
+            return translator.usage
+        return estimate(self.fields, translator.chunks) if translator.started else self.usage

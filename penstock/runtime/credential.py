@@ -1,0 +1,110 @@
+"""Whose key a request takes that is passed through to a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+from penstock.config import Deployment
+from penstock.core.errors import GatewayError
+from penstock.core.providers.passing import kin
+from penstock.core.providers.resolve import auth_headers, credential, missing_key_message, needs_key
+from penstock.core.providers.urls import at_own_host
+from penstock.runtime.cloud import Signer, signer_for
+from penstock.runtime.targets import Target
+
+if TYPE_CHECKING:
+    from penstock.core.providers.spec import Provider
+    from penstock.runtime.state import State
+
+KEEP = 10_000
+
+
+class Credential:
+    """What opens a provider for what is passed through: a deployment's of the config, or the environment's own."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        return signer_for(self.target)
+
+    @cached_property
+    def key(self) -> str | None:
+        """Raises "not_configured" naming the variable that is missing."""
+        if self.signer is not None:
+            return None
+        target, deployment = self.target, self.target.deployment
+        given = deployment.api_key.reveal() if deployment.api_key else None
+        key = credential(target.provider, given, target.env)
+        needed = needs_key(target.provider, deployment.api_base, target.env)
+        unsigned = target.provider.auth in ("sigv4", "oauth")
+        if key is None and (needed or unsigned):
+            raise GatewayError("not_configured", missing_key_message(target.provider))
+        return key
+
+    def headers(self, dialect: str) -> list[tuple[bytes, bytes]]:
+        """Credential and the deployment's own headers. Raises "not_configured"."""
+        deployment = self.target.deployment
+        own = [(name.lower().encode(), value.encode()) for name, value in deployment.extra_headers.items()]
+        try:
+            auth = auth_headers(self.target.provider, self.key, dialect) if self.signer is None else []
+        except ValueError as error:
+            raise GatewayError("not_configured", str(error)) from None
+        if deployment.organization and self.target.provider.name == "openai":
+            auth.append((b"openai-organization", deployment.organization.encode()))
+        names = {name for name, _ in own}
+        return [pair for pair in auth if pair[0] not in names] + own
+
+
+def credential_for(state: State, provider: Provider, model: str) -> Credential:
+    """Find whose credential it takes: a deployment of this vendor that is marked ``use_in_pass_through``, else the
+    environment's key, else any deployment of this vendor; among several the one of this model, before those at another
+    host."""
+    asked = f"{provider.name} {model}"
+    found = state.credentials.get(asked)
+    if found is None:
+        found = _find(state, provider, model)
+        if len(state.credentials) < KEEP:  # clients choose the names
+            state.credentials[asked] = found
+    return found
+
+
+def _find(state: State, provider: Provider, model: str) -> Credential:
+    names = kin(provider)
+    own = [target for target in state.targets if target.deployment.provider in names]
+    marked = [target for target in own if target.deployment.params.get("use_in_pass_through")]
+    if marked:
+        best = _best(marked, model)
+        return _kept(state, best.id, lambda: best)
+    if own and credential(provider, None, state.env) is None:
+        best = _best(own, model)
+        return _kept(state, best.id, lambda: best)
+    return _kept(state, provider.name, partial(_bare, state, provider.name))
+
+
+def _bare(state: State, name: str) -> Target:
+    """The environment's account at a provider."""
+    params = state.config.raw.get("default_vertex_config") if name.startswith("vertex_ai") else None
+    model = f"{name}/*"
+    deployment = Deployment(
+        id="", model_name=model, model=model, provider=name, upstream_model="*", params=params or {}
+    )
+    return Target(deployment, state.settings, state.env)
+
+
+def _best(targets: list[Target], model: str) -> Target:
+    def rank(target: Target) -> tuple[bool, bool]:
+        own = at_own_host(target.provider, target.deployment.api_base, target.env)
+        return model not in (target.model, target.deployment.model_name), not own
+
+    return min(targets, key=rank)
+
+
+def _kept(state: State, name: str, make: Callable[[], Target]) -> Credential:
+    found = state.credentials.get(name)
+    if found is None:
+        found = state.credentials[name] = Credential(make())
+    return found

@@ -1,0 +1,131 @@
+"""The one way in: every call, page and pass-through is let in here, or refused.
+
+Who asks is judged by the head alone, so that who is refused costs nothing. Whoever answers a request without asking
+here first has built a second door: a rule test looks for those.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from penstock.core.errors import GatewayError
+from penstock.runtime.identity import NOBODY, in_query, presented
+from penstock.runtime.outlet import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+
+    from penstock.runtime.call import Call
+    from penstock.runtime.exchange import Exchange
+    from penstock.runtime.identity import Identity
+
+PUBLIC, KEY, ADMIN = "public", "key", "admin"
+"""Who may: everybody; whoever holds a key (everybody, where none is configured); whoever may manage the gateway."""
+JSON = b"application/json"
+_OTHER_SITES = (b"cross-site", b"same-site")
+
+
+class Entry(Protocol):
+    """What the gate asks of a URL. ``methods``: those that it answers. ``role``: who may. ``json``: a body must be
+    JSON. ``works``: it asks an upstream, so none is begun while the gateway shuts down. ``key_in_query``: a credential
+    may stand in ``?key=``. ``no_pages``: web pages of other sites may not, where no key is configured."""
+
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def json(self) -> bool: ...
+    @property
+    def works(self) -> bool: ...
+    @property
+    def key_in_query(self) -> bool: ...
+    @property
+    def no_pages(self) -> bool: ...
+
+
+class Rule(NamedTuple):
+    """An ``Entry`` by itself. The default lets nobody in without a key."""
+
+    methods: tuple[str, ...] = ("GET", "HEAD")
+    role: str = KEY
+    json: bool = False
+    works: bool = False
+    key_in_query: bool = False
+    no_pages: bool = False
+
+
+class Gate:
+    """Lets calls in. ``identity`` may be replaced between two requests (a reload). ``draining``: shutting down."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.draining = False
+
+    def admit(self, call: Call, entry: Entry) -> Awaitable[None] | None:
+        """Let a call in and note who makes it. Raises ``GatewayError`` for who may not enter.
+
+        What it returns must be awaited before the call goes on: a place in a queue, a reservation. None, where nothing
+        of that is configured: then there is nothing to wait for, and not even a coroutine is made."""
+        exchange = call.exchange
+        if entry.role == PUBLIC:
+            call.caller = NOBODY
+        else:
+            call.caller = self.identity.check(exchange.headers, exchange.query if entry.key_in_query else b"")
+            if entry.role == ADMIN and not call.caller.admin:
+                raise GatewayError("forbidden", "Only the master key, or a key of an admin's, may do this.")
+        if exchange.method not in entry.methods:
+            raise wrong_method(exchange, entry.methods)
+        if entry.works and self.draining:
+            raise GatewayError("draining", "The gateway is shutting down; send the request again.", retry_after=1)
+        if entry.json and exchange.method == "POST":
+            content_type = exchange.headers.get(b"content-type")
+            if content_type != JSON:
+                check_type(content_type)
+        # Without a key any page that the user opens could ask here; a browser tells who asks (Fetch Metadata), also
+        # where it sends no Origin.
+        if entry.no_pages and not self.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
+            raise GatewayError("forbidden", "No key is configured, so requests from other web pages are refused.")
+        return None
+
+    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Tell whether a key is good: for public pages that say more to those who may know more."""
+        return self.identity.knows(headers)
+
+    def secret(self, exchange: Exchange, query: bytes, shortest: int) -> bytes:
+        """Return the caller's key for the gateway, which must go no further; b"" where none is needed, or for one too
+        short to look for."""
+        if not self.identity.needs_key:
+            return b""
+        try:
+            key = presented(exchange.headers) or in_query(query) or b""
+        except GatewayError:  # an open passage, and a header that is no key of ours
+            return b""
+        return key if len(key) >= shortest else b""
+
+
+def wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> GatewayError:
+    """405 that names what would do; ``upstream_type`` carries the Allow header."""
+    names = ", ".join(allowed)
+    text = f"{exchange.method} is not allowed for {shown(exchange.path)}; use {names}."
+    return GatewayError("method", text, upstream_type=names)
+
+
+def shown(path: str) -> str:
+    """Make a path or name of a client's fit for a message."""
+    text = "".join(c if c.isprintable() else "?" for c in path)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def check_type(content_type: bytes | None) -> None:
+    """Refuse a body that does not say that it is JSON. A web page can post some other types to a local gateway without
+    asking first (CORS "simple requests": forms and plain text), so this is a guard and not a formality. Plain bytes are
+    none of these, and it is what aiohttp calls JSON that it was given as bytes: LiteLLM's client of Ollama sends it
+    so."""
+    if content_type is None or content_type == JSON:
+        return
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind not in (b"application/json", b"application/octet-stream") and not kind.endswith(b"+json"):
+        said = safe(content_type.decode("latin-1")).decode()
+        text = f"The body must be JSON: send 'Content-Type: application/json', not {said!r}."
+        raise GatewayError("media_type", text)

@@ -1,0 +1,21 @@
+"""What calls work with: the engine's, lent to each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from penstock.runtime.http import Pool
+    from penstock.runtime.live import Lives
+    from penstock.stores.base import Store
+
+
+class Means(NamedTuple):
+    """``pool``: connections to upstreams. ``store``: what is kept between requests. ``lives``: what is known of
+    deployments. ``clock``: seconds, as the event loop counts them."""
+
+    pool: Pool
+    store: Store
+    lives: Lives
+    clock: Callable[[], float]

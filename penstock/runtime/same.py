@@ -1,0 +1,83 @@
+"""The same-dialect lane's request: the client's own fields with the few edits that config and provider call for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+from penstock.core.dialects import DIALECTS, EDITORS
+from penstock.core.envelope import seal
+from penstock.core.errors import GatewayError
+from penstock.core.providers.apply import apply_defaults, apply_quirks
+from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
+
+if TYPE_CHECKING:
+    from penstock.core.dialects.base import Dialect
+    from penstock.core.providers.spec import Quirks
+    from penstock.runtime.attempt import Attempt
+
+# What the content type of a dialect's streams holds.
+_STREAM_TYPES: Mapping[str, bytes] = {
+    name: getattr(dialect, "stream_type", b"event-stream") for name, dialect in DIALECTS.items()
+}
+
+
+def same_request(attempt: Attempt, given: dict[str, Raw], quirks: Quirks, dialect: str) -> bytes:
+    """Render ``given``, fields of the client's, for the target: under the upstream's name of the model. Notes what is
+    left out in ``attempt.losses``."""
+    target = attempt.target
+    fields = dict(given)
+    if not GATEWAY_FIELDS.isdisjoint(fields):
+        fields = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
+    if "extra_body" in fields:
+        merge(fields)
+    fields["model"] = target.model_raw
+    if target.defaults or target.drop:
+        apply_defaults(fields, target.defaults, target.drop)
+    losses = apply_quirks(fields, quirks, target.drop_params)
+    EDITORS[dialect].prepare(fields, attempt.stream, quirks.stream_usage)
+    attempt.losses = tuple(losses)
+    return seal(fields)
+
+
+def own_fields(attempt: Attempt) -> dict[str, Raw]:
+    """Return the client's fields without those for the gateway, with the deployment's defaults."""
+    target = attempt.target
+    fields = {key: value for key, value in attempt.fields.items() if key not in GATEWAY_FIELDS}
+    if target.defaults or target.drop:
+        apply_defaults(fields, target.defaults, target.drop)
+    return fields
+
+
+def sealed(fields: dict[str, Raw], attempt: Attempt) -> bytes:
+    """Make the body for the wire, under the upstream's name of the model."""
+    target = attempt.target
+    fields["model"] = target.model_raw
+    if target.seal is not None:
+        target.seal(fields)
+    return seal(fields)
+
+
+def merge(fields: dict[str, Raw]) -> None:
+    """Put what stands in ``extra_body`` at the top (LiteLLM's habit). Raises "bad_request"."""
+    try:
+        extra = msgspec.json.decode(fields.pop("extra_body"), type=dict[str, Raw])
+    except msgspec.ValidationError:
+        raise GatewayError("bad_request", "'extra_body' must be an object.", param="extra_body") from None
+    for name in REFUSED_FIELDS:
+        if name in extra:  # an upstream that is a gateway itself would obey it
+            raise refused_field(name)
+    for key, value in extra.items():
+        if key not in GATEWAY_FIELDS and key != "model":
+            fields[key] = value
+
+
+def is_stream(stream: bool, dialect: Dialect, content_type: bytes) -> bool:
+    """Tell whether an answer is a stream; ``stream``: one was asked for. Servers exist that label their event streams
+    text/plain, or not at all; a page or a JSON answer is none."""
+    if b"event-stream" in content_type or _STREAM_TYPES[dialect.name] in content_type:
+        return True
+    return stream and b"json" not in content_type and b"html" not in content_type

@@ -1,0 +1,90 @@
+"""The table of pages and management URLs: a row each.
+
+A row says who may and with which methods; the gate sees to it before the handler is called. What a handler returns is
+sent by the call's outlet. What asks upstreams is a surface and not a route.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from penstock.runtime.gate import KEY
+
+if TYPE_CHECKING:
+    from penstock.runtime.call import Call
+    from penstock.server.gateway import Gateway
+
+READ = ("GET", "HEAD")
+JSON = b"application/json"
+
+
+class Page(NamedTuple):
+    """An answer. ``content_type`` may bring more header lines behind it."""
+
+    status: int
+    content_type: bytes
+    body: bytes
+
+
+class Route(NamedTuple):
+    """One URL. ``path``: exact, or with ``{name}`` for one segment and ``{name:path}`` for the rest; the values stand
+    in ``call.params``. ``role``: see ``gate``. ``json``: a POST brings JSON. The rest is what the gate asks."""
+
+    path: str
+    handler: Callable[[Gateway, Call], Page | Awaitable[Page]]
+    methods: tuple[str, ...] = READ
+    role: str = KEY
+    json: bool = True
+    key_in_query: bool = False
+    works: bool = False
+    no_pages: bool = False
+
+
+class Routes:
+    """The rows, ready to be looked up. Patterns are asked in their order, after the exact paths."""
+
+    def __init__(self, rows: Iterable[Route]) -> None:
+        self.rows = tuple(rows)
+        self._exact: dict[str, list[Route]] = {}
+        self._patterns: list[tuple[re.Pattern[str], list[Route]]] = []
+        by_path: dict[str, list[Route]] = {}
+        for row in self.rows:
+            by_path.setdefault(row.path, []).append(row)
+        for path, same in by_path.items():
+            if "{" in path:
+                self._patterns.append((_compiled(path), same))
+            else:
+                self._exact[path] = same
+
+    def find(self, path: str, method: str) -> tuple[Route, Mapping[str, str]] | None:
+        """Find the row of a path; where none has the method, one that names those that would do."""
+        same = self._exact.get(path)
+        if same is not None:
+            return _of(same, method), {}
+        for pattern, rows in self._patterns:
+            found = pattern.fullmatch(path)
+            if found is not None:
+                return _of(rows, method), found.groupdict()
+        return None
+
+    def paths(self) -> list[str]:
+        """List the paths, for those who mistyped one."""
+        return list(dict.fromkeys(row.path for row in self.rows))
+
+
+def _compiled(path: str) -> re.Pattern[str]:
+    def group(found: re.Match[str]) -> str:
+        name, _, rest = found[1].partition(":")
+        return f"(?P<{name}>{'.+' if rest == 'path' else '[^/]+'})"
+
+    parts = re.split(r"(\{[a-z_:]+\})", path)
+    return re.compile("".join(re.sub(r"\{([a-z_:]+)\}", group, p) if p[:1] == "{" else re.escape(p) for p in parts))
+
+
+def _of(rows: list[Route], method: str) -> Route:
+    for row in rows:
+        if method in row.methods:
+            return row
+    return rows[0]._replace(methods=tuple(dict.fromkeys(name for row in rows for name in row.methods)))

@@ -1,0 +1,91 @@
+"""What there is at which path: surfaces, pages, mounts, what is passed through; in this order, but for the config's own
+endpoints, which go before everything."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import TYPE_CHECKING
+
+from penstock.runtime.gate import PUBLIC, Rule
+from penstock.server import mounts, passing
+from penstock.server.gateway import Visit
+from penstock.server.pages import ROUTES
+from penstock.server.refusals import no_route
+from penstock.server.routes import Route, Routes
+from penstock.server.surfaces import SURFACES, dialect_of, find
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from penstock.core.dialects.base import Dialect
+    from penstock.runtime.call import Call
+    from penstock.runtime.state import State
+    from penstock.runtime.surface import Surface
+    from penstock.server.gateway import Gateway
+
+
+class Site:
+    """A ``gateway.Site`` of all that is served. ``routes``: pages and management URLs."""
+
+    def __init__(self, routes: Routes | None = None) -> None:
+        self.routes = routes or Routes(ROUTES)
+        self.surfaces: Mapping[str, Surface] = SURFACES
+
+    def find(self, call: Call, state: State) -> Surface | Visit:
+        """Find what a request is. One below a mount is turned to the path that it means."""
+        path = call.path
+        visit = passing.by_config(path, state) if state.passages else None
+        if visit is not None:
+            return visit
+        surface = find(path)
+        if surface is not None:
+            return surface
+        page = self._page(call, self.routes)
+        if page is not None:
+            return page
+        mount = mounts.mount_at(path, call.exchange.query)
+        if mount is not None:
+            return self._below(mount, call, state)
+        return self._elsewhere(call, state)
+
+    def _below(self, mount: mounts.Mount, call: Call, state: State) -> Surface | Visit:
+        rest = mount.enter(call)
+        visit = mount.visits.get(rest) or self._page(call, mount.routes, rest)
+        if visit is not None:
+            return visit
+        surface = mount.surface_at(rest, call.path)
+        if surface is not None:
+            return surface
+        visit = passing.by_config(call.path, state) if state.passages else None
+        return visit or self._page(call, self.routes) or self._elsewhere(call, state)
+
+    def _page(self, call: Call, routes: Routes, path: str | None = None) -> Visit | None:
+        found = routes.find(call.path if path is None else path, call.exchange.method)
+        if found is None:
+            return None
+        route, call.params = found
+        return Visit(route, partial(_answer, route), recorded=route.role != PUBLIC)
+
+    def _elsewhere(self, call: Call, state: State) -> Visit:
+        return passing.by_provider(call.path, state) or Visit(Rule((call.exchange.method,)), self._none)
+
+    async def _none(self, gateway: Gateway, call: Call) -> None:
+        """Who may call is told what is near; who may not was refused before, and learns nothing of what is here."""
+        raise no_route(call.exchange, [*SURFACES, *self.routes.paths()])
+
+    def dialect_of(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
+        """Tell in whose shape an error about a path is told."""
+        return dialect_of(path, headers)
+
+    def upload_at(self, path: str) -> bool:
+        """Tell whether a large form to this path may be passed on while it comes."""
+        surface = find(path)
+        return surface is not None and surface.upload
+
+
+async def _answer(route: Route, gateway: Gateway, call: Call) -> None:
+    """Sends what a route's handler makes."""
+    made = route.handler(gateway, call)
+    page = await made if inspect.isawaitable(made) else made
+    call.outlet.page(call, page.status, page.content_type, page.body)
