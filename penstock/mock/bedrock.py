@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.mock import brain
+from penstock.mock import aws_messages, brain
 from penstock.mock.bedrock_check import bad, check
 from penstock.mock.brain import Answer, Ask, Result, Tool
 from penstock.mock.embeddings import vector
@@ -72,15 +72,13 @@ def error_frame(exc: Refused) -> Frame:
 
 def packed(frame: Frame) -> bytes:
     """A frame as a message of the stream; keep-alives have no form."""
-    from penstock.core import eventstream
-
     if frame.data is None:
         return b""
     data = frame.data if isinstance(frame.data, bytes) else encode(frame.data)
     name = frame.name or "mockUnknown"
     if name.startswith(EXCEPTION):
-        return eventstream.exception(name[1:], data)
-    return eventstream.event(name, data)
+        return aws_messages.exception(name[1:], data)
+    return aws_messages.event(name, data)
 
 
 def _body(exchange: Exchange) -> dict[str, Any]:

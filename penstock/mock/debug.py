@@ -12,7 +12,7 @@ from penstock.mock.reply import Reply, encode
 from penstock.mock.script import ScriptError, parse_script
 
 if TYPE_CHECKING:
-    from penstock.mock.server import Mock, Received
+    from penstock.mock.server import Mock, Received  # circle: these pages show and set what their server holds
 
 PREFIX = "/__mock__/"
 _SECRET = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization", "cookie")

@@ -81,7 +81,7 @@ def spawn(*arguments: str) -> Iterator[MockProcess]:
     """Run `penstock mock --port 0 ARGUMENTS` as a process, end it afterwards. RuntimeError if it does not start."""
     import subprocess  # the gateway imports this module too, and starts no process
 
-    command = [sys.executable, "-m", "penstock.mock", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "penstock", "mock", "--port", "0", *arguments]
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}

@@ -27,7 +27,7 @@ from penstock.mock.reply import Exchange, Frame, Refused, Reply, encode
 from penstock.mock.script import Script, Step
 
 if TYPE_CHECKING:
-    from penstock.mock.server import Received
+    from penstock.mock.server import Received  # circle: judges what its caller, the server, keeps
 
 _NOT_FOUND = {
     "anthropic": "Not found",

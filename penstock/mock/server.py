@@ -35,7 +35,7 @@ from penstock.mock.script import NOTHING, Rule, Script, Step
 from penstock.mock.wire import Connection
 
 if TYPE_CHECKING:
-    from penstock.mock.launch import ThreadMock
+    from penstock.mock.launch import ThreadMock  # circle: a thread runs a mock, and `Mock.thread` is its short name
 
 _UNREAD: Any = object()
 

@@ -22,7 +22,7 @@ from penstock.mock.reply import Frame, Reply
 from penstock.mock.script import NOTHING, Step
 
 if TYPE_CHECKING:
-    from penstock.mock.server import Mock, Received
+    from penstock.mock.server import Mock, Received  # circle: a connection tells the server that made it what came
 
 SERVER = "penstock-mock"
 RST_AFTER = 0.02  # seconds: lets the kernel deliver what was written before the reset throws the rest away

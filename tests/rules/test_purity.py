@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 
 import pytest
 
+from tests.rules.imports import imported
 from tests.rules.repo import python_files, tree
 
 # Standard modules that reach outside the process, keep time, roll dice or run code beside the caller.
@@ -26,18 +26,6 @@ THIRD_PARTY = frozenset({"msgspec"})
 CORE = [name for name in python_files("penstock") if name.startswith("penstock/core/")]
 
 
-def _imported(node: ast.AST, package: str) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        base = node.module or ""
-        if node.level:
-            parts = package.split(".")
-            base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
-        # `from urllib import request` imports urllib.request.
-        yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
 def _import_fault(name: str) -> str | None:
     top = name.split(".")[0]
     if top == "penstock":
@@ -54,7 +42,7 @@ def faults(source: ast.Module, package: str) -> list[str]:
     """What makes one module impure, as `line: what`."""
     found = []
     for node in ast.walk(source):
-        for name in _imported(node, package):
+        for name in imported(node, package):
             if fault := _import_fault(name):
                 found.append(f"{node.lineno}: {fault}")
         if isinstance(node, ast.Call):
