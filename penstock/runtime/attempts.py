@@ -8,14 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from penstock.runtime.call import Call
-    from penstock.runtime.http import Pool
-    from penstock.runtime.targets import Target
-
-    Attempt = Callable[[Pool, Call, Target], Awaitable[None]]
+Attempt = Callable[..., Awaitable[None]]
+"""Takes the pool, the call and the target, as ``lanes.run`` does. (Their types know targets, and targets attempts.)"""
 
 ATTEMPTS: Mapping[str, str] = {"replicate": "penstock.runtime.replicate"}
 """Provider -> the module whose ``run`` it is; imported with the first target that needs it."""

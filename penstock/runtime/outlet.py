@@ -13,7 +13,7 @@ from penstock.runtime.prices import part_lines, settle
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
-    from penstock.runtime.targets import Endpoint
+    from penstock.runtime.endpoint import Endpoint
 
 _BREAKS = re.compile(rb"[\r\n\0]")
 _JSON = b"content-type: application/json\r\n"

@@ -23,19 +23,21 @@ from penstock.core.providers.passing import SHORTEST_SECRET, answer_headers, kin
 from penstock.core.providers.resolve import auth_headers, credential, missing_key_message, needs_key
 from penstock.core.providers.urls import at_own_host
 from penstock.core.seen import Seen
-from penstock.runtime.cloud import Signer, signer_for
+from penstock.runtime.building import CONNECT_TIMEOUT, build_target
+from penstock.runtime.cloud import signer_for
 from penstock.runtime.http import Timeouts, in_task
 from penstock.runtime.outlet import safe
 from penstock.runtime.prices import UNPRICED, TargetPrice, charged, price_of
 from penstock.runtime.records import Record
-from penstock.runtime.targets import CONNECT_TIMEOUT, Endpoint, Target
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Provider
+    from penstock.runtime.endpoint import Endpoint, Signer
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.http import Pool, Response
     from penstock.runtime.identity import Caller
     from penstock.runtime.state import State
+    from penstock.runtime.targets import Target
 
 LANE = "pass"
 KEEP = 10_000
@@ -52,7 +54,7 @@ class Lent:
 
     @cached_property
     def signer(self) -> Signer | None:
-        return signer_for(self.target)
+        return signer_for(self.target.account)
 
     @cached_property
     def key(self) -> str | None:
@@ -114,7 +116,7 @@ def _bare(state: State, name: str) -> Target:
     deployment = Deployment(
         id="", model_name=model, model=model, provider=name, upstream_model="*", params=params or {}
     )
-    return Target(deployment, state.settings, state.env)
+    return build_target(deployment, state.settings, state.env)
 
 
 def _best(targets: list[Target], model: str) -> Target:

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
     from penstock.core.ir import Loss
     from penstock.runtime.call import Call
+    from penstock.runtime.endpoint import Endpoint
     from penstock.runtime.http import Pool, Response
-    from penstock.runtime.targets import Endpoint, Target
+    from penstock.runtime.targets import Target
 
 WAIT = 5  # seconds that the first call is held; until then a prediction has no id that could be cancelled
 POLL = 0.5  # seconds between two looks at a prediction

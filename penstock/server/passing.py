@@ -31,11 +31,11 @@ from penstock.core.providers.passing import (
 from penstock.core.providers.spec import NO_QUIRKS
 from penstock.core.providers.urls import passed_url
 from penstock.runtime.call import new_id
+from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.engine import translated
 from penstock.runtime.http import Origin, TransportError, render_head
 from penstock.runtime.identity import ANONYMOUS, in_query, presented
 from penstock.runtime.passing import Passing, lend
-from penstock.runtime.targets import Endpoint
 from penstock.server.refusals import JSON, wrong_method
 
 if TYPE_CHECKING:

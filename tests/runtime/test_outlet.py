@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss
 from penstock.runtime import outlet
+from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.http import Origin
 from penstock.runtime.outlet import safe
-from penstock.runtime.targets import Endpoint
 from tests.runtime.made import call_of, target_of
 
 TEXT = st.text(max_size=40) | st.sampled_from(

@@ -74,12 +74,13 @@ def watsonx_payer(account: Account) -> tuple[str, str]:
 
 
 def _base_model(account: Account) -> str:
-    """The model behind a deployment's own name, without its provider: ``azure/eu/gpt-5`` -> ``gpt-5``."""
+    """Find the model behind a deployment's own name, without its provider: ``azure/eu/gpt-5`` -> ``gpt-5``."""
     return word(account.deployment.info.get("base_model")).rpartition("/")[2] or account.model
 
 
 def _azure(account: Account, dialects: tuple[str, ...]) -> Serving:
-    """A deployment's name says nothing of its model; ``base_model`` or LiteLLM's words before the name do."""
+    """Find whose rules hold: a deployment's name says nothing of its model; ``base_model`` or LiteLLM's words before
+    the name do."""
     written = account.deployment.model.removeprefix(f"{account.provider.name}/")
     series = next((word for word in SERIES if written.startswith(word)), "")
     rules_of = SERIES.get(series) or _base_model(account)
@@ -87,13 +88,14 @@ def _azure(account: Account, dialects: tuple[str, ...]) -> Serving:
 
 
 def _foundry(account: Account, dialects: tuple[str, ...]) -> Serving:
+    """Find what a model speaks: each interface of Foundry has its own models."""
     rules_of = _base_model(account)
     spoken = foundry_dialects(rules_of, account.base or "", account.deployment.api_version or "")
     return Serving(rules_of=rules_of, dialects=spoken)
 
 
 def _watsonx(account: Account, dialects: tuple[str, ...]) -> Serving:
-    """A stream has a URL of its own, and the project or space that pays stands in every body."""
+    """Give streams their own URL, and put the project or space that pays into every body."""
     region = account.setting("watsonx_region_name") or account.setting("region_name")
     env = {**account.env, watsonx.REGIONS[0]: region} if region else account.env
     if account.base is not None and watsonx.is_gateway(account.base):
@@ -104,7 +106,7 @@ def _watsonx(account: Account, dialects: tuple[str, ...]) -> Serving:
 
 
 def _databricks(account: Account, dialects: tuple[str, ...]) -> Serving:
-    """Databricks' own tools take a host without its scheme, too."""
+    """Complete the address: Databricks' own tools take a host without its scheme, too."""
     host = account.env.get("DATABRICKS_HOST", "").strip()
     if not host or "://" in host:
         return AS_ITS_ROW_SAYS
@@ -112,7 +114,7 @@ def _databricks(account: Account, dialects: tuple[str, ...]) -> Serving:
 
 
 def _snowflake(account: Account, dialects: tuple[str, ...]) -> Serving:
-    """Messages is for Claude only (docs.snowflake.com, "Cortex REST API")."""
+    """Leave Messages to Claude, which alone is served in it (docs.snowflake.com, "Cortex REST API")."""
     env = _with_account_id(account, "SNOWFLAKE_ACCOUNT_ID")
     if account.model.lower().startswith("claude"):
         return Serving(env=env)
@@ -120,17 +122,18 @@ def _snowflake(account: Account, dialects: tuple[str, ...]) -> Serving:
 
 
 def _cloudflare(account: Account, dialects: tuple[str, ...]) -> Serving:
+    """Put the account into the URL."""
     return Serving(env=_with_account_id(account, "CLOUDFLARE_ACCOUNT_ID"))
 
 
 def _with_account_id(account: Account, variable: str) -> Mapping[str, str] | None:
-    """The account in the URL: ``account_id`` of the deployment before the environment's."""
+    """Put the deployment's ``account_id`` before the environment's; None where it has none."""
     given = account.setting("account_id")
     return {**account.env, variable: given} if given else None
 
 
 def _sap(account: Account, dialects: tuple[str, ...]) -> Serving:
-    """The address stands in the service key, unless one is given."""
+    """Read the address out of the service key, unless one is given."""
     from penstock.runtime.cloud.sap import service_key_of
 
     env = dict(account.env)
