@@ -78,7 +78,8 @@ def count(tree: Path, request: bytes, requests: int) -> tuple[int, int]:
         mock = subprocess.Popen([sys.executable, "-m", "bench.upstream"], stdout=subprocess.PIPE)
         assert mock.stdout is not None
         config = Path(folder) / "config.yaml"
-        config.write_text(_CONFIG.format(model=payloads.UPSTREAM_MODEL, port=json.loads(mock.stdout.readline())["port"]))
+        upstream = json.loads(mock.stdout.readline())["port"]
+        config.write_text(_CONFIG.format(model=payloads.UPSTREAM_MODEL, port=upstream))
         port = procs.free_port()
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
         command += [sys.executable, "-m", "penstock", "serve", "--config", str(config), "--port", str(port)]
@@ -119,6 +120,10 @@ def _wait(port: int, gateway: subprocess.Popen[bytes], log: Path) -> None:
     raise SystemExit(f"the gateway did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
 
+def _tell(count: int, what: str) -> None:
+    print(f"{count:>10,} instructions {what}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tree", type=Path, default=Path(__file__).resolve().parent.parent, help="a checkout")
@@ -129,12 +134,12 @@ def main() -> int:
         return 1
     tree, requests = options.tree.resolve(), options.requests // CONNECTIONS * CONNECTIONS
     whole, _ = count(tree, _request(payloads.chat_body("m", 700)), requests)
-    print(f"{whole // requests:>10,} instructions a request (Chat to Chat, 700 bytes, {CONNECTIONS} connections)", flush=True)
+    _tell(whole // requests, f"a request (Chat to Chat, 700 bytes, {CONNECTIONS} connections)")
     streamed, events = count(tree, _request(payloads.chat_body("m", 700, stream=True)), requests)
-    print(f"{streamed // requests:>10,} instructions a streamed request of {events // requests} events", flush=True)
-    print(f"{(streamed - whole) // max(events, 1):>10,} instructions a relayed chunk, by the difference of both", flush=True)
+    _tell(streamed // requests, f"a streamed request of {events // requests} events")
+    _tell((streamed - whole) // max(events, 1), "a relayed chunk, by the difference of both")
     cross, _ = count(tree, _request(payloads.messages_body("m", stream=False, tools=True), "/v1/messages"), requests)
-    print(f"{cross // requests:>10,} instructions a request across dialects (Messages to Chat, two tools)", flush=True)
+    _tell(cross // requests, "a request across dialects (Messages to Chat, two tools)")
     return 0
 
 

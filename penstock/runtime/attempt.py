@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect, StreamEncoder
     from penstock.core.ir import Loss, Request
     from penstock.core.price import Units
-    from penstock.runtime.call import Call  # circle: see there
+    from penstock.runtime.call import Call  # circle: an attempt is of a call, which holds the one that counts
     from penstock.runtime.checking import Wanted
     from penstock.runtime.live import Live
     from penstock.runtime.targets import Target

@@ -10,14 +10,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+Run = Callable[[Any], Awaitable[None]]
+"""Makes an ``Attempt``, as ``lanes.run`` does. (Its type knows targets, and targets who runs them.)"""
+
 ATTEMPTS: Mapping[str, str] = {"replicate": "penstock.runtime.replicate"}
 """Provider -> the module whose ``run`` it is; imported with the first target that needs it."""
 
 
-def attempt_for(provider: str) -> Callable[[Any], Awaitable[None]] | None:
+def attempt_for(provider: str) -> Run | None:
     """Return the provider's own way to make an ``Attempt``, None for the usual one."""
     module = ATTEMPTS.get(provider)
     if module is None:
         return None
-    run: Callable[[Any], Awaitable[None]] = import_module(module).run
+    run: Run = import_module(module).run
     return run

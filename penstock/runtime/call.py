@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from penstock.core.dialects.base import StreamEncoder
     from penstock.core.ir import Request, Usage
-    from penstock.runtime.attempt import Attempt  # circle: an attempt is of a call, which holds the one that counts
+    from penstock.runtime.attempt import Attempt
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Caller
     from penstock.runtime.means import Means

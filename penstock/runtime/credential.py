@@ -11,12 +11,14 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers.passing import kin
 from penstock.core.providers.resolve import auth_headers, credential, missing_key_message, needs_key
 from penstock.core.providers.urls import at_own_host
-from penstock.runtime.cloud import Signer, signer_for
-from penstock.runtime.targets import Target
+from penstock.runtime.building import build_target
+from penstock.runtime.cloud import signer_for
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Provider
+    from penstock.runtime.endpoint import Signer
     from penstock.runtime.state import State
+    from penstock.runtime.targets import Target
 
 KEEP = 10_000
 
@@ -29,7 +31,7 @@ class Credential:
 
     @cached_property
     def signer(self) -> Signer | None:
-        return signer_for(self.target)
+        return signer_for(self.target.account)
 
     @cached_property
     def key(self) -> str | None:
@@ -53,8 +55,9 @@ class Credential:
             auth = auth_headers(self.target.provider, self.key, dialect) if self.signer is None else []
         except ValueError as error:
             raise GatewayError("not_configured", str(error)) from None
-        if deployment.organization and self.target.provider.name == "openai":
-            auth.append((b"openai-organization", deployment.organization.encode()))
+        organization = self.target.provider.organization_header
+        if deployment.organization and organization:
+            auth.append((organization.encode(), deployment.organization.encode()))
         names = {name for name, _ in own}
         return [pair for pair in auth if pair[0] not in names] + own
 
@@ -92,7 +95,7 @@ def _bare(state: State, name: str) -> Target:
     deployment = Deployment(
         id="", model_name=model, model=model, provider=name, upstream_model="*", params=params or {}
     )
-    return Target(deployment, state.settings, state.env)
+    return build_target(deployment, state.settings, state.env)
 
 
 def _best(targets: list[Target], model: str) -> Target:

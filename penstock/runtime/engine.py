@@ -69,7 +69,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         lives: Lives | None = None,
     ) -> None:
-        self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock)
+        self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set())
         self.records = records
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
 class Means(NamedTuple):
     """``pool``: connections to upstreams. ``store``: what is kept between requests. ``lives``: what is known of
-    deployments. ``clock``: seconds, as the event loop counts them."""
+    deployments. ``clock``: seconds, as the event loop counts them. ``beside``: tasks that outlive the request they
+    came from, held here for as long as they run."""
 
     pool: Pool
     store: Store
     lives: Lives
     clock: Callable[[], float]
+    beside: set[asyncio.Task[None]]

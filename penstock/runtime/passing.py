@@ -18,16 +18,18 @@ from penstock.core.price import NOTHING, plain
 from penstock.core.providers.passing import SHORTEST_SECRET, answer_headers
 from penstock.core.seen import Seen
 from penstock.runtime.attempt import Attempt
+from penstock.runtime.building import CONNECT_TIMEOUT
 from penstock.runtime.http import Timeouts, in_task
 from penstock.runtime.live import Live
 from penstock.runtime.prices import UNPRICED, TargetPrice, charged, price_of
-from penstock.runtime.targets import CONNECT_TIMEOUT, Endpoint, Target
 
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.call import Call
     from penstock.runtime.credential import Credential
+    from penstock.runtime.endpoint import Endpoint
     from penstock.runtime.http import Response
+    from penstock.runtime.targets import Target
 
 LANE = "pass"
 _PROMPTS = ("messages", "contents", "input", "prompt")
@@ -58,7 +60,7 @@ class Passing(Attempt, eq=False):
     def of(cls, call: Call, where: str, model: str, credential: Credential | None) -> Passing:
         """Make the attempt of a call. ``binary``, for whatever the bytes are, an error of ours is no part of them."""
         # Where there is no deployment nothing asks for one: what a record says is overridden below.
-        target = cast(Target, None if credential is None else credential.target)
+        target = cast("Target", None if credential is None else credential.target)
         client = cast("Dialect", None)
         made = cls(call, target, "", Live(), client, 1, call.fields, False, lane=LANE, binary=True)
         made.where, made.asked, made.credential = where, model, credential

@@ -11,9 +11,9 @@ from penstock.runtime.http import TransportError, in_task
 
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
+    from penstock.runtime.endpoint import Endpoint
     from penstock.runtime.http import Response
     from penstock.runtime.http.options import Timeouts
-    from penstock.runtime.targets import Endpoint
 
 
 Reader = Callable[[int, Mapping[str, str], bytes], GatewayError]

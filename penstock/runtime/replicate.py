@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 
     from penstock.core.ir import Loss
     from penstock.runtime.attempt import Attempt
-    from penstock.runtime.http import Pool, Response
-    from penstock.runtime.targets import Endpoint, Target
+    from penstock.runtime.endpoint import Endpoint
+    from penstock.runtime.http import Response
+    from penstock.runtime.means import Means
+    from penstock.runtime.targets import Target
 
 WAIT = 5  # seconds that the first call is held; until then a prediction has no id that could be cancelled
 POLL = 0.5  # seconds between two looks at a prediction
@@ -71,7 +73,7 @@ async def run(attempt: Attempt) -> None:
     attempt.lane = "cross"
     path, version = path_of(attempt.target.model)
     endpoint = attempt.target.endpoint(path)
-    house = _House(attempt.call.means.pool, attempt.target, endpoint)
+    house = _House(attempt.call.means, attempt.target, endpoint)
     body = _body(attempt, version)
     timeouts = attempt.target.stream_timeouts if attempt.stream else attempt.target.timeouts
     extra = b"" if attempt.stream else _PREFER
@@ -137,12 +139,10 @@ async def _read(answer: Response) -> bytes:
 
 
 class _House:
-    """The server of one prediction: it is asked again there, and nowhere else. ``cancelling``: what runs beside."""
+    """The server of one prediction: it is asked again there, and nowhere else."""
 
-    cancelling: ClassVar[set[asyncio.Task[None]]] = set()
-
-    def __init__(self, pool: Pool, target: Target, endpoint: Endpoint) -> None:
-        self._pool, self._target, self._endpoint = pool, target, endpoint
+    def __init__(self, means: Means, target: Target, endpoint: Endpoint) -> None:
+        self._means, self._target, self._endpoint = means, target, endpoint
 
     async def ask(self, method: bytes, url: str, timeouts: Timeouts, extra: bytes = b"") -> Response:
         """Call an address that a prediction named. Raises "broken_answer" where the key must not go."""
@@ -153,7 +153,7 @@ class _House:
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         head = head_for(self._endpoint.head, method, path.encode(), origin.host_header)
         body = b"" if method == b"POST" else None
-        return await self._pool.send(origin, head, body, timeouts, extra, self._target.tls)
+        return await self._means.pool.send(origin, head, body, timeouts, extra, self._target.tls)
 
     async def look(self, url: str) -> Prediction:
         """Return a prediction as it stands now."""
@@ -173,8 +173,8 @@ class _House:
                 return  # it runs to its end, as it would have without us
 
         task = asyncio.get_running_loop().create_task(cancel())
-        self.cancelling.add(task)
-        task.add_done_callback(self.cancelling.discard)
+        self._means.beside.add(task)
+        task.add_done_callback(self._means.beside.discard)
 
 
 async def _wait(attempt: Attempt, house: _House, made: Prediction) -> Prediction:

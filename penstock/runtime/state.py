@@ -12,12 +12,13 @@ from penstock.core.providers import PROVIDERS
 from penstock.core.providers import get as get_provider
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
+from penstock.runtime.building import Stars, build_target, settings_of
 from penstock.runtime.passages import Passage, passages_of
-from penstock.runtime.targets import Stars, Target, settings_of
 
 if TYPE_CHECKING:
     from penstock.config import Config
     from penstock.runtime.credential import Credential  # circle: looked for in a state, and kept there
+    from penstock.runtime.targets import Target
 
 DEFAULT_RETRIES = 2
 
@@ -35,15 +36,13 @@ class State:
         self.targets: list[Target] = []
         members: list[Member[Target]] = []
         for deployment in config.deployments:
+            # Provider "" of a bare "*": the request's own name tells the provider.
+            otherwise = "openai" if "*" in deployment.upstream_model else ""
             try:
-                target = Target(deployment, self.settings, env)
+                target = build_target(deployment, self.settings, env, otherwise=otherwise)
             except GatewayError as error:
-                # Provider "" of a bare "*": the request's own name tells the provider.
-                if deployment.provider or "*" not in deployment.upstream_model:
-                    self.problems.append(error.message)
-                    continue
-                target = Target(_named(deployment, "openai"), self.settings, env)
-                target.deployment = deployment
+                self.problems.append(error.message)
+                continue
             self.targets.append(target)
             members.append(Member(deployment.model_name, deployment.id, target))
         self.problems += _strangers(self.settings)
@@ -158,9 +157,3 @@ def _fallbacks(config: Config) -> dict[str, Mapping[str, Sequence[str]]]:
 
 def _first(*values: int | None) -> int:
     return next(value for value in values if value is not None)
-
-
-def _named(deployment: Any, provider: str) -> Any:
-    from dataclasses import replace
-
-    return replace(deployment, provider=provider)

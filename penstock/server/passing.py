@@ -29,17 +29,17 @@ from penstock.core.providers.passing import (
 from penstock.core.providers.spec import NO_QUIRKS
 from penstock.core.providers.urls import passed_url
 from penstock.runtime.credential import credential_for
+from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.engine import translated
 from penstock.runtime.gate import KEY, PUBLIC, Rule
 from penstock.runtime.http import Origin, TransportError, render_head
 from penstock.runtime.passing import Passing
-from penstock.runtime.targets import Endpoint
 from penstock.server.gateway import Visit
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Provider
     from penstock.runtime.call import Call
-    from penstock.runtime.cloud import Signer
+    from penstock.runtime.endpoint import Signer
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.passages import Passage
     from penstock.runtime.state import State

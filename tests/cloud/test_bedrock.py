@@ -30,7 +30,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers.resolve import resolve
 from penstock.mock.server import Received
 from penstock.runtime.cloud import aws
-from penstock.runtime.cloud.aws import Account, Fetched, Keys
+from penstock.runtime.cloud.aws import Fetched, KeyRing, Keys
 from tests.door import Door, open_door
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -366,10 +366,10 @@ class Source:
 
 
 @pytest.fixture
-def aged() -> tuple[Source, Account, list[float]]:
+def aged() -> tuple[Source, KeyRing, list[float]]:
     clock = [1_800_000_000.0]
     source = Source(clock)
-    return source, Account(source, lambda: clock[0]), clock
+    return source, KeyRing(source, lambda: clock[0]), clock
 
 
 async def test_many_requests_wait_for_one_fetch(aged: Any) -> None:
@@ -432,5 +432,5 @@ async def test_keys_without_an_end_are_looked_up_again(aged: Any) -> None:
 
 
 async def test_given_keys_are_never_fetched() -> None:
-    account = Account(lambda: pytest.fail("fetched"), first=Keys("a", "b"))
+    account = KeyRing(lambda: pytest.fail("fetched"), first=Keys("a", "b"))
     assert (await account.keys()).access == "a" and account._task is None

@@ -108,11 +108,11 @@ def test_databricks_addresses(base: str, expected: str) -> None:
 
 def test_a_host_without_its_scheme() -> None:
     from penstock.config import Deployment
-    from penstock.runtime.targets import Target
+    from penstock.runtime.building import build_target
 
     deployment = Deployment(id="1", model_name="m", model="databricks/d", provider="databricks", upstream_model="d")
     env = {"DATABRICKS_HOST": "adb-1.azuredatabricks.net", "DATABRICKS_TOKEN": "dapi"}
-    assert Target(deployment, {}, env).endpoint("openai_chat").url == "https://adb-1.azuredatabricks.net/serving-endpoints/chat/completions"
+    assert build_target(deployment, {}, env).endpoint("openai_chat").url == "https://adb-1.azuredatabricks.net/serving-endpoints/chat/completions"
 
 
 # Snowflake ------------------------------------------------------------------------------------------------------------
@@ -181,11 +181,11 @@ async def test_snowflake_from_client_to_wire(tmp_path: Path) -> None:
 
 def test_claude_on_snowflake_speaks_messages_and_nobody_else() -> None:
     from penstock.config import Deployment
-    from penstock.runtime.targets import Target
+    from penstock.runtime.building import build_target
 
     for model, dialects in (("claude-4-sonnet", ("openai_chat", "anthropic")), ("llama3.1-8b", ("openai_chat",))):
         deployment = Deployment(id="1", model_name="m", model=f"snowflake/{model}", provider="snowflake", upstream_model=model)
-        assert Target(deployment, {}, {"SNOWFLAKE_ACCOUNT_ID": "a"}).dialects == dialects
+        assert build_target(deployment, {}, {"SNOWFLAKE_ACCOUNT_ID": "a"}).dialects == dialects
 
 
 @pytest.mark.parametrize("how", ["text", "one line", "file", "encrypted"])
@@ -275,14 +275,14 @@ def test_cloudflare_without_an_account() -> None:
 def test_the_account_of_a_deployment_goes_before_the_environments() -> None:
     from penstock.config import Deployment
     from penstock.config.secret import Secret
-    from penstock.runtime.targets import Target
+    from penstock.runtime.building import build_target
 
     for provider, variable in (("cloudflare", "CLOUDFLARE_ACCOUNT_ID"), ("snowflake", "SNOWFLAKE_ACCOUNT_ID")):
         deployment = Deployment(
             id="1", model_name="m", model=f"{provider}/m", provider=provider, upstream_model="m",
             api_key=Secret("k"), params={"account_id": "mine", "api_key": Secret("k")},
         )  # fmt: skip
-        assert "mine" in Target(deployment, {}, {variable: "theirs"}).endpoint("openai_chat").url
+        assert "mine" in build_target(deployment, {}, {variable: "theirs"}).endpoint("openai_chat").url
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])

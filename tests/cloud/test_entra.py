@@ -247,12 +247,12 @@ async def test_the_identity_of_a_virtual_machine(
 )
 def test_sovereign_clouds(base: str, login: str, scope: str) -> None:
     from penstock.config import Deployment
+    from penstock.runtime.building import build_target
     from penstock.runtime.cloud.entra import _asking, _words
-    from penstock.runtime.targets import Target
 
     deployment = Deployment(id="1", model_name="m", model="azure/d", provider="azure", upstream_model="d", api_base=base, params=ACCOUNT)
-    target = Target(deployment, {}, {})
-    asking = _asking(target, _words(target), None)
+    target = build_target(deployment, {}, {})
+    asking = _asking(target.account, _words(target.account), None)
     assert asking is not None and asking.url == f"{login}/t-1/oauth2/v2.0/token"
     assert dict(asking.form or ())["scope"] == scope
     assert SECRET not in repr(target.endpoint("openai_chat")) and SECRET not in repr(asking)

@@ -245,10 +245,10 @@ async def test_an_error_in_a_stream_is_an_error(issuer: Issuer, tmp_path: Path, 
 def test_addresses(base: str | None, region: str | None, url: str) -> None:
     from penstock.config import Deployment
     from penstock.config.secret import Secret
-    from penstock.runtime.targets import Target
+    from penstock.runtime.building import build_target
 
     params = {"project_id": "p", "api_key": Secret("k"), **({"watsonx_region_name": region} if region else {})}
     deployment = Deployment(id="1", model_name="m", model=f"watsonx/{MODEL}", provider="watsonx", upstream_model=MODEL, api_base=base, params=params)
-    target = Target(deployment, {}, {})
+    target = build_target(deployment, {}, {})
     assert target.endpoint("openai_chat").url == url
     assert (target.edit is None) == ("gateway" in url)

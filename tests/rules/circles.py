@@ -34,10 +34,15 @@ def _module_of(name: str, modules: Set[str]) -> str:
 
 
 def between_packages(files: Tree) -> dict[Name, Edge]:
-    """Build the graph of packages: (module, package that it imports from) -> (package, package)."""
+    """Build the graph of packages: (module, package that it imports from) -> (package, package). A package and its own
+    subpackages are one house: its loose files are what these stand on, or put them together."""
     home = {module_name(path): package_of(path) for path in files}
     pairs = [(start, home[start], home[end]) for start, end in edges(files)]
-    return {(start, there): (here, there) for start, here, there in pairs if here != there and here != "penstock"}
+    return {(start, there): (here, there) for start, here, there in pairs if not _one_house(here, there)}
+
+
+def _one_house(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def inside_packages(files: Tree) -> dict[Name, Edge]:

@@ -16,9 +16,6 @@ from tests.rules.repo import python_files, tree
 
 # "file name" -> why it may stay. An entry that no longer matches anything fails, too.
 NAMED: dict[str, str] = {
-    "penstock/runtime/replicate.py _cancelling": (
-        "cancels that outlive their request, held until they are done; each leaves the set by itself, and none is awaited"
-    ),
     "penstock/runtime/cloud/tokens.py _SHARED": (
         "an account's token is the process's; the renewal under way (Tokens._task) is compared with the running loop"
     ),

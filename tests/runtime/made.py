@@ -78,7 +78,7 @@ def call_of(body: Any = None, path: str = "/v1/chat/completions", clock: Any = N
     """A call whose fields were read; ``call.exchange`` is a ``Sent``."""
     data = body if isinstance(body, bytes) else json.dumps(body or {"model": "m", "messages": [{}]}).encode()
     exchange = Sent(data, path, **headers)
-    means = Means(None, MemoryStore(), Lives(), clock or (lambda: 0.0))
+    means = Means(None, MemoryStore(), Lives(), clock or (lambda: 0.0), set())
     call = Call(exchange, means, ANONYMOUS, SURFACES[path])
     exchange.call = call
     call.read_fields(open_body(data))

@@ -60,7 +60,7 @@ model_list:
 
 
 def prober_of(state, pool=None, now=0.0) -> Prober:
-    means = Means(pool, None, LIVES, lambda: now)
+    means = Means(pool, None, LIVES, lambda: now, set())
     return Prober(SimpleNamespace(state=state, clock=lambda: now, engine=SimpleNamespace(means=means)))
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss
+from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.http import Origin
 from penstock.runtime.outlet import Taken, safe
 from penstock.runtime.post import passed_on
-from penstock.runtime.targets import Endpoint
 from tests.runtime.made import attempt_of, call_of, target_of
 
 TEXT = st.text(max_size=40) | st.sampled_from(

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from penstock.core.errors import GatewayError
+from penstock.runtime.building import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, build_target
 from penstock.runtime.http import Tls
-from penstock.runtime.targets import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, Target
+from penstock.runtime.targets import Target
 from tests.runtime.made import state_of, target_of
 
 KEY = "sk-secret-123456"
@@ -16,7 +17,7 @@ KEY = "sk-secret-123456"
 
 def unchecked(target: Target, **fields: object) -> Target:
     """The target with what no config check would let through."""
-    return Target(replace(target.deployment, **fields), {}, {})
+    return build_target(replace(target.deployment, **fields), {}, {})
 
 
 def head(target, what="openai_chat") -> list[bytes]:
@@ -122,9 +123,8 @@ def test_no_secret_is_in_any_repr(tmp_path):
     state = state_of(tmp_path, f"model_list: [{{model_name: m, litellm_params: {{model: openai/x, api_key: {KEY}, "
                      f"extra_headers: {{x-own: sk-header-secret}}, api_base: '{base}'}}}}]", env)  # fmt: skip
     [target] = state.targets
-    shown = repr(
-        [target, target.endpoint("openai_chat"), vars(target)["_endpoints"], state, state.plan("m"), state.catalog]
-    )
+    shown = repr([target, target.endpoint("openai_chat"), target._made, state, state.plan("m"), state.catalog])
+    shown += repr(target.account)
     shown += repr(target.deployment) + str(target.origin) + target.answer_lines.decode()
     for secret in (KEY, "sk-env-secret", "sk-header-secret"):
         assert secret not in shown
@@ -163,3 +163,46 @@ def test_header_lines_of_the_answer_hold_no_line_break(tmp_path):
     yaml = 'model_list: [{model_name: m, litellm_params: {model: "openai/a\\nb"}, model_info: {id: "i\\r\\nx: y"}}]'
     [target] = state_of(tmp_path, yaml).targets
     assert target.answer_lines == b"x-litellm-model-id: i??x: y\r\nx-litellm-model-name: openai/a?b\r\n"
+
+
+LEARNED = {"dialects", "health", "asked"}  # on their way out
+
+
+@pytest.mark.parametrize("name", sorted(set(Target.__struct_fields__) - LEARNED))
+def test_a_target_never_changes(tmp_path, name):
+    target = target_of(tmp_path, api_key=KEY)
+    with pytest.raises(AttributeError):
+        setattr(target, name, None)
+    with pytest.raises(AttributeError):
+        target.something = 1
+
+
+def test_what_is_made_at_the_first_question_is_kept(tmp_path):
+    target = target_of(tmp_path, api_key=KEY)
+    assert target.price is target.price and target.wire_for("openai_chat") is target.wire_for("openai_chat")
+    assert target == target and target != target_of(tmp_path, api_key=KEY) and len({target, target}) == 1
+
+
+def test_two_targets_of_one_deployment_make_their_own_endpoints(tmp_path):
+    one = target_of(tmp_path, api_key=KEY)
+    other = build_target(one.deployment, {}, {})
+    assert one.endpoint("openai_chat") is not other.endpoint("openai_chat")
+    assert one.live_id == other.live_id, "what is learned of a deployment is learned once"
+    with pytest.raises(AttributeError):
+        one.dialects = ("anthropic",)
+
+
+def test_a_bare_star_is_built_though_nobody_knows_whose_it_is(tmp_path):
+    yaml = 'model_list: [{model_name: "*", litellm_params: {model: "*"}}]'
+    state = state_of(tmp_path, yaml, {"GROQ_API_KEY": KEY})
+    [base] = state.targets
+    assert base.deployment.provider == "" and base.provider.name == "openai" and state.problems == []
+    [target] = state.plan("groq/llama-3").targets["groq/llama-3"]
+    assert (target.provider.name, target.model) == ("groq", "llama-3") and target.live_id == f"{target.id}\ngroq/llama-3"
+
+
+def test_guided_defaults_are_taken_out_of_the_others(tmp_path):
+    extra = {"guided_choice": ["a"], "top_k": 5}
+    target = target_of(tmp_path, model="hosted_vllm/x", api_base="http://h", guided_regex="a+", extra_body=extra)
+    assert set(target.guided_defaults) == {"guided_regex", "guided_choice"} and target.special
+    assert not {"guided_regex", "guided_choice"} & set(target.defaults)

@@ -11,7 +11,7 @@ documentation says otherwise the comment beside the row says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypedDict, Unpack
 
 from msgspec import Raw
@@ -92,6 +92,13 @@ class Quirks:
                 return quirks
         return self
 
+    def allowing(self, names: frozenset[str]) -> Quirks:
+        """Let request keys pass that the upstream is said to take after all."""
+        if not names:
+            return self
+        formats = frozenset() if "response_format" in names else self.no_formats
+        return replace(self, drop=self.drop - names, unsupported=self.unsupported - names, no_formats=formats)
+
 
 NO_QUIRKS = Quirks()
 
@@ -135,6 +142,17 @@ class Provider:
     """Put before a model name that has no such prefix yet (Fireworks: `accounts/fireworks/models/`)."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further header -> the environment name of its value; not sent while that is not set."""
+    organization_header: str = ""
+    """The header that carries a deployment's `organization`; empty: it has no such thing."""
+    family: str = ""
+    """Whose signed thoughts it reads and writes; empty means `name`."""
+    official: bool = False
+    """The vendor's own API, strict about fields, as long as requests go to its own host: elsewhere the name stands for
+    any compatible server."""
+    claude: bool = False
+    """Serves Anthropic's own models in Anthropic's dialect, as strict as Anthropic itself."""
+    call_ids: bool = True
+    """Takes the ids of function calls."""
 
     @property
     def owned_by(self) -> str:
@@ -170,6 +188,11 @@ class Extra(TypedDict, total=False):
     version: str
     model_prefix: str
     headers: Mapping[str, str]
+    organization_header: str
+    family: str
+    official: bool
+    claude: bool
+    call_ids: bool
 
 
 def row(

@@ -1,22 +1,20 @@
 """Clouds whose requests are signed, or carry a token that has to be fetched first. One module each, imported on first
 use.
 
-``SIGNERS`` maps a provider's name to the module that has ``signer(target) -> Signer``. What signs comes from the
-vendor's own or a well-kept library, an extra of the package.
+``SIGNERS`` maps a provider's name to the module that has ``signer(account) -> Signer | None``. What signs comes from
+the vendor's own or a well-kept library, an extra of the package. ``serving`` tells what else a cloud changes.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from penstock.core.errors import GatewayError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from penstock.config import Deployment
-    from penstock.runtime.targets import Endpoint, Target
+    from penstock.runtime.account import Account
+    from penstock.runtime.endpoint import Signer
 
 _VERTEX = "penstock.runtime.cloud.vertex"
 _ENTRA = "penstock.runtime.cloud.entra"
@@ -36,29 +34,16 @@ SIGNERS: dict[str, str] = {
 EXTRAS: dict[str, str] = {"vertex_ai": "vertex", "vertex_ai_beta": "vertex"}
 
 
-class Signer(Protocol):
-    """``lines``: finished header lines (each ended by CRLF) for one request. Credentials are kept and renewed before
-    they expire; nothing is fetched while a request waits except the very first time. Raises ``GatewayError``
-    ("not_configured", "connect") that names what is missing."""
-
-    async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes: ...
-
-
-def signer_for(target: Target) -> Signer | None:
-    """The signer of a target, None where a plain key does. Raises "not_configured" where an extra is not installed."""
-    module = SIGNERS.get(target.provider.name)
+def signer_for(account: Account) -> Signer | None:
+    """Return what signs an account's requests, None where a plain key does. Raises "not_configured" where an extra is
+    not installed."""
+    module = SIGNERS.get(account.provider.name)
     if module is None:
         return None
     try:
-        made: Signer | None = import_module(module).signer(target)
+        made: Signer | None = import_module(module).signer(account)
     except ImportError as error:
-        extra = EXTRAS.get(target.provider.name, target.provider.name)
-        text = f"{target.label} needs the package {error.name!r}: pip install 'penstock[{extra}]'."
+        extra = EXTRAS.get(account.provider.name, account.provider.name)
+        text = f"{account.label} needs the package {error.name!r}: pip install 'penstock[{extra}]'."
         raise GatewayError("not_configured", text) from None
-    return made
-
-
-def environment(provider: str, deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment with what a deployment says of its cloud account over it, in the names that URLs are made of."""
-    made: Mapping[str, str] = import_module(SIGNERS[provider]).environment(deployment, env)
     return made

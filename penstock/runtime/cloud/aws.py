@@ -23,7 +23,7 @@ import msgspec
 
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
-from penstock.runtime.cloud.entering import word
+from penstock.runtime.account import word
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
@@ -106,30 +106,30 @@ def settings_of(deployment: Deployment, env: Mapping[str, str], region: str) -> 
     return made
 
 
-def account(settings: Settings) -> Account:
-    """The keys of an account, shared by all that have the same settings. Raises ``ImportError`` where botocore is
+def key_ring(settings: Settings) -> KeyRing:
+    """Find the keys of an account, shared by all that have the same settings. Raises ``ImportError`` where botocore is
     needed and not there."""
     key = hashlib.sha256(msgspec.json.encode(settings)).hexdigest()
     found = _SHARED.get(key)
     if found is None:
         if settings.access and not settings.role:
             keys = Keys(settings.access, settings.secret, settings.token)
-            found = Account(lambda: Fetched(keys, None), first=keys)
+            found = KeyRing(lambda: Fetched(keys, None), first=keys)
         else:
             if find_spec("botocore") is None:  # it takes its time to load: that is the thread's business
                 raise ImportError("no module named 'botocore'", name="botocore")
 
-            found = Account(lambda: _fetch(settings))
+            found = KeyRing(lambda: _fetch(settings))
         _SHARED[key] = found
     return found
 
 
-_SHARED: dict[str, Account] = {}
+_SHARED: dict[str, KeyRing] = {}
 
 
-class Account:
-    """Keys that are ready. ``fetch`` gets them, in a thread; ``first``: those that are there from the start, for good.
-    ``clock``: the time of day in seconds."""
+class KeyRing:
+    """Holds one account's keys, ready. ``fetch`` gets them, in a thread; ``first``: those that are there from the
+    start, for good. ``clock``: the time of day in seconds."""
 
     def __init__(
         self, fetch: Callable[[], Fetched], clock: Callable[[], float] = time.time, first: Keys | None = None

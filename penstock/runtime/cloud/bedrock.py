@@ -9,24 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from msgspec import Raw
-from msgspec.json import encode
-
 from penstock.core.dialects.bedrock.request_out import defaults
 from penstock.core.dialects.bedrock.wire import wire_of
 from penstock.core.errors import GatewayError
-from penstock.core.providers.bedrock import BASE, BEDROCK, KEY, REGIONS, place_of, region_of_arn, region_of_host
+from penstock.core.providers.bedrock import BASE, KEY, REGIONS, place_of, region_of_arn, region_of_host
 from penstock.core.providers.google import first_of
-from penstock.core.providers.resolve import credential
+from penstock.runtime.account import word
 from penstock.runtime.cloud import aws
 from penstock.runtime.cloud.aws import Keys
-from penstock.runtime.cloud.entering import word
+from penstock.runtime.cloud.serving import Serving, defaults_of
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
-    from penstock.core.dialects.base import Wire
+    from penstock.runtime.account import Account
     from penstock.runtime.cloud.sigv4 import Signing
-    from penstock.runtime.targets import Endpoint, Target
+    from penstock.runtime.endpoint import Endpoint
 
 SERVICE = "bedrock"
 
@@ -59,60 +56,61 @@ def _profile_region(deployment: Deployment, env: Mapping[str, str]) -> str:
         return ""
 
 
-def enter(target: Target) -> Wire:
-    """Settles where a target is and what its model is called, and gives what a renderer must know of it. Raises
-    "not_configured"."""
-    deployment = target.deployment
+def serving(account: Account, dialects: tuple[str, ...]) -> Serving:
+    """Settle where a model is and what it is called. Raises "not_configured"."""
+    deployment = account.deployment
     try:
-        place = place_of(target.model)
+        place = place_of(account.model)
     except LookupError as error:
         raise GatewayError("not_configured", f"Model {deployment.model_name!r}: {error.args[0]}.") from None
-    target.model = place.model
-    target.model_raw = Raw(encode(place.model))
-    target.label = f"{BEDROCK}/{place.model}"
     # LiteLLM's way to an inference profile of one's own: the model by name, and its ARN beside it.
-    target.path_model = word(deployment.params.get("model_id")) or place.model
-    env = environment(deployment, target.env)
-    region = region_of_arn(target.path_model) or place.region
-    target.env = {**env, REGIONS[0]: region} if region else env
-    wire = wire_of(word(deployment.info.get("base_model")) or place.model)
-    if target.defaults and deployment.mode != "embedding" and "embed" not in place.model:
+    path_model = account.setting("model_id") or place.model
+    env = environment(deployment, account.env)
+    region = region_of_arn(path_model) or place.region
+    rules_of = word(deployment.info.get("base_model")) or place.model
+    given = defaults_of(deployment)
+    if given and deployment.mode != "embedding" and "embed" not in place.model:
         try:
-            target.defaults = defaults(target.defaults, wire)
+            given = defaults(given, wire_of(rules_of))
         except GatewayError as error:
             text = f"Model {deployment.model_name!r}: litellm_params: {error.message}"
             raise GatewayError("not_configured", text) from None
-    return wire
+    return Serving(
+        model=place.model,
+        path_model=path_model,
+        env={**env, REGIONS[0]: region} if region else env,
+        rules_of=rules_of,
+        defaults=given,
+    )
 
 
-def signer(target: Target) -> Signer | None:
-    """The signer of a target; None where a key is sent. Raises ``ImportError`` where botocore is needed and not there,
-    "not_configured" for settings that are none."""
-    deployment = target.deployment
-    given = deployment.api_key.reveal() if deployment.api_key is not None else None
-    if credential(target.provider, given, target.env) is not None:
+def signer(account: Account) -> Signer | None:
+    """Make what signs an account's requests; None where a key is sent. Raises ``ImportError`` where botocore is needed
+    and not there, "not_configured" for settings that are none."""
+    if account.key is not None:
         return None
-    region = first_of(REGIONS, target.env) or ""
+    deployment = account.deployment
+    region = first_of(REGIONS, account.env) or ""
     content_type = next((v for n, v in deployment.extra_headers.items() if n.lower() == "content-type"), "")
-    account = aws.account(aws.settings_of(deployment, target.env, region))
-    return Signer(account, region, content_type or "application/json")
+    keys = aws.key_ring(aws.settings_of(deployment, account.env, region))
+    return Signer(keys, region, content_type or "application/json")
 
 
 class Signer:
-    """The header lines of one target's requests. ``region``: where the host does not name one."""
+    """Signs one target's requests. ``region``: where the host does not name one."""
 
-    def __init__(self, account: aws.Account, region: str, content_type: str) -> None:
+    def __init__(self, key_ring: aws.KeyRing, region: str, content_type: str) -> None:
         from penstock.runtime.cloud.sigv4 import Signing
 
         self._make = Signing
-        self._account = account
+        self._key_ring = key_ring
         self._region = region
         self._content_type = content_type
         self._keys: Keys | None = None
         self._signing: Signing | None = None
 
     async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
-        keys = await self._account.keys()
+        keys = await self._key_ring.keys()
         signing = self._signing
         if signing is None or self._keys is not keys:
             region = region_of_host(endpoint.origin.host) or self._region

@@ -12,38 +12,36 @@ from urllib.parse import urlsplit
 
 from penstock.core.errors import GatewayError
 from penstock.core.providers.resolve import credential
-from penstock.core.providers.urls import given_base
 from penstock.runtime.cloud import oauth
-from penstock.runtime.cloud.entering import word
 from penstock.runtime.cloud.tokens import Token, Tokens, shared
 
 if TYPE_CHECKING:
-    from penstock.runtime.cloud import Signer
-    from penstock.runtime.targets import Target
+    from penstock.runtime.account import Account
+    from penstock.runtime.endpoint import Signer
 
 WHOSE = "Databricks"
 
 
-def signer(target: Target) -> Signer | None:
-    """What signs a target's requests; None where a key does. Raises "not_configured" for half an account."""
-    params, env = target.deployment.params, target.env
-    client, secret = word(params.get("client_id")), word(params.get("client_secret"))
-    if word(params.get("api_key")) or (not client and not secret and credential(target.provider, None, env)):
+def signer(account: Account) -> Signer | None:
+    """Make what signs an account's requests; None where a key does. Raises "not_configured" for half an account."""
+    env = account.env
+    client, secret = account.setting("client_id"), account.setting("client_secret")
+    if account.setting("api_key") or (not client and not secret and credential(account.provider, None, env)):
         return None
     client = client or env.get("DATABRICKS_CLIENT_ID", "").strip()
     secret = secret or env.get("DATABRICKS_CLIENT_SECRET", "").strip()
-    base = given_base(target.provider, target.deployment.api_base, env)
+    base = account.base
     if not client and not secret:
         return None
     if base is None:
-        named = " or ".join(target.provider.bases)
-        text = f"{target.label} has no address: set {named}, or api_base in the model's litellm_params."
+        named = " or ".join(account.provider.bases)
+        text = f"{account.label} has no address: set {named}, or api_base in the model's litellm_params."
         raise GatewayError("not_configured", text)
     if not client or not secret:
         missing = "client_secret (or DATABRICKS_CLIENT_SECRET)" if client else "client_id (or DATABRICKS_CLIENT_ID)"
-        text = f"{target.label}: for a token of {WHOSE} also give {missing} in litellm_params."
+        text = f"{account.label}: for a token of {WHOSE} also give {missing} in litellm_params."
         raise GatewayError("not_configured", text)
-    parts, tls = urlsplit(base), target.tls
+    parts, tls = urlsplit(base), account.tls
     url = f"{parts.scheme}://{parts.netloc}/oidc/v1/token"
     form = {"grant_type": "client_credentials", "scope": "all-apis"}
 

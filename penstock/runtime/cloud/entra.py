@@ -24,14 +24,13 @@ from urllib.parse import quote, urlencode, urlsplit
 from penstock.core.errors import GatewayError
 from penstock.core.providers.foundry import token_scope
 from penstock.core.providers.resolve import credential
-from penstock.core.providers.urls import given_base
 from penstock.runtime.cloud import oauth
 from penstock.runtime.cloud.tokens import Fixed, Token, Tokens, shared
 
 if TYPE_CHECKING:
-    from penstock.runtime.cloud import Signer
+    from penstock.runtime.account import Account
+    from penstock.runtime.endpoint import Signer
     from penstock.runtime.http import Tls
-    from penstock.runtime.targets import Target
 
 WHOSE = "Microsoft Entra ID"
 LOGIN = "https://login.microsoftonline.com"
@@ -43,21 +42,21 @@ _TENANT = re.compile(r"[A-Za-z0-9.-]{1,253}")  # an id, a domain, or "organizati
 _OIDC = "oidc/"
 
 
-def signer(target: Target) -> Signer | None:
-    """What signs a target's requests; None where a key does, or where nothing is configured. Raises
+def signer(account: Account) -> Signer | None:
+    """Make what signs an account's requests; None where a key does, or where nothing is configured. Raises
     "not_configured" that names what is missing of an account."""
-    given, env = _words(target), target.env
+    given, env = _words(account), account.env
     if "api_key" in given:
         return None
     token = given.get("azure_ad_token")
     if token is None and not _ACCOUNT & set(given):
-        key = credential(target.provider, None, {k: v for k, v in env.items() if k != "AZURE_AD_TOKEN"})
+        key = credential(account.provider, None, {k: v for k, v in env.items() if k != "AZURE_AD_TOKEN"})
         if key is not None:
             return None
         token = env.get("AZURE_AD_TOKEN", "").strip() or None
     if token is not None and not token.startswith(_OIDC):
         return Fixed(oauth.header("Bearer", token))
-    asking = _asking(target, given, token)
+    asking = _asking(account, given, token)
     return None if asking is None else shared(asking.parts(), lambda: Tokens(asking.fetch))
 
 
@@ -67,11 +66,11 @@ _SETTINGS = (*sorted(_ACCOUNT), "azure_scope", "azure_ad_token", "api_key")
 _VARIABLES = {name: name.upper() if name.startswith("azure_") else f"AZURE_{name.upper()}" for name in sorted(_ACCOUNT)}
 
 
-def _words(target: Target) -> dict[str, str]:
+def _words(account: Account) -> dict[str, str]:
     """What a deployment itself says, as texts; empty ones are left out."""
     found = {}
     for name in _SETTINGS:
-        value = target.deployment.params.get(name)
+        value = account.deployment.params.get(name)
         reveal = getattr(value, "reveal", None)
         value = value if reveal is None else reveal()
         if isinstance(value, (str, int)) and str(value).strip():
@@ -110,52 +109,52 @@ class Asking(NamedTuple):
         return oauth.token_of(whose, told)
 
 
-def _asking(target: Target, given: Mapping[str, str], oidc: str | None) -> Asking | None:
+def _asking(account: Account, given: Mapping[str, str], oidc: str | None) -> Asking | None:
     """The way to a token for what is configured. Raises "not_configured" for half an account."""
-    env = target.env
-    base = given_base(target.provider, target.deployment.api_base, env) or ""
+    env = account.env
+    base = account.base or ""
     scope = given.get("azure_scope") or env.get("AZURE_SCOPE", "").strip() or token_scope(base)
-    account = {name: given.get(name) or env.get(_VARIABLES[name], "").strip() for name in _ACCOUNT}
-    tenant, client = account["tenant_id"], account["client_id"]
+    named = {name: given.get(name) or env.get(_VARIABLES[name], "").strip() for name in _ACCOUNT}
+    tenant, client = named["tenant_id"], named["client_id"]
     file = oidc if oidc is not None else env.get("AZURE_FEDERATED_TOKEN_FILE", "").strip()
     form: list[tuple[str, str]] = [("client_id", client), ("scope", scope)]
-    if account["client_secret"] and (tenant or client) and oidc is None:
-        _complete(target, account, "tenant_id", "client_id", "client_secret")
-        form += [("grant_type", "client_credentials"), ("client_secret", account["client_secret"])]
+    if named["client_secret"] and (tenant or client) and oidc is None:
+        _complete(account, named, "tenant_id", "client_id", "client_secret")
+        form += [("grant_type", "client_credentials"), ("client_secret", named["client_secret"])]
         file = ""
-    elif account["azure_username"] or account["azure_password"]:
-        _complete(target, account, "client_id", "azure_username", "azure_password")
+    elif named["azure_username"] or named["azure_password"]:
+        _complete(account, named, "client_id", "azure_username", "azure_password")
         tenant, file = tenant or "organizations", ""
         form += [("grant_type", "password")]
-        form += [("username", account["azure_username"]), ("password", account["azure_password"])]
+        form += [("username", named["azure_username"]), ("password", named["azure_password"])]
     elif file and (oidc is not None or (tenant and client)):
-        _complete(target, account, "tenant_id", "client_id")
+        _complete(account, named, "tenant_id", "client_id")
         form += [("grant_type", "client_credentials"), ("client_assertion_type", ASSERTION)]
     else:
-        found = _managed(target, scope, client)
+        found = _managed(account, scope, client)
         if found is None and _ACCOUNT & set(given):
-            _complete(target, account, "tenant_id", "client_id", "client_secret")
+            _complete(account, named, "tenant_id", "client_id", "client_secret")
         return found
     if not _TENANT.fullmatch(tenant):
-        raise GatewayError("not_configured", f"{target.label}: tenant_id {tenant[:80]!r} is no tenant's id or domain.")
+        raise GatewayError("not_configured", f"{account.label}: tenant_id {tenant[:80]!r} is no tenant's id or domain.")
     login = (env.get("AZURE_AUTHORITY_HOST", "").strip() or _login(base)).rstrip("/")
     login = login if "://" in login else f"https://{login}"
-    return Asking(f"{login}/{tenant}/oauth2/v2.0/token", tuple(form), file=file, env=env, tls=target.tls)
+    return Asking(f"{login}/{tenant}/oauth2/v2.0/token", tuple(form), file=file, env=env, tls=account.tls)
 
 
-def _complete(target: Target, account: Mapping[str, str], *names: str) -> None:
-    missing = [name for name in names if not account[name]]
+def _complete(account: Account, named: Mapping[str, str], *names: str) -> None:
+    missing = [name for name in names if not named[name]]
     if missing:
         told = " and ".join(f"{name} (or {_VARIABLES[name]})" for name in missing)
         raise GatewayError(
-            "not_configured", f"{target.label}: for a token of {WHOSE} also give {told} in litellm_params."
+            "not_configured", f"{account.label}: for a token of {WHOSE} also give {told} in litellm_params."
         )
 
 
-def _managed(target: Target, scope: str, client: str) -> Asking | None:
+def _managed(account: Account, scope: str, client: str) -> Asking | None:
     """The identity that the platform gives: where it says that it has one, or where the configuration says so, since
     elsewhere the address of a virtual machine's metadata service does not answer at all."""
-    env = target.env
+    env = account.env
     resource = scope.removesuffix("/.default")
     chosen = env.get("AZURE_CREDENTIAL", "").strip()
     address, secret = env.get("IDENTITY_ENDPOINT", "").strip(), env.get("IDENTITY_HEADER", "").strip()
@@ -163,7 +162,7 @@ def _managed(target: Target, scope: str, client: str) -> Asking | None:
     if address and secret:
         url = _with(address, {"api-version": "2019-08-01", **query})
         return Asking(url, None, (("X-IDENTITY-HEADER", secret),), metadata=True)
-    asked = target.settings.get("enable_azure_ad_token_refresh") or chosen in _MANAGED
+    asked = account.settings.get("enable_azure_ad_token_refresh") or chosen in _MANAGED
     if not asked:
         return None
     host = env.get("AZURE_POD_IDENTITY_AUTHORITY_HOST", "").strip().rstrip("/") or IMDS
@@ -204,4 +203,3 @@ def _assertion(source: str, env: Mapping[str, str]) -> str:
     if not token.strip():
         raise GatewayError("not_configured", f"The federated token in {where!r} is empty.")
     return token.strip()
-

@@ -14,15 +14,14 @@ from urllib.parse import urlsplit
 
 from penstock.core.errors import GatewayError
 from penstock.core.providers.google import first_of
-from penstock.core.providers.urls import given_base
 from penstock.core.providers.watsonx import DEPLOYMENT, PROJECTS, SPACES, is_gateway
 from penstock.runtime.cloud import oauth
-from penstock.runtime.cloud.entering import watsonx_payer, word
+from penstock.runtime.cloud.serving import watsonx_payer
 from penstock.runtime.cloud.tokens import Fixed, Token, Tokens, shared
 
 if TYPE_CHECKING:
-    from penstock.runtime.cloud import Signer
-    from penstock.runtime.targets import Target
+    from penstock.runtime.account import Account
+    from penstock.runtime.endpoint import Signer
 
 WHOSE = "IBM Cloud IAM"
 IAM = "https://iam.cloud.ibm.com"
@@ -30,18 +29,18 @@ GRANT = "urn:ibm:params:oauth:grant-type:apikey"
 _KEYS = ("WATSONX_APIKEY", "WATSONX_API_KEY", "WX_API_KEY")
 
 
-def signer(target: Target) -> Signer:
-    """What signs a target's requests. Raises "not_configured" for missing credentials, and where nobody pays."""
-    params, env = target.deployment.params, target.env
-    base = given_base(target.provider, target.deployment.api_base, env) or ""
-    deployed = target.model.startswith(DEPLOYMENT) or "/deployments/" in urlsplit(base).path
-    if not deployed and not is_gateway(base) and not any(watsonx_payer(target)):
+def signer(account: Account) -> Signer:
+    """Make what signs an account's requests. Raises "not_configured" for missing credentials, and where nobody pays."""
+    env = account.env
+    base = account.base or ""
+    deployed = account.model.startswith(DEPLOYMENT) or "/deployments/" in urlsplit(base).path
+    if not deployed and not is_gateway(base) and not any(watsonx_payer(account)):
         raise GatewayError(
             "not_configured",
-            f"{target.label} needs a project or a space that pays: give project_id (or {PROJECTS[0]}), or space_id "
+            f"{account.label} needs a project or a space that pays: give project_id (or {PROJECTS[0]}), or space_id "
             f"(or {SPACES[0]}), in the model's litellm_params.",
         )
-    own = {name: word(params.get(name)) for name in ("token", "zen_api_key", "api_key")}
+    own = {name: account.setting(name) for name in ("token", "zen_api_key", "api_key")}
     if not any(own.values()):
         zen, key = env.get("WATSONX_ZENAPIKEY", "").strip(), first_of(_KEYS, env) or ""
         own = {"token": env.get("WATSONX_TOKEN", "").strip(), "zen_api_key": zen, "api_key": key}
@@ -57,7 +56,7 @@ def signer(target: Target) -> Signer:
         )
     if key.startswith("eyJ") and key.count(".") == 2:  # an access token; API keys of IBM have no dots
         return Fixed(oauth.header("Bearer", key))
-    url, tls = _address(env.get("WATSONX_IAM_URL", "").strip() or IAM), target.tls
+    url, tls = _address(env.get("WATSONX_IAM_URL", "").strip() or IAM), account.tls
 
     async def fetch() -> Token:
         told = await oauth.fetch(WHOSE, url, {"grant_type": GRANT, "apikey": key}, env=env, tls=tls)

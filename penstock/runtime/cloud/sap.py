@@ -17,16 +17,16 @@ from penstock.runtime.cloud.tokens import Token, Tokens, shared
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from penstock.runtime.cloud import Signer
-    from penstock.runtime.targets import Target
+    from penstock.runtime.account import Account
+    from penstock.runtime.endpoint import Signer
 
 WHOSE = "SAP's authentication server"
 _SINGLE = ("AICORE_CLIENT_ID", "AICORE_CLIENT_SECRET", "AICORE_AUTH_URL")
 
 
-def account(own: str, env: Mapping[str, str]) -> ServiceKey:
-    """The account that is configured. ``own``: the deployment's service key, or "". Raises ``ValueError`` that names
-    what is missing."""
+def service_key_of(own: str, env: Mapping[str, str]) -> ServiceKey:
+    """Read the account that is configured. ``own``: the deployment's service key, or "". Raises ``ValueError`` that
+    names what is missing."""
     text = own or env.get("AICORE_SERVICE_KEY", "").strip()
     if text:
         return service_key(text)
@@ -37,18 +37,16 @@ def account(own: str, env: Mapping[str, str]) -> ServiceKey:
     return ServiceKey(client, secret, token_url(url), host(env.get("AICORE_BASE_URL", "").strip()))
 
 
-def signer(target: Target) -> Signer:
-    """What signs a target's requests. Raises "not_configured" that names what is missing."""
-    from penstock.runtime.cloud.entering import word
-
-    params, env, tls = target.deployment.params, target.env, target.tls
+def signer(account: Account) -> Signer:
+    """Make what signs an account's requests. Raises "not_configured" that names what is missing."""
+    env, tls = account.env, account.tls
     try:
-        key = account(word(params.get("api_key")), env)
+        key = service_key_of(account.setting("api_key"), env)
     except ValueError as error:
-        raise GatewayError("not_configured", f"{target.label}: {error}.") from None
-    group = word(params.get("resource_group")) or env.get(GROUP, "").strip() or "default"
+        raise GatewayError("not_configured", f"{account.label}: {error}.") from None
+    group = account.setting("resource_group") or env.get(GROUP, "").strip() or "default"
     if not group.isascii() or not group.isprintable():
-        raise GatewayError("not_configured", f"{target.label}: resource_group {group[:80]!r} is no header's value.")
+        raise GatewayError("not_configured", f"{account.label}: resource_group {group[:80]!r} is no header's value.")
     form = {"grant_type": "client_credentials", "client_id": key.client, "client_secret": key.secret}
 
     async def fetch() -> Token:

@@ -19,63 +19,60 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers.resolve import credential
 from penstock.core.providers.snowflake import TYPE
 from penstock.runtime.cloud import oauth
-from penstock.runtime.cloud.entering import word
 from penstock.runtime.cloud.tokens import Token, Tokens, shared
 
 if TYPE_CHECKING:
-    from penstock.runtime.cloud import Signer
-    from penstock.runtime.targets import Target
+    from penstock.runtime.account import Account
+    from penstock.runtime.endpoint import Signer
 
 LIFE = 3540.0  # seconds; an hour is the most that Snowflake takes
 
 
-def signer(target: Target) -> Signer | None:
-    """What signs a target's requests; None where a given token does. Raises "not_configured" for half an account,
-    ``ImportError`` without the package cryptography."""
-    params, env = target.deployment.params, target.env
-    own = word(params.get("private_key")) or word(params.get("private_key_path"))
-    if word(params.get("api_key")) or (not own and credential(target.provider, None, env)):
+def signer(account: Account) -> Signer | None:
+    """Make what signs an account's requests; None where a given token does. Raises "not_configured" for half an
+    account, ``ImportError`` without the package cryptography."""
+    env = account.env
+    own = account.setting("private_key") or account.setting("private_key_path")
+    if account.setting("api_key") or (not own and credential(account.provider, None, env)):
         return None
 
     def told(name: str, *more: str) -> str:
-        found = (word(params.get(name)), *(env.get(variable, "").strip() for variable in more))
+        found = (account.setting(name), *(env.get(variable, "").strip() for variable in more))
         return next((one for one in found if one), "")
 
     text = told("private_key", "SNOWFLAKE_PRIVATE_KEY")
     path = told("private_key_path", "SNOWFLAKE_PRIVATE_KEY_PATH", "SNOWFLAKE_PRIVATE_KEY_FILE")
     if not text and not path:
         return None
-    account = told("account_id", "SNOWFLAKE_ACCOUNT_ID", "SNOWFLAKE_ACCOUNT")
+    locator = told("account_id", "SNOWFLAKE_ACCOUNT_ID", "SNOWFLAKE_ACCOUNT")
     user = told("snowflake_user", "SNOWFLAKE_USER")
     for name, variable, value in (
-        ("account_id", "SNOWFLAKE_ACCOUNT_ID", account),
+        ("account_id", "SNOWFLAKE_ACCOUNT_ID", locator),
         ("snowflake_user", "SNOWFLAKE_USER", user),
     ):
         if not value:
-            missing = f"{target.label}: for a token from a private key also give {name} (or {variable})"
+            missing = f"{account.label}: for a token from a private key also give {name} (or {variable})"
             raise GatewayError("not_configured", f"{missing} in litellm_params.")
     import cryptography  # noqa: F401
 
     secret = told("private_key_passphrase", "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", "PRIVATE_KEY_PASSPHRASE")
 
     async def fetch() -> Token:
-        return await asyncio.to_thread(_signed, text, path, secret, account, user)
+        return await asyncio.to_thread(_signed, text, path, secret, locator, user)
 
-    return shared(("snowflake", text, path, secret, account, user), lambda: Tokens(fetch))
+    return shared(("snowflake", text, path, secret, locator, user), lambda: Tokens(fetch))
 
 
-def _signed(text: str, path: str, secret: str, account: str, user: str) -> Token:
+def _signed(text: str, path: str, secret: str, locator: str, user: str) -> Token:
     """A new token. Runs in a thread: signing takes milliseconds, and the key may be a file."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import padding
 
     key = _key(text, path, secret)
-    public = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     fingerprint = base64.b64encode(hashlib.sha256(public).digest()).decode()
     # A locator has its region behind a dot, which is no part of the name here.
-    who = f"{account.partition('.')[0].upper()}.{user.upper()}"
+    who = f"{locator.partition('.')[0].upper()}.{user.upper()}"
     now = int(time.time())
     claims = {"iss": f"{who}.SHA256:{fingerprint}", "sub": who, "iat": now, "exp": now + int(LIFE)}
     signed = b".".join(_part(one) for one in ({"alg": "RS256", "typ": "JWT"}, claims))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from penstock.core.errors import GatewayError
 
 if TYPE_CHECKING:
-    from penstock.runtime.targets import Endpoint
+    from penstock.runtime.endpoint import Endpoint
 
 log = logging.getLogger("penstock")
 SHARE = 0.8  # of its life that a token is used before another one is fetched behind it
@@ -47,7 +47,7 @@ class Tokens:
         self._task: asyncio.Task[None] | None = None
 
     async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
-        """See ``cloud.Signer``."""
+        """See ``endpoint.Signer``."""
         now = self._clock()
         if now < self._renew_at:
             return self._lines
@@ -91,7 +91,7 @@ class Fixed:
         self._lines = lines
 
     async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
-        """See ``cloud.Signer``."""
+        """See ``endpoint.Signer``."""
         return self._lines
 
 

@@ -20,16 +20,31 @@ import msgspec
 
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
-from penstock.core.providers.google import PLACES, PROJECTS, first_of
+from penstock.core.providers.google import CLAUDE_VERSION, PLACES, PROJECTS, first_of, vertex_dialects
 from penstock.runtime.cloud import tokens
+from penstock.runtime.cloud.serving import Serving, defaults_of
 from penstock.runtime.cloud.tokens import Token
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
-    from penstock.runtime.targets import Target
+    from penstock.runtime.account import Account
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _VARIABLES = ("VERTEXAI_CREDENTIALS", "VERTEX_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS")
+
+
+def serving(account: Account, dialects: tuple[str, ...]) -> Serving:
+    """Tell what Vertex AI makes of a model: it serves many publishers', so the model tells the dialect, and the account
+    stands in the URL."""
+    env = environment(account.deployment, account.env)
+    spoken = vertex_dialects(account.model)
+    streams = {"anthropic": "anthropic_stream"}
+    if spoken != ("anthropic",):
+        return Serving(env=env, dialects=spoken, stream_names=streams)
+    # The model stands in the URL, and a version in the body.
+    version = {"anthropic_version": msgspec.Raw(msgspec.json.encode(CLAUDE_VERSION))}
+    defaults = {**defaults_of(account.deployment), **version}
+    return Serving(env=env, dialects=spoken, stream_names=streams, defaults=defaults, drop=("model",))
 
 
 def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, str]:
@@ -89,16 +104,16 @@ def _info(source: str | Mapping[str, Any]) -> dict[str, Any]:
         raise GatewayError("not_configured", f"The Google Cloud credentials in {where!r} are no JSON object.") from None
 
 
-def signer(target: Target) -> Tokens | None:
-    """The tokens of a target's account, shared by all targets with the same credentials; None with a key of its own.
+def signer(account: Account) -> Tokens | None:
+    """Find the tokens of an account, shared by all that have the same credentials; None with a key of its own.
     Raises ``ImportError`` without google-auth, "not_configured" for credentials that cannot be read."""
     try:
         import google.auth  # noqa: F401
     except ImportError as error:
         raise ImportError(str(error), name="google-auth") from None
-    if target.deployment.api_key is not None:
+    if account.deployment.api_key is not None:
         return None
-    info = _info(_source(target.deployment, target.env))
+    info = _info(_source(account.deployment, account.env))
     key = hashlib.sha256(msgspec.json.encode(info, order="deterministic")).hexdigest()
     found = _SHARED.get(key)
     if found is None:

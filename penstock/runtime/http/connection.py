@@ -32,7 +32,7 @@ from penstock.runtime.http.sending import Sender, last_words
 
 if TYPE_CHECKING:
     from penstock.runtime.http.options import Limits, Timeouts
-    from penstock.runtime.http.slot import Slot
+    from penstock.runtime.http.slot import Slot  # circle: a slot holds its connections, which go back to it
 
 RESERVED, IDLE, BUSY, CLOSED = range(4)
 INF = float("inf")

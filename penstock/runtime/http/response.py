@@ -10,7 +10,7 @@ from penstock.runtime.http.errors import TooLarge, TransportError
 from penstock.runtime.http.options import Timings
 
 if TYPE_CHECKING:
-    from penstock.runtime.http.connection import Connection
+    from penstock.runtime.http.connection import Connection  # circle: a connection makes the responses it feeds
     from penstock.runtime.http.decode import Decoder
     from penstock.runtime.http.origin import Origin
 

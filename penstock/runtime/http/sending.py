@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.runtime.http.connection import Connection
+    from penstock.runtime.http.connection import Connection  # circle: a connection makes what sends its body
 
 # Bodies over BIG go out in slices, so that a slow upstream shows as a pause between slices (a TLS transport reports
 # none within one write) and plain asyncio does not copy the whole body into its buffer.

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from penstock.server.doors.quick import QuickExchange
+    from penstock.server.doors.quick import QuickExchange  # circle: the door asks what it has learned of its requests
 
 LONGEST = 8 * 1024  # bytes of a head that is kept
 LESSONS = 4  # heads learned in a row without use: beyond that this client's heads all differ

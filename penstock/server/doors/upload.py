@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 from penstock.core.errors import GatewayError
 from penstock.runtime.http.source import Source
 from penstock.runtime.ops.upload import Upload
+
+# circle: an upload is an exchange of the quick door, which finds out that a request is one
 from penstock.server.doors.quick import BODY_STALL, BODY_TIME, QuickExchange
 
 if TYPE_CHECKING:

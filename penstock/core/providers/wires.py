@@ -1,0 +1,66 @@
+"""What a renderer is told of a target: the facts of its provider's row and of its model, put together.
+
+Rules of a model hold wherever the model is served; whether an API is strict depends on whose it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec.structs import replace
+
+from penstock.core.dialects import bedrock
+from penstock.core.dialects.base import Wire
+from penstock.core.dialects.bedrock.wire import wire_of as wire_of_converse
+from penstock.core.providers.spec import Provider, Quirks
+
+# Claude models that size their thinking by effort: 4.6 and later (platform.claude.com, "Adaptive thinking"). Gateways
+# write the version with a dot, too (openrouter.ai/models: anthropic/claude-opus-4.6).
+_ADAPTIVE = re.compile(r"claude-(?:[a-z]+-)?(?:4[-.](?:[6-9]|\d\d(?!\d))|[5-9])(?:$|[-.@:])")
+# Claude models that enforce a JSON schema (platform.claude.com, "Structured outputs").
+_SCHEMAS = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[5-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])|claude-opus-4-1")
+
+
+def wire_of(provider: Provider, model: str, rules_of: str, dialects: tuple[str, ...], at_home: bool) -> Wire:
+    """Tell what a renderer must know of a target, whatever the dialect.
+
+    ``model``: the name the upstream knows. ``rules_of``: the model whose rules hold, where that name is the user's own.
+    ``dialects``: what it is known to speak. ``at_home``: requests go to the provider's own host.
+    """
+    if provider.dialects == (bedrock.name,):
+        return wire_of_converse(rules_of)
+    quirks = provider.quirks_for(rules_of, "openai_chat")
+    own = ""  # who made the model, where the provider's name does not say it
+    if dialects == ("gemini",) or (provider.claude and dialects == ("anthropic",)):
+        own = dialects[0]
+    return Wire(
+        model=model,
+        family=own or provider.family or provider.name,
+        stream_usage=quirks.stream_usage,
+        cache_marks=quirks.cache_marks,
+        replay_reasoning=quirks.replay_reasoning,
+        adaptive=_ADAPTIVE.search(rules_of) is not None,
+        official=(provider.official or bool(own)) and at_home,
+        call_ids=provider.call_ids,
+    )
+
+
+def wire_in(dialect: str, wire: Wire, provider: Provider, rules_of: str, quirks: Quirks) -> Wire:
+    """Tell what a renderer of ``dialect`` must know. ``quirks``: those that hold in it.
+
+    Only Claude's newer models take a schema in Messages; what a compatible server does with one nobody knows, so a
+    forced tool stands in there, as it does in a dialect in which a server is known to ignore schemas.
+    """
+    native = dialect != "anthropic" or (wire.official and _SCHEMAS.search(rules_of) is not None)
+    native = native and dialect in (provider.schema_dialects or (dialect,))
+    return replace(wire, native_schema=native and "json_schema" not in quirks.no_formats)
+
+
+def guides_of(provider: Provider, own: str | None, official: bool) -> str:
+    """Tell how a target is held to a choice or an expression, see ``constraints``. ``own``: what its deployment says.
+
+    A vendor's own rule holds at its own host (``official``): elsewhere the name stands for any compatible server.
+    """
+    if own is None and provider.official and not official:
+        return ""
+    return own or provider.guides

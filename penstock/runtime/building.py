@@ -1,0 +1,220 @@
+"""From a deployment of the config to its target: pure, and all at once.
+
+What can be made once is made once: the URL, the head of the request with its credential, the header lines of the
+answer. Each step reads what the ones before it found; the target is made last, from all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from penstock.core.dialects import guided
+from penstock.core.errors import GatewayError
+from penstock.core.providers import get as get_provider
+from penstock.core.providers.resolve import resolve
+from penstock.core.providers.urls import at_own_host, dialects_at
+from penstock.core.providers.wires import guides_of, wire_of
+from penstock.runtime.account import Account
+from penstock.runtime.attempts import attempt_for
+from penstock.runtime.cloud.serving import Serving, defaults_of, serving_of
+from penstock.runtime.http import Timeouts, Tls
+from penstock.runtime.targets import Target
+
+if TYPE_CHECKING:
+    from penstock.config import Config, Deployment
+
+DEFAULT_TIMEOUT = 600.0  # seconds to the first byte and between bytes; LiteLLM's 6000 s only hides dead upstreams
+CONNECT_TIMEOUT = 10.0
+
+
+def build_target(
+    deployment: Deployment,
+    settings: Mapping[str, Any],
+    env: Mapping[str, str],
+    star: str = "",
+    otherwise: str = "",
+) -> Target:
+    """Build the target of a deployment. ``star`` stands in for the model's ``*``; ``otherwise``: the provider, where
+    the deployment names none. Raises "not_configured" for a provider that is not known or an address that is no URL,
+    and LookupError when the name behind a star belongs to no known provider."""
+    account = _account(deployment, settings, env, star, otherwise)
+    dialects = _dialects(account)
+    serving = serving_of(account, dialects)
+    if serving.dialects is not None:
+        dialects = serving.dialects
+    model = account.model if serving.model is None else serving.model
+    env = account.env if serving.env is None else serving.env
+    account = msgspec.structs.replace(account, model=model, env=env)
+    return _built(account, serving, dialects, f"{deployment.id}\n{star}" if star else deployment.id)
+
+
+def _account(
+    deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str, str], star: str, otherwise: str
+) -> Account:
+    """Settle who serves a deployment, and as which model."""
+    name, model = deployment.provider or otherwise, deployment.upstream_model
+    if star:
+        model = model.replace("*", star)
+        name, model = resolve(f"{name}/{model}" if name else model, deployment.api_base)
+    provider = get_provider(name)
+    if provider is None:
+        raise GatewayError("not_configured", f"The provider {name!r} of model {deployment.model_name!r} is not known.")
+    verify = deployment.ssl_verify if deployment.ssl_verify is not None else settings.get("ssl_verify")
+    return Account(provider=provider, model=model, deployment=deployment, settings=settings, env=env, tls=_tls(verify))
+
+
+def _dialects(account: Account) -> tuple[str, ...]:
+    """List what is sure to be spoken at an account's address."""
+    deployment = account.deployment
+    try:
+        return dialects_at(account.provider, deployment.api_base, account.env)
+    except ValueError as error:  # an address out of the environment, which no config check has seen
+        text = f"Model {deployment.model_name!r}: the address of {account.provider.name} is no URL: {error}"
+        raise GatewayError("not_configured", text) from None
+
+
+def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_id: str) -> Target:
+    """Make the target, from everything that is known of it."""
+    provider, deployment, settings = account.provider, account.deployment, account.settings
+    rules_of = account.model if serving.rules_of is None else serving.rules_of
+    at_home = at_own_host(provider, deployment.api_base, account.env)
+    wire = wire_of(provider, account.model, rules_of, dialects, at_home)
+    whole, stream = _timeouts(deployment, settings)
+    said = _said(deployment, serving)
+    validates = bool(_first(deployment.validate, settings.get("validate")))
+    return Target(
+        account=account,
+        id=deployment.id,
+        live_id=live_id,
+        deployment=deployment,
+        provider=provider,
+        settings=settings,
+        env=account.env,
+        tls=account.tls,
+        model=account.model,
+        label=account.label,
+        path_model=account.model if serving.path_model is None else serving.path_model,
+        stream_names=serving.stream_names,
+        timeouts=whole,
+        stream_timeouts=stream,
+        attempt=attempt_for(provider.name),
+        model_raw=Raw(msgspec.json.encode(account.model)),
+        rules_of=rules_of,
+        forms_of=provider.name if serving.forms_of is None else serving.forms_of,
+        wire=wire,
+        guides=guides_of(provider, deployment.guided_engine, wire.official),
+        defaults=said.defaults,
+        guided_defaults=said.guided,
+        drop=(*deployment.additional_drop_params, *serving.drop),
+        drop_params=bool(_first(deployment.drop_params, settings.get("drop_params"))),
+        edit=serving.edit,
+        seal=serving.seal,
+        on_unsupported=deployment.on_unsupported or "warn",
+        validates=validates,
+        special=validates or bool(said.guided),
+        answer_lines=_answer_lines(deployment.id, account.label),
+        weight=deployment.weight,
+        rpm=deployment.rpm,
+        tpm=deployment.tpm,
+        owner=str(deployment.info.get("owned_by") or provider.owned_by),
+        dialects=dialects,
+    )
+
+
+class Stars:
+    """Targets of wildcard deployments, made on first use and kept: at most ``keep`` names per deployment."""
+
+    def __init__(self, keep: int = 1000) -> None:
+        self._made: dict[tuple[str, str], Target] = {}
+        self._keep = keep
+
+    def target(self, base: Target, star: str, settings: Mapping[str, Any]) -> Target:
+        """Find the target of a name. Raises LookupError when it belongs to no known provider."""
+        key = (base.id, star)
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= self._keep:
+                self._made.pop(next(iter(self._made)))
+            made = self._made[key] = build_target(base.deployment, settings, base.env, star)
+        return made
+
+
+class _Said(NamedTuple):
+    """What a deployment says where requests do not: request keys, and apart from them vLLM's constraints, which go the
+    way that a request's own go."""
+
+    defaults: dict[str, Raw]
+    guided: dict[str, Raw]
+
+
+def _said(deployment: Deployment, serving: Serving) -> _Said:
+    """Take vLLM's constraints out of a deployment's defaults."""
+    defaults = dict(defaults_of(deployment) if serving.defaults is None else serving.defaults)
+    found = {key: defaults.pop(key) for key in guided.FIELDS & defaults.keys()}
+    extra = msgspec.json.decode(defaults.get("extra_body", Raw(b"{}")), type=dict[str, Raw])
+    inner = {key: extra.pop(key) for key in guided.FIELDS & extra.keys()}
+    if inner:
+        defaults["extra_body"] = Raw(msgspec.json.encode(extra))
+    return _Said(defaults, {**inner, **found})
+
+
+def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:
+    """Settle the patience for whole answers, and for streams."""
+    whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
+    stream = deployment.stream_timeout or settings.get("stream_timeout") or whole
+    connect = min(CONNECT_TIMEOUT, whole)
+    return (
+        Timeouts(connect=connect, first_byte=whole, stall=whole, total=whole, pool=whole),
+        Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream),
+    )
+
+
+def _tls(verify: object) -> Tls | None:
+    """Read ``ssl_verify``: nothing, a switch, or the path of a file of authorities."""
+    if verify is None or verify is True:
+        return None
+    return Tls(verify=False) if verify is False else Tls(ca_file=str(verify))
+
+
+def _first(own: object, general: object) -> object:
+    """Choose the deployment's own word, else the one that holds for all."""
+    return general if own is None else own
+
+
+def _answer_lines(id: str, label: str) -> bytes:
+    """Write the header lines of every answer that say who gave it."""
+    return f"x-litellm-model-id: {_line(id)}\r\nx-litellm-model-name: {_line(label)}\r\n".encode()
+
+
+def _line(text: str) -> str:
+    """Make a header value: Latin-1 text without control characters, whatever a config file holds."""
+    return "".join(c if 31 < ord(c) < 127 else "?" for c in text)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Collect the settings that stand behind each deployment's own: router_settings before litellm_settings."""
+    router, module = config.router, config.litellm
+    return {
+        "timeout": router.timeout or module.request_timeout,
+        "stream_timeout": router.stream_timeout,
+        "ssl_verify": module.ssl_verify,
+        "drop_params": module.drop_params,
+        "enable_azure_ad_token_refresh": module.values.get("enable_azure_ad_token_refresh"),
+        "cost_discount_config": _by_provider(module.values.get("cost_discount_config")),
+        "cost_margin_config": _by_provider(module.values.get("cost_margin_config")),
+        "validate": module.enable_json_schema_validation,
+    }
+
+
+def _by_provider(table: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Write a table with the providers' own names: `vllm` is `hosted_vllm`."""
+    found = {}
+    for key, value in (table or {}).items():
+        name, slash, model = key.partition("/")
+        provider = get_provider(name)
+        found[f"{provider.name if provider else name}{slash}{model}"] = value
+    return found
