@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock import __version__
+from penstock.server.held import hold_reloads, let_reloads
 from penstock.server.options import Refused, ServeOptions, check_exposure, load_config
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 
 def serve(options: ServeOptions) -> int:
     """Runs until told to stop. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
-    if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
-        # Who asks for a reload while we still start gets the file as it is then; the default would be to die of it.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    hold_reloads()
     try:
         environ = _environment()
         loaded = load_config(options.config, environ)
@@ -38,6 +35,7 @@ def serve(options: ServeOptions) -> int:
         listener = _listen(options)
     except Refused as refused:
         print(f"penstock: {refused}", file=sys.stderr)
+        let_reloads()
         return 1
     if options.workers > 1 and options.fd is None:
         from penstock.server.workers import supervise

@@ -24,7 +24,15 @@ from penstock.server.discover import Discovery
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
 from penstock.server.gateway import Gateway
-from penstock.server.options import Refused, ServeOptions, check_exposure, load_config, master_key
+from penstock.server.held import let_reloads
+from penstock.server.options import (
+    STOP_SIGNALS,
+    Refused,
+    ServeOptions,
+    check_exposure,
+    load_config,
+    master_key,
+)
 from penstock.server.prober import Prober
 
 if TYPE_CHECKING:
@@ -32,6 +40,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock")
 SWEEP = 1.0  # seconds
+# Seconds in which two stop signals are one: of one Ctrl-C a worker hears from the terminal and from its parent, and
+# systemd tells every process of a service, too.
+ONE_PRESS = 0.5
 
 
 class Service:
@@ -60,6 +71,8 @@ class Service:
         )
         self.prober = Prober(self.gateway)
         self.stopping = asyncio.Event()
+        self._stopped_at = 0.0
+        self._stop_signal: int = signal.SIGTERM
 
     def _identity(self, config: Config) -> Identity:
         # Workers, too: they are told the address of the socket that they inherit.
@@ -73,10 +86,11 @@ class Service:
             self.config = await self.discovery.extend(self.config, self.pool)
             self.gateway.state = State(self.config, self.config.environment)
         server = _Server(self)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self._stop, number)
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self.reload)
+        let_reloads()
         sweeper = loop.create_task(self._sweep(server))
         self.prober.start()
         _settle_memory()
@@ -99,8 +113,11 @@ class Service:
         if self.options.fd is None:
             banner.show(self.options, self.gateway)
 
-    def _stop(self) -> None:
-        if self.stopping.is_set():  # asked twice: whoever presses Ctrl-C again does not want to wait
+    def _stop(self, number: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self.stopping.is_set():
+            self._stopped_at, self._stop_signal = now, number
+        elif now > self._stopped_at + ONE_PRESS:  # whoever presses Ctrl-C again does not want to wait
             self.options.grace = 0.0
         self.stopping.set()
 
@@ -147,6 +164,7 @@ class Service:
         gateway = self.gateway
         gateway.draining = True
         began = gateway.clock()
+        self._say_what_is_waited_for()
         while gateway.active and gateway.clock() < began + self.options.grace:
             await asyncio.sleep(0.02)
         error = GatewayError("draining", "The gateway is shutting down and ended this request.", retry_after=1)
@@ -156,6 +174,14 @@ class Service:
             if not gateway.active:
                 break
             await asyncio.sleep(0.02)
+
+    def _say_what_is_waited_for(self) -> None:
+        count = len(self.gateway.active)
+        if not count or not self.options.grace:
+            return
+        again = "Ctrl-C again" if self._stop_signal == signal.SIGINT else "a second signal"
+        text = "waiting for %d request%s to finish (at most %g s); %s ends it now"
+        log.warning(text, count, "" if count == 1 else "s", self.options.grace, again)
 
 
 class _Server(uvicorn.Server):

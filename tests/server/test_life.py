@@ -127,18 +127,44 @@ def test_after_the_grace_period_streams_end_in_an_error_event(served, mock):
     assert gateway.output().count("error=draining") == 2
 
 
-def test_a_second_signal_ends_the_grace_period(served, mock):
+@pytest.mark.parametrize(
+    ("number", "again"), [(signal.SIGINT, "Ctrl-C again ends it now"), (signal.SIGTERM, "a second signal ends it now")]
+)
+def test_a_second_signal_ends_the_grace_period(served, mock, number, again):
     mock.script = Script.always(stall_after_events=3)
     gateway = served(config(mock.url))
     stream = Asked(gateway, stream=True)
     stream.until(b"data: ")
-    gateway.send(signal.SIGINT)
-    until(lambda: refused(gateway.port), 2)
-    time.sleep(0.2)
+    gateway.send(number)
+    gateway.says(f"WARNING penstock: waiting for 1 request to finish (at most 30 s); {again}")
+    gateway.send(number)  # a wrapper passes on what the terminal sent already: this is the same press
+    time.sleep(0.7)
     assert gateway.process.poll() is None
-    gateway.send(signal.SIGINT)
+    gateway.send(number)
     assert gateway.process.wait(3) == 0
     assert b"shutting down" in stream.until(b"")
+    assert gateway.output().count("waiting for") == 1
+
+
+def test_what_is_waited_for_is_a_line_of_the_log_and_nothing_is_no_line(served, mock):
+    mock.script = Script.always(text=WORDS, tokens_per_second=12)
+    gateway = served(config(mock.url), "--log-format", "json", "--grace", "5")
+    streams = [Asked(gateway, stream=True) for _ in range(2)]
+    for stream in streams:
+        stream.until(b"one")
+    gateway.send(signal.SIGINT)
+    assert gateway.process.wait(5) == 0
+    told = [line for line in map(as_object, gateway.output().splitlines()) if "waiting" in line.get("message", "")]
+    text = "waiting for 2 requests to finish (at most 5 s); Ctrl-C again ends it now"
+    assert [(line["level"], line["message"]) for line in told] == [("WARNING", text)]
+
+    idle = served(config(mock.url))
+    assert idle.stop(signal.SIGINT) == 0
+    assert "waiting" not in idle.output()
+
+
+def as_object(line: str) -> dict:
+    return json.loads(line) if line.startswith("{") else {}
 
 
 def test_a_draining_gateway_takes_no_new_work_on_old_connections(served, mock):
@@ -301,6 +327,34 @@ def test_sighup_reaches_all_workers(served, mock, tmp_path):
     until(lambda: gateway.output().count("reloaded, 1 models") == 2, 5, "both workers reload")
     assert {get(f"{gateway.url}/v1/models/other", authorization=f"Bearer {KEY}")[0] for _ in range(12)} == {200}
     assert gateway.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes with ps --ppid")
+def test_no_sighup_ends_a_worker_that_still_starts(served, mock):
+    gateway = served(config(mock.url), "--workers", "2")
+    before = until(lambda: len(children(gateway.pid)) == 2 and children(gateway.pid), 10)
+    subprocess.run(["kill", "-KILL", str(min(before))], check=True)
+    for _ in range(100):  # some of them meet the new worker while it starts
+        gateway.send(signal.SIGHUP)
+        time.sleep(0.02)
+    until(lambda: len(children(gateway.pid) - before) == 1, 10)
+    assert gateway.output().count("starting another") == 1
+    assert gateway.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes with ps --ppid")
+def test_one_stop_signal_to_all_processes_lets_streams_finish(served, mock):
+    """As the terminal and systemd send it: the workers hear of it twice, from there and from their parent."""
+    mock.script = Script.always(text=WORDS, tokens_per_second=12)
+    gateway = served(config(mock.url), "--workers", "2")
+    streams = [Asked(gateway, stream=True) for _ in range(4)]
+    for stream in streams:
+        stream.until(b"one")
+    for pid in (*children(gateway.pid), gateway.pid):
+        subprocess.run(["kill", "-INT", str(pid)], check=True)
+    for stream in streams:
+        assert stream.until(b"").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert gateway.process.wait(10) == 0
 
 
 def test_workers_without_a_key_are_guarded_like_one_process(served):
