@@ -246,11 +246,36 @@ def test_sighup_never_removes_the_key_from_an_open_address(served, mock, tmp_pat
     assert get(f"{gateway.url}/v1/models", authorization=f"Bearer {KEY}")[0] == 200
 
 
-def test_sighup_without_a_config_is_only_a_word(served):
+def test_sighup_without_a_config_looks_again(served, tmp_path):
     gateway = served()
+    assert b"openai/*" not in get(f"{gateway.url}/v1/models")[1]
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-from-dotenv\n")
     gateway.send(signal.SIGHUP)
-    gateway.says("there is no config file to reload")
-    assert get(f"{gateway.url}/health")[0] == 200
+    gateway.says("SIGHUP: the environment and local engines reloaded, ")
+    assert b"openai/*" in get(f"{gateway.url}/v1/models")[1]
+    assert b"HTTP/1.1 200" in Asked(gateway, model="mock/echo", key=None).until(b'"usage"')
+    assert gateway.stop() == 0 and "sk-from-dotenv" not in gateway.output()
+
+
+def test_sighup_with_an_empty_file_takes_no_model_away(served, mock, tmp_path):
+    gateway = served(config(mock.url))
+    (tmp_path / "config.yaml").write_text("")
+    gateway.send(signal.SIGHUP)
+    gateway.says("names no models any more (if that is meant, restart); what it gave last stays")
+    gateway.says("SIGHUP: the old config stays")
+    assert b'"m"' in models(gateway)
+    Asked(gateway).until(b"mock/echo: hello")
+
+
+def test_sighup_changes_the_size_of_bodies_and_the_form_of_the_log(served, mock, tmp_path):
+    gateway = served(config(mock.url))
+    limits = config(mock.url).replace("general_settings: {", "general_settings: {max_request_size_mb: 0.001, ")
+    (tmp_path / "config.yaml").write_text(limits + "litellm_settings: {json_logs: true}\n")
+    assert Asked(gateway, user="u" * 2000).until(b'"usage"').startswith(b"HTTP/1.1 200")
+    gateway.send(signal.SIGHUP)
+    gateway.says("reloaded, 1 models")
+    assert Asked(gateway, user="u" * 2000).until(b"max_request_size_mb").startswith(b"HTTP/1.1 413")
+    until(lambda: [line["status"] for line in gateway.records()] == [413])
 
 
 # Workers --------------------------------------------------------------------------------------------------------------
