@@ -187,7 +187,7 @@ class LogSink:
     reader again. ``call_later`` is the loop's; without one every line goes at once."""
 
     def __init__(self, render: Callable[[Record], str], stream: TextIO | None = None) -> None:
-        self._render = render
+        self.render = render  # may be replaced: lines after that have the other form
         self._stream = stream or sys.stdout
         self._lines: list[str] = []
         self._queue: SimpleQueue[tuple[int, str] | None] = SimpleQueue()
@@ -201,7 +201,7 @@ class LogSink:
         self._ready = _Ready.of(self._stream)
 
     def put(self, record: Record) -> None:
-        self.line(self._render(record))
+        self.line(self.render(record))
 
     def line(self, text: str) -> None:
         """Any other line for the same stream, in order with the records."""

@@ -18,7 +18,7 @@ SHOWN = 12  # model names
 
 def show(options: ServeOptions, gateway: Gateway) -> None:
     """Prints to standard output; the request lines follow there."""
-    names = gateway.state.catalog.names()
+    names = sorted(gateway.state.catalog.names(), key=lambda name: "*" in name)  # those to try at once come first
     concrete = [name for name in names if "*" not in name]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from penstock.runtime.identity import is_loopback
 
 if TYPE_CHECKING:
-    from penstock.config import Config, Loaded
+    from penstock.config import Config
 
 WELL_KNOWN_KEYS = frozenset(
     {"sk-1234", "sk-1234567890", "sk-12345678", "sk-123456", "sk-test", "sk-master", "changeme"}
@@ -41,16 +40,6 @@ class ServeOptions:
 
 class Refused(Exception):
     """The gateway does not start; the message is the one line that says why."""
-
-
-def load_config(path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """The config file with all its problems, or the embedded defaults."""
-    from penstock.config import Loaded, defaults, load
-    from penstock.core.providers.resolve import resolve
-
-    if path is None:
-        return Loaded(defaults(environ), ())
-    return load(path, environ, resolve=resolve)
 
 
 def master_key(config: Config) -> str | None:

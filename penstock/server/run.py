@@ -7,52 +7,50 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock import __version__
-from penstock.server.options import Refused, ServeOptions, check_exposure, load_config
+from penstock.server.held import hold_reloads, let_reloads
+from penstock.server.options import Refused, ServeOptions, check_exposure
+from penstock.server.sources.base import Source, gather
+from penstock.server.sources.environment import environment
+from penstock.server.sources.registered import sources_of
 
 if TYPE_CHECKING:
     from penstock.config import Config
 
+
 def serve(options: ServeOptions) -> int:
     """Runs until told to stop. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
-    if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
-        # Who asks for a reload while we still start gets the file as it is then; the default would be to die of it.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    hold_reloads()
+    sources = sources_of(options.config, environment)
     try:
-        environ = _environment()
-        loaded = load_config(options.config, environ)
-        for problem in loaded.problems:
+        # Those with the settings first: what they say decides whether anything may listen at all.
+        config, problems = asyncio.run(gather(sources[:1]))
+        for problem in problems:
             print(f"{problem.level}: {problem}", file=sys.stderr)
-        if loaded.config is None:
-            raise Refused(f"{options.config} has errors, see above; `penstock check {options.config}` shows them all.")
-        check_exposure(loaded.config, options)
+        if config is None:
+            raise Refused(_cannot_start(options, sources[0]))
+        check_exposure(config, options)
         listener = _listen(options)
     except Refused as refused:
         print(f"penstock: {refused}", file=sys.stderr)
+        let_reloads()
         return 1
     if options.workers > 1 and options.fd is None:
         from penstock.server.workers import supervise
 
         return supervise(options, listener)
-    return _run(options, loaded.config, environ, listener)
+    return _run(options, config, sources, listener)
 
 
-def _environment() -> Mapping[str, str]:
-    """``.env`` of the working directory under the real environment."""
-    if not Path(".env").is_file():
-        return dict(os.environ)
-    from penstock.config import load_dotenv
-
-    return load_dotenv(Path.cwd(), os.environ)
+def _cannot_start(options: ServeOptions, source: Source) -> str:
+    text = f"{source.name} {source.trouble}"
+    if source.trouble == "has errors":
+        text += f", see above; `penstock check {options.config}` shows them all"
+    return f"{text}."
 
 
 def _listen(options: ServeOptions) -> socket.socket:
@@ -81,7 +79,7 @@ def _listen(options: ServeOptions) -> socket.socket:
     return listener
 
 
-def _run(options: ServeOptions, config: Config, environ: Mapping[str, str], listener: socket.socket) -> int:
+def _run(options: ServeOptions, config: Config, sources: list[Source], listener: socket.socket) -> int:
     from penstock.server.service import Service
 
     factory: Any = None
@@ -92,7 +90,7 @@ def _run(options: ServeOptions, config: Config, environ: Mapping[str, str], list
     except ImportError:
         pass  # plain asyncio: slower, the same in all else
     with asyncio.Runner(loop_factory=factory) as runner:
-        service = Service(options, config, environ)
+        service = Service(options, config, sources)
         return runner.run(service.run(listener))
 
 

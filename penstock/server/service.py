@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,68 +16,67 @@ import uvicorn
 from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool, Proxies
-from penstock.runtime.identity import Identity, is_loopback
-from penstock.runtime.records import LogSink, Records, as_json, as_text, stamp
+from penstock.runtime.identity import Identity
+from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.state import State
 from penstock.server import banner
-from penstock.server.discover import Discovery
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
 from penstock.server.gateway import Gateway
-from penstock.server.options import Refused, ServeOptions, check_exposure, load_config, master_key
+from penstock.server.held import let_reloads
+from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
 from penstock.server.prober import Prober
+from penstock.server.settled import Settled
 from penstock.server.site import Site
+from penstock.server.sources.base import gather
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.server.sources.base import Source
 
 log = logging.getLogger("penstock")
 SWEEP = 1.0  # seconds
+# Seconds in which two stop signals are one: of one Ctrl-C a worker hears from the terminal and from its parent, and
+# systemd tells every process of a service, too.
+ONE_PRESS = 0.5
+_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING}
 
 
 class Service:
     """Everything that lives as long as the process serves."""
 
-    def __init__(self, options: ServeOptions, config: Config, environ: Mapping[str, str]) -> None:
+    def __init__(self, options: ServeOptions, config: Config, sources: list[Source]) -> None:
         self.options = options
-        self.environ = environ
-        self.discovery = Discovery(environ) if options.config is None else None
-        json_logs = options.json_logs
-        if json_logs is None:
-            json_logs = bool(config.litellm.json_logs or config.general.json_logs)
-        self.log = LogSink(as_json if json_logs else as_text)
-        _logging(self.log, options.verbose or bool(config.litellm.set_verbose or config.general.set_verbose), json_logs)
+        self.sources = sources
+        self.log = LogSink(as_text)
         self.records = Records([self.log])
-        self.pool = Pool(proxies=Proxies.from_env(environ))
-        self.config = config
-        megabytes = options.max_body_mb or config.general.max_request_size_mb or 0
+        self.pool = Pool(proxies=Proxies.from_env(config.environment))
         self.gateway = Gateway(
             Engine(self.pool, self.records),
             State(config, config.environment),
-            self._identity(config),
+            Identity(master_key(config), guard_loopback=True),
             Site(),
-            int(megabytes * 1024 * 1024),
-            int(float(config.general.values.get("max_file_size_mb") or 0) * 1024 * 1024),
         )
+        self.settled = Settled(options, self.gateway, self.log)
+        self.settled.settle(config)  # who may call, how large, what the log looks like
         self.prober = Prober(self.gateway)
         self.stopping = asyncio.Event()
-
-    def _identity(self, config: Config) -> Identity:
-        # Workers, too: they are told the address of the socket that they inherit.
-        return Identity(master_key(config), guard_loopback=is_loopback(self.options.host))
+        self._stopped_at = 0.0
+        self._stop_signal: int = signal.SIGTERM
+        self._reload_asked = asyncio.Event()
 
     async def run(self, listener: socket.socket) -> int:
         """Serves until a stop signal. Returns the exit code."""
         loop = asyncio.get_running_loop()
         self.log.call_later = loop.call_later
-        if self.discovery is not None:
-            self.config = await self.discovery.extend(self.config, self.pool)
-            self.gateway.state = State(self.config, self.config.environment)
+        await self._find_the_rest()
         server = _Server(self)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self._stop, number)
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self.reload)
+        let_reloads()
+        reloader = loop.create_task(self._reload_when_asked())
         sweeper = loop.create_task(self._sweep(server))
         self.prober.start()
         _settle_memory()
@@ -87,9 +86,10 @@ class Service:
             await server.serve(sockets=[listener])
         finally:
             sweeper.cancel()
+            reloader.cancel()
             await self.prober.stop()
-            if self.discovery is not None:
-                await self.discovery.close()
+            for source in self.sources:
+                await source.close()
             await self.pool.close()
             self.gateway.engine.flush()
             self.records.close()
@@ -100,37 +100,59 @@ class Service:
         if self.options.fd is None:
             banner.show(self.options, self.gateway)
 
-    def _stop(self) -> None:
-        if self.stopping.is_set():  # asked twice: whoever presses Ctrl-C again does not want to wait
+    async def _find_the_rest(self) -> None:
+        """Ask the sources that were not asked before the socket was there, and serve what all of them have."""
+        if all(source.last is not None for source in self.sources):
+            return
+        config, problems = await gather(self.sources, again=False)
+        for problem in problems:
+            log.log(_LEVELS[problem.level], "%s", problem)
+        if config is not None:
+            self.gateway.state = State(config, config.environment)
+
+    def _stop(self, number: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self.stopping.is_set():
+            self._stopped_at, self._stop_signal = now, number
+        elif now > self._stopped_at + ONE_PRESS:  # whoever presses Ctrl-C again does not want to wait
             self.options.grace = 0.0
         self.stopping.set()
 
     def reload(self) -> None:
-        """Reads the config again. A broken file keeps the old one and says why."""
-        if self.options.config is None:
-            log.warning("SIGHUP: there is no config file to reload")
+        """Ask all sources again, soon: see ``read_again``."""
+        self._reload_asked.set()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()  # who asks from here on may mean a file that is newer than what is read now
+            try:
+                await self.read_again()
+            except Exception:  # boundary: a config that meets a bug of ours must not end the reloads that mend it
+                log.exception("SIGHUP: the reload failed through a fault of the gateway; the old config stays")
+
+    async def read_again(self) -> None:
+        """Ask all sources again, and serve what they have. One that is broken keeps what it gave last; when all are,
+        nothing changes."""
+        config, problems = await gather(self.sources)
+        for problem in problems:
+            log.log(_LEVELS[problem.level], "%s", problem)
+        fresh = [source.name for source in self.sources if not source.trouble]
+        if config is None or not fresh:
+            log.error("SIGHUP: the old config stays")
             return
         try:
-            loaded = load_config(self.options.config, self.environ)
-        except OSError as error:
-            log.error("SIGHUP: %s cannot be read (%s); the old config stays", self.options.config, error.strerror)
-            return
-        for problem in loaded.problems:
-            log.log(logging.ERROR if problem.level == "error" else logging.WARNING, "%s", problem)
-        if loaded.config is None:
-            log.error("SIGHUP: %s has errors; the old config stays", self.options.config)
-            return
-        try:
-            check_exposure(loaded.config, self.options)
+            check_exposure(config, self.options)
         except Refused as refused:
             log.error("SIGHUP: %s; the old config stays", refused)
             return
-        state = State(loaded.config, loaded.config.environment)
+        state = State(config, config.environment)
         self.gateway.engine.means.lives.keep({target.id for target in state.targets})
-        self.config = loaded.config
-        self.gateway.identity = self._identity(loaded.config)
+        unsettled = self.settled.settle(config)
         self.gateway.state = state
-        log.warning("SIGHUP: %s reloaded, %d models", self.options.config, len(state.catalog.names()))
+        for sentence in (*unsettled, *state.problems):
+            log.warning("%s", sentence)
+        log.warning("SIGHUP: %s reloaded, %d models", " and ".join(fresh), len(state.catalog.names()))
 
     async def _sweep(self, server: uvicorn.Server) -> None:
         while True:
@@ -146,6 +168,7 @@ class Service:
         gateway = self.gateway
         gateway.gate.draining = True
         began = gateway.clock()
+        self._say_what_is_waited_for()
         while gateway.active and gateway.clock() < began + self.options.grace:
             await asyncio.sleep(0.02)
         error = GatewayError("draining", "The gateway is shutting down and ended this request.", retry_after=1)
@@ -155,6 +178,14 @@ class Service:
             if not gateway.active:
                 break
             await asyncio.sleep(0.02)
+
+    def _say_what_is_waited_for(self) -> None:
+        count = len(self.gateway.active)
+        if not count or not self.options.grace:
+            return
+        again = "Ctrl-C again" if self._stop_signal == signal.SIGINT else "a second signal"
+        text = "waiting for %d request%s to finish (at most %g s); %s ends it now"
+        log.warning(text, count, "" if count == 1 else "s", self.options.grace, again)
 
 
 class _Server(uvicorn.Server):
@@ -206,38 +237,3 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 20, 50)
-
-
-class _LineHandler(logging.Handler):
-    """Log messages as lines of the request log, in its format."""
-
-    def __init__(self, sink: LogSink, as_json: bool) -> None:
-        super().__init__()
-        self._sink = sink
-        self._json = as_json
-        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not self._json:
-            self._sink.line(f"{stamp(record.created)} {self.format(record)}\n")
-            return
-        import json
-
-        line = {
-            "time": stamp(record.created),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = logging.Formatter().formatException(record.exc_info)
-        self._sink.line(json.dumps(line) + "\n")
-
-
-def _logging(sink: LogSink, verbose: bool, as_json: bool) -> None:
-    root = logging.getLogger()
-    root.handlers[:] = [_LineHandler(sink, as_json)]
-    root.setLevel(logging.DEBUG if verbose else logging.WARNING)
-    logging.getLogger("penstock").setLevel(logging.DEBUG if verbose else logging.INFO)
-    # uvicorn's own lines are about things that we say ourselves.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from penstock.server.held import hold_all, let_all, let_reloads
 from penstock.server.options import STOP_SIGNALS
 
 if TYPE_CHECKING:
@@ -17,6 +19,32 @@ if TYPE_CHECKING:
 RESTART_WAIT = 0.5  # seconds before a worker that died is replaced
 LONGEST_WAIT = 30.0  # the same, after several that died at once
 STEADY = 10.0  # seconds after which a worker's death is an accident and not a failed start
+
+
+# Fields of ``ServeOptions`` that a worker is not told, and why. All others are handed on.
+NOT_HANDED_ON = {
+    "workers": "a worker is one process",
+    "fd": "each is told the number that the socket has for it",
+}
+# Fields whose option has another name, or other words for its values.
+_SPELLED = {"json_logs": ("--log-format", {True: "json", False: "text"})}
+
+
+def handed_on(options: ServeOptions) -> list[str]:
+    """Return the command line of a worker: every option as its parent has it, also those that came from variables."""
+    words = []
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name in NOT_HANDED_ON or value is None:
+            continue
+        flag, spelled = _SPELLED.get(field.name, (f"--{field.name.replace('_', '-')}", {}))
+        if value in spelled:
+            words += [flag, spelled[value]]
+        elif not isinstance(value, bool):
+            words += [flag, str(value)]
+        elif value:
+            words.append(flag)
+    return words
 
 
 def supervise(options: ServeOptions, listener: socket.socket) -> int:
@@ -39,9 +67,11 @@ class _Supervisor:
             signal.signal(number, self._stop)
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, self._reload)
+        let_reloads()
         options = self._options
         print(f"Penstock at http://{options.host}:{options.port}, {options.workers} workers", flush=True)
-        self._workers = [self._start() for _ in range(options.workers)]
+        for at in range(options.workers):
+            self._start(at)
         while not self._stopping:
             time.sleep(0.1)
             self._replace_dead()
@@ -53,35 +83,31 @@ class _Supervisor:
                 worker.kill()
         return 0
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        options = self._options
-        command = [sys.executable, "-m", "penstock", "serve", "--fd", str(self._listener.fileno())]
-        command += ["--host", options.host, "--port", str(options.port), "--grace", str(options.grace)]
-        if options.config is not None:
-            command += ["--config", str(options.config)]
-        if options.no_auth:
-            command.append("--no-auth")
-        if options.verbose:
-            command.append("--verbose")
-        if options.json_logs is not None:
-            command += ["--log-format", "json" if options.json_logs else "text"]
-        if options.max_body_mb is not None:
-            command += ["--max-body-mb", str(options.max_body_mb)]
-        worker = subprocess.Popen(command, pass_fds=(self._listener.fileno(),))
-        self._born[worker.pid] = time.monotonic()
-        return worker
+    def _start(self, at: int) -> None:
+        """Make a worker, the ``at``-th. No signal comes between its birth and its place in the list: it would not be
+        passed on, and one that a worker gets before its handlers are set waits there."""
+        fd = self._listener.fileno()
+        command = [sys.executable, "-m", "penstock", "serve", "--fd", str(fd), *handed_on(self._options)]
+        hold_all()
+        try:
+            if not self._stopping:
+                worker = subprocess.Popen(command, pass_fds=(fd,))
+                self._born[worker.pid] = time.monotonic()
+                self._workers[at : at + 1] = [worker]
+        finally:
+            let_all()
 
     def _replace_dead(self) -> None:
         for at, worker in enumerate(self._workers):
             code = worker.poll()
             if code is not None and not self._stopping:
                 print(f"worker {worker.pid} ended with code {code}; starting another", file=sys.stderr, flush=True)
-                lived = time.monotonic() - self._born.get(worker.pid, 0.0)
+                lived = time.monotonic() - self._born[worker.pid]
                 # One that cannot start (a config that broke meanwhile) is tried again ever more seldom.
                 self._wait = RESTART_WAIT if lived > STEADY else min(self._wait * 2, LONGEST_WAIT)
                 self._sleep(self._wait)
-                if not self._stopping:
-                    self._workers[at] = self._start()
+                del self._born[worker.pid]
+                self._start(at)
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -92,7 +118,7 @@ class _Supervisor:
         self._stopping = True
         for worker in self._workers:
             if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM)
+                worker.send_signal(number)
 
     def _reload(self, number: int, frame: object) -> None:
         for worker in self._workers:

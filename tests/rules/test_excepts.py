@@ -22,6 +22,12 @@ NAMED: dict[str, str] = {
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
     ),
+    "penstock/server/service.py Service._reload_when_asked": (
+        "a reload that meets a bug of ours keeps the old config: logged, and the next reload may mend it"
+    ),
+    "penstock/server/sources/base.py _ask": (
+        "the fault of one source must not take away what the others have: logged, and it keeps what it gave last"
+    ),
     "penstock/runtime/http/driven.py Driven.step": (
         "a callback of the loop: what a coroutine raises goes to the loop's exception handler, as a task's does"
     ),

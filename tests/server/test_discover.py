@@ -10,26 +10,27 @@ from dataclasses import replace
 
 import pytest
 
-from penstock.config import defaults
 from penstock.core.providers import engines
 from penstock.core.providers.engines import Engine
 from penstock.mock import Mock, Script, Step
-from penstock.runtime.http import Pool
 from penstock.runtime.state import State
-from penstock.server import banner, discover
-from penstock.server.discover import Discovery
+from penstock.server import banner
 from penstock.server.options import ServeOptions
+from penstock.server.sources import engines as found
+from penstock.server.sources.base import gather
+from penstock.server.sources.registered import sources_of
 from tests.door import open_door
 
 
 async def discovered(environ, probes=(), monkeypatch=None):
-    monkeypatch.setattr(discover, "probes", lambda: tuple(probes))
-    discovery, pool = Discovery(environ), Pool()
+    monkeypatch.setattr(found, "probes", lambda: tuple(probes))
+    sources = sources_of(None, lambda: environ)
     try:
-        config = await discovery.extend(defaults(environ), pool)
+        config, problems = await gather(sources)
     finally:
-        await discovery.close()
-        await pool.close()
+        for source in sources:
+            await source.close()
+    assert problems == []
     return config
 
 
@@ -81,7 +82,7 @@ async def test_engines_that_answer_are_found_with_their_models(monkeypatch):
             Engine(name="y", provider="sglang", port=9),
         )
         monkeypatch.setattr(engines, "ENGINES", rows)
-        monkeypatch.setattr(discover, "PATIENCE", 0.2)
+        monkeypatch.setattr(found, "PATIENCE", 0.2)
         began = asyncio.get_running_loop().time()
         config = await discovered({}, engines.probes(), monkeypatch)
         assert asyncio.get_running_loop().time() - began < 1.5, "all at once, and none is waited for"

@@ -127,18 +127,44 @@ def test_after_the_grace_period_streams_end_in_an_error_event(served, mock):
     assert gateway.output().count("error=draining") == 2
 
 
-def test_a_second_signal_ends_the_grace_period(served, mock):
+@pytest.mark.parametrize(
+    ("number", "again"), [(signal.SIGINT, "Ctrl-C again ends it now"), (signal.SIGTERM, "a second signal ends it now")]
+)
+def test_a_second_signal_ends_the_grace_period(served, mock, number, again):
     mock.script = Script.always(stall_after_events=3)
     gateway = served(config(mock.url))
     stream = Asked(gateway, stream=True)
     stream.until(b"data: ")
-    gateway.send(signal.SIGINT)
-    until(lambda: refused(gateway.port), 2)
-    time.sleep(0.2)
+    gateway.send(number)
+    gateway.says(f"WARNING penstock: waiting for 1 request to finish (at most 30 s); {again}")
+    gateway.send(number)  # a wrapper passes on what the terminal sent already: this is the same press
+    time.sleep(0.7)
     assert gateway.process.poll() is None
-    gateway.send(signal.SIGINT)
+    gateway.send(number)
     assert gateway.process.wait(3) == 0
     assert b"shutting down" in stream.until(b"")
+    assert gateway.output().count("waiting for") == 1
+
+
+def test_what_is_waited_for_is_a_line_of_the_log_and_nothing_is_no_line(served, mock):
+    mock.script = Script.always(text=WORDS, tokens_per_second=12)
+    gateway = served(config(mock.url), "--log-format", "json", "--grace", "5")
+    streams = [Asked(gateway, stream=True) for _ in range(2)]
+    for stream in streams:
+        stream.until(b"one")
+    gateway.send(signal.SIGINT)
+    assert gateway.process.wait(5) == 0
+    told = [line for line in map(as_object, gateway.output().splitlines()) if "waiting" in line.get("message", "")]
+    text = "waiting for 2 requests to finish (at most 5 s); Ctrl-C again ends it now"
+    assert [(line["level"], line["message"]) for line in told] == [("WARNING", text)]
+
+    idle = served(config(mock.url))
+    assert idle.stop(signal.SIGINT) == 0
+    assert "waiting" not in idle.output()
+
+
+def as_object(line: str) -> dict:
+    return json.loads(line) if line.startswith("{") else {}
 
 
 def test_a_draining_gateway_takes_no_new_work_on_old_connections(served, mock):
@@ -220,11 +246,36 @@ def test_sighup_never_removes_the_key_from_an_open_address(served, mock, tmp_pat
     assert get(f"{gateway.url}/v1/models", authorization=f"Bearer {KEY}")[0] == 200
 
 
-def test_sighup_without_a_config_is_only_a_word(served):
+def test_sighup_without_a_config_looks_again(served, tmp_path):
     gateway = served()
+    assert b"openai/*" not in get(f"{gateway.url}/v1/models")[1]
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-from-dotenv\n")
     gateway.send(signal.SIGHUP)
-    gateway.says("there is no config file to reload")
-    assert get(f"{gateway.url}/health")[0] == 200
+    gateway.says("SIGHUP: the environment and local engines reloaded, ")
+    assert b"openai/*" in get(f"{gateway.url}/v1/models")[1]
+    assert b"HTTP/1.1 200" in Asked(gateway, model="mock/echo", key=None).until(b'"usage"')
+    assert gateway.stop() == 0 and "sk-from-dotenv" not in gateway.output()
+
+
+def test_sighup_with_an_empty_file_takes_no_model_away(served, mock, tmp_path):
+    gateway = served(config(mock.url))
+    (tmp_path / "config.yaml").write_text("")
+    gateway.send(signal.SIGHUP)
+    gateway.says("names no models any more (if that is meant, restart); what it gave last stays")
+    gateway.says("SIGHUP: the old config stays")
+    assert b'"m"' in models(gateway)
+    Asked(gateway).until(b"mock/echo: hello")
+
+
+def test_sighup_changes_the_size_of_bodies_and_the_form_of_the_log(served, mock, tmp_path):
+    gateway = served(config(mock.url))
+    limits = config(mock.url).replace("general_settings: {", "general_settings: {max_request_size_mb: 0.001, ")
+    (tmp_path / "config.yaml").write_text(limits + "litellm_settings: {json_logs: true}\n")
+    assert Asked(gateway, user="u" * 2000).until(b'"usage"').startswith(b"HTTP/1.1 200")
+    gateway.send(signal.SIGHUP)
+    gateway.says("reloaded, 1 models")
+    assert Asked(gateway, user="u" * 2000).until(b"max_request_size_mb").startswith(b"HTTP/1.1 413")
+    until(lambda: [line["status"] for line in gateway.records()] == [413])
 
 
 # Workers --------------------------------------------------------------------------------------------------------------
@@ -301,6 +352,34 @@ def test_sighup_reaches_all_workers(served, mock, tmp_path):
     until(lambda: gateway.output().count("reloaded, 1 models") == 2, 5, "both workers reload")
     assert {get(f"{gateway.url}/v1/models/other", authorization=f"Bearer {KEY}")[0] for _ in range(12)} == {200}
     assert gateway.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes with ps --ppid")
+def test_no_sighup_ends_a_worker_that_still_starts(served, mock):
+    gateway = served(config(mock.url), "--workers", "2")
+    before = until(lambda: len(children(gateway.pid)) == 2 and children(gateway.pid), 10)
+    subprocess.run(["kill", "-KILL", str(min(before))], check=True)
+    for _ in range(100):  # some of them meet the new worker while it starts
+        gateway.send(signal.SIGHUP)
+        time.sleep(0.02)
+    until(lambda: len(children(gateway.pid) - before) == 1, 10)
+    assert gateway.output().count("starting another") == 1
+    assert gateway.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes with ps --ppid")
+def test_one_stop_signal_to_all_processes_lets_streams_finish(served, mock):
+    """As the terminal and systemd send it: the workers hear of it twice, from there and from their parent."""
+    mock.script = Script.always(text=WORDS, tokens_per_second=12)
+    gateway = served(config(mock.url), "--workers", "2")
+    streams = [Asked(gateway, stream=True) for _ in range(4)]
+    for stream in streams:
+        stream.until(b"one")
+    for pid in (*children(gateway.pid), gateway.pid):
+        subprocess.run(["kill", "-INT", str(pid)], check=True)
+    for stream in streams:
+        assert stream.until(b"").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert gateway.process.wait(10) == 0
 
 
 def test_workers_without_a_key_are_guarded_like_one_process(served):

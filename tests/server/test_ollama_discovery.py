@@ -9,9 +9,8 @@ import pytest
 from penstock.config import Config
 from penstock.core.providers import engines
 from penstock.mock import Mock, Script
-from penstock.runtime.http import Pool
 from penstock.runtime.state import State
-from penstock.server.discover import Discovery
+from penstock.server.sources.engines import EnginesSource
 
 
 async def test_an_ollama_on_its_port_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,9 +18,9 @@ async def test_an_ollama_on_its_port_is_found(monkeypatch: pytest.MonkeyPatch) -
     async with Mock(script=script) as mock:
         own = next(engine for engine in engines.ENGINES if engine.provider == "ollama")
         monkeypatch.setattr(engines, "ENGINES", (replace(own, port=mock.port),))
-        pool, discovery = Pool(), Discovery({})
+        source = EnginesSource()
         try:
-            config = await discovery.extend(Config(), pool)
+            config = replace(Config(), deployments=(await source.load(Config())).deployments)
             names = [deployment.model_name for deployment in config.deployments]
             assert names == ["mock/echo", "ollama/llama3.2:70b", "ollama/qwen3:8b"]
             targets = State(config, {}).targets
@@ -30,5 +29,4 @@ async def test_an_ollama_on_its_port_is_found(monkeypatch: pytest.MonkeyPatch) -
             assert found.endpoint("ollama").url == f"{mock.url}/api/chat"
             assert found.endpoint("ollama_generate").url == f"{mock.url}/api/generate"
         finally:
-            await discovery.close()
-            await pool.close()
+            await source.close()

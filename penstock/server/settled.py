@@ -1,0 +1,125 @@
+"""The settings that live outside the state: how each is put into effect, at the start and at a reload.
+
+What has no row here is read from the state, which every reload makes anew; so a new key needs a row only when something
+that outlives a reload is built from it. The tests change every key and reload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from penstock.runtime.identity import Identity, is_loopback
+from penstock.server.lines import write_lines
+from penstock.server.options import ServeOptions, master_key
+
+if TYPE_CHECKING:
+    from penstock.config import Config
+    from penstock.runtime.records import LogSink
+    from penstock.server.gateway import Gateway
+
+
+class Setting(NamedTuple):
+    """A row. ``name``: as users write it, ``section.key`` or a variable of the environment. ``apply`` may be called any
+    number of times; RESTART where only a start puts it into effect. ``option``: the field of ``ServeOptions`` that wins
+    over it, and ``flag`` how users write that."""
+
+    name: str
+    apply: Callable[[Settled, Config], None] | None
+    option: str = ""
+    flag: str = ""
+
+
+RESTART = None
+
+
+@dataclass
+class Settled:
+    """What the settings are applied to. ``in_effect``: value by name, as last put into effect."""
+
+    options: ServeOptions
+    gateway: Gateway
+    log: LogSink
+    in_effect: dict[str, object] = field(default_factory=dict)
+
+    def settle(self, config: Config) -> list[str]:
+        """Put every setting into effect that can be; return a sentence for each that changed and cannot."""
+        for apply in dict.fromkeys(row.apply for row in SETTINGS if row.apply is not None):
+            apply(self, config)
+        said = []
+        for row in SETTINGS:
+            value = value_of(config, row.name)
+            before = self.in_effect.setdefault(row.name, value)
+            if value == before:
+                continue
+            if row.apply is RESTART:
+                said.append(f"{row.name} changed{_from_to(before, value)}: it takes effect after a restart")
+            elif row.option and getattr(self.options, row.option) != getattr(ServeOptions, row.option):
+                said.append(f"{row.name} changed{_from_to(before, value)}: {row.flag} wins over it")
+            else:
+                self.in_effect[row.name] = value
+        return said
+
+
+def _who_may_call(to: Settled, config: Config) -> None:
+    # Workers, too: they are told the address of the socket that they inherit.
+    to.gateway.identity = Identity(master_key(config), guard_loopback=is_loopback(to.options.host))
+
+
+def _sizes(to: Settled, config: Config) -> None:
+    body = to.options.max_body_mb or config.general.max_request_size_mb
+    to.gateway.limit(_bytes(body), _bytes(config.general.values.get("max_file_size_mb")))
+
+
+def _log_lines(to: Settled, config: Config) -> None:
+    json_lines = to.options.json_logs
+    if json_lines is None:
+        json_lines = config.general.json_logs
+    write_lines(to.log, to.options.verbose or config.general.set_verbose, json_lines)
+
+
+SETTINGS = (
+    Setting("general_settings.master_key", _who_may_call),
+    Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),
+    Setting("general_settings.max_file_size_mb", _sizes),
+    Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),
+    Setting("litellm_settings.json_logs", _log_lines, "json_logs", "--log-format"),
+    Setting("general_settings.set_verbose", _log_lines, "verbose", "--verbose"),
+    Setting("litellm_settings.set_verbose", _log_lines, "verbose", "--verbose"),
+    # Connections that stand would go on through the old proxy.
+    Setting("HTTP_PROXY", RESTART),
+    Setting("HTTPS_PROXY", RESTART),
+    Setting("ALL_PROXY", RESTART),
+    Setting("NO_PROXY", RESTART),
+)
+
+
+def value_of(config: Config, name: str) -> object:
+    """Return what a config says for a row's name; None when it says nothing."""
+    section, _, key = name.partition(".")
+    if not key:
+        return config.environment.get(name.lower()) or config.environment.get(name) or None
+    settings: Mapping[str, Mapping[str, object]] = {
+        "general_settings": config.general.values,
+        "litellm_settings": config.litellm.values,
+        "router_settings": config.router.values,
+    }
+    return settings[section].get(key)
+
+
+def _from_to(before: object, after: object) -> str:
+    """The two values, where they cannot hold a secret: texts may be keys, or addresses with a password."""
+    if not all(value is None or isinstance(value, bool | int | float) for value in (before, after)):
+        return ""
+    return f" from {_shown(before)} to {_shown(after)}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else f"{value:.15g}"
+
+
+def _bytes(megabytes: float | None) -> int:
+    return int((megabytes or 0) * 1024 * 1024)

@@ -1,0 +1,49 @@
+"""The environment as a source: every provider whose key it holds, and the settings of a gateway without a config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.server.sources.base import Broken, Given, Source
+from penstock.server.sources.made import deployment
+
+if TYPE_CHECKING:
+    from penstock.config import Config
+
+_USABLE = frozenset({"openai_chat", "openai_responses", "anthropic", "gemini", "cohere"})
+
+
+def environment() -> Mapping[str, str]:
+    """Return the variables of the process over those of `.env` in the working directory, as they are now."""
+    if not Path(".env").is_file():
+        return dict(os.environ)
+    from penstock.config import load_dotenv
+
+    return load_dotenv(Path.cwd(), os.environ)
+
+
+class EnvironmentSource(Source):
+    """Gives ``openai/*`` where there is an OPENAI_API_KEY, and so on."""
+
+    def __init__(self, environ: Callable[[], Mapping[str, str]]) -> None:
+        self.name = "the environment"
+        self._environ = environ
+
+    async def load(self, config: Config) -> Given:
+        from penstock.config import defaults
+        from penstock.core.providers import PROVIDERS
+        from penstock.core.providers.resolve import credential
+
+        try:
+            environ = self._environ()
+        except OSError as error:
+            raise Broken(f"cannot be read: .env: {error.strerror}") from None
+        found = [
+            deployment(f"{provider.name}/*", provider.name, "*", None)
+            for provider in PROVIDERS.values()
+            if provider.keys and credential(provider, None, environ) and _USABLE & set(provider.dialects)
+        ]
+        return Given(tuple(found), defaults(environ))

@@ -1,0 +1,40 @@
+"""The config file as a source: its deployments, and the settings of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.server.sources.base import Broken, Given, Source
+
+if TYPE_CHECKING:
+    from penstock.config import Config
+
+
+class FileSource(Source):
+    """Reads a config file and its includes. ``environ`` returns the variables that the file may name."""
+
+    def __init__(self, path: Path, environ: Callable[[], Mapping[str, str]]) -> None:
+        self.name = str(path)
+        self._path = path
+        self._environ = environ
+
+    async def load(self, config: Config) -> Given:
+        """Read the file. ``Broken`` for one with errors, and for one that would take away every model there is."""
+        from penstock.config import load
+        from penstock.core.providers.resolve import resolve
+
+        try:
+            # In a thread: a thousand deployments take a tenth of a second, and streams go on meanwhile.
+            loaded = await asyncio.to_thread(load, self._path, self._environ(), resolve=resolve)
+        except OSError as error:
+            raise Broken(f"cannot be read ({error.strerror})") from None
+        if loaded.config is None:
+            raise Broken("has errors", loaded.problems)
+        if self.last is not None and self.last.deployments and not loaded.config.deployments:
+            # An editor that is about to write, or a template that was given nothing: hardly ever what is meant.
+            raise Broken("names no models any more (if that is meant, restart)", loaded.problems)
+        return Given(loaded.config.deployments, replace(loaded.config, deployments=()), loaded.problems)

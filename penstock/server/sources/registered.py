@@ -1,0 +1,19 @@
+"""The sources of a gateway, in the order in which they are asked. A new one is a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from penstock.server.sources.base import Source
+from penstock.server.sources.engines import EnginesSource
+from penstock.server.sources.environment import EnvironmentSource
+from penstock.server.sources.file import FileSource
+
+
+def sources_of(config: Path | None, environ: Callable[[], Mapping[str, str]]) -> list[Source]:
+    """List them. The first has the settings. A config file is the whole configuration: beside it nothing is looked
+    for."""
+    if config is not None:
+        return [FileSource(config, environ)]
+    return [EnvironmentSource(environ), EnginesSource()]

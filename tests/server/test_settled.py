@@ -1,0 +1,227 @@
+"""A reload acts on every setting, or says by name which one it could not act on.
+
+The test goes over the key table: a key that is acted on, and that a reload neither acts on nor names, fails it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from penstock.config import keys
+from penstock.runtime.records import as_json, as_text
+from penstock.server import settled
+from penstock.server.options import ServeOptions
+from penstock.server.service import Service
+from penstock.server.settled import RESTART, SETTINGS, Setting, value_of
+from penstock.server.sources.base import gather
+from penstock.server.sources.registered import sources_of
+from tests.rules.repo import ROOT
+
+SECTIONS = {"general_settings": keys.general, "litellm_settings": keys.litellm, "router_settings": keys.router}
+ACTED = [
+    f"{place}.{key.name}" for place, table in SECTIONS.items() for key in table.rows.values() if key.status == "acted"
+]
+NO_EFFECT = {
+    "general_settings.dangerously_permit_weak_or_unset_master_key": "it has none at a start either: it is accepted",
+}
+# Two values per type, and per key where the type says too little. The models a to d exist.
+BY_SPEC: dict[str, tuple[Any, Any]] = {
+    "bool": (False, True),
+    "size": (5, 600),
+    "seconds": (5, 6),
+    "wait": (5, 6),
+    "count": (1, 2),
+    "str": ("a", "b"),
+    "secret": ("sk-one-4f7a19c2d8aa", "sk-two-4f7a19c2d8bb"),
+    "names": (["b"], ["c"]),
+    "fallbacks": ([{"a": ["b"]}], [{"a": ["c"]}]),
+    "aliases": ({"x": "a"}, {"y": "a"}),
+    "tls": (True, False),
+    "shares": ({"openai": 0.1}, {"openai": 0.2}),
+    "margins": ({"openai": 0.1}, {"openai": 0.2}),
+}
+BY_KEY: dict[str, tuple[Any, Any]] = {
+    "general_settings.pass_through": (True, False),
+    "general_settings.pass_through_endpoints": (
+        [{"path": "/one", "target": "http://127.0.0.1:9/x"}],
+        [{"path": "/two", "target": "http://127.0.0.1:9/x"}],
+    ),
+    "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
+}
+# Keys that a request reads from the state when it comes: the code that does so is looked for, and what it reads counts.
+READS = re.compile(r'(?:state\.config\.general\.values\.get|_configured)\(\s*"(\w+)"')
+
+
+def late_keys() -> frozenset[str]:
+    files = [*(ROOT / "penstock/server").rglob("*.py"), *(ROOT / "penstock/runtime").rglob("*.py")]
+    return frozenset(name for file in files for name in READS.findall(file.read_text(encoding="utf-8")))
+
+
+LATE = late_keys()
+
+
+@pytest.fixture(autouse=True)
+def _loggers() -> Iterator[None]:
+    """The service takes the root logger for itself."""
+    loggers = [logging.getLogger(name) for name in ("", "penstock", "uvicorn")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
+class Running:
+    """A service on a config file that the test rewrites. ``lines``: what it logged."""
+
+    def __init__(self, path: Path, service: Service) -> None:
+        self.path = path
+        self.service = service
+        self.lines: list[str] = []
+        service.log.line = self.lines.append  # type: ignore[method-assign]
+
+    @classmethod
+    async def start(cls, folder: Path, environ: Mapping[str, str], options: ServeOptions | None = None, **more: Any):
+        path = folder / "config.yaml"
+        write(path, **more)
+        sources = sources_of(path, lambda: dict(environ))
+        config, _ = await gather(sources)
+        assert config is not None
+        return cls(path, Service(options or ServeOptions(config=path), config, sources))
+
+    async def reload(self, **more: Any) -> str:
+        self.lines.clear()
+        write(self.path, **more)
+        await self.service.read_again()
+        assert "config.yaml reloaded, " in self.lines[-1], self.lines
+        return "".join(self.lines)
+
+
+def write(path: Path, **more: Any) -> None:
+    models = [{"model_name": n, "litellm_params": {"model": f"openai/{n}", "api_key": "k"}} for n in "abcd"]
+    whole: dict[str, Any] = {"model_list": models, "router_settings": {"fallbacks": [{"d": ["b", "c"]}]}}
+    for section, values in more.items():
+        whole[section] = {**whole.get(section, {}), **values}
+    path.write_text(yaml.safe_dump(whole))
+
+
+def behaviour(service: Service) -> dict[str, Any]:
+    """What requests and log lines will meet."""
+    gateway, state = service.gateway, service.gateway.state
+    plans = {name: state.plan(name) for name in "abcd"}
+    return {
+        "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from),
+        "key": gateway.identity._key,
+        "lines": (service.log.render, logging.getLogger().level),
+        "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
+        "settings": state.settings,
+        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after) for name, plan in plans.items()},
+        "state": (state.keep_alive, state.default_model, sorted(state.catalog.names()), state.passages),
+        "late": {name: state.config.general.values.get(name) for name in LATE},
+    }
+
+
+@pytest.mark.parametrize("name", ACTED)
+async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str) -> None:
+    section, _, key = name.partition(".")
+    row = SECTIONS[section].rows[key]
+    values = BY_KEY.get(name) or BY_SPEC[row.spec.partition(":")[0]]  # KeyError: a new type needs two values above
+    if name == "router_settings.fallbacks":
+        values = tuple([{"d": ["b", "c"]}, *value] for value in values)
+    running = await Running.start(tmp_path, {}, **{section: {key: values[0]}})
+    before = behaviour(running.service)
+    said = await running.reload(**{section: {key: values[1]}})
+    changed = behaviour(running.service) != before
+    assert changed or name in said or name in NO_EFFECT, f"{name} was reloaded without effect and without a word"
+    assert not (changed and name in NO_EFFECT)
+    await running.reload(**{section: {key: values[0]}})
+    assert behaviour(running.service) == before, "and back"
+
+
+async def test_a_reload_to_the_same_config_says_nothing_of_settings(tmp_path: Path) -> None:
+    running = await Running.start(tmp_path, {}, general_settings={"json_logs": False, "max_file_size_mb": 5})
+    assert (await running.reload(general_settings={"json_logs": False, "max_file_size_mb": 5})).count("\n") == 1
+
+
+async def test_limits_log_form_and_level_act_at_once(tmp_path: Path) -> None:
+    running = await Running.start(tmp_path, {})
+    gateway, log = running.service.gateway, running.service.log
+    assert gateway.max_body == 32 << 20 and gateway.max_upload == 500 << 20 and log.render is as_text
+    await running.reload(general_settings={"max_request_size_mb": 2, "json_logs": True})
+    assert gateway.max_body == gateway.max_upload == 2 << 20 and log.render is as_json
+    assert '"message": "SIGHUP: ' in running.lines[-1], "log messages have the new form, too"
+    await running.reload(general_settings={"max_request_size_mb": 2, "max_file_size_mb": 0.01, "set_verbose": True})
+    assert (gateway.max_body, gateway.max_upload) == (2 << 20, 10485) and gateway.look_from == 10485
+    assert log.render is as_text and logging.getLogger("penstock").level == logging.DEBUG
+    await running.reload()
+    assert gateway.max_body == 32 << 20 and gateway.look_from > 10485
+    assert logging.getLogger("penstock").level == logging.INFO
+
+
+async def test_the_command_line_wins_and_that_is_said(tmp_path: Path) -> None:
+    options = ServeOptions(max_body_mb=3, json_logs=False, verbose=True)
+    running = await Running.start(tmp_path, {}, options, general_settings={"max_request_size_mb": 10})
+    before = behaviour(running.service)
+    changed = {"max_request_size_mb": 20.5, "json_logs": True, "set_verbose": True}
+    said = await running.reload(general_settings=changed)
+    assert "max_request_size_mb changed from 10 to 20.5: --max-body-mb wins over it" in said
+    assert "general_settings.json_logs changed from nothing to true: --log-format wins over it" in said
+    assert "general_settings.set_verbose changed from nothing to true: --verbose wins over it" in said
+    assert behaviour(running.service) == before
+    assert "wins over" not in await running.reload(general_settings={"max_request_size_mb": 10}), (
+        "as at the start again"
+    )
+
+
+# What needs a restart -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after", "shown"),
+    [
+        ("num_retries", 1, 2, " from 1 to 2"),
+        ("cache", False, True, " from false to true"),
+        ("request_timeout", None, 2.5, " from nothing to 2.5"),
+        ("s3_callback_params", {"key": "secret-a"}, {"key": "secret-b"}, ""),
+        ("model_cost_map_url", "http://u:secret-a@h/", "http://u:secret-b@h/", ""),
+    ],
+)
+async def test_a_setting_that_needs_a_restart_is_named_until_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, before: object, after: object, shown: str
+) -> None:
+    name = f"litellm_settings.{key}"
+    monkeypatch.setattr(settled, "SETTINGS", (*SETTINGS, Setting(name, RESTART)))
+    running = await Running.start(tmp_path, {}, litellm_settings={key: before})
+    for _ in range(2):
+        said = await running.reload(litellm_settings={key: after})
+        assert said.count(f"{name} changed{shown}: it takes effect after a restart\n") == 1
+        assert "secret" not in said
+    assert "restart" not in await running.reload(litellm_settings={key: before}), "what is in effect is asked for again"
+
+
+async def test_another_proxy_needs_a_restart_and_its_password_is_not_shown(tmp_path: Path) -> None:
+    environ = {"https_proxy": "http://u:secret-a@127.0.0.1:9"}
+    running = await Running.start(tmp_path, environ)
+    environ["https_proxy"] = "http://u:secret-b@127.0.0.1:9"
+    said = await running.reload(environment_variables={"NO_PROXY": "h"})
+    assert "HTTPS_PROXY changed: it takes effect after a restart" in said and "secret" not in said
+    assert "NO_PROXY changed: it takes effect after a restart" in said and "HTTP_PROXY" not in said
+
+
+def test_the_rows_are_names_that_users_may_write() -> None:
+    from penstock.config import Config
+
+    names = [row.name for row in SETTINGS]
+    assert len(names) == len(set(names))
+    for row in SETTINGS:
+        value_of(Config(), row.name)
+        assert row.name in ACTED or row.name.isupper(), row.name
+        assert not row.option or hasattr(ServeOptions(), row.option)
+    assert set(NO_EFFECT) <= set(ACTED)
