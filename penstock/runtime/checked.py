@@ -42,7 +42,7 @@ _ASK = (
 )
 
 
-async def settle(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> Held:
+async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> Held:
     """Return the answer to pass on: this one, or the second. ``mend``: see ``Quirks.mend``; what is returned is as it
     came. Raises "invalid_output"."""
     held = await _hold(attempt, answer)

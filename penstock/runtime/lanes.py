@@ -123,7 +123,7 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
     answer: Answer = await post(attempt, endpoint, body, spoken.parse_error, timeouts=timeouts)
     try:
         if wanted is not None and wanted.check is not None:
-            answer = await checked.settle(attempt, answer, dialect, quirks.mend)
+            answer = await checked.conforming(attempt, answer, dialect, quirks.mend)
         content_type = answer.header(b"content-type") or b""
         if content_type != _JSON and is_stream(attempt.stream, spoken, content_type):
             await _stream(attempt, answer, dialect, quirks.mend)

@@ -188,7 +188,7 @@ class Gateway:
             self.engine.record(call, told)
         except Exception:  # boundary: not even the error could be told; the connection must not hang
             log.exception("The error could not be told (call %s)", call.call_id)
-        exchange.abort()
+        call.outlet.abort()
         self.end(exchange)
 
     def body_too_large(self) -> GatewayError:

@@ -81,7 +81,7 @@ class Mount:
             surface = surface._replace(default_model=self._default)
         return surface
 
-    def enter(self, call: Call) -> str:
+    def turn(self, call: Call) -> str:
         """Turn a call to the path that it means here; return what follows the prefix."""
         rest = call.exchange.path[len(self.prefix) :]
         call.path = self.base + rest or "/"

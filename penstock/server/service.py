@@ -22,11 +22,11 @@ from penstock.runtime.state import State
 from penstock.server import banner
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
+from penstock.server.effect import InEffect
 from penstock.server.gateway import Gateway
 from penstock.server.held import let_reloads
 from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
 from penstock.server.prober import Prober
-from penstock.server.settled import Settled
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
 
@@ -57,8 +57,8 @@ class Service:
             Identity(master_key(config), guard_loopback=True),
             Site(),
         )
-        self.settled = Settled(options, self.gateway, self.log)
-        self.settled.settle(config)  # who may call, how large, what the log looks like
+        self.in_effect = InEffect(options, self.gateway, self.log)
+        self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.prober = Prober(self.gateway)
         self.stopping = asyncio.Event()
         self._stopped_at = 0.0
@@ -148,9 +148,9 @@ class Service:
             return
         state = State(config, config.environment)
         self.gateway.engine.means.lives.keep({target.id for target in state.targets})
-        unsettled = self.settled.settle(config)
+        waiting = self.in_effect.put(config)
         self.gateway.state = state
-        for sentence in (*unsettled, *state.problems):
+        for sentence in (*waiting, *state.problems):
             log.warning("%s", sentence)
         log.warning("SIGHUP: %s reloaded, %d models", " and ".join(fresh), len(state.catalog.names()))
 

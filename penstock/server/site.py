@@ -50,7 +50,7 @@ class Site:
         return self._elsewhere(call, state)
 
     def _below(self, mount: mounts.Mount, call: Call, state: State) -> Surface | Visit:
-        rest = mount.enter(call)
+        rest = mount.turn(call)
         visit = mount.visits.get(rest) or self._page(call, mount.routes, rest)
         if visit is not None:
             return visit

@@ -16,10 +16,10 @@ import yaml
 
 from penstock.config import keys
 from penstock.runtime.records import as_json, as_text
-from penstock.server import settled
+from penstock.server import effect
+from penstock.server.effect import RESTART, SETTINGS, Setting, value_of
 from penstock.server.options import ServeOptions
 from penstock.server.service import Service
-from penstock.server.settled import RESTART, SETTINGS, Setting, value_of
 from penstock.server.sources.base import gather
 from penstock.server.sources.registered import sources_of
 from tests.rules.repo import ROOT
@@ -197,7 +197,7 @@ async def test_a_setting_that_needs_a_restart_is_named_until_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, before: object, after: object, shown: str
 ) -> None:
     name = f"litellm_settings.{key}"
-    monkeypatch.setattr(settled, "SETTINGS", (*SETTINGS, Setting(name, RESTART)))
+    monkeypatch.setattr(effect, "SETTINGS", (*SETTINGS, Setting(name, RESTART)))
     running = await Running.start(tmp_path, {}, litellm_settings={key: before})
     for _ in range(2):
         said = await running.reload(litellm_settings={key: after})

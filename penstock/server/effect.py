@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     over it, and ``flag`` how users write that."""
 
     name: str
-    apply: Callable[[Settled, Config], None] | None
+    apply: Callable[[InEffect, Config], None] | None
     option: str = ""
     flag: str = ""
 
@@ -35,22 +35,22 @@ RESTART = None
 
 
 @dataclass
-class Settled:
-    """What the settings are applied to. ``in_effect``: value by name, as last put into effect."""
+class InEffect:
+    """What the settings are applied to. ``values``: by name, as last put into effect."""
 
     options: ServeOptions
     gateway: Gateway
     log: LogSink
-    in_effect: dict[str, object] = field(default_factory=dict)
+    values: dict[str, object] = field(default_factory=dict)
 
-    def settle(self, config: Config) -> list[str]:
+    def put(self, config: Config) -> list[str]:
         """Put every setting into effect that can be; return a sentence for each that changed and cannot."""
         for apply in dict.fromkeys(row.apply for row in SETTINGS if row.apply is not None):
             apply(self, config)
         said = []
         for row in SETTINGS:
             value = value_of(config, row.name)
-            before = self.in_effect.setdefault(row.name, value)
+            before = self.values.setdefault(row.name, value)
             if value == before:
                 continue
             if row.apply is RESTART:
@@ -58,21 +58,21 @@ class Settled:
             elif row.option and getattr(self.options, row.option) != getattr(ServeOptions, row.option):
                 said.append(f"{row.name} changed{_from_to(before, value)}: {row.flag} wins over it")
             else:
-                self.in_effect[row.name] = value
+                self.values[row.name] = value
         return said
 
 
-def _who_may_call(to: Settled, config: Config) -> None:
+def _who_may_call(to: InEffect, config: Config) -> None:
     # Workers, too: they are told the address of the socket that they inherit.
     to.gateway.identity = Identity(master_key(config), guard_loopback=is_loopback(to.options.host))
 
 
-def _sizes(to: Settled, config: Config) -> None:
+def _sizes(to: InEffect, config: Config) -> None:
     body = to.options.max_body_mb or config.general.max_request_size_mb
     to.gateway.limit(_bytes(body), _bytes(config.general.values.get("max_file_size_mb")))
 
 
-def _log_lines(to: Settled, config: Config) -> None:
+def _log_lines(to: InEffect, config: Config) -> None:
     json_lines = to.options.json_logs
     if json_lines is None:
         json_lines = config.general.json_logs
