@@ -23,6 +23,7 @@ from penstock.core.ir import (
     FileId,
     Image,
     Loss,
+    Marked,
     Opaque,
     PlainText,
     Refusal,
@@ -99,10 +100,9 @@ class Writer:
             if written is None:
                 continue
             out.append(written)
-            mark: CacheMark | None = getattr(block, "cache", None)
-            if mark is not None:
+            if isinstance(block, Marked) and block.cache is not None:
                 if self.caches:
-                    out.append(point(mark))
+                    out.append(point(block.cache))
                 else:
                     self.lose(f"{at}.cache", "this model takes no cache points")
         return out
@@ -183,7 +183,7 @@ class Writer:
             if is_instead(part):
                 instead = part  # type: ignore[assignment]
                 continue
-            if getattr(part, "cache", None) is not None:
+            if isinstance(part, Marked) and part.cache is not None:
                 self.lose(f"{where}.cache", "a cache point stands behind a whole result here")
             written = Raw(instead.raw) if instead is not None else self.inside(part, where)
             instead = None

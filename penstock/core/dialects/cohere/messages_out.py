@@ -21,6 +21,7 @@ from penstock.core.ir import (
     FileId,
     Image,
     Loss,
+    Marked,
     Message,
     Opaque,
     PlainText,
@@ -106,7 +107,7 @@ class _Writer:
         self._losses.append(Loss(path, why))
 
     def _block(self, block: Block, where: str, turn: _Turn, role: str) -> None:
-        if getattr(block, "cache", None) is not None and where not in self._homed:
+        if isinstance(block, Marked) and block.cache is not None and where not in self._homed:
             self._lose(f"{where}.cache", "the vendor caches by itself")
         if isinstance(block, Text):
             self._text(block, where, turn, role)

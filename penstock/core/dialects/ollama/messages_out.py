@@ -19,6 +19,7 @@ from penstock.core.ir import (
     Document,
     Image,
     Loss,
+    Marked,
     Message,
     Opaque,
     PlainText,
@@ -96,8 +97,7 @@ class _Writer:
         self._losses.append(Loss(path, why))
 
     def _block(self, block: Block, where: str, turn: _Turn, role: str) -> None:
-        cache = getattr(block, "cache", None)
-        if cache is not None and where not in self._homed:
+        if isinstance(block, Marked) and block.cache is not None and where not in self._homed:
             self._lose(f"{where}.cache", "the engine caches by itself")
         if isinstance(block, Text):
             turn.texts.append(block.text)
