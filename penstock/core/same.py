@@ -1,23 +1,19 @@
 """The same-dialect lane: an answer's bytes pass as they are, but for its ``model`` and what the meter must see.
 
-Each dialect has a module ``same`` with these names (``dialects.EDITORS`` is the table):
-
-* ``answer(body, model) -> (bytes, Usage | None)``: a whole answer with its ``model`` replaced. Raises "broken_answer"
-  when it is none, and the upstream's error when it carries one under status 200 (some servers do).
-* ``Stream(model, want_usage)`` with ``feed(sse.Event) -> bytes`` (b"" when the event is for the meter alone),
-  ``close() -> bytes`` (what is still owed at the upstream's end; raises ``Incomplete``), ``usage``, ``started`` (a part
-  of the answer was seen) and ``chunks`` (how many, which counts tokens roughly where usage is never told).
-* ``prepare(fields, stream, ask_usage)``: edits a request's top level for the wire.
-* ``wants_usage(fields)``: whether the client asked for usage in the stream.
+Each dialect has a module ``same`` that declares one ``EDITOR`` (``dialects.EDITORS`` is the table).
 
 Edits touch the places of ``model`` only; everything else keeps the upstream's bytes.
 """
 
 from __future__ import annotations
 
-from msgspec import Raw
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from penstock.core import sse
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 
@@ -36,3 +32,33 @@ def in_tier(usage: Usage | None, tier: Raw | None) -> Usage | None:
         return usage
     text = bytes(tier)
     return replace(usage, tier=text[1:-1].decode("utf-8", "replace")) if text[:1] == b'"' else usage
+
+
+class SameStream(Protocol):
+    """One stream on its way. ``feed``: an event's bytes for the client, b"" when it is for the meter alone. ``close``:
+    what is still owed at the upstream's end; raises ``Incomplete``. ``started``: a part of the answer was seen.
+    ``chunks``: how many, which counts tokens roughly where usage is never told."""
+
+    started: bool
+    chunks: int
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    def feed(self, event: sse.Event) -> bytes: ...
+    def close(self) -> bytes: ...
+
+
+class Editor(Struct, frozen=True, kw_only=True, eq=False):
+    """The functions of a dialect's same-dialect lane, by the names by which everyone calls them.
+
+    ``answer(body, model)``: a whole answer with its ``model`` replaced, and its usage. Raises "broken_answer" when it
+    is none, and the upstream's error when it carries one under status 200 (some servers do). ``Stream(model,
+    want_usage)``: one stream. ``prepare(fields, stream, ask_usage)``: edits a request's top level for the wire, in
+    place. ``wants_usage(fields)``: whether the client asked for usage in the stream.
+    """
+
+    answer: Callable[[bytes, Raw], tuple[bytes, Usage | None]]
+    Stream: Callable[[Raw, bool], SameStream]
+    prepare: Callable[[dict[str, Raw], bool, bool], None]
+    wants_usage: Callable[[Mapping[str, Raw]], bool]

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from penstock.core.count import estimate, tokens
 from penstock.core.dialects import DIALECTS
-from penstock.core.dialects.base import Dialect, framer_of
+from penstock.core.dialects.base import Dialect
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Collector, Message, OutputFormat, Refusal, Response, Text, ToolUse, Usage
 from penstock.core.sse import Event, TooLong
@@ -155,7 +155,7 @@ def _failed(call: Call, fault: str, then: str) -> GatewayError:
 def _parsed(call: Call, target: Target, held: Held, spoken: Dialect, mend: Mend | None) -> Response:
     """The answer in the neutral form, as the client will see it. Raises what the lanes would raise for it."""
     if lanes.is_stream(call, spoken, held.header(b"content-type") or b""):
-        response = _collected(held, spoken, framer_of(spoken), mend)
+        response = _collected(held, spoken, spoken.framer(), mend)
     else:
         response = spoken.parse_response(held.body if mend is None else mend(held.body))
     back = back_for(call, target, spoken)

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from penstock.core import sse
 from penstock.core.count import estimate, tokens
-from penstock.core.dialects.base import Dialect, View, framer_of
-from penstock.core.dialects.structured import Forced, Unforcer, plan, unforce_response
+from penstock.core.dialects.base import Dialect, View
+from penstock.core.dialects.structured import Forced, Unforcer, unforce_response
 from penstock.core.dialects.wrapped import Unwrapper, unwrap_response
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
@@ -58,9 +58,7 @@ def cross_request(call: Call, target: Target, quirks: Quirks, dialect: Dialect) 
         fields.update(lowered.fields)
     if target.defaults or target.drop:
         apply_defaults(fields, target.defaults, target.drop)
-        adopt = getattr(dialect, "adopt", None)
-        if adopt is not None:
-            adopt(fields)
+        dialect.adopt(fields)
     losses = rendered.losses + tuple(apply_quirks(fields, quirks, True))
     if lowered is not None and lowered.lost:
         losses += lost(call.parsed().output, target, lowered)
@@ -162,8 +160,7 @@ def back_for(call: Call, target: Target, dialect: Dialect) -> _Back | None:
     wire = target.wire_for(dialect.name)
     lowered = lowered_for(call, target, dialect.name)
     request = call.parsed() if lowered is None else replace(call.parsed(), output=lowered.output)
-    own = getattr(dialect, "forced", None)
-    forced: Forced | None = plan(request, wire.native_schema) if own is None else own(request, wire)
+    forced = dialect.forced(request, wire)
     wrapped = lowered is not None and lowered.wrapped
     return _Back(forced, wrapped) if forced is not None or wrapped else None
 
@@ -190,7 +187,7 @@ def cross_collected(
     call: Call, target: Target, data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None
 ) -> None:
     """A streamed answer of the target for a client that wanted it whole. ``mend``: see ``Quirks.mend``."""
-    decoder, collector, lines = dialect.decoder(), Collector(), framer_of(dialect)
+    decoder, collector, lines = dialect.decoder(), Collector(), dialect.framer()
     for event in lines.feed(data) + lines.close():
         if mend is not None:
             event = sse.Event(event.name, mend(event.data))

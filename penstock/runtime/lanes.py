@@ -15,7 +15,7 @@ from msgspec import Raw
 from penstock.core import sse
 from penstock.core.count import estimate
 from penstock.core.dialects import DIALECTS, EDITORS, guided
-from penstock.core.dialects.base import Dialect, framer_of
+from penstock.core.dialects.base import Dialect
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
@@ -38,9 +38,7 @@ MAX_ANSWER = 256 * 1024 * 1024  # bytes of a whole answer
 
 
 # What the content type of a dialect's streams holds.
-_STREAM_TYPES: Mapping[str, bytes] = {
-    name: getattr(dialect, "stream_type", b"event-stream") for name, dialect in DIALECTS.items()
-}
+_STREAM_TYPES: Mapping[str, bytes] = {name: dialect.stream_type for name, dialect in DIALECTS.items()}
 
 
 class Translator(Protocol):
@@ -240,7 +238,7 @@ async def _stream(
         translator = CrossStream(call, target, DIALECTS[dialect])
     call.translator = translator
     exchange = call.exchange
-    decoder = framer_of(DIALECTS[dialect])
+    decoder = DIALECTS[dialect].framer()
     decode, feed = decoder.feed, translator.feed if mend is None else _mended(translator.feed, mend)
 
     def relay(chunk: bytes) -> None:

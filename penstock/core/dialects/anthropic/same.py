@@ -14,7 +14,7 @@ from penstock.core.dialects.anthropic.errors import stream_error
 from penstock.core.dialects.anthropic.usage import Meter, read
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete
+from penstock.core.same import Editor, Incomplete
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
@@ -155,3 +155,6 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
     """Messages streams always carry usage."""
     return True
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)

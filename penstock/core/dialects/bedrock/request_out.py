@@ -14,12 +14,13 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import Decoder, decode, encode
 
-from penstock.core.dialects import openai_chat, structured
+from penstock.core.dialects import structured
 from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.bedrock.blocks_out import Writer, point
 from penstock.core.dialects.bedrock.thinking import thinking
 from penstock.core.dialects.bedrock.turns import build_turns, split_system, used_tools, write_turn
 from penstock.core.dialects.bedrock.wire import NAME, maker, takes_schema, takes_strict
+from penstock.core.dialects.openai_chat.request_in import parse_request as parse_chat
 from penstock.core.ir import Loss, OutputFormat, Request, Tool, ToolResult, ToolUse
 
 MORE = "additionalModelRequestFields"
@@ -310,7 +311,7 @@ def defaults(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
         given = {**_OBJECT(extra), **given}
     own = {key: given.pop(key) for key in [*given] if key in (LIMITS, "toolConfig", "system")}
     asked = {"model": Raw(b'"m"'), "messages": Raw(b'[{"role":"user","content":"x"}]'), **given}
-    made = render_request(openai_chat.parse_request(asked), wire).fields
+    made = render_request(parse_chat(asked), wire).fields
     del made["messages"]
     out: dict[str, Raw] = {}
     for key, value in (made | own).items():

@@ -14,7 +14,7 @@ from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in
 from penstock.core.dialects.openai_chat.usage import read_usage
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete, in_tier
+from penstock.core.same import Editor, Incomplete, in_tier
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
@@ -179,3 +179,6 @@ def wants_usage(fields: Mapping[str, Raw]) -> bool:
         return msgspec.json.decode(options, type=dict[str, Raw]).get("include_usage") == _TRUE
     except msgspec.ValidationError:
         return False
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)

@@ -17,7 +17,7 @@ from penstock.core.dialects.openai_responses.errors import stream_error
 from penstock.core.dialects.openai_responses.usage import read_usage
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete, in_tier
+from penstock.core.same import Editor, Incomplete, in_tier
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
@@ -116,3 +116,6 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
     """Response streams always carry usage."""
     return True
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)
