@@ -14,9 +14,10 @@ from msgspec.json import Decoder, encode
 from penstock.core.dialects.anthropic import usage as counts
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.blocks_in import bad, items, present, read_block, string
-from penstock.core.dialects.anthropic.blocks_out import AnswerWriter, Item
+from penstock.core.dialects.anthropic.blocks_out import AnswerWriter
 from penstock.core.dialects.anthropic.errors import stream_error
 from penstock.core.dialects.base import RenderedAnswer, View
+from penstock.core.dialects.turns import Item
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Block, Choice, Loss, Opaque, Response, ToolUse
 

@@ -12,6 +12,7 @@ from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.blocks_in import FIELDS, TURN
+from penstock.core.dialects.turns import Item
 from penstock.core.ir import (
     Audio,
     Base64,
@@ -38,7 +39,6 @@ _OBJECT = Decoder(dict[str, Raw])
 _EMPTY = Raw(b"{}")
 _CACHE = wire.Cache()
 
-Item = tuple[str, Block]  # a block and its path in the neutral form
 Out = wire.Block | Raw
 
 

@@ -14,8 +14,9 @@ from msgspec.json import Decoder, encode
 from penstock.core.dialects import guided, structured
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.blocks_out import Writer, cache_out
-from penstock.core.dialects.anthropic.turns import build_turns, split_system, write_system, write_turn
+from penstock.core.dialects.anthropic.turns import POLICY, build_turns, write_system, write_turn
 from penstock.core.dialects.base import Rendered, Wire
+from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Reasoning, Request, Tool
 
 _OBJECT = Decoder(dict[str, Raw])
@@ -49,7 +50,7 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
 
 
 def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    system, start = split_system(request.messages, writer)
+    system, start = split_system(request.messages, writer, POLICY)
     written = write_system(system, writer)
     if written is not None:
         body["system"] = written

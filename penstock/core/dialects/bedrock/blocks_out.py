@@ -14,6 +14,7 @@ from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.bedrock.blocks_in import INSTEAD
 from penstock.core.dialects.bedrock.wire import DOCUMENTS, FAMILY, FORMATS, IMAGES, NAME, VIDEOS
+from penstock.core.dialects.turns import Item
 from penstock.core.ir import (
     Audio,
     Block,
@@ -37,7 +38,6 @@ from penstock.core.ir import (
     Url,
 )
 
-Item = tuple[str, Block]  # a block and its path in the neutral form
 Out = dict[str, Any] | Raw
 NO_OUTPUT = "(no output)"
 """Text of a result that is an error and says nothing: the API refuses an empty one."""

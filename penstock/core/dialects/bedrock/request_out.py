@@ -18,9 +18,10 @@ from penstock.core.dialects import structured
 from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.bedrock.blocks_out import Writer, point
 from penstock.core.dialects.bedrock.thinking import thinking
-from penstock.core.dialects.bedrock.turns import build_turns, split_system, used_tools, write_turn
+from penstock.core.dialects.bedrock.turns import POLICY, build_turns, used_tools, write_turn
 from penstock.core.dialects.bedrock.wire import NAME, maker, takes_schema, takes_strict
 from penstock.core.dialects.openai_chat.request_in import parse_request as parse_chat
+from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool, ToolResult, ToolUse
 
 MORE = "additionalModelRequestFields"
@@ -79,7 +80,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
 
 
 def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    items, start = split_system(request.messages, writer)
+    items, start = split_system(request.messages, writer, POLICY)
     system = writer.blocks(items, "system")
     turns = build_turns(request.messages, start, writer)
     last = len(turns) - 1

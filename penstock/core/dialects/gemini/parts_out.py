@@ -12,6 +12,7 @@ from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.gemini import wire
 from penstock.core.dialects.gemini.parts_in import FIELDS, TURN
+from penstock.core.dialects.turns import Item
 from penstock.core.ir import (
     Audio,
     Base64,
@@ -32,7 +33,6 @@ from penstock.core.ir import (
     Url,
 )
 
-Item = tuple[str, Block]  # a block and its path in the neutral form
 _OBJECT = Decoder(dict[str, Raw]).decode
 _EMPTY = Raw(b"{}")
 # The type of a file by the end of its address: the API wants one beside every address.

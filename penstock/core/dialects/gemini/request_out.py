@@ -16,7 +16,8 @@ from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.gemini import schema, wire
 from penstock.core.dialects.gemini.parts_out import Writer
 from penstock.core.dialects.gemini.thinking import thinking_config
-from penstock.core.dialects.gemini.turns import build_turns, split_system, write_turn
+from penstock.core.dialects.gemini.turns import POLICY, build_turns, write_turn
+from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool
 
 MAX_STOPS = 5
@@ -66,7 +67,7 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
 
 
 def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    system, start = split_system(request.messages, writer)
+    system, start = split_system(request.messages, writer, POLICY)
     parts = writer.parts(system)
     if parts:
         body["systemInstruction"] = {"parts": parts}
