@@ -11,11 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from msgspec import Raw, Struct
+from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from penstock.core import sse
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
+
+_OBJECT = Decoder(dict[str, Raw]).decode
 
 
 class Incomplete(GatewayError):
@@ -23,6 +27,26 @@ class Incomplete(GatewayError):
 
     def __init__(self, detail: str = "the upstream closed the stream before the answer was complete") -> None:
         super().__init__("broken_stream", f"The answer is incomplete: {detail}.")
+
+
+def open_answer(body: bytes) -> dict[str, Raw]:
+    """The top level of a whole answer. Raises "broken_answer" with its first words for what is no JSON object: they
+    tell which proxy's page it is."""
+    try:
+        return _OBJECT(body)
+    except BAD_JSON:
+        start = body[:120].decode("utf-8", "replace")
+        text = f"The upstream's answer is not a JSON object; it begins {start!r}."
+        raise GatewayError("broken_answer", text) from None
+
+
+def open_part(data: bytes, kind: str) -> dict[str, Raw]:
+    """The top level of an answer or of an event of one. Raises ``kind`` for what is no JSON object."""
+    try:
+        return _OBJECT(data)
+    except BAD_JSON:
+        start = data[:120].decode("utf-8", "replace")
+        raise GatewayError(kind, f"The upstream sent what is not a JSON object; it begins {start!r}.") from None
 
 
 def in_tier(usage: Usage | None, tier: Raw | None) -> Usage | None:

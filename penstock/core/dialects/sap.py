@@ -18,12 +18,12 @@ from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.openai_chat.answer import parse_response as parse_chat
 from penstock.core.dialects.openai_chat.answer import render_response
 from penstock.core.dialects.openai_chat.errors import error_in_answer, parse_error, render_error
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
 from penstock.core.dialects.openai_chat.request_in import parse_request
 from penstock.core.dialects.openai_chat.request_out import render_request
 from penstock.core.dialects.openai_chat.stream_in import Decoder as ChatDecoder
 from penstock.core.dialects.openai_chat.stream_out import Encoder as encoder
 from penstock.core.dialects.openai_chat.texts import texts
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Event, Response
 

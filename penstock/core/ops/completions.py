@@ -23,7 +23,6 @@ from penstock.core.dialects.openai_chat.errors import parse_error, render_error
 from penstock.core.dialects.openai_chat.names import FAMILY, finish_out
 from penstock.core.dialects.openai_chat.names import NAME as CHAT
 from penstock.core.dialects.openai_chat.reading import (
-    BAD_JSON,
     absent,
     integer,
     items,
@@ -37,6 +36,7 @@ from penstock.core.dialects.openai_chat.reading import (
 from penstock.core.dialects.openai_chat.request_in import parse_request as parse_chat
 from penstock.core.dialects.openai_chat.stream_in import Decoder as ChatDecoder
 from penstock.core.dialects.openai_chat.usage import write_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Event, Loss, Opaque, Refusal, Request, Response, Text
 from penstock.core.ops.completions_stream import Encoder

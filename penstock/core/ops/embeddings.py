@@ -19,7 +19,6 @@ from msgspec.json import Decoder, encode
 from penstock.core.count import estimate
 from penstock.core.dialects.openai_chat.errors import error_in_answer
 from penstock.core.dialects.openai_chat.reading import (
-    BAD_JSON,
     integer,
     items,
     needed,
@@ -28,6 +27,7 @@ from penstock.core.dialects.openai_chat.reading import (
     text,
     wrong,
 )
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, Usage
 from penstock.core.ops import embeddings_own as own_forms

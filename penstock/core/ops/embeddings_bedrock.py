@@ -13,7 +13,8 @@ from typing import Any
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, integer, items, opens, present, text
+from penstock.core.dialects.openai_chat.reading import integer, items, opens, present, text
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 from penstock.core.ops.embeddings import ENCODING, Form, Vectors

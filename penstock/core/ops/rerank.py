@@ -17,7 +17,6 @@ from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.openai_chat.errors import error_in_answer
 from penstock.core.dialects.openai_chat.reading import (
-    BAD_JSON,
     absent,
     flag,
     integer,
@@ -30,6 +29,7 @@ from penstock.core.dialects.openai_chat.reading import (
     texts,
     wrong,
 )
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, Usage
 
