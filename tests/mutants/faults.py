@@ -263,7 +263,7 @@ FAULTS = (
     Fault(
         "silent loss, fields",
         "a loss that is not reported",
-        f"{_D}/anthropic/request_out.py",
+        f"{_D}/lacking.py",
         '            writer.lose(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only")\n',
         "",
         (_PAIRS,),

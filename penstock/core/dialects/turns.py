@@ -9,6 +9,7 @@ came in (each API answers 400 otherwise); a result that no call asked for is tol
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -297,3 +298,25 @@ def text_before_end(turn: Turn) -> str:
     last item: what leaves no block behind it (an empty text, a thought) would be named instead."""
     told = (at for at, block in reversed(turn.items) if isinstance(block, (Text, Refusal)) and block.text.strip())
     return next(told)
+
+
+Placed = tuple[str, str, ToolResult]
+"""The path of a result, the name of the function that was called, the result."""
+
+
+def results_by_turn(messages: Sequence[Message]) -> tuple[dict[int, list[Placed]], set[str]]:
+    """Each result by the turn of the call that it answers, for APIs in which a result is a message of its own: the
+    latest call with its id, for engines that count anew in every turn. And the paths of these results: one that
+    answers none, or comes a second time, is in neither."""
+    calls: dict[str, tuple[int, str]] = {}
+    placed: dict[int, list[Placed]] = {}
+    homed: set[str] = set()
+    for turn, message in enumerate(messages):
+        for place, block in enumerate(message.blocks):
+            if isinstance(block, ToolUse) and message.role == "assistant":
+                calls[block.id] = (turn, block.name)
+            elif isinstance(block, ToolResult) and (call := calls.pop(block.id, None)) is not None:
+                path = f"messages.{turn}.blocks.{place}"
+                placed.setdefault(call[0], []).append((path, call[1], block))
+                homed.add(path)
+    return placed, homed

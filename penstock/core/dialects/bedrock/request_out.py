@@ -20,6 +20,7 @@ from penstock.core.dialects.bedrock.blocks_out import Writer, point
 from penstock.core.dialects.bedrock.thinking import thinking
 from penstock.core.dialects.bedrock.turns import POLICY, build_turns, used_tools, write_turn
 from penstock.core.dialects.bedrock.wire import NAME, maker, takes_schema, takes_strict
+from penstock.core.dialects.lacking import lose_lacking
 from penstock.core.dialects.openai_chat.request_in import parse_request as parse_chat
 from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool, ToolResult, ToolUse
@@ -252,25 +253,7 @@ def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
             writer.lose("service_tier", f"{request.service_tier} is not offered here")
         elif tier:
             body["serviceTier"] = {"type": tier}
-    lacking = {
-        "presence_penalty": request.presence_penalty,
-        "frequency_penalty": request.frequency_penalty,
-        "seed": None if request.seed is None else True,
-        "n": None if request.n in (None, 1) else request.n,
-        "logprobs": request.logprobs,
-        "top_logprobs": request.top_logprobs,
-        "logit_bias": request.logit_bias not in (b"", b"{}"),
-        "verbosity": request.verbosity not in ("", "medium"),
-        "user": request.user,
-        "metadata": request.metadata not in (b"", b"{}"),
-        "store": request.store,
-        "cache_key": request.cache_key,
-        "previous_id": request.previous_id,
-        "include": [name for name in request.include if name != "reasoning.encrypted_content"],
-    }
-    for path, value in lacking.items():
-        if value:  # False, 0 and "" ask for what this API does anyway
-            writer.lose(path, "there is no such field here")
+    lose_lacking(request, writer)
 
 
 def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from penstock.core.dialects.gemini import schema, wire
 from penstock.core.dialects.gemini.parts_out import Writer
 from penstock.core.dialects.gemini.thinking import thinking_config
 from penstock.core.dialects.gemini.turns import POLICY, build_turns, write_turn
+from penstock.core.dialects.lacking import lose_lacking, put_back
 from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool
 
@@ -24,6 +25,7 @@ MAX_STOPS = 5
 _JSON_SCHEMA = 2.5  # the first generation that takes JSON Schema itself
 _TIERS = {"auto": "", "default": "", "flex": "flex", "priority": "priority"}
 _INNER = ("generationConfig.", "toolConfig.")
+_HAS = frozenset(("presence_penalty", "frequency_penalty", "seed", "n", "logprobs", "top_logprobs"))
 
 
 def forced(request: Request, wire_: Wire) -> structured.Forced | None:
@@ -62,7 +64,7 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     if config:
         body["generationConfig"] = config
     _account(request, writer, body)
-    _unknown(request, writer, body)
+    put_back(request, writer, body, wire.NAME, _INNER)
     return Rendered({key: Raw(encode(value)) for key, value in body.items()}, tuple(losses))
 
 
@@ -198,33 +200,7 @@ def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
             writer.lose("service_tier", f"{request.service_tier} is not offered here")
         elif tier:
             body["serviceTier"] = tier
-    lacking = {
-        "logit_bias": request.logit_bias not in (b"", b"{}"),
-        "verbosity": request.verbosity not in ("", "medium"),
-        "user": request.user,
-        "metadata": request.metadata not in (b"", b"{}"),
-        "store": request.store,
-        "cache_key": request.cache_key,
-        "previous_id": request.previous_id,
-        "include": [name for name in request.include if name != "reasoning.encrypted_content"],
-    }
-    for path, value in lacking.items():
-        if value:  # False and "" ask for what this API does anyway
-            writer.lose(path, "there is no such field here")
-
-
-def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    """Fields that only this dialect knows, back to where they stood: a dotted kind is a path."""
-    for opaque in request.extra:
-        if opaque.dialect != wire.NAME:
-            writer.lose(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only")
-            continue
-        head, *steps = opaque.kind.split(".") if opaque.kind.startswith(_INNER) else [opaque.kind]
-        inner = body
-        for step in steps:
-            inner = inner.setdefault(head, {})
-            head = step
-        inner[head] = Raw(opaque.raw)
+    lose_lacking(request, writer, _HAS)
 
 
 # A deployment's default parameters are written in OpenAI's words, whatever the target speaks.
