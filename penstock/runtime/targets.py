@@ -6,7 +6,6 @@ answer. A missing key or address is no reason not to start; it is an error of th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -22,6 +21,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers import get as get_provider
 from penstock.core.providers.bedrock import BEDROCK
 from penstock.core.providers.google import CLAUDE_VERSION, VERTEX, vertex_dialects
+from penstock.core.providers.models import is_adaptive, takes_schema
 from penstock.core.providers.resolve import (
     auth_headers,
     credential,
@@ -49,10 +49,6 @@ CONNECT_TIMEOUT = 10.0
 _OFFICIAL = frozenset({"openai", "anthropic", "azure"})
 # Operations whose body is a form: its boundary, and so its content type, comes with each request.
 FORMS = frozenset({"audio_transcriptions", "audio_translations", "images_edits"})
-# Claude models that size their thinking by effort: 4.6 and later (platform.claude.com, "Adaptive thinking").
-_ADAPTIVE = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[6-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])")
-# Claude models that enforce a JSON schema (platform.claude.com, "Structured outputs").
-_SCHEMAS = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[5-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])|claude-opus-4-1")
 _CLAUDE_TOO = VERTEX | {"azure", "azure_ai"}  # clouds that serve Anthropic's own models
 _FAMILY = {"openai": "openai", "azure": "openai", "anthropic": "anthropic", "cohere_chat": "cohere"}
 
@@ -157,7 +153,7 @@ class Target:
             stream_usage=quirks.stream_usage,
             cache_marks=quirks.cache_marks,
             replay_reasoning=quirks.replay_reasoning,
-            adaptive=(name == "anthropic" or own == "anthropic") and bool(_ADAPTIVE.search(self.rules_of)),
+            adaptive=(name == "anthropic" or own == "anthropic") and is_adaptive(self.rules_of),
             official=(name in _OFFICIAL or bool(own)) and at_own_host(self.provider, deployment.api_base, self.env),
             call_ids=name not in VERTEX,
         )
@@ -174,7 +170,7 @@ class Target:
         a server is known to ignore schemas."""
         made = self._wires.get(dialect)
         if made is None:
-            native = dialect != "anthropic" or (self.wire.official and bool(_SCHEMAS.search(self.rules_of)))
+            native = dialect != "anthropic" or (self.wire.official and takes_schema(self.rules_of))
             native = native and dialect in (self.provider.schema_dialects or (dialect,))
             native &= "json_schema" not in self._quirks(dialect).no_formats
             made = self._wires[dialect] = msgspec.structs.replace(self.wire, native_schema=native)

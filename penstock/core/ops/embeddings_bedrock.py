@@ -18,6 +18,7 @@ from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 from penstock.core.ops.embeddings import ENCODING, Form, Vectors
+from penstock.core.providers.models import is_titan_embedding, is_titan_of_images
 
 ONE = Form(limit=1)
 MANY = Form(limit=96)
@@ -25,13 +26,9 @@ _PURPOSE = "search_document"
 _DONE = frozenset(("model", "input", "dimensions", "user", "stream", ENCODING))
 
 
-def is_titan(model: str) -> bool:
-    return "titan-embed" in model
-
-
 def form_of(model: str) -> Form:
     """How many inputs a request may have."""
-    return ONE if is_titan(model) else MANY
+    return ONE if is_titan_embedding(model) else MANY
 
 
 def request(fields: Mapping[str, Raw], batch: Raw, model: str) -> bytes:
@@ -42,9 +39,9 @@ def request(fields: Mapping[str, Raw], batch: Raw, model: str) -> bytes:
     rest: dict[str, Any] = {key: raw for key, raw in fields.items() if key not in _DONE}
     dims = present(fields, "dimensions")
     size = None if dims is None else integer(dims, "dimensions")
-    if is_titan(model):
+    if is_titan_embedding(model):
         out: dict[str, Any] = {"inputText": text(texts[0], "input"), **rest}
-        if size is not None and "image" in model:
+        if size is not None and is_titan_of_images(model):
             out.setdefault("embeddingConfig", {"outputEmbeddingLength": size})
         elif size is not None:
             out["dimensions"] = size

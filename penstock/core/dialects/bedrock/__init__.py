@@ -2,7 +2,7 @@
 
 The parts are in ``request_in``, ``request_out`` (with ``turns``, ``blocks_out`` and
 ``thinking``), ``answer``, ``stream_in``, ``stream_out``, ``errors`` and ``texts``; ``blocks_in`` explains how fields
-that the neutral form lacks are kept, ``wire`` what a model's name tells.
+that the neutral form lacks are kept.
 """
 
 from __future__ import annotations

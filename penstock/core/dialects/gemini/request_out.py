@@ -20,6 +20,7 @@ from penstock.core.dialects.gemini.turns import POLICY, build_turns, write_turn
 from penstock.core.dialects.lacking import lose_lacking, put_back
 from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool
+from penstock.core.providers.models import generation
 
 MAX_STOPS = 5
 _JSON_SCHEMA = 2.5  # the first generation that takes JSON Schema itself
@@ -34,7 +35,7 @@ def forced(request: Request, wire_: Wire) -> structured.Forced | None:
     output = request.output
     if output is None or output.kind == "text" or output.kind in guided.CONSTRAINTS:
         return None
-    if wire_.native_schema and (wire.generation(wire_.model) >= 3 or not _functions(request)):
+    if wire_.native_schema and (generation(wire_.model) >= 3 or not _functions(request)):
         return None
     return structured.plan(request, native_schema=False)
 
@@ -51,7 +52,7 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     output = None if stand_in is not None else request.output
     if stand_in is not None:
         request = structured.force(request, stand_in)
-    version = wire.generation(wire_.model)
+    version = generation(wire_.model)
     writer = Writer(wire_.family or wire.FAMILY, own, wire_.official, wire_.call_ids, version, losses)
     body: dict[str, Any] = {}
     _prompt(request, writer, body)
