@@ -41,6 +41,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Event, Loss, Opaque, Refusal, Request, Response, Text
 from penstock.core.ops.completions_stream import Encoder
 from penstock.core.ops.completions_words import chat_body, chat_chunk, plain_logprobs
+from penstock.core.providers import models, operations
 
 name = "completions"
 WANT = "a text, a list of texts, a list of tokens, or a list of such lists"
@@ -251,23 +252,9 @@ DIALECT = Dialect(
 )
 
 
-# Where the operation is to be had ------------------------------------------------------------------------------------
-
-ALWAYS = frozenset({"text-completion-openai", "azure_text"})
-"""Providers that do nothing else."""
-ENGINES = frozenset(
-    "hosted_vllm sglang trtllm llama_cpp llamafile lm_studio docker_model_runner lemonade xinference oobabooga "
-    "together_ai fireworks_ai deepinfra featherless_ai hyperbolic".split()
-)
-"""Providers whose servers have it in all likelihood; one that turns out not to is asked as a chat."""
-_OLD_MODELS = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002", "text-davinci")
-
-
 def is_native(provider: str, model: str, official: bool, mode: str) -> bool | None:
     """Whether a target has /completions: True, False, or None for "ask it". ``mode`` is the deployment's own word
-    ("completion" or "chat") and settles it. A vendor's own chat models answer 404 there."""
+    ("completion" or "chat") and settles it."""
     if mode in ("completion", "chat"):
         return mode == "completion"
-    if provider in ALWAYS or model.startswith(_OLD_MODELS):
-        return True
-    return None if provider in ENGINES or (provider == "openai" and not official) else False
+    return True if models.completes_prompts(model) else operations.completes_prompts(provider, official)
