@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from msgspec import Raw
-from msgspec.json import Decoder, encode
+from msgspec.json import encode
 
+from penstock.core.dialects.arguments import object_of
 from penstock.core.dialects.bedrock.blocks_in import INSTEAD
 from penstock.core.dialects.bedrock.wire import DOCUMENTS, FAMILY, FORMATS, IMAGES, NAME, VIDEOS
 from penstock.core.dialects.turns import Item
@@ -44,8 +44,6 @@ NO_OUTPUT = "(no output)"
 SEE_DOCUMENT = "See the document."
 """Text of a turn that is documents only: the API wants a text beside a document."""
 
-_OBJECT = Decoder(dict[str, Raw]).decode
-_EMPTY = Raw(b"{}")
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9\-()\[\]]+")
 _AUDIO = frozenset("mp3 opus wav aac flac mp4 ogg mkv mka x-aac m4a mpeg mpga pcm webm".split())
 _BY_ENDING = {word: word for word in (*IMAGES, *DOCUMENTS, *VIDEOS)}
@@ -162,16 +160,10 @@ class Writer:
         if block.kind != "function":
             self.lose(f"{at}.kind", f"a {block.kind} call is sent as a function call")
             return Raw(encode({"input": block.args}))
-        if not block.args.strip() or block.args in ("{}", "null"):
-            return _EMPTY
-        try:
-            _OBJECT(block.args)
-            return Raw(block.args.strip().encode())
-        except (msgspec.DecodeError, RecursionError):
-            if block.args.strip() == "null":
-                return _EMPTY
+        args, whole = object_of(block.args)
+        if not whole:
             self.lose(f"{at}.args", "not a JSON object: sent as text in one")
-            return Raw(encode({"arguments": block.args}))
+        return args
 
     def result(self, block: ToolResult, at: str) -> Out:
         if block.kind != "function":

@@ -14,7 +14,7 @@ from penstock.core.providers.models import is_adaptive, publisher
 
 NAME = "bedrock"
 FAMILY = "bedrock"
-CLAUDES = "anthropic"  # the family of seals that is the same at every vendor
+_CLAUDES = "anthropic"  # the family of seals that is the same at every vendor
 
 IMAGES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 DOCUMENTS = {
@@ -90,6 +90,6 @@ def wire_of(model: str) -> Wire:
     """What a renderer must know of a model on Bedrock. Claude's signatures are the same wherever it runs
     (https://docs.claude.com/en/docs/build-with-claude/extended-thinking, "across different platforms")."""
     made = publisher(model)
-    if made == CLAUDES:
+    if made == _CLAUDES:
         return Wire(model=model, family=made, adaptive=is_adaptive(model))
     return Wire(model=model, family=f"{FAMILY}-{made}" if made else FAMILY)

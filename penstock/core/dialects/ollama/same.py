@@ -15,7 +15,6 @@ from penstock.core.dialects.openai_chat.reading import absent, opens
 from penstock.core.ir import Usage
 from penstock.core.same import Editor, Incomplete, open_part
 
-_DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _COUNT = msgspec.json.Decoder(int).decode
 _TEXT = msgspec.json.Decoder(str).decode
