@@ -17,6 +17,8 @@ from penstock.core.errors import GatewayError
 _DECODE = Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _SHORT = 8192
+BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding may raise: bad JSON or a wrong type, bad UTF-8 (raised as it is), a nesting bomb."""
 MAX_DEPTH_TEXT = "The JSON body is nested too deeply."
 
 

@@ -1,25 +1,25 @@
 """The same-dialect lane: an answer's bytes pass as they are, but for its ``model`` and what the meter must see.
 
-Each dialect has a module ``same`` with these names (``dialects.EDITORS`` is the table):
-
-* ``answer(body, model) -> (bytes, Usage | None)``: a whole answer with its ``model`` replaced. Raises "broken_answer"
-  when it is none, and the upstream's error when it carries one under status 200 (some servers do).
-* ``Stream(model, want_usage)`` with ``feed(sse.Event) -> bytes`` (b"" when the event is for the meter alone),
-  ``close() -> bytes`` (what is still owed at the upstream's end; raises ``Incomplete``), ``usage``, ``started`` (a part
-  of the answer was seen) and ``chunks`` (how many, which counts tokens roughly where usage is never told).
-* ``prepare(fields, stream, ask_usage)``: edits a request's top level for the wire.
-* ``wants_usage(fields)``: whether the client asked for usage in the stream.
+Each dialect has a module ``same`` that declares one ``EDITOR`` (``dialects.EDITORS`` is the table).
 
 Edits touch the places of ``model`` only; everything else keeps the upstream's bytes.
 """
 
 from __future__ import annotations
 
-from msgspec import Raw
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
 from msgspec.structs import replace
 
+from penstock.core import sse
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
+
+_OBJECT = Decoder(dict[str, Raw]).decode
 
 
 class Incomplete(GatewayError):
@@ -29,6 +29,26 @@ class Incomplete(GatewayError):
         super().__init__("broken_stream", f"The answer is incomplete: {detail}.")
 
 
+def open_answer(body: bytes) -> dict[str, Raw]:
+    """The top level of a whole answer. Raises "broken_answer" with its first words for what is no JSON object: they
+    tell which proxy's page it is."""
+    try:
+        return _OBJECT(body)
+    except BAD_JSON:
+        start = body[:120].decode("utf-8", "replace")
+        text = f"The upstream's answer is not a JSON object; it begins {start!r}."
+        raise GatewayError("broken_answer", text) from None
+
+
+def open_part(data: bytes, kind: str) -> dict[str, Raw]:
+    """The top level of an answer or of an event of one. Raises ``kind`` for what is no JSON object."""
+    try:
+        return _OBJECT(data)
+    except BAD_JSON:
+        start = data[:120].decode("utf-8", "replace")
+        raise GatewayError(kind, f"The upstream sent what is not a JSON object; it begins {start!r}.") from None
+
+
 def in_tier(usage: Usage | None, tier: Raw | None) -> Usage | None:
     """Usage with the ``service_tier`` that an answer tells: it decides the price, not the one that was asked for, since
     vendors serve "priority" as "default" when they are short (platform.openai.com, "Priority processing")."""
@@ -36,3 +56,33 @@ def in_tier(usage: Usage | None, tier: Raw | None) -> Usage | None:
         return usage
     text = bytes(tier)
     return replace(usage, tier=text[1:-1].decode("utf-8", "replace")) if text[:1] == b'"' else usage
+
+
+class SameStream(Protocol):
+    """One stream on its way. ``feed``: an event's bytes for the client, b"" when it is for the meter alone. ``close``:
+    what is still owed at the upstream's end; raises ``Incomplete``. ``started``: a part of the answer was seen.
+    ``chunks``: how many, which counts tokens roughly where usage is never told."""
+
+    started: bool
+    chunks: int
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+    def feed(self, event: sse.Event) -> bytes: ...
+    def close(self) -> bytes: ...
+
+
+class Editor(Struct, frozen=True, kw_only=True, eq=False):
+    """The functions of a dialect's same-dialect lane, by the names by which everyone calls them.
+
+    ``answer(body, model)``: a whole answer with its ``model`` replaced, and its usage. Raises "broken_answer" when it
+    is none, and the upstream's error when it carries one under status 200 (some servers do). ``Stream(model,
+    want_usage)``: one stream. ``prepare(fields, stream, ask_usage)``: edits a request's top level for the wire, in
+    place. ``wants_usage(fields)``: whether the client asked for usage in the stream.
+    """
+
+    answer: Callable[[bytes, Raw], tuple[bytes, Usage | None]]
+    Stream: Callable[[Raw, bool], SameStream]
+    prepare: Callable[[dict[str, Raw], bool, bool], None]
+    wants_usage: Callable[[Mapping[str, Raw]], bool]

@@ -21,6 +21,7 @@ from penstock.core.dialects.anthropic.usage import read as read_counts
 from penstock.core.dialects.gemini.usage import Meter as GeminiMeter
 from penstock.core.dialects.openai_chat.usage import read_usage
 from penstock.core.dialects.openai_responses.usage import read_usage as read_responses_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Usage
 from penstock.core.price import Units
 from penstock.core.same import in_tier
@@ -30,7 +31,7 @@ TAIL = 64 * 1024  # bytes of the end of a longer one
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
 _LIST = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _TEXT = msgspec.json.Decoder(str).decode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BAD = BAD_JSON
 # An object that has none of these words tells nothing of its use.
 _WORDS = re.compile(rb"usage|billed_units|eval_count|service_tier")
 _LAST = re.compile(rb'"(usage|usageMetadata|meta)"[ \t\r\n]*:[ \t\r\n]*(?=\{)')

@@ -41,7 +41,7 @@ def _spoken(attempt: Attempt, client: Any) -> Any:
     """The dialect to count in: the client's own, else the first of the target's that counts."""
     names = sorted(attempt.live.speaks(attempt.target), key=lambda name: name != client.name)
     found = (DIALECTS[name] for name in names if name in DIALECTS)
-    return next((dialect for dialect in found if hasattr(dialect, "parse_count")), None)
+    return next((dialect for dialect in found if dialect.parse_count is not None), None)
 
 
 async def _count(attempt: Attempt, client: Any, spoken: Any) -> int | None:
@@ -62,7 +62,6 @@ def _fields(attempt: Attempt, client: Any, spoken: Any) -> dict[str, Raw]:
     """The client's own body for its own dialect, else what the request is there."""
     target = attempt.target
     wire = target.wire_for(spoken.name)
-    shape = getattr(spoken, "count_request", None)  # where a count is asked for in another form than the request
     if spoken is client:
         attempt.lane = "same"
         left_out = GATEWAY_FIELDS | guided.FIELDS  # a form takes no part in a count
@@ -73,10 +72,8 @@ def _fields(attempt: Attempt, client: Any, spoken: Any) -> dict[str, Raw]:
         rendered = spoken.render_request(client.parse_count_request(attempt.fields), wire)
         attempt.losses = rendered.losses
         fields = {**rendered.fields, "model": target.model_raw}
-        if shape is None:
-            fields = spoken.count_fields(fields)
-    if shape is not None:
-        fields = shape(fields, wire)
+        fields = spoken.count_fields(fields)
+    fields = spoken.count_request(fields, wire)
     if _VERSION in target.defaults:
         fields[_VERSION] = target.defaults[_VERSION]
     return fields

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from penstock.core import sse
 from penstock.core.count import estimate, tokens
-from penstock.core.dialects.base import Dialect, View, framer_of
-from penstock.core.dialects.structured import Forced, Unforcer, plan, unforce_response
+from penstock.core.dialects.base import Dialect, View
+from penstock.core.dialects.structured import Forced, Unforcer, unforce_response
 from penstock.core.dialects.wrapped import Unwrapper, unwrap_response
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
@@ -55,9 +55,7 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
         fields.update(lowered.fields)
     if target.defaults or target.drop:
         apply_defaults(fields, target.defaults, target.drop)
-        adopt = getattr(dialect, "adopt", None)
-        if adopt is not None:
-            adopt(fields)
+        dialect.adopt(fields)
     losses = rendered.losses + tuple(apply_quirks(fields, quirks, True))
     if lowered is not None and lowered.lost:
         losses += lost(asked.output, target, lowered)
@@ -164,8 +162,7 @@ def back_for(attempt: Attempt, dialect: Dialect) -> _Back | None:
     lowered = lowered_for(attempt.target, request, dialect.name)
     if lowered is not None:
         request = replace(request, output=lowered.output)
-    own = getattr(dialect, "forced", None)
-    forced: Forced | None = plan(request, wire.native_schema) if own is None else own(request, wire)
+    forced = dialect.forced(request, wire)
     wrapped = lowered is not None and lowered.wrapped
     return _Back(forced, wrapped) if forced is not None or wrapped else None
 
@@ -190,7 +187,7 @@ def _sealed(block: Block, family: str, native: str) -> Block:
 
 def collected(data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None) -> Response:
     """Put a whole stream of the target's together. ``mend``: see ``Quirks.mend``. Raises ``sse.TooLong``."""
-    decoder, collector, lines = dialect.decoder(), Collector(), framer_of(dialect)
+    decoder, collector, lines = dialect.decoder(), Collector(), dialect.framer()
     for event in lines.feed(data) + lines.close():
         if mend is not None:
             event = sse.Event(event.name, mend(event.data))

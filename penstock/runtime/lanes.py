@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from penstock.core import sse
 from penstock.core.dialects import DIALECTS, EDITORS, guided
-from penstock.core.dialects.base import framer_of
 from penstock.core.errors import GatewayError
 from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES
 from penstock.runtime import checked, constrained
@@ -167,7 +166,7 @@ async def _stream(
         attempt.encoder = cross.encoder
     attempt.translator = translator
     outlet = call.outlet
-    decoder = framer_of(DIALECTS[dialect])
+    decoder = DIALECTS[dialect].framer()
     decode, feed = decoder.feed, translator.feed if mend is None else _mended(translator.feed, mend)
     stream = outlet.stream
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
 
 # What the content type of a dialect's streams holds.
-_STREAM_TYPES: Mapping[str, bytes] = {
-    name: getattr(dialect, "stream_type", b"event-stream") for name, dialect in DIALECTS.items()
-}
+_STREAM_TYPES: Mapping[str, bytes] = {name: dialect.stream_type for name, dialect in DIALECTS.items()}
 
 
 def same_request(attempt: Attempt, given: dict[str, Raw], quirks: Quirks, dialect: str) -> bytes:

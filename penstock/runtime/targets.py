@@ -100,7 +100,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         """Name what ``endpoint`` calls a request in ``dialect``: streams may have a URL of their own."""
         if not stream:
             return dialect.name
-        name: str = getattr(dialect, "stream_endpoint", dialect.name)
+        name = dialect.stream_endpoint or dialect.name
         return self.stream_names.get(name, name)
 
     def endpoint(self, what: str) -> Endpoint:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from penstock.core.dialects import DIALECTS, EDITORS
+from penstock.core.dialects import DIALECTS, EDITORS, completions
 from penstock.core.dialects.base import Dialect
 from penstock.core.errors import GatewayError
-from penstock.core.ops import audio, completions, embeddings, images, moderations, rerank
+from penstock.core.ops import audio, embeddings, images, moderations, rerank
 from penstock.core.providers.passing import dialect_at, provider_at
 from penstock.runtime import counting, kept, lanes, ollama, ops
 from penstock.runtime.call import require_list

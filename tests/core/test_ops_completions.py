@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from penstock.core import sse
+from penstock.core.dialects import completions as ops
+from penstock.core.dialects import openai_chat
 from penstock.core.dialects.base import View, Wire
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Choice, Collector, Refusal, Response, Text, Thinking, Usage, explode
-from penstock.core.ops import completions as ops
+from penstock.core.providers.operations import is_native
 
 TEXTS = st.text(max_size=30)
 FINISHES = st.sampled_from(["stop", "length"])
@@ -79,7 +81,7 @@ def test_each_prompt_is_one_chat_and_its_answers_follow_it(prompts, echo, n):
 
 def test_a_prompt_becomes_a_chat_with_all_its_fields():
     request = ops.parse_request(fields(prompt="Hi", max_tokens=5, stop=["."], logprobs=3, seed=1, min_p=0.1, stream=True))
-    rendered = ops.openai_chat.render_request(request, Wire(model="real"))
+    rendered = openai_chat.render_request(request, Wire(model="real"))
     told = {key: json.loads(bytes(raw)) for key, raw in rendered.fields.items()}
     assert told["messages"] == [{"role": "user", "content": "Hi"}] and told["model"] == "real"
     assert (told["stop"], told["logprobs"], told["top_logprobs"], told["seed"], told["min_p"]) == (["."], True, 3, 1, 0.1)
@@ -91,7 +93,7 @@ def test_a_prompt_becomes_a_chat_with_all_its_fields():
     [({"best_of": 3}, ["extra.best_of"]), ({"best_of": 2, "n": 2}, []), ({"echo": True, "logprobs": 1}, ["extra.prompt_logprobs"])],
 )
 def test_what_a_chat_cannot_do_is_a_loss(asked, lost):
-    rendered = ops.openai_chat.render_request(ops.parse_request(fields(prompt="Hi", **asked)), Wire(model="real"))
+    rendered = openai_chat.render_request(ops.parse_request(fields(prompt="Hi", **asked)), Wire(model="real"))
     assert [loss.path for loss in rendered.losses] == lost
 
 
@@ -144,4 +146,4 @@ def test_the_texts_that_guards_see():
     ],
 )
 def test_where_the_operation_is_to_be_had(provider, model, official, mode, native):
-    assert ops.is_native(provider, model, official, mode) is native
+    assert is_native(provider, model, official, mode) is native

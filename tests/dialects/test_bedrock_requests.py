@@ -14,7 +14,7 @@ from penstock.core.dialects import anthropic, bedrock, openai_chat
 from penstock.core.dialects.base import Rendered
 from penstock.core.dialects.bedrock.blocks_out import SEE_DOCUMENT, spelled
 from penstock.core.dialects.bedrock.request_out import adopt, defaults
-from penstock.core.dialects.bedrock.wire import maker, takes_schema, wire_of
+from penstock.core.dialects.bedrock.wire import wire_of
 from penstock.core.ir import (
     Base64,
     Document,
@@ -28,6 +28,7 @@ from penstock.core.ir import (
     ToolUse,
     Url,
 )
+from penstock.core.models import publisher, takes_schema_on_bedrock
 
 OPUS = "us.anthropic.claude-opus-4-6-v1"
 SONNET = "anthropic.claude-3-7-sonnet-20250219-v1:0"
@@ -66,12 +67,12 @@ def body_of(rendered: Rendered) -> dict[str, Any]:
     ],
 )
 def test_who_made_a_model(model: str, who: str) -> None:
-    assert maker(model) == who
+    assert publisher(model) == who
     assert wire_of(model).family == {"anthropic": "anthropic", "": "bedrock"}.get(who, f"bedrock-{who}")
 
 
 def test_which_models_enforce_a_schema() -> None:
-    assert [takes_schema(model) for model in (OPUS, OSS, GPT, SONNET, NOVA, LLAMA, ARN)] == [True] * 3 + [False] * 4
+    assert [takes_schema_on_bedrock(model) for model in (OPUS, OSS, GPT, SONNET, NOVA, LLAMA, ARN)] == [True] * 3 + [False] * 4
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from penstock.core.ir import (
     ToolUse,
     Url,
 )
+from penstock.core.models import generation
 
 OLD = Wire(model="gemini-2.0-flash", family="gemini")
 MID = Wire(model="gemini-2.5-flash", family="gemini")
@@ -353,7 +354,7 @@ def test_generations_by_name() -> None:
         "gemini-robotics-er-1.5": 1.5,
         "gemini-4-pro": 4.0,
     }
-    assert {name: wire.generation(name) for name in names} == names
+    assert {name: generation(name) for name in names} == names
 
 
 def test_defaults_of_a_deployment_are_put_where_google_has_them() -> None:

@@ -263,7 +263,7 @@ FAULTS = (
     Fault(
         "silent loss, fields",
         "a loss that is not reported",
-        f"{_D}/anthropic/request_out.py",
+        f"{_D}/lacking.py",
         '            writer.lose(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only")\n',
         "",
         (_PAIRS,),
@@ -282,8 +282,8 @@ FAULTS = (
     Fault(
         "results in place",
         "a tool result that does not follow its call (the API answers 400)",
-        f"{_D}/anthropic/turns.py",
-        "return place_results(turns, writer) if calls else turns",
+        f"{_D}/turns.py",
+        "return _Results(turns, writer, policy, ids, names).place() if calls else turns",
         "return turns",
         ("laws/test_anthropic_laws.py::test_a_rendered_request_keeps_the_apis_rules",),
     ),

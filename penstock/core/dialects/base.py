@@ -1,7 +1,7 @@
 """The one shape that every dialect has.
 
-A dialect is a module (or package) with the names below at its top; ``DIALECTS`` in ``__init__`` is the table. The rest
-of the gateway knows dialects by this contract only: a new one is a folder, a row, and a corpus folder under ``tests``.
+A dialect is a package (or module) that declares one ``DIALECT``; ``DIALECTS`` in ``__init__`` is the table. The rest of
+the gateway knows dialects by this contract only: a new one is a folder, a row, and a corpus folder under ``tests``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Raw, Struct
 
 from penstock.core import sse
+from penstock.core.dialects.structured import Forced, plan
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Event, Loss, Request, Response
 
@@ -102,39 +103,76 @@ class StreamEncoder(Protocol):
     def ping(self) -> bytes: ...
 
 
-def framer_of(dialect: Dialect) -> Framer:
-    """The framing of a dialect's streams."""
-    make: Callable[[], Framer] = getattr(dialect, "framer", sse.Decoder)
-    return make()
+def _leave(fields: dict[str, Raw]) -> None:
+    """Changes nothing: the dialect has a deployment's defaults where they stand, at the top in OpenAI's words."""
 
 
-class Dialect(Protocol):
-    """The module's top-level names.
+def _forced(request: Request, wire: Wire) -> Forced | None:
+    """Plans the tool that stands in for a schema by what the target enforces, and nothing else."""
+    return plan(request, wire.native_schema)
+
+
+def _as_rendered(fields: Mapping[str, Raw]) -> dict[str, Raw]:
+    """Counts the whole request: the dialect's counting endpoint refuses no field of it."""
+    return dict(fields)
+
+
+def _as_asked(fields: dict[str, Raw], wire: Wire) -> dict[str, Raw]:
+    """Counts a request in the form in which it is asked."""
+    return fields
+
+
+class Dialect(Struct, frozen=True, kw_only=True, eq=False):
+    """One wire format: its functions under the names by which everyone calls them.
+
+    A struct and no class with methods, so that a call is the function itself: no ``self``, no frame between. Two are
+    alike only when they are the same one.
 
     ``parse_request``: the body's top level (see ``envelope.open_body``) to a ``Request``; raises ``GatewayError``
     ("bad_request", with ``param``) for what the dialect forbids; loses nothing: unknown fields become ``Opaque``.
     ``render_request``: the reverse, for ``wire``; everything not carried is in ``losses``.
-    ``parse_response`` / ``render_response``: whole answers. ``parse_error``: a non-2xx answer (status, lower-cased
-    header names, body) to a ``GatewayError`` whose kind comes from the table, the vendor's message kept.
-    ``render_error``: (status, body) in this dialect's own shape. ``texts``: every human text of a request body, for
-    guards.
+    ``parse_response`` / ``render_response``: whole answers. ``decoder`` / ``encoder``: one stream each.
+    ``parse_error``: a non-2xx answer (status, lower-cased header names, body) to a ``GatewayError`` whose kind comes
+    from the table, the vendor's message kept. ``render_error``: (status, body) in this dialect's own shape. ``texts``:
+    every human text of a request body, for guards.
 
-    Names a dialect may have beside these: ``framer() -> Framer`` where its streams are not server-sent events,
-    ``stream_type`` (part of the content type that its streams have then), ``stream_endpoint`` where a stream is
-    asked for under another URL (a key of ``providers.urls.SUFFIXES``), ``adopt(fields)``, which moves a
-    deployment's defaults from the top level, where they stand in OpenAI's words, to where the dialect wants them, and
-    ``forced(request, wire)`` where the tool that stands in for a schema depends on more than ``wire.native_schema``.
+    What has a default is what most dialects have alike:
+
+    ``framer``: the framing of its streams. ``stream_type``: a part of the content type that they have.
+    ``stream_endpoint``: under which URL a stream is asked for (a key of ``providers.urls.SUFFIXES``), "" for the one of
+    whole answers. ``adopt``: moves a deployment's defaults from the top level, where they stand in OpenAI's words, to
+    where the dialect wants them, in place. ``forced``: the tool that stands in for a schema, where that depends on more
+    than ``wire.native_schema``; asked once for the request and once for its answer.
+
+    Of the counting of tokens, None where the dialect has no endpoint for it: ``parse_count_request``, what is to be
+    counted; ``parse_count``, an upstream's answer; ``render_count``, the client's, with the source of the count
+    ("provider" or "local_estimate"). ``count_fields`` makes a body that its endpoint takes of a rendered request,
+    ``count_request`` of that or of a client's own.
     """
 
     name: str
     family: str
+    parse_request: Callable[[Mapping[str, Raw]], Request]
+    render_request: Callable[[Request, Wire], Rendered]
+    parse_response: Callable[[bytes], Response]
+    render_response: Callable[[Response, View], RenderedAnswer]
+    decoder: Callable[[], StreamDecoder]
+    encoder: Callable[[View], StreamEncoder]
+    parse_error: Callable[[int, Mapping[str, str], bytes], GatewayError]
+    render_error: Callable[[GatewayError], tuple[int, bytes]]
+    texts: Callable[[Mapping[str, Raw]], Iterator[str]]
 
-    def parse_request(self, fields: Mapping[str, Raw]) -> Request: ...
-    def render_request(self, request: Request, wire: Wire) -> Rendered: ...
-    def parse_response(self, body: bytes) -> Response: ...
-    def render_response(self, response: Response, view: View) -> RenderedAnswer: ...
-    def decoder(self) -> StreamDecoder: ...
-    def encoder(self, view: View) -> StreamEncoder: ...
-    def parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...
-    def render_error(self, error: GatewayError) -> tuple[int, bytes]: ...
-    def texts(self, fields: Mapping[str, Raw]) -> Iterator[str]: ...
+    framer: Callable[[], Framer] = sse.Decoder
+    stream_type: bytes = b"event-stream"
+    stream_endpoint: str = ""
+    adopt: Callable[[dict[str, Raw]], None] = _leave
+    forced: Callable[[Request, Wire], Forced | None] = _forced
+
+    parse_count_request: Callable[[Mapping[str, Raw]], Request] | None = None
+    parse_count: Callable[[bytes], int] | None = None
+    render_count: Callable[[int, str], bytes] | None = None
+    count_fields: Callable[[Mapping[str, Raw]], dict[str, Raw]] = _as_rendered
+    count_request: Callable[[dict[str, Raw], Wire], dict[str, Raw]] = _as_asked
+
+    def __repr__(self) -> str:
+        return f"Dialect({self.name})"

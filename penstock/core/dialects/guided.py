@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import OutputFormat
 
@@ -33,7 +33,6 @@ _MAP = Decoder(dict[str, Raw]).decode
 _STR = Decoder(str).decode
 _BOOL = Decoder(bool).decode
 _STRS = Decoder(list[str]).decode
-_BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read(fields: Mapping[str, Raw]) -> OutputFormat | None:
@@ -49,7 +48,7 @@ def read(fields: Mapping[str, Raw]) -> OutputFormat | None:
     if (whole := fields.get(NEW, _NULL)) != _NULL:
         try:
             inner = _MAP(whole)
-        except _BAD_JSON:
+        except BAD_JSON:
             words = ", ".join(KINDS)
             raise _wrong(NEW, f'an object with one of {words}, such as {{"choice": ["yes", "no"]}}') from None
         for kind, raw in inner.items():
@@ -79,7 +78,7 @@ def _json(raw: Raw, path: str) -> OutputFormat:
         if bytes(memoryview(raw)[:1]) == b'"':
             raw = Raw(_STR(raw).encode())
         _MAP(raw)
-    except _BAD_JSON:
+    except BAD_JSON:
         raise _wrong(path, "a JSON schema, an object") from None
     return OutputFormat("json_schema", NAME, bytes(raw))
 
@@ -87,7 +86,7 @@ def _json(raw: Raw, path: str) -> OutputFormat:
 def _object(raw: Raw, path: str) -> OutputFormat | None:
     try:
         return OutputFormat("json_object") if _BOOL(raw) else None
-    except _BAD_JSON:
+    except BAD_JSON:
         raise _wrong(path, "true or false") from None
 
 
@@ -95,7 +94,7 @@ def _source(kind: str, want: str) -> Callable[[Raw, str], OutputFormat]:
     def reader(raw: Raw, path: str) -> OutputFormat:
         try:
             return OutputFormat(kind, source=_STR(raw))
-        except _BAD_JSON:
+        except BAD_JSON:
             raise _wrong(path, want) from None
 
     return reader
@@ -105,7 +104,7 @@ def _choice(raw: Raw, path: str) -> OutputFormat:
     want = 'a list of texts, such as ["yes", "no"]'
     try:
         choices = tuple(dict.fromkeys(_STRS(raw)))
-    except _BAD_JSON:
+    except BAD_JSON:
         raise _wrong(path, want) from None
     if not choices:
         raise _wrong(path, f"{want}; this one is empty")
@@ -120,7 +119,7 @@ def _tag(raw: Raw, path: str) -> OutputFormat:
         if bytes(memoryview(raw)[:1]) == b'"':
             raw = Raw(_STR(raw).encode())
         _MAP(raw)
-    except _BAD_JSON:
+    except BAD_JSON:
         raise _wrong(path, "an object with begin and end tags and their schemas, or its JSON text") from None
     return OutputFormat("structural_tag", schema=bytes(raw))
 
@@ -189,7 +188,7 @@ def _object_at(fields: Mapping[str, Raw], key: str) -> dict[str, Raw]:
         return {}
     try:
         return _MAP(fields[key])
-    except _BAD_JSON:
+    except BAD_JSON:
         raise _wrong(key, "an object") from None
 
 

@@ -14,24 +14,20 @@ import msgspec
 from msgspec import Raw, Struct
 
 from penstock.core import sse
-from penstock.core.dialects.openai_chat import (
-    encoder,
-    parse_error,
-    parse_request,
-    render_error,
-    render_request,
-    render_response,
-    texts,
-)
-from penstock.core.dialects.openai_chat import parse_response as parse_chat
-from penstock.core.dialects.openai_chat.errors import error_in_answer
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
+from penstock.core.dialects.base import Dialect
+from penstock.core.dialects.openai_chat.answer import parse_response as parse_chat
+from penstock.core.dialects.openai_chat.answer import render_response
+from penstock.core.dialects.openai_chat.errors import error_in_answer, parse_error, render_error
+from penstock.core.dialects.openai_chat.request_in import parse_request
+from penstock.core.dialects.openai_chat.request_out import render_request
 from penstock.core.dialects.openai_chat.stream_in import Decoder as ChatDecoder
+from penstock.core.dialects.openai_chat.stream_out import Encoder as encoder
+from penstock.core.dialects.openai_chat.texts import texts
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Event, Response
 
-name = "sap"
-family = "sap"
+NAME = "sap"
 _NULL = Raw(b"null")
 
 
@@ -127,17 +123,16 @@ def decoder() -> Decoder:
     return Decoder()
 
 
-__all__ = [
-    "decoder",
-    "encoder",
-    "family",
-    "name",
-    "parse_error",
-    "parse_request",
-    "parse_response",
-    "render_error",
-    "render_request",
-    "render_response",
-    "texts",
-    "unwrapped",
-]
+DIALECT = Dialect(
+    name=NAME,
+    family=NAME,
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    decoder=decoder,
+    encoder=encoder,
+    parse_error=parse_error,
+    render_error=render_error,
+    texts=texts,
+)

@@ -163,6 +163,8 @@ class ToolResult(Struct, frozen=True):
     cache: CacheMark | None = None
 
 
+Marked = Text | Image | Document | ToolUse | ToolResult
+"""The blocks that a ``cache`` breakpoint can stand behind."""
 Block = Text | Refusal | Thinking | Image | Document | Audio | ToolUse | ToolResult | Opaque
 
 

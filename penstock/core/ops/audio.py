@@ -15,7 +15,8 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from penstock.core.dialects.openai_chat.errors import error_in_answer
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, needed, present, text
+from penstock.core.dialects.openai_chat.reading import needed, present, text
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 from penstock.core.money import number

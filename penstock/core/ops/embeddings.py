@@ -19,7 +19,6 @@ from msgspec.json import Decoder, encode
 from penstock.core.count import estimate
 from penstock.core.dialects.openai_chat.errors import error_in_answer
 from penstock.core.dialects.openai_chat.reading import (
-    BAD_JSON,
     integer,
     items,
     needed,
@@ -28,65 +27,27 @@ from penstock.core.dialects.openai_chat.reading import (
     text,
     wrong,
 )
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, Usage
 from penstock.core.ops import embeddings_own as own_forms
-from penstock.core.ops import tei
+from penstock.core.providers.operations import Form as Form
+from penstock.core.providers.operations import embeddings_form
 
 WANT = "a text, a list of texts, a list of tokens, or a list of such lists"
 ENCODING = "encoding_format"
 _BASE64 = Raw(b'"base64"')
 
 
-class Form(NamedTuple):
-    """What an upstream takes. ``limit``: inputs in one request, 0 = no limit is known. ``base64``: it knows
-    ``encoding_format: base64``; else floats are asked for, by leaving the field out. ``dimensions``: its name of that
-    field. ``ollama``: it is asked at /api/embed, in Ollama's words. ``watsonx``: it answers in IBM's. ``input``: its
-    name of that field, which is a list of texts then. ``sap``: its answer has an envelope. ``own``: another form of a
-    vendor's, "cohere", or Hugging Face's at a "tei" server or at the "hub" (see ``embeddings_own``)."""
-
-    limit: int = 0
-    base64: bool = False
-    dimensions: str = "dimensions"
-    ollama: bool = False
-    watsonx: bool = False
-    input: str = "input"
-    sap: bool = False
-    own: str = ""
-
-
 PLAIN = Form()
 OLLAMA = Form(ollama=True)
 COHERE = Form(limit=96, own="cohere")
-_OPENAI = Form(limit=2048, base64=True)
-# Limits: the vendors' reference pages of the operation. Hugging Face's is the default of a server's
-# --max-client-batch-size (text-embeddings-inference, "CLI arguments").
-FORMS: Mapping[str, Form] = {
-    "openai": _OPENAI,
-    "azure": _OPENAI,
-    "hosted_vllm": Form(base64=True),
-    "llama_cpp": Form(base64=True),
-    "huggingface": Form(limit=tei.LIMIT),
-    "tei": Form(limit=tei.LIMIT),
-    "voyage": Form(limit=1000, dimensions="output_dimension"),
-    "mistral": Form(dimensions="output_dimension"),
-    "cohere": Form(limit=96),
-    "cohere_chat": Form(limit=96),
-    "gemini": Form(limit=100),
-    "databricks": Form(limit=150),
-    "watsonx": Form(limit=1000, watsonx=True, input="inputs"),
-    "snowflake": Form(input="text"),
-    "sap": Form(sap=True),
-}
-_OFFICIAL_ONLY = frozenset({"openai"})
 
 
 def form_of(provider: str, official: bool, dialects: Sequence[str], limit: int | None = None) -> Form:
-    """The form of a target. ``official``: it is the vendor's own host; behind ``openai/`` with another address may be
-    any server. ``limit``: a deployment's own, instead of the table's."""
-    form = FORMS.get(provider, PLAIN)
-    if provider in _OFFICIAL_ONLY and not official:
-        form = PLAIN
+    """The form of a target: its provider's, but where a dialect has an operation of its own. ``limit``: a deployment's
+    own, instead of the table's."""
+    form = embeddings_form(provider, official)
     if "ollama" in dialects:
         form = OLLAMA
     elif "cohere" in dialects:

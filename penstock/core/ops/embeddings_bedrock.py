@@ -13,9 +13,11 @@ from typing import Any
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, integer, items, opens, present, text
+from penstock.core.dialects.openai_chat.reading import integer, items, opens, present, text
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
+from penstock.core.models import is_titan_embedding, is_titan_of_images
 from penstock.core.ops.embeddings import ENCODING, Form, Vectors
 
 ONE = Form(limit=1)
@@ -24,13 +26,9 @@ _PURPOSE = "search_document"
 _DONE = frozenset(("model", "input", "dimensions", "user", "stream", ENCODING))
 
 
-def is_titan(model: str) -> bool:
-    return "titan-embed" in model
-
-
 def form_of(model: str) -> Form:
     """How many inputs a request may have."""
-    return ONE if is_titan(model) else MANY
+    return ONE if is_titan_embedding(model) else MANY
 
 
 def request(fields: Mapping[str, Raw], batch: Raw, model: str) -> bytes:
@@ -41,9 +39,9 @@ def request(fields: Mapping[str, Raw], batch: Raw, model: str) -> bytes:
     rest: dict[str, Any] = {key: raw for key, raw in fields.items() if key not in _DONE}
     dims = present(fields, "dimensions")
     size = None if dims is None else integer(dims, "dimensions")
-    if is_titan(model):
+    if is_titan_embedding(model):
         out: dict[str, Any] = {"inputText": text(texts[0], "input"), **rest}
-        if size is not None and "image" in model:
+        if size is not None and is_titan_of_images(model):
             out.setdefault("embeddingConfig", {"outputEmbeddingLength": size})
         elif size is not None:
             out["dimensions"] = size

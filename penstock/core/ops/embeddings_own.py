@@ -19,7 +19,8 @@ from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.cohere.errors import parse_error
 from penstock.core.dialects.openai_chat.errors import error_in_answer
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, items, opens, present, texts
+from penstock.core.dialects.openai_chat.reading import items, opens, present, texts
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, Usage
 

@@ -12,8 +12,9 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.openai_chat.errors import error_in_answer
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, items, needed, opens, present, wrong
+from penstock.core.dialects.openai_chat.reading import items, needed, opens, present, wrong
 from penstock.core.dialects.openai_chat.usage import read_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 

@@ -9,7 +9,7 @@ cloud.ibm.com/apidocs/watsonx-ai ("Generate rerank").
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -17,7 +17,6 @@ from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.openai_chat.errors import error_in_answer
 from penstock.core.dialects.openai_chat.reading import (
-    BAD_JSON,
     absent,
     flag,
     integer,
@@ -30,28 +29,15 @@ from penstock.core.dialects.openai_chat.reading import (
     texts,
     wrong,
 )
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, Usage
+from penstock.core.providers.operations import Ranking, ranking_form
 
-Form = Literal["cohere", "jina", "voyage", "tei", "watsonx"]
-_FORMS: Mapping[str, Form] = {
-    "cohere": "cohere",
-    "cohere_chat": "cohere",
-    "voyage": "voyage",
-    "tei": "tei",
-    "huggingface": "tei",
-    "azure_ai": "cohere",
-    "watsonx": "watsonx",
-}
+form_of = ranking_form
 _OURS = frozenset(("model", "query", "documents", "top_n", "return_documents", "rank_fields", "stream"))
 # Fields of the client's form that the others have no place for.
 _COHERE_ONLY = ("max_tokens_per_doc", "max_chunks_per_doc", "priority")
-
-
-def form_of(provider: str) -> Form:
-    """The form of a provider's servers; Jina's, which vLLM, llama.cpp and most others took over, where nothing else is
-    known."""
-    return _FORMS.get(provider, "jina")
 
 
 def check(fields: Mapping[str, Raw]) -> None:
@@ -108,7 +94,7 @@ def _word(raw: Raw) -> str:
     return bytes(raw).decode()
 
 
-def request(fields: Mapping[str, Raw], form: Form) -> tuple[dict[str, Raw], tuple[Loss, ...]]:
+def request(fields: Mapping[str, Raw], form: Ranking) -> tuple[dict[str, Raw], tuple[Loss, ...]]:
     """The body for an upstream but for its model, and what it has no place for. Documents are never asked back: they
     are here."""
     own = {key: raw for key, raw in fields.items() if key not in _OURS and key != "top_k" and not absent(raw)}
@@ -258,5 +244,3 @@ def answer(fields: Mapping[str, Raw], ranked: Ranked, model: str, mint: Callable
     if ranked.tokens is not None:
         out["usage"] = {"prompt_tokens": ranked.tokens, "total_tokens": ranked.tokens}
     return encode(out)
-
-

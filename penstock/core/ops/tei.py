@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 
 from penstock.core.errors import GatewayError
+from penstock.core.providers import operations
 
-NAMES = frozenset({"tei", "huggingface"})
-LIMIT = 32
-"""``--max-client-batch-size`` of a server that was not told another."""
+NAMES = operations.TEI
+LIMIT = operations.BATCH
 _BATCH = re.compile(r"maximum allowed batch size (\d+)")
 _LONG = re.compile(r"must have less than \d+ tokens")
 

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from penstock.core.envelope import BAD_JSON
+
 _ENCODE = msgspec.json.Encoder().encode
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 _LIST = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _ANY = msgspec.json.Decoder().decode
 _STRING = msgspec.json.Decoder(str).decode
 _NULL = Raw(b"null")
-_NOT_THIS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PARTS = re.compile(rb'"content"\s*:\s*\[')
 _LOGPROBS = re.compile(rb'"logprobs"\s*:\s*[{\d-]')
 _EOS = re.compile(rb'("finish_reason"\s*:\s*)"eos"')
@@ -46,7 +47,7 @@ def _choices(data: bytes, edit: Callable[[Fields], bool]) -> bytes:
         choices = _LIST(top["choices"])
         if not sum(edit(choice) for choice in choices):
             return data
-    except (KeyError, *_NOT_THIS):
+    except (KeyError, *BAD_JSON):
         return data
     top["choices"] = Raw(_ENCODE(choices))
     return _ENCODE(top)
@@ -142,7 +143,7 @@ def groq_stream(data: bytes) -> bytes:
             return _ENCODE({"error": {"message": _ANY(own["error"]), "type": "server_error"}})
         if not _absent(top, "usage") or _absent(own, "usage") or "prompt_tokens" not in _FIELDS(own["usage"]):
             return data
-    except (KeyError, *_NOT_THIS):
+    except (KeyError, *BAD_JSON):
         return data
     top["usage"] = own["usage"]
     return _ENCODE(top)
@@ -163,7 +164,7 @@ def openrouter_errors(data: bytes) -> bytes:
         for choice in _LIST(top["choices"]):
             if not _absent(choice, "error"):
                 return _ENCODE({"error": choice["error"]})
-    except (KeyError, *_NOT_THIS):
+    except (KeyError, *BAD_JSON):
         pass
     return data
 
@@ -214,7 +215,7 @@ def cited(data: bytes) -> bytes:
         return data
     try:
         sources = _sources(_FIELDS(data))
-    except _NOT_THIS:
+    except BAD_JSON:
         return data
     return _choices(data, lambda choice: _cite(choice, sources)) if sources else data
 

@@ -5,20 +5,13 @@ Rules of a model hold wherever the model is served; whether an API is strict dep
 
 from __future__ import annotations
 
-import re
-
 from msgspec.structs import replace
 
-from penstock.core.dialects import bedrock
 from penstock.core.dialects.base import Wire
+from penstock.core.dialects.bedrock.wire import NAME as CONVERSE
 from penstock.core.dialects.bedrock.wire import wire_of as wire_of_converse
+from penstock.core.models import facts, takes_schema
 from penstock.core.providers.spec import Provider, Quirks
-
-# Claude models that size their thinking by effort: 4.6 and later (platform.claude.com, "Adaptive thinking"). Gateways
-# write the version with a dot, too (openrouter.ai/models: anthropic/claude-opus-4.6).
-_ADAPTIVE = re.compile(r"claude-(?:[a-z]+-)?(?:4[-.](?:[6-9]|\d\d(?!\d))|[5-9])(?:$|[-.@:])")
-# Claude models that enforce a JSON schema (platform.claude.com, "Structured outputs").
-_SCHEMAS = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[5-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])|claude-opus-4-1")
 
 
 def wire_of(provider: Provider, model: str, rules_of: str, dialects: tuple[str, ...], at_home: bool) -> Wire:
@@ -27,7 +20,7 @@ def wire_of(provider: Provider, model: str, rules_of: str, dialects: tuple[str, 
     ``model``: the name the upstream knows. ``rules_of``: the model whose rules hold, where that name is the user's own.
     ``dialects``: what it is known to speak. ``at_home``: requests go to the provider's own host.
     """
-    if provider.dialects == (bedrock.name,):
+    if provider.dialects == (CONVERSE,):
         return wire_of_converse(rules_of)
     quirks = provider.quirks_for(rules_of, "openai_chat")
     own = ""  # who made the model, where the provider's name does not say it
@@ -39,7 +32,7 @@ def wire_of(provider: Provider, model: str, rules_of: str, dialects: tuple[str, 
         stream_usage=quirks.stream_usage,
         cache_marks=quirks.cache_marks,
         replay_reasoning=quirks.replay_reasoning,
-        adaptive=_ADAPTIVE.search(rules_of) is not None,
+        adaptive=facts(rules_of).adaptive,
         official=(provider.official or bool(own)) and at_home,
         call_ids=provider.call_ids,
     )
@@ -51,7 +44,7 @@ def wire_in(dialect: str, wire: Wire, provider: Provider, rules_of: str, quirks:
     Only Claude's newer models take a schema in Messages; what a compatible server does with one nobody knows, so a
     forced tool stands in there, as it does in a dialect in which a server is known to ignore schemas.
     """
-    native = dialect != "anthropic" or (wire.official and _SCHEMAS.search(rules_of) is not None)
+    native = dialect != "anthropic" or (wire.official and takes_schema(rules_of))
     native = native and dialect in (provider.schema_dialects or (dialect,))
     return replace(wire, native_schema=native and "json_schema" not in quirks.no_formats)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from penstock.core.dialects import DIALECTS
+from penstock.core.dialects import completions as forms
 from penstock.core.errors import GatewayError
-from penstock.core.ops import completions as forms
+from penstock.core.providers.operations import is_native
 from penstock.runtime import lanes
 from penstock.runtime.cross import back_for, cross_request, cross_response
 from penstock.runtime.ops.ask import ask, together
@@ -44,7 +45,7 @@ def _learn(attempt: Attempt) -> None:
     if forms.name in live.speaks(target) or forms.name in live.asked:
         return
     mode = str(target.deployment.info.get("mode") or "")
-    native = forms.is_native(target.provider.name, target.model, target.wire.official, mode)
+    native = is_native(target.provider.name, target.model, target.wire.official, mode)
     if native is None:
         live.asked.add(forms.name)
     if native is not False:

@@ -14,9 +14,11 @@ from msgspec.json import Decoder, encode
 from penstock.core.dialects.anthropic import usage as counts
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.blocks_in import bad, items, present, read_block, string
-from penstock.core.dialects.anthropic.blocks_out import AnswerWriter, Item
+from penstock.core.dialects.anthropic.blocks_out import AnswerWriter
 from penstock.core.dialects.anthropic.errors import stream_error
 from penstock.core.dialects.base import RenderedAnswer, View
+from penstock.core.dialects.turns import Item
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Block, Choice, Loss, Opaque, Response, ToolUse
 
@@ -29,7 +31,7 @@ def parse_response(body: bytes) -> Response:
     error came with a 200."""
     try:
         return _parse(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's answer is not a message: {error}.") from None
     except GatewayError as error:
         if error.kind != "bad_request":

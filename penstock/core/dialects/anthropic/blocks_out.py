@@ -6,12 +6,13 @@ import base64
 import binascii
 from collections.abc import Iterable
 
-import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.blocks_in import FIELDS, TURN
+from penstock.core.dialects.arguments import object_of
+from penstock.core.dialects.turns import Item
 from penstock.core.ir import (
     Audio,
     Base64,
@@ -35,10 +36,8 @@ from penstock.core.ir import (
 )
 
 _OBJECT = Decoder(dict[str, Raw])
-_EMPTY = Raw(b"{}")
 _CACHE = wire.Cache()
 
-Item = tuple[str, Block]  # a block and its path in the neutral form
 Out = wire.Block | Raw
 
 
@@ -46,20 +45,6 @@ def cache_out(mark: CacheMark | None) -> wire.Cache | None:
     if mark is None:
         return None
     return wire.Cache(mark.ttl) if mark.ttl else _CACHE
-
-
-def input_out(args: str) -> tuple[Raw, bool]:
-    """The arguments as the object the API wants, and whether they were one.
-
-    They are checked and never pasted: text that is not one whole JSON object could add fields to the body. Anything
-    else a model wrote is carried as ``{"arguments": "<text>"}``."""
-    if args in ("", "{}"):
-        return _EMPTY, True
-    try:
-        _OBJECT.decode(args)
-        return Raw(args.strip().encode()), True
-    except (msgspec.DecodeError, RecursionError):
-        return (_EMPTY, True) if args.strip() in ("", "null") else (Raw(encode({"arguments": args})), False)
 
 
 def merge(block: Out, beside: Opaque) -> Raw:
@@ -147,7 +132,7 @@ class Writer:
         if block.kind != "function":
             self.lose(f"{at}.kind", f"a {block.kind} call is sent as a function call")
             return Raw(encode({"input": block.args}))
-        args, whole = input_out(block.args)
+        args, whole = object_of(block.args)
         if not whole:
             self.lose(f"{at}.args", "not a JSON object: sent as text in one")
         return args

@@ -14,13 +14,16 @@ from msgspec.json import Decoder, encode
 from penstock.core.dialects import guided, structured
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.blocks_out import Writer, cache_out
-from penstock.core.dialects.anthropic.turns import build_turns, split_system, write_system, write_turn
+from penstock.core.dialects.anthropic.turns import POLICY, build_turns, write_system, write_turn
 from penstock.core.dialects.base import Rendered, Wire
+from penstock.core.dialects.lacking import lose_lacking, put_back
+from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Reasoning, Request, Tool
 
 _OBJECT = Decoder(dict[str, Raw])
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _INNER = ("output_config.", "metadata.", "thinking.", "tool_choice.")
+_HAS = frozenset(("user",))
 _TIERS = {"auto": "auto", "standard_only": "standard_only", "default": "standard_only"}
 
 
@@ -44,12 +47,12 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     _sampling(request, writer, body)
     _output(format_, writer, body)
     _account(request, writer, body)
-    _unknown(request, writer, body)
+    put_back(request, writer, body, wire.NAME, _INNER)
     return Rendered({key: Raw(encode(value)) for key, value in body.items()}, tuple(losses))
 
 
 def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    system, start = split_system(request.messages, writer)
+    system, start = split_system(request.messages, writer, POLICY)
     written = write_system(system, writer)
     if written is not None:
         body["system"] = written
@@ -291,35 +294,4 @@ def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
             writer.lose("service_tier", f"{request.service_tier} is not offered here")
         else:
             body["service_tier"] = tier
-    lacking = {
-        "presence_penalty": request.presence_penalty,
-        "frequency_penalty": request.frequency_penalty,
-        "seed": None if request.seed is None else True,
-        "n": None if request.n in (None, 1) else request.n,
-        "logprobs": request.logprobs,
-        "top_logprobs": request.top_logprobs,
-        "logit_bias": request.logit_bias not in (b"", b"{}"),
-        "verbosity": request.verbosity not in ("", "medium"),
-        "metadata": request.metadata not in (b"", b"{}"),
-        "store": request.store,
-        "cache_key": request.cache_key,
-        "previous_id": request.previous_id,
-        "include": [name for name in request.include if name != "reasoning.encrypted_content"],
-    }
-    for path, value in lacking.items():
-        if value:  # False, 0 and "" ask for what this API does anyway
-            writer.lose(path, "there is no such field here")
-
-
-def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    """Fields that only this dialect knows, back to where they stood: a dotted kind is a path."""
-    for opaque in request.extra:
-        if opaque.dialect != wire.NAME:
-            writer.lose(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only")
-            continue
-        head, *steps = opaque.kind.split(".") if opaque.kind.startswith(_INNER) else [opaque.kind]
-        inner = body
-        for step in steps:
-            inner = inner.setdefault(head, {})
-            head = step
-        inner[head] = Raw(opaque.raw)
+    lose_lacking(request, writer, _HAS)

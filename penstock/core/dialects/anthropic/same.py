@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from penstock.core import sse
 from penstock.core.dialects.anthropic.errors import stream_error
 from penstock.core.dialects.anthropic.usage import Meter, read
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete
+from penstock.core.same import Editor, Incomplete, open_answer
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
@@ -24,18 +25,11 @@ _STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 _PARTS = frozenset(
     (b"content_block_start", b"content_block_delta", b"content_block_stop", b"message_delta", b"message_stop")
 )
-_BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """A whole answer with its ``model`` replaced."""
-    try:
-        fields = _DECODE(body)
-    except _BAD_JSON:
-        start = body[:120].decode("utf-8", "replace")
-        raise GatewayError(
-            "broken_answer", f"The upstream's answer is not a JSON object; it begins {start!r}."
-        ) from None
+    fields = open_answer(body)
     if fields.get("type") == _ERROR or ("error" in fields and "content" not in fields):
         raise stream_error(body)
     fields["model"] = model
@@ -86,7 +80,7 @@ class Stream:
     def _part(self, name: bytes, data: bytes) -> None:
         try:
             fields = _DECODE(data)
-        except _BAD_JSON:
+        except BAD_JSON:
             raise _unreadable(data) from None
         if name == b"content_block_delta":
             self.chunks += 1
@@ -101,7 +95,7 @@ class Stream:
         try:
             fields = _DECODE(data)
             message = _DECODE(fields["message"])
-        except (*_BAD_JSON, KeyError):
+        except (*BAD_JSON, KeyError):
             raise _unreadable(data) from None
         self.started = True
         if "usage" in message:
@@ -138,7 +132,7 @@ def _type(data: bytes) -> bytes:
     """The event's name where a server sends data lines only."""
     try:
         name = msgspec.json.decode(_DECODE(data)["type"])
-    except (*_BAD_JSON, KeyError):
+    except (*BAD_JSON, KeyError):
         raise _unreadable(data) from None
     return str(name).encode()
 
@@ -155,3 +149,6 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
     """Messages streams always carry usage."""
     return True
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)

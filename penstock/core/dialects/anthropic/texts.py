@@ -9,6 +9,8 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import decode
 
+from penstock.core.dialects.walking import strings
+
 _SPOKEN = ("text", "thinking", "title", "context", "content", "data")
 
 
@@ -30,16 +32,8 @@ def _walk(value: Any, spoken: bool) -> Iterator[str]:
         kind = value.get("type")
         for key, part in value.items():
             if key == "input":
-                yield from _strings(part)
+                yield from strings(part)
             elif key == "data" and kind != "text":
                 continue  # base64, or the sealed data of a thought
             else:
                 yield from _walk(part, key in _SPOKEN)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for part in value if isinstance(value, list) else value.values():
-            yield from _strings(part)

@@ -15,7 +15,7 @@ from penstock.core.dialects.base import RenderedAnswer, View
 from penstock.core.dialects.bedrock import usage, wire
 from penstock.core.dialects.bedrock.blocks_in import read_blocks
 from penstock.core.dialects.bedrock.blocks_out import AnswerWriter
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Choice, Loss, Opaque, Response
 

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from msgspec import Raw
-from msgspec.json import Decoder, encode
+from msgspec.json import encode
 
+from penstock.core.dialects.arguments import object_of
 from penstock.core.dialects.bedrock.blocks_in import INSTEAD
 from penstock.core.dialects.bedrock.wire import DOCUMENTS, FAMILY, FORMATS, IMAGES, NAME, VIDEOS
+from penstock.core.dialects.turns import Item
 from penstock.core.ir import (
     Audio,
     Block,
@@ -23,6 +24,7 @@ from penstock.core.ir import (
     FileId,
     Image,
     Loss,
+    Marked,
     Opaque,
     PlainText,
     Refusal,
@@ -36,15 +38,12 @@ from penstock.core.ir import (
     Url,
 )
 
-Item = tuple[str, Block]  # a block and its path in the neutral form
 Out = dict[str, Any] | Raw
 NO_OUTPUT = "(no output)"
 """Text of a result that is an error and says nothing: the API refuses an empty one."""
 SEE_DOCUMENT = "See the document."
 """Text of a turn that is documents only: the API wants a text beside a document."""
 
-_OBJECT = Decoder(dict[str, Raw]).decode
-_EMPTY = Raw(b"{}")
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9\-()\[\]]+")
 _AUDIO = frozenset("mp3 opus wav aac flac mp4 ogg mkv mka x-aac m4a mpeg mpga pcm webm".split())
 _BY_ENDING = {word: word for word in (*IMAGES, *DOCUMENTS, *VIDEOS)}
@@ -99,10 +98,9 @@ class Writer:
             if written is None:
                 continue
             out.append(written)
-            mark: CacheMark | None = getattr(block, "cache", None)
-            if mark is not None:
+            if isinstance(block, Marked) and block.cache is not None:
                 if self.caches:
-                    out.append(point(mark))
+                    out.append(point(block.cache))
                 else:
                     self.lose(f"{at}.cache", "this model takes no cache points")
         return out
@@ -162,16 +160,10 @@ class Writer:
         if block.kind != "function":
             self.lose(f"{at}.kind", f"a {block.kind} call is sent as a function call")
             return Raw(encode({"input": block.args}))
-        if not block.args.strip() or block.args in ("{}", "null"):
-            return _EMPTY
-        try:
-            _OBJECT(block.args)
-            return Raw(block.args.strip().encode())
-        except (msgspec.DecodeError, RecursionError):
-            if block.args.strip() == "null":
-                return _EMPTY
+        args, whole = object_of(block.args)
+        if not whole:
             self.lose(f"{at}.args", "not a JSON object: sent as text in one")
-            return Raw(encode({"arguments": block.args}))
+        return args
 
     def result(self, block: ToolResult, at: str) -> Out:
         if block.kind != "function":
@@ -183,7 +175,7 @@ class Writer:
             if is_instead(part):
                 instead = part  # type: ignore[assignment]
                 continue
-            if getattr(part, "cache", None) is not None:
+            if isinstance(part, Marked) and part.cache is not None:
                 self.lose(f"{where}.cache", "a cache point stands behind a whole result here")
             written = Raw(instead.raw) if instead is not None else self.inside(part, where)
             instead = None

@@ -14,13 +14,22 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import Decoder, decode, encode
 
-from penstock.core.dialects import openai_chat, structured
+from penstock.core.dialects import structured
 from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.bedrock.blocks_out import Writer, point
 from penstock.core.dialects.bedrock.thinking import thinking
-from penstock.core.dialects.bedrock.turns import build_turns, split_system, used_tools, write_turn
-from penstock.core.dialects.bedrock.wire import NAME, maker, takes_schema, takes_strict
+from penstock.core.dialects.bedrock.turns import POLICY, build_turns, used_tools, write_turn
+from penstock.core.dialects.bedrock.wire import NAME
+from penstock.core.dialects.lacking import lose_lacking
+from penstock.core.dialects.openai_chat.request_in import parse_request as parse_chat
+from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool, ToolResult, ToolUse
+from penstock.core.models import (
+    Converse,
+    converse,
+    takes_schema_on_bedrock,
+    takes_strict_on_bedrock,
+)
 
 MORE = "additionalModelRequestFields"
 LIMITS = "inferenceConfig"
@@ -36,8 +45,6 @@ _OPENAIS = frozenset(
     "prompt_cache_options safety_identifier background truncation conversation max_tool_calls prompt moderation "
     "stream_options context_management text instructions store".split()
 )
-_CACHING = frozenset(("anthropic", "amazon", ""))
-_NO_CHOICE = frozenset(("meta", "ai21", "cohere"))
 _TIERS = {"auto": "", "default": "default", "standard_only": "default", "flex": "flex", "priority": "priority"}
 _THINKS = re.compile(rb'"thinking":\{"type":"(?!disabled)')
 _NOT_THINKING = (f"{LIMITS}.temperature", f"{LIMITS}.topP", f"{MORE}.top_k")
@@ -47,7 +54,7 @@ _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 
 def forced(request: Request, wire: Wire) -> structured.Forced | None:
     """The tool that stands in for a schema, for models that enforce none."""
-    return structured.plan(request, wire.native_schema and takes_schema(wire.model))
+    return structured.plan(request, wire.native_schema and takes_schema_on_bedrock(wire.model))
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
@@ -58,15 +65,15 @@ def render_request(request: Request, wire: Wire) -> Rendered:
     alone = request.parallel_tools is False
     if stand_in is not None:
         request = structured.force(request, stand_in)
-    made = maker(wire.model)
+    takes = converse(wire.model)
     own = request.dialect == NAME
-    writer = Writer(wire.family, own, losses, made in _CACHING, made in _CACHING)
+    writer = Writer(wire.family, own, losses, takes.caches, takes.caches)
     body: dict[str, Any] = {}
     _prompt(request, writer, body)
     _tools(request, wire.model, alone, writer, body)
     limits = _limits(request)
     more = thinking(request, wire, _against(body), limits, writer)
-    _sampling(request, made, more, limits, writer)
+    _sampling(request, takes, more, limits, writer)
     if limits:
         body[LIMITS] = limits
     if more:
@@ -78,7 +85,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
 
 
 def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    items, start = split_system(request.messages, writer)
+    items, start = split_system(request.messages, writer, POLICY)
     system = writer.blocks(items, "system")
     turns = build_turns(request.messages, start, writer)
     last = len(turns) - 1
@@ -98,7 +105,7 @@ def _tools(request: Request, model: str, alone: bool, writer: Writer, body: dict
         return  # there is no such choice here: without tools none is called
     tools: list[Any] = []
     for number, tool in enumerate(request.tools):
-        tools += _tool(tool, f"tools.{number}", takes_strict(model), writer)
+        tools += _tool(tool, f"tools.{number}", takes_strict_on_bedrock(model), writer)
     if not tools and not writer.own:
         tools = [_again(name) for name in used_tools(request.messages)]
         if tools:
@@ -108,7 +115,7 @@ def _tools(request: Request, model: str, alone: bool, writer: Writer, body: dict
             writer.lose("tool_choice", "no tools are left to choose from")
         return
     config: dict[str, Any] = {"tools": tools}
-    picked = _choice(request, maker(model), writer)
+    picked = _choice(request, converse(model), writer)
     if picked is not None:
         config["toolChoice"] = picked
     if alone:
@@ -156,7 +163,7 @@ def _again(name: str) -> dict[str, Any]:
     return {"toolSpec": {"name": name, "inputSchema": {"json": _NO_PARAMETERS}}}
 
 
-def _choice(request: Request, made: str, writer: Writer) -> dict[str, Any] | None:
+def _choice(request: Request, takes: Converse, writer: Writer) -> dict[str, Any] | None:
     choice = request.tool_choice
     if choice is None:
         return None
@@ -169,7 +176,7 @@ def _choice(request: Request, made: str, writer: Writer) -> dict[str, Any] | Non
         mode = "required" if choice.required else "auto"
     if mode == "auto":
         return {"auto": {}} if writer.own else None
-    if made in _NO_CHOICE and not writer.own:
+    if not takes.chooses and not writer.own:
         writer.lose("tool_choice", "this model takes no choice of tools")
         return None
     return {"tool": {"name": choice.names[0]}} if mode == "named" else {"any": {}}
@@ -201,7 +208,7 @@ def _limits(request: Request) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if value is not None}
 
 
-def _sampling(request: Request, made: str, more: dict[str, Any], limits: dict[str, Any], writer: Writer) -> None:
+def _sampling(request: Request, takes: Converse, more: dict[str, Any], limits: dict[str, Any], writer: Writer) -> None:
     thinks = more.get("thinking", {}).get("type", "disabled") != "disabled" and not writer.own
     if not writer.own and limits.get("temperature", 0) > 1:
         writer.lose("temperature", "at most 1 here: sent as 1")
@@ -215,12 +222,11 @@ def _sampling(request: Request, made: str, more: dict[str, Any], limits: dict[st
     top_k = request.top_k
     if top_k is not None and thinks:
         writer.lose("top_k", "cannot be set while thinking")
-    elif top_k is not None and made == "meta":
+    elif top_k is not None and not takes.top_k:
         writer.lose("top_k", "this model takes none")
-    elif top_k is not None and made == "amazon":
-        more["inferenceConfig"] = {"topK": top_k}
     elif top_k is not None:
-        more["k" if made == "cohere" else "top_k"] = top_k
+        key, _, inner = takes.top_k.partition(".")
+        more[key] = {inner: top_k} if inner else top_k
     stops = []
     for number, stop in enumerate(request.stop):
         if not writer.own and not stop.strip():
@@ -250,25 +256,7 @@ def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
             writer.lose("service_tier", f"{request.service_tier} is not offered here")
         elif tier:
             body["serviceTier"] = {"type": tier}
-    lacking = {
-        "presence_penalty": request.presence_penalty,
-        "frequency_penalty": request.frequency_penalty,
-        "seed": None if request.seed is None else True,
-        "n": None if request.n in (None, 1) else request.n,
-        "logprobs": request.logprobs,
-        "top_logprobs": request.top_logprobs,
-        "logit_bias": request.logit_bias not in (b"", b"{}"),
-        "verbosity": request.verbosity not in ("", "medium"),
-        "user": request.user,
-        "metadata": request.metadata not in (b"", b"{}"),
-        "store": request.store,
-        "cache_key": request.cache_key,
-        "previous_id": request.previous_id,
-        "include": [name for name in request.include if name != "reasoning.encrypted_content"],
-    }
-    for path, value in lacking.items():
-        if value:  # False, 0 and "" ask for what this API does anyway
-            writer.lose(path, "there is no such field here")
+    lose_lacking(request, writer)
 
 
 def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
@@ -310,7 +298,7 @@ def defaults(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
         given = {**_OBJECT(extra), **given}
     own = {key: given.pop(key) for key in [*given] if key in (LIMITS, "toolConfig", "system")}
     asked = {"model": Raw(b'"m"'), "messages": Raw(b'[{"role":"user","content":"x"}]'), **given}
-    made = render_request(openai_chat.parse_request(asked), wire).fields
+    made = render_request(parse_chat(asked), wire).fields
     del made["messages"]
     out: dict[str, Raw] = {}
     for key, value in (made | own).items():

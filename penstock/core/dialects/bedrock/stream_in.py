@@ -19,7 +19,7 @@ from penstock.core.dialects.bedrock import usage, wire
 from penstock.core.dialects.bedrock.answer import ECHOES, Tier, stop_sequence
 from penstock.core.dialects.bedrock.blocks_in import read_citation, unpack_blob
 from penstock.core.dialects.bedrock.errors import stream_error
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.eventstream import BROKEN, EXCEPTION
 from penstock.core.ir import (

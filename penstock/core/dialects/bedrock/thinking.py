@@ -14,12 +14,11 @@ from typing import Any
 
 from penstock.core.dialects.base import Wire
 from penstock.core.dialects.bedrock.blocks_out import Writer
-from penstock.core.dialects.bedrock.wire import maker
 from penstock.core.ir import Reasoning, Request
+from penstock.core.models import converse
 
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16384, "xhigh": 32768, "max": 32768}
 LEAST = 1024
-BY_EFFORT = frozenset(("openai", "moonshot", "moonshotai"))
 _STRONG = frozenset(("xhigh", "max"))
 
 
@@ -45,16 +44,16 @@ def thinking(request: Request, wire: Wire, against: str, limits: dict[str, Any],
         return {}
     if reasoning.summary in ("concise", "detailed"):
         writer.lose("reasoning.summary", "summaries have no length here")
-    made = maker(wire.model)
-    if made in ("anthropic", ""):
+    field = converse(wire.model).thinks
+    if field == "thinking":
         return _claude(reasoning, wire, against, limits, writer)
     if reasoning.display == "omitted" and not is_off(reasoning):
         writer.lose("reasoning.display", "what is thought cannot be left out here")
-    if made == "amazon":
+    if field == "reasoningConfig":
         return _nova(reasoning, limits, writer)
-    if made == "openai" and "gpt-oss" not in wire.model:
+    if field == "reasoning":
         return _by_words(reasoning, writer)
-    if made in BY_EFFORT:
+    if field == "reasoning_effort":
         return _by_effort(reasoning, writer)
     if not is_off(reasoning):
         writer.lose("reasoning", "how this model is told to think is not known")

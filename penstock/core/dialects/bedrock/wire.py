@@ -1,4 +1,4 @@
-"""The words of Converse, and what the family of a model tells.
+"""The words of Converse.
 
 Sources: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html and ConverseStream, and the
 service model that botocore 1.44 carries (``data/bedrock-runtime/2023-09-30``), which is the exact list of fields. Bytes
@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 
 from penstock.core.dialects.base import Wire
+from penstock.core.models import is_adaptive, publisher
 
 NAME = "bedrock"
 FAMILY = "bedrock"
+_CLAUDES = "anthropic"  # the family of seals that is the same at every vendor
 
 IMAGES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 DOCUMENTS = {
@@ -84,48 +86,10 @@ def finish_out(reason: str, sequence: str = "") -> str:
     return STOP_OUT.get(reason) or (word if _WORD.fullmatch(word) else "end_turn")
 
 
-# Models. The publisher stands in the id ("us.anthropic.claude-opus-4-6-v1", ".../amazon.nova-pro-v1:0"). An
-# application's inference profile hides it: then everything is tried as asked.
-_MAKER = re.compile(r"(?:^|[/.])([a-z0-9]+)\.[a-z]")
-_BY_NAME = (("claude", "anthropic"), ("nova", "amazon"), ("llama", "meta"), ("gpt-oss", "openai"))
-_PLACES = frozenset("us eu apac jp au ca global us-gov amer sa me af".split())
-_ADAPTIVE = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[6-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])")
-_CLAUDE_SCHEMAS = re.compile(r"claude-(?:[a-z]+-)?(?:4-(?:[5-9]|\d\d(?!\d))|[5-9])(?:$|[-@:])")
-_STRICT = re.compile(r"claude-(?:[a-z]+-)?4-(?:[5-9]|\d\d(?!\d))(?:$|[-@:])")
-_SCHEMA_MAKERS = frozenset("openai qwen google nvidia minimax moonshot moonshotai zai".split())
-_SCHEMA_MODELS = re.compile(r"deepseek\.v3|mistral\.(?:ministral-3|magistral|voxtral|mistral-large-3|devstral)")
-
-
-def maker(model: str) -> str:
-    """Who made a model: "anthropic", "amazon", "meta", ...; "" where its id does not tell."""
-    if model.startswith("arn:"):
-        model = model.partition(":")[2].partition("/")[2]
-    for found in _MAKER.finditer(model):
-        if found[1] not in _PLACES:
-            return found[1]
-    head, dot, rest = model.partition(".")
-    if dot and head in _PLACES:
-        return maker(rest)
-    return next((name for part, name in _BY_NAME if part in model), "")
-
-
-def takes_schema(model: str) -> bool:
-    """Whether a model enforces a JSON schema by ``outputConfig.textFormat``.
-    https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html"""
-    if _CLAUDE_SCHEMAS.search(model):
-        return True
-    return maker(model) in _SCHEMA_MAKERS or bool(_SCHEMA_MODELS.search(model))
-
-
-def takes_strict(model: str) -> bool:
-    """Whether a model takes a tool's ``strict``. Claude's from 5 on answer 400 to it (vercel/ai issue 18199)."""
-    return takes_schema(model) and (maker(model) != "anthropic" or _STRICT.search(model) is not None)
-
-
 def wire_of(model: str) -> Wire:
     """What a renderer must know of a model on Bedrock. Claude's signatures are the same wherever it runs
     (https://docs.claude.com/en/docs/build-with-claude/extended-thinking, "across different platforms")."""
-    made = maker(model)
-    if made == "anthropic":
-        return Wire(model=model, family=made, adaptive=_ADAPTIVE.search(model) is not None)
+    made = publisher(model)
+    if made == _CLAUDES:
+        return Wire(model=model, family=made, adaptive=is_adaptive(model))
     return Wire(model=model, family=f"{FAMILY}-{made}" if made else FAMILY)

@@ -12,7 +12,8 @@ from penstock.core.dialects.cohere import citations, logprobs, usage
 from penstock.core.dialects.cohere.errors import failed, parse_error
 from penstock.core.dialects.cohere.messages_in import read_content, read_said
 from penstock.core.dialects.cohere.names import CITATIONS, FAILED, NAME, finish_in, finish_out, is_plan
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, items, mapping, optional_text, present
+from penstock.core.dialects.openai_chat.reading import items, mapping, optional_text, present
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Block, Choice, Loss, Opaque, Refusal, Response, Text, Thinking, ToolUse
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from penstock.core.dialects.cohere.names import NAME, SOURCE
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Block, Citation, Opaque, Text
 
 _LINKS = ("url", "link", "source_url", "uri")
@@ -37,7 +37,7 @@ class _Cited(Struct):
 
 
 _CITED = Decoder(_Cited, strict=False).decode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BAD = BAD_JSON
 
 
 def read(raw: Raw) -> tuple[int | None, list[Citation]] | None:

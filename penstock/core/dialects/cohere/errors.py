@@ -14,8 +14,8 @@ import msgspec
 from msgspec.json import encode
 
 from penstock.core.dialects.openai_chat.errors import LONGEST, retry_after
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
 from penstock.core.dialects.redact import scrub
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
 _TOO_LONG = ("too many tokens", "prompt exceeds", "context length")

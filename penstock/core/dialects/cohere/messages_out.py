@@ -15,12 +15,14 @@ from msgspec.json import encode
 from penstock.core.dialects.base import Wire
 from penstock.core.dialects.cohere.citations import own_forms
 from penstock.core.dialects.cohere.names import MESSAGE, NAME, is_plan, thinks
+from penstock.core.dialects.turns import results_by_turn
 from penstock.core.ir import (
     Block,
     Document,
     FileId,
     Image,
     Loss,
+    Marked,
     Message,
     Opaque,
     PlainText,
@@ -31,8 +33,6 @@ from penstock.core.ir import (
     ToolUse,
     Url,
 )
-
-_Placed = tuple[str, ToolResult]  # its path, itself
 
 
 def render_turns(messages: Sequence[Message], wire: Wire, losses: list[Loss]) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ class _Writer:
         self._wire = wire
         self._losses = losses
         self._out: list[dict[str, Any]] = []
-        self._placed, self._homed = _place(messages)
+        self._placed, self._homed = results_by_turn(messages)
 
     def write(self) -> list[dict[str, Any]]:
         for number, message in enumerate(self._messages):
@@ -98,15 +98,15 @@ class _Writer:
             fields = turn.fields(role)
             if fields is not None:
                 self._out.append(fields)
-            for placed in self._placed.get(number, ()):
-                self._result(*placed)
+            for path, _, result in self._placed.get(number, ()):
+                self._result(path, result)
         return self._out
 
     def _lose(self, path: str, why: str) -> None:
         self._losses.append(Loss(path, why))
 
     def _block(self, block: Block, where: str, turn: _Turn, role: str) -> None:
-        if getattr(block, "cache", None) is not None and where not in self._homed:
+        if isinstance(block, Marked) and block.cache is not None and where not in self._homed:
             self._lose(f"{where}.cache", "the vendor caches by itself")
         if isinstance(block, Text):
             self._text(block, where, turn, role)
@@ -200,21 +200,3 @@ class _Writer:
 def _say(text: str, turn: _Turn) -> None:
     if text:
         turn.parts.append({"type": "text", "text": text})
-
-
-def _place(messages: Sequence[Message]) -> tuple[dict[int, list[_Placed]], set[str]]:
-    """Each result by the turn of the call that it answers (the latest with its id, for engines that count anew every
-    turn), and the paths of these results. One that answers none, or comes again, is in neither."""
-    calls: dict[str, int] = {}
-    placed: dict[int, list[_Placed]] = {}
-    homed: set[str] = set()
-    for turn, message in enumerate(messages):
-        for place, block in enumerate(message.blocks):
-            if isinstance(block, ToolUse) and message.role == "assistant":
-                calls[block.id] = turn
-            elif isinstance(block, ToolResult) and (called := calls.pop(block.id, None)) is not None:
-                path = f"messages.{turn}.blocks.{place}"
-                placed.setdefault(called, []).append((path, block))
-                homed.add(path)
-    return placed, homed
-

@@ -13,22 +13,12 @@ from penstock.core.dialects.cohere import usage as counts
 from penstock.core.dialects.cohere.errors import failed, parse_error
 from penstock.core.dialects.cohere.names import FAILED
 from penstock.core.dialects.cohere.request_out import adopt
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, absent, opens
-from penstock.core.errors import GatewayError
+from penstock.core.dialects.openai_chat.reading import absent, opens
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete
+from penstock.core.same import Editor, Incomplete, open_part
 
-_DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _TEXT = msgspec.json.Decoder(str).decode
-
-
-def _read(data: bytes, kind: str) -> dict[str, Raw]:
-    try:
-        return _DECODE(data)
-    except BAD_JSON:
-        start = data[:120].decode("utf-8", "replace")
-        raise GatewayError(kind, f"The upstream sent what is not a JSON object; it begins {start!r}.") from None
 
 
 def _text(fields: Mapping[str, Raw], key: str) -> str:
@@ -45,7 +35,7 @@ def _ended(fields: Mapping[str, Raw]) -> None:
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """A whole answer. Raises "broken_answer", or the error that came under status 200."""
-    fields = _read(body, "broken_answer")
+    fields = open_part(body, "broken_answer")
     if "message" in fields and opens(fields["message"], '"'):
         raise parse_error(500, {}, body)
     _ended(fields)
@@ -70,7 +60,7 @@ class Stream:
         name, data = event
         if data.strip() == b"[DONE]":
             return b"data: [DONE]\n\n"
-        fields = _read(data, "broken_stream")
+        fields = open_part(data, "broken_stream")
         kind = _text(fields, "type") or name.decode("utf-8", "replace")
         if not kind and "message" in fields:
             raise parse_error(500, {}, data)
@@ -85,7 +75,7 @@ class Stream:
 
     def _end(self, fields: Mapping[str, Raw]) -> None:
         raw = fields.get("delta")
-        delta = _read(bytes(raw), "broken_stream") if raw is not None and not absent(raw) else {}
+        delta = open_part(bytes(raw), "broken_stream") if raw is not None and not absent(raw) else {}
         _ended(delta)
         self._done = True
         self.usage = counts.read(delta.get("usage"))
@@ -108,3 +98,6 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
     """Always: the closing event has it."""
     return True
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)

@@ -17,7 +17,7 @@ from penstock.core import sse
 from penstock.core.dialects.cohere import citations, logprobs, usage
 from penstock.core.dialects.cohere.errors import failed, parse_error
 from penstock.core.dialects.cohere.names import FAILED, NAME, finish_in, plan_seal
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,

@@ -94,7 +94,7 @@ class ChatEncoder:
         where = f"choices.{event.choice}.blocks.{index}"
         if event.choice:
             self._lose(f"choices.{event.choice}", "an answer has one choice here")
-        elif isinstance(block, (Text, Refusal, Thinking)) and not getattr(block, "redacted", False):
+        elif isinstance(block, (Text, Refusal)) or (isinstance(block, Thinking) and not block.redacted):
             self._blocks[index] = block
         elif isinstance(block, ToolUse):
             self._blocks[index] = block

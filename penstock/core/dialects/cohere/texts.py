@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from msgspec import Raw
 
 from penstock.core.dialects.cohere.messages_in import whole_args
 from penstock.core.dialects.openai_chat.reading import mapping, mappings, opens, optional_text, plain, present
+from penstock.core.dialects.walking import strings
 
 
 def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
@@ -25,7 +25,7 @@ def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
             if (inner := present(call, "function")) is not None:
                 yield whole_args(mapping(inner, path).get("arguments"), path)
     if (documents := present(fields, "documents")) is not None:
-        yield from _strings(plain(documents))
+        yield from strings(plain(documents))
 
 
 def _content(raw: Raw) -> Iterator[str]:
@@ -36,15 +36,4 @@ def _content(raw: Raw) -> Iterator[str]:
         if isinstance(part, dict) and part.get("type") == "image_url":
             continue
         told = {k: v for k, v in part.items() if k != "type"} if isinstance(part, dict) else part
-        yield from _strings(told)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _strings(one)
+        yield from strings(told)

@@ -18,6 +18,7 @@ from penstock.core.dialects.gemini import logprobs, usage, wire
 from penstock.core.dialects.gemini.parts_out import AnswerWriter, cite_out
 from penstock.core.dialects.gemini.stream_in import ContentDecoder
 from penstock.core.dialects.gemini.stream_out import put
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Choice, Collector, Loss, Opaque, Other, Response, Text
 from penstock.core.ir.request import Refusal
@@ -51,7 +52,7 @@ def _chunks(body: bytes) -> list[bytes]:
         return [body]
     try:
         return [bytes(raw) for raw in _ITEMS(body)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's answer is not JSON: {error}.") from None
 
 

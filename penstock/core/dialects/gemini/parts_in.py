@@ -41,7 +41,6 @@ _STRICT = Decoder(wire.Part).decode
 _STR = Decoder(str).decode
 _STRS = Decoder(list[str]).decode
 _RAWS = Decoder(dict[str, Raw]).decode
-_EMPTY = Raw(b"{}")
 _KINDS = ("text", "inlineData", "fileData", "functionCall", "functionResponse")
 _FILES_API = "https://generativelanguage.googleapis.com/"
 # Sound that has one name in every dialect. https://ai.google.dev/gemini-api/docs/audio#supported-formats

@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder, encode
 
+from penstock.core.dialects.arguments import object_of
 from penstock.core.dialects.gemini import wire
 from penstock.core.dialects.gemini.parts_in import FIELDS, TURN
+from penstock.core.dialects.turns import Item
 from penstock.core.ir import (
     Audio,
     Base64,
@@ -32,9 +34,7 @@ from penstock.core.ir import (
     Url,
 )
 
-Item = tuple[str, Block]  # a block and its path in the neutral form
 _OBJECT = Decoder(dict[str, Raw]).decode
-_EMPTY = Raw(b"{}")
 # The type of a file by the end of its address: the API wants one beside every address.
 _TYPES = {
     "png": "image/png",
@@ -52,18 +52,6 @@ _TYPES = {
     "mp3": "audio/mp3",
     "wav": "audio/wav",
 }
-
-
-def object_out(args: str) -> tuple[Raw, bool]:
-    """The arguments as the object the API wants, and whether they were one. Checked, never pasted: text that is not one
-    whole JSON object could add fields to the body. Anything else is carried as ``{"arguments": "<text>"}``."""
-    if args in ("", "{}"):
-        return _EMPTY, True
-    try:
-        _OBJECT(args)
-        return Raw(args.strip().encode()), True
-    except (msgspec.DecodeError, RecursionError):
-        return (_EMPTY, True) if args.strip() in ("", "null") else (Raw(encode({"arguments": args})), False)
 
 
 def is_fields(block: Block) -> bool:
@@ -159,7 +147,7 @@ class Writer:
         if block.kind != "function":
             self.lose(f"{at}.kind", f"a {block.kind} call is sent as a function call")
             return Raw(encode({"input": block.args}))
-        args, whole = object_out(block.args)
+        args, whole = object_of(block.args)
         if not whole:
             self.lose(f"{at}.args", "not a JSON object: sent as text in one")
         return args

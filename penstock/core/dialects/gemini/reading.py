@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder
 
 from penstock.core.dialects.gemini.wire import CAMEL
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 
 _FIELDS = Decoder(dict[str, Raw]).decode
@@ -20,7 +20,6 @@ _STRINGS = Decoder(list[str]).decode
 _INT = Decoder(int).decode
 _FLOAT = Decoder(float).decode
 _BOOL = Decoder(bool).decode
-BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def bad(param: str, value: Raw | bytes | None, want: str) -> NoReturn:

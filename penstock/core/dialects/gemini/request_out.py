@@ -16,13 +16,17 @@ from penstock.core.dialects.base import Rendered, Wire
 from penstock.core.dialects.gemini import schema, wire
 from penstock.core.dialects.gemini.parts_out import Writer
 from penstock.core.dialects.gemini.thinking import thinking_config
-from penstock.core.dialects.gemini.turns import build_turns, split_system, write_turn
+from penstock.core.dialects.gemini.turns import POLICY, build_turns, write_turn
+from penstock.core.dialects.lacking import lose_lacking, put_back
+from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool
+from penstock.core.models import generation
 
 MAX_STOPS = 5
 _JSON_SCHEMA = 2.5  # the first generation that takes JSON Schema itself
 _TIERS = {"auto": "", "default": "", "flex": "flex", "priority": "priority"}
 _INNER = ("generationConfig.", "toolConfig.")
+_HAS = frozenset(("presence_penalty", "frequency_penalty", "seed", "n", "logprobs", "top_logprobs"))
 
 
 def forced(request: Request, wire_: Wire) -> structured.Forced | None:
@@ -31,7 +35,7 @@ def forced(request: Request, wire_: Wire) -> structured.Forced | None:
     output = request.output
     if output is None or output.kind == "text" or output.kind in guided.CONSTRAINTS:
         return None
-    if wire_.native_schema and (wire.generation(wire_.model) >= 3 or not _functions(request)):
+    if wire_.native_schema and (generation(wire_.model) >= 3 or not _functions(request)):
         return None
     return structured.plan(request, native_schema=False)
 
@@ -48,7 +52,7 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     output = None if stand_in is not None else request.output
     if stand_in is not None:
         request = structured.force(request, stand_in)
-    version = wire.generation(wire_.model)
+    version = generation(wire_.model)
     writer = Writer(wire_.family or wire.FAMILY, own, wire_.official, wire_.call_ids, version, losses)
     body: dict[str, Any] = {}
     _prompt(request, writer, body)
@@ -61,12 +65,12 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     if config:
         body["generationConfig"] = config
     _account(request, writer, body)
-    _unknown(request, writer, body)
+    put_back(request, writer, body, wire.NAME, _INNER)
     return Rendered({key: Raw(encode(value)) for key, value in body.items()}, tuple(losses))
 
 
 def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    system, start = split_system(request.messages, writer)
+    system, start = split_system(request.messages, writer, POLICY)
     parts = writer.parts(system)
     if parts:
         body["systemInstruction"] = {"parts": parts}
@@ -197,33 +201,7 @@ def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
             writer.lose("service_tier", f"{request.service_tier} is not offered here")
         elif tier:
             body["serviceTier"] = tier
-    lacking = {
-        "logit_bias": request.logit_bias not in (b"", b"{}"),
-        "verbosity": request.verbosity not in ("", "medium"),
-        "user": request.user,
-        "metadata": request.metadata not in (b"", b"{}"),
-        "store": request.store,
-        "cache_key": request.cache_key,
-        "previous_id": request.previous_id,
-        "include": [name for name in request.include if name != "reasoning.encrypted_content"],
-    }
-    for path, value in lacking.items():
-        if value:  # False and "" ask for what this API does anyway
-            writer.lose(path, "there is no such field here")
-
-
-def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    """Fields that only this dialect knows, back to where they stood: a dotted kind is a path."""
-    for opaque in request.extra:
-        if opaque.dialect != wire.NAME:
-            writer.lose(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only")
-            continue
-        head, *steps = opaque.kind.split(".") if opaque.kind.startswith(_INNER) else [opaque.kind]
-        inner = body
-        for step in steps:
-            inner = inner.setdefault(head, {})
-            head = step
-        inner[head] = Raw(opaque.raw)
+    lose_lacking(request, writer, _HAS)
 
 
 # A deployment's default parameters are written in OpenAI's words, whatever the target speaks.

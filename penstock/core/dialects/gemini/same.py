@@ -13,25 +13,20 @@ from penstock.core import sse
 from penstock.core.dialects.gemini.errors import stream_error
 from penstock.core.dialects.gemini.request_out import adopt
 from penstock.core.dialects.gemini.usage import Meter
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete
+from penstock.core.same import Editor, Incomplete, open_answer
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _FINISHED = re.compile(rb'"finishReason"[ \t\r\n]*:[ \t\r\n]*"(?!FINISH_REASON_UNSPECIFIED)[^"]')
 _BLOCKED = re.compile(rb'"blockReason"[ \t\r\n]*:[ \t\r\n]*"(?!BLOCKED_REASON_UNSPECIFIED)[^"]')
-_BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """A whole answer with its ``modelVersion`` replaced."""
-    try:
-        fields = _DECODE(body)
-    except _BAD_JSON:
-        start = body[:120].decode("utf-8", "replace")
-        text = f"The upstream's answer is not a JSON object; it begins {start!r}."
-        raise GatewayError("broken_answer", text) from None
+    fields = open_answer(body)
     if "error" in fields and "candidates" not in fields:
         raise stream_error(body)
     fields["modelVersion"] = model
@@ -61,7 +56,7 @@ class Stream:
         data = event[1]
         try:
             fields = _DECODE(data)
-        except _BAD_JSON:
+        except BAD_JSON:
             start = data[:80].decode("utf-8", "replace")
             raise GatewayError("broken_stream", f"The upstream sent an event that is not JSON: {start!r}.") from None
         if "error" in fields and "candidates" not in fields:
@@ -93,3 +88,6 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
     """Usage always comes."""
     return True
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)

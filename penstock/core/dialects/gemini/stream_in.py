@@ -19,8 +19,9 @@ from penstock.core import sse
 from penstock.core.dialects.gemini import citations, logprobs, wire
 from penstock.core.dialects.gemini.errors import stream_error
 from penstock.core.dialects.gemini.parts_in import FIELDS, blocks_of, read_part
-from penstock.core.dialects.gemini.reading import BAD_JSON, is_null
+from penstock.core.dialects.gemini.reading import is_null
 from penstock.core.dialects.gemini.usage import Meter
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,

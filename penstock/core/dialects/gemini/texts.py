@@ -4,10 +4,11 @@ strings inside calls, in both spellings of the keys. Unknown parts are walked to
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from msgspec import Raw
 from msgspec.json import decode
+
+from penstock.core.dialects.walking import spoken
 
 _TOP = ("systemInstruction", "system_instruction", "contents", "generateContentRequest", "generate_content_request")
 _SILENT = frozenset(
@@ -21,17 +22,4 @@ def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
     """The texts in the order they stand. Inline bytes, ids and signatures are not texts."""
     for key in _TOP:
         if key in fields:
-            yield from _walk(decode(fields[key]), False)
-
-
-def _walk(value: Any, free: bool) -> Iterator[str]:
-    if isinstance(value, str):
-        if value:
-            yield value
-    elif isinstance(value, list):
-        for part in value:
-            yield from _walk(part, free)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            if free or key not in _SILENT:
-                yield from _walk(part, free or key in _FREE)
+            yield from spoken(decode(fields[key]), _SILENT, _FREE)

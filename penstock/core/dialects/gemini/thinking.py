@@ -10,6 +10,7 @@ from typing import Any
 
 from penstock.core.dialects.gemini.parts_out import Writer
 from penstock.core.ir import Reasoning
+from penstock.core.models import is_pro
 
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
 LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH"}
@@ -64,10 +65,10 @@ def _as_given(reasoning: Reasoning) -> dict[str, Any]:
 
 def _off(model: str, version: float, writer: Writer) -> dict[str, Any]:
     if version >= 3:
-        level = "LOW" if "pro" in model else "MINIMAL"
+        level = "LOW" if is_pro(model) else "MINIMAL"
         writer.lose("reasoning.effort", f"this model always thinks: sent as the least level, {level}")
         return {"thinkingLevel": level, "includeThoughts": False}
-    if "pro" in model:
+    if is_pro(model):
         writer.lose("reasoning.effort", "this model always thinks: sent as the least budget")
         return {"thinkingBudget": LEAST_OF_PRO, "includeThoughts": False}
     return {"thinkingBudget": 0}

@@ -166,17 +166,3 @@ def unpack(text: str) -> tuple[Seal | None, bool]:
             return Seal(family, data), True
         return unpack_seal(inner, FAMILY), False
     return unpack_seal(text, FAMILY), False
-
-
-_VERSION = re.compile(r"gemini-(?:[a-z]+-)*(\d+)(?:\.(\d+))?")
-
-
-def generation(model: str) -> float:
-    """The generation of a model by its name: 1.5, 2.5, 3.0. Names without one ("gemini-flash-latest") are the newest
-    for what ends in ``-latest``, the oldest for ``gemini-pro``, and 2.5 for all else (tuned models, other servers)."""
-    found = _VERSION.search(model)
-    if found is not None:
-        return float(f"{found[1]}.{found[2] or 0}")
-    if model.endswith("-latest"):
-        return 3.0
-    return 1.0 if model in ("gemini-pro", "gemini-pro-vision") else 2.5

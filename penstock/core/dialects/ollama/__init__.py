@@ -5,50 +5,33 @@ The reference: docs.ollama.com/api and ollama/ollama ``api/types.go``, ``server/
 
 from __future__ import annotations
 
-from penstock.core.dialects.base import View
+from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.ollama.answer import parse_response, render_response
 from penstock.core.dialects.ollama.errors import parse_error, render_error
-from penstock.core.dialects.ollama.lines import Lines
-from penstock.core.dialects.ollama.names import NAME
+from penstock.core.dialects.ollama.lines import STREAM_TYPE
+from penstock.core.dialects.ollama.lines import Lines as framer
+from penstock.core.dialects.ollama.names import FAMILY, NAME
 from penstock.core.dialects.ollama.request_in import parse_request
 from penstock.core.dialects.ollama.request_out import adopt, render_request
-from penstock.core.dialects.ollama.stream_in import Decoder
-from penstock.core.dialects.ollama.stream_out import Encoder
+from penstock.core.dialects.ollama.stream_in import Decoder as decoder
+from penstock.core.dialects.ollama.stream_out import Encoder as encoder
 from penstock.core.dialects.ollama.texts import texts
 
-name = NAME
-family = "ollama"
-stream_type = b"application/x-ndjson"
+DIALECT = Dialect(
+    name=NAME,
+    family=FAMILY,
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    decoder=decoder,
+    encoder=encoder,
+    parse_error=parse_error,
+    render_error=render_error,
+    texts=texts,
+    framer=framer,
+    stream_type=STREAM_TYPE,
+    adopt=adopt,
+)
 
-
-def framer() -> Lines:
-    """One JSON object a line."""
-    return Lines()
-
-
-def decoder() -> Decoder:
-    """A decoder for one stream of an upstream."""
-    return Decoder()
-
-
-def encoder(view: View) -> Encoder:
-    """An encoder for one stream to a client."""
-    return Encoder(view)
-
-
-__all__ = [
-    "adopt",
-    "decoder",
-    "encoder",
-    "family",
-    "framer",
-    "name",
-    "parse_error",
-    "parse_request",
-    "parse_response",
-    "render_error",
-    "render_request",
-    "render_response",
-    "stream_type",
-    "texts",
-]
+__all__ = ["DIALECT"]

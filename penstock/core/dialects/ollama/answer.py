@@ -12,7 +12,8 @@ from penstock.core.dialects.base import RenderedAnswer, View
 from penstock.core.dialects.ollama.errors import error_in_line
 from penstock.core.dialects.ollama.messages_in import arguments
 from penstock.core.dialects.ollama.names import NAME, media_type, reason_in, reason_out, seconds, timestamp
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, plain
+from penstock.core.dialects.openai_chat.reading import plain
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Base64,

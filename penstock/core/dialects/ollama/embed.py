@@ -11,7 +11,8 @@ from typing import Any
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, integer, needed, opens, present, text, texts
+from penstock.core.dialects.openai_chat.reading import integer, needed, opens, present, text, texts
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Loss, Usage
 
 _LOST = ("options", "truncate", "keep_alive")

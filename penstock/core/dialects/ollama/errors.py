@@ -10,8 +10,8 @@ from msgspec.json import encode
 
 from penstock.core.dialects.ollama.lines import escaped
 from penstock.core.dialects.openai_chat.errors import LONGEST, retry_after
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
 from penstock.core.dialects.redact import scrub
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
 # "model 'llama9' not found", and until 0.5: 'model "llama9" not found, try pulling it first' (server/routes.go).

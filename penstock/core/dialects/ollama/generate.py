@@ -14,16 +14,17 @@ from msgspec.json import Decoder as JsonDecoder
 from msgspec.json import encode
 from msgspec.structs import replace
 
-from penstock.core.dialects.base import Rendered, RenderedAnswer, View, Wire
+from penstock.core.dialects.base import Dialect, Rendered, RenderedAnswer, View, Wire
 from penstock.core.dialects.ollama.answer import closing, first_choice, head, parse_response, write_blocks
 from penstock.core.dialects.ollama.errors import parse_error, render_error
-from penstock.core.dialects.ollama.lines import Lines
+from penstock.core.dialects.ollama.lines import STREAM_TYPE
+from penstock.core.dialects.ollama.lines import Lines as framer
 from penstock.core.dialects.ollama.messages_in import read_images
-from penstock.core.dialects.ollama.names import GENERATE, NAME
+from penstock.core.dialects.ollama.names import FAMILY, GENERATE, NAME
 from penstock.core.dialects.ollama.request_in import shared
 from penstock.core.dialects.ollama.request_out import adopt
 from penstock.core.dialects.ollama.request_out import render_request as render_chat
-from penstock.core.dialects.ollama.stream_in import Decoder
+from penstock.core.dialects.ollama.stream_in import Decoder as decoder
 from penstock.core.dialects.ollama.stream_out import Encoder
 from penstock.core.dialects.ollama.texts import texts
 from penstock.core.dialects.openai_chat.reading import optional_text, present
@@ -31,10 +32,6 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Block, Loss, Message, Request, Response, Text
 
 _TURNS = JsonDecoder(list[dict[str, Raw]]).decode
-
-name = GENERATE
-family = "ollama"
-stream_type = b"application/x-ndjson"
 
 _READ = frozenset(
     (
@@ -109,34 +106,24 @@ def render_response(response: Response, view: View) -> RenderedAnswer:
     return RenderedAnswer(encode(fields | closing(choice, response.usage, view)), tuple(losses))
 
 
-def framer() -> Lines:
-    """One JSON object a line."""
-    return Lines()
-
-
-def decoder() -> Decoder:
-    """A decoder for one stream of an upstream."""
-    return Decoder()
-
-
 def encoder(view: View) -> Encoder:
     """An encoder for one stream to a client."""
     return Encoder(view, generate=True)
 
 
-__all__ = [
-    "adopt",
-    "decoder",
-    "encoder",
-    "family",
-    "framer",
-    "name",
-    "parse_error",
-    "parse_request",
-    "parse_response",
-    "render_error",
-    "render_request",
-    "render_response",
-    "stream_type",
-    "texts",
-]
+DIALECT = Dialect(
+    name=GENERATE,
+    family=FAMILY,
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    decoder=decoder,
+    encoder=encoder,
+    parse_error=parse_error,
+    render_error=render_error,
+    texts=texts,
+    framer=framer,
+    stream_type=STREAM_TYPE,
+    adopt=adopt,
+)

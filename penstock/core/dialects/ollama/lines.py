@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.core.sse import Event, TooLong
 
+STREAM_TYPE = b"application/x-ndjson"
 _ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
 
 

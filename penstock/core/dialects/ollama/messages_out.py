@@ -13,12 +13,14 @@ from msgspec import DecodeError, Raw
 from msgspec.json import Decoder
 
 from penstock.core.dialects.ollama.names import MESSAGE, NAME
+from penstock.core.dialects.turns import results_by_turn
 from penstock.core.ir import (
     Base64,
     Block,
     Document,
     Image,
     Loss,
+    Marked,
     Message,
     Opaque,
     PlainText,
@@ -30,7 +32,6 @@ from penstock.core.ir import (
 )
 
 _OBJECT = Decoder(dict[str, Raw]).decode
-_Placed = tuple[str, str, ToolResult]  # its path, the name of its tool, itself
 
 
 def render_turns(messages: Sequence[Message], losses: list[Loss]) -> list[dict[str, Any]]:
@@ -70,7 +71,7 @@ class _Writer:
         self._messages = messages
         self._losses = losses
         self._out: list[dict[str, Any]] = []
-        self._placed, self._homed = _place(messages)
+        self._placed, self._homed = results_by_turn(messages)
 
     def write(self) -> list[dict[str, Any]]:
         for number, message in enumerate(self._messages):
@@ -96,8 +97,7 @@ class _Writer:
         self._losses.append(Loss(path, why))
 
     def _block(self, block: Block, where: str, turn: _Turn, role: str) -> None:
-        cache = getattr(block, "cache", None)
-        if cache is not None and where not in self._homed:
+        if isinstance(block, Marked) and block.cache is not None and where not in self._homed:
             self._lose(f"{where}.cache", "the engine caches by itself")
         if isinstance(block, Text):
             turn.texts.append(block.text)
@@ -175,20 +175,3 @@ class _Writer:
         self._inside(result, where, inner)
         turn.texts.append("\n\n".join([f"[tool result {result.id}]", *inner.texts]))
         turn.images += inner.images
-
-
-def _place(messages: Sequence[Message]) -> tuple[dict[int, list[_Placed]], set[str]]:
-    """Each result by the turn of the call it answers (the latest with its id: some engines count anew every turn), and
-    the paths of these results. A result that answers none, or comes a second time, is in neither."""
-    calls: dict[str, tuple[int, str]] = {}
-    placed: dict[int, list[_Placed]] = {}
-    homed: set[str] = set()
-    for turn, message in enumerate(messages):
-        for place, block in enumerate(message.blocks):
-            if isinstance(block, ToolUse) and message.role == "assistant":
-                calls[block.id] = (turn, block.name)
-            elif isinstance(block, ToolResult) and (call := calls.pop(block.id, None)) is not None:
-                path = f"messages.{turn}.blocks.{place}"
-                placed.setdefault(call[0], []).append((path, call[1], block))
-                homed.add(path)
-    return placed, homed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 NAME = "ollama"
+FAMILY = "ollama"
 GENERATE = "ollama_generate"
 
 # ``Opaque.kind`` of a key inside ``options`` that has no neutral meaning, and of a message's own unknown field.

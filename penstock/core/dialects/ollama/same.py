@@ -11,12 +11,10 @@ from penstock.core import sse
 from penstock.core.dialects.ollama.errors import error_in_line
 from penstock.core.dialects.ollama.lines import escaped
 from penstock.core.dialects.ollama.request_out import adopt
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, absent, opens
-from penstock.core.errors import GatewayError
+from penstock.core.dialects.openai_chat.reading import absent, opens
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete
+from penstock.core.same import Editor, Incomplete, open_part
 
-_DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _COUNT = msgspec.json.Decoder(int).decode
 _TEXT = msgspec.json.Decoder(str).decode
@@ -24,11 +22,7 @@ _TRUE = Raw(b"true")
 
 
 def _read(data: bytes, kind: str) -> dict[str, Raw]:
-    try:
-        fields = _DECODE(data)
-    except BAD_JSON:
-        start = data[:120].decode("utf-8", "replace")
-        raise GatewayError(kind, f"The upstream sent what is not a JSON object; it begins {start!r}.") from None
+    fields = open_part(data, kind)
     raw = fields.get("error")
     if raw is not None and not absent(raw):
         text = _TEXT(raw) if opens(raw, '"') else bytes(raw).decode()
@@ -96,3 +90,6 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
     """Always: the closing line has it."""
     return True
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)

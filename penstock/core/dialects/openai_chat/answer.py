@@ -20,7 +20,6 @@ from penstock.core.dialects.openai_chat.names import (
     is_legacy,
 )
 from penstock.core.dialects.openai_chat.reading import (
-    BAD_JSON,
     integer,
     mapping,
     mappings,
@@ -29,6 +28,7 @@ from penstock.core.dialects.openai_chat.reading import (
     present,
 )
 from penstock.core.dialects.openai_chat.usage import read_usage, write_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects.openai_chat.reading import BAD_JSON, opens
+from penstock.core.dialects.openai_chat.reading import opens
 from penstock.core.dialects.openai_chat.usage import WireUsage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 
 NOTHING = Raw()

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import encode
 
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
 from penstock.core.dialects.redact import scrub
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
 LONGEST = 4000  # characters of an upstream's message that are kept

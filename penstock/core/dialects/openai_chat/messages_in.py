@@ -18,7 +18,6 @@ from penstock.core.dialects.openai_chat.names import (
 )
 from penstock.core.dialects.openai_chat.parts import cache_mark, read_content
 from penstock.core.dialects.openai_chat.reading import (
-    BAD_JSON,
     absent,
     exact,
     mapping,
@@ -30,6 +29,7 @@ from penstock.core.dialects.openai_chat.reading import (
     text,
     wrong,
 )
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,

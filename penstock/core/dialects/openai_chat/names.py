@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.core.ir import Opaque, Request
 
 NAME = "openai_chat"
+FAMILY = "openai"
 
 # Signatures have no field of their own in Chat. LiteLLM's ``thinking_blocks`` are Anthropic's blocks, and Google's
 # compatible endpoint keeps its signatures in ``extra_content``: a seal of another family is packed to fit in there.

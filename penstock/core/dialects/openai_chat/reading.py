@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 
 _STR = Decoder(str).decode
@@ -19,8 +20,6 @@ _MAP = Decoder(dict[str, Raw]).decode
 _LIST = Decoder(list[Raw]).decode
 _MAPS = Decoder(list[dict[str, Raw]]).decode
 _STRS = Decoder(list[str]).decode
-# What decoding may raise: bad JSON or a wrong type, bad UTF-8 (raised as it is), a nesting bomb.
-BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _KINDS = {
     ord("{"): "an object",

@@ -12,9 +12,10 @@ from msgspec import Raw
 from penstock.core import sse
 from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in_stream
 from penstock.core.dialects.openai_chat.usage import read_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete, in_tier
+from penstock.core.same import Editor, Incomplete, in_tier, open_answer
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
@@ -35,13 +36,7 @@ _CHOICES = msgspec.json.Decoder(list[_Choice]).decode
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """A whole Chat answer with its ``model`` replaced. Raises ``broken_answer`` when it is not a JSON object, and the
     upstream's error when it carries one under status 200 (some servers do)."""
-    try:
-        fields = _DECODE(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        start = body[:120].decode("utf-8", "replace")
-        raise GatewayError(
-            "broken_answer", f"The upstream's answer is not a JSON object; it begins {start!r}."
-        ) from None
+    fields = open_answer(body)
     if "error" in fields and "choices" not in fields and fields["error"] != _NULL:
         raise error_in_answer(fields["error"])
     fields["model"] = model
@@ -78,7 +73,7 @@ class Stream:
             return sse.DONE
         try:
             fields = _DECODE(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except BAD_JSON:
             start = data[:80].decode("utf-8", "replace")
             raise GatewayError("broken_stream", f"The upstream sent an event that is not JSON: {start!r}.") from None
         choices = fields.get("choices")
@@ -179,3 +174,6 @@ def wants_usage(fields: Mapping[str, Raw]) -> bool:
         return msgspec.json.decode(options, type=dict[str, Raw]).get("include_usage") == _TRUE
     except msgspec.ValidationError:
         return False
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)

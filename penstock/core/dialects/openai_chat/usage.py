@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Usage
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder, encode
 
@@ -15,6 +14,7 @@ from penstock.core.dialects.openai_responses.names import NAME, PART_FIELDS, fin
 from penstock.core.dialects.openai_responses.parts import beside, fields_of
 from penstock.core.dialects.openai_responses.stream_out import Encoder
 from penstock.core.dialects.openai_responses.usage import read_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Block, Choice, End, Loss, Opaque, Refusal, Response, ToolUse, explode
 
@@ -38,7 +38,7 @@ def parse_response(body: bytes) -> Response:
     raises ``GatewayError("broken_answer")``."""
     try:
         fields = _TOP(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's answer is not a JSON object: {error}.") from None
     raise_failed(fields)
     try:

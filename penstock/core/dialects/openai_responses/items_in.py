@@ -25,7 +25,7 @@ from penstock.core.dialects.openai_responses.names import ITEM_FIELDS, NAME
 from penstock.core.dialects.openai_responses.parts import beside, left_over, read_content
 from penstock.core.dialects.openai_responses.reasoning import KNOWN, read_reasoning
 from penstock.core.errors import GatewayError
-from penstock.core.ir import Block, Message, Opaque, Role, Text, ToolResult, ToolUse
+from penstock.core.ir import Block, Message, Opaque, Role, Text, Thinking, ToolResult, ToolUse
 
 ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "developer"}
 _USERS = frozenset(("mcp_approval_response", "compaction_trigger", "item_reference", "additional_tools"))
@@ -196,6 +196,6 @@ def read_output_item(raw: Raw, path: str) -> list[Block]:
     if blocks is None:
         return [Opaque(NAME, kind, bytes(raw))]
     if kind == "reasoning":
-        from_item = [block for block in blocks if getattr(block, "text", "") or getattr(block, "seal", None)]
-        return [*(b for b in blocks if isinstance(b, Opaque)), *from_item] if from_item else []
+        thoughts = [block for block in blocks if isinstance(block, Thinking) and (block.text or block.seal)]
+        return [*(block for block in blocks if isinstance(block, Opaque)), *thoughts] if thoughts else []
     return blocks

@@ -15,13 +15,13 @@ from penstock.core import sse
 from penstock.core.dialects.openai_responses.answer import raise_failed
 from penstock.core.dialects.openai_responses.errors import stream_error
 from penstock.core.dialects.openai_responses.usage import read_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
-from penstock.core.same import Incomplete, in_tier
+from penstock.core.same import Editor, Incomplete, in_tier, open_answer
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
-_BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _RESPONSE = b'"response"'  # as a key; inside a text its quotes would be escaped
 _ERROR = b'"error"'
 _LAST = (b"response.completed", b"response.incomplete")
@@ -29,13 +29,7 @@ _LAST = (b"response.completed", b"response.incomplete")
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """A whole answer with its ``model`` replaced. A failed response, which comes with a 200, raises its error."""
-    try:
-        fields = _DECODE(body)
-    except _BAD_JSON:
-        start = body[:120].decode("utf-8", "replace")
-        raise GatewayError(
-            "broken_answer", f"The upstream's answer is not a JSON object; it begins {start!r}."
-        ) from None
+    fields = open_answer(body)
     raise_failed(fields)
     fields["model"] = model
     return _ENCODE(fields), in_tier(read_usage(fields.get("usage")), fields.get("service_tier"))
@@ -78,7 +72,7 @@ class Stream:
             fields = _DECODE(data)
             inner = fields.get("response")
             response = _DECODE(inner) if inner is not None and memoryview(inner)[0] == 123 else None
-        except _BAD_JSON:
+        except BAD_JSON:
             self._not_an_object(data)
             return data
         kind = bytes(fields.get("type", b"")).strip(b'"') or name
@@ -116,3 +110,6 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
     """Response streams always carry usage."""
     return True
+
+
+EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)

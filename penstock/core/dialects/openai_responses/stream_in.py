@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder as JsonDecoder
 from msgspec.structs import replace
@@ -25,6 +24,7 @@ from penstock.core.dialects.openai_responses.items_in import read_output, read_o
 from penstock.core.dialects.openai_responses.names import NAME
 from penstock.core.dialects.openai_responses.parts import read_citation
 from penstock.core.dialects.openai_responses.usage import read_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,
@@ -128,7 +128,7 @@ class Decoder:
             handler = _HANDLERS.get(kind)
             if handler is not None:
                 return handler(self, step, data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except BAD_JSON as error:
             return self._unreadable(event, error)
         except GatewayError as error:
             if error.kind != "bad_request":

@@ -8,6 +8,8 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import decode
 
+from penstock.core.dialects.walking import strings
+
 # Keys whose strings are said or read by someone. Ids, names, URLs, inline bytes and sealed reasoning are not.
 _SPOKEN = frozenset(
     ("text", "content", "refusal", "output", "input", "arguments", "summary", "code", "query", "result", "transcript")
@@ -36,14 +38,6 @@ def _walk(value: Any, spoken: bool) -> Iterator[str]:
             return
         for key, part in value.items():
             if key in _STRINGS:
-                yield from _all(part)
+                yield from strings(part)
             else:
                 yield from _walk(part, key in _SPOKEN)
-
-
-def _all(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for part in value if isinstance(value, list) else value.values():
-            yield from _all(part)

@@ -10,12 +10,12 @@ from msgspec.json import Encoder as JsonEncoder
 
 from penstock.core import sse
 from penstock.core.dialects.base import View
+from penstock.core.dialects.completions.words import plain_logprobs
 from penstock.core.dialects.openai_chat.errors import error_fields
 from penstock.core.dialects.openai_chat.names import finish_out
 from penstock.core.dialects.openai_chat.usage import write_usage
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Delta, End, Event, Logprobs, Loss, Open, Other, Refusal, Start, Stop, Text
-from penstock.core.ops.completions_words import plain_logprobs
 
 _JSON = JsonEncoder().encode
 

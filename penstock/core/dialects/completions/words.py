@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import encode
 
-from penstock.core.dialects.openai_chat.reading import BAD_JSON
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 
 _CHOICES = msgspec.json.Decoder(list[dict[str, Raw]]).decode

@@ -16,14 +16,15 @@ from msgspec.json import encode
 from msgspec.structs import replace
 
 from penstock.core import sse
-from penstock.core.dialects import openai_chat
-from penstock.core.dialects.base import Rendered, RenderedAnswer, StreamDecoder, View, Wire
+from penstock.core.dialects.base import Dialect, Rendered, RenderedAnswer, StreamDecoder, View, Wire
+from penstock.core.dialects.completions.stream_out import Encoder
+from penstock.core.dialects.completions.words import chat_body, chat_chunk, plain_logprobs
 from penstock.core.dialects.ollama.generate import FILL
+from penstock.core.dialects.openai_chat.answer import parse_response as parse_answer
 from penstock.core.dialects.openai_chat.errors import parse_error, render_error
+from penstock.core.dialects.openai_chat.names import FAMILY, finish_out
 from penstock.core.dialects.openai_chat.names import NAME as CHAT
-from penstock.core.dialects.openai_chat.names import finish_out
 from penstock.core.dialects.openai_chat.reading import (
-    BAD_JSON,
     absent,
     integer,
     items,
@@ -34,14 +35,14 @@ from penstock.core.dialects.openai_chat.reading import (
     text,
     wrong,
 )
+from penstock.core.dialects.openai_chat.request_in import parse_request as parse_chat
+from penstock.core.dialects.openai_chat.stream_in import Decoder as ChatDecoder
 from penstock.core.dialects.openai_chat.usage import write_usage
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Event, Loss, Opaque, Refusal, Request, Response, Text
-from penstock.core.ops.completions_stream import Encoder
-from penstock.core.ops.completions_words import chat_body, chat_chunk, plain_logprobs
 
 name = "completions"
-family = "openai"
 WANT = "a text, a list of texts, a list of tokens, or a list of such lists"
 _OWN = frozenset(("prompt", "suffix", "echo", "best_of", "logprobs"))
 _EMPTY = (b"null", b"[]", b"{}")
@@ -112,7 +113,7 @@ def _parse(fields: Mapping[str, Raw], prompt: str) -> Completion:
             chat["top_logprobs"] = Raw(encode(top))
     elif raw is not None:
         chat["logprobs"] = raw
-    request = openai_chat.parse_request(chat)
+    request = parse_chat(chat)
     extra = request.extra
     best = present(fields, "best_of")
     if best is not None and integer(best, "best_of") > (request.n or 1):
@@ -135,7 +136,7 @@ def parse_response(body: bytes) -> Response:
         fields = msgspec.json.decode(body, type=dict[str, Raw])
     except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's answer is not a JSON object: {error}.") from None
-    return openai_chat.parse_response(chat_body(fields))
+    return parse_answer(chat_body(fields))
 
 
 def echo_of(request: Request | None, choice: int) -> str:
@@ -198,13 +199,13 @@ def joined(responses: list[Response]) -> Response:
     return replace(responses[0], choices=tuple(c for one in responses for c in one.choices), usage=usage)
 
 
-class _Decoder:
-    """Chunks of completions read as the chunks of a chat that would say the same."""
+class Decoder:
+    """See ``base.StreamDecoder``. Chunks of completions read as the chunks of a chat that would say the same."""
 
     __slots__ = ("_chat",)
 
     def __init__(self) -> None:
-        self._chat = openai_chat.decoder()
+        self._chat = ChatDecoder()
 
     def feed(self, event: sse.Event) -> Iterable[Event]:
         return self._chat.feed(event if event.data == b"[DONE]" else event._replace(data=chat_chunk(event.data)))
@@ -215,7 +216,7 @@ class _Decoder:
 
 def decoder() -> StreamDecoder:
     """A decoder for one stream of an upstream."""
-    return _Decoder()
+    return Decoder()
 
 
 def encoder(view: View) -> Encoder:
@@ -235,48 +236,16 @@ def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
                 yield text(item, key)
 
 
-# Where the operation is to be had ------------------------------------------------------------------------------------
-
-ALWAYS = frozenset({"text-completion-openai", "azure_text"})
-"""Providers that do nothing else."""
-ENGINES = frozenset(
-    "hosted_vllm sglang trtllm llama_cpp llamafile lm_studio docker_model_runner lemonade xinference oobabooga "
-    "together_ai fireworks_ai deepinfra featherless_ai hyperbolic".split()
+DIALECT = Dialect(
+    name=name,
+    family=FAMILY,
+    parse_request=parse_request,
+    render_request=render_request,
+    parse_response=parse_response,
+    render_response=render_response,
+    decoder=decoder,
+    encoder=encoder,
+    parse_error=parse_error,
+    render_error=render_error,
+    texts=texts,
 )
-"""Providers whose servers have it in all likelihood; one that turns out not to is asked as a chat."""
-_OLD_MODELS = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002", "text-davinci")
-
-
-def is_native(provider: str, model: str, official: bool, mode: str) -> bool | None:
-    """Whether a target has /completions: True, False, or None for "ask it". ``mode`` is the deployment's own word
-    ("completion" or "chat") and settles it. A vendor's own chat models answer 404 there."""
-    if mode in ("completion", "chat"):
-        return mode == "completion"
-    if provider in ALWAYS or model.startswith(_OLD_MODELS):
-        return True
-    return None if provider in ENGINES or (provider == "openai" and not official) else False
-
-
-__all__ = [
-    "ALWAYS",
-    "ENGINES",
-    "Completion",
-    "Several",
-    "check",
-    "decoder",
-    "echo_of",
-    "encoder",
-    "family",
-    "is_native",
-    "joined",
-    "name",
-    "parse_all",
-    "parse_error",
-    "parse_request",
-    "parse_response",
-    "prompts",
-    "render_error",
-    "render_request",
-    "render_response",
-    "texts",
-]

@@ -1,0 +1,216 @@
+"""What a model's name tells of it: who made it, and which rules hold for it.
+
+A rule of a model holds wherever it is served: a proxy in front of Claude is still Claude. ``facts`` reads a name in
+anybody's spelling; the single rules below it take the spelling of the API that they are about. This module imports
+nothing of the gateway, so that dialects may ask it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+
+class ModelFacts(Struct, frozen=True):
+    """What is known of a model by its name alone.
+
+    ``maker``: "anthropic", "google", "openai", ...; "" where the name does not tell. ``version``: of Claude and Gemini,
+    (4, 6) or (2, 5); (0, 0) where it has none. ``adaptive``: it sizes its thinking itself, by effort, and refuses a
+    budget of tokens. ``native_schema``: whether it enforces a JSON schema at its maker's; None where the name does not
+    tell. ``generation``: of Gemini, 2.5 or 3.0; 0.0 for all others.
+    """
+
+    maker: str = ""
+    version: tuple[int, int] = (0, 0)
+    adaptive: bool = False
+    native_schema: bool | None = None
+    generation: float = 0.0
+
+
+_UNKNOWN = ModelFacts()
+# Words that stand in no other maker's names, the more telling first: "deepseek-r1-distill-llama-70b" is DeepSeek's.
+_NAMES = tuple(
+    (re.compile(rf"(?<![a-z]){pattern}"), who)
+    for pattern, who in (
+        (r"claude(?![a-z])", "anthropic"),
+        (r"gemini(?![a-z])|gemma(?![a-z])", "google"),
+        (r"(?:chat)?gpt-(?:\d|oss|image|audio|realtime)|o[1-9](?:$|[-:@])|(?:text-)?davinci-|babbage-", "openai"),
+        (r"deepseek", "deepseek"),
+        (r"(?:mistral|mixtral|ministral|magistral|codestral|devstral|pixtral|voxtral)(?![a-z])", "mistral"),
+        (r"nova-(?:2-)?(?:micro|lite|pro|premier|sonic|omni)|titan-(?:text|embed|image|tg)", "amazon"),
+        (r"command-(?:r|a|light|nightly)(?![a-z])", "cohere"),
+        (r"jamba(?![a-z])", "ai21"),
+        (r"grok(?![a-z])", "xai"),
+        (r"kimi(?![a-z])", "moonshotai"),
+        (r"(?:qwen|qwq)", "qwen"),
+        (r"llama-?v?\d", "meta"),
+    )
+)
+
+
+def facts(model: str) -> ModelFacts:
+    """What is known of a model, however the one who serves it spells its name: with a provider, a publisher, a region,
+    a version or a date around it ("us.anthropic.claude-opus-4-6-v1:0", "anthropic/claude-sonnet-4.5",
+    "databricks-claude-sonnet-4-5")."""
+    name = model.lower().rpartition("/")[2]
+    who = next((who for pattern, who in _NAMES if pattern.search(name)), "")
+    if who == "anthropic":
+        name = _DOT.sub("-", name)  # OpenRouter, Vercel and SAP write 4.6
+        return ModelFacts(who, claude_version(name), is_adaptive(name), takes_schema(name))
+    if who == "google" and "gemini" in name:
+        name = _DASHED_GEMINI.sub(r"\1.\2", name)  # Databricks writes 2-5
+        found = _GEMINI.search(name)
+        version = (int(found[1]), int(found[2] or 0)) if found is not None else (0, 0)
+        return ModelFacts(who, version, native_schema=True, generation=generation(name))
+    return ModelFacts(who) if who else _UNKNOWN
+
+
+# Claude ---------------------------------------------------------------------------------------------------------------
+
+_CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(\d)(?:-(\d\d?)(?!\d))?(?:$|[-@:\[])")
+_DOT = re.compile(r"(?<=\d)\.(?=\d)")
+
+
+def claude_version(model: str) -> tuple[int, int]:
+    """The version in a name of Anthropic's spelling, also with the version before the family ("claude-3-5-sonnet");
+    (0, 0) for what is no Claude, or has none. A date is no part of it."""
+    found = _CLAUDE.search(model)
+    return (int(found[1]), int(found[2] or 0)) if found is not None else (0, 0)
+
+
+def is_adaptive(model: str) -> bool:
+    """Whether a Claude sizes its thinking by effort: 4.6 and later (https://platform.claude.com/docs, "Adaptive
+    thinking")."""
+    return claude_version(model) >= (4, 6)
+
+
+def takes_schema(model: str) -> bool:
+    """Whether a Claude enforces a JSON schema: 4.5 and later, and Opus 4.1 (https://platform.claude.com/docs,
+    "Structured outputs")."""
+    version = claude_version(model)
+    return version >= (4, 5) or (version == (4, 1) and "opus" in model)
+
+
+# Gemini ---------------------------------------------------------------------------------------------------------------
+
+_GEMINI = re.compile(r"gemini-(?:[a-z]+-)*(\d+)(?:\.(\d+))?")
+_DASHED_GEMINI = re.compile(r"(gemini-(?:[a-z]+-)*\d)-(\d)(?!\d)")
+
+
+def generation(model: str) -> float:
+    """The generation of a Gemini by its name: 1.5, 2.5, 3.0. Names without one ("gemini-flash-latest") are the newest
+    for what ends in ``-latest``, the oldest for ``gemini-pro``, and 2.5 for all else (tuned models, other servers).
+    https://ai.google.dev/gemini-api/docs/models ("Model version name patterns")."""
+    found = _GEMINI.search(model)
+    if found is not None:
+        return float(f"{found[1]}.{found[2] or 0}")
+    if model.endswith("-latest"):
+        return 3.0
+    return 1.0 if model in ("gemini-pro", "gemini-pro-vision") else 2.5
+
+
+def is_pro(model: str) -> bool:
+    """Whether a Gemini is a Pro, which cannot be told not to think (https://ai.google.dev/gemini-api/docs/thinking)."""
+    return "pro" in model
+
+
+# OpenAI ---------------------------------------------------------------------------------------------------------------
+
+_COMPLETES = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002", "text-davinci")
+
+
+def completes_prompts(model: str) -> bool:
+    """Whether a model is one of OpenAI's that are asked at /v1/completions and nowhere else
+    (https://platform.openai.com/docs/models)."""
+    return model.startswith(_COMPLETES)
+
+
+# On Amazon Bedrock ----------------------------------------------------------------------------------------------------
+# The publisher stands in the id ("us.anthropic.claude-opus-4-6-v1", ".../amazon.nova-pro-v1:0"). An application's
+# inference profile hides it: then everything is tried as asked.
+
+_PUBLISHER = re.compile(r"(?:^|[/.])([a-z0-9]+)\.[a-z]")
+_PLACES = frozenset("us eu apac jp au ca global us-gov amer sa me af".split())
+_WITHOUT_PUBLISHER = (("claude", "anthropic"), ("nova", "amazon"), ("llama", "meta"), ("gpt-oss", "openai"))
+_SCHEMA_PUBLISHERS = frozenset("openai qwen google nvidia minimax moonshot moonshotai zai".split())
+_SCHEMA_MODELS = re.compile(r"deepseek\.v3|mistral\.(?:ministral-3|magistral|voxtral|mistral-large-3|devstral)")
+
+
+def publisher(model: str) -> str:
+    """Who made a model on Bedrock: "anthropic", "amazon", "meta", ...; "" where its id does not tell."""
+    if model.startswith("arn:"):
+        model = model.partition(":")[2].partition("/")[2]
+    for found in _PUBLISHER.finditer(model):
+        if found[1] not in _PLACES:
+            return found[1]
+    head, dot, rest = model.partition(".")
+    if dot and head in _PLACES:
+        return publisher(rest)
+    return next((name for part, name in _WITHOUT_PUBLISHER if part in model), "")
+
+
+def takes_schema_on_bedrock(model: str) -> bool:
+    """Whether a model enforces a JSON schema by ``outputConfig.textFormat``.
+    https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html"""
+    if claude_version(model) >= (4, 5):
+        return True
+    return publisher(model) in _SCHEMA_PUBLISHERS or bool(_SCHEMA_MODELS.search(model))
+
+
+def takes_strict_on_bedrock(model: str) -> bool:
+    """Whether a model takes a tool's ``strict``. Claude's from 5 on answer 400 to it (vercel/ai issue 18199)."""
+    if publisher(model) == "anthropic":
+        return (4, 5) <= claude_version(model) < (5, 0)
+    return takes_schema_on_bedrock(model)
+
+
+class Converse(Struct, frozen=True):
+    """What Converse takes of one publisher's models.
+
+    ``caches``: cache points and the status of a tool's result. ``chooses``: a choice of tools. ``top_k``: where among
+    the model's own fields it stands, "" for a model that takes none. ``thinks``: the field of
+    the model's own that tells it how hard to think, "" where that is not known.
+    """
+
+    caches: bool = False
+    chooses: bool = True
+    top_k: str = "top_k"
+    thinks: str = ""
+
+
+# Under https://docs.aws.amazon.com/bedrock/latest/: userguide/prompt-caching.html and
+# APIReference/API_runtime_ToolResultBlock.html (``caches``), APIReference/API_runtime_ToolChoice.html (``chooses``),
+# userguide/model-parameters.html and the pages under it (``top_k``). For ``thinks`` see ``dialects.bedrock.thinking``.
+_EFFORT = Converse(thinks="reasoning_effort")
+_CONVERSE: Mapping[str, Converse] = {
+    "": Converse(caches=True, thinks="thinking"),
+    "anthropic": Converse(caches=True, thinks="thinking"),
+    "amazon": Converse(caches=True, top_k="inferenceConfig.topK", thinks="reasoningConfig"),
+    "meta": Converse(chooses=False, top_k=""),
+    "ai21": Converse(chooses=False),
+    "cohere": Converse(chooses=False, top_k="k"),
+    "openai": Converse(thinks="reasoning"),
+    "moonshot": _EFFORT,
+    "moonshotai": _EFFORT,
+}
+_OTHERS = Converse()
+
+
+def converse(model: str) -> Converse:
+    """What Converse takes of a model."""
+    made = publisher(model)
+    return _EFFORT if made == "openai" and "gpt-oss" in model else _CONVERSE.get(made, _OTHERS)
+
+
+def is_titan_embedding(model: str) -> bool:
+    """Whether a model takes one text a request, in the words of Titan
+    (https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html)."""
+    return "titan-embed" in model
+
+
+def is_titan_of_images(model: str) -> bool:
+    """Whether a Titan embeds images, too, and has its size in ``embeddingConfig`` (model-parameters-titan-embed-mm.html
+    beside the page above)."""
+    return is_titan_embedding(model) and "image" in model
