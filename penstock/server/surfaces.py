@@ -8,40 +8,18 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from penstock.core.dialects import DIALECTS, EDITORS, completions
+from penstock.core.dialects import DIALECTS, completions
 from penstock.core.dialects.base import Dialect
-from penstock.core.errors import GatewayError
 from penstock.core.ops import audio, embeddings, images, moderations, rerank
 from penstock.core.providers.passing import dialect_at, provider_at
-from penstock.runtime import counting, kept, lanes, ollama, ops
-from penstock.runtime.call import require_list
+from penstock.runtime import counting, ollama, ops
+from penstock.runtime.chats import CHAT, MESSAGES, RESPONSES, chat_row
 from penstock.runtime.surface import Surface
 from penstock.server import google, inpath
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
     from penstock.runtime.state import State
-
-_MESSAGES_EXAMPLE = '[{"role": "user", "content": "Hello"}]'
-
-
-def _check_messages(fields: Mapping[str, Raw]) -> None:
-    require_list(fields, "messages", _MESSAGES_EXAMPLE)
-
-
-def _check_input(fields: Mapping[str, Raw]) -> None:
-    if not {"input", "prompt", "previous_response_id", "conversation"} & fields.keys():
-        text = "The field 'input' is missing: send a string, or a list such as " + _MESSAGES_EXAMPLE + "."
-        raise GatewayError("bad_request", text, param="input")
-
-
-def _row(name: str, check: Callable[[Mapping[str, Raw]], None], *forward: bytes) -> Surface:
-    return Surface(DIALECTS[name], lanes.run, check, EDITORS[name].wants_usage, forward)
-
-
-_CHAT = _row("openai_chat", _check_messages)
-_MESSAGES = _row("anthropic", _check_messages, b"anthropic-version", b"anthropic-beta")
-
 
 def _streams(call: Call, fields: dict[str, Raw], state: State) -> None:
     """Ollama streams unless it is told not to, and its oldest clients say ``name`` for ``model``."""
@@ -66,7 +44,7 @@ def _anything(fields: Mapping[str, Raw]) -> None:
 
 
 _NDJSON = b"application/x-ndjson"
-_OLLAMA = _row("ollama", _anything)._replace(attempt=ollama.run, adapt=_streams, stream_type=_NDJSON)
+_OLLAMA = chat_row("ollama", _anything)._replace(attempt=ollama.run, adapt=_streams, stream_type=_NDJSON)
 _OLLAMA_ONE = _OLLAMA._replace(adapt=_single)
 # Everything that Ollama serves, for errors in its shape; other paths below /api/ are not its own.
 _OLLAMA_PATH = re.compile(
@@ -101,29 +79,27 @@ def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
     return DIALECTS["openai_chat"]
 
 
-_RESPONSES = _row("openai_responses", _check_input)._replace(attempt=kept.run)
-
 # The small operations: OpenAI's errors, whatever the operation.
 def _configured(key: str) -> Callable[[State], str]:
     """The model of requests that name none: a key of general_settings, else the config's completion_model."""
     return lambda state: str(state.config.general.values.get(key) or state.default_model)
 
 
-_COMPLETIONS = _row("completions", completions.check)._replace(attempt=ops.completions)
-_EMBEDDINGS = _CHAT._replace(
+_COMPLETIONS = chat_row("completions", completions.check)._replace(attempt=ops.completions)
+_EMBEDDINGS = CHAT._replace(
     attempt=ops.embeddings,
     check=embeddings.check,
     adapt=_single,
     default_model=_configured("embedding_model"),
 )
-_RERANK = _CHAT._replace(attempt=ops.rerank, check=rerank.check, adapt=_single)
-_MODERATIONS = _CHAT._replace(
+_RERANK = CHAT._replace(attempt=ops.rerank, check=rerank.check, adapt=_single)
+_MODERATIONS = CHAT._replace(
     attempt=ops.moderations, check=moderations.check, adapt=_single, default_model=ops.moderation_model
 )
-_IMAGES = _CHAT._replace(
+_IMAGES = CHAT._replace(
     attempt=ops.images_generations, check=images.check, default_model=_configured("image_generation_model")
 )
-_FORM = _CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True)
+_FORM = CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True)
 _TRANSCRIPTIONS = _FORM._replace(attempt=ops.transcriptions)
 OPERATIONS: dict[str, Surface] = {
     "/completions": _COMPLETIONS,
@@ -132,19 +108,19 @@ OPERATIONS: dict[str, Surface] = {
     "/moderations": _MODERATIONS,
     "/images/generations": _IMAGES,
     "/images/edits": _IMAGES._replace(attempt=ops.images_edits, read=ops.read_either, json=False, upload=True),
-    "/audio/speech": _CHAT._replace(attempt=ops.speech, check=audio.check_speech, adapt=_single),
+    "/audio/speech": CHAT._replace(attempt=ops.speech, check=audio.check_speech, adapt=_single),
     "/audio/transcriptions": _TRANSCRIPTIONS,
     "/audio/translations": _TRANSCRIPTIONS._replace(attempt=ops.translations),
 }
 
 # Method is POST for all.
 SURFACES: dict[str, Surface] = {
-    "/v1/chat/completions": _CHAT,
-    "/chat/completions": _CHAT,
-    "/v1/responses": _RESPONSES,
-    "/responses": _RESPONSES,
-    "/v1/messages": _MESSAGES,
-    "/v1/messages/count_tokens": _MESSAGES._replace(attempt=counting.run, adapt=_single),
+    "/v1/chat/completions": CHAT,
+    "/chat/completions": CHAT,
+    "/v1/responses": RESPONSES,
+    "/responses": RESPONSES,
+    "/v1/messages": MESSAGES,
+    "/v1/messages/count_tokens": MESSAGES._replace(attempt=counting.run, adapt=_single),
     "/api/chat": _OLLAMA,
     "/api/generate": _OLLAMA._replace(dialect=DIALECTS["ollama_generate"]),
     "/api/embed": _OLLAMA_ONE._replace(attempt=ollama.embed),
@@ -156,10 +132,10 @@ SURFACES: dict[str, Surface] = {
 }
 
 # Surfaces whose path carries the model, asked in order after the plain ones.
-_GEMINI = _row("gemini", google.check)._replace(adapt=google.adapt, key_in_query=True)
+_GEMINI = chat_row("gemini", google.check)._replace(adapt=google.adapt, key_in_query=True)
 PATTERNS: list[tuple[re.Pattern[str], Surface]] = [
     (google.GENERATE, _GEMINI),
     (google.STREAM, _GEMINI),
     (google.COUNT, _GEMINI._replace(attempt=counting.run)),
-    *inpath.rows({"/chat/completions": _CHAT, **OPERATIONS}),
+    *inpath.rows({"/chat/completions": CHAT, **OPERATIONS}),
 ]

@@ -3,10 +3,14 @@
 A client's library sends the same head with every request of a connection: method, path, credential, a dozen lines about
 itself. Only the length of the body differs. Such a head is parsed once, by the strict parser; a later request that has
 the very same bytes around its content-length has the same meaning, and one comparison tells so.
+
+Gain: 29,800 of 335,000 instructions a request, 9 % (`make instructions`). Law: what the door hears is the same with and
+without this (tests/server/test_known.py). Off: PENSTOCK_KNOWN_HEADS=0 in the environment.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +18,8 @@ if TYPE_CHECKING:
     from penstock.server.doors.quick import QuickExchange  # circle: the door asks what it has learned of its requests
 
 LONGEST = 8 * 1024  # bytes of a head that is kept
-LESSONS = 4  # heads learned in a row without use: beyond that this client's heads all differ
+# Heads learned in a row without use: beyond that this client's heads all differ.
+LESSONS = 0 if os.environ.get("PENSTOCK_KNOWN_HEADS") == "0" else 4
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 _DIGITS = 10
 

@@ -1,0 +1,36 @@
+"""The surfaces of the chat dialects: the server puts URLs before them, a program in this process calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Raw
+
+from penstock.core.dialects import DIALECTS, EDITORS
+from penstock.core.errors import GatewayError
+from penstock.runtime import kept, lanes
+from penstock.runtime.call import require_list
+from penstock.runtime.surface import Surface
+
+_EXAMPLE = '[{"role": "user", "content": "Hello"}]'
+
+
+def chat_row(name: str, check: Callable[[Mapping[str, Raw]], None], *forward: bytes) -> Surface:
+    """Make the surface of a dialect. ``check``: what it insists on; ``forward``: request headers that pass upstream in
+    the same dialect."""
+    return Surface(DIALECTS[name], lanes.run, check, EDITORS[name].wants_usage, forward)
+
+
+def _check_messages(fields: Mapping[str, Raw]) -> None:
+    require_list(fields, "messages", _EXAMPLE)
+
+
+def _check_input(fields: Mapping[str, Raw]) -> None:
+    if not {"input", "prompt", "previous_response_id", "conversation"} & fields.keys():
+        text = "The field 'input' is missing: send a string, or a list such as " + _EXAMPLE + "."
+        raise GatewayError("bad_request", text, param="input")
+
+
+CHAT = chat_row("openai_chat", _check_messages)
+MESSAGES = chat_row("anthropic", _check_messages, b"anthropic-version", b"anthropic-beta")
+RESPONSES = chat_row("openai_responses", _check_input)._replace(attempt=kept.run)
