@@ -117,6 +117,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         validates=validates,
         special=validates or bool(said.guided),
         answer_lines=_answer_lines(deployment.id, account.label),
+        charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         weight=deployment.weight,
         rpm=deployment.rpm,
         tpm=deployment.tpm,

@@ -133,17 +133,14 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
         if quirks.mend is not None:
             data = quirks.mend(data)
         attempt.stop()
-        _whole(attempt, data, dialect)
+        if attempt.lane == "cross" or attempt.stream:
+            cross_answer(attempt, data, spoken)
+        else:
+            call = attempt.call
+            body, attempt.usage = EDITORS[dialect].answer(data, call.model_raw)
+            call.outlet.whole(attempt, body)
     finally:
         answer.close()
-
-
-def _whole(attempt: Attempt, data: bytes, dialect: str) -> None:
-    if attempt.lane == "cross" or attempt.stream:
-        cross_answer(attempt, data, DIALECTS[dialect])
-        return
-    body, attempt.usage = EDITORS[dialect].answer(data, attempt.call.model_raw)
-    attempt.call.outlet.whole(attempt, body)
 
 
 async def _stream(

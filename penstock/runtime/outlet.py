@@ -96,7 +96,7 @@ class Outlet(Struct, eq=False):
         cost = settle(attempt)
         if cost is not None:
             head += b"x-litellm-response-cost: %b\r\n" % plain(cost).encode()
-            if attempt.target.price.terms is not None:
+            if attempt.target.charged:
                 head += part_lines(attempt)
         manner = call.manner
         if manner is not None:

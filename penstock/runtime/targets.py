@@ -77,6 +77,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     validates: bool
     special: bool  # plain requests go through ``constrained``, too
     answer_lines: bytes
+    charged: bool  # discounts or margins may hold for it
     # How it is chosen and shown.
     weight: float | None
     rpm: int | None
