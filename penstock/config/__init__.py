@@ -1,4 +1,7 @@
-"""Configuration: LiteLLM's YAML as it is, read into typed values, every problem with file, line and key path."""
+"""Configuration: LiteLLM's YAML as it is, read into typed values, every problem with file, line and key path.
+
+What belongs here: the tables of keys, the reader, and the values. What a value does is decided by who reads it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/ runs: documents that can lie, do."""
+"""Every code block of README.md, CONTRIBUTING.md and docs/ runs: documents that can lie, do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from tests.rules.blocks import Block, blocks
 from tests.rules.repo import ROOT, files
 from tests.rules.sandbox import Sandbox
 
-DOCUMENTS = [name for name in files() if name == "README.md" or (name.startswith("docs/") and name.endswith(".md"))]
+ON_TOP = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = [name for name in files() if name in ON_TOP or (name.startswith("docs/") and name.endswith(".md"))]
 LINK = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
 
 # What a broken block raises; anything else is a fault of this test.
