@@ -58,7 +58,7 @@ class Mount:
         self.manner = Manner(prefix, base, error, None, lines)
         self.answers = {rest: self.manner._replace(answer=change) for rest, change in (answer or {}).items()}
         self._change, self._default = adapt, default_model
-        here = {path.removeprefix(base): row for path, row in SURFACES.items() if path.startswith(base + "/")}
+        here = {path.removeprefix(base): row for path, row in SURFACES.items() if (path + "/").startswith(base + "/")}
         self.surfaces = {rest: self._adapted(row) for rest, row in {**here, **(surfaces or {})}.items()}
         self.patterns = [(pattern, self._adapted(row)) for pattern, row in PATTERNS]
         self.visits = {
