@@ -30,7 +30,9 @@ class Page(NamedTuple):
 
 class Route(NamedTuple):
     """One URL. ``path``: exact, or with ``{name}`` for one segment and ``{name:path}`` for the rest; the values stand
-    in ``call.params``. ``role``: see ``gate``. ``json``: a POST brings JSON. The rest is what the gate asks.
+    in ``call.params``. ``role``: see ``gate``. ``json``: a POST brings JSON. ``answer``: the media type of what comes
+    back. The handler's docstring begins with a sentence that is its summary in the document of all URLs. The rest is
+    what the gate asks.
 
     A path comes percent-decoded, so an encoded slash parts two segments as a plain one does: a value that may hold
     slashes (a model's name) wants ``:path``."""
@@ -43,6 +45,7 @@ class Route(NamedTuple):
     key_in_query: bool = False
     works: bool = False
     no_pages: bool = False
+    answer: str = JSON.decode()
 
 
 class Routes:

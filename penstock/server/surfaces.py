@@ -15,7 +15,7 @@ from penstock.core.ops import audio, completions, embeddings, images, moderation
 from penstock.core.providers.passing import dialect_at, provider_at
 from penstock.runtime import counting, kept, lanes, ollama, ops
 from penstock.runtime.call import require_list
-from penstock.runtime.surface import Surface
+from penstock.runtime.surface import About, Surface
 from penstock.server import google, inpath
 
 if TYPE_CHECKING:
@@ -35,12 +35,20 @@ def _check_input(fields: Mapping[str, Raw]) -> None:
         raise GatewayError("bad_request", text, param="input")
 
 
-def _row(name: str, check: Callable[[Mapping[str, Raw]], None], *forward: bytes) -> Surface:
-    return Surface(DIALECTS[name], lanes.run, check, EDITORS[name].wants_usage, forward)
+def _row(name: str, check: Callable[[Mapping[str, Raw]], None], about: About, *forward: bytes) -> Surface:
+    return Surface(DIALECTS[name], lanes.run, check, EDITORS[name].wants_usage, forward, about=about)
 
 
-_CHAT = _row("openai_chat", _check_messages)
-_MESSAGES = _row("anthropic", _check_messages, b"anthropic-version", b"anthropic-beta")
+_TEXTS = ("string", "array")
+_TALK: Mapping[str, str] = {"messages": "array"}
+_CHAT = _row("openai_chat", _check_messages, About("Answer a chat", needs=_TALK, streams=True))
+_MESSAGES = _row(
+    "anthropic",
+    _check_messages,
+    About("Answer messages in Anthropic's form", needs=_TALK, streams=True),
+    b"anthropic-version",
+    b"anthropic-beta",
+)
 
 
 def _streams(call: Call, fields: dict[str, Raw], state: State) -> None:
@@ -66,7 +74,12 @@ def _anything(fields: Mapping[str, Raw]) -> None:
 
 
 _NDJSON = b"application/x-ndjson"
-_OLLAMA = _row("ollama", _anything)._replace(attempt=ollama.run, adapt=_streams, stream_type=_NDJSON)
+_OLLAMA = _row("ollama", _anything, About("Answer a chat in Ollama's form", streams=True))._replace(
+    attempt=ollama.run, adapt=_streams, stream_type=_NDJSON
+)
+_GENERATE = _OLLAMA._replace(
+    dialect=DIALECTS["ollama_generate"], about=About("Complete a prompt in Ollama's form", streams=True)
+)
 _OLLAMA_ONE = _OLLAMA._replace(adapt=_single)
 # Everything that Ollama serves, for errors in its shape; other paths below /api/ are not its own.
 _OLLAMA_PATH = re.compile(
@@ -78,9 +91,9 @@ def find(path: str) -> Surface | None:
     """The surface at a path: a plain row, else the first pattern that fits."""
     surface = SURFACES.get(path)
     if surface is None:
-        for pattern, row in PATTERNS:
-            if pattern.fullmatch(path):
-                return row
+        for row in PATTERNS:
+            if row.pattern.fullmatch(path):
+                return row.surface
     return surface
 
 
@@ -101,7 +114,16 @@ def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
     return DIALECTS["openai_chat"]
 
 
-_RESPONSES = _row("openai_responses", _check_input)._replace(attempt=kept.run)
+_RESPONSES = _row(
+    "openai_responses",
+    _check_input,
+    About(
+        "Answer a request of OpenAI's Responses",
+        one_of=("input", "prompt", "previous_response_id", "conversation"),
+        streams=True,
+    ),
+)._replace(attempt=kept.run)
+
 
 # The small operations: OpenAI's errors, whatever the operation.
 def _configured(key: str) -> Callable[[State], str]:
@@ -109,32 +131,73 @@ def _configured(key: str) -> Callable[[State], str]:
     return lambda state: str(state.config.general.values.get(key) or state.default_model)
 
 
-_COMPLETIONS = _row("completions", completions.check)._replace(attempt=ops.completions)
+def _about(
+    summary: str,
+    file: str = "",
+    answer: str = "application/json",
+    streams: bool = False,
+    **needs: str | tuple[str, ...],
+) -> About:
+    return About(summary, "operations", needs, (), file, answer, streams)
+
+
+_COMPLETIONS = _row(
+    "completions", completions.check, _about("Complete a prompt", prompt=_TEXTS, streams=True)
+)._replace(attempt=ops.completions)
 _EMBEDDINGS = _CHAT._replace(
     attempt=ops.embeddings,
     check=embeddings.check,
     adapt=_single,
     default_model=_configured("embedding_model"),
+    about=_about("Embed texts", input=_TEXTS),
 )
-_RERANK = _CHAT._replace(attempt=ops.rerank, check=rerank.check, adapt=_single)
+_RERANK = _CHAT._replace(
+    attempt=ops.rerank,
+    check=rerank.check,
+    adapt=_single,
+    about=_about("Rank documents by a query", query="string", documents="array"),
+)
 _MODERATIONS = _CHAT._replace(
-    attempt=ops.moderations, check=moderations.check, adapt=_single, default_model=ops.moderation_model
+    attempt=ops.moderations,
+    check=moderations.check,
+    adapt=_single,
+    default_model=ops.moderation_model,
+    about=_about("Judge texts", input=_TEXTS),
 )
 _IMAGES = _CHAT._replace(
-    attempt=ops.images_generations, check=images.check, default_model=_configured("image_generation_model")
+    attempt=ops.images_generations,
+    check=images.check,
+    default_model=_configured("image_generation_model"),
+    about=_about("Make images of a text", prompt="string", streams=True),
+)
+_EDITS = _IMAGES._replace(
+    attempt=ops.images_edits,
+    read=ops.read_either,
+    json=False,
+    upload=True,
+    about=_about("Change images by a text", "image", prompt="string", streams=True),
+)
+_SPEECH = _CHAT._replace(
+    attempt=ops.speech,
+    check=audio.check_speech,
+    adapt=_single,
+    about=_about("Speak a text", answer="audio/*", input="string"),
 )
 _FORM = _CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True)
-_TRANSCRIPTIONS = _FORM._replace(attempt=ops.transcriptions)
+_TRANSCRIPTIONS = _FORM._replace(
+    attempt=ops.transcriptions, about=_about("Write down what is said", "file", streams=True)
+)
+_TRANSLATIONS = _FORM._replace(attempt=ops.translations, about=_about("Write down in English what is said", "file"))
 OPERATIONS: dict[str, Surface] = {
     "/completions": _COMPLETIONS,
     "/embeddings": _EMBEDDINGS,
     "/rerank": _RERANK,
     "/moderations": _MODERATIONS,
     "/images/generations": _IMAGES,
-    "/images/edits": _IMAGES._replace(attempt=ops.images_edits, read=ops.read_either, json=False, upload=True),
-    "/audio/speech": _CHAT._replace(attempt=ops.speech, check=audio.check_speech, adapt=_single),
+    "/images/edits": _EDITS,
+    "/audio/speech": _SPEECH,
     "/audio/transcriptions": _TRANSCRIPTIONS,
-    "/audio/translations": _TRANSCRIPTIONS._replace(attempt=ops.translations),
+    "/audio/translations": _TRANSLATIONS,
 }
 
 # Method is POST for all.
@@ -144,22 +207,33 @@ SURFACES: dict[str, Surface] = {
     "/v1/responses": _RESPONSES,
     "/responses": _RESPONSES,
     "/v1/messages": _MESSAGES,
-    "/v1/messages/count_tokens": _MESSAGES._replace(attempt=counting.run, adapt=_single),
+    "/v1/messages/count_tokens": _MESSAGES._replace(
+        attempt=counting.run, adapt=_single, about=About("Count the tokens of messages", needs=_TALK)
+    ),
     "/api/chat": _OLLAMA,
-    "/api/generate": _OLLAMA._replace(dialect=DIALECTS["ollama_generate"]),
-    "/api/embed": _OLLAMA_ONE._replace(attempt=ollama.embed),
-    "/api/embeddings": _OLLAMA_ONE._replace(attempt=ollama.embeddings),
-    "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show),
+    "/api/generate": _GENERATE,
+    "/api/embed": _OLLAMA_ONE._replace(attempt=ollama.embed, about=_about("Embed texts in Ollama's form")),
+    "/api/embeddings": _OLLAMA_ONE._replace(
+        attempt=ollama.embeddings, about=_about("Embed one text in Ollama's older form")
+    ),
+    "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show, about=About("Describe a model in Ollama's form", "models")),
     **OPERATIONS,
     **{"/v1" + path: surface for path, surface in OPERATIONS.items()},
     "/v2/rerank": _RERANK,
 }
 
 # Surfaces whose path carries the model, asked in order after the plain ones.
-_GEMINI = _row("gemini", google.check)._replace(adapt=google.adapt, key_in_query=True)
-PATTERNS: list[tuple[re.Pattern[str], Surface]] = [
-    (google.GENERATE, _GEMINI),
-    (google.STREAM, _GEMINI),
-    (google.COUNT, _GEMINI._replace(attempt=counting.run)),
+_CONTENTS = ("contents", "generateContentRequest", "generate_content_request")
+_GEMINI = _row("gemini", google.check, About("Generate content in Google's form", one_of=_CONTENTS))._replace(
+    adapt=google.adapt, key_in_query=True
+)
+_GEMINI_STREAM = _GEMINI._replace(about=About("Stream content in Google's form", one_of=_CONTENTS, streams=True))
+_GEMINI_COUNT = _GEMINI._replace(
+    attempt=counting.run, about=About("Count the tokens of content in Google's form", one_of=_CONTENTS)
+)
+PATTERNS: list[inpath.Pattern] = [
+    inpath.Pattern(google.GENERATE, _GEMINI, google.templates("generateContent")),
+    inpath.Pattern(google.STREAM, _GEMINI_STREAM, google.templates("streamGenerateContent")),
+    inpath.Pattern(google.COUNT, _GEMINI_COUNT, google.templates("countTokens")),
     *inpath.rows({"/chat/completions": _CHAT, **OPERATIONS}),
 ]
