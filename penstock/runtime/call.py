@@ -40,7 +40,8 @@ _NONE: Mapping[str, str] = {}
 
 
 class Call:
-    """One request. Mutable, never shared between requests; written by the gate and the engine, never by an attempt.
+    """One request. Mutable, never shared between requests; written by the site
+    (which path it means), the gate and the engine, never by an attempt.
 
     ``attempt``: the try that counts: the one under way, in the end the winner or the last. ``tries``, ``upstream``
     (seconds spent waiting for upstreams), ``spent`` and ``spent_cost`` are those of the tries before it."""

@@ -10,15 +10,15 @@ from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.errors import GatewayError
 from penstock.runtime import kept, lanes
 from penstock.runtime.call import require_list
-from penstock.runtime.surface import Surface
+from penstock.runtime.surface import About, Surface
 
 _EXAMPLE = '[{"role": "user", "content": "Hello"}]'
 
 
-def chat_row(name: str, check: Callable[[Mapping[str, Raw]], None], *forward: bytes) -> Surface:
+def chat_row(name: str, check: Callable[[Mapping[str, Raw]], None], about: About, *forward: bytes) -> Surface:
     """Make the surface of a dialect. ``check``: what it insists on; ``forward``: request headers that pass upstream in
     the same dialect."""
-    return Surface(DIALECTS[name], lanes.run, check, EDITORS[name].wants_usage, forward)
+    return Surface(DIALECTS[name], lanes.run, check, EDITORS[name].wants_usage, forward, about=about)
 
 
 def _check_messages(fields: Mapping[str, Raw]) -> None:
@@ -26,11 +26,23 @@ def _check_messages(fields: Mapping[str, Raw]) -> None:
 
 
 def _check_input(fields: Mapping[str, Raw]) -> None:
-    if not {"input", "prompt", "previous_response_id", "conversation"} & fields.keys():
+    if not fields.keys() & _INPUTS:
         text = "The field 'input' is missing: send a string, or a list such as " + _EXAMPLE + "."
         raise GatewayError("bad_request", text, param="input")
 
 
-CHAT = chat_row("openai_chat", _check_messages)
-MESSAGES = chat_row("anthropic", _check_messages, b"anthropic-version", b"anthropic-beta")
-RESPONSES = chat_row("openai_responses", _check_input)._replace(attempt=kept.run)
+TALK: Mapping[str, str] = {"messages": "array"}
+_INPUTS = ("input", "prompt", "previous_response_id", "conversation")
+CHAT = chat_row("openai_chat", _check_messages, About("Answer a chat", needs=TALK, streams=True))
+MESSAGES = chat_row(
+    "anthropic",
+    _check_messages,
+    About("Answer messages in Anthropic's form", needs=TALK, streams=True),
+    b"anthropic-version",
+    b"anthropic-beta",
+)
+RESPONSES = chat_row(
+    "openai_responses",
+    _check_input,
+    About("Answer a request of OpenAI's Responses", one_of=_INPUTS, streams=True),
+)._replace(attempt=kept.run)

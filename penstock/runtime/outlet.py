@@ -50,7 +50,7 @@ class Shape(Protocol):
 
 
 class Taken(Exception):
-    """Another attempt of the call has begun to answer."""
+    """Another attempt of the call has begun to answer: this one is over."""
 
 
 class Outlet(Struct, eq=False):
@@ -121,9 +121,11 @@ class Outlet(Struct, eq=False):
         """Send the next bytes of a streamed answer, behind its head. ``answer`` False: a ping of the upstream's, with
         which no answer has begun: another target may still give it."""
         if attempt.first_at is None:
-            self.claim(attempt)
             if answer:
+                self.claim(attempt)
                 attempt.begun(attempt.call.means.clock())
+            elif self.owner:
+                raise Taken
             if not self.exchange.responded:
                 self.begin(attempt.call)
         attempt.tail = data

@@ -19,7 +19,8 @@ from penstock.core.providers.passing import SHORTEST_SECRET, answer_headers
 from penstock.core.seen import Seen
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.building import CONNECT_TIMEOUT
-from penstock.runtime.http import Timeouts, in_task
+from penstock.runtime.engine import translated
+from penstock.runtime.http import Timeouts, TransportError, in_task
 from penstock.runtime.live import Live
 from penstock.runtime.prices import UNPRICED, TargetPrice, charged, price_of
 
@@ -78,9 +79,21 @@ class Passing(Attempt, eq=False):
 
     # The bytes --------------------------------------------------------------------------------------------------------
 
-    async def run(self, endpoint: Endpoint) -> None:
-        """Make the whole exchange. Raises ``GatewayError`` and ``TransportError``; when the outlet has ``responded`` by
-        then, a part of the answer is out and only ``abort`` is left."""
+    async def pass_through(self, endpoint: Endpoint) -> None:
+        """Make the whole exchange, as the call's only try, and work out what it used. Raises ``GatewayError``; when the
+        outlet has ``responded`` by then, a part of the answer is out and only ``abort`` is left."""
+        call = self.call
+        call.attempt, call.tries = self, 1
+        try:
+            await self._run(endpoint)
+        except TransportError as broken:
+            error = translated(broken, call.outlet.responded)
+            error.provider = self.where
+            raise error from None
+        finally:
+            self.settle(call.outlet.status)
+
+    async def _run(self, endpoint: Endpoint) -> None:
         exchange, means = self.call.exchange, self.call.means
         framed = b"content-length" in exchange.headers or b"transfer-encoding" in exchange.headers
         body = exchange.body if exchange.body or framed else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Raw
@@ -13,6 +14,20 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call
     from penstock.runtime.state import State
+
+
+class About(NamedTuple):
+    """What the document of all URLs says of a surface. ``summary``: a verb and its object. ``needs``: the fields that
+    ``check`` insists on, with their JSON types; ``one_of``: those of which it wants one; ``file``: the field of a form
+    that holds a file. ``answer``: the media type of a whole answer. ``streams``: a client may ask for a stream."""
+
+    summary: str
+    family: str = "chat"
+    needs: Mapping[str, str | tuple[str, ...]] = MappingProxyType({})
+    one_of: tuple[str, ...] = ()
+    file: str = ""
+    answer: str = "application/json"
+    streams: bool = False
 
 
 class Surface(NamedTuple):
@@ -36,3 +51,4 @@ class Surface(NamedTuple):
     role: str = "key"
     works: bool = True
     no_pages: bool = False
+    about: About | None = None  # None: all there is to say is what ``attempt`` says of itself

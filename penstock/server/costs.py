@@ -75,7 +75,7 @@ class _Spend(msgspec.Struct):
 
 
 def spend(gateway: Gateway, call: Call) -> Page:
-    """GET and POST ``/spend/calculate``: ``{"cost": 0.0075}``. LiteLLM has POST only; a seed asks with GET (C-15)."""
+    """Calculate what an answer cost: ``{"cost": 0.0075}``. LiteLLM has POST only; a seed asks with GET (C-15)."""
     asked = _spend_in_query(call) if call.exchange.method != "POST" else _body(call, _Spend)
     model, usage = asked.model, None
     answer = asked.completion_response
@@ -136,12 +136,13 @@ class _Estimate(msgspec.Struct):
 
 
 def estimate(gateway: Gateway, call: Call) -> Page:
-    """POST ``/cost/estimate``. A model without a price is a 404, as LiteLLM has it."""
+    """Estimate what requests will cost. A model without a price is a 404, as LiteLLM has it."""
     return _json(_estimated(gateway, _body(call, _Estimate)))
 
 
 def estimate_short(gateway: Gateway, call: Call) -> Page:
-    """The same under ``/api/v1/litellm``, ``input_cost``, ``output_cost`` and ``total_cost`` beside it (seed C-28)."""
+    """Estimate what requests will cost, in short names, too. They are those of ``/api/v1/litellm`` (seed C-28):
+    ``input_cost``, ``output_cost`` and ``total_cost``."""
     told = _estimated(gateway, _body(call, _Estimate))
     per_request = {"input": "input_cost", "output": "output_cost", "": "total_cost"}
     short = {name: told[f"{way}_cost_per_request" if way else "cost_per_request"] for way, name in per_request.items()}

@@ -28,6 +28,11 @@ STREAM = re.compile(_ROOT + "streamGenerateContent")
 COUNT = re.compile(_ROOT + "countTokens")
 
 
+def templates(method: str) -> tuple[str, ...]:
+    """List the paths of a method, written as a route's."""
+    return tuple(f"{version}/models/{{model:path}}:{method}" for version in ("/v1beta", "/v1alpha", "/v1", ""))
+
+
 def is_google(path: str, headers: Mapping[bytes, bytes]) -> bool:
     """Whether a request that no surface takes is a Google client's: by its path, else by the header that only Google's
     clients send."""

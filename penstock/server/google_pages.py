@@ -24,7 +24,8 @@ def entry(name: str) -> dict[str, Any]:
 
 
 def models(gateway: Gateway, call: Call) -> Page:
-    """List the models: a page of the list: ``pageSize`` (50 by default, at most 1000) and ``pageToken``."""
+    """List the models in Google's form. ``pageSize`` (50 by default, at most 1000) and ``pageToken`` ask for a
+    page of the list."""
     asked = {key: values[-1] for key, values in parse_qs(call.exchange.query.decode("latin-1")).items()}
     size = min(max(int(asked["pageSize"]), 1), 1000) if asked.get("pageSize", "").isdigit() else PAGE_SIZE
     start = int(asked["pageToken"]) if asked.get("pageToken", "").isdigit() else 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -23,13 +23,22 @@ if TYPE_CHECKING:
 PREFIXES = ("/openai/deployments/", "/engines/")
 
 
-def rows(operations: Mapping[str, Surface]) -> list[tuple[re.Pattern[str], Surface]]:
+class Pattern(NamedTuple):
+    """A surface whose path carries the model. ``templates``: the paths that ``pattern`` takes, written as a route's."""
+
+    pattern: re.Pattern[str]
+    surface: Surface
+    templates: tuple[str, ...]
+
+
+def rows(operations: Mapping[str, Surface]) -> list[Pattern]:
     """Make a pattern for each operation (its path without version) below each prefix."""
     made = []
     for prefix in PREFIXES:
         for path, surface in operations.items():
             pattern = re.compile(rf"{prefix}(?P<model>.+){path}")
-            made.append((pattern, surface._replace(adapt=partial(_adapt, pattern, surface.adapt))))
+            adapted = surface._replace(adapt=partial(_adapt, pattern, surface.adapt))
+            made.append(Pattern(pattern, adapted, (f"{prefix}{{model:path}}{path}",)))
     return made
 
 

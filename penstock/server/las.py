@@ -18,7 +18,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.resolve import credential, needs_key
 from penstock.runtime.gate import check_type
-from penstock.runtime.surface import Surface
+from penstock.runtime.surface import About, Surface
 from penstock.server import costs
 from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES as NATIVE
@@ -84,7 +84,7 @@ def _text(fields: dict[str, Raw], key: str) -> str:
 
 
 def _models(gateway: Gateway, call: Call) -> Page:
-    """Every deployment as ``provider/model``; ``provider`` in the query asks for one provider's."""
+    """List every deployment as ``provider/model``. ``provider`` in the query asks for one provider's."""
     wanted = parse_qs(call.exchange.query.decode("latin-1")).get("provider", [""])[-1]
     created, found = int(gateway.started_at), {}
     for target in gateway.state.targets:
@@ -95,7 +95,7 @@ def _models(gateway: Gateway, call: Call) -> Page:
 
 
 def _providers(gateway: Gateway, call: Call) -> Page:
-    """Who can be called. ``configured``: a deployment names it, or its key is in the environment."""
+    """List the providers that can be called. ``configured``: a deployment names it, or the environment has its key."""
     env, rows = gateway.state.env, []
     used = {_name(target) for target in gateway.state.targets}
     for name, title, row, example, features in _PROVIDERS:
@@ -139,7 +139,10 @@ def _with_text(body: bytes) -> bytes:
     return msgspec.json.encode({**told, "response": text, "content": text})
 
 
-SURFACES: dict[str, Surface] = {"/vision": NATIVE["/v1/chat/completions"]._replace(read=_read_vision, json=False)}
+_ABOUT = About("Answer a question about a picture", needs={"prompt": "string", "image_url": "string"})
+SURFACES: dict[str, Surface] = {
+    "/vision": NATIVE["/v1/chat/completions"]._replace(read=_read_vision, json=False, about=_ABOUT)
+}
 ROUTES = (
     Route("/models", _models),
     Route("/providers", _providers),

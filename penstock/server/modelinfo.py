@@ -34,7 +34,7 @@ _GROUP_ABILITIES = """parallel_function_calling vision web_search url_context re
 
 
 def model_info(gateway: Gateway, call: Call) -> Page:
-    """GET ``/model/info``: a row per deployment; ``litellm_model_id`` asks for one."""
+    """Describe every deployment. ``litellm_model_id`` asks for one."""
     wanted = _asked(call, "litellm_model_id")
     targets = [target for target in gateway.state.targets if wanted in ("", target.id)]
     if wanted and not targets:
@@ -74,8 +74,8 @@ def _params(target: Target) -> list[str]:
 
 
 def group_info(gateway: Gateway, call: Call) -> Page:
-    """GET ``/model_group/info``: a row per public name, over all its deployments: the most tokens, the highest price,
-    what any of them can do, limits added up. ``model_group`` asks for one."""
+    """Describe every public name over all its deployments. The most tokens, the highest price, what any of them can do,
+    limits added up. ``model_group`` asks for one."""
     wanted = _asked(call, "model_group")
     groups: dict[str, list[Target]] = {}
     for target in gateway.state.targets:
@@ -119,7 +119,7 @@ def _group(name: str, targets: list[Target]) -> dict[str, Any]:
 
 
 def capabilities(gateway: Gateway, call: Call) -> Page:
-    """GET ``/v1/capabilities``: a short row per deployment; ``model`` asks for those of one public name."""
+    """List in short what every deployment can do. ``model`` asks for those of one public name."""
     wanted = _asked(call, "model")
     rows = []
     for target in gateway.state.targets:

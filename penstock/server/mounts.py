@@ -58,9 +58,12 @@ class Mount:
         self.manner = Manner(prefix, base, error, None, lines)
         self.answers = {rest: self.manner._replace(answer=change) for rest, change in (answer or {}).items()}
         self._change, self._default = adapt, default_model
-        here = {path.removeprefix(base): row for path, row in SURFACES.items() if path.startswith(base + "/")}
+        here = {path.removeprefix(base): row for path, row in SURFACES.items() if (path + "/").startswith(base + "/")}
         self.surfaces = {rest: self._adapted(row) for rest, row in {**here, **(surfaces or {})}.items()}
-        self.patterns = [(pattern, self._adapted(row)) for pattern, row in PATTERNS]
+        self.patterns = [row._replace(surface=self._adapted(row.surface)) for row in PATTERNS]
+        # What is nowhere else, for the document of all URLs.
+        self.own = {rest: self.surfaces[rest] for rest in surfaces or {}}
+        self.batches = dict(batches or {})
         self.visits = {
             rest: Visit(_BATCH, partial(shared.serve_batch, batch, self._adapted(batch.surface)))
             for rest, batch in (batches or {}).items()
@@ -92,9 +95,9 @@ class Mount:
         """Find the surface behind the prefix, as the mount has it."""
         surface = self.surfaces.get(rest)
         if surface is None:
-            for pattern, row in self.patterns:
-                if pattern.fullmatch(path):
-                    return row
+            for row in self.patterns:
+                if row.pattern.fullmatch(path):
+                    return row.surface
         return surface
 
 

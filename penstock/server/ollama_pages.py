@@ -17,7 +17,7 @@ _KIND = b"application/json; charset=utf-8"
 
 
 def tags(gateway: Gateway, call: Call) -> Page:
-    """Every model by name; a wildcard is none that a client could ask for."""
+    """List the models in Ollama's form. A wildcard is none that a client could ask for."""
     catalog = gateway.state.catalog
     told = []
     for name in catalog.names():
@@ -29,9 +29,10 @@ def tags(gateway: Gateway, call: Call) -> Page:
 
 
 def running(gateway: Gateway, call: Call) -> Page:
-    """A gateway holds no model in memory."""
+    """List the models in memory, as Ollama does. A gateway holds none there."""
     return Page(200, _KIND, b'{"models":[]}')
 
 
 def version(gateway: Gateway, call: Call) -> Page:
+    """Tell the version of Ollama's API that is spoken here."""
     return Page(200, _KIND, msgspec.json.encode({"version": listing.API_VERSION}))

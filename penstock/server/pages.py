@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def _health(gateway: Gateway, call: Call) -> Page:
-    """Whether the gateway takes traffic; what is known of upstreams from the traffic itself and from connection
-    probes. Details are for those who hold the key."""
+    """Tell whether the gateway takes traffic. What is known of upstreams is so from the traffic itself and from
+    connection probes; details are for those who hold the key."""
     state = gateway.state
     told: dict[str, Any] = {
         "status": "healthy",
@@ -58,7 +58,8 @@ def _endpoint(target: Target) -> dict[str, Any]:
 
 
 def _readiness(gateway: Gateway, call: Call) -> Page:
-    """503 while draining, and while no deployment at all is usable: a load balancer should look elsewhere then."""
+    """Tell a load balancer whether to send requests here. 503 while draining, and while no deployment at all is
+    usable: it should look elsewhere then."""
     targets, lives, now = gateway.state.targets, gateway.engine.means.lives, gateway.clock()
     if gateway.gate.draining:
         status, text = 503, "draining"
@@ -70,6 +71,7 @@ def _readiness(gateway: Gateway, call: Call) -> Page:
 
 
 def _alive(gateway: Gateway, call: Call) -> Page:
+    """Tell that the process is alive."""
     return Page(200, JSON, b'"I\'m alive!"')
 
 
@@ -82,7 +84,8 @@ def _entry(gateway: Gateway, name: str) -> dict[str, Any]:
 
 
 def _models(gateway: Gateway, call: Call) -> Page:
-    """In the shape of the vendor whose client asks: three SDKs share the path and are told apart by their headers."""
+    """List the models. In the shape of the vendor whose client asks: three SDKs share the path and are told apart by
+    their headers."""
     names = gateway.state.catalog.names()
     if b"anthropic-version" in call.exchange.headers:
         told = _anthropic_list(gateway, [name for name in names if "*" not in name], call.exchange.query)
@@ -120,6 +123,7 @@ def _anthropic_list(gateway: Gateway, names: list[str], query: bytes) -> dict[st
 
 
 def _one_model(gateway: Gateway, call: Call) -> Page:
+    """Describe one model. In the shape of the vendor whose client asks."""
     name = call.params["name"]
     if gateway.state.catalog.find(name) is None:
         near = gateway.state.catalog.near(name)
@@ -150,6 +154,7 @@ pre{{padding:1rem;overflow:auto}}a{{color:#0b62a8}}</style></head>
 
 
 def _landing(gateway: Gateway, call: Call) -> Page:
+    """Show how the gateway is called, to a person with a browser."""
     from html import escape
 
     host = escape(call.exchange.headers.get(b"host", b"127.0.0.1:4000").decode("latin-1"))
@@ -165,14 +170,24 @@ def _landing(gateway: Gateway, call: Call) -> Page:
     return Page(200, b"text/html; charset=utf-8\r\nx-frame-options: DENY", text.encode())
 
 
+# The document of all URLs ---------------------------------------------------------------------------------------------
+
+
+def _openapi(gateway: Gateway, call: Call) -> Page:
+    """Describe every URL here in an OpenAPI document."""
+    return Page(200, JSON, gateway.site.openapi)
+
+
 _MODEL = "/{name:path}"
 ROUTES: tuple[Route, ...] = (
     *stored.ROUTES,
-    Route("/", _landing, role=PUBLIC),
+    Route("/", _landing, role=PUBLIC, answer="text/html"),
     Route("/health", _health, role=PUBLIC),
     Route("/health/liveliness", _alive, role=PUBLIC),
     Route("/health/liveness", _alive, role=PUBLIC),
     Route("/health/readiness", _readiness, role=PUBLIC),
+    # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.
+    Route("/openapi.json", _openapi),
     Route("/v1/models", _models),
     Route("/models", _models),
     *(Route(path, google_pages.models, key_in_query=True) for path in google_pages.LISTS),

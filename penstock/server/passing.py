@@ -30,9 +30,8 @@ from penstock.core.providers.spec import NO_QUIRKS
 from penstock.core.providers.urls import passed_url
 from penstock.runtime.credential import credential_for
 from penstock.runtime.endpoint import Endpoint
-from penstock.runtime.engine import translated
 from penstock.runtime.gate import KEY, PUBLIC, Rule
-from penstock.runtime.http import Origin, TransportError, render_head
+from penstock.runtime.http import Origin, render_head
 from penstock.runtime.passing import Passing
 from penstock.server.gateway import Visit
 
@@ -94,7 +93,7 @@ async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None
     if kept:
         url += ("&" if "?" in url else "?") + kept
     headers = request_headers(exchange.headers, [name for name, _ in own], secret) + own
-    await _through(call, passing, _endpoint(exchange.method, url, headers, credential.signer))
+    await passing.pass_through(_endpoint(exchange.method, url, headers, credential.signer))
 
 
 async def _to_address(passage: Passage, gateway: Gateway, call: Call) -> None:
@@ -115,7 +114,7 @@ async def _to_address(passage: Passage, gateway: Gateway, call: Call) -> None:
         kept |= {name.removeprefix(PASS) for name in exchange.headers if name.startswith(PASS)}
         headers = [pair for pair in headers if pair[0] in kept]
     url = passage.url(rest, query_for(None, exchange.query, secret))
-    await _through(call, passing, _endpoint(exchange.method, url, [*headers, *passage.headers], None))
+    await passing.pass_through(_endpoint(exchange.method, url, [*headers, *passage.headers], None))
 
 
 def _endpoint(method: str, url: str, headers: list[tuple[bytes, bytes]], signer: Signer | None) -> Endpoint:
@@ -151,19 +150,3 @@ def _model(exchange: Exchange, fields: dict[str, Raw]) -> str:
     except GatewayError:
         return ""
     return raw[1:-1].decode("utf-8", "replace")[:LONGEST_MODEL] if raw[:1] == b'"' else ""
-
-
-# The answer, or what became of it ------------------------------------------------------------------------------------
-
-
-async def _through(call: Call, passing: Passing, endpoint: Endpoint) -> None:
-    call.attempt = passing
-    call.tries = 1
-    try:
-        await passing.run(endpoint)
-    except TransportError as broken:
-        error = translated(broken, call.outlet.responded)
-        error.provider = passing.provider
-        raise error from None
-    finally:
-        passing.settle(call.outlet.status)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from penstock.runtime.gate import KEY
+from penstock.runtime.gate import KEY, PUBLIC
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
@@ -30,7 +30,12 @@ class Page(NamedTuple):
 
 class Route(NamedTuple):
     """One URL. ``path``: exact, or with ``{name}`` for one segment and ``{name:path}`` for the rest; the values stand
-    in ``call.params``. ``role``: see ``gate``. ``json``: a POST brings JSON. The rest is what the gate asks."""
+    in ``call.params``. ``role``: see ``gate``. ``json``: a POST brings JSON. ``answer``: the media type of what comes
+    back. The handler's docstring begins with a sentence that is its summary in the document of all URLs. The rest is
+    what the gate asks.
+
+    A path comes percent-decoded, so an encoded slash parts two segments as a plain one does: a value that may hold
+    slashes (a model's name) wants ``:path``."""
 
     path: str
     handler: Callable[[Gateway, Call], Page | Awaitable[Page]]
@@ -40,6 +45,7 @@ class Route(NamedTuple):
     key_in_query: bool = False
     works: bool = False
     no_pages: bool = False
+    answer: str = JSON.decode()
 
 
 class Routes:
@@ -87,4 +93,6 @@ def _of(rows: list[Route], method: str) -> Route:
     for row in rows:
         if method in row.methods:
             return row
-    return rows[0]._replace(methods=tuple(dict.fromkeys(name for row in rows for name in row.methods)))
+    # Who may ask none but a public row of the path does not learn of the others.
+    closed = next((row for row in rows if row.role != PUBLIC), rows[0])
+    return closed._replace(methods=tuple(dict.fromkeys(name for row in rows for name in row.methods)))

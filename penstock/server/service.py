@@ -147,9 +147,9 @@ class Service:
             log.error("SIGHUP: %s; the old config stays", refused)
             return
         state = State(config, config.environment)
-        self.gateway.engine.means.lives.keep({target.id for target in state.targets})
         waiting = self.in_effect.put(config)
         self.gateway.state = state
+        self.gateway.engine.means.lives.keep({target.id for target in state.targets})
         for sentence in (*waiting, *state.problems):
             log.warning("%s", sentence)
         log.warning("SIGHUP: %s reloaded, %d models", " and ".join(fresh), len(state.catalog.names()))

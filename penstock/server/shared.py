@@ -23,7 +23,7 @@ from penstock.runtime.gate import PUBLIC
 from penstock.runtime.identity import NOBODY
 from penstock.runtime.ids import new_id
 from penstock.runtime.outlet import Manner
-from penstock.runtime.surface import Surface
+from penstock.runtime.surface import About, Surface
 from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES as NATIVE
 
@@ -82,6 +82,7 @@ def _first(state: State, feature: str) -> str:
 
 
 def _health(gateway: Gateway, call: Call) -> Page:
+    """Tell whether the gateway takes traffic, and its Ollama servers, if it has any."""
     told = {"status": "healthy", "ollama_service": "healthy", "version": __version__}
     if any(target.provider.name.startswith("ollama") for target in gateway.state.targets):
         lives, now = gateway.engine.means.lives, gateway.clock()
@@ -97,7 +98,10 @@ def _health(gateway: Gateway, call: Call) -> Page:
 
 
 _CHAT = NATIVE["/v1/chat/completions"]
-_VISION = _CHAT._replace(default_model=default_vision_model)
+_VISION = _CHAT._replace(
+    default_model=default_vision_model,
+    about=About("Answer a chat about pictures", needs={"messages": "array"}, streams=True),
+)
 SURFACES: dict[str, Surface] = {"/vlm/openai": _VISION}
 ROUTES = (Route("/health", _health, role=PUBLIC),)
 
@@ -126,9 +130,9 @@ BATCHES: dict[str, Batch] = {
 
 
 async def serve_batch(batch: Batch, surface: Surface, gateway: Gateway, call: Call) -> None:
-    """Answer a batch: the items' answers in order, each with its success. ``surface``: the batch's, as the mount has
-    it. Raises ``GatewayError``."""
-    exchange, began = call.exchange, gateway.clock()
+    """Answer many chats in one request. The items' answers come in order, each with its success. ``surface``: the
+    batch's, as the mount has it. Raises ``GatewayError``."""
+    exchange, began, state = call.exchange, gateway.clock(), gateway.state
     items = [
         Collected("POST", exchange.path, exchange.headers, bytes(raw), client=exchange.client, started=exchange.started)
         for raw in _items(exchange.body, batch.most)
@@ -146,7 +150,7 @@ async def serve_batch(batch: Batch, surface: Surface, gateway: Gateway, call: Ca
             except GatewayError as error:
                 one.outlet.refuse(one, error)
                 return
-            await gateway.engine.handle(one, gateway.state)
+            await gateway.engine.handle(one, state)
 
     async with asyncio.TaskGroup() as group:
         for item in items:

@@ -4,16 +4,19 @@ endpoints, which go before everything."""
 from __future__ import annotations
 
 import inspect
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from penstock.core.providers.passing import prefixes
 from penstock.runtime.gate import PUBLIC, Rule
 from penstock.server import mounts, passing
 from penstock.server.gateway import Visit
 from penstock.server.pages import ROUTES
 from penstock.server.refusals import no_route
 from penstock.server.routes import Route, Routes
-from penstock.server.surfaces import SURFACES, dialect_of, find
+from penstock.server.surfaces import PATTERNS, SURFACES, dialect_of, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +80,14 @@ class Site:
     def dialect_of(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         """Tell in whose shape an error about a path is told."""
         return dialect_of(path, headers)
+
+    @cached_property
+    def openapi(self) -> bytes:
+        """The document of all of it, made when somebody asks for it first."""
+        from penstock.server import openapi  # few ask for it: not at every start
+
+        made = openapi.document(SURFACES, PATTERNS, self.routes.rows, mounts.MOUNTS, prefixes())
+        return msgspec.json.encode(made)
 
     def upload_at(self, path: str) -> bool:
         """Tell whether a large form to this path may be passed on while it comes."""

@@ -28,7 +28,7 @@ async def _find(gateway: Gateway, call: Call) -> Kept:
 
 
 async def read(gateway: Gateway, call: Call) -> Page:
-    """Return a kept answer."""
+    """Read a kept answer."""
     return Page(200, JSON, bytes((await _find(gateway, call)).body))
 
 
@@ -48,7 +48,7 @@ async def delete(gateway: Gateway, call: Call) -> Page:
 
 
 async def cancel(gateway: Gateway, call: Call) -> Page:
-    """Refuse to cancel an answer that is complete: only those made with ``background: true`` go on."""
+    """Cancel an answer that is not complete. All that are kept are: only those made with ``background: true`` go on."""
     await _find(gateway, call)
     raise GatewayError("bad_request", "Only responses made with 'background: true' can be cancelled.")
 

@@ -13,13 +13,16 @@ from penstock.core.dialects.base import Dialect
 from penstock.core.ops import audio, embeddings, images, moderations, rerank
 from penstock.core.providers.passing import dialect_at, provider_at
 from penstock.runtime import counting, ollama, ops
-from penstock.runtime.chats import CHAT, MESSAGES, RESPONSES, chat_row
-from penstock.runtime.surface import Surface
+from penstock.runtime.chats import CHAT, MESSAGES, RESPONSES, TALK, chat_row
+from penstock.runtime.surface import About, Surface
 from penstock.server import google, inpath
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
     from penstock.runtime.state import State
+
+_TEXTS = ("string", "array")
+
 
 def _streams(call: Call, fields: dict[str, Raw], state: State) -> None:
     """Ollama streams unless it is told not to, and its oldest clients say ``name`` for ``model``."""
@@ -44,7 +47,12 @@ def _anything(fields: Mapping[str, Raw]) -> None:
 
 
 _NDJSON = b"application/x-ndjson"
-_OLLAMA = chat_row("ollama", _anything)._replace(attempt=ollama.run, adapt=_streams, stream_type=_NDJSON)
+_OLLAMA = chat_row("ollama", _anything, About("Answer a chat in Ollama's form", streams=True))._replace(
+    attempt=ollama.run, adapt=_streams, stream_type=_NDJSON
+)
+_GENERATE = _OLLAMA._replace(
+    dialect=DIALECTS["ollama_generate"], about=About("Complete a prompt in Ollama's form", streams=True)
+)
 _OLLAMA_ONE = _OLLAMA._replace(adapt=_single)
 # Everything that Ollama serves, for errors in its shape; other paths below /api/ are not its own.
 _OLLAMA_PATH = re.compile(
@@ -56,9 +64,9 @@ def find(path: str) -> Surface | None:
     """The surface at a path: a plain row, else the first pattern that fits."""
     surface = SURFACES.get(path)
     if surface is None:
-        for pattern, row in PATTERNS:
-            if pattern.fullmatch(path):
-                return row
+        for row in PATTERNS:
+            if row.pattern.fullmatch(path):
+                return row.surface
     return surface
 
 
@@ -85,32 +93,73 @@ def _configured(key: str) -> Callable[[State], str]:
     return lambda state: str(state.config.general.values.get(key) or state.default_model)
 
 
-_COMPLETIONS = chat_row("completions", completions.check)._replace(attempt=ops.completions)
+def _about(
+    summary: str,
+    file: str = "",
+    answer: str = "application/json",
+    streams: bool = False,
+    **needs: str | tuple[str, ...],
+) -> About:
+    return About(summary, "operations", needs, (), file, answer, streams)
+
+
+_COMPLETIONS = chat_row(
+    "completions", completions.check, _about("Complete a prompt", prompt=_TEXTS, streams=True)
+)._replace(attempt=ops.completions)
 _EMBEDDINGS = CHAT._replace(
     attempt=ops.embeddings,
     check=embeddings.check,
     adapt=_single,
     default_model=_configured("embedding_model"),
+    about=_about("Embed texts", input=_TEXTS),
 )
-_RERANK = CHAT._replace(attempt=ops.rerank, check=rerank.check, adapt=_single)
+_RERANK = CHAT._replace(
+    attempt=ops.rerank,
+    check=rerank.check,
+    adapt=_single,
+    about=_about("Rank documents by a query", query="string", documents="array"),
+)
 _MODERATIONS = CHAT._replace(
-    attempt=ops.moderations, check=moderations.check, adapt=_single, default_model=ops.moderation_model
+    attempt=ops.moderations,
+    check=moderations.check,
+    adapt=_single,
+    default_model=ops.moderation_model,
+    about=_about("Judge texts", input=_TEXTS),
 )
 _IMAGES = CHAT._replace(
-    attempt=ops.images_generations, check=images.check, default_model=_configured("image_generation_model")
+    attempt=ops.images_generations,
+    check=images.check,
+    default_model=_configured("image_generation_model"),
+    about=_about("Make images of a text", prompt="string", streams=True),
+)
+_EDITS = _IMAGES._replace(
+    attempt=ops.images_edits,
+    read=ops.read_either,
+    json=False,
+    upload=True,
+    about=_about("Change images by a text", "image", prompt="string", streams=True),
+)
+_SPEECH = CHAT._replace(
+    attempt=ops.speech,
+    check=audio.check_speech,
+    adapt=_single,
+    about=_about("Speak a text", answer="audio/*", input="string"),
 )
 _FORM = CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True)
-_TRANSCRIPTIONS = _FORM._replace(attempt=ops.transcriptions)
+_TRANSCRIPTIONS = _FORM._replace(
+    attempt=ops.transcriptions, about=_about("Write down what is said", "file", streams=True)
+)
+_TRANSLATIONS = _FORM._replace(attempt=ops.translations, about=_about("Write down in English what is said", "file"))
 OPERATIONS: dict[str, Surface] = {
     "/completions": _COMPLETIONS,
     "/embeddings": _EMBEDDINGS,
     "/rerank": _RERANK,
     "/moderations": _MODERATIONS,
     "/images/generations": _IMAGES,
-    "/images/edits": _IMAGES._replace(attempt=ops.images_edits, read=ops.read_either, json=False, upload=True),
-    "/audio/speech": CHAT._replace(attempt=ops.speech, check=audio.check_speech, adapt=_single),
+    "/images/edits": _EDITS,
+    "/audio/speech": _SPEECH,
     "/audio/transcriptions": _TRANSCRIPTIONS,
-    "/audio/translations": _TRANSCRIPTIONS._replace(attempt=ops.translations),
+    "/audio/translations": _TRANSLATIONS,
 }
 
 # Method is POST for all.
@@ -120,22 +169,33 @@ SURFACES: dict[str, Surface] = {
     "/v1/responses": RESPONSES,
     "/responses": RESPONSES,
     "/v1/messages": MESSAGES,
-    "/v1/messages/count_tokens": MESSAGES._replace(attempt=counting.run, adapt=_single),
+    "/v1/messages/count_tokens": MESSAGES._replace(
+        attempt=counting.run, adapt=_single, about=About("Count the tokens of messages", needs=TALK)
+    ),
     "/api/chat": _OLLAMA,
-    "/api/generate": _OLLAMA._replace(dialect=DIALECTS["ollama_generate"]),
-    "/api/embed": _OLLAMA_ONE._replace(attempt=ollama.embed),
-    "/api/embeddings": _OLLAMA_ONE._replace(attempt=ollama.embeddings),
-    "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show),
+    "/api/generate": _GENERATE,
+    "/api/embed": _OLLAMA_ONE._replace(attempt=ollama.embed, about=_about("Embed texts in Ollama's form")),
+    "/api/embeddings": _OLLAMA_ONE._replace(
+        attempt=ollama.embeddings, about=_about("Embed one text in Ollama's older form")
+    ),
+    "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show, about=About("Describe a model in Ollama's form", "models")),
     **OPERATIONS,
     **{"/v1" + path: surface for path, surface in OPERATIONS.items()},
     "/v2/rerank": _RERANK,
 }
 
 # Surfaces whose path carries the model, asked in order after the plain ones.
-_GEMINI = chat_row("gemini", google.check)._replace(adapt=google.adapt, key_in_query=True)
-PATTERNS: list[tuple[re.Pattern[str], Surface]] = [
-    (google.GENERATE, _GEMINI),
-    (google.STREAM, _GEMINI),
-    (google.COUNT, _GEMINI._replace(attempt=counting.run)),
+_CONTENTS = ("contents", "generateContentRequest", "generate_content_request")
+_GEMINI = chat_row("gemini", google.check, About("Generate content in Google's form", one_of=_CONTENTS))._replace(
+    adapt=google.adapt, key_in_query=True
+)
+_GEMINI_STREAM = _GEMINI._replace(about=About("Stream content in Google's form", one_of=_CONTENTS, streams=True))
+_GEMINI_COUNT = _GEMINI._replace(
+    attempt=counting.run, about=About("Count the tokens of content in Google's form", one_of=_CONTENTS)
+)
+PATTERNS: list[inpath.Pattern] = [
+    inpath.Pattern(google.GENERATE, _GEMINI, google.templates("generateContent")),
+    inpath.Pattern(google.STREAM, _GEMINI_STREAM, google.templates("streamGenerateContent")),
+    inpath.Pattern(google.COUNT, _GEMINI_COUNT, google.templates("countTokens")),
     *inpath.rows({"/chat/completions": CHAT, **OPERATIONS}),
 ]

@@ -123,3 +123,18 @@ async def test_other_fields_are_for_one_attempt_alone():
         two.send_fields({key: raw for key, raw in two.fields.items() if key != "messages"})
         two.parsed()
     assert call.parsed().messages and one.parsed().messages
+
+
+async def test_a_ping_before_a_failed_answer_leaves_it_to_the_next(tmp_path):
+    """Anthropic pings before the first block: a try that ends then has answered nothing."""
+    entry = '{model_name: m, litellm_params: {model: anthropic/claude-3, api_base: "{mock}", api_key: k}}'
+    yaml = f"model_list: [{entry}, {entry.replace('api_key: k', 'api_key: k2')}]\nrouter_settings: {{num_retries: 1}}"
+    ping = Step(body="event: ping\ndata: {\"type\": \"ping\"}\n\n", headers={"content-type": "text/event-stream"})
+    body = {**HELLO, "max_tokens": 50, "stream": True}
+    async with open_door(tmp_path, yaml, script=Script(queue=(ping,))) as door:
+        status, _, answer = await door.post(body, "/v1/messages", **{"anthropic-version": "2023-06-01"})
+        assert status == 200 and answer.startswith(b"event: ping") and b"message_stop" in answer
+        assert answer.count(b"message_start") and b"event: error" not in answer
+        await door.settle()
+        [record] = door.records
+        assert record.error == "" and record.tries == 2 and len(door.mock.received) == 2

@@ -147,12 +147,15 @@ def test_an_error_after_a_sign_of_life_is_told_in_band_and_closes():
 def test_the_first_attempt_that_answers_has_the_outlet_and_no_other_gets_a_byte_in():
     call = call_of({"model": "m", "messages": [{}], "stream": True})
     one, two = attempt_of(call), attempt_of(call)
-    call.outlet.stream(two, b"data: 1\n\n", answer=False)
-    assert two.first_at is None, "a ping is no answer"
+    call.outlet.stream(one, b": ping\n\n", answer=False)
+    assert one.first_at is None and call.outlet.owner == 0, "a ping is no answer: another may still give it"
+    call.outlet.stream(two, b"data: 1\n\n")
+    with pytest.raises(Taken):
+        call.outlet.stream(one, b": ping\n\n", answer=False)
     with pytest.raises(Taken):
         call.outlet.stream(one, b"data: other\n\n")
     with pytest.raises(Taken):
         call.outlet.whole(one, b"{}")
     call.outlet.stream(two, b"data: 2\n\n")
     call.outlet.finish()
-    assert call.exchange.out == b"data: 1\n\ndata: 2\n\n" and one.first_at is None and two.first_at is not None
+    assert call.exchange.out == b": ping\n\ndata: 1\n\ndata: 2\n\n" and one.first_at is None and two.first_at is not None

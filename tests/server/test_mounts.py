@@ -324,3 +324,18 @@ async def test_the_model_stands_in_the_path(prefix, tmp_path):
             assert door.mock.received[-1].json["model"] == "gpt-4o"
         assert (await door.post(TEXT, prefix + "/chat/completions"))[0] == 401
         assert (await door.ask("GET", prefix + "/chat/completions", b"", {"api-key": KEY}))[0] == 405
+
+
+async def test_responses_of_azures_clients(tmp_path):
+    """They name a version in the query; without one the path is OpenAI's own, passed through."""
+    async with open_door(tmp_path, YAML, master_key=KEY) as door:
+        path, sent = "/openai/responses", {"model": "m", "input": "hello"}
+        status, _, body = await door.post(sent, path + "?api-version=preview", **{"api-key": KEY})
+        told = json.loads(body)
+        assert status == 200 and told["object"] == "response" and told["model"] == "m", body
+        status, _, body = await door.ask("GET", f"{path}/{told['id']}?api-version=preview", b"", {"api-key": KEY})
+        assert status == 200 and json.loads(body)["id"] == told["id"]
+        assert (await door.post(sent, path + "?api-version=preview"))[0] == 401
+        assert door.mock.received[-1].json["model"] == "gpt-4o"
+        await door.post(sent, path, **{"api-key": KEY})
+        assert door.mock.received[-1].json == sent

@@ -13,8 +13,9 @@ from urllib.parse import unquote_to_bytes
 
 from penstock.core.dialects.redact import MASK
 from penstock.core.errors import GatewayError
-from penstock.core.providers import get
+from penstock.core.providers import PROVIDERS, get
 from penstock.core.providers.google import VERTEX
+from penstock.core.providers.names import PROVIDER_ALIASES
 from penstock.core.providers.spec import Provider
 
 SPELLINGS: Mapping[str, str] = {"vertex-ai": "vertex_ai", "openai_passthrough": "openai"}
@@ -60,6 +61,11 @@ def provider_at(path: str) -> Provider | None:
     """The provider whose pass-through a path is below; None for any other path."""
     name, slash, _ = path[1:].partition("/")
     return get(SPELLINGS.get(name, name)) if slash and path[:1] == "/" else None
+
+
+def prefixes() -> list[str]:
+    """List the first segments of the paths that are passed through."""
+    return sorted({*PROVIDERS, *PROVIDER_ALIASES, *SPELLINGS})
 
 
 def kin(provider: Provider) -> frozenset[str]:
