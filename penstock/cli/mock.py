@@ -76,7 +76,7 @@ def _run(server: Mock, script: Script) -> None:
 
 
 def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
-    """uvloop's, where it is installed."""
+    """Return uvloop's maker of loops, where it is installed."""
     try:
         import uvloop
     except ImportError:

@@ -50,7 +50,7 @@ def _json(status: int, value: Any) -> Reply:
 
 
 def mask(value: str) -> str:
-    """A secret as its hash and last four characters."""
+    """Mask a secret: show its hash and, of a long one, the last four characters."""
     hashed = hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return f"sha256:{hashed} ...{value[-4:] if len(value) > 11 else ''}"
 

@@ -129,7 +129,7 @@ class Call:
         return self._encoder().ping()
 
     def _encoder(self) -> StreamEncoder:
-        """The client's stream encoder: the attempt's own, or one for the few things said in the same lane."""
+        """Return the client's stream encoder: the attempt's own, or one for the few things said in the same lane."""
         if self.attempt is not None and self.attempt.encoder is not None:
             return self.attempt.encoder
         assert self.surface is not None
@@ -165,7 +165,7 @@ def _boolean(fields: Mapping[str, Raw], key: str) -> bool:
 
 
 def require_list(fields: Mapping[str, Raw], key: str, example: str) -> None:
-    """Raises "bad_request" unless ``key`` holds a list with something in it."""
+    """Raise "bad_request" unless the field ``key`` holds a list with something in it."""
     raw = fields.get(key)
     if raw is None:
         raise GatewayError("bad_request", f"The field {key!r} is missing: send a list such as {example}.", param=key)

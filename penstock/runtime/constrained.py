@@ -64,7 +64,7 @@ def _flag(fields: dict[str, Raw]) -> bool | None:
 
 
 def _spread(fields: dict[str, Raw]) -> dict[str, Raw]:
-    """The fields with those of ``extra_body`` among them, when any of those is ours."""
+    """Move the fields of ``extra_body`` among the others, when any of them is ours."""
     try:
         extra = msgspec.json.decode(fields["extra_body"], type=dict[str, Raw] | None) or {}
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -104,7 +104,8 @@ def request(
 
 
 def _top_level(given: dict[str, Raw], attempt: Attempt, wanted: Wanted, dialect: str) -> dict[str, Raw] | None:
-    """The client's fields with the form where the target looks for it; None when it takes more than that."""
+    """Put the form asked for where the target looks for it among the client's fields; None when it takes more than
+    that."""
     target = attempt.target
     fields = {key: raw for key, raw in given.items() if key not in guided.FIELDS}
     output = wanted.output

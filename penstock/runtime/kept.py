@@ -50,7 +50,8 @@ _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def key(alias: str, response_id: str) -> str:
-    """Under the caller's name: nobody reads another's answers by guessing ids."""
+    """Return the store's key of an answer, with the caller's name in it: nobody reads another's answers by guessing
+    ids."""
     return f"response:{alias}:{response_id}"
 
 
@@ -98,7 +99,7 @@ async def _keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -
 
 
 def _final(tail: bytes) -> bytes:
-    """The response object in a stream's last event."""
+    """Find the response object in a stream's last event; b"" where there is none."""
     decoder = sse.Decoder()
     for event in reversed(decoder.feed(tail) + decoder.close()):
         if event.name in _FINAL:

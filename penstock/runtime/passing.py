@@ -68,12 +68,12 @@ class Passing(Attempt, eq=False):
 
     @property
     def label(self) -> str:
-        """Provider and model, as far as they are known."""
+        """Return provider and model, as far as they are known."""
         return f"{self.where}/{self.asked}" if self.asked else self.where
 
     @property
     def named(self) -> tuple[str, str, str, str]:
-        """See ``Attempt``."""
+        """Return model, label, provider and the target's id, see ``Attempt``."""
         return self.asked, self.label, self.where, "" if self.credential is None else self.credential.target.id
 
     # The bytes --------------------------------------------------------------------------------------------------------
@@ -101,7 +101,8 @@ class Passing(Attempt, eq=False):
             answer.close()
 
     def _timeouts(self, target: Target | None) -> Timeouts:
-        """No total: what is passed through may be a stream of any length."""
+        """Return the timeouts of a request that is passed through, without a total: the answer may be a stream of any
+        length."""
         if self.timeout is None and target is not None:
             return target.stream_timeouts
         wait = self.timeout or 600.0

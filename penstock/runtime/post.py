@@ -94,7 +94,8 @@ _BREAKS = (b"\r", b"\n", b"\0")
 
 
 def _one_line(value: bytes) -> bytes:
-    """A header value as it came. Doors refuse CR, LF and NUL in one; a server under the ASGI door may not."""
+    """Replace CR, LF and NUL in a header value as it came. Doors refuse CR, LF and NUL in one; a server under the ASGI
+    door may not."""
     for end in _BREAKS:
         value = value.replace(end, b" ")
     return value

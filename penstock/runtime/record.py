@@ -49,7 +49,7 @@ def record_of(call: Call, error: GatewayError | None, now: float, at: float) -> 
 
 
 def _tried(record: Record, call: Call, attempt: Attempt) -> None:
-    """Adds what the attempt that counts tells."""
+    """Add what the attempt that counts tells."""
     if type(attempt) is Attempt:
         target = attempt.target
         record.target, record.target_id, record.provider = target.label, target.id, target.provider.name
@@ -69,7 +69,7 @@ def _tried(record: Record, call: Call, attempt: Attempt) -> None:
 
 
 def _usage(call: Call, attempt: Attempt) -> Usage | None:
-    """All that was used for the call: by this attempt, by its earlier requests, by the attempts before it."""
+    """Sum all that was used for the call: by this attempt, by its earlier requests, by the attempts before it."""
     usage = attempt.usage
     for more in (attempt.spent, call.spent):
         if more is not None:

@@ -109,7 +109,7 @@ def value_of(config: Config, name: str) -> object:
 
 
 def _from_to(before: object, after: object) -> str:
-    """The two values, where they cannot hold a secret: texts may be keys, or addresses with a password."""
+    """Render the two values, where they cannot hold a secret: texts may be keys, or addresses with a password."""
     if not all(value is None or isinstance(value, bool | int | float) for value in (before, after)):
         return ""
     return f" from {_shown(before)} to {_shown(after)}"

@@ -76,7 +76,7 @@ class Gateway:
 
     @property
     def identity(self) -> Identity:
-        """Who may call; the gate's."""
+        """Return who may call; the gate's."""
         return self.gate.identity
 
     @identity.setter
@@ -85,7 +85,7 @@ class Gateway:
 
     @property
     def draining(self) -> bool:
-        """Whether it shuts down: no new work; the gate's."""
+        """Tell whether the gateway shuts down: no new work; the gate's."""
         return self.gate.draining
 
     @draining.setter

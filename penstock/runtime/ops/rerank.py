@@ -38,7 +38,7 @@ async def rerank(attempt: Attempt) -> None:
 
 
 async def _in_pieces(attempt: Attempt, fields: dict[str, Raw]) -> forms.Ranked:
-    """Of a server of Hugging Face's, which takes so many texts at once; one that takes less says so, and is asked
+    """Ask a server of Hugging Face's, which takes so many texts at once; one that takes less says so, and is asked
     again."""
     limit = batch_limit(attempt.target, attempt.live)
     try:
