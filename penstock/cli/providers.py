@@ -85,7 +85,7 @@ def _here(provider: Provider, env: Mapping[str, str]) -> str:
 
 
 def _facts(provider: Provider, env: Mapping[str, str]) -> dict[str, Any]:
-    """Collect everything a row says, as JSON has it."""
+    """Collect everything that a provider's row says, for JSON."""
     from penstock.core.dialects import DIALECTS
     from penstock.runtime.attempts import ATTEMPTS
 

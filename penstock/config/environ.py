@@ -77,7 +77,8 @@ def apply_section(section: Node | None, env: Mapping[str, str], problems: Proble
 
 
 def resolve(node: Node, path: KeyPath, env: Mapping[str, str], problems: Problems) -> Node:
-    """Put every variable in, at any depth of the tree, in lists too. Untouched parts are shared with `node`.
+    """Replace every variable by its value, at any depth of the tree, in lists too. Untouched parts are shared with
+    `node`.
 
     `os.environ/NAME` stands for a whole string; `${NAME}` and `${NAME:-default}` also work inside one, `$${NAME}` is
     the

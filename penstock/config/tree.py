@@ -108,7 +108,7 @@ def decode(data: bytes) -> str:
 
 
 def parse(text: str, file: str, problems: Problems) -> Node | None:
-    """Parse a YAML text into its tree; None when it is empty. A key given twice is an error in `problems`. Raise
+    """Parse a YAML text into its tree; None when it is empty. A key given twice is an error in `problems`. Raises
     BadYaml for what is not valid."""
     import yaml
 
@@ -224,7 +224,7 @@ class _Builder:
 
 
 class _Fresh(Node):
-    """A node while its document is being read."""
+    """A node that is still being read."""
 
     __slots__ = ("anchor", "merge")
 
@@ -242,7 +242,7 @@ class _Sequence:
         self.parent = parent
 
     def path(self) -> KeyPath:
-        """Tell where the next value goes."""
+        """Return the path of the value that comes next."""
         return (*(self.parent.path() if self.parent else ()), len(self.node.value))
 
     def add(self, node: Node) -> None:
@@ -264,7 +264,7 @@ class _Mapping:
         self.merges: list[Node] = []
 
     def path(self) -> KeyPath:
-        """Tell where the next value goes."""
+        """Return the path of the value that comes next."""
         above = self.parent.path() if self.parent else ()
         return (*above, self.key.text) if self.key else above
 

@@ -126,7 +126,7 @@ def count_reply(exchange: Exchange) -> Reply:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one message request. Raises Refused."""
+    """Answer `POST /v1/messages`. Raises Refused."""
     body = _read(exchange, counting=False)
     prompt = _prompt(body)
     limit = exchange.script.context_tokens

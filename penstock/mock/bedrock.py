@@ -99,7 +99,7 @@ def _model_of(exchange: Exchange) -> str:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one request. Raises Refused."""
+    """Answer Converse or ConverseStream. Raises Refused."""
     model = _model_of(exchange)
     body = _body(exchange)
     check(exchange, body, model)

@@ -65,7 +65,7 @@ class Result:
 
 @dataclass(slots=True)
 class Ask:
-    """What a request comes down to."""
+    """What a request comes down to, whatever its dialect."""
 
     user: str = ""
     media: list[str] = field(default_factory=list)  # "image (image/png, 68 bytes)"
@@ -95,7 +95,7 @@ class Call:
 
 @dataclass(slots=True)
 class Answer:
-    """`stop` is one of stop, length, tool, stop_sequence, refusal."""
+    """What is answered, whatever the dialect. `stop` is one of stop, length, tool, stop_sequence, refusal."""
 
     text: str = ""
     reasoning: str | None = None

@@ -133,7 +133,8 @@ def _check_account(body: dict[str, Any], deployment: str | None) -> None:
 
 
 def _chat(exchange: Exchange, body: dict[str, Any], found: re.Match[str]) -> Reply:
-    """Answer as OpenAI's chat does, with `model_id`, usage in a stream unasked, event names and no `[DONE]`."""
+    """Answer a chat of watsonx.ai: as OpenAI's, with `model_id`, usage in a stream unasked, event names and no
+    `[DONE]`."""
     streamed = found["what"] == "chat_stream"
     model = body.pop("model_id", found["deployment"])
     choice = body.pop("tool_choice_option", None)

@@ -87,7 +87,7 @@ def _read(exchange: Exchange) -> dict[str, Any]:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one chat. Raises Refused."""
+    """Answer `POST /v2/chat`. Raises Refused."""
     body = _read(exchange)
     check(exchange, body)
     prompt = _tokens(body)
@@ -186,7 +186,7 @@ class _Talk:
         return usage_as_told(self.exchange, usage)
 
     def plan(self) -> str:
-        """Say what will be done before a call, as models do unless they thought about it."""
+        """Return what the model says before it calls tools; "" when it calls none, or thought about it."""
         if not self.answer.calls or self.answer.reasoning:
             return ""
         return f"I will call {', '.join(call.name for call in self.answer.calls)}."

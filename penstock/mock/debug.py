@@ -19,7 +19,7 @@ _SECRET = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-aut
 
 
 def reply(mock: Mock, received: Received) -> Reply:
-    """Answer one debug URL; 404 lists the ones that exist."""
+    """Answer one debug URL; a 404 lists the ones that exist."""
     name, method = received.path[len(PREFIX) :].strip("/"), received.method
     if name == "requests" and method == "GET":
         secrets = "1" in parse_qs(received.query).get("secrets", [])

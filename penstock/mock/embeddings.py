@@ -33,7 +33,7 @@ def inputs_of(raw: Any, param: str) -> list[str]:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one request for embeddings. Raises Refused."""
+    """Answer `POST /v1/embeddings`. Raises Refused."""
     body = read_body(exchange)
     model = require(body, "model", str)
     check_model(model)

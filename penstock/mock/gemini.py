@@ -143,7 +143,7 @@ def count_reply(exchange: Exchange) -> Reply:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one request. Raises Refused."""
+    """Answer `:generateContent` or `:streamGenerateContent`. Raises Refused."""
     model = _model_of(exchange)
     body = normal(_body(exchange))
     check(exchange, body, model)

@@ -54,7 +54,7 @@ FINISH = {"stop": "stop", "stop_sequence": "stop", "length": "length", "tool": "
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one chat completion. Raises Refused."""
+    """Answer `POST /v1/chat/completions`. Raises Refused."""
     body = read_body(exchange)
     model = require(body, "model", str)
     messages = require(body, "messages", list)

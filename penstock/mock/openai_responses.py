@@ -78,7 +78,7 @@ def handler(method: str, path: str) -> Callable[[Exchange], Reply] | None:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Create a response. Raises Refused."""
+    """Answer `POST /v1/responses`. Raises Refused."""
     body, items, tokens = _read(exchange)
     answer = brain.answer(_ask(body, items), exchange.step, lambda prefix: exchange.new_id(prefix))
     talk = Talk(exchange, body, answer, tokens, _cached(exchange, body, items))

@@ -164,7 +164,7 @@ class Mock:
         self._counts = [0] * len(script.rules)
 
     def queue(self, steps: Iterable[Step]) -> None:
-        """Set the steps for the next requests, in order, before any rule."""
+        """Add steps for the next requests, in order, before any rule."""
         self._queue.extend(steps)
 
     def reset(self) -> None:
@@ -201,8 +201,8 @@ class Mock:
         return list(self.received)
 
     def wait(self, count: int = 1, *, complete: bool = False, timeout: float = 5.0) -> list[Received]:
-        """Wait as `wait_for` does, in synchronous tests, when the mock runs in a thread. `timeout` is in seconds. Raise
-        TimeoutError."""
+        """Wait as `wait_for` does, in synchronous tests, when the mock runs in a thread. `timeout` is in seconds.
+        Raises TimeoutError."""
         end = time.monotonic() + timeout
         while not self._came(count, complete, end):
             time.sleep(0.005)
@@ -276,7 +276,7 @@ class Mock:
         return reply
 
     def exchange(self, received: Received, step: Step) -> Exchange:
-        """Make the request into what the dialects want."""
+        """Turn the request into what the dialects take."""
         return Exchange(
             received.method, received.path, received.query, dict(received.headers), received.body, step, self._script,
             self.memory, received.number,

@@ -97,8 +97,8 @@ class Call:
         self.fields = fields
 
     def raw_path(self) -> bytes:
-        """Return where it leads as the client sent it, percent-encoded. Raises "bad_request" where a mount's prefix is
-        encoded."""
+        """Return the path that the call leads to, as the client sent it, percent-encoded. Raises "bad_request" where a
+        mount's prefix is encoded."""
         raw = self.exchange.raw_path()
         if self.manner is None:
             return raw

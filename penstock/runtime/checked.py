@@ -43,8 +43,8 @@ _ASK = (
 
 
 async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> Held:
-    """Return the answer to pass on: this one, or the second. ``mend``: see ``Quirks.mend``; what is returned is as it
-    came. Raises "invalid_output"."""
+    """Return an answer that has the form asked for: this one, or the second. ``mend``: see ``Quirks.mend``; what is
+    returned is as it came. Raises "invalid_output"."""
     held = await _hold(attempt, answer)
     response = _parsed(attempt, held, DIALECTS[dialect], mend)
     fault = await _fault(attempt, response)

@@ -39,8 +39,8 @@ _JSON = msgspec.json.Decoder().decode
 
 
 class Check(Struct, frozen=True):
-    """``kind``: json_schema, json_object, choice or regex. ``wanted``: the schema (JSON), the choices (JSON) or the
-    expression (UTF-8)."""
+    """How an answer is checked. ``kind``: json_schema, json_object, choice or regex. ``wanted``: the schema (JSON), the
+    choices (JSON) or the expression (UTF-8)."""
 
     kind: str
     wanted: bytes
@@ -51,7 +51,7 @@ class Check(Struct, frozen=True):
 
 
 class Bad(Exception):
-    """The schema or the expression is none: the text says why."""
+    """The schema or the expression that the client sent is not valid: the text says why."""
 
 
 class Slow(Exception):
@@ -182,7 +182,7 @@ def _here(check: Check, text: str | None) -> str | None:
 
 
 class _Child:
-    """The other process. One check at a time; threads wait for each other."""
+    """The process that checks what might take long. One check at a time; threads wait for each other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

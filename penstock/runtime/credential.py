@@ -64,9 +64,9 @@ class Credential:
 
 
 def credential_for(state: State, provider: Provider, model: str) -> Credential:
-    """Find whose credential it takes: a deployment of this vendor that is marked ``use_in_pass_through``, else the
-    environment's key, else any deployment of this vendor; among several the one of this model, before those at another
-    host."""
+    """Find the credential that a request to ``provider`` takes: a deployment of this vendor that is marked
+    ``use_in_pass_through``, else the environment's key, else any deployment of this vendor; among several the one of
+    this model, before those at another host."""
     asked = f"{provider.name} {model}"
     found = state.credentials.get(asked)
     if found is None:

@@ -71,7 +71,7 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
 
 
 def view(attempt: Attempt) -> View:
-    """Say how the client wants to be answered."""
+    """Collect how the client wants to be answered."""
     call, request = attempt.call, attempt.parsed()
     assert call.surface is not None
     # The encoder keeps this, and the attempt its encoder: nothing in here may lead back to them.
@@ -108,7 +108,7 @@ def lowered_for(target: Target, request: Request, dialect: str) -> Lowered | Non
 
 
 def lost(output: OutputFormat | None, target: Target, lowered: Lowered) -> tuple[Loss, ...]:
-    """Report the constraint that the target cannot be held to as a loss. An answer in another form than the one asked
+    """Report a constraint that the target cannot be held to, as a loss. An answer in another form than the one asked
     for looks like success, so raise "unsupported" unless the deployment says ``on_unsupported: warn`` or ``drop``
     itself."""
     if output is None:
@@ -139,7 +139,7 @@ class _Back(Struct, frozen=True):
 
 
 class _Filter:
-    """The same for a stream's events."""
+    """What undoes those means in a stream's events, see ``_Back``."""
 
     __slots__ = ("_unforcer", "_unwrapper")
 
@@ -248,7 +248,7 @@ def _answer(attempt: Attempt, response: Response, back: _Back | None) -> None:
 
 
 def tiered(usage: Usage | None, tier: str) -> Usage | None:
-    """Add the service tier that the answer told, which its price depends on."""
+    """Add to a usage the service tier that the answer told, which its price depends on."""
     return replace(usage, tier=tier) if usage is not None and tier else usage
 
 

@@ -17,8 +17,9 @@ async def drive(
     send: Callable[[Try[T]], Awaitable[Outcome]],
     first: Outcome | None = None,
 ) -> GatewayError | None:
-    """Run the steps of a plan: send what they ask for, wait where they say so. Return None after success, else the
-    error for the client. ``first``: how the first try ended, if it was made already (``Plan.only``)."""
+    """Try what a plan says until one try succeeds: send what its steps ask for, wait where they say so. Return None
+    after success, else the error for the client. ``first``: how the first try ended, if it was made already
+    (``Plan.only``)."""
     answer: Outcome | None = None
     if first is not None:
         next(steps)

@@ -185,7 +185,7 @@ def _pick(candidates: Sequence[Target]) -> Target:
 
 
 def translated(error: TransportError, begun: bool) -> GatewayError:
-    """Say what a client is told of a transport error. ``begun``: a part of the answer is out."""
+    """Turn a transport error into what a client is told of it. ``begun``: a part of the answer is out."""
     kind = next(kind for classes, kind in _TRANSPORT if isinstance(error, classes))
     if begun and kind != "timeout":
         kind = "broken_stream"

@@ -6,8 +6,9 @@ TROUBLE_LASTS = 60.0  # seconds that a failed request is held against a target t
 
 
 class Health:
-    """One target's. ``trouble``: the last upstream fault, forgotten at the next success or after ``TROUBLE_LASTS``.
-    ``unreachable``: no connection could be made when last tried; forgotten like that, too, where nobody probes."""
+    """What is known of one target's health. ``trouble``: the last upstream fault, forgotten at the next success or
+    after ``TROUBLE_LASTS``. ``unreachable``: no connection could be made when last tried; forgotten like that, too,
+    where nobody probes."""
 
     __slots__ = ("_lost", "_since", "_trouble", "unreachable")
 

@@ -12,7 +12,7 @@ from penstock.core.errors import GatewayError
 
 
 class Caller(NamedTuple):
-    """``alias``: what logs say. ``admin``: holds the master key, or nobody needs one."""
+    """Who calls. ``alias``: what logs say. ``admin``: holds the master key, or nobody needs one."""
 
     alias: str
     admin: bool
@@ -63,9 +63,9 @@ def in_query(query: bytes) -> bytes | None:
 
 
 class Identity:
-    """``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this machine as their
-    host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made to point at
-    127.0.0.1, and the browser then sends the page's requests here)."""
+    """Who may call. ``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this
+    machine as their host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made
+    to point at 127.0.0.1, and the browser then sends the page's requests here)."""
 
     def __init__(self, master_key: str | None, guard_loopback: bool) -> None:
         self._key = master_key.encode() if master_key else None

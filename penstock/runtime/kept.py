@@ -35,8 +35,9 @@ _FINAL = (b"response.completed", b"response.incomplete")
 
 
 class Kept(Struct, frozen=True):
-    """``input``: the items of the request, ``items``: those and all before them and the answer's, oldest first.
-    ``target``: who answered, "" when the upstream keeps nothing (the cross lane)."""
+    """A stored turn of a conversation. ``body``: the answer. ``input``: the items of the request, ``items``: those and
+    all before them and the answer's, oldest first. ``target``: who answered, "" when the upstream keeps nothing (the
+    cross lane)."""
 
     body: Raw
     input: list[Raw]
@@ -61,7 +62,7 @@ async def find(store: Store, alias: str, response_id: str) -> Kept | None:
 
 
 async def run(attempt: Attempt) -> None:
-    """Make one try on the Responses surface: the earlier turns in front, the answer kept behind."""
+    """Make one try on the Responses surface, with the earlier turns in front; keep the answer."""
     call, asked = attempt.call, attempt.fields
     before: list[Raw] = []
     previous = previous_id(asked)

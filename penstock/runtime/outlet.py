@@ -50,7 +50,7 @@ class Shape(Protocol):
 
 
 class Taken(Exception):
-    """Another attempt of the call has begun to answer."""
+    """The call is answered by another attempt already."""
 
 
 class Outlet(Struct, eq=False):
@@ -255,7 +255,7 @@ _safe_name = lru_cache(1024)(safe)  # group names; never a client's own ids, whi
 
 @lru_cache(1024)
 def _plain_routing(group: str, lane: str) -> bytes:
-    """Render what nearly every answer says of its way: the group asked for, at the first try."""
+    """Render the header lines that nearly every answer carries about its way: the group asked for, at the first try."""
     shown = b"x-penstock-lane: %b\r\n" % lane.encode() if lane else b""
     return b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: 0\r\n%b" % (_safe_name(group), shown)
 
@@ -282,7 +282,7 @@ def _more(manner: Manner, call: Call) -> bytes:
 
 
 def _retold(change: Callable[[dict[str, Any], int, Call], None], status: int, body: bytes, call: Call) -> bytes:
-    """Rewrite a refusal as the mount's clients expect it."""
+    """Rewrite a refusal as the clients of a mount expect it."""
     try:
         told = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError:

@@ -128,7 +128,7 @@ def _words(row: Mapping[str, Any], key: str, env: Mapping[str, str]) -> dict[str
 
 
 def _filled(text: str, env: Mapping[str, str]) -> str:
-    """Fill in the variables in a text such as ``bearer os.environ/KEY``: here one may stand within a value. Raise
+    """Fill in the variables in a text such as ``bearer os.environ/KEY``: here one may stand within a value. Raises
     ValueError for one that is not set."""
 
     def value(match: re.Match[str]) -> str:

@@ -58,7 +58,8 @@ class Passing(Attempt, eq=False):
 
     @classmethod
     def of(cls, call: Call, where: str, model: str, credential: Credential | None) -> Passing:
-        """Make the attempt of a call. ``binary``, for whatever the bytes are, an error of ours is no part of them."""
+        """Make the attempt of a call that is passed through. ``binary``, for whatever the bytes are, an error of ours
+        is no part of them."""
         # Where there is no deployment nothing asks for one: what a record says is overridden below.
         target = cast("Target", None if credential is None else credential.target)
         client = cast("Dialect", None)
@@ -163,7 +164,7 @@ class Passing(Attempt, eq=False):
     # What it used -----------------------------------------------------------------------------------------------------
 
     def settle(self, status: int) -> None:
-        """Work out usage and cost, once; ``status``: the upstream's. A stream that tells nothing is counted."""
+        """Work out usage and cost, once. ``status``: the upstream's. A stream that tells nothing is counted."""
         if self.price_version is not None:
             return
         self.price_version = ""

@@ -33,7 +33,7 @@ _DECODE = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class PriceMap:
-    """The snapshot over the models that it no longer lists."""
+    """The price map: the snapshot, and beneath it the models that it no longer lists."""
 
     def __init__(self, folder: Path = DATA) -> None:
         self._folder = folder
@@ -61,8 +61,8 @@ class PriceMap:
 
     @cached_property
     def version(self) -> str:
-        """Tell what a cost was computed with: "2026-11-20/1.109.1", the day of the snapshot and its source's
-        version."""
+        """Return the version that a cost is recorded with: "2026-11-20/1.109.1", the day of the snapshot and its
+        source's version."""
         return f"{self.about['taken']}/{self.about['version']}"
 
     def get(self, name: str) -> dict[str, Any] | None:
@@ -90,8 +90,9 @@ MAP = PriceMap()
 
 
 class TargetPrice(msgspec.Struct, frozen=True):
-    """``price`` None: unknown. ``version``: "config", "local", the snapshot's, or "" for unknown; behind it the terms.
-    ``key`` and ``entry``: what the map and the deployment say of the model. ``terms``: discount and margin, if any."""
+    """What one target costs. ``price`` None: unknown. ``version``: "config", "local", the snapshot's, or "" for
+    unknown; behind it the terms. ``key`` and ``entry``: what the map and the deployment say of the model. ``terms``:
+    discount and margin, if any."""
 
     price: Price | None
     version: str
@@ -169,7 +170,8 @@ def describe(model: str, book: PriceMap = MAP) -> Capabilities | None:
 
 
 def supports(model: str, feature: str, book: PriceMap = MAP) -> bool:
-    """Tell whether a model is known to do it: "vision", "function_calling", "response_schema", "prompt_caching", ..."""
+    """Tell whether a model is known to have an ability: "vision", "function_calling", "response_schema",
+    "prompt_caching", ..."""
     found = describe(model, book)
     return found is not None and found.supports(feature)
 

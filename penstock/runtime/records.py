@@ -35,7 +35,7 @@ class Sink(Protocol):
 
 
 class Records:
-    """Fans a record out."""
+    """Passes each record on to every sink."""
 
     def __init__(self, sinks: list[Sink]) -> None:
         self.sinks = sinks
@@ -250,7 +250,7 @@ class LogSink:
             self._written += count
 
     def close(self) -> None:
-        """Write what waits; gives a stuck reader two seconds. A line after that is written at once."""
+        """Write what waits; give a stuck reader two seconds. A line after that is written at once."""
         self.call_later = None
         self._flush()
         thread, self._thread = self._thread, None

@@ -124,7 +124,7 @@ def _refused(status: int, headers: Mapping[str, str], body: bytes) -> GatewayErr
 
 
 async def _read(answer: Response) -> bytes:
-    """Read the body of a good answer. Raise what a refusal says."""
+    """Read the body of a good answer. Raises what a refusal says."""
     try:
         if 200 <= answer.status < 300:
             return await answer.read(MAX_ANSWER)

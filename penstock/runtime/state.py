@@ -95,8 +95,8 @@ class State:
         return tuple(made)
 
     def _lookup(self, table: Mapping[str, Sequence[str]], model: str) -> Sequence[str] | None:
-        """Look a model up in a table of groups: by its exact name, the group it is an alias of, either without or with
-        the provider before it, then "*" (LiteLLM's contract, 3.5)."""
+        """Find a model's row in a table of fallbacks: by its exact name, the group it is an alias of, either without or
+        with the provider before it, then "*" (LiteLLM's contract, 3.5). None without one."""
         found = self.catalog.find(model)
         names = (model, found.group) if found else (model,)
         bare = [name.partition("/")[2] for name in names if "/" in name]

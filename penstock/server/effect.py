@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Setting(NamedTuple):
-    """A row. ``name``: as users write it, ``section.key`` or a variable of the environment. ``apply`` may be called any
-    number of times; RESTART where only a start puts it into effect. ``option``: the field of ``ServeOptions`` that wins
-    over it, and ``flag`` how users write that."""
+    """A setting that outlives the state. ``name``: as users write it, ``section.key`` or a variable of the environment.
+    ``apply`` may be called any number of times; RESTART where only a start puts it into effect. ``option``: the field
+    of ``ServeOptions`` that wins over it, and ``flag`` how users write that."""
 
     name: str
     apply: Callable[[InEffect, Config], None] | None

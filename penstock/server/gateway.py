@@ -93,7 +93,7 @@ class Gateway:
         self.gate.draining = draining
 
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
-        """Return where requests are driven: with the connections to their upstreams."""
+        """Return the batch of requests that an event loop drives: with the connections to their upstreams."""
         batch = self.engine.means.pool.batch(loop)
         batch.active = self.active
         return batch

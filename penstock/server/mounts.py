@@ -67,7 +67,7 @@ class Mount:
         }
 
     def _adapted(self, surface: Surface) -> Surface:
-        """Change a surface as the mount has it."""
+        """Change a surface into what it is under the mount."""
         change, inner = self._change, surface.adapt
         if change is not None:
 

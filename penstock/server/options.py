@@ -48,7 +48,7 @@ def master_key(config: Config) -> str | None:
 
 
 def check_exposure(config: Config, options: ServeOptions) -> None:
-    """Refuse to listen beyond loopback without a key, unless the user says otherwise in so many words. Raise
+    """Refuse to listen beyond loopback without a key, unless the user says otherwise in so many words. Raises
     ``Refused``; a reload must ask again, because a config that lost its key would open a running gateway to
     everyone."""
     key = master_key(config)

@@ -96,7 +96,7 @@ class Service:
         return 0
 
     def started(self) -> None:
-        """Say that the socket accepts."""
+        """Print the start lines, once the socket accepts."""
         if self.options.fd is None:
             banner.show(self.options, self.gateway)
 
@@ -164,7 +164,7 @@ class Service:
                     connection.sweep(now)
 
     async def drain(self) -> None:
-        """Take no new work; what runs may finish within the grace period, then it is ended with an error."""
+        """Stop taking work; what runs may finish within the grace period, then it is ended with an error."""
         gateway = self.gateway
         gateway.gate.draining = True
         began = gateway.clock()
@@ -232,8 +232,8 @@ class _Server(uvicorn.Server):
 
 
 def _settle_memory() -> None:
-    """Freeze what stands now: the collector need not look at it again. A request leaves no circles behind, so what it
-    still finds are failures; small first steps keep its pauses short."""
+    """Freeze the objects that stand now: the collector need not look at them again. A request leaves no circles behind,
+    so what it still finds are failures; small first steps keep its pauses short."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 20, 50)

@@ -44,8 +44,8 @@ _MESSAGES = _row("anthropic", _check_messages, b"anthropic-version", b"anthropic
 
 
 def _streams(call: Call, fields: dict[str, Raw], state: State) -> None:
-    """Set what Ollama's clients leave out: it streams unless it is told not to, and the oldest clients say ``name`` for
-    ``model``."""
+    """Fill in what Ollama's clients leave out: it streams unless it is told not to, and the oldest clients say ``name``
+    for ``model``."""
     _named(fields)
     if bytes(fields.get("stream", b"null")) == b"null":
         fields["stream"] = Raw(b"true")
@@ -57,7 +57,7 @@ def _named(fields: dict[str, Raw]) -> None:
 
 
 def _single(call: Call, fields: dict[str, Raw], state: State) -> None:
-    """Adapt operations that never stream."""
+    """Adapt a request of Ollama's that never streams: drop ``stream``, and take ``name`` for ``model``."""
     _named(fields)
     fields.pop("stream", None)
 

@@ -212,7 +212,7 @@ def _assumes(settings: Settings) -> bool:
 
 
 def session(profile: str) -> Any:
-    """Make botocore's session for a profile ("": the default one). Raise botocore's ``ProfileNotFound``."""
+    """Make botocore's session for a profile ("": the default one). Raises botocore's ``ProfileNotFound``."""
     from botocore.session import Session
 
     return Session(profile=profile or None)

@@ -57,7 +57,7 @@ def _profile_region(deployment: Deployment, env: Mapping[str, str]) -> str:
 
 
 def serving(account: Account, dialects: tuple[str, ...]) -> Serving:
-    """Settle where a model is and what it is called. Raises "not_configured"."""
+    """Determine where a model is and what it is called. Raises "not_configured"."""
     deployment = account.deployment
     try:
         place = place_of(account.model)

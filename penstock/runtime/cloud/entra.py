@@ -67,7 +67,7 @@ _VARIABLES = {name: name.upper() if name.startswith("azure_") else f"AZURE_{name
 
 
 def _words(account: Account) -> dict[str, str]:
-    """Collect what a deployment itself says of the account, as texts; empty ones are left out."""
+    """Collect the settings of the account that a deployment itself has, as texts; empty ones are left out."""
     found = {}
     for name in _SETTINGS:
         value = account.deployment.params.get(name)
@@ -110,7 +110,8 @@ class Asking(NamedTuple):
 
 
 def _asking(account: Account, given: Mapping[str, str], oidc: str | None) -> Asking | None:
-    """Choose the way to a token that is configured. Raises "not_configured" for half an account."""
+    """Choose how the account that is configured gets its tokens; None where nothing is configured. Raises
+    "not_configured" for half an account."""
     env = account.env
     base = account.base or ""
     scope = given.get("azure_scope") or env.get("AZURE_SCOPE", "").strip() or token_scope(base)

@@ -49,8 +49,9 @@ class Dial:
         self._phase: Phase = "connect"
 
     async def run(self, connect: float | None, total_deadline: float) -> None:
-        """Connect: return when ``conn`` is open. Raises ConnectError or one of its kinds, or TotalTimeout; a cancel
-        closes the socket. ``connect`` is in seconds, ``total_deadline`` a time of the monotonic clock."""
+        """Open the connection; return when ``conn`` is ready. ``connect``: seconds that this may take, None: no limit;
+        ``total_deadline``: a time of the monotonic clock. Raises ConnectError or one of its kinds, or TotalTimeout; a
+        cancel closes the socket."""
         began = monotonic()
         deadline = began + connect if connect is not None else float("inf")
         at = min(deadline, total_deadline)

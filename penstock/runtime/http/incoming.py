@@ -164,8 +164,8 @@ class Incoming:
         return None
 
     def count_overhead(self, fed: int, body: int, pieces: int) -> TransportError | None:
-        """Check how much of a chunked body was not data, after feeding a batch of it. Chunk lines may cost 32 bytes
-        each and twice their data, as in Go's rule."""
+        """Count the bytes of a chunked body that are not data, after feeding a batch of it; return the error when they
+        are too many. Chunk lines may cost 32 bytes each and twice their data, as in Go's rule."""
         excess = self._excess + fed - 3 * body - 32 * pieces
         if excess <= 0:
             self._excess = 0

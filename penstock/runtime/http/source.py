@@ -59,13 +59,13 @@ class Source:
         self._wake()
 
     def end(self) -> None:
-        """Note that all of it was pushed."""
+        """Note that the whole body was pushed."""
         self.complete = True
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Note that it will not become complete: the taker gets ``error``, and nothing more that was pushed. The first
-        counts."""
+        """Note that the body will not become complete: the taker gets ``error``, and nothing more that was pushed. The
+        first counts."""
         if self._error is None and not self.complete:
             self._error = error
             self._drop()
@@ -74,7 +74,7 @@ class Source:
     # -- the side that takes
 
     async def take(self) -> bytes:
-        """Wait for the next bytes; b"" at the end. Raise what `fail` was given. One taker at a time; a cancelled one
+        """Wait for the next bytes; b"" at the end. Raises what `fail` was given. One taker at a time; a cancelled one
         loses nothing."""
         if self.wanted is not None:
             wanted, self.wanted = self.wanted, None

@@ -39,7 +39,7 @@ async def completions(attempt: Attempt) -> None:
 
 
 def _learn(attempt: Attempt) -> None:
-    """Settle whether the target is asked for completions or for chats. A guess that turns out wrong is taken back by
+    """Decide whether the target is asked for completions or for chats. A guess that turns out wrong is taken back by
     ``speaks.unlearn``, as for any dialect."""
     live, target = attempt.live, attempt.target
     if forms.name in live.speaks(target) or forms.name in live.asked:

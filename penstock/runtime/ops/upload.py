@@ -56,8 +56,9 @@ class Upload:
         return self.whole is None
 
     async def open(self, boundary: bytes, needed: frozenset[str]) -> dict[str, Raw] | None:
-        """Take as much as must be known (fields ``needed``), and decide the way. Return the plain fields so far; None
-        for a small form, which is in ``whole``. Raises "bad_request", and whatever ended the client's sending."""
+        """Read the form as far as it must be known (fields ``needed``), and decide whether it is passed on, spooled or
+        held. Return the plain fields so far; None for a small form, which is in ``whole``. Raises "bad_request", and
+        whatever ended the client's sending."""
         self._boundary = boundary
         form = self._form = Form(boundary)
         while data := await self.source.take():
@@ -134,7 +135,7 @@ class Upload:
 
 
 class StreamedBody:
-    """For ``Pool.send``, as it comes. ``size``: in bytes, None when the client did not tell its own."""
+    """A form for ``Pool.send``, as it comes."""
 
     def __init__(self, upload: Upload, rewriter: Rewriter, late: Late) -> None:
         self._upload = upload
@@ -157,7 +158,7 @@ class StreamedBody:
 
 
 class SpooledBody:
-    """For ``Pool.send``, from disk."""
+    """A form for ``Pool.send``, from disk."""
 
     def __init__(self, spool: Spool, plan: list[bytes | tuple[int, int]]) -> None:
         self._spool = spool

@@ -20,7 +20,8 @@ _DIGITS = 10
 
 
 class Known(NamedTuple):
-    """``before`` and ``after``: the head's bytes around the digits of its content-length."""
+    """A request's head that was parsed before. ``before`` and ``after``: its bytes around the digits of its
+    content-length."""
 
     before: bytes
     after: bytes

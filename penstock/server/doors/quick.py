@@ -115,7 +115,8 @@ class QuickExchange(Exchange):
         self.proto._begin(self)
 
     def check(self, now: float) -> None:
-        """Look at the exchange about once a second while it is answered."""
+        """Do nothing: a large upload (``UploadExchange``) ends here what is too slow. Called about once a second while
+        the exchange is answered."""
 
 
 class QuickProtocol(HttpToolsProtocol):
