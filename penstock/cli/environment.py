@@ -10,7 +10,7 @@ import click
 
 
 def environment() -> dict[str, str]:
-    """The process environment over the entries of `.env` in the working directory; no `.env` is no error.
+    """Lay the process environment over the entries of `.env` in the working directory; no `.env` is no error.
 
     Raises click.ClickException when the file is there and cannot be read.
     """
@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
 
 
 def defaults(params: list[click.Parameter], env: Mapping[str, str]) -> dict[str, str]:
-    """Option defaults from `env`, for click's `default_map`: the first variable of each option that is set.
+    """Collect option defaults from `env`, for click's `default_map`: the first variable of each option that is set.
 
     click reads the process environment itself; this adds what only `.env` names.
     """

@@ -86,4 +86,4 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, *VERSION_FLAGS, message="penstock %(version)s")
 def cli() -> None:
-    """The group itself does nothing; see HELP."""
+    """Do nothing by itself; see HELP."""

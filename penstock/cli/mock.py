@@ -76,7 +76,7 @@ def _run(server: Mock, script: Script) -> None:
 
 
 def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
-    """uvloop's, where it is installed."""
+    """Return the function that makes uvloop's event loops; None where uvloop is not installed."""
     try:
         import uvloop
     except ImportError:

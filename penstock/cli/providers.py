@@ -58,7 +58,8 @@ def providers(name: tuple[str, ...], as_json: bool, ready: bool) -> None:
 
 
 def _chosen(names: tuple[str, ...]) -> list[str]:
-    """Names of rows: an exact name or another spelling of it, else all that contain the text. Sorted, each once."""
+    """Find the rows that are named: an exact name or another spelling of it, else all that contain the text. Sorted,
+    each once."""
     if not names:
         return sorted(PROVIDERS)
     found: set[str] = set()
@@ -84,7 +85,7 @@ def _here(provider: Provider, env: Mapping[str, str]) -> str:
 
 
 def _facts(provider: Provider, env: Mapping[str, str]) -> dict[str, Any]:
-    """Everything a row says, as JSON has it."""
+    """Collect everything that a provider's row says, for JSON."""
     from penstock.core.dialects import DIALECTS
     from penstock.runtime.attempts import ATTEMPTS
 
@@ -113,7 +114,7 @@ def _facts(provider: Provider, env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _operations(provider: Provider) -> dict[str, int]:
-    """Operation -> how many of its models have a price here; chat stands with 0 where none has one."""
+    """Count, for each operation, the models that have a price here; chat stands with 0 where none has one."""
     counts: Counter[str] = Counter({"chat": 0} if provider.dialects else {})
     for mode, count in _modes().get(provider.name, {}).items():
         if mode in OPERATIONS:
@@ -125,7 +126,7 @@ _MODES: dict[str, Counter[str]] = {}
 
 
 def _modes() -> Mapping[str, Counter[str]]:
-    """Provider -> how many models of each mode the price map has."""
+    """Count, for each provider, the models of each mode that the price map has."""
     from penstock.runtime.prices import MAP
 
     if not _MODES:
@@ -162,7 +163,7 @@ def _table(told: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _page(facts: Mapping[str, Any]) -> list[str]:
-    """All about one provider, ending in an entry for a config file."""
+    """Render all about one provider, ending in an entry for a config file."""
     keys = facts["key_variables"]
     base = facts["base_url"] or "none: give api_base"
     if facts["base_variables"]:

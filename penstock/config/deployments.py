@@ -38,7 +38,7 @@ class DeploymentReader:
         """Every model_name seen, also of entries that are broken, so that one mistake is not reported twice."""
 
     def read(self, node: Node | None, written: Node | None) -> tuple[Deployment, ...]:
-        """All entries that are whole. Broken ones are errors, null ones (commented out) are skipped."""
+        """Read all entries that are whole. Broken ones are errors, null ones (commented out) are skipped."""
         if node is None or node.value is None:
             return ()
         if not isinstance(node.value, list):
@@ -181,7 +181,7 @@ class DeploymentReader:
 
 
 def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section]:
-    """`credential_list` by name, values checked like `litellm_params`."""
+    """Read `credential_list` by name, values checked like `litellm_params`."""
     found: dict[str, Section] = {}
     if node is None or node.value is None:
         return found

@@ -67,7 +67,7 @@ _NOTES = {
 
 
 def render() -> str:
-    """The whole page."""
+    """Render the page of all config keys, in Markdown."""
     parts = [_INTRO]
     for table in keys.TABLES:
         parts.append(f"\n## {f'`{table.place}`' if table.place else 'Top level'}\n")

@@ -23,7 +23,7 @@ _REFUSED_PREFIXES = ("LD_", "DYLD_", "GLIBC_", "_RLD")
 
 
 def load_dotenv(directory: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """`env` with the variables of `directory/.env` under it: a name set in both keeps the value of `env`.
+    """Return `env` with the variables of `directory/.env` under it: a name set in both keeps the value of `env`.
 
     Syntax as in python-dotenv (quotes, `export`, `${NAME}`), unset values are left out. Neither `os.environ` nor
     `env` is changed. Raises OSError when the file exists but cannot be read.
@@ -47,7 +47,7 @@ def load_dotenv(directory: Path, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def apply_section(section: Node | None, env: Mapping[str, str], problems: Problems) -> dict[str, str]:
-    """`env` with the section `environment_variables` over it. Values may use variables set above them.
+    """Return `env` with the section `environment_variables` over it. Values may use variables set above them.
 
     LiteLLM applies the section after `model_list` was resolved, so that `os.environ/K` sees nothing; here it comes
     first.
@@ -77,7 +77,8 @@ def apply_section(section: Node | None, env: Mapping[str, str], problems: Proble
 
 
 def resolve(node: Node, path: KeyPath, env: Mapping[str, str], problems: Problems) -> Node:
-    """The tree with every variable put in, at any depth, in lists too. Untouched parts are shared with `node`.
+    """Replace every variable by its value, at any depth of the tree, in lists too. Untouched parts are shared with
+    `node`.
 
     `os.environ/NAME` stands for a whole string; `${NAME}` and `${NAME:-default}` also work inside one, `$${NAME}` is
     the

@@ -79,8 +79,8 @@ def _identity(path: Path) -> Path:
 
 
 def load_files(path: Path, problems: Problems) -> tuple[Node | None, tuple[Path, ...]]:
-    """The merged document of `path` and everything it includes, without the key `include`; and the files read, in
-    order.
+    """Load `path` and everything it includes. Return the merged document, without the key `include`, and the files
+    read, in order.
 
     Files are named in problems as written: `path`, and included files relative to the file that includes them.
     """

@@ -36,7 +36,7 @@ class Table:
         self._patterns = tuple(key for name, key in self.rows.items() if "*" in name)
 
     def get(self, name: str) -> Key | None:
-        """The row for `name`, by name or by pattern."""
+        """Find the row for `name`, by name or by pattern."""
         found = self.rows.get(name)
         if found is not None or "*" in name:
             return found
@@ -46,7 +46,7 @@ class Table:
         return None
 
     def names(self) -> list[str]:
-        """All names that are not patterns."""
+        """List all names that are not patterns."""
         return [name for name in self.rows if "*" not in name]
 
 
@@ -64,8 +64,8 @@ TABLES = (top, entry, params, info, router, litellm, general, credential)
 
 
 def elsewhere(name: str, here: Table) -> str | None:
-    """Where a key that is unknown in `here` belongs, or None. Inside an entry of `model_list` its other blocks come
-    first."""
+    """Tell where a key that is unknown in `here` belongs, or None. Inside an entry of `model_list` its other blocks
+    come first."""
     near, far = (params, info, entry), (general, litellm, router)
     for table in (*near, *far, top) if here in near else (*far, *near, top):
         if table is not here and name in table.rows:

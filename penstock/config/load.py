@@ -19,7 +19,7 @@ from penstock.config.tree import Node
 
 
 def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None) -> Loaded:
-    """Reads the config at `path` and its includes. Never raises for what is in the files: see `Loaded.problems`.
+    """Read the config at `path` and its includes. Never raises for what is in the files: see `Loaded.problems`.
 
     `env` is the environment (`.env` included, see `load_dotenv`); it is not changed. `resolve` maps (model, api_base,
     custom_llm_provider) to (provider, upstream model) and raises LookupError, which becomes an error at `model:`.
@@ -36,7 +36,8 @@ def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None) 
 
 
 def defaults(env: Mapping[str, str]) -> Config:
-    """The config without a file: no deployments (the server adds what it finds), the master key of the environment.
+    """Make the config for a start without a file: no deployments (the server adds what it finds), the master key of the
+    environment.
 
     DATABASE_URL is not looked at: without a file nobody said that the variable is meant for Penstock (S3-06).
     """

@@ -64,7 +64,7 @@ class Deployment:
 
     @property
     def is_wildcard(self) -> bool:
-        """True when `model_name` is a pattern such as `openai/*`."""
+        """Tell whether `model_name` is a pattern such as `openai/*`."""
         return "*" in self.model_name
 
 
@@ -157,7 +157,7 @@ class Config:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """The names clients may send, each once, in the order of the file; wildcards as written."""
+        """List the names clients may send, each once, in the order of the file; wildcards as written."""
         return tuple(dict.fromkeys(deployment.model_name for deployment in self.deployments))
 
 
@@ -170,10 +170,10 @@ class Loaded:
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """The problems that keep the config from being used."""
+        """List the problems that keep the config from being used."""
         return tuple(problem for problem in self.problems if problem.level == "error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """The problems that do not."""
+        """List the problems that do not keep the config from being used."""
         return tuple(problem for problem in self.problems if problem.level == "warning")

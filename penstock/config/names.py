@@ -34,7 +34,7 @@ class Names:
         return self._pattern is not None and self._pattern.fullmatch(name) is not None
 
     def require(self, name: str, node: Node, path: KeyPath, problems: Problems) -> None:
-        """An error when no such name exists, with the nearest one."""
+        """Add an error when no such name exists, with the nearest one."""
         if name in self:
             return
         hint = problems.hint(name, self.exact)
@@ -45,7 +45,7 @@ FALLBACK_KEYS = ("fallbacks", "context_window_fallbacks", "content_policy_fallba
 
 
 def check_references(section_name: str, section: Node | None, names: Names, problems: Problems) -> None:
-    """Every group that the section's fallbacks name must exist; `*` may stand for every group on the left."""
+    """Check that every group that the section's fallbacks name exists; `*` may stand for every group on the left."""
     mapping: Mapping[str, Node] = section.value if section is not None and isinstance(section.value, dict) else {}
     for key in FALLBACK_KEYS:
         node = mapping.get(key)
@@ -57,7 +57,7 @@ def check_references(section_name: str, section: Node | None, names: Names, prob
 
 
 def check_aliases(section: Node | None, names: Names, problems: Problems) -> None:
-    """Every target of `model_group_alias` must exist; then the aliases count as names too."""
+    """Check that every target of `model_group_alias` exists; then the aliases count as names too."""
     mapping = section.value if section is not None and isinstance(section.value, dict) else {}
     aliases = mapping.get("model_group_alias")
     if aliases is None or not isinstance(aliases.value, dict):

@@ -30,14 +30,15 @@ class Problem:
         return self.text()
 
     def text(self, label: str = "") -> str:
-        """The finding as one line, with `label` (such as `warning: `) before the message."""
+        """Render the finding as one line, with `label` (such as `warning: `) before the message."""
         where = f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
         path = f"{self.path}: " if self.path else ""
         return f"{where}{path}{label}{self.message}"
 
 
 def render(path: KeyPath) -> str:
-    """`("model_list", 0, "litellm_params")` -> `model_list[0].litellm_params`; odd keys are quoted as JSON."""
+    """Render a path of keys: `("model_list", 0, "litellm_params")` gives `model_list[0].litellm_params`; odd keys are
+    quoted as JSON."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -62,11 +63,11 @@ class Problems:
         """True once an error was added."""
 
     def error(self, file: str, line: int, path: KeyPath, message: str) -> None:
-        """Adds an error: the config is not used."""
+        """Add an error: the config is not used."""
         self._add(Problem(file, line, render(path), message, "error"))
 
     def warn(self, file: str, line: int, path: KeyPath, message: str) -> None:
-        """Adds a warning: the config is used."""
+        """Add a warning: the config is used."""
         self._add(Problem(file, line, render(path), message, "warning"))
 
     def _add(self, problem: Problem) -> None:
@@ -78,14 +79,14 @@ class Problems:
         self.failed = self.failed or first_error
 
     def sorted(self) -> tuple[Problem, ...]:
-        """All findings by file, line and path."""
+        """Return all findings by file, line and path."""
         found = list(self._found)
         if self._dropped:
             found.append(Problem(found[0].file, 0, "", f"has {self._dropped:,} more problems, not shown", "warning"))
         return tuple(sorted(found, key=lambda p: (p.file, p.line, p.path, p.level, p.message)))
 
     def hint(self, word: str, choices: Iterable[str]) -> str:
-        """`, did you mean 'x'?` for the nearest choice, else an empty string."""
+        """Render `, did you mean 'x'?` for the nearest choice, else an empty string."""
         if self._hints <= 0 or len(word) > 100:
             return ""
         self._hints -= 1
@@ -94,7 +95,7 @@ class Problems:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `word`, or None when none is close."""
+    """Find the choice most like `word`, or None when none is close."""
     import difflib
 
     by_lower = {choice.lower(): choice for choice in choices}

@@ -64,11 +64,11 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, for the one place that sends or checks it."""
+        """Return the text itself, for the one place that sends or checks it."""
         return self._text
 
     def is_well_known(self) -> bool:
-        """True when the text is a key that samples and tutorials print."""
+        """Tell whether the text is a key that samples and tutorials print."""
         return self._text.strip().lower() in WELL_KNOWN_KEYS
 
     def __eq__(self, other: object) -> bool:

@@ -21,12 +21,13 @@ class Section:
     rest: dict[str, Node] = field(default_factory=dict)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The converted value, or `default` when the key is absent, null or wrong."""
+        """Return the converted value, or `default` when the key is absent, null or wrong."""
         return self.values.get(name, default)
 
 
 def check(table: Table, node: Node | None, path: KeyPath, problems: Problems) -> Section:
-    """The section's values by type. Wrong types are errors, keys without effect are warnings; null is absent."""
+    """Convert the section's values by type. Wrong types are errors, keys without effect are warnings; null is
+    absent."""
     section = Section()
     for name, child in items(node, path, problems):
         where = (*path, name)
@@ -44,7 +45,7 @@ def check(table: Table, node: Node | None, path: KeyPath, problems: Problems) ->
 
 
 def items(node: Node | None, path: KeyPath, problems: Problems) -> Iterator[tuple[str, Node]]:
-    """The pairs of a mapping node; none for null; anything else is an error."""
+    """Yield the pairs of a mapping node; none for null; anything else is an error."""
     if node is None or node.value is None:
         return
     if not isinstance(node.value, dict):
@@ -54,13 +55,13 @@ def items(node: Node | None, path: KeyPath, problems: Problems) -> Iterator[tupl
 
 
 def warn_unknown(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
-    """A warning for each key that the table does not have, with the place or the name that was probably meant."""
+    """Warn of each key that the table does not have, with the place or the name that was probably meant."""
     for name, node in section.rest.items():
         problems.warn(node.file, node.line, (*path, name), f"unknown key{_meant(name, table, problems)}; ignored")
 
 
 def warn_unknown_params(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
-    """The same for `litellm_params`, where other keys are request parameters and go upstream."""
+    """Warn of unknown keys in `litellm_params`, where other keys are request parameters and go upstream."""
     for name, node in section.rest.items():
         if name in REQUEST_PARAMS or node.value is None:
             continue
@@ -69,7 +70,8 @@ def warn_unknown_params(table: Table, section: Section, path: KeyPath, problems:
 
 
 def warn_unknown_info(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
-    """The same for `model_info`, which people use for notes of their own: only what looks like a slip is named."""
+    """Warn of unknown keys in `model_info`, which people use for notes of their own: only what looks like a slip is
+    named."""
     for name, node in section.rest.items():
         hint = problems.hint(name, table.names())
         if hint:

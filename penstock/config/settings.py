@@ -37,7 +37,7 @@ _GENERAL_FIELDS = frozenset(_GENERAL_NAMES.split())
 
 
 def read_section(table: keys.Table, node: Node | None, problems: Problems) -> Section:
-    """A settings section after all checks of its keys and values."""
+    """Read a settings section, with all checks of its keys and values."""
     path = (table.place,)
     section = check(table, node, path, problems)
     warn_unknown(table, section, path, problems)
@@ -45,7 +45,8 @@ def read_section(table: keys.Table, node: Node | None, problems: Problems) -> Se
 
 
 def build_router(section: Section, litellm: Section, node: Node | None, problems: Problems) -> RouterSettings:
-    """Router settings, with `litellm_settings` under them. A strategy that does not act yet is a warning."""
+    """Build the router's settings, with `litellm_settings` under them. A strategy that does not act yet is a
+    warning."""
     given: dict[str, Any] = {key: litellm.values[key] for key in _SHARED if key in litellm.values}
     if "request_timeout" in litellm.values:
         given["timeout"] = litellm.values["request_timeout"]
@@ -68,20 +69,21 @@ def build_router(section: Section, litellm: Section, node: Node | None, problems
 
 
 def build_litellm(section: Section, general: Section) -> LitellmSettings:
-    """`litellm_settings`, with the two log switches of `general_settings` under them."""
+    """Build `litellm_settings`, with the two log switches of `general_settings` under them."""
     given = {key: value for key, value in section.values.items() if key in _LITELLM_FIELDS}
     return LitellmSettings(values=section.values, **given, **log_switches(section, general))
 
 
 def log_switches(litellm: Section, general: Section) -> dict[str, Any]:
-    """`set_verbose` and `json_logs` from either section; `litellm_settings` wins (LiteLLM reads them only there)."""
+    """Return `set_verbose` and `json_logs` from either section; `litellm_settings` wins (LiteLLM reads them only
+    there)."""
     return {key: litellm.get(key, general.get(key, False)) for key in ("set_verbose", "json_logs")}
 
 
 def build_general(
     section: Section, litellm: Section, node: Node | None, env: Mapping[str, str], file: str, problems: Problems
 ) -> GeneralSettings:
-    """`general_settings`. `env` supplies the master key and the database where the file does not say."""
+    """Build `general_settings`. `env` supplies the master key and the database where the file does not say."""
     given = {key: value for key, value in section.values.items() if key in _GENERAL_FIELDS}
     children: Mapping[str, Node] = node.value if node is not None and isinstance(node.value, dict) else {}
     database = children.get("database_url")
@@ -123,7 +125,7 @@ def _master_key(
 
 
 def master_key_from(env: Mapping[str, str]) -> tuple[Secret | None, str]:
-    """The master key of the environment and the variable's name; (None, "") when no variable holds one."""
+    """Return the master key of the environment and the variable's name; (None, "") when no variable holds one."""
     for name in MASTER_KEY_VARIABLES:
         if env.get(name, "").strip():
             return Secret(env[name]), name

@@ -34,8 +34,8 @@ class Wrong(Exception):
 
 
 def convert(spec: str, node: Node, path: KeyPath, problems: Problems) -> Any:
-    """The node's value as the type `spec` says. ABSENT for null, for empty text (a warning) and for a wrong value (an
-    error)."""
+    """Convert the node's value to the type that `spec` names. ABSENT for null, for empty text (a warning) and for a
+    wrong value (an error)."""
     if node.value is None:
         return ABSENT
     name, _, choices = spec.partition(":")
@@ -56,7 +56,8 @@ def convert(spec: str, node: Node, path: KeyPath, problems: Problems) -> Any:
 
 
 def describe(node: Node, secret: bool = False) -> str:
-    """A value for a message: at most 60 characters, never a secret. Variables are shown as they were written."""
+    """Describe a value for a message: at most 60 characters, never a secret. Variables are shown as they were
+    written."""
     value = node.value
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -237,7 +238,8 @@ def _margins(node: Node, path: KeyPath, problems: Problems) -> dict[str, float |
 
 
 def fallback_pairs(node: Node, path: KeyPath) -> Iterator[tuple[str, Node, KeyPath]]:
-    """(group, node of its targets, path) of every pair in a list of `{group: [groups]}`, or in one such mapping."""
+    """Yield (group, node of its targets, path) of every pair in a list of `{group: [groups]}`, or in one such
+    mapping."""
     items = [(node, path)]
     if isinstance(node.value, list):
         items = [(item, (*path, i)) for i, item in enumerate(node.value) if item.value is not None]

@@ -6,13 +6,14 @@ from penstock.config.models import Loaded
 
 
 def report(loaded: Loaded) -> str:
-    """Every problem on a line of its own, by file, line and path, then the count, such as `2 errors, 3 warnings`."""
+    """Render every problem on a line of its own, by file, line and path, then the count, such as `2 errors, 3
+    warnings`."""
     lines = [problem.text("warning: " if problem.level == "warning" else "") for problem in loaded.problems]
     return "\n".join([*lines, summary(loaded)])
 
 
 def summary(loaded: Loaded) -> str:
-    """`1 error, 0 warnings`."""
+    """Count the problems, as `1 error, 0 warnings`."""
     return f"{_count(len(loaded.errors), 'error')}, {_count(len(loaded.warnings), 'warning')}"
 
 

@@ -43,13 +43,13 @@ class Node:
         self.size = 1
 
     def at(self, line: int) -> Node:
-        """The same value seen from another line (an alias)."""
+        """Return the same value as seen from another line (an alias)."""
         other = Node(self.value, self.file, line, self.text, self.written)
         other.size = self.size
         return other
 
     def plain(self) -> Any:
-        """The value as ordinary dicts, lists and scalars."""
+        """Return the value as ordinary dicts, lists and scalars."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -58,7 +58,7 @@ class Node:
 
 
 def describe_type(node: Node) -> str:
-    """The kind of a value, for messages that need not show it."""
+    """Name the kind of a value, for messages that need not show it."""
     value = node.value
     if isinstance(value, dict):
         return "a mapping"
@@ -80,7 +80,7 @@ class BadYaml(Exception):
 
 
 def read(path: Path, name: str, problems: Problems) -> Node | None:
-    """The tree of the file at `path`, called `name` in problems. None when unreadable (an error) or empty."""
+    """Read the tree of the file at `path`, called `name` in problems. None when unreadable (an error) or empty."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -96,7 +96,8 @@ def read(path: Path, name: str, problems: Problems) -> Node | None:
 
 
 def decode(data: bytes) -> str:
-    """UTF-8 text, with or without a byte order mark. Raises BadYaml for more than `MAX_BYTES` or other encodings."""
+    """Decode UTF-8 text, with or without a byte order mark. Raises BadYaml for more than `MAX_BYTES` or other
+    encodings."""
     if len(data) > MAX_BYTES:
         raise BadYaml(0, f"is larger than {MAX_BYTES // 1024 // 1024} MB, the limit for one config file")
     try:
@@ -107,7 +108,8 @@ def decode(data: bytes) -> str:
 
 
 def parse(text: str, file: str, problems: Problems) -> Node | None:
-    """The tree of a YAML text; None when it is empty. A key given twice is an error in `problems`. Raises BadYaml."""
+    """Parse a YAML text into its tree; None when it is empty. A key given twice is an error in `problems`. Raises
+    BadYaml for what is not valid."""
     import yaml
 
     loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -222,7 +224,7 @@ class _Builder:
 
 
 class _Fresh(Node):
-    """A node while its document is being read."""
+    """A node that is still being read."""
 
     __slots__ = ("anchor", "merge")
 
@@ -240,7 +242,7 @@ class _Sequence:
         self.parent = parent
 
     def path(self) -> KeyPath:
-        """Where the next value goes."""
+        """Return the path of the value that comes next."""
         return (*(self.parent.path() if self.parent else ()), len(self.node.value))
 
     def add(self, node: Node) -> None:
@@ -262,7 +264,7 @@ class _Mapping:
         self.merges: list[Node] = []
 
     def path(self) -> KeyPath:
-        """Where the next value goes."""
+        """Return the path of the value that comes next."""
         above = self.parent.path() if self.parent else ()
         return (*above, self.key.text) if self.key else above
 
@@ -313,7 +315,7 @@ _SEXAGESIMAL = re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?\Z")
 
 
 def _scalar_value(tag: str, text: str, line: int) -> Scalar:
-    """What PyYAML's safe loader would give, but dates and base-60 numbers stay text.
+    """Convert a scalar as PyYAML's safe loader would, but dates and base-60 numbers stay text.
 
     `api_version: 2024-10-21` is meant as text; LiteLLM receives a date object there.
     """

@@ -41,13 +41,13 @@ MEDIA = ("image", "document")
 
 
 def error_object(exc: Refused) -> dict[str, Any]:
-    """`{type, message}` with the table's words where the exception says nothing."""
+    """Make `{type, message}`, with the table's words where the exception says nothing."""
     kind, message = ERRORS.get(exc.status, ERRORS[500 if exc.status >= 500 else 400])
     return {"type": kind, "message": exc.message or message}
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
-    """The error as Anthropic sends it."""
+    """Render the error as Anthropic sends it."""
     headers = headers_of(exchange) + list(exc.headers.items())
     return Reply(exc.status, headers, encode({**_error(exc), "request_id": _request_id(exchange)}))
 
@@ -57,7 +57,7 @@ def _error(exc: Refused) -> dict[str, Any]:
 
 
 def error_frame(exc: Refused) -> Frame:
-    """An error inside a stream."""
+    """Render an error inside a stream."""
     return Frame(_error(exc), "error")
 
 
@@ -66,7 +66,7 @@ def _request_id(exchange: Exchange) -> str:
 
 
 def headers_of(exchange: Exchange) -> Headers:
-    """The headers of every Anthropic answer."""
+    """Make the headers of every Anthropic answer."""
     rows = [("request-id", _request_id(exchange)), ("anthropic-organization-id", "penstock-mock")]
     for name, limit in (("requests", 4000), ("tokens", 500_000), ("input-tokens", 400_000), ("output-tokens", 80_000)):
         rows.append((f"anthropic-ratelimit-{name}-limit", str(limit)))
@@ -76,7 +76,7 @@ def headers_of(exchange: Exchange) -> Headers:
 
 
 def models_reply(exchange: Exchange, model: str | None) -> Reply:
-    """`GET /v1/models` in Anthropic's shape, or one of them. Raises Refused 404."""
+    """Answer `GET /v1/models` in Anthropic's shape, with all models or one of them. Raises Refused 404."""
     rows = [_model(name) for name in exchange.script.models]
     if model is None:
         told = {
@@ -120,13 +120,13 @@ def _read(exchange: Exchange, counting: bool) -> dict[str, Any]:
 
 
 def count_reply(exchange: Exchange) -> Reply:
-    """`POST /v1/messages/count_tokens`. Raises Refused."""
+    """Answer `POST /v1/messages/count_tokens`. Raises Refused."""
     body = _read(exchange, counting=True)
     return Reply(200, headers_of(exchange), encode({"input_tokens": _prompt(body).total}))
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one message request. Raises Refused."""
+    """Answer `POST /v1/messages`. Raises Refused."""
     body = _read(exchange, counting=False)
     prompt = _prompt(body)
     limit = exchange.script.context_tokens
@@ -230,7 +230,7 @@ def _weight(block: dict[str, Any]) -> int:
 
 
 def _cache(exchange: Exchange, body: dict[str, Any], prompt: _Prompt) -> dict[str, Any]:
-    """Usage of the prompt: the longest marked prefix seen before is read, what later marks add is written."""
+    """Count the prompt's usage: the longest marked prefix seen before is read, what later marks add is written."""
     least = exchange.script.cache_min_tokens or 1
     read, written = 0, {"5m": 0, "1h": 0}
     at = 0

@@ -48,7 +48,7 @@ _BLOCKS = {
 
 
 def bad(message: str) -> Refused:
-    """A 400 of type invalid_request_error."""
+    """Make a 400 of type invalid_request_error."""
     return Refused(400, message, "invalid_request_error")
 
 
@@ -140,7 +140,7 @@ def _check_thinking(body: dict[str, Any]) -> None:
 
 
 def blocks_of(content: Any) -> list[dict[str, Any]]:
-    """Content as blocks: a string is one text block."""
+    """Return content as blocks: a string is one text block."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     return [block for block in content or [] if isinstance(block, dict)]
@@ -227,7 +227,7 @@ def _check_result(block: dict[str, Any], where: str) -> None:
 
 
 def turns(messages: list[Any]) -> Iterator[tuple[int, str, list[dict[str, Any]]]]:
-    """Turns as the API sees them: neighbours of one role joined; (index of the first, role, blocks)."""
+    """Yield the turns as the API sees them, neighbours of one role joined: (index of the first, role, blocks)."""
     start, role, blocks = 0, "", list[dict[str, Any]]()
     for at, message in enumerate(messages):
         if message["role"] == role:
@@ -289,7 +289,7 @@ def _check_thinking_first(body: dict[str, Any], messages: list[Any]) -> None:
 
 
 def cached_blocks(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Everything that may carry cache_control, in prompt order: tools, system, messages."""
+    """Yield everything that may carry cache_control, in prompt order: tools, system, messages."""
     yield from (tool for tool in body.get("tools") or [] if isinstance(tool, dict))
     yield from blocks_of(body.get("system"))
     for message in body["messages"]:

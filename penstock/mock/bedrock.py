@@ -39,7 +39,7 @@ _PATH = re.compile(r".*/model/(?P<model>.+)/(?P<method>converse|converse-stream|
 
 
 def handler(path: str) -> Callable[[Exchange], Reply] | None:
-    """What answers a POST to this path; None for other people's paths."""
+    """Find what answers a POST to this path; None for other people's paths."""
     found = _PATH.fullmatch(path)
     if found is None:
         return None
@@ -47,31 +47,31 @@ def handler(path: str) -> Callable[[Exchange], Reply] | None:
 
 
 def model_in(path: str) -> str:
-    """The model in a path, "" when there is none."""
+    """Find the model in a path, "" when there is none."""
     found = _PATH.fullmatch(path)
     return found["model"] if found is not None else ""
 
 
 def headers_of(exchange: Exchange) -> Headers:
-    """The headers of every answer."""
+    """Make the headers of every answer."""
     return [("x-amzn-requestid", exchange.new_id("", 32))]
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
-    """The exception as AWS sends it: its name in a header, its text in the body."""
+    """Render the exception as AWS sends it: its name in a header, its text in the body."""
     kind, message = ERRORS.get(exc.status, ERRORS[500 if exc.status >= 500 else 400])
     headers = [*headers_of(exchange), ("x-amzn-errortype", f"{exc.type or kind}:http://internal.amazon.com/mock/")]
     return Reply(exc.status, headers + list(exc.headers.items()), encode({"message": exc.message or message}))
 
 
 def error_frame(exc: Refused) -> Frame:
-    """An exception inside a stream."""
+    """Render an exception inside a stream."""
     kind, message = ERRORS.get(exc.status, ERRORS[500])
     return Frame({"message": exc.message or message}, EXCEPTION + kind[0].lower() + kind[1:])
 
 
 def packed(frame: Frame) -> bytes:
-    """A frame as a message of the stream; keep-alives have no form."""
+    """Render a frame as a message of the stream; keep-alives have no form."""
     if frame.data is None:
         return b""
     data = frame.data if isinstance(frame.data, bytes) else encode(frame.data)
@@ -99,7 +99,7 @@ def _model_of(exchange: Exchange) -> str:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one request. Raises Refused."""
+    """Answer Converse or ConverseStream. Raises Refused."""
     model = _model_of(exchange)
     body = _body(exchange)
     check(exchange, body, model)
@@ -114,7 +114,7 @@ def reply(exchange: Exchange) -> Reply:
 
 
 def count_reply(exchange: Exchange) -> Reply:
-    """CountTokens. Raises Refused."""
+    """Answer CountTokens. Raises Refused."""
     model = _model_of(exchange)
     told = _body(exchange)
     body = (told.get("input") or {}).get("converse")
@@ -127,7 +127,7 @@ def count_reply(exchange: Exchange) -> Reply:
 
 
 def invoke_reply(exchange: Exchange) -> Reply:
-    """InvokeModel for embeddings: Titan's one text, Cohere's texts. Raises Refused."""
+    """Answer InvokeModel for embeddings: Titan's one text, Cohere's texts. Raises Refused."""
     model, body = _model_of(exchange), _body(exchange)
     if "titan-embed" in model:
         return _titan(exchange, body, model)
@@ -257,7 +257,8 @@ class _Talk:
     prompt: int
 
     def usage(self) -> dict[str, Any] | None:
-        """Half of a prompt with cache points is read from the cache the second time, and written the first."""
+        """Count the usage. Half of a prompt with cache points is read from the cache the second time, and written the
+        first."""
         used: dict[str, Any] = {"inputTokens": self.prompt, "outputTokens": self.answer.tokens}
         text = encode([self.body.get("system"), self.body["messages"], self.body.get("toolConfig")]).decode()
         if '"cachePoint"' in text:
@@ -297,7 +298,7 @@ class _Talk:
         return "guardrail_intervened" if self.answer.refusal is not None else STOP[self.answer.stop]
 
     def rest(self) -> dict[str, Any]:
-        """What stands beside the message, and in a stream's ``metadata``."""
+        """Make what stands beside the message, and in a stream's ``metadata``."""
         rest: dict[str, Any] = {"metrics": {"latencyMs": 1}}
         used = self.usage()
         if used is not None:
@@ -327,7 +328,7 @@ class _Talk:
         yield self._frame("metadata", self.rest())
 
     def _frame(self, name: str, data: dict[str, Any], tokens: int = 0) -> Frame:
-        """With padding, as the service has it, so that lengths tell nothing."""
+        """Make a frame with padding, as the service has it, so that lengths tell nothing."""
         return Frame({**data, "p": "abcdefghijklmnopqrstuvwxyz"[: 1 + len(name) % 26]}, name, tokens)
 
     def _block(self, block: dict[str, Any], at: int) -> Iterator[Frame]:

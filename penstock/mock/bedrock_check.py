@@ -118,7 +118,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 
 
 def bad(message: str, status: int = 400, kind: str = "ValidationException") -> Refused:
-    """An exception of the service."""
+    """Make an exception of the service."""
     return Refused(status, message, kind)
 
 
@@ -266,7 +266,7 @@ def _check_result(result: dict[str, Any], where: str) -> list[str]:
 
 
 def _check_seal(exchange: Exchange, block: dict[str, Any], where: str) -> None:
-    """Claude's signatures must be its own; they are the same as at its maker's."""
+    """Check that Claude's signatures are its own; they are the same as at its maker's."""
     seed = exchange.script.seed
     if "redactedContent" in block:
         if not brain.seal_fits(seed, "redacted", "", block["redactedContent"]):

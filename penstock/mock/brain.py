@@ -28,17 +28,17 @@ _WORDS = "one two three four five six seven eight nine ten".split()
 
 
 def pieces(text: str) -> list[str]:
-    """The tokens of a text; joined they are the text."""
+    """Split a text into its tokens; joined they are the text."""
     return _PIECE.findall(text)
 
 
 def count(text: str) -> int:
-    """How many tokens a text has."""
+    """Count the tokens of a text."""
     return len(_PIECE.findall(text))
 
 
 def cut(text: str, size: int | None) -> list[str]:
-    """The text in events' portions: one token each, or `size` characters."""
+    """Cut the text into the portions of events: one token each, or `size` characters."""
     if size is None:
         return _PIECE.findall(text)
     return [text[at : at + size] for at in range(0, len(text), size)]
@@ -65,7 +65,7 @@ class Result:
 
 @dataclass(slots=True)
 class Ask:
-    """What a request comes down to."""
+    """What a request comes down to, whatever its dialect."""
 
     user: str = ""
     media: list[str] = field(default_factory=list)  # "image (image/png, 68 bytes)"
@@ -95,7 +95,7 @@ class Call:
 
 @dataclass(slots=True)
 class Answer:
-    """`stop` is one of stop, length, tool, stop_sequence, refusal."""
+    """What is answered, whatever the dialect. `stop` is one of stop, length, tool, stop_sequence, refusal."""
 
     text: str = ""
     reasoning: str | None = None
@@ -110,7 +110,7 @@ class Answer:
 
     @property
     def tokens(self) -> int:
-        """All output tokens, reasoning included; a tool call costs 4 more for its frame."""
+        """Count all output tokens, reasoning included; a tool call costs 4 more for its frame."""
         called = sum(count(call.arguments) + count(call.name) + 4 for call in self.calls)
         return self.reasoning_tokens + count(self.text) + count(self.refusal or "") + called
 
@@ -119,7 +119,7 @@ MakeId = Callable[[str], str]
 
 
 def answer(ask: Ask, step: Step, make_id: MakeId, index: int = 0) -> Answer:
-    """The answer to `ask` under `step`; `make_id("call_")` gives fresh ids, `index` is the choice's number."""
+    """Make the answer to `ask` under `step`; `make_id("call_")` gives fresh ids, `index` is the choice's number."""
     made = Answer(reasoning=_reasoning(ask, step))
     if step.refusal is not None:
         made.refusal, made.stop = step.refusal, "refusal"
@@ -226,7 +226,7 @@ def _scripted_calls(step: Step, ask: Ask, make_id: MakeId) -> list[Call]:
 
 
 def media_label(kind: str, mime: str, data: str) -> str:
-    """`image (image/png, 68 bytes)` from base64; a size that cannot be had is said so."""
+    """Describe media as `image (image/png, 68 bytes)`, from base64; a size that cannot be had is said so."""
     try:
         size = f"{len(base64.b64decode(data, validate=True))} bytes"
     except (binascii.Error, ValueError):
@@ -235,7 +235,7 @@ def media_label(kind: str, mime: str, data: str) -> str:
 
 
 def url_label(kind: str, url: str) -> str:
-    """The label of a URL: `data:` URLs are looked into, others are named."""
+    """Describe a URL: `data:` URLs are looked into, others are named."""
     if url.startswith("data:"):
         head, _, data = url[5:].partition(",")
         return media_label(kind, head.split(";")[0], data)
@@ -243,16 +243,16 @@ def url_label(kind: str, url: str) -> str:
 
 
 def digest(*parts: object) -> str:
-    """A stable hex digest of anything printable."""
+    """Hash anything printable to a stable hex digest."""
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
 
 
 def seal(seed: int, kind: str, text: str) -> str:
-    """A signature over `text` that only a mock of the same seed issues and accepts (base64)."""
+    """Sign `text` so that only a mock of the same seed issues and accepts it (base64)."""
     mac = hashlib.sha256(f"penstock-mock:{seed}:{kind}:{text}".encode()).digest()
     return base64.b64encode(b"penstock-mock:" + kind.encode() + b":" + mac).decode()
 
 
 def seal_fits(seed: int, kind: str, text: str, signature: object) -> bool:
-    """True if `seal(seed, kind, text)` gave this signature."""
+    """Tell whether `seal(seed, kind, text)` gave this signature."""
     return isinstance(signature, str) and signature == seal(seed, kind, text)

@@ -30,7 +30,7 @@ _SEE = "https://cloud.ibm.com/apidocs/watsonx-ai"
 
 
 def handler(path: str) -> MakeReply | None:
-    """What answers a POST to `path`; None for a path of another service."""
+    """Find what answers a POST to `path`; None for a path of another service."""
     if path.endswith("/cortex/inference:embed"):
         return _cortex
     if _SAP.fullmatch(path):
@@ -59,7 +59,7 @@ def _watsonx(exchange: Exchange) -> Reply:
 
 
 def _cortex(exchange: Exchange) -> Reply:
-    """Snowflake's embeddings: `text` is a list, each vector in a list of its own."""
+    """Answer Snowflake's embeddings: `text` is a list, each vector in a list of its own."""
     body = read_body(exchange)
     texts = body.get("text")
     if "input" in body or not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
@@ -71,7 +71,7 @@ def _cortex(exchange: Exchange) -> Reply:
 
 
 def _sap(exchange: Exchange) -> Reply:
-    """The orchestration service: `config.modules` in, `final_result` out."""
+    """Answer for SAP's orchestration service: `config.modules` in, `final_result` out."""
     try:
         if "ai-resource-group" not in exchange.headers:
             raise Refused(400, "AI-Resource-Group header is missing")
@@ -114,7 +114,7 @@ def _enveloped(source: Iterable[Frame]) -> Iterator[Frame]:
 
 
 def error_reply(exc: Refused) -> Reply:
-    """An error in watsonx.ai's shape."""
+    """Render an error in watsonx.ai's shape."""
     one = {"code": exc.code or "invalid_request_entity", "message": exc.message, "more_info": _SEE}
     told = {"errors": [one], "trace": "mock", "status_code": exc.status}
     return Reply(exc.status, [("server-timing", "mock")], encode(told))
@@ -133,7 +133,8 @@ def _check_account(body: dict[str, Any], deployment: str | None) -> None:
 
 
 def _chat(exchange: Exchange, body: dict[str, Any], found: re.Match[str]) -> Reply:
-    """OpenAI's answer, with `model_id`, usage in a stream unasked, event names and no `[DONE]`."""
+    """Answer a chat of watsonx.ai: as OpenAI's, with `model_id`, usage in a stream unasked, event names and no
+    `[DONE]`."""
     streamed = found["what"] == "chat_stream"
     model = body.pop("model_id", found["deployment"])
     choice = body.pop("tool_choice_option", None)

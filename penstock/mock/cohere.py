@@ -41,25 +41,25 @@ _EMBED = frozenset(
 
 
 def handler(path: str) -> Callable[[Exchange], Reply] | None:
-    """What answers a POST to this path; None for other people's paths."""
+    """Find what answers a POST to this path; None for other people's paths."""
     return next((made for end, made in _PATHS.items() if path.endswith(end)), None)
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
-    """`{"id": ..., "message": ...}`."""
+    """Render an error as `{"id": ..., "message": ...}`."""
     headers = headers_of(exchange) + list(exc.headers.items())
     return Reply(exc.status, headers, encode({"id": exchange.new_id("", 36), "message": _words(exc)}))
 
 
 def error_frame(exc: Refused) -> Frame:
-    """A stream that fails ends as one does, with another reason."""
+    """Render the end of a stream that fails: as any end, with another reason."""
     return Frame(
         {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": _words(exc)}}, "message-end"
     )
 
 
 def headers_of(exchange: Exchange) -> Headers:
-    """The headers of every answer."""
+    """Make the headers of every answer."""
     trace = brain.digest("trace", exchange.script.seed, exchange.number)[:32]
     return [("x-debug-trace-id", trace), ("x-endpoint-monthly-call-limit", "1000")]
 
@@ -87,7 +87,7 @@ def _read(exchange: Exchange) -> dict[str, Any]:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one chat. Raises Refused."""
+    """Answer `POST /v2/chat`. Raises Refused."""
     body = _read(exchange)
     check(exchange, body)
     prompt = _tokens(body)
@@ -186,7 +186,7 @@ class _Talk:
         return usage_as_told(self.exchange, usage)
 
     def plan(self) -> str:
-        """Models say what they will do before they call, unless they thought about it."""
+        """Return what the model says before it calls tools; "" when it calls none, or thought about it."""
         if not self.answer.calls or self.answer.reasoning:
             return ""
         return f"I will call {', '.join(call.name for call in self.answer.calls)}."
@@ -265,7 +265,7 @@ def _call(id: str, name: str, arguments: str) -> dict[str, Any]:
 
 
 def embed(exchange: Exchange) -> Reply:
-    """`POST /v2/embed`. Raises Refused."""
+    """Answer `POST /v2/embed`. Raises Refused."""
     body = _read(exchange)
     for name in body:
         if name not in _EMBED:

@@ -36,7 +36,7 @@ _PLAIN = re.compile(r"command-(?:r|light|a-03|a-vision)|c4ai-")
 
 
 def bad(message: str) -> Refused:
-    """A 400 in the vendor's manner."""
+    """Make a 400 in the vendor's manner."""
     return Refused(400, f"invalid request: {message}")
 
 
@@ -111,7 +111,7 @@ def _check_image(image: Any, where: str) -> None:
 
 
 def _check_calls(messages: list[dict[str, Any]]) -> None:
-    """Every call is answered by a tool message directly behind its turn, and nothing else is."""
+    """Check that every call is answered by a tool message directly behind its turn, and that nothing else is."""
     waiting: set[str] = set()
     for at, message in enumerate([*messages, {"role": "end"}]):
         if message["role"] == "tool":

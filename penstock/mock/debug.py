@@ -19,7 +19,7 @@ _SECRET = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-aut
 
 
 def reply(mock: Mock, received: Received) -> Reply:
-    """Answer one debug URL; 404 lists the ones that exist."""
+    """Answer one debug URL; a 404 lists the ones that exist."""
     name, method = received.path[len(PREFIX) :].strip("/"), received.method
     if name == "requests" and method == "GET":
         secrets = "1" in parse_qs(received.query).get("secrets", [])
@@ -50,7 +50,7 @@ def _json(status: int, value: Any) -> Reply:
 
 
 def mask(value: str) -> str:
-    """A secret as its hash and last four characters."""
+    """Mask a secret: show its hash and, of a long one, the last four characters."""
     hashed = hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return f"sha256:{hashed} ...{value[-4:] if len(value) > 11 else ''}"
 

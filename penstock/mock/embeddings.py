@@ -12,15 +12,16 @@ from penstock.mock.reply import Exchange, Refused, Reply, encode
 
 
 def vector(text: str, size: int) -> list[float]:
-    """A unit vector of `size` numbers: the same text gives the same one, another text another. Each number has 32 bits,
-    so that base64 carries it exactly."""
+    """Make a unit vector of `size` numbers: the same text gives the same one, another text another. Each number has 32
+    bits, so that base64 carries it exactly."""
     raw = [int(brain.digest("embedding", text, at)[:8], 16) / 2**31 - 1 for at in range(size)]
     length = sum(number * number for number in raw) ** 0.5 or 1.0
     return list(struct.unpack(f"<{size}f", struct.pack(f"<{size}f", *(number / length for number in raw))))
 
 
 def inputs_of(raw: Any, param: str) -> list[str]:
-    """A text, texts, tokens or lists of tokens as texts; tokens are told by their numbers. Raises Refused 400."""
+    """Turn a text, texts, tokens or lists of tokens into texts; tokens are told by their numbers. Raises Refused
+    400."""
     if isinstance(raw, str):
         return [raw]
     if isinstance(raw, list) and raw:
@@ -32,7 +33,7 @@ def inputs_of(raw: Any, param: str) -> list[str]:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one request for embeddings. Raises Refused."""
+    """Answer `POST /v1/embeddings`. Raises Refused."""
     body = read_body(exchange)
     model = require(body, "model", str)
     check_model(model)

@@ -18,7 +18,7 @@ class Part(NamedTuple):
 
 
 def read_form(exchange: Exchange) -> list[Part]:
-    """The parts of the body. Raises Refused 400 for what is no form, or is cut short."""
+    """Split the body into its parts. Raises Refused 400 for what is no form, or is cut short."""
     head = Message()
     head["content-type"] = exchange.headers.get("content-type", "")
     boundary = head.get_param("boundary")

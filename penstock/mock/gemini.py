@@ -35,7 +35,8 @@ _CLAUDE = "/publishers/anthropic/models/"
 
 
 def error_object(exc: Refused) -> dict[str, Any]:
-    """`{code, message, status}` with the table's words where the exception says nothing; a bad key is a 400 here."""
+    """Make `{code, message, status}`, with the table's words where the exception says nothing; a bad key is a 400
+    here."""
     word, message = ERRORS.get(exc.status, ERRORS[500 if exc.status >= 500 else 400])
     told: dict[str, Any] = {"code": exc.status, "message": exc.message or message, "status": word}
     if exc.code:
@@ -48,7 +49,7 @@ def error_object(exc: Refused) -> dict[str, Any]:
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
-    """The error as Google sends it; a stream that is no stream of events is an array of it."""
+    """Render the error as Google sends it; a stream that is no stream of events is an array of it."""
     body: Any = {"error": error_object(exc)}
     if exchange.path.endswith(":streamGenerateContent") and not _wants_events(exchange):
         body = [body]
@@ -56,12 +57,12 @@ def error_reply(exchange: Exchange, exc: Refused) -> Reply:
 
 
 def error_frame(exc: Refused) -> Frame:
-    """An error inside a stream."""
+    """Render an error inside a stream."""
     return Frame({"error": error_object(exc)})
 
 
 def headers_of(exchange: Exchange) -> Headers:
-    """The headers of every answer of Google's."""
+    """Make the headers of every answer of Google's."""
     return [("vary", "X-Origin"), ("server-timing", "gfet4t7; dur=1"), ("x-frame-options", "SAMEORIGIN")]
 
 
@@ -70,7 +71,7 @@ def _wants_events(exchange: Exchange) -> bool:
 
 
 def handler(path: str) -> Callable[[Exchange], Reply] | None:
-    """What answers a POST to this path; None for other people's paths."""
+    """Find what answers a POST to this path; None for other people's paths."""
     found = _PATH.fullmatch(path)
     if found is None:
         return None
@@ -81,13 +82,13 @@ def handler(path: str) -> Callable[[Exchange], Reply] | None:
 
 
 def model_in(path: str) -> str:
-    """The model in a path, "" when there is none."""
+    """Find the model in a path, "" when there is none."""
     found = _PATH.fullmatch(path)
     return found["model"] if found is not None else ""
 
 
 def models_reply(exchange: Exchange, model: str | None) -> Reply:
-    """`GET /v1beta/models`, or one of them. Raises Refused 404."""
+    """Answer `GET /v1beta/models`, with all models or one of them. Raises Refused 404."""
     rows = [_model(name) for name in exchange.script.models]
     if model is None:
         return Reply(200, headers_of(exchange), encode({"models": rows}))
@@ -132,7 +133,7 @@ def _model_of(exchange: Exchange) -> str:
 
 
 def count_reply(exchange: Exchange) -> Reply:
-    """`:countTokens`. Raises Refused."""
+    """Answer `:countTokens`. Raises Refused."""
     body = camel(_body(exchange))
     whole = normal(dict(body.get("generateContentRequest") or body))
     _model_of(exchange)
@@ -142,7 +143,7 @@ def count_reply(exchange: Exchange) -> Reply:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one request. Raises Refused."""
+    """Answer `:generateContent` or `:streamGenerateContent`. Raises Refused."""
     model = _model_of(exchange)
     body = normal(_body(exchange))
     check(exchange, body, model)
@@ -164,7 +165,7 @@ def reply(exchange: Exchange) -> Reply:
 
 
 def claude_reply(exchange: Exchange) -> Reply:
-    """Claude on Vertex AI: Messages with the model in the path and a version in the body. Raises Refused."""
+    """Answer for Claude on Vertex AI: Messages with the model in the path and a version in the body. Raises Refused."""
     body = _body(exchange)
     if body.pop("anthropic_version", None) != "vertex-2023-10-16":
         raise bad('anthropic_version: Field required, must be "vertex-2023-10-16"')
@@ -251,7 +252,7 @@ def _thinks(config: dict[str, Any]) -> str | None:
 
 
 def _lower(schema: Any) -> Any:
-    """Google's type names as JSON Schema's."""
+    """Turn Google's type names into JSON Schema's."""
     if isinstance(schema, Mapping):
         return {
             key: value.lower() if key == "type" and isinstance(value, str) else _lower(value)
@@ -334,7 +335,7 @@ class _Talk:
         return any(answer.refusal is not None for answer in self.answers)
 
     def block(self) -> dict[str, Any]:
-        """A prompt that is refused has no candidates."""
+        """Answer a prompt that is refused: without candidates."""
         return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, **self.tail()}
 
     def whole(self) -> dict[str, Any]:
@@ -379,7 +380,7 @@ class _Talk:
         return {**last, "logprobsResult": told} if told else last
 
     def _pieces(self, part: dict[str, Any], at: int, tail: dict[str, Any]) -> Iterator[Frame]:
-        """A text in portions, its signature with the last; any other part whole."""
+        """Yield a text in portions, its signature with the last; any other part whole."""
         pieces = brain.cut(part["text"], self.exchange.step.chunk_size) if part.get("text") else [None]
         signature = {"thoughtSignature": part["thoughtSignature"]} if "thoughtSignature" in part else {}
         plain = {key: value for key, value in part.items() if key != "thoughtSignature"}

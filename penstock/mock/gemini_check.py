@@ -35,35 +35,35 @@ _VERSION = re.compile(r"gemini-(?:[a-z]+-)*(\d+)")
 
 
 def bad(message: str) -> Refused:
-    """A 400 INVALID_ARGUMENT."""
+    """Make a 400 INVALID_ARGUMENT."""
     return Refused(400, message, "INVALID_ARGUMENT")
 
 
 def camel(value: Any) -> Any:
-    """An object with its own keys in lowerCamelCase; what it holds is left alone."""
+    """Turn an object's own keys into lowerCamelCase; what it holds is left alone."""
     if not isinstance(value, Mapping):
         return value
     return {_SNAKE.sub(lambda m: m[1].upper(), key) if "_" in key else key: inner for key, inner in value.items()}
 
 
 def listed(value: Any) -> list[Any]:
-    """A list; one object in its place is a list of one, as Google's parser reads it."""
+    """Return a list; one object in its place is a list of one, as Google's parser reads it."""
     return [value] if isinstance(value, Mapping) else list(value or [])
 
 
 def is_new(model: str) -> bool:
-    """Models from 3 on: they insist on their signatures."""
+    """Tell whether the model's version is 3 or later: those insist on their signatures."""
     found = _VERSION.search(model)
     return found is not None and int(found[1]) >= 3
 
 
 def seal(seed: int, name: str) -> str:
-    """The signature of a call of this function, or of a text ("")."""
+    """Make the signature of a call of this function, or of a text ("")."""
     return brain.seal(seed, "gemini", name)
 
 
 def normal(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with its structural keys in lowerCamelCase, contents and parts as lists."""
+    """Rewrite the body with its structural keys in lowerCamelCase, contents and parts as lists."""
     body = camel(body)
     body["generationConfig"] = camel(body.get("generationConfig") or {})
     for key in ("responseSchema",):
@@ -156,7 +156,8 @@ def _check_pairs(contents: list[dict[str, Any]]) -> None:
 
 
 def _check_signatures(exchange: Exchange, contents: list[dict[str, Any]], model: str) -> None:
-    """Signatures must be ours wherever they stand; in the turn that goes on, new models miss one that is not there."""
+    """Check that signatures are ours wherever they stand; in the turn that goes on, new models miss one that is not
+    there."""
     seed = exchange.script.seed
     start = max((at for at, one in enumerate(contents) if one.get("role") != "model" and not _results(one)), default=0)
     for at, content in enumerate(contents):
@@ -210,7 +211,7 @@ def _check_tools(body: dict[str, Any]) -> None:
 
 
 def check_schema(schema: Any, where: str) -> None:
-    """Google's subset: any other keyword is an unknown field."""
+    """Check a schema against Google's subset: any other keyword is an unknown field."""
     if not isinstance(schema, Mapping):
         return
     schema = camel(schema)

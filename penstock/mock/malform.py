@@ -25,7 +25,7 @@ def _closes(frame: Frame) -> bool:
 
 
 def _last_line(data: Any) -> bool:
-    """The last line of an Ollama stream."""
+    """Tell whether this is the last line of an Ollama stream."""
     return isinstance(data, dict) and data.get("done") is True
 
 
@@ -78,7 +78,7 @@ def drop_role(data: Any) -> None:
 
 
 def frames(source: Iterable[Frame], faults: frozenset[str]) -> Iterator[Frame]:
-    """The events with the faults that concern events."""
+    """Yield the events with the faults that concern events."""
     changing = faults & {"no_finish_reason", "empty_finish_reason", "no_role"}
     for at, frame in enumerate(source):
         if changing:
@@ -120,7 +120,7 @@ Encode = Callable[[Frame], bytes]
 
 
 def sse(faults: frozenset[str]) -> Encode:
-    """An encoder from event to bytes. Without faults it is the shortest way."""
+    """Choose an encoder from event to bytes. Without faults it is the shortest way."""
     plain = not faults & {
         "no_space", "crlf", "cr", "comments", "bom", "invalid_utf8", "bad_json", "unterminated", "split_data"
     }  # fmt: skip
@@ -136,7 +136,7 @@ def sse(faults: frozenset[str]) -> Encode:
 
 
 def encoder(content_type: str, faults: frozenset[str]) -> Encode:
-    """An encoder for a stream of this content type: server-sent events, a line of JSON each, AWS's messages."""
+    """Choose an encoder for a stream of this content type: server-sent events, a line of JSON each, AWS's messages."""
     if content_type.startswith("application/vnd.amazon.eventstream"):
         return eventstream(faults)
     if not content_type.startswith("application/x-ndjson"):
@@ -146,8 +146,8 @@ def encoder(content_type: str, faults: frozenset[str]) -> Encode:
 
 
 def eventstream(faults: frozenset[str]) -> Encode:
-    """AWS's messages. A byte changed on the way (`invalid_utf8`) makes a wrong CRC; faults that only server-sent events
-    can have are none."""
+    """Make an encoder of AWS's messages. A byte changed on the way (`invalid_utf8`) makes a wrong CRC; faults that only
+    server-sent events can have are none."""
     from penstock.mock.bedrock import packed
 
     at = itertools.count()
@@ -165,7 +165,8 @@ def eventstream(faults: frozenset[str]) -> Encode:
 
 
 def _line(frame: Frame, faults: frozenset[str], at: int) -> bytes:
-    """`comments` and `pings` are blank lines here; faults that only server-sent events can have are none."""
+    """Render a frame as a line of JSON. `comments` and `pings` are blank lines here; faults that only server-sent
+    events can have are none."""
     if frame.data is None:
         return b"\n"
     data = frame.data if isinstance(frame.data, bytes) else encode(frame.data)
@@ -212,7 +213,7 @@ def _sse_faulty(frame: Frame, faults: frozenset[str], at: int) -> bytes:
 
 
 def whole(reply: Reply, faults: frozenset[str], status: int | None) -> None:
-    """The faults that concern a body, in place. `html` and `empty_body` replace a stream too."""
+    """Put the faults that concern a body into a reply, in place. `html` and `empty_body` replace a stream too."""
     if faults & {"html", "empty_body"}:
         reply.frames = None
         reply.body = HTML if "html" in faults else b""

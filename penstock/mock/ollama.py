@@ -40,22 +40,22 @@ _GO_TYPES = {str: "string", dict: "object", list: "array", bool: "bool", int: "n
 
 
 def handler(method: str, path: str) -> MakeReply | None:
-    """What answers `path` (`/api/...`, nothing before it); None: 404."""
+    """Find what answers `path` (`/api/...`, nothing before it); None: 404."""
     return _HANDLERS.get((method if method != "HEAD" else "GET", path))
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
-    """`{"error": "..."}`."""
+    """Render an error as `{"error": "..."}`."""
     return Reply(exc.status, list(exc.headers.items()), encode({"error": _words(exc)}), JSON)
 
 
 def error_frame(exc: Refused) -> Frame:
-    """An error inside a stream: a line with nothing else in it."""
+    """Render an error inside a stream: a line with nothing else in it."""
     return Frame({"error": _words(exc)})
 
 
 def headers_of(exchange: Exchange) -> Headers:
-    """Ollama sends none of its own."""
+    """Return no headers: Ollama sends none of its own."""
     return []
 
 
@@ -93,7 +93,7 @@ def _go(value: Any) -> str:
 
 
 def _typed(holder: Mapping[str, Any], name: str, kind: type, where: str = "ChatRequest") -> Any:
-    """Go's decoder: null is absent, another type an error."""
+    """Read a field as Go's decoder does: null is absent, another type an error."""
     value = holder.get(name)
     if value is not None and (not isinstance(value, kind) or (kind is not bool and isinstance(value, bool))):
         wanted = {dict: "map[string]interface {}", list: "[]api.Message", str: "string", bool: "bool"}[kind]
@@ -162,7 +162,7 @@ def _ask(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> Ask:
 
 
 def _results(turn: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[Result]:
-    """Each result under its tool's name: by `tool_name`, else by the id of its call."""
+    """Put each result under its tool's name: by `tool_name`, else by the id of its call."""
     names = {call.get("id"): (call.get("function") or {}).get("name", "?") for call in turn.get("tool_calls") or ()}
     told = [(row.get("tool_name") or names.get(row.get("tool_call_id")) or "?", row) for row in rows]
     return [Result(name, str(row.get("content") or "")) for name, row in told]
@@ -233,7 +233,7 @@ class _Talk:
     generate: bool
 
     def line(self, content: str = "", **more: Any) -> dict[str, Any]:
-        """One object of the answer, not the last."""
+        """Make one object of the answer, not the last."""
         created = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.exchange.created))
         told: dict[str, Any] = {"model": self.exchange.model(self.body["model"]), "created_at": created + ".123456789Z"}
         if self.generate:

@@ -54,7 +54,7 @@ FINISH = {"stop": "stop", "stop_sequence": "stop", "length": "length", "tool": "
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Answer one chat completion. Raises Refused."""
+    """Answer `POST /v1/chat/completions`. Raises Refused."""
     body = read_body(exchange)
     model = require(body, "model", str)
     messages = require(body, "messages", list)
@@ -78,7 +78,7 @@ def reply(exchange: Exchange) -> Reply:
 
 
 def error_frame(exc: Refused) -> Frame:
-    """An error inside a stream."""
+    """Render an error inside a stream."""
     return Frame({"error": error_object(exc)})
 
 
@@ -250,7 +250,8 @@ def _prompt_tokens(body: dict[str, Any], messages: list[Any]) -> int:
 
 
 def _cached_tokens(exchange: Exchange, model: str, messages: list[Any]) -> int:
-    """OpenAI's rule: prefixes from 1,024 tokens on, in steps of 128. Each message ends a prefix."""
+    """Count the cached tokens by OpenAI's rule: prefixes from 1,024 tokens on, in steps of 128. Each message ends a
+    prefix."""
     least = exchange.script.cache_min_tokens
     least, grain = (1024, 128) if least is None else (least, 1)
     cached = total = 0

@@ -32,7 +32,7 @@ ERRORS: dict[int, tuple[str, str | None, str]] = {
 
 
 def error_object(exc: Refused) -> dict[str, Any]:
-    """`{message, type, param, code}` with what the table says where the exception says nothing."""
+    """Make `{message, type, param, code}`, with what the table says where the exception says nothing."""
     kind, code, message = ERRORS.get(exc.status, ERRORS[500 if exc.status >= 500 else 400])
     own = exc.type is not None or exc.code is not None
     return {
@@ -44,13 +44,13 @@ def error_object(exc: Refused) -> dict[str, Any]:
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
-    """The error as OpenAI sends it."""
+    """Render the error as OpenAI sends it."""
     headers = headers_of(exchange) + list(exc.headers.items())
     return Reply(exc.status, headers, encode({"error": error_object(exc)}))
 
 
 def headers_of(exchange: Exchange) -> Headers:
-    """The headers of every OpenAI answer."""
+    """Make the headers of every OpenAI answer."""
     request_id = "req_" + brain.digest("request", exchange.script.seed, exchange.number)[:32]
     left = str(max(0, 10_000 - exchange.number))
     return [
@@ -68,7 +68,7 @@ def headers_of(exchange: Exchange) -> Headers:
 
 
 def read_body(exchange: Exchange) -> dict[str, Any]:
-    """The request as a dict. Raises Refused 400 as OpenAI does for what is not a JSON object."""
+    """Read the request as a dict. Raises Refused 400 as OpenAI does for what is not a JSON object."""
     try:
         body = msgspec.json.decode(exchange.raw)
     except msgspec.DecodeError as exc:
@@ -83,7 +83,7 @@ def read_body(exchange: Exchange) -> dict[str, Any]:
 
 
 def require(body: Mapping[str, Any], name: str, *types: type) -> Any:
-    """The field's value. Raises Refused 400 in OpenAI's words when it is missing or of another type."""
+    """Return the field's value. Raises Refused 400 in OpenAI's words when it is missing or of another type."""
     value = body.get(name)
     if value is None:
         raise Refused(
@@ -103,7 +103,7 @@ def require(body: Mapping[str, Any], name: str, *types: type) -> Any:
 
 
 def check_types(body: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) -> None:
-    """Raises Refused 400 for a field that is there and of a type not in the table (null counts as absent)."""
+    """Raise Refused 400 for a field that is there and of a type not in the table (null counts as absent)."""
     for name, wanted in types.items():
         if body.get(name) is not None:
             require(body, name, *wanted)
@@ -115,7 +115,7 @@ def _type_name(value: object) -> str:
 
 
 def check_model(model: str) -> None:
-    """Raises Refused 404 for the names that stand for a missing model (`missing/...`)."""
+    """Raise Refused 404 for the names that stand for a missing model (`missing/...`)."""
     if model.startswith("missing/"):
         raise Refused(
             404,
@@ -126,7 +126,7 @@ def check_model(model: str) -> None:
 
 
 def check_unknown(exchange: Exchange, body: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Raises Refused 400 for an unknown top-level field when the script asks for that."""
+    """Raise Refused 400 for an unknown top-level field when the script asks for that."""
     if exchange.rejects_unknown(by_default=False):
         for name in body:
             if name not in known:
@@ -134,7 +134,7 @@ def check_unknown(exchange: Exchange, body: Mapping[str, Any], known: frozenset[
 
 
 def check_context(exchange: Exchange, tokens: int, param: str) -> None:
-    """Raises Refused 400 `context_length_exceeded` when the prompt is longer than the script's `context_tokens`."""
+    """Raise Refused 400 `context_length_exceeded` when the prompt is longer than the script's `context_tokens`."""
     limit = exchange.script.context_tokens
     if tokens > limit:
         raise Refused(
@@ -148,7 +148,7 @@ def check_context(exchange: Exchange, tokens: int, param: str) -> None:
 
 
 def models_reply(exchange: Exchange, model: str | None) -> Reply:
-    """`GET /v1/models`, or one model of it. Raises Refused 404 for a model that is not listed."""
+    """Answer `GET /v1/models`, with all models or one of them. Raises Refused 404 for a model that is not listed."""
     rows = [
         {"id": name, "object": "model", "created": EPOCH, "owned_by": "penstock-mock"}
         for name in exchange.script.models
@@ -162,7 +162,8 @@ def models_reply(exchange: Exchange, model: str | None) -> Reply:
 
 
 def logprobs_of(parts: list[str], top: int, seed: int) -> list[dict[str, Any]]:
-    """Deterministic log probabilities for each token, with `top` alternatives (the first is the token itself)."""
+    """Invent log probabilities for each token, always the same, with `top` alternatives (the first is the token
+    itself)."""
     rows = []
     for part in parts:
         value = -int(brain.digest(seed, part)[:4], 16) / 65536
@@ -181,7 +182,7 @@ def logprobs_of(parts: list[str], top: int, seed: int) -> list[dict[str, Any]]:
 
 
 def overlay(base: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `base`, objects merged; a null removes a key."""
+    """Lay `above` over `base`, in place, objects merged; a null removes a key."""
     for name, value in above.items():
         if value is None:
             base.pop(name, None)
@@ -193,14 +194,14 @@ def overlay(base: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def zeroed(value: Any) -> Any:
-    """The same shape with every number 0."""
+    """Return the same shape with every number 0."""
     if isinstance(value, dict):
         return {name: zeroed(inner) for name, inner in value.items()}
     return 0 if isinstance(value, int) else value
 
 
 def usage_as_told(exchange: Exchange, usage: dict[str, Any]) -> dict[str, Any] | None:
-    """The usage after the step's `usage` key; None when it must be absent."""
+    """Return the usage as changed by the step's `usage` key; None when it must be absent."""
     told = exchange.step.usage
     if told == "absent":
         return None

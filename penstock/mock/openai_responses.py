@@ -52,14 +52,14 @@ OUTPUTS = tuple(CALLS.values())
 
 
 def error_frame(exc: Refused) -> Frame:
-    """An error inside a stream (its sequence number is not known here: 0)."""
+    """Render an error inside a stream (its sequence number is not known here: 0)."""
     found = error_object(exc)
     return Frame({"type": "error", "code": found["code"] or found["type"], "message": found["message"],
                   "param": found["param"], "sequence_number": 0}, "error")  # fmt: skip
 
 
 def handler(method: str, path: str) -> Callable[[Exchange], Reply] | None:
-    """What answers a path at or below `/responses`; None: 404."""
+    """Find what answers a path at or below `/responses`; None: 404."""
     rest = path.partition("/responses")[2].strip("/").split("/")
     match method, rest:
         case "POST", [""]:
@@ -78,7 +78,7 @@ def handler(method: str, path: str) -> Callable[[Exchange], Reply] | None:
 
 
 def reply(exchange: Exchange) -> Reply:
-    """Create a response. Raises Refused."""
+    """Answer `POST /v1/responses`. Raises Refused."""
     body, items, tokens = _read(exchange)
     answer = brain.answer(_ask(body, items), exchange.step, lambda prefix: exchange.new_id(prefix))
     talk = Talk(exchange, body, answer, tokens, _cached(exchange, body, items))
@@ -95,7 +95,7 @@ def reply(exchange: Exchange) -> Reply:
 
 
 def count_reply(exchange: Exchange) -> Reply:
-    """`POST /v1/responses/input_tokens`. Raises Refused."""
+    """Answer `POST /v1/responses/input_tokens`. Raises Refused."""
     _, _, tokens = _read(exchange)
     return Reply(200, headers_of(exchange), encode({"object": "response.input_tokens", "input_tokens": tokens}))
 
@@ -165,7 +165,7 @@ def _bad(message: str, param: str | None, code: str | None = None) -> Refused:
 
 
 def _read(exchange: Exchange) -> tuple[dict[str, Any], list[Any], int]:
-    """The body, all items (earlier turns first) and the prompt's tokens."""
+    """Read the body, all items (earlier turns first) and the prompt's tokens."""
     body = read_body(exchange)
     model = require(body, "model", str)
     require(body, "input", str, list)
@@ -335,7 +335,7 @@ def _ask(body: dict[str, Any], items: list[Any]) -> Ask:
 
 
 def _last_turn(ask: Ask, items: list[Any]) -> None:
-    """The tool results after the last call, and the last user message if it is the newest."""
+    """Take the tool results after the last call, and the last user message if it is the newest."""
     names = {item.get("call_id"): item.get("name", "?") for item in items if _kind(item) in CALLS}
     for item in reversed(items):
         kind = _kind(item)

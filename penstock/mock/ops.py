@@ -34,7 +34,7 @@ PIXEL = base64.b64encode(
 
 
 def handler(path: str) -> MakeReply | None:
-    """What answers a POST to `path`; None for a path that is no operation."""
+    """Find what answers a POST to `path`; None for a path that is no operation."""
     return next((reply for end, reply in _PATHS if path.endswith(end)), None)
 
 
@@ -52,7 +52,7 @@ def _bad(message: str, param: str, code: str | None = "invalid_value") -> Refuse
 
 
 def completions(exchange: Exchange) -> Reply:
-    """`POST /v1/completions`. A prompt of tokens is echoed as their numbers."""
+    """Answer `POST /v1/completions`. A prompt of tokens is echoed as their numbers."""
     body = read_body(exchange)
     model = require(body, "model", str)
     check_model(model)
@@ -142,8 +142,8 @@ def _completion_frames(
 
 
 def rerank(exchange: Exchange) -> Reply:
-    """`POST .../rerank`: `texts` in the request makes it Hugging Face's, `top_k` or a Voyage model Voyage's, a Cohere
-    model or a path below /v2 Cohere's, everything else Jina's. A document scores by the words it shares with the
+    """Answer `POST .../rerank`: `texts` in the request makes it Hugging Face's, `top_k` or a Voyage model Voyage's, a
+    Cohere model or a path below /v2 Cohere's, everything else Jina's. A document scores by the words it shares with the
     query."""
     body = read_body(exchange)
     query = require(body, "query", str)
@@ -175,7 +175,7 @@ def rerank(exchange: Exchange) -> Reply:
 
 
 def ranked(query: str, documents: list[str], top: int | None) -> list[tuple[int, float, str]]:
-    """(index, score, text) of the best documents: the share of the query's words that is in a document."""
+    """Rank the documents by the share of the query's words that is in each: (index, score, text) of the `top` best."""
     words = set(query.lower().split())
     rows = []
     for at, text in enumerate(documents):
@@ -191,7 +191,7 @@ CATEGORIES = ("harassment", "hate", "illicit", "self-harm", "sexual", "violence"
 
 
 def moderations(exchange: Exchange) -> Reply:
-    """`POST /v1/moderations`: a text with the word "attack" is violence."""
+    """Answer `POST /v1/moderations`: a text with the word "attack" is violence."""
     body = read_body(exchange)
     raw = body.get("input")
     if raw is None:
@@ -218,7 +218,7 @@ def moderations(exchange: Exchange) -> Reply:
 
 
 def images(exchange: Exchange) -> Reply:
-    """`POST /v1/images/generations` and `/v1/images/edits` (a form, or JSON): one pixel per image."""
+    """Answer `POST /v1/images/generations` and `/v1/images/edits` (a form, or JSON): one pixel per image."""
     form = "multipart/form-data" in exchange.headers.get("content-type", "")
     body: dict[str, Any] = _form_fields(read_form(exchange)) if form else read_body(exchange)
     model = body.get("model") or "dall-e-2"
@@ -263,7 +263,7 @@ _TYPES = {"mp3": "audio/mpeg", **{kind: f"audio/{kind}" for kind in ("opus", "aa
 
 
 def sound(text: str) -> bytes:
-    """A WAV file of a twentieth of a second for each token."""
+    """Make a WAV file of a twentieth of a second for each token."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
@@ -276,7 +276,7 @@ def sound(text: str) -> bytes:
 
 
 def speech(exchange: Exchange) -> Reply:
-    """`POST /v1/audio/speech`: a WAV file, whatever format is asked for; only its label follows."""
+    """Answer `POST /v1/audio/speech` with a WAV file, whatever format is asked for; only its label follows."""
     body = read_body(exchange)
     model, text = require(body, "model", str), require(body, "input", str)
     require(body, "voice", str, dict)
@@ -300,7 +300,7 @@ def _sounds(text: str, data: bytes) -> Iterator[Frame]:
 
 
 def transcriptions(exchange: Exchange) -> Reply:
-    """`POST /v1/audio/transcriptions` and `/translations`: tells how many bytes the file had."""
+    """Answer `POST /v1/audio/transcriptions` and `/translations`: tells how many bytes the file had."""
     parts = read_form(exchange)
     fields = _form_fields(parts)
     model = fields.get("model")

@@ -57,7 +57,8 @@ _OWN: dict[str, Any] = {
 
 
 def route(received: Received, script: Script) -> tuple[str, Any]:
-    """The dialect whose shape errors take, and the handler (None: 404). Any prefix before the known end is fine."""
+    """Find the dialect whose shape errors take, and the handler (None: 404). Any prefix before the known end is
+    fine."""
     path, method = received.path.rstrip("/") or "/", received.method
     is_anthropic = received.header("anthropic-version") is not None
     shape = "anthropic" if is_anthropic and "anthropic" in script.dialects else "openai_chat"
@@ -104,7 +105,7 @@ def route(received: Received, script: Script) -> tuple[str, Any]:
 
 
 def handled(handler: Callable[[Exchange], Reply], exchange: Exchange) -> Reply:
-    """The handler's reply. What it stumbles over in the request's shape is the client's fault: Refused 400."""
+    """Run the handler. What it stumbles over in the request's shape is the client's fault: Refused 400."""
     try:
         return handler(exchange)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
@@ -132,7 +133,7 @@ def unknown_path(received: Received, dialect: str) -> Refused:
 
 
 def error_reply(dialect: str, exchange: Exchange, exc: Refused) -> Reply:
-    """An error in the dialect's shape."""
+    """Render an error in the dialect's shape."""
     own = _OWN.get(dialect)
     if own is not None:
         reply: Reply = own.error_reply(exchange, exc)
@@ -154,7 +155,8 @@ def told_error(step: Step) -> Refused:
 
 
 def told_event(dialect: str, step: Step, sent: int) -> Frame:
-    """The error event of a stream: an overload (Messages), a server error (OpenAI), with the step's words over it."""
+    """Make the error event of a stream: an overload (Messages), a server error (OpenAI), with the step's words over
+    it."""
     message = step.error if isinstance(step.error, str) else ""
     modules = {"anthropic": anthropic, "openai_responses": openai_responses, **_OWN}
     module: Any = modules.get(dialect, openai_chat)
@@ -170,7 +172,7 @@ def told_event(dialect: str, step: Step, sent: int) -> Frame:
 
 
 def told_body(reply: Reply, step: Step, dialect: str) -> Reply:
-    """`error: {...}` of the step laid over the error object."""
+    """Lay the step's `error: {...}` over the error object."""
     if step.error is not None and not isinstance(step.error, str):
         body = msgspec.json.decode(reply.body)
         if isinstance(body, list):  # Google's, of a stream that is no stream of events

@@ -23,7 +23,7 @@ TITLES = {401: "Unauthenticated", 402: "Insufficient credit", 404: "Not found", 
 
 
 def handler(method: str, path: str) -> MakeReply | None:
-    """What answers `path`, which `PATH` fits; None: 404."""
+    """Find what answers `path`, which `PATH` fits; None: 404."""
     if method == "POST" and CREATE.fullmatch(path):
         return create
     if ONE.fullmatch(path):
@@ -32,24 +32,24 @@ def handler(method: str, path: str) -> MakeReply | None:
 
 
 def headers_of(exchange: Exchange) -> Headers:
-    """None that matter."""
+    """Return no headers: none matter."""
     return []
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
-    """RFC 7807, as Replicate writes it."""
+    """Render an error by RFC 7807, as Replicate writes it."""
     title = TITLES.get(exc.status, "Request failed")
     told = {"title": title, "detail": exc.message or title, "status": exc.status}
     return Reply(exc.status, list(exc.headers.items()), encode(told), "application/problem+json")
 
 
 def error_frame(exc: Refused) -> Frame:
-    """An error inside a stream."""
+    """Render an error inside a stream."""
     return Frame({"detail": exc.message or "An unexpected error occurred"}, "error")
 
 
 def create(exchange: Exchange) -> Reply:
-    """`POST .../predictions`, `.../models/OWNER/NAME/predictions`, `.../deployments/OWNER/NAME/predictions`."""
+    """Answer `POST .../predictions`, `.../models/OWNER/NAME/predictions`, `.../deployments/OWNER/NAME/predictions`."""
     body = read_body(exchange)
     found = CREATE.fullmatch(exchange.path.rstrip("/"))
     assert found is not None
@@ -85,7 +85,7 @@ def create(exchange: Exchange) -> Reply:
 
 
 def look(exchange: Exchange) -> Reply:
-    """`GET .../predictions/ID`."""
+    """Answer `GET .../predictions/ID`."""
     kept = _kept(exchange, ONE)
     told = kept["told"]
     kept["looks"] += 1
@@ -98,7 +98,7 @@ def look(exchange: Exchange) -> Reply:
 
 
 def cancel(exchange: Exchange) -> Reply:
-    """`POST .../predictions/ID/cancel`."""
+    """Answer `POST .../predictions/ID/cancel`."""
     told = _kept(exchange, ONE)["told"]
     if told["status"] in ("starting", "processing"):
         told["status"] = "canceled"
@@ -106,7 +106,7 @@ def cancel(exchange: Exchange) -> Reply:
 
 
 def events(exchange: Exchange) -> Reply:
-    """`GET .../streams/ID`: `output` events with pieces of text, then `done`."""
+    """Answer `GET .../streams/ID`: `output` events with pieces of text, then `done`."""
     told = _kept(exchange, STREAM)["told"]
     return Reply(200, headers_of(exchange), content_type="text/event-stream", frames=_frames(exchange, told))
 
@@ -133,7 +133,8 @@ def _text(exchange: Exchange, told: dict[str, Any]) -> str:
 
 
 def _finish(exchange: Exchange, told: dict[str, Any]) -> None:
-    """The step's `finish_reason` is the status; a failed one has the step's `error`, or a standard one."""
+    """Finish the prediction: the step's `finish_reason` is its status; a failed one has the step's `error`, or a
+    standard one."""
     told["status"] = exchange.step.finish_reason or "succeeded"
     if told["status"] != "succeeded":
         error = exchange.step.error

@@ -65,7 +65,7 @@ class Memory:
     keep: int = 4096
 
     def seen(self, prefix: str) -> bool:
-        """True if the prefix was there before; it is from now on."""
+        """Tell whether the prefix was there before; it is from now on."""
         if prefix in self.prefixes:
             return True
         self.prefixes[prefix] = None
@@ -96,20 +96,20 @@ class Exchange:
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
     def new_id(self, prefix: str, size: int = 24) -> str:
-        """An id that depends on seed, request number and how many were made before it."""
+        """Make an id that depends on seed, request number and how many were made before it."""
         return prefix + brain.digest(self.script.seed, self.number, next(self._ids), prefix)[:size]
 
     @property
     def created(self) -> int:
-        """The answer's time stamp in seconds."""
+        """Return the answer's time stamp in seconds."""
         return EPOCH + self.number
 
     def model(self, asked: str) -> str:
-        """The name that the answer carries."""
+        """Return the name that the answer carries."""
         return self.step.model if self.step.model is not None else asked
 
     def rejects_unknown(self, by_default: bool) -> bool:
-        """Whether unknown top-level fields are an error in this dialect."""
+        """Tell whether unknown top-level fields are an error in this dialect."""
         return by_default if self.script.unknown_fields == "dialect" else self.script.unknown_fields == "reject"
 
 

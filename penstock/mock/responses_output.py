@@ -36,7 +36,7 @@ _ECHOED: dict[str, Any] = {
 
 
 def as_item(exchange: Exchange, item: dict[str, Any]) -> dict[str, Any]:
-    """An input item as `input_items` lists it: typed, with an id, message text as parts."""
+    """Return an input item as `input_items` lists it: typed, with an id, message text as parts."""
     kind = item.get("type") or ("message" if "role" in item else "item_reference")
     made = {**item, "type": kind, "id": item.get("id") or exchange.new_id("msg_" if kind == "message" else "item_", 48)}
     if kind == "message":
@@ -110,7 +110,7 @@ class Talk:
         }
 
     def whole(self) -> dict[str, Any]:
-        """The finished response."""
+        """Return the finished response."""
         made = self._object(self.status, self.items, self.usage())
         if made["usage"] is None:
             del made["usage"]
@@ -183,7 +183,7 @@ class Talk:
         return Frame(event, name, tokens)
 
     def frames(self) -> Iterator[Frame]:
-        """Every event, in the order of the real API."""
+        """Yield every event, in the order of the real API."""
         fresh = self._object("in_progress", [], None)
         yield self._frame("response.created", response=fresh)
         yield self._frame("response.in_progress", response=fresh)
@@ -246,7 +246,7 @@ class Talk:
 
 
 def _opened(item: dict[str, Any]) -> dict[str, Any]:
-    """The item as it starts: nothing in it yet."""
+    """Return the item as it starts: nothing in it yet."""
     blanks: dict[str, dict[str, Any]] = {
         "message": {"content": []},
         "reasoning": {"summary": []},

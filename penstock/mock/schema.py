@@ -24,7 +24,7 @@ _DEEPEST = 24
 
 
 def instance(schema: object) -> Any:
-    """A minimal value for `schema`. A schema that is not an object (true, None) gives {}."""
+    """Make a minimal value for `schema`. A schema that is not an object (true, None) gives {}."""
     root = schema if isinstance(schema, Mapping) else {}
     return _build(root, root, 0)
 

@@ -140,7 +140,7 @@ class Step:
             raise ScriptError(problems)
 
     def over(self, below: Step) -> Step:
-        """This step, with `below`'s values where this one says nothing."""
+        """Return this step, with `below`'s values where this one says nothing."""
         if self is NOTHING or self == NOTHING:
             return below
         if below == NOTHING:
@@ -150,7 +150,8 @@ class Step:
 
     @property
     def plain(self) -> bool:
-        """Nothing about time, framing or the connection: the answer can be written in one go."""
+        """Tell whether the answer can be written in one go: the step says nothing about time, framing or the
+        connection."""
         return all(getattr(self, name) is None for name in _EFFECT_KEYS)
 
 
@@ -225,7 +226,7 @@ class Script:
 
     @classmethod
     def always(cls, **step: Any) -> Script:
-        """A script whose every answer is `Step(**step)`."""
+        """Make a script whose every answer is `Step(**step)`."""
         return cls(default=Step(**step))
 
 
@@ -291,7 +292,7 @@ def _check_list(kind: str, value: Any) -> tuple[Any, str]:
 
 
 def _check(kind: str, value: Any) -> tuple[Any, str]:
-    """The value (lists as tuples), and what would be right if it is wrong."""
+    """Check a value. Return it (lists as tuples), and what would be right if it is wrong, else ""."""
     if kind in ("ms", "positive", "weight", "count", "size", "int", "status"):
         return _check_number(kind, value)
     if kind in ("malforms", "dialects", "calls", "objects", "texts", "interims", "counts"):
@@ -336,7 +337,7 @@ def _check_fields(thing: Any, where: str) -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or the list of what is known when nothing is near."""
+    """Render `; did you mean X?`, or the list of what is known when nothing is near."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(names)}"
@@ -352,7 +353,7 @@ def _keys(cls: Any) -> dict[str, Field[Any]]:
 
 
 def _read(cls: type[T], raw: object, where: str, problems: list[str], extra: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The known keys of `raw` with right values; everything else becomes a problem."""
+    """Return the known keys of `raw` with right values; everything else becomes a problem."""
     if raw is None:
         return {}
     if not isinstance(raw, Mapping):
@@ -388,7 +389,7 @@ def _list(raw: object, where: str, problems: list[str]) -> list[Any]:
 
 
 def parse_step(raw: object) -> Step:
-    """One step from plain data (the keys of `Step`). Raises ScriptError."""
+    """Parse one step from plain data (the keys of `Step`). Raises ScriptError."""
     problems: list[str] = []
     step = Step(**_read(Step, raw, "", problems))
     if problems:
@@ -397,7 +398,7 @@ def parse_step(raw: object) -> Step:
 
 
 def parse_script(raw: object) -> Script:
-    """A script from plain data (what YAML or JSON gives). Raises ScriptError with every problem at once."""
+    """Parse a script from plain data (what YAML or JSON gives). Raises ScriptError with every problem at once."""
     problems: list[str] = []
     top = _read(Script, raw, "", problems, ("default", "queue", "rules", "mix"))
     source: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}

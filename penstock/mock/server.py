@@ -71,7 +71,7 @@ class Received:
 
     @property
     def json(self) -> Any:
-        """The body as JSON; None if it is empty or not JSON."""
+        """Decode the body as JSON; None if it is empty or not JSON."""
         if self._json is _UNREAD:
             try:
                 self._json = msgspec.json.decode(self.body)
@@ -80,7 +80,7 @@ class Received:
         return self._json
 
     def header(self, name: str) -> str | None:
-        """The first value of a header, by its name in any case."""
+        """Return the first value of a header, by its name in any case; None without one."""
         return next((value for key, value in self.headers if key == name.lower()), None)
 
     def __repr__(self) -> str:
@@ -139,14 +139,14 @@ class Mock:
 
     @staticmethod
     def thread(script: Script | None = None, api_key: str | None = None, **options: Any) -> ThreadMock:
-        """`with Mock.thread(script=...) as mock`: the same mock, its loop in a thread of its own."""
+        """Make the same mock with its loop in a thread of its own: `with Mock.thread(script=...) as mock`."""
         from penstock.mock.launch import ThreadMock
 
         return ThreadMock(script, api_key, **options)
 
     @property
     def url(self) -> str:
-        """`http://HOST:PORT`; OpenAI's base URL is this plus `/v1`, Anthropic's is this."""
+        """Return `http://HOST:PORT`; OpenAI's base URL is this plus `/v1`, Anthropic's is this."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -154,7 +154,7 @@ class Mock:
 
     @property
     def script(self) -> Script:
-        """What it is told to do; assign a new one at any time (rule counters start again)."""
+        """Return what the mock is told to do; assign a new one at any time (rule counters start again)."""
         return self._script
 
     @script.setter
@@ -164,7 +164,7 @@ class Mock:
         self._counts = [0] * len(script.rules)
 
     def queue(self, steps: Iterable[Step]) -> None:
-        """Steps for the next requests, in order, before any rule."""
+        """Add steps for the next requests, in order, before any rule."""
         self._queue.extend(steps)
 
     def reset(self) -> None:
@@ -201,7 +201,8 @@ class Mock:
         return list(self.received)
 
     def wait(self, count: int = 1, *, complete: bool = False, timeout: float = 5.0) -> list[Received]:
-        """`wait_for` for synchronous tests, when the mock runs in a thread. Raises TimeoutError."""
+        """Wait as `wait_for` does, in synchronous tests, when the mock runs in a thread. `timeout` is in seconds.
+        Raises TimeoutError."""
         end = time.monotonic() + timeout
         while not self._came(count, complete, end):
             time.sleep(0.005)
@@ -220,11 +221,11 @@ class Mock:
         return Connection(self, self.opened_ever)
 
     def opened(self, connection: Connection) -> None:
-        """A client connected."""
+        """Note that a client connected."""
         self.connections[connection.number] = connection
 
     def closed(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """Note that a connection is gone."""
         self.connections.pop(connection.number, None)
         if connection.current is not None and not connection.current.complete:
             self.hangups += 1
@@ -246,7 +247,7 @@ class Mock:
         return received
 
     def respond(self, received: Received, size: int) -> tuple[Step, Reply]:
-        """The step that applies and the answer. `size` is the body's full length."""
+        """Choose the step that applies, and make the answer. `size` is the body's full length."""
         if self.debug_urls and received.path.startswith(debug.PREFIX):
             return NOTHING, debug.reply(self, received)
         step = self._step(received)
@@ -275,7 +276,7 @@ class Mock:
         return reply
 
     def exchange(self, received: Received, step: Step) -> Exchange:
-        """The request as the dialects want it."""
+        """Turn the request into what the dialects take."""
         return Exchange(
             received.method, received.path, received.query, dict(received.headers), received.body, step, self._script,
             self.memory, received.number,
@@ -301,7 +302,7 @@ class Mock:
         )
 
     def with_error_event(self, source: Iterator[Frame], step: Step, received: Received | None) -> Iterator[Frame]:
-        """The events, ended by an error event after `error_event_after` of them."""
+        """Yield the events, ended by an error event after `error_event_after` of them."""
         if step.error_event_after is None or received is None:
             yield from source
             return

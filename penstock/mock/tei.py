@@ -23,21 +23,22 @@ _WORDS = {424: "Inference failed", 429: "Model is overloaded", 503: "unhealthy"}
 
 
 def handler(path: str, body: bytes) -> Callable[[Exchange], Reply] | None:
-    """What answers a POST to this path; None for other people's. The hub's own inference takes the body of `/embed`."""
+    """Find what answers a POST to this path; None for other people's. The hub's own inference takes the body of
+    `/embed`."""
     if path.endswith(("/embed", "/pipeline/feature-extraction")) and not path.startswith("/api/"):
         return embed
     return rerank if path.endswith("/rerank") and b'"texts"' in body else None
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
-    """`{"error": ..., "error_type": ...}`."""
+    """Render an error as `{"error": ..., "error_type": ...}`."""
     words = exc.message or _WORDS.get(exc.status, "the request failed (mock)")
     told = {"error": words, "error_type": _TYPES.get(exc.status, "Backend")}
     return Reply(exc.status, list(exc.headers.items()), encode(told))
 
 
 def headers_of(exchange: Exchange) -> Headers:
-    """What the server tells of its work."""
+    """Make the headers in which the server tells of its work."""
     return [("x-compute-type", "mock"), ("x-compute-time", "1")]
 
 
@@ -52,7 +53,7 @@ def _read(exchange: Exchange, known: frozenset[str]) -> dict[str, Any]:
 
 
 def check(texts: list[str], body: Mapping[str, Any]) -> None:
-    """Raises Refused for a batch or a text that is too long."""
+    """Raise Refused for a batch or a text that is too long."""
     if len(texts) > LIMIT:
         raise Refused(422, f"batch size {len(texts)} > maximum allowed batch size {LIMIT}")
     longest = max(map(brain.count, texts), default=0)
@@ -62,7 +63,7 @@ def check(texts: list[str], body: Mapping[str, Any]) -> None:
 
 
 def embed(exchange: Exchange) -> Reply:
-    """`POST /embed`. Raises Refused."""
+    """Answer `POST /embed`. Raises Refused."""
     body = _read(exchange, _EMBED)
     given = body.get("inputs")
     texts = [given] if isinstance(given, str) else given
@@ -75,7 +76,7 @@ def embed(exchange: Exchange) -> Reply:
 
 
 def rerank(exchange: Exchange) -> Reply:
-    """`POST /rerank`. Raises Refused."""
+    """Answer `POST /rerank`. Raises Refused."""
     body = _read(exchange, _RERANK)
     check([str(text) for text in body.get("texts") or ()], body)
     return ops.rerank(exchange)

@@ -39,7 +39,7 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 def head_bytes(reply: Reply, step: Step, framing: str, length: int, close: bool) -> bytes:
-    """Status line and headers with the step's changes."""
+    """Render status line and headers with the step's changes."""
     try:
         reason = HTTPStatus(reply.status).phrase
     except ValueError:
@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
             task.result()
 
     def done(self, close: bool, idle_close_ms: float | None = None) -> None:
-        """The answer is out: close, or take the next request."""
+        """Note that the answer is out: close, or take the next request."""
         if self.current is not None:
             self.current.complete = True
             self.current = None
@@ -350,7 +350,7 @@ class _Performance:
             await self._end(step.cut or "close")
 
     async def _body(self, data: bytes, flush: bool = False) -> None:
-        """Body bytes, in portions; stalls and cuts fall where they were asked for, within a portion too."""
+        """Send body bytes, in portions; stalls and cuts fall where they were asked for, within a portion too."""
         step = self.step
         marks = [mark - self.body_sent for mark in (step.stall_after_bytes, step.cut_after_bytes) if mark is not None]
         at = 0

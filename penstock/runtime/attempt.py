@@ -82,7 +82,7 @@ class Attempt(Struct, eq=False):
 
     @property
     def provider(self) -> str:
-        """Who is asked."""
+        """Return the name of the provider that is asked."""
         named = self.named
         return self.target.provider.name if named is None else named[2]
 

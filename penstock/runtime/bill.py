@@ -62,9 +62,9 @@ _PARTS = (
 
 
 def part_lines(attempt: Attempt) -> bytes:
-    """Header lines that tell a settled cost part by part, in LiteLLM's names; where terms hold, and only there: on an
-    answer without they would say nothing new and cost more than finding the cost did. The parts are of the original;
-    `input` is without the caches' share, `output` without reasoning, `tool-usage` all that is not tokens."""
+    """Render header lines that tell a settled cost part by part, in LiteLLM's names; where terms hold, and only there:
+    on an answer without they would say nothing new and cost more than finding the cost did. The parts are of the
+    original; `input` is without the caches' share, `output` without reasoning, `tool-usage` all that is not tokens."""
     target, usage = attempt.target, attempt.usage or NOTHING
     if target.price.terms is None or target.price.price is None:
         return b""

@@ -55,7 +55,7 @@ def build_target(
 def _account(
     deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str, str], star: str, otherwise: str
 ) -> Account:
-    """Settle who serves a deployment, and as which model."""
+    """Determine who serves a deployment, and as which model."""
     name, model = deployment.provider or otherwise, deployment.upstream_model
     if star:
         model = model.replace("*", star)
@@ -153,7 +153,7 @@ class _Said(NamedTuple):
 
 
 def _said(deployment: Deployment, serving: Serving) -> _Said:
-    """Take vLLM's constraints out of a deployment's defaults."""
+    """Take vLLM's constraints out of a deployment's defaults; return both."""
     defaults = dict(defaults_of(deployment) if serving.defaults is None else serving.defaults)
     found = {key: defaults.pop(key) for key in guided.FIELDS & defaults.keys()}
     extra = msgspec.json.decode(defaults.get("extra_body", Raw(b"{}")), type=dict[str, Raw])
@@ -164,7 +164,7 @@ def _said(deployment: Deployment, serving: Serving) -> _Said:
 
 
 def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:
-    """Settle the patience for whole answers, and for streams."""
+    """Return the timeouts of whole answers, and of streams."""
     whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
     stream = deployment.stream_timeout or settings.get("stream_timeout") or whole
     connect = min(CONNECT_TIMEOUT, whole)

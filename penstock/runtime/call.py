@@ -98,8 +98,8 @@ class Call:
         self.fields = fields
 
     def raw_path(self) -> bytes:
-        """Return where it leads as the client sent it, percent-encoded. Raises "bad_request" where a mount's prefix is
-        encoded."""
+        """Return the path that the call leads to, as the client sent it, percent-encoded. Raises "bad_request" where a
+        mount's prefix is encoded."""
         raw = self.exchange.raw_path()
         if self.manner is None:
             return raw
@@ -130,7 +130,7 @@ class Call:
         return self._encoder().ping()
 
     def _encoder(self) -> StreamEncoder:
-        """The client's stream encoder: the attempt's own, or one for the few things said in the same lane."""
+        """Return the client's stream encoder: the attempt's own, or one for the few things said in the same lane."""
         if self.attempt is not None and self.attempt.encoder is not None:
             return self.attempt.encoder
         assert self.surface is not None
@@ -166,7 +166,7 @@ def _boolean(fields: Mapping[str, Raw], key: str) -> bool:
 
 
 def require_list(fields: Mapping[str, Raw], key: str, example: str) -> None:
-    """Raises "bad_request" unless ``key`` holds a list with something in it."""
+    """Raise "bad_request" unless the field ``key`` holds a list with something in it."""
     raw = fields.get(key)
     if raw is None:
         raise GatewayError("bad_request", f"The field {key!r} is missing: send a list such as {example}.", param=key)

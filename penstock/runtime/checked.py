@@ -43,8 +43,8 @@ _ASK = (
 
 
 async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> Held:
-    """Return the answer to pass on: this one, or the second. ``mend``: see ``Quirks.mend``; what is returned is as it
-    came. Raises "invalid_output"."""
+    """Return an answer that has the form asked for: this one, or the second. ``mend``: see ``Quirks.mend``; what is
+    returned is as it came. Raises "invalid_output"."""
     held = await _hold(attempt, answer)
     response = _parsed(attempt, held, DIALECTS[dialect], mend)
     fault = await _fault(attempt, response)
@@ -90,7 +90,7 @@ def _failed(attempt: Attempt, fault: str, then: str) -> GatewayError:
 
 
 def _parsed(attempt: Attempt, held: Held, spoken: Dialect, mend: Mend | None) -> Response:
-    """The answer in the neutral form, as the client will see it. Raises what the lanes would raise for it."""
+    """Parse the answer into the neutral form, as the client will see it. Raises what the lanes would raise for it."""
     if is_stream(attempt.stream, spoken, held.header(b"content-type") or b""):
         try:
             response = collected(held.body, spoken, mend)
@@ -103,7 +103,7 @@ def _parsed(attempt: Attempt, held: Held, spoken: Dialect, mend: Mend | None) ->
 
 
 def _texts(response: Response) -> list[str]:
-    """The texts to check, one for each choice that has one."""
+    """Collect the texts to check, one for each choice that has one."""
     found = []
     for choice in response.choices:
         if choice.finish in _REFUSED or any(isinstance(block, (ToolUse, Refusal)) for block in choice.blocks):
@@ -113,7 +113,7 @@ def _texts(response: Response) -> list[str]:
 
 
 async def _fault(attempt: Attempt, response: Response) -> str | None:
-    """What is wrong with the first text that is wrong. Notes "ok" when all are right."""
+    """Check the texts in turn and tell what is wrong with the first that is wrong. Note "ok" when all are right."""
     assert attempt.wanted is not None and attempt.wanted.check is not None
     texts = _texts(response)
     for text in texts:
@@ -137,7 +137,8 @@ async def _fault(attempt: Attempt, response: Response) -> str | None:
 
 
 async def _again(attempt: Attempt, dialect: str, response: Response, fault: str) -> Held | None:
-    """The second answer; None where a conversation cannot be continued (a plain completion)."""
+    """Ask a second time, telling the model what was wrong, and return the answer; None where a conversation cannot be
+    continued (a plain completion)."""
     target = attempt.target
     said = next((text for text in _texts(response)), "")
     spoken = DIALECTS[dialect]
@@ -169,7 +170,7 @@ _TURNS = {"openai_chat": "messages", "anthropic": "messages", "ollama": "message
 
 
 def _continued(fields: dict[str, Raw], dialect: str, said: str, ask_: str) -> dict[str, Raw] | None:
-    """The client's own fields with two turns behind them: what was said, and what is wrong with it."""
+    """Return the client's own fields with two turns behind them: what was said, and what is wrong with it."""
     key = "contents" if dialect == "gemini" else _TURNS.get(dialect)
     if key is None or key not in fields:
         return None

@@ -39,8 +39,8 @@ _JSON = msgspec.json.Decoder().decode
 
 
 class Check(Struct, frozen=True):
-    """``kind``: json_schema, json_object, choice or regex. ``wanted``: the schema (JSON), the choices (JSON) or the
-    expression (UTF-8)."""
+    """How an answer is checked. ``kind``: json_schema, json_object, choice or regex. ``wanted``: the schema (JSON), the
+    choices (JSON) or the expression (UTF-8)."""
 
     kind: str
     wanted: bytes
@@ -51,7 +51,7 @@ class Check(Struct, frozen=True):
 
 
 class Bad(Exception):
-    """The schema or the expression is none: the text says why."""
+    """The schema or the expression that the client sent is not valid: the text says why."""
 
 
 class Slow(Exception):
@@ -59,7 +59,8 @@ class Slow(Exception):
 
 
 def fault(check: Check, text: str) -> str | None:
-    """What is wrong with a text; None for nothing. Raises ``Bad``. Values of the text are not repeated."""
+    """Tell what is wrong with a text; None when nothing is. Values of the text are not repeated. Raises ``Bad`` for a
+    check that is itself wrong."""
     if check.kind == "choice":
         choices = msgspec.json.decode(check.wanted, type=list[str])
         return None if text in choices else f"it is none of the {len(choices)} choices"
@@ -84,7 +85,7 @@ def fault(check: Check, text: str) -> str | None:
 
 
 def compile_(check: Check) -> None:
-    """Raises ``Bad`` for a schema or an expression that is none."""
+    """Raise ``Bad`` for a schema or an expression that is not valid."""
     if check.kind == "json_schema":
         _validator(check.wanted)
     elif check.kind == "regex":
@@ -114,7 +115,7 @@ def _refuse(uri: str) -> Any:
 
 
 def missing() -> GatewayError | None:
-    """The error of a gateway without the library."""
+    """Return the error to answer with when the library that checks is not installed; None when it is."""
     try:
         import_module("jsonschema_rs")
     except ImportError:
@@ -165,7 +166,8 @@ async def prepare(output: OutputFormat | None, explicit: bool) -> Check | None:
 
 
 async def run(check: Check, text: str | None) -> str | None:
-    """``fault`` (``text`` None: ``compile_``) without holding up the event loop. Raises ``Bad`` and ``Slow``."""
+    """Run ``fault`` (``compile_`` when ``text`` is None) without holding up the event loop: small work here, the rest
+    in a child process. Raises ``Bad`` and ``Slow``."""
     size = len(check.wanted) * (len(text) if text is not None else len(check.wanted))
     if check.kind == "choice" or (size <= MOST_WORK and not (text is not None and _HEAVY.search(check.wanted))):
         return _here(check, text)
@@ -180,14 +182,15 @@ def _here(check: Check, text: str | None) -> str | None:
 
 
 class _Child:
-    """The other process. One check at a time; threads wait for each other."""
+    """The process that checks what might take long. One check at a time; threads wait for each other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, check: Check, text: str | None) -> str | None:
-        """Blocks: for a thread. Raises ``Bad`` and ``Slow``."""
+        """Have the child process check a text; start it if need be. Blocks, so call it in a thread. Raises ``Bad``, and
+        ``Slow`` when it takes longer than ``DEADLINE`` seconds."""
         if not self._lock.acquire(timeout=4 * DEADLINE):
             raise Slow
         try:
@@ -235,7 +238,7 @@ def _write(stream: IO[bytes], data: bytes) -> None:
 
 
 def _read(stream: IO[bytes]) -> bytes | None:
-    """None at the end of the stream."""
+    """Read one message (4 bytes of length, then the data); None at the end of the stream."""
     head = stream.read(4)
     if len(head) < 4:
         return None
@@ -244,7 +247,7 @@ def _read(stream: IO[bytes]) -> bytes | None:
 
 
 def serve(source: IO[bytes], sink: IO[bytes]) -> None:
-    """The child's life: until its input ends."""
+    """Answer checks from ``source`` on ``sink`` until the input ends: the whole life of the child process."""
     while (data := _read(source)) is not None:
         kind, wanted, text = msgspec.json.decode(data, type=tuple[str, bytes, str | None])
         try:

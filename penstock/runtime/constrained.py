@@ -30,8 +30,8 @@ _TRUE, _FALSE, _NULL = Raw(b"true"), Raw(b"false"), Raw(b"null")
 
 
 async def want(attempt: Attempt) -> None:
-    """Find out what an attempt must see to, and note it in ``attempt.wanted``. Raises "bad_request" for fields of the
-    wrong type, and for a schema or an expression that is none where the answer is to be checked."""
+    """Find out what form an attempt's answer must have, and note it in ``attempt.wanted``. Raises "bad_request" for
+    fields of the wrong type, and for a schema or an expression that is none where the answer is to be checked."""
     target, fields = attempt.target, attempt.fields
     if "extra_body" in fields:
         fields = _spread(fields)
@@ -64,7 +64,7 @@ def _flag(fields: dict[str, Raw]) -> bool | None:
 
 
 def _spread(fields: dict[str, Raw]) -> dict[str, Raw]:
-    """The fields with those of ``extra_body`` among them, when any of those is ours."""
+    """Merge the fields of ``extra_body`` with the others, when any of them is ours."""
     try:
         extra = msgspec.json.decode(fields["extra_body"], type=dict[str, Raw] | None) or {}
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -104,7 +104,8 @@ def request(
 
 
 def _top_level(given: dict[str, Raw], attempt: Attempt, wanted: Wanted, dialect: str) -> dict[str, Raw] | None:
-    """The client's fields with the form where the target looks for it; None when it takes more than that."""
+    """Put the form asked for where the target looks for it among the client's fields; None when it takes more than
+    that."""
     target = attempt.target
     fields = {key: raw for key, raw in given.items() if key not in guided.FIELDS}
     output = wanted.output

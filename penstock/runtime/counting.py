@@ -38,7 +38,7 @@ async def run(attempt: Attempt) -> None:
 
 
 def _spoken(attempt: Attempt, client: Any) -> Any:
-    """The dialect to count in: the client's own, else the first of the target's that counts."""
+    """Choose the dialect to count in: the client's own, else the first of the target's that counts."""
     names = sorted(attempt.live.speaks(attempt.target), key=lambda name: name != client.name)
     found = (DIALECTS[name] for name in names if name in DIALECTS)
     return next((dialect for dialect in found if dialect.parse_count is not None), None)
@@ -59,7 +59,7 @@ async def _count(attempt: Attempt, client: Any, spoken: Any) -> int | None:
 
 
 def _fields(attempt: Attempt, client: Any, spoken: Any) -> dict[str, Raw]:
-    """The client's own body for its own dialect, else what the request is there."""
+    """Make the body of a count: the client's own for its own dialect, else the request as it is in the other."""
     target = attempt.target
     wire = target.wire_for(spoken.name)
     if spoken is client:

@@ -35,7 +35,8 @@ class Credential:
 
     @cached_property
     def key(self) -> str | None:
-        """Raises "not_configured" naming the variable that is missing."""
+        """Return the API key; None where none is needed or a signer stands in. Raises "not_configured" naming the
+        variable that is missing."""
         if self.signer is not None:
             return None
         target, deployment = self.target, self.target.deployment
@@ -48,7 +49,7 @@ class Credential:
         return key
 
     def headers(self, dialect: str) -> list[tuple[bytes, bytes]]:
-        """Credential and the deployment's own headers. Raises "not_configured"."""
+        """Return the headers that carry the credential, and the deployment's own. Raises "not_configured"."""
         deployment = self.target.deployment
         own = [(name.lower().encode(), value.encode()) for name, value in deployment.extra_headers.items()]
         try:
@@ -63,9 +64,9 @@ class Credential:
 
 
 def credential_for(state: State, provider: Provider, model: str) -> Credential:
-    """Find whose credential it takes: a deployment of this vendor that is marked ``use_in_pass_through``, else the
-    environment's key, else any deployment of this vendor; among several the one of this model, before those at another
-    host."""
+    """Find the credential that a request to ``provider`` takes: a deployment of this vendor that is marked
+    ``use_in_pass_through``, else the environment's key, else any deployment of this vendor; among several the one of
+    this model, before those at another host."""
     asked = f"{provider.name} {model}"
     found = state.credentials.get(asked)
     if found is None:
@@ -89,7 +90,7 @@ def _find(state: State, provider: Provider, model: str) -> Credential:
 
 
 def _bare(state: State, name: str) -> Target:
-    """The environment's account at a provider."""
+    """Make a target for the account that the environment has at a provider."""
     params = state.config.raw.get("default_vertex_config") if name.startswith("vertex_ai") else None
     model = f"{name}/*"
     deployment = Deployment(

@@ -71,7 +71,7 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
 
 
 def view(attempt: Attempt) -> View:
-    """Say how the client wants to be answered."""
+    """Collect how the client wants to be answered."""
     call, request = attempt.call, attempt.parsed()
     assert call.surface is not None
     # The encoder keeps this, and the attempt its encoder: nothing in here may lead back to them.
@@ -95,8 +95,8 @@ def cross_answer(attempt: Attempt, data: bytes, dialect: Dialect) -> None:
 
 
 def _on_one_line(data: bytes) -> bytes:
-    """JSON without line breaks, which stand between its tokens only: what is passed on as it came (blocks of a server's
-    tools, log probabilities) would cut an event in two."""
+    """Replace the line breaks of a JSON text, which stand between its tokens only, by spaces: what is passed on as it
+    came (blocks of a server's tools, log probabilities) would cut an event in two."""
     return data.replace(b"\r", b" ").replace(b"\n", b" ")
 
 
@@ -108,8 +108,9 @@ def lowered_for(target: Target, request: Request, dialect: str) -> Lowered | Non
 
 
 def lost(output: OutputFormat | None, target: Target, lowered: Lowered) -> tuple[Loss, ...]:
-    """The loss of a constraint that the target cannot be held to. An answer in another form than the one asked for
-    looks like success, so this is an error unless the deployment says ``on_unsupported: warn`` or ``drop`` itself."""
+    """Report a constraint that the target cannot be held to, as a loss. An answer in another form than the one asked
+    for looks like success, so raise "unsupported" unless the deployment says ``on_unsupported: warn`` or ``drop``
+    itself."""
     if output is None:
         return ()
     name = name_of(output)
@@ -138,7 +139,7 @@ class _Back(Struct, frozen=True):
 
 
 class _Filter:
-    """The same for a stream's events."""
+    """What undoes those means in a stream's events, see ``_Back``."""
 
     __slots__ = ("_unforcer", "_unwrapper")
 
@@ -247,7 +248,7 @@ def _answer(attempt: Attempt, response: Response, back: _Back | None) -> None:
 
 
 def tiered(usage: Usage | None, tier: str) -> Usage | None:
-    """With the service tier that the answer told, for its price."""
+    """Add to a usage the service tier that the answer told, which its price depends on."""
     return replace(usage, tier=tier) if usage is not None and tier else usage
 
 
@@ -287,7 +288,7 @@ class CrossStream:
 
     @property
     def usage(self) -> Usage | None:
-        """What the upstream told, else an estimate from what passed."""
+        """Return the usage that the upstream told, else an estimate from what passed."""
         if self._told is not None or self._start is None:
             used = self._told or estimate(self._fields, tokens(self._size))
         else:

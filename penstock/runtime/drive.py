@@ -17,7 +17,8 @@ async def drive(
     send: Callable[[Try[T]], Awaitable[Outcome]],
     first: Outcome | None = None,
 ) -> GatewayError | None:
-    """None after success, else the error for the client. ``first``: how the first try ended, if it was made already
+    """Try what a plan says until one try succeeds: send what its steps ask for, wait where they say so. Return None
+    after success, else the error for the client. ``first``: how the first try ended, if it was made already
     (``Plan.only``)."""
     answer: Outcome | None = None
     if first is not None:

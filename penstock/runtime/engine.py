@@ -159,7 +159,7 @@ class Engine:
 
 
 def _fold(call: Call, attempt: Attempt) -> None:
-    """Adds what an attempt took to its call's, before the next one takes its place."""
+    """Add what an attempt took to its call's totals, before the next one takes its place."""
     call.tries += attempt.repairs
     call.upstream += attempt.upstream
     cost = settle(attempt)
@@ -171,7 +171,7 @@ def _fold(call: Call, attempt: Attempt) -> None:
 
 
 def _spent(call: Call, failed: GatewayError) -> bool:
-    """Whether there can be no second try because the body is gone; the error then says so."""
+    """Tell whether there can be no second try because the body is gone; the error then says so."""
     upload = call.exchange.upload
     if upload is None or not upload.spent:
         return False
@@ -185,7 +185,7 @@ def _pick(candidates: Sequence[Target]) -> Target:
 
 
 def translated(error: TransportError, begun: bool) -> GatewayError:
-    """Say what a client is told of a transport error. ``begun``: a part of the answer is out."""
+    """Turn a transport error into what a client is told of it. ``begun``: a part of the answer is out."""
     kind = next(kind for classes, kind in _TRANSPORT if isinstance(error, classes))
     if begun and kind != "timeout":
         kind = "broken_stream"

@@ -105,7 +105,7 @@ class Gate:
 
 
 def wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> GatewayError:
-    """405 that names what would do; ``upstream_type`` carries the Allow header."""
+    """Make a 405 that names the methods that would do; ``upstream_type`` carries the Allow header."""
     names = ", ".join(allowed)
     text = f"{exchange.method} is not allowed for {shown(exchange.path)}; use {names}."
     return GatewayError("method", text, upstream_type=names)

@@ -6,8 +6,9 @@ TROUBLE_LASTS = 60.0  # seconds that a failed request is held against a target t
 
 
 class Health:
-    """One target's. ``trouble``: the last upstream fault, forgotten at the next success or after ``TROUBLE_LASTS``.
-    ``unreachable``: no connection could be made when last tried; forgotten like that, too, where nobody probes."""
+    """What is known of one target's health. ``trouble``: the last upstream fault, forgotten at the next success or
+    after ``TROUBLE_LASTS``. ``unreachable``: no connection could be made when last tried; forgotten like that, too,
+    where nobody probes."""
 
     __slots__ = ("_lost", "_since", "_trouble", "unreachable")
 
@@ -19,7 +20,7 @@ class Health:
 
     @property
     def ill(self) -> bool:
-        """Whether anything is held against it."""
+        """Tell whether anything is held against the target."""
         return bool(self._trouble or self.unreachable)
 
     def succeeded(self) -> None:
@@ -33,7 +34,7 @@ class Health:
             self._trouble, self._since = message, now
 
     def trouble(self, now: float) -> str:
-        """Why the target is not well, "" when it is (or nothing is known)."""
+        """Tell why the target is not well, "" when it is (or nothing is known)."""
         if self._trouble and now - self._since > TROUBLE_LASTS:
             self._trouble = ""
         if self.unreachable and now - self._lost > TROUBLE_LASTS:
@@ -41,7 +42,8 @@ class Health:
         return self._trouble or self.unreachable
 
     def probed(self, trouble: str, ours: bool, now: float) -> None:
-        """What a connect told. ``ours``: it goes the way that requests go. A host behind a proxy cannot be reached by a
-        bare connect, and a gateway that took this for the host's death would never be sent traffic again."""
+        """Note what a connect told ("" for success). ``ours``: it goes the way that requests go. A host behind a proxy
+        cannot be reached by a bare connect, and a gateway that took this for the host's death would never be sent
+        traffic again."""
         if not trouble or ours:
             self.unreachable, self._lost = trouble, now

@@ -12,7 +12,7 @@ from penstock.core.errors import GatewayError
 
 
 class Caller(NamedTuple):
-    """``alias``: what logs say. ``admin``: holds the master key, or nobody needs one."""
+    """Who calls. ``alias``: what logs say. ``admin``: holds the master key, or nobody needs one."""
 
     alias: str
     admin: bool
@@ -26,7 +26,7 @@ _PLAIN_HEADERS = (b"api-key", b"x-api-key", b"x-goog-api-key")
 
 
 def is_loopback(host: str) -> bool:
-    """True for localhost, 127.0.0.0/8 and ::1, with or without brackets."""
+    """Tell whether a host is localhost, in 127.0.0.0/8, or ::1, with or without brackets."""
     host = host.strip("[]").rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -37,7 +37,8 @@ def is_loopback(host: str) -> bool:
 
 
 def presented(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """The credential of a request, None when there is none. Raises "unauthorized" for an unreadable one."""
+    """Return the credential in a request's headers, None when there is none. Raises "unauthorized" for an unreadable
+    one."""
     special = headers.get(b"x-litellm-api-key")
     if special is not None:
         return special[7:].strip() if special[:7].lower() == b"bearer " else special
@@ -54,7 +55,7 @@ def presented(headers: Mapping[bytes, bytes]) -> bytes | None:
 
 
 def in_query(query: bytes) -> bytes | None:
-    """The credential in ``?key=``, which Google's clients may send instead of a header."""
+    """Return the credential in ``?key=``, which Google's clients may send instead of a header."""
     if b"key=" not in query:
         return None
     found = parse_qs(query.decode("latin-1")).get("key")
@@ -62,9 +63,9 @@ def in_query(query: bytes) -> bytes | None:
 
 
 class Identity:
-    """``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this machine as their
-    host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made to point at
-    127.0.0.1, and the browser then sends the page's requests here)."""
+    """Who may call. ``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this
+    machine as their host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made
+    to point at 127.0.0.1, and the browser then sends the page's requests here)."""
 
     def __init__(self, master_key: str | None, guard_loopback: bool) -> None:
         self._key = master_key.encode() if master_key else None
@@ -76,8 +77,8 @@ class Identity:
         return self._key is not None
 
     def check(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> Caller:
-        """The caller, or ``GatewayError``: "unauthorized" or "forbidden". ``query``: of the paths where a credential
-        may stand in ``?key=`` (Google's); a header goes before it."""
+        """Return the caller; raise "unauthorized" or "forbidden". ``query``: of the paths where a credential may stand
+        in ``?key=`` (Google's); a header goes before it."""
         if self._key is None:
             if self._guard:
                 self._check_page(headers)
@@ -94,7 +95,7 @@ class Identity:
         return MASTER
 
     def knows(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether ``check`` would pass: for pages that say more to those who may know more."""
+        """Tell whether ``check`` would pass: for pages that say more to those who may know more."""
         try:
             self.check(headers)
         except GatewayError:
@@ -128,8 +129,8 @@ class Identity:
 
 
 def _host_name(value: str) -> str:
-    """The host of ``host[:port]``; IPv6 in brackets. All of it when that is not its form: two Host headers come joined,
-    and the first of them must not speak for both."""
+    """Return the host of ``host[:port]``; IPv6 in brackets. All of it when that is not its form: two Host headers come
+    joined, and the first of them must not speak for both."""
     host, end, port = value.partition("]") if value.startswith("[") else value.partition(":")
     if value.startswith("["):
         host, port = host + end, port.removeprefix(":")

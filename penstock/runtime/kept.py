@@ -35,8 +35,9 @@ _FINAL = (b"response.completed", b"response.incomplete")
 
 
 class Kept(Struct, frozen=True):
-    """``input``: the items of the request, ``items``: those and all before them and the answer's, oldest first.
-    ``target``: who answered, "" when the upstream keeps nothing (the cross lane)."""
+    """A stored turn of a conversation. ``body``: the answer. ``input``: the items of the request, ``items``: those and
+    all before them and the answer's, oldest first. ``target``: who answered, "" when the upstream keeps nothing (the
+    cross lane)."""
 
     body: Raw
     input: list[Raw]
@@ -50,7 +51,8 @@ _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def key(alias: str, response_id: str) -> str:
-    """Under the caller's name: nobody reads another's answers by guessing ids."""
+    """Return the store's key of an answer, with the caller's name in it: nobody reads another's answers by guessing
+    ids."""
     return f"response:{alias}:{response_id}"
 
 
@@ -60,7 +62,7 @@ async def find(store: Store, alias: str, response_id: str) -> Kept | None:
 
 
 async def run(attempt: Attempt) -> None:
-    """Make one try on the Responses surface: the earlier turns in front, the answer kept behind."""
+    """Make one try on the Responses surface, with the earlier turns in front; keep the answer."""
     call, asked = attempt.call, attempt.fields
     before: list[Raw] = []
     previous = previous_id(asked)
@@ -98,7 +100,7 @@ async def _keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -
 
 
 def _final(tail: bytes) -> bytes:
-    """The response object in a stream's last event."""
+    """Find the response object in a stream's last event; b"" where there is none."""
     decoder = sse.Decoder()
     for event in reversed(decoder.feed(tail) + decoder.close()):
         if event.name in _FINAL:

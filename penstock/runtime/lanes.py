@@ -86,7 +86,8 @@ def run(attempt: Attempt) -> Awaitable[None]:
 
 
 async def _constrained(attempt: Attempt) -> None:
-    """For a request, or a deployment, that says what form the answer is to have, or that it is to be checked."""
+    """Carry out a request that says, or whose deployment says, what form the answer is to have or that it is to be
+    checked."""
     await in_task()  # checks wait for processes
     await constrained.want(attempt)
     if attempt.target.attempt is not None:
@@ -96,7 +97,8 @@ async def _constrained(attempt: Attempt) -> None:
 
 
 async def _relearning(attempt: Attempt, dialect: str) -> None:
-    """For a target that was found to speak more than its row says, and may have stopped to."""
+    """Ask a target that was found to speak more than its row says; ask again in another dialect when it has stopped
+    to."""
     try:
         await _relay(attempt, dialect)
     except GatewayError as error:
@@ -146,7 +148,7 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
 async def _stream(
     attempt: Attempt, answer: Answer, dialect: str, mend: Callable[[bytes], bytes] | None
 ) -> None:
-    """Relays a stream. Runs in the transport's own callback: no task switch, no queue, one write per read."""
+    """Relay a stream. Runs in the transport's own callback: no task switch, no queue, one write per read."""
     if not attempt.stream:  # servers exist that stream unless told not to
         try:
             cross_collected(attempt, await answer.read(MAX_ANSWER), DIALECTS[dialect], mend)
@@ -188,12 +190,13 @@ async def _stream(
 
 
 def _mended(feed: Callable[[sse.Event], bytes], mend: Callable[[bytes], bytes]) -> Callable[[sse.Event], bytes]:
-    """``feed`` of events that are what their dialect says (``Quirks.mend``)."""
+    """Wrap ``feed`` so that it gets events that are what their dialect says (``Quirks.mend``)."""
     return lambda event: feed(sse.Event(event.name, mend(event.data)))
 
 
 def _together(attempt: Attempt, feed: Callable[[sse.Event], bytes], events: list[sse.Event]) -> bytes:
-    """Events that came in one piece. What precedes a bad one is the client's, once its answer has begun."""
+    """Translate the events that came in one piece. What precedes a bad one is the client's, once its answer has
+    begun."""
     parts: list[bytes] = []
     try:
         for event in events:

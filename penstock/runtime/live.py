@@ -19,9 +19,9 @@ KEEP = 20_000  # records: clients choose the names behind a wildcard
 
 
 class Live:
-    """One deployment's. ``dialects``: spoken beyond the provider's row, as found. ``asked``: dialects that were asked
-    about, see ``speaks``. ``batch``: inputs that its server takes at once, once it said so; 0 = not known.
-    ``in_flight``: tries under way."""
+    """What is known of one deployment at run time. ``dialects``: spoken beyond the provider's row, as found. ``asked``:
+    dialects that were asked about, see ``speaks``. ``batch``: inputs that its server takes at once, once it said so; 0
+    = not known. ``in_flight``: tries under way."""
 
     __slots__ = ("asked", "batch", "dialects", "health", "in_flight")
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Means(NamedTuple):
-    """``pool``: connections to upstreams. ``store``: what is kept between requests. ``lives``: what is known of
-    deployments. ``clock``: seconds, as the event loop counts them. ``beside``: tasks that outlive the request they
-    came from, held here for as long as they run."""
+    """What calls share. ``pool``: connections to upstreams. ``store``: what is kept between requests. ``lives``: what
+    is known of deployments. ``clock``: seconds, as the event loop counts them. ``beside``: tasks that outlive the
+    request they came from, held here for as long as they run."""
 
     pool: Pool
     store: Store

@@ -69,7 +69,7 @@ class Outlet(Struct, eq=False):
 
     @property
     def responded(self) -> bool:
-        """Whether a status line is out."""
+        """Tell whether a status line is out."""
         return self.exchange.responded
 
     # An attempt's answer. ---------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class Outlet(Struct, eq=False):
     # Head lines. ------------------------------------------------------------------------------------------------------
 
     def _lines(self, call: Call, now: float) -> bytes:
-        """The header lines that every answer of a surface carries."""
+        """Render the header lines that every answer of a surface carries."""
         attempt = call.attempt
         waited = call.upstream if attempt is None else call.upstream + attempt.upstream
         if attempt is None:
@@ -257,7 +257,7 @@ _safe_name = lru_cache(1024)(safe)  # group names; never a client's own ids, whi
 
 @lru_cache(1024)
 def _plain_routing(group: str, lane: str) -> bytes:
-    """What nearly every answer says: the group asked for, at the first try."""
+    """Render the header lines that nearly every answer carries about its way: the group asked for, at the first try."""
     shown = b"x-penstock-lane: %b\r\n" % lane.encode() if lane else b""
     return b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: 0\r\n%b" % (_safe_name(group), shown)
 
@@ -284,7 +284,7 @@ def _more(manner: Manner, call: Call) -> bytes:
 
 
 def _retold(change: Callable[[dict[str, Any], int, Call], None], status: int, body: bytes, call: Call) -> bytes:
-    """A refusal as the mount's clients expect it."""
+    """Rewrite a refusal as the clients of a mount expect it."""
     try:
         told = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError:

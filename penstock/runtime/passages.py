@@ -50,7 +50,8 @@ class Passage(msgspec.Struct, frozen=True):
         return path == self.path or (self.below and path.startswith(self.path.rstrip("/") + "/"))
 
     def url(self, rest: str, query: str) -> str:
-        """Where ``rest`` (what follows the passage's own path) goes, with the client's query before the defaults."""
+        """Return the address that ``rest`` (what follows the passage's own path) goes to, with the client's query
+        before the defaults."""
         named = {part.partition("=")[0] for part in query.split("&")}
         own = urlencode([(name, value) for name, value in self.query if name not in named])
         whole = "&".join(part for part in (query, own) if part)
@@ -58,7 +59,7 @@ class Passage(msgspec.Struct, frozen=True):
 
 
 def passages_of(config: Config, env: Mapping[str, str], problems: list[str]) -> tuple[Passage, ...]:
-    """The passages of a config, longest path first. What is wrong with one is told in ``problems``, and it is not
+    """Read the passages of a config, longest path first. What is wrong with one is told in ``problems``, and it is not
     served."""
     rows = config.general.values.get("pass_through_endpoints") or ()
     found = []
@@ -127,8 +128,8 @@ def _words(row: Mapping[str, Any], key: str, env: Mapping[str, str]) -> dict[str
 
 
 def _filled(text: str, env: Mapping[str, str]) -> str:
-    """``bearer os.environ/KEY``: here a variable may stand within a value. Raises ValueError for one that is not
-    set."""
+    """Fill in the variables in a text such as ``bearer os.environ/KEY``: here one may stand within a value. Raises
+    ValueError for one that is not set."""
 
     def value(match: re.Match[str]) -> str:
         found = env.get(match[1])

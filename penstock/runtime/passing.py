@@ -59,7 +59,8 @@ class Passing(Attempt, eq=False):
 
     @classmethod
     def of(cls, call: Call, where: str, model: str, credential: Credential | None) -> Passing:
-        """Make the attempt of a call. ``binary``, for whatever the bytes are, an error of ours is no part of them."""
+        """Make the attempt of a call that is passed through. ``binary``, for whatever the bytes are, an error of ours
+        is no part of them."""
         # Where there is no deployment nothing asks for one: what a record says is overridden below.
         target = cast("Target", None if credential is None else credential.target)
         client = cast("Dialect", None)
@@ -69,12 +70,12 @@ class Passing(Attempt, eq=False):
 
     @property
     def label(self) -> str:
-        """Provider and model, as far as they are known."""
+        """Return provider and model, as far as they are known."""
         return f"{self.where}/{self.asked}" if self.asked else self.where
 
     @property
     def named(self) -> tuple[str, str, str, str]:
-        """See ``Attempt``."""
+        """Return model, label, provider and the target's id, see ``Attempt``."""
         return self.asked, self.label, self.where, "" if self.credential is None else self.credential.target.id
 
     # The bytes --------------------------------------------------------------------------------------------------------
@@ -114,7 +115,8 @@ class Passing(Attempt, eq=False):
             answer.close()
 
     def _timeouts(self, target: Target | None) -> Timeouts:
-        """No total: what is passed through may be a stream of any length."""
+        """Return the timeouts of a request that is passed through, without a total: the answer may be a stream of any
+        length."""
         if self.timeout is None and target is not None:
             return target.stream_timeouts
         wait = self.timeout or 600.0
@@ -175,7 +177,7 @@ class Passing(Attempt, eq=False):
     # What it used -----------------------------------------------------------------------------------------------------
 
     def settle(self, status: int) -> None:
-        """Work out usage and cost, once; ``status``: the upstream's. A stream that tells nothing is counted."""
+        """Work out usage and cost, once. ``status``: the upstream's. A stream that tells nothing is counted."""
         if self.price_version is not None:
             return
         self.price_version = ""

@@ -78,8 +78,8 @@ async def ask(
 
 
 def passed_on(attempt: Attempt, endpoint: Endpoint) -> bytes:
-    """Render the header lines of the client's that the upstream must see (same-dialect lane), and the dialect's
-    defaults."""
+    """Render the header lines that go upstream with a request: those of the client's that the upstream must see
+    (same-dialect lane), and the dialect's defaults."""
     call = attempt.call
     headers = call.exchange.headers
     passed = {}
@@ -94,7 +94,8 @@ _BREAKS = (b"\r", b"\n", b"\0")
 
 
 def _one_line(value: bytes) -> bytes:
-    """A header value as it came. Doors refuse CR, LF and NUL in one; a server under the ASGI door may not."""
+    """Replace the line breaks in a header value by spaces. Doors refuse CR, LF and NUL in one; a server under the ASGI
+    door may not."""
     for end in _BREAKS:
         value = value.replace(end, b" ")
     return value

@@ -33,7 +33,7 @@ _DECODE = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class PriceMap:
-    """The snapshot over the models that it no longer lists."""
+    """The price map: the snapshot, and beneath it the models that it no longer lists."""
 
     def __init__(self, folder: Path = DATA) -> None:
         self._folder = folder
@@ -54,33 +54,34 @@ class PriceMap:
 
     @cached_property
     def about(self) -> Mapping[str, Any]:
-        """Source, version, day and checksums of the snapshot."""
+        """Return source, version, day and checksums of the snapshot."""
         import tomllib  # neither is needed where nobody asks for a price
 
         return tomllib.loads((self._folder / "prices.toml").read_text(encoding="utf-8"))
 
     @cached_property
     def version(self) -> str:
-        """What a cost was computed with: "2026-11-20/1.109.1", the day of the snapshot and its source's version."""
+        """Return the version that a cost is recorded with: "2026-11-20/1.109.1", the day of the snapshot and its
+        source's version."""
         return f"{self.about['taken']}/{self.about['version']}"
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """The entry of exactly that name, or None."""
+        """Return the entry of exactly that name, or None."""
         raw = self._entries.get(name)
         if raw is None:
             raw = self._retired.get(name)
         return None if raw is None or name == GENERAL else _DECODE(raw)
 
     def names(self) -> list[str]:
-        """Every name that has an entry."""
+        """List every name that has an entry."""
         return sorted({*self._entries, *self._retired} - {GENERAL})
 
     def find(self, provider: str, model: str, base_model: str | None = None) -> tuple[str, Mapping[str, Any]] | None:
-        """See ``pricelist.lookup``."""
+        """Find the entry of a model, and the name it stands under, see ``pricelist.lookup``."""
         return lookup(self.get, provider, model, base_model)
 
     def family(self, model: str) -> dict[str, Any]:
-        """What is known of a model by its name's pattern alone; never a price."""
+        """Return what is known of a model by its name's pattern alone; never a price."""
         raw = self._entries.get(GENERAL)
         return general(_DECODE(raw) if raw is not None else None, model)
 
@@ -89,8 +90,9 @@ MAP = PriceMap()
 
 
 class TargetPrice(msgspec.Struct, frozen=True):
-    """``price`` None: unknown. ``version``: "config", "local", the snapshot's, or "" for unknown; behind it the terms.
-    ``key`` and ``entry``: what the map and the deployment say of the model. ``terms``: discount and margin, if any."""
+    """What one target costs. ``price`` None: unknown. ``version``: "config", "local", the snapshot's, or "" for
+    unknown; behind it the terms. ``key`` and ``entry``: what the map and the deployment say of the model. ``terms``:
+    discount and margin, if any."""
 
     price: Price | None
     version: str
@@ -104,7 +106,7 @@ class TargetPrice(msgspec.Struct, frozen=True):
 
 
 def own_fields(deployment: Deployment) -> dict[str, Any]:
-    """Prices and facts that a deployment states itself; `litellm_params` before `model_info`."""
+    """Return the prices and facts that a deployment states itself; `litellm_params` before `model_info`."""
     own = {key: value for key, value in deployment.info.items() if value is not None and (is_price(key) or _fact(key))}
     own.update((key, value) for key, value in deployment.params.items() if value is not None and is_price(key))
     return own
@@ -115,7 +117,8 @@ def _fact(key: str) -> bool:
 
 
 def price_of(provider: str, model: str, deployment: Deployment, book: PriceMap = MAP) -> TargetPrice:
-    """The price of a target: its own, else its base model's, else the map's, else none. Reads the map if it must."""
+    """Find the price of a target: its own, else its base model's, else the map's, else none. Reads the map if it
+    must."""
     own = own_fields(deployment)
     priced = any(is_price(key) for key in own)
     if provider in LOCAL and not priced:
@@ -131,7 +134,7 @@ def price_of(provider: str, model: str, deployment: Deployment, book: PriceMap =
 
 
 def charged(found: TargetPrice, settings: Mapping[str, Any], provider: str, model: str) -> TargetPrice:
-    """The price with the discount and the margin that ``settings`` have for it. Unknown stays unknown."""
+    """Return the price with the discount and the margin that ``settings`` have for it. Unknown stays unknown."""
     discounts, margins = settings.get("cost_discount_config"), settings.get("cost_margin_config")
     if found.price is None or not (discounts or margins):
         return found
@@ -144,7 +147,7 @@ def charged(found: TargetPrice, settings: Mapping[str, Any], provider: str, mode
 def find(
     provider: str, model: str, deployment: Deployment, book: PriceMap = MAP
 ) -> tuple[str, Mapping[str, Any]] | None:
-    """The map's entry for a deployment, by `base_model` and `pricing_provider` where it has them."""
+    """Find the map's entry for a deployment, by `base_model` and `pricing_provider` where it has them."""
     params, info = deployment.params, deployment.info
     base = info.get("base_model") or params.get("base_model")
     named = info.get("pricing_provider") or params.get("pricing_provider")
@@ -152,8 +155,8 @@ def find(
 
 
 def describe(model: str, book: PriceMap = MAP) -> Capabilities | None:
-    """What is known of a model by its name as users write it (`provider/model`, or a bare known name); None for a model
-    that neither the map nor a family's rule knows."""
+    """Return what is known of a model by its name as users write it (`provider/model`, or a bare known name); None for
+    a model that neither the map nor a family's rule knows."""
     try:
         provider, upstream = resolve(model)
     except LookupError:
@@ -167,7 +170,8 @@ def describe(model: str, book: PriceMap = MAP) -> Capabilities | None:
 
 
 def supports(model: str, feature: str, book: PriceMap = MAP) -> bool:
-    """Whether a model is known to do it: "vision", "function_calling", "response_schema", "prompt_caching", ..."""
+    """Tell whether a model is known to have an ability: "vision", "function_calling", "response_schema",
+    "prompt_caching", ..."""
     found = describe(model, book)
     return found is not None and found.supports(feature)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def record_of(call: Call, error: GatewayError | None, now: float, at: float) -> Record:
-    """Say what became of a call. ``now``: the loop's clock when it ended; ``at``: the same in unix time.
+    """Make the record of a call. ``now``: the loop's clock when it ended; ``at``: the same in unix time.
 
     An upstream's own error that was passed through is one with its status; its words are between it and the client."""
     exchange, attempt = call.exchange, call.attempt
@@ -49,7 +49,7 @@ def record_of(call: Call, error: GatewayError | None, now: float, at: float) -> 
 
 
 def _tried(record: Record, call: Call, attempt: Attempt) -> None:
-    """Adds what the attempt that counts tells."""
+    """Add what the attempt that counts tells to the record."""
     if type(attempt) is Attempt:
         target = attempt.target
         record.target, record.target_id, record.provider = target.label, target.id, target.provider.name
@@ -69,7 +69,7 @@ def _tried(record: Record, call: Call, attempt: Attempt) -> None:
 
 
 def _usage(call: Call, attempt: Attempt) -> Usage | None:
-    """All that was used for the call: by this attempt, by its earlier requests, by the attempts before it."""
+    """Sum all that was used for the call: by this attempt, by its earlier requests, by the attempts before it."""
     usage = attempt.usage
     for more in (attempt.spent, call.spent):
         if more is not None:

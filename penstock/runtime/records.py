@@ -35,7 +35,7 @@ class Sink(Protocol):
 
 
 class Records:
-    """Fans a record out."""
+    """Passes each record on to every sink."""
 
     def __init__(self, sinks: list[Sink]) -> None:
         self.sinks = sinks
@@ -53,7 +53,7 @@ _second: tuple[int, str] = (0, "")
 
 
 def stamp(at: float) -> str:
-    """Unix time as RFC 3339 in UTC with milliseconds; the part down to the second is made once a second."""
+    """Render Unix time as RFC 3339 in UTC with milliseconds; the part down to the second is made once a second."""
     global _second
     whole = int(at)
     if _second[0] != whole:
@@ -65,7 +65,7 @@ LONGEST = 300  # characters of a client's own words in a line
 
 
 def _word(text: str) -> str:
-    """A name or path of a client's as one word: what would end the line or look like another field is quoted."""
+    """Render a name or path of a client's as one word: what would end the line or look like another field is quoted."""
     if len(text) > LONGEST:
         text = text[:LONGEST] + "..."
     return text if text.isprintable() and " " not in text else ascii(text)
@@ -75,7 +75,8 @@ _name = lru_cache(1024)(_word)  # names come again and again; paths may be anyth
 
 
 def as_text(r: Record) -> str:
-    """``2026-11-20T09:00:00.123Z call=.. key=.. model=.. target=.. 200 12.3ms in=9 out=3 cost=0.00005 bytes=812``"""
+    """Render a record as ``2026-11-20T09:00:00.123Z call=.. key=.. model=.. target=.. 200 12.3ms in=9 out=3
+    cost=0.00005 bytes=812``."""
     ttft = f" ttft={r.ttft_ms:.1f}ms" if r.ttft_ms is not None else ""
     usage = r.usage
     tokens = f" in={usage.input} out={usage.output}{'~' if usage.estimated else ''}" if usage is not None else ""
@@ -89,7 +90,7 @@ def as_text(r: Record) -> str:
 
 
 def as_json(r: Record) -> str:
-    """One JSON object per line; keys as in the text form, times in milliseconds."""
+    """Render a record as one line of JSON; keys as in the text form, times in milliseconds."""
     line: dict[str, object] = {
         "time": stamp(r.at),
         "level": "INFO" if r.status < 500 else "ERROR",
@@ -130,7 +131,8 @@ class _Ready:
 
     @classmethod
     def of(cls, stream: TextIO) -> _Ready | None:
-        """None for a stream that is no file of the system's, or that nobody can ask."""
+        """Return a writer that never waits for ``stream``; None for a stream that is no file of the system's, or that
+        nobody can ask."""
         try:
             stream.flush()
             fd = stream.fileno()
@@ -147,7 +149,7 @@ class _Ready:
         return cls(fd, poll, encoding)
 
     def write(self, lines: list[str]) -> list[str]:
-        """The lines that are left: to be written by someone who may wait."""
+        """Write what can be written now, and return the lines that are left: to be written by someone who may wait."""
         try:
             if self._poll is None:
                 self._all("".join(lines).encode(self._encoding, "backslashreplace"))
@@ -204,7 +206,7 @@ class LogSink:
         self.line(self.render(record))
 
     def line(self, text: str) -> None:
-        """Any other line for the same stream, in order with the records."""
+        """Write any other line to the same stream, in order with the records."""
         if self._queued - self._written >= KEEP_AT_MOST:
             self._lost += 1
             return
@@ -248,7 +250,7 @@ class LogSink:
             self._written += count
 
     def close(self) -> None:
-        """Writes what waits; gives a stuck reader two seconds. A line after that is written at once."""
+        """Write what waits; give a stuck reader two seconds. A line after that is written at once."""
         self.call_later = None
         self._flush()
         thread, self._thread = self._thread, None

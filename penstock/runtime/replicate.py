@@ -93,8 +93,8 @@ async def run(attempt: Attempt) -> None:
 
 
 def _body(attempt: Attempt, version: str) -> bytes:
-    """The prediction to make. What is left out goes into ``attempt.losses``, or is refused as across any two
-    dialects."""
+    """Make the body that asks for a prediction. What is left out goes into ``attempt.losses``, or is refused as across
+    any two dialects."""
     target = attempt.target
     given: dict[str, Raw] = {}
     apply_defaults(given, target.defaults, ())
@@ -124,7 +124,7 @@ def _refused(status: int, headers: Mapping[str, str], body: bytes) -> GatewayErr
 
 
 async def _read(answer: Response) -> bytes:
-    """The body of a good answer. Raises what a refusal says."""
+    """Read the body of a good answer. Raises what a refusal says."""
     try:
         if 200 <= answer.status < 300:
             return await answer.read(MAX_ANSWER)
@@ -178,7 +178,7 @@ class _House:
 
 
 async def _wait(attempt: Attempt, house: _House, made: Prediction) -> Prediction:
-    """The prediction when it is over. Raises "timeout" when the deployment's time is."""
+    """Wait until the prediction is over and return it. Raises "timeout" when the deployment's time is over first."""
     patience, clock = attempt.target.timeouts.first_byte, attempt.call.means.clock
     began = clock()
     while made.status in RUNNING:
@@ -195,7 +195,7 @@ async def _wait(attempt: Attempt, house: _House, made: Prediction) -> Prediction
 
 
 async def _stream(attempt: Attempt, house: _House, made: Prediction, url: str) -> None:
-    """Relays a prediction's events; when they are over, one look at it tells the tokens."""
+    """Relay a prediction's events; when they are over, one look at it tells the tokens."""
     answer = await house.ask(b"GET", url, attempt.target.stream_timeouts, _EVENTS)
     if answer.status != 200:
         await _read(answer)
@@ -228,7 +228,7 @@ async def _stream(attempt: Attempt, house: _House, made: Prediction, url: str) -
 
 
 async def _finish(house: _House, made: Prediction, decoder: Decoder) -> None:
-    """Notes that the prediction is over, and its tokens. The answer is complete, whatever goes wrong here."""
+    """Note that the prediction is over, and its tokens. The answer is complete, whatever goes wrong here."""
     made.status = "succeeded"
     url = made.urls.get("get")
     if not url:

@@ -57,7 +57,7 @@ class State:
         self._plans: dict[str, Plan[Target]] = {}
 
     def plan(self, model: str) -> Plan[Target]:
-        """The plan for a name that a client sent. Raises "unknown_model" with the nearest names."""
+        """Return the plan for a name that a client sent. Raises "unknown_model" with the nearest names."""
         plan = self._plans.get(model)
         if plan is None:
             plan = self._make_plan(model)
@@ -95,8 +95,8 @@ class State:
         return tuple(made)
 
     def _lookup(self, table: Mapping[str, Sequence[str]], model: str) -> Sequence[str] | None:
-        """Exact name, the group it is an alias of, either without or with the provider before it, then "*" (LiteLLM's
-        contract, 3.5)."""
+        """Find a model's row in a table of fallbacks: by its exact name, the group it is an alias of, either without or
+        with the provider before it, then "*" (LiteLLM's contract, 3.5). None without one."""
         found = self.catalog.find(model)
         names = (model, found.group) if found else (model,)
         bare = [name.partition("/")[2] for name in names if "/" in name]
@@ -122,7 +122,7 @@ KEEP_ALIVE = 10.0  # seconds of silence in a stream before a sign of life; 0 in 
 
 
 def _strangers(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Providers that are given a discount or a margin, and that there are none of."""
+    """Yield a warning for each provider that is given a discount or a margin and that does not exist."""
     for table in ("cost_discount_config", "cost_margin_config"):
         for key in settings[table]:
             name = key.partition("/")[0]
@@ -141,7 +141,7 @@ def _keep_alive(config: Config) -> float:
 
 
 def _fallbacks(config: Config) -> dict[str, Mapping[str, Sequence[str]]]:
-    """By error kind ("" = any other): group to groups."""
+    """Collect the fallbacks by error kind ("" = any other): group to groups."""
     router, module = config.router, config.litellm
     general = dict(module.fallbacks or {}) | dict(router.fallbacks or {})
     default = router.default_fallbacks or module.default_fallbacks

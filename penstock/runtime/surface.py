@@ -31,9 +31,9 @@ class About(NamedTuple):
 
 
 class Surface(NamedTuple):
-    """``attempt``: what one try at a target is. ``check``: what the dialect insists on before any upstream is asked.
-    ``wants_usage``: the client wants usage in the stream. ``forward_names``: request headers that pass upstream in the
-    same-dialect lane. The rest is what the gate asks, see ``gate.Entry``."""
+    """A public URL that carries work. ``attempt``: what one try at a target is. ``check``: what the dialect insists on
+    before any upstream is asked. ``wants_usage``: the client wants usage in the stream. ``forward_names``: request
+    headers that pass upstream in the same-dialect lane. The rest is what the gate asks, see ``gate.Entry``."""
 
     dialect: Dialect
     attempt: Callable[[Attempt], Awaitable[None]]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Made(msgspec.Struct, eq=False):
-    """What a target made of itself at the first question, and keeps: results of pure functions, never settings."""
+    """What a target worked out at the first question, and keeps: results of pure functions, never settings."""
 
     endpoints: dict[str, Endpoint] = {}
     wires: dict[str, Wire] = {}
@@ -90,7 +90,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return f"Target({self.label})"  # the environment and the endpoints hold keys
 
     def wire_for(self, dialect: str) -> Wire:
-        """Tell what a renderer of ``dialect`` must know."""
+        """Return what a renderer of ``dialect`` must know of the target."""
         found = self._made.wires.get(dialect)
         if found is None:
             quirks = self._quirks(dialect)
@@ -113,7 +113,8 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return found
 
     def _quirks(self, what: str) -> Quirks:
-        """Take the row's quirks for this model, without what ``allowed_openai_params`` says that the upstream takes."""
+        """Return the row's quirks for this model, without what ``allowed_openai_params`` says that the upstream
+        takes."""
         quirks = self.provider.quirks_for(self.rules_of, what.removesuffix("_stream"))
         if self.edit is not None and what in (*self.dialects, *self.stream_names.values()):
             quirks = replace(quirks, edit=self.edit)
@@ -121,7 +122,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
 
     @property
     def price(self) -> TargetPrice:
-        """Look up what it costs and can do, at the first question."""
+        """Look up what the model costs and can do, at the first question."""
         found = self._made.price
         if found is None:
             name = self.provider.name

@@ -36,14 +36,14 @@ _OWN: dict[str, dict[str, Any]] = {}
 
 
 def register_model(models: Mapping[str, Mapping[str, Any]]) -> None:
-    """Puts fields over those of the map, for this process: ``{"openai/mine": {"supports_vision": True,
+    """Put fields over those of the map, for this process: ``{"openai/mine": {"supports_vision": True,
     "input_cost_per_token": 1e-6, ...}}``. A model's own input price replaces all input prices of the map's entry."""
     for name, fields in models.items():
         _OWN[name] = {**_OWN.get(name, {}), **fields}
 
 
 def _find(model: str, provider: str | None) -> tuple[str, str, Mapping[str, Any]] | None:
-    """(provider, name in the map, fields); None for a model of which nothing is known."""
+    """Find what is known of a model: (provider, name in the map, fields); None where nothing is."""
     try:
         house, bare = resolve(model, custom_provider=provider)
     except LookupError:
@@ -61,7 +61,7 @@ def _find(model: str, provider: str | None) -> tuple[str, str, Mapping[str, Any]
 
 
 def supports(model: str, feature: str, custom_llm_provider: str | None = None) -> bool:
-    """Whether a model is known to do something: any `supports_X` of the map, with or without "supports_". Where a
+    """Tell whether a model is known to do something: any `supports_X` of the map, with or without "supports_". Where a
     provider's entry says neither yes nor no, an entry of the same name without the provider decides, as at LiteLLM."""
     found = _find(model, custom_llm_provider)
     if found is None:
@@ -102,15 +102,15 @@ supports_web_search = _question("web_search")
 def get_llm_provider(
     model: str, custom_llm_provider: str | None = None, api_base: str | None = None
 ) -> tuple[str, str, None, str | None]:
-    """(model at the provider, provider, None, ``api_base``). LiteLLM's third is a key, which is never handed out here.
-    Raises `UnknownProvider`, a LookupError that says what may have been meant."""
+    """Find whose model it is: return (model at the provider, provider, None, ``api_base``). LiteLLM's third is a key,
+    which is never handed out here. Raises `UnknownProvider`, a LookupError that says what may have been meant."""
     provider, bare = resolve(model, api_base, custom_llm_provider)
     return bare, provider, None, api_base
 
 
 def get_model_info(model: str, custom_llm_provider: str | None = None) -> dict[str, Any]:
-    """Everything the map says of a model, with the columns of LiteLLM's `ModelInfo` (None where it says nothing) and
-    `key`, the name in the map. Raises `UnknownModel`."""
+    """Return everything the map says of a model, with the columns of LiteLLM's `ModelInfo` (None where it says nothing)
+    and `key`, the name in the map. Raises `UnknownModel`."""
     found = _find(model, custom_llm_provider)
     if found is None:
         raise _unknown(model)
@@ -122,7 +122,7 @@ def get_model_info(model: str, custom_llm_provider: str | None = None) -> dict[s
 
 
 def get_max_tokens(model: str) -> int | None:
-    """The most tokens an answer may have; None where the map does not say. Raises `UnknownModel`."""
+    """Return the most tokens an answer may have; None where the map does not say. Raises `UnknownModel`."""
     found = _find(model, None)
     if found is None:
         raise _unknown(model)
@@ -163,8 +163,9 @@ def cost_per_token(
     reasoning_tokens: int = 0,
     service_tier: str | None = None,
 ) -> tuple[float, float]:
-    """(US dollars for the prompt, US dollars for the answer). Cached tokens are counted within ``prompt_tokens``,
-    reasoning within ``completion_tokens``. Raises `UnknownModel` where no price is known; local engines cost 0."""
+    """Compute the cost of tokens: (US dollars for the prompt, US dollars for the answer). Cached tokens are counted
+    within ``prompt_tokens``, reasoning within ``completion_tokens``. Raises `UnknownModel` where no price is known;
+    local engines cost 0."""
     cached = cache_creation_input_tokens + cache_read_input_tokens
     usage = Usage(
         fresh=max(0, prompt_tokens - cached),
@@ -187,8 +188,9 @@ def completion_cost(
     custom_llm_provider: str | None = None,
     units: Units | None = None,
 ) -> float:
-    """US dollars of an answer (a dict or an SDK's object: Chat, Responses, Messages, embeddings, from its usage), or of
-    texts, whose tokens are estimated. Raises `UnknownModel`, and ValueError when there is nothing to count."""
+    """Compute the cost in US dollars of an answer (a dict or an SDK's object: Chat, Responses, Messages, embeddings,
+    from its usage), or of texts, whose tokens are estimated. Raises `UnknownModel`, and ValueError when there is
+    nothing to count."""
     usage = None
     if completion_response is not None:
         answer = _plain(completion_response)
@@ -212,7 +214,7 @@ def token_counter(
     messages: list[Any] | None = None,
     tools: list[Any] | None = None,
 ) -> int:
-    """Tokens of a text or of messages, estimated offline, as the gateway does where an upstream tells no usage: four
+    """Estimate the tokens of a text or of messages, offline, as the gateway does where an upstream tells no usage: four
     bytes a token, whatever the ``model`` (docs/prices.md says how far off that is)."""
     texts = [text] if isinstance(text, str) else text or []
     found = sum(tokens(len(part.encode("utf-8", "replace"))) for part in texts)

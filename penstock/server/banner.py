@@ -17,7 +17,7 @@ SHOWN = 12  # model names
 
 
 def show(options: ServeOptions, gateway: Gateway) -> None:
-    """Prints to standard output; the request lines follow there."""
+    """Print the start lines to standard output; the request lines follow there."""
     names = sorted(gateway.state.catalog.names(), key=lambda name: "*" in name)  # those to try at once come first
     concrete = [name for name in names if "*" not in name]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
@@ -40,7 +40,7 @@ def show(options: ServeOptions, gateway: Gateway) -> None:
 
 
 def _credential(gateway: Gateway) -> str:
-    """The header with the key, from where the user has it; the key itself is not printed."""
+    """Render the header with the key, from where the user has it; the key itself is not printed."""
     source = gateway.state.config.general.master_key_source
     if source.isidentifier() and source != "config":
         return f"'Authorization: Bearer '\"${source}\""

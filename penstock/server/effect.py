@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Setting(NamedTuple):
-    """A row. ``name``: as users write it, ``section.key`` or a variable of the environment. ``apply`` may be called any
-    number of times; RESTART where only a start puts it into effect. ``option``: the field of ``ServeOptions`` that wins
-    over it, and ``flag`` how users write that."""
+    """A setting that outlives the state. ``name``: as users write it, ``section.key`` or a variable of the environment.
+    ``apply`` may be called any number of times; RESTART where only a start puts it into effect. ``option``: the field
+    of ``ServeOptions`` that wins over it, and ``flag`` how users write that."""
 
     name: str
     apply: Callable[[InEffect, Config], None] | None
@@ -109,7 +109,7 @@ def value_of(config: Config, name: str) -> object:
 
 
 def _from_to(before: object, after: object) -> str:
-    """The two values, where they cannot hold a secret: texts may be keys, or addresses with a password."""
+    """Render the two values, where they cannot hold a secret: texts may be keys, or addresses with a password."""
     if not all(value is None or isinstance(value, bool | int | float) for value in (before, after)):
         return ""
     return f" from {_shown(before)} to {_shown(after)}"

@@ -78,7 +78,7 @@ class Gateway:
 
     @property
     def identity(self) -> Identity:
-        """Who may call; the gate's."""
+        """Return who may call; the gate's."""
         return self.gate.identity
 
     @identity.setter
@@ -87,7 +87,7 @@ class Gateway:
 
     @property
     def draining(self) -> bool:
-        """Whether it shuts down: no new work; the gate's."""
+        """Tell whether the gateway shuts down: no new work; the gate's."""
         return self.gate.draining
 
     @draining.setter
@@ -95,7 +95,7 @@ class Gateway:
         self.gate.draining = draining
 
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
-        """Return where requests are driven: with the connections to their upstreams."""
+        """Return the batch of requests that an event loop drives: with the connections to their upstreams."""
         batch = self.engine.means.pool.batch(loop)
         batch.active = self.active
         return batch

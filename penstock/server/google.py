@@ -34,8 +34,8 @@ def templates(method: str) -> tuple[str, ...]:
 
 
 def is_google(path: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a request that no surface takes is a Google client's: by its path, else by the header that only Google's
-    clients send."""
+    """Tell whether a request that no surface takes is a Google client's: by its path, else by the header that only
+    Google's clients send."""
     if path.startswith(("/v1beta/", "/v1alpha/")):
         return True
     return b"x-goog-api-key" in headers and b"anthropic-version" not in headers
@@ -60,7 +60,7 @@ def adapt(call: Call, fields: dict[str, Raw], state: State) -> None:
 
 
 def check(fields: Mapping[str, Raw]) -> None:
-    """Raises "bad_request" unless there is something to answer."""
+    """Raise "bad_request" unless there is something to answer."""
     contents = bytes(fields.get("contents", b""))
     if "generateContentRequest" in fields or "generate_content_request" in fields:
         return

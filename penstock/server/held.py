@@ -30,7 +30,7 @@ def hold_all() -> None:
 
 
 def let_all() -> None:
-    """Let them come again."""
+    """Let SIGHUP and the stop signals come again."""
     let_reloads()
     _unblock(STOP_SIGNALS)
 

@@ -70,7 +70,7 @@ class Mount:
         }
 
     def _adapted(self, surface: Surface) -> Surface:
-        """A surface as the mount has it."""
+        """Change a surface into what it is under the mount."""
         change, inner = self._change, surface.adapt
         if change is not None:
 
@@ -127,7 +127,7 @@ def _olla_lines(call: Call) -> bytes:
 
 
 def _olla_error(error: dict[str, Any], status: int, call: Call) -> None:
-    """``code`` is the status as a number there (C-06)."""
+    """Make ``code`` the status as a number, as clients of Olla expect it (C-06)."""
     error["code"] = status
     if call.attempt is not None:
         error["provider"] = call.attempt.provider

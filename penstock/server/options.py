@@ -48,8 +48,9 @@ def master_key(config: Config) -> str | None:
 
 
 def check_exposure(config: Config, options: ServeOptions) -> None:
-    """No key means loopback only, unless the user says otherwise in so many words. Raises ``Refused``; a reload must
-    ask again, because a config that lost its key would open a running gateway to everyone."""
+    """Refuse to listen beyond loopback without a key, unless the user says otherwise in so many words. Raises
+    ``Refused``; a reload must ask again, because a config that lost its key would open a running gateway to
+    everyone."""
     key = master_key(config)
     if key is None:
         if not is_loopback(options.host) and not options.no_auth:

@@ -57,7 +57,8 @@ def by_provider(path: str, state: State) -> Visit | None:
 
 
 def by_config(path: str, state: State) -> Visit | None:
-    """The same for the config's own paths, which go before everything else: whoever wrote them meant them."""
+    """Find what answers at one of the config's own paths, which go before everything else: whoever wrote them meant
+    them."""
     passage = state.passage_at(path)
     if passage is None:
         return None
@@ -128,7 +129,7 @@ def _endpoint(method: str, url: str, headers: list[tuple[bytes, bytes]], signer:
 
 
 def _fields(exchange: Exchange) -> dict[str, Raw]:
-    """The body's top level, if it is a JSON object: read for the record and the price, never changed."""
+    """Open the body's top level, if it is a JSON object: read for the record and the price, never changed."""
     if not exchange.body or b"json" not in exchange.headers.get(b"content-type", b""):
         return {}
     try:

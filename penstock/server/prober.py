@@ -43,7 +43,7 @@ class Prober:
             await asyncio.sleep(EVERY)
 
     async def round(self) -> None:
-        """One connect per origin that is worth it."""
+        """Connect once to each origin that is worth it, and note what that told."""
         means = self._gateway.engine.means
         lives = means.lives
         origins: dict[Origin, list[Target]] = {}
@@ -64,7 +64,7 @@ class Prober:
 
 
 async def _connect(origin: Origin) -> str:
-    """ "" when a connection could be made, else why not."""
+    """Try to connect; return "" when it worked, else why not."""
     try:
         async with asyncio.timeout(PATIENCE):
             _, writer = await asyncio.open_connection(origin.host, origin.port)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def no_route(exchange: Exchange, paths: list[str]) -> GatewayError:
-    """404 with the nearest of ``paths``."""
+    """Make a 404 with the nearest of ``paths``."""
     near = difflib.get_close_matches(exchange.path.rstrip("/"), paths, 1, 0.4)
     hint = f" Did you mean {near[0]}?" if near else ""
     return GatewayError("no_route", f"There is nothing at {exchange.method} {shown(exchange.path)}.{hint}")

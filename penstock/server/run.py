@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def serve(options: ServeOptions) -> int:
-    """Runs until told to stop. Returns the exit code: 0 after a clean stop, 1 when it could not start."""
+    """Run until told to stop. Return the exit code: 0 after a clean stop, 1 when it could not start."""
     hold_reloads()
     sources = sources_of(options.config, environment)
     try:
@@ -54,7 +54,7 @@ def _cannot_start(options: ServeOptions, source: Source) -> str:
 
 
 def _listen(options: ServeOptions) -> socket.socket:
-    """The listening socket. Raises ``Refused`` when the port is taken: never another port."""
+    """Open the listening socket. Raises ``Refused`` when the port is taken: never another port."""
     if options.fd is not None:
         return socket.socket(fileno=options.fd)
     try:

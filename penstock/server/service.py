@@ -66,7 +66,7 @@ class Service:
         self._reload_asked = asyncio.Event()
 
     async def run(self, listener: socket.socket) -> int:
-        """Serves until a stop signal. Returns the exit code."""
+        """Serve until a stop signal. Return the exit code."""
         loop = asyncio.get_running_loop()
         self.log.call_later = loop.call_later
         await self._find_the_rest()
@@ -96,7 +96,7 @@ class Service:
         return 0
 
     def started(self) -> None:
-        """The socket accepts: say so."""
+        """Print the start lines, once the socket accepts."""
         if self.options.fd is None:
             banner.show(self.options, self.gateway)
 
@@ -164,7 +164,7 @@ class Service:
                     connection.sweep(now)
 
     async def drain(self) -> None:
-        """No new work; what runs may finish within the grace period, then it is ended with an error."""
+        """Stop taking work; what runs may finish within the grace period, then it is ended with an error."""
         gateway = self.gateway
         gateway.gate.draining = True
         began = gateway.clock()
@@ -232,8 +232,8 @@ class _Server(uvicorn.Server):
 
 
 def _settle_memory() -> None:
-    """What stands now stays: the collector need not look at it again. A request leaves no circles behind, so what it
-    still finds are failures; small first steps keep its pauses short."""
+    """Freeze the objects that stand now: the collector need not look at them again. A request leaves no circles behind,
+    so what it still finds are failures; small first steps keep its pauses short."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 20, 50)

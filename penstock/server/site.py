@@ -74,7 +74,8 @@ class Site:
         return passing.by_provider(call.path, state) or Visit(Rule((call.exchange.method,)), self._none)
 
     async def _none(self, gateway: Gateway, call: Call) -> None:
-        """Who may call is told what is near; who may not was refused before, and learns nothing of what is here."""
+        """Raise "no_route". Who may call is told what is near; who may not was refused before, and learns nothing of
+        what is here."""
         raise no_route(call.exchange, [*SURFACES, *self.routes.paths()])
 
     def dialect_of(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
@@ -96,7 +97,7 @@ class Site:
 
 
 async def _answer(route: Route, gateway: Gateway, call: Call) -> None:
-    """Sends what a route's handler makes."""
+    """Send what a route's handler makes."""
     made = route.handler(gateway, call)
     page = await made if inspect.isawaitable(made) else made
     call.outlet.page(call, page.status, page.content_type, page.body)

@@ -25,7 +25,8 @@ _TEXTS = ("string", "array")
 
 
 def _streams(call: Call, fields: dict[str, Raw], state: State) -> None:
-    """Ollama streams unless it is told not to, and its oldest clients say ``name`` for ``model``."""
+    """Fill in what Ollama's clients leave out: it streams unless it is told not to, and the oldest clients say ``name``
+    for ``model``."""
     _named(fields)
     if bytes(fields.get("stream", b"null")) == b"null":
         fields["stream"] = Raw(b"true")
@@ -37,7 +38,7 @@ def _named(fields: dict[str, Raw]) -> None:
 
 
 def _single(call: Call, fields: dict[str, Raw], state: State) -> None:
-    """Operations that never stream."""
+    """Adapt a request of Ollama's that never streams: drop ``stream``, and take ``name`` for ``model``."""
     _named(fields)
     fields.pop("stream", None)
 
@@ -61,7 +62,7 @@ _OLLAMA_PATH = re.compile(
 
 
 def find(path: str) -> Surface | None:
-    """The surface at a path: a plain row, else the first pattern that fits."""
+    """Find the surface at a path: a plain row, else the first pattern that fits."""
     surface = SURFACES.get(path)
     if surface is None:
         for row in PATTERNS:
@@ -71,7 +72,7 @@ def find(path: str) -> Surface | None:
 
 
 def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
-    """In whose shape an error about ``path`` is told (seed C-26: an Anthropic client's 401 and 404, too)."""
+    """Choose in whose shape an error about ``path`` is told (seed C-26: an Anthropic client's 401 and 404, too)."""
     surface = find(path)
     if surface is not None:
         return surface.dialect
@@ -89,7 +90,8 @@ def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
 
 # The small operations: OpenAI's errors, whatever the operation.
 def _configured(key: str) -> Callable[[State], str]:
-    """The model of requests that name none: a key of general_settings, else the config's completion_model."""
+    """Make a function that finds the model of requests that name none: a key of general_settings, else the config's
+    completion_model."""
     return lambda state: str(state.config.general.values.get(key) or state.default_model)
 
 

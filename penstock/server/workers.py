@@ -48,7 +48,7 @@ def handed_on(options: ServeOptions) -> list[str]:
 
 
 def supervise(options: ServeOptions, listener: socket.socket) -> int:
-    """Runs ``options.workers`` workers until told to stop. SIGHUP and stop signals are passed on to each."""
+    """Run ``options.workers`` workers until told to stop. SIGHUP and stop signals are passed on to each."""
     return _Supervisor(options, listener).run()
 
 

@@ -9,7 +9,10 @@ from typing import Protocol
 
 
 class Store(Protocol):
-    """``put`` replaces what was there. ``ttl``: seconds until the value is gone, None = until deleted.
+    """Small values under keys. ``put`` replaces what was there. ``ttl``: seconds until the value is gone, None = until
+    deleted. ``get``: None when there is nothing, or no longer. ``delete``: whether there was something. Raises
+    ``OSError`` when the store cannot be reached; a store never loses a value that it accepted before its time, except
+    where its docstring names a bound.
 
     ``get``: None when there is nothing, or no longer. ``delete``: whether there was something. Raises ``OSError`` when
     the store cannot be reached; a store never loses a value that it accepted before its time, except where its

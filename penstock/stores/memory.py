@@ -9,7 +9,7 @@ MAX_BYTES = 256 * 1024 * 1024
 
 
 class MemoryStore:
-    """``stores.base.Store``. ``clock``: seconds, monotonic."""
+    """A ``stores.base.Store`` in memory. ``clock``: seconds, monotonic."""
 
     def __init__(self, max_bytes: int = MAX_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
         self._max = max_bytes

@@ -79,13 +79,13 @@ class Settings(NamedTuple):
 
 
 def names_account(deployment: Deployment) -> bool:
-    """Whether a deployment says itself which account it is for: then no key of the environment is used instead."""
+    """Tell whether a deployment says itself which account it is for: then no key of the environment is used instead."""
     return any(word(deployment.params.get(name)) for name in _OWN)
 
 
 def settings_of(deployment: Deployment, env: Mapping[str, str], region: str) -> Settings:
-    """Keys of the environment stand in only where the deployment names no account. Raises "not_configured" for half a
-    pair of keys."""
+    """Collect the account's settings of a deployment. Keys of the environment stand in only where the deployment names
+    no account. Raises "not_configured" for half a pair of keys."""
     given = [word(deployment.params.get(name)) for name in _NAMES]
     made = Settings(*given)._replace(region=region)
     if not made.access and not made.secret and not made.profile and not made.identity:
@@ -141,7 +141,8 @@ class KeyRing:
         self._task: asyncio.Task[None] | None = None
 
     async def keys(self) -> Keys:
-        """Raises "not_configured" where there are none and "connect" where they cannot be had now."""
+        """Return keys that are good now; renew them ahead of their end. Raises "not_configured" where there are none
+        and "connect" where they cannot be had now."""
         now = self._clock()
         if now >= self._renew_at or self._keys is None:
             if now < self._ends_at and self._keys is not None:
@@ -152,7 +153,7 @@ class KeyRing:
         return self._keys
 
     def _start(self) -> asyncio.Task[None]:
-        """The renewal that is under way, else a new one."""
+        """Return the renewal that is under way, else start one."""
         loop = asyncio.get_running_loop()
         task = self._task
         if task is None or task.done() or task.get_loop() is not loop:
@@ -176,7 +177,7 @@ class KeyRing:
 
 
 def _told(task: asyncio.Task[None]) -> None:
-    """A renewal ahead of time that failed: the old keys are good for a while, and a later request tries again."""
+    """Log a renewal ahead of time that failed: the old keys are good for a while, and a later request tries again."""
     if not task.cancelled() and task.exception() is not None:
         log.warning("%s", task.exception())
 
@@ -201,8 +202,8 @@ def _fetch(settings: Settings) -> Fetched:
 
 
 def _assumes(settings: Settings) -> bool:
-    """Whether a role is to be assumed. One that the pod has already (IRSA: the same role in the environment) is the
-    library's own business."""
+    """Tell whether a role is to be assumed. One that the pod has already (IRSA: the same role in the environment) is
+    the library's own business."""
     if not settings.role:
         return False
     given = settings.access or settings.profile or settings.identity
@@ -211,14 +212,14 @@ def _assumes(settings: Settings) -> bool:
 
 
 def session(profile: str) -> Any:
-    """botocore's session. Raises its ``ProfileNotFound``."""
+    """Make botocore's session for a profile ("": the default one). Raises botocore's ``ProfileNotFound``."""
     from botocore.session import Session
 
     return Session(profile=profile or None)
 
 
 def _found(settings: Settings) -> Fetched:
-    """What the environment, the shared files, the container or the machine have."""
+    """Find the keys that the environment, the shared files, the container or the machine have."""
     found = session(settings.profile).get_credentials()
     if found is None:
         raise GatewayError(
@@ -257,9 +258,9 @@ def _assumed(settings: Settings) -> Fetched:
 
 
 def identity_of(source: str) -> str:
-    """A web identity's token: LiteLLM's ``oidc/file/PATH``, ``oidc/env/NAME`` (its value) and ``oidc/env_path/NAME`` (a
-    path in it), a path, or the token itself. It is read anew each time: whoever issues it rotates it. Raises
-    "not_configured"."""
+    """Read a web identity's token: LiteLLM's ``oidc/file/PATH``, ``oidc/env/NAME`` (its value) and
+    ``oidc/env_path/NAME`` (a path in it), a path, or the token itself. It is read anew each time: whoever issues it
+    rotates it. Raises "not_configured"."""
     kind, _, rest = source.removeprefix("oidc/").partition("/")
     if source.startswith("oidc/"):
         if kind == "env":

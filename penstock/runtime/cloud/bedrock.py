@@ -29,7 +29,7 @@ SERVICE = "bedrock"
 
 
 def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, str]:
-    """``env`` with the region and the address of the deployment over it; where nobody names a region, that of the AWS
+    """Lay the region and the address of the deployment over ``env``; where nobody names a region, that of the AWS
     profile. A deployment with an account of its own does not see the environment's Bearer token."""
     made = dict(env)
     if address := word(deployment.params.get("aws_bedrock_runtime_endpoint")):
@@ -44,7 +44,7 @@ def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, 
 
 
 def _profile_region(deployment: Deployment, env: Mapping[str, str]) -> str:
-    """The region in the shared configuration file; "" without one, or without botocore to read it."""
+    """Read the region from the shared configuration file; "" without one, or without botocore to read it."""
     profile = word(deployment.params.get("aws_profile_name")) or env.get("AWS_PROFILE_NAME") or ""
     try:
         from botocore.exceptions import BotoCoreError
@@ -57,7 +57,7 @@ def _profile_region(deployment: Deployment, env: Mapping[str, str]) -> str:
 
 
 def serving(account: Account, dialects: tuple[str, ...]) -> Serving:
-    """Settle where a model is and what it is called. Raises "not_configured"."""
+    """Determine where a model is and what it is called. Raises "not_configured"."""
     deployment = account.deployment
     try:
         place = place_of(account.model)

@@ -67,7 +67,7 @@ _VARIABLES = {name: name.upper() if name.startswith("azure_") else f"AZURE_{name
 
 
 def _words(account: Account) -> dict[str, str]:
-    """What a deployment itself says, as texts; empty ones are left out."""
+    """Collect the settings of the account that a deployment itself has, as texts; empty ones are left out."""
     found = {}
     for name in _SETTINGS:
         value = account.deployment.params.get(name)
@@ -93,12 +93,12 @@ class Asking(NamedTuple):
         return f"Asking({self.url.partition('?')[0]})"  # the rest holds secrets
 
     def parts(self) -> tuple[str, ...]:
-        """What makes this account itself."""
+        """Return what tells this account from every other."""
         flat = [word for pair in (self.form or ()) + self.headers for word in pair]
         return ("entra", self.url, self.file, repr(self.tls), *flat)
 
     async def fetch(self) -> Token:
-        """See ``tokens.Tokens``."""
+        """Fetch a new token, as ``tokens.Tokens`` asks for it."""
         form = dict(self.form) if self.form is not None else None
         if self.file and form is not None:
             form["client_assertion"] = await asyncio.to_thread(_assertion, self.file, self.env)
@@ -110,7 +110,8 @@ class Asking(NamedTuple):
 
 
 def _asking(account: Account, given: Mapping[str, str], oidc: str | None) -> Asking | None:
-    """The way to a token for what is configured. Raises "not_configured" for half an account."""
+    """Choose how the account that is configured gets its tokens; None where nothing is configured. Raises
+    "not_configured" for half an account."""
     env = account.env
     base = account.base or ""
     scope = given.get("azure_scope") or env.get("AZURE_SCOPE", "").strip() or token_scope(base)
@@ -152,8 +153,8 @@ def _complete(account: Account, named: Mapping[str, str], *names: str) -> None:
 
 
 def _managed(account: Account, scope: str, client: str) -> Asking | None:
-    """The identity that the platform gives: where it says that it has one, or where the configuration says so, since
-    elsewhere the address of a virtual machine's metadata service does not answer at all."""
+    """Find the identity that the platform gives: where it says that it has one, or where the configuration says so,
+    since elsewhere the address of a virtual machine's metadata service does not answer at all."""
     env = account.env
     resource = scope.removesuffix("/.default")
     chosen = env.get("AZURE_CREDENTIAL", "").strip()
@@ -183,8 +184,8 @@ def _login(base: str) -> str:
 
 
 def _assertion(source: str, env: Mapping[str, str]) -> str:
-    """The federated token: of a file, or LiteLLM's ``oidc/file/PATH``, ``oidc/env/NAME``, ``oidc/env_path/NAME``. Runs
-    in a thread."""
+    """Read the federated token: of a file, or LiteLLM's ``oidc/file/PATH``, ``oidc/env/NAME``, ``oidc/env_path/NAME``.
+    Runs in a thread."""
     kind, _, rest = source.removeprefix(_OIDC).partition("/") if source.startswith(_OIDC) else ("file", "", source)
     if kind == "env":
         token = env.get(rest, "")

@@ -66,6 +66,6 @@ def signer(account: Account) -> Signer:
 
 
 def _address(url: str) -> str:
-    """The token endpoint, of its host alone too."""
+    """Return the address of the token endpoint; it may be given as its host alone."""
     url = url.rstrip("/")
     return url if urlsplit(url).path else f"{url}/identity/token"

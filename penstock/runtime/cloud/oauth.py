@@ -39,9 +39,9 @@ async def fetch(
     metadata: bool = False,
     json: bytes | None = None,
 ) -> dict[str, Any]:
-    """The token endpoint's answer. ``form`` is POSTed (or ``json``, as it is); with neither the request is a GET.
-    ``whose``: who is asked, for messages ("Entra ID"). ``env`` names the proxies. ``metadata``: the platform's own
-    service beside this machine, over plain http and past any proxy.
+    """Ask a token endpoint and return its answer. ``form`` is POSTed (or ``json``, as it is); with neither the request
+    is a GET. ``whose``: who is asked, for messages ("Entra ID"). ``env`` names the proxies. ``metadata``: the
+    platform's own service beside this machine, over plain http and past any proxy.
 
     Raises ``GatewayError``: "not_configured" where the endpoint refuses (400 to 499 but 408 and 429) or the address
     is none, "connect" for everything else that goes wrong.
@@ -99,7 +99,7 @@ def _read(whose: str, status: int, data: bytes) -> dict[str, Any]:
 
 
 def _words(told: Mapping[str, Any]) -> str:
-    """The error's words: RFC 6749's, or IBM's (``errorCode``, ``errorMessage``)."""
+    """Join the words of an error: RFC 6749's, or IBM's (``errorCode``, ``errorMessage``)."""
     found = [told.get(name) for name in ("error", "error_description", "errorCode", "errorMessage", "message")]
     text = ", ".join(" ".join(word.split()) for word in found if isinstance(word, str) and word)
     return scrub(text)[:400]
@@ -113,9 +113,9 @@ def token_of(
     scheme: str = "Bearer",
     now: float | None = None,
 ) -> Token:
-    """The token in an answer, as an ``authorization`` line. Its end is ``expires_in`` (seconds from now) or, where
-    that is missing, ``expires_on`` or ``expiration`` (seconds since 1970), as numbers or as texts. Raises "connect"
-    for an answer without a token, or with one that no header carries."""
+    """Read the token in an answer, as an ``authorization`` line. Its end is ``expires_in`` (seconds from now) or, where
+    that is missing, ``expires_on`` or ``expiration`` (seconds since 1970), as numbers or as texts. Raises "connect" for
+    an answer without a token, or with one that no header carries."""
     token = told.get(field)
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
         raise GatewayError("connect", f"No token of {whose}: its answer has no usable {field!r}.")
@@ -135,7 +135,7 @@ def _seconds(value: object) -> float | None:
 
 
 def header(scheme: str, token: str) -> bytes:
-    """An ``authorization`` line. Raises "not_configured" for a token that no header carries."""
+    """Render an ``authorization`` line. Raises "not_configured" for a token that no header carries."""
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable():
         raise GatewayError("not_configured", "A token has a line break or a character outside ASCII; check its copy.")
@@ -143,6 +143,6 @@ def header(scheme: str, token: str) -> bytes:
 
 
 def basic(name: str, secret: str) -> str:
-    """The value of an ``authorization`` header for HTTP Basic, as OAuth wants it (RFC 6749, 2.3.1)."""
+    """Return the value of an ``authorization`` header for HTTP Basic, as OAuth wants it (RFC 6749, 2.3.1)."""
     both = f"{quote(name, safe='')}:{quote(secret, safe='')}"
     return "Basic " + base64.b64encode(both.encode()).decode()

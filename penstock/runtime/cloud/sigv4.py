@@ -21,8 +21,8 @@ class Signing:
         self._auth = SigV4Auth(Credentials(keys.access, keys.secret, keys.token or None), service, region)
 
     def lines(self, method: str, url: str, body: bytes, content_type: str = "") -> bytes:
-        """Finished header lines (CRLF-ended) that carry the signature: time, session's token, Authorization. ``url`` as
-        it is in the request line; ``content_type`` is signed where there is one."""
+        """Render the header lines (CRLF-ended) that carry the signature: time, session's token, Authorization. ``url``
+        as it is in the request line; ``content_type`` is signed where there is one."""
         request = AWSRequest(method, url, {"content-type": content_type} if content_type else {}, body)
         self._auth.add_auth(request)
         told = [(name.lower(), value) for name, value in request.headers.items()]

@@ -64,7 +64,7 @@ def signer(account: Account) -> Signer | None:
 
 
 def _signed(text: str, path: str, secret: str, locator: str, user: str) -> Token:
-    """A new token. Runs in a thread: signing takes milliseconds, and the key may be a file."""
+    """Make and sign a new token. Runs in a thread: signing takes milliseconds, and the key may be a file."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import padding
 
@@ -86,7 +86,7 @@ def _part(value: object) -> bytes:
 
 
 def _key(text: str, path: str, secret: str) -> Any:
-    """The private key. Raises "not_configured", never showing it."""
+    """Load the private key, from its text or its file. Raises "not_configured", never showing it."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 

@@ -47,7 +47,7 @@ class Tokens:
         self._task: asyncio.Task[None] | None = None
 
     async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
-        """See ``endpoint.Signer``."""
+        """Return the header lines of a good token, as ``endpoint.Signer`` asks; renew it ahead of its end."""
         now = self._clock()
         if now < self._renew_at:
             return self._lines
@@ -60,7 +60,7 @@ class Tokens:
         return self._lines
 
     def _start(self) -> asyncio.Task[None]:
-        """The renewal that is under way, else a new one."""
+        """Return the renewal that is under way, else start one."""
         loop = asyncio.get_running_loop()
         task = self._task
         if task is None or task.done() or task.get_loop() is not loop:
@@ -91,13 +91,13 @@ class Fixed:
         self._lines = lines
 
     async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
-        """See ``endpoint.Signer``."""
+        """Return the header lines of the one token, as ``endpoint.Signer`` asks."""
         return self._lines
 
 
 def shared(parts: tuple[str, ...], make: Callable[[], Tokens]) -> Tokens:
-    """The one ``Tokens`` of an account, whichever deployments use it. ``parts``: what the account is made of, secrets
-    too; only their hash is kept."""
+    """Return the one ``Tokens`` of an account, whichever deployments use it. ``parts``: what the account is made of,
+    secrets too; only their hash is kept."""
     key = hashlib.sha256(b"".join(b"%d:%b," % (len(raw), raw) for raw in (p.encode() for p in parts))).hexdigest()
     found = _SHARED.get(key)
     if found is None:
@@ -109,6 +109,6 @@ _SHARED: dict[str, Tokens] = {}
 
 
 def _told(task: asyncio.Task[None]) -> None:
-    """A renewal that failed is told once, however many requests wait for it, or none."""
+    """Log a renewal that failed, once, however many requests wait for it, or none."""
     if not task.cancelled() and task.exception() is not None:
         log.warning("%s", task.exception())

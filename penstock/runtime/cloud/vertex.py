@@ -48,7 +48,8 @@ def serving(account: Account, dialects: tuple[str, ...]) -> Serving:
 
 
 def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, str]:
-    """``env`` with project and place of the deployment over it; the project of the credentials where none is named."""
+    """Lay the project and the place of the deployment over ``env``; the project of the credentials where none is
+    named."""
     made = dict(env)
     project, place = _word(deployment.params.get("vertex_project")), _word(deployment.params.get("vertex_location"))
     if place:
@@ -69,7 +70,7 @@ def _word(value: object) -> str:
 
 
 def _source(deployment: Deployment, env: Mapping[str, str]) -> str | Mapping[str, Any]:
-    """The credentials as they were given: a mapping, JSON text, a path, or "" for the machine's own."""
+    """Return the credentials as they were given: a mapping, JSON text, a path, or "" for the machine's own."""
     given = deployment.params.get("vertex_credentials")
     reveal = getattr(given, "reveal", None)
     if reveal is not None:
@@ -80,7 +81,8 @@ def _source(deployment: Deployment, env: Mapping[str, str]) -> str | Mapping[str
 
 
 def _info(source: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The credentials as an object; {} for the machine's own. Raises "not_configured", never showing their content."""
+    """Read the credentials as an object; {} for the machine's own. Raises "not_configured", never showing their
+    content."""
     if isinstance(source, Mapping):
         return dict(source)
     if not source:
@@ -122,7 +124,8 @@ def signer(account: Account) -> Tokens | None:
 
 
 def _load(info: Mapping[str, Any]) -> Any:
-    """google-auth's credentials. Runs in a thread: finding out what the machine has may ask its metadata server."""
+    """Make google-auth's credentials. Runs in a thread: finding out what the machine has may ask its metadata
+    server."""
     import google.auth
 
     from penstock.runtime.cloud.google_transport import Transport
@@ -171,8 +174,9 @@ class Tokens(tokens.Tokens):
         return Token(lines, ends_at)
 
     def _ask(self) -> tuple[str, float, str]:
-        """A new token, its end, and the project that is charged, in a thread. Raises "connect" where the token endpoint
-        cannot be reached and "not_configured" where it, or the library, refuses the credentials."""
+        """Fetch a new token; return it, its end (seconds since 1970) and the project that is charged. Runs in a thread.
+        Raises "connect" where the token endpoint cannot be reached and "not_configured" where it, or the library,
+        refuses the credentials."""
         from google.auth import exceptions
 
         from penstock.runtime.cloud.google_transport import Transport
@@ -196,7 +200,7 @@ class Tokens(tokens.Tokens):
 
 
 def _said(error: Exception) -> str:
-    """The first words of a foreign error, without what looks like a credential."""
+    """Return the first words of a foreign error, without what looks like a credential."""
     return scrub(str(error.args[0] if error.args else error))[:300]
 
 

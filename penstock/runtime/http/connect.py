@@ -49,7 +49,9 @@ class Dial:
         self._phase: Phase = "connect"
 
     async def run(self, connect: float | None, total_deadline: float) -> None:
-        """Returns when ``conn`` is connected. ConnectError and its kinds, TotalTimeout; a cancel closes the socket."""
+        """Open the connection; return when ``conn`` is ready. ``connect``: seconds that this may take, None: no limit;
+        ``total_deadline``: a time of the monotonic clock. Raises ConnectError or one of its kinds, or TotalTimeout; a
+        cancel closes the socket."""
         began = monotonic()
         deadline = began + connect if connect is not None else float("inf")
         at = min(deadline, total_deadline)
@@ -161,12 +163,12 @@ async def _create(
 
 
 async def resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> _Addresses:
-    """The addresses of a name in the system's order, from the system's resolver (in a thread)."""
+    """Ask the system's resolver (in a thread) for the addresses of a name, in the system's order."""
     return cast(_Addresses, await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 def _literal(host: str, port: int) -> _Addresses | None:
-    """The address when ``host`` is one: no resolver, no thread."""
+    """Return the address when ``host`` is one itself: no resolver, no thread."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)
@@ -179,7 +181,7 @@ def _literal(host: str, port: int) -> _Addresses | None:
 
 
 def _about_files(tls: Tls) -> str:
-    """OpenSSL does not say which file it could not read."""
+    """Name the files of a TLS setting: OpenSSL does not say which one it could not read."""
     names = ("ca_file", "ca_dir", "client_cert", "client_key")
     return ", ".join(f"{name}={getattr(tls, name)!r}" for name in names if getattr(tls, name) is not None)
 

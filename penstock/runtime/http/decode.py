@@ -208,7 +208,7 @@ class Decoder:
 
 
 def codings(header: bytes) -> list[str]:
-    """The codings of a Content-Encoding value in the order they were applied, identity left out."""
+    """List the codings of a Content-Encoding value in the order they were applied, identity left out."""
     names = (part.strip().lower() for part in header.decode("latin-1").split(","))
     return [name for name in names if name not in ("", "identity")]
 

@@ -14,7 +14,7 @@ _OURS = frozenset((b"content-length", b"transfer-encoding"))
 
 
 def render_header(name: bytes, value: bytes) -> bytes:
-    """One header line, CRLF-ended. ValueError names the header and never shows its value (it may be a key).
+    """Render one header line, CRLF-ended. A ValueError names the header and never shows its value (it may be a key).
 
     CR, LF and NUL in a value would let it end the head and start a second request (request splitting).
     """
@@ -26,7 +26,7 @@ def render_header(name: bytes, value: bytes) -> bytes:
 
 
 def render_head(method: bytes, target: bytes, origin: Origin, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Request line and headers for `Pool.send`: without content-length and without the final empty line.
+    """Render request line and headers for `Pool.send`: without content-length and without the final empty line.
 
     ``host`` and ``accept-encoding: identity`` are added unless given. ValueError for a bad method, target or header,
     and for content-length and transfer-encoding: `Pool.send` writes those from the body it is given.
@@ -53,6 +53,6 @@ def render_head(method: bytes, target: bytes, origin: Origin, headers: Iterable[
 
 
 def absolute_form(head: bytes, origin: Origin) -> bytes:
-    """The same head with the absolute target that an http proxy needs (RFC 9112, 3.2.2)."""
+    """Return the same head with the absolute target that an http proxy needs (RFC 9112, 3.2.2)."""
     method, _, rest = head.partition(b" ")
     return b"%b http://%b%b" % (method, origin.host_header, rest)

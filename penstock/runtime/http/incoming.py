@@ -47,7 +47,7 @@ class Incoming:
         self.expect(False)
 
     def expect(self, is_head: bool) -> None:
-        """Prepares for the response to the next request."""
+        """Prepare for the response to the next request."""
         if self._renew:
             self.parser = HttpResponseParser(self)
             self.feed_data = self.parser.feed_data
@@ -62,7 +62,7 @@ class Incoming:
         self._line_open = True
 
     def discard_parser(self) -> None:
-        """Breaks the cycle with the parser's callbacks: a closed connection goes without the garbage collector."""
+        """Break the cycle with the parser's callbacks: a closed connection goes without the garbage collector."""
         del self.parser, self.feed_data
 
     # -- parser callbacks
@@ -133,7 +133,8 @@ class Incoming:
     # -- limits
 
     def parse_error(self, exc: Exception) -> TransportError | None:
-        """What a parser's exception means. None for surplus data after a complete message: only no reuse."""
+        """Turn a parser's exception into a transport error. None for surplus data after a complete message: only no
+        reuse."""
         if self.complete:
             self.broken = self.broken or self.protocol_error("data after the end of the response")
             return None
@@ -144,7 +145,8 @@ class Incoming:
         return error
 
     def count_head(self, data: bytes) -> TransportError | None:
-        """After feeding ``data`` while the head is incomplete, or when it has just become complete."""
+        """Check the sizes of the head after feeding ``data``, while it is incomplete or has just become complete.
+        Return the error when it is too large, else None."""
         size = self._head_bytes + len(data)
         limits = self.limits
         if self._line_open and (size > limits.max_status_line or not self.status):
@@ -162,7 +164,8 @@ class Incoming:
         return None
 
     def count_overhead(self, fed: int, body: int, pieces: int) -> TransportError | None:
-        """After a batch of a chunked body. Chunk lines may cost 32 bytes each and twice their data, as in Go's rule."""
+        """Count the bytes of a chunked body that are not data, after feeding a batch of it; return the error when they
+        are too many. Chunk lines may cost 32 bytes each and twice their data, as in Go's rule."""
         excess = self._excess + fed - 3 * body - 32 * pieces
         if excess <= 0:
             self._excess = 0

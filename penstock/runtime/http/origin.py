@@ -52,7 +52,7 @@ class Origin(msgspec.Struct, frozen=True, eq=False):
 
     @classmethod
     def parse(cls, url: str) -> Origin:
-        """The origin of ``url``; path, query and fragment are ignored.
+        """Parse the origin of ``url``; path, query and fragment are ignored.
 
         ValueError says what is wrong: no scheme, no host, bad port, bad host, or credentials in the address (they
         would end in logs; the message never repeats them).
@@ -78,7 +78,7 @@ class Origin(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def is_loopback(self) -> bool:
-        """True for localhost, names under .localhost, 127.0.0.0/8 and ::1."""
+        """Tell whether the host is localhost, a name under .localhost, in 127.0.0.0/8, or ::1."""
         name = self.host.rstrip(".")
         if name == "localhost" or name.endswith(".localhost"):
             return True
@@ -104,5 +104,5 @@ def _ascii_host(host: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """The address as far as it can be shown: without anything that may be a credential or a query."""
+    """Return the address as far as it can be shown: without anything that may be a credential or a query."""
     return url.split("?", 1)[0].rpartition("@")[2][:200]

@@ -35,7 +35,8 @@ class Proxy:
 
     @classmethod
     def parse(cls, variable: str, url: str) -> Proxy:
-        """``http://user:password@host:port``; the scheme may be missing, the port is 80 or 443 then as in curl's rule.
+        """Parse ``http://user:password@host:port``; the scheme may be missing, the port is 80 or 443 then as in curl's
+        rule.
 
         Never raises: a desktop's ``ALL_PROXY=socks5://...`` must not stop a gateway that talks to local engines only.
         """
@@ -82,7 +83,7 @@ class Proxies:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Proxies:
-        """From an environment mapping; lower case wins over upper case, as in curl.
+        """Read the proxies of an environment mapping; lower case wins over upper case, as in curl.
 
         Upper-case HTTP_PROXY is ignored where REQUEST_METHOD is set: in a CGI process a client sets it by sending a
         ``Proxy:`` header (CVE-2016-5385, "httpoxy").
@@ -103,7 +104,7 @@ class Proxies:
         )
 
     def for_origin(self, origin: Origin) -> Proxy | None:
-        """The proxy to use for ``origin``, None for a direct connection."""
+        """Return the proxy to use for ``origin``, None for a direct connection."""
         proxy = self._by_scheme[origin.scheme]
         if proxy is None or self._all or origin.is_loopback:
             return None

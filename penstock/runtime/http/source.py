@@ -38,7 +38,7 @@ class Source:
         self.wanted: Callable[[], None] | None = None
 
     def __len__(self) -> int:
-        """Bytes received so far."""
+        """Count the bytes received so far."""
         return self.received
 
     @property
@@ -59,12 +59,13 @@ class Source:
         self._wake()
 
     def end(self) -> None:
-        """All of it was pushed."""
+        """Note that the whole body was pushed."""
         self.complete = True
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        """It will not become complete: the taker gets ``error``, and nothing more that was pushed. The first counts."""
+        """Note that the body will not become complete: the taker gets ``error``, and nothing more that was pushed. The
+        first counts."""
         if self._error is None and not self.complete:
             self._error = error
             self._drop()
@@ -73,8 +74,8 @@ class Source:
     # -- the side that takes
 
     async def take(self) -> bytes:
-        """The next bytes, b"" at the end. Raises what `fail` was given. One taker at a time; a cancelled one loses
-        nothing."""
+        """Wait for the next bytes; b"" at the end. Raises what `fail` was given. One taker at a time; a cancelled one
+        loses nothing."""
         if self.wanted is not None:
             wanted, self.wanted = self.wanted, None
             wanted()
@@ -92,7 +93,7 @@ class Source:
         return data
 
     def close(self) -> None:
-        """Nobody takes any more: what waits and what still comes is thrown away."""
+        """Drop what waits and what still comes: nobody takes any more."""
         self._closed = True
         self._drop()
         self._wake()

@@ -31,7 +31,8 @@ class Contexts:
         self._built: dict[Tls, ssl.SSLContext] = {}
 
     def get(self, tls: Tls) -> ssl.SSLContext:
-        """The context for ``tls``. OSError or ssl.SSLError when a file is missing or is not PEM."""
+        """Return the context for ``tls``, built once. Raises OSError or ssl.SSLError when a file is missing or is not
+        PEM."""
         context = self._built.get(tls)
         if context is None:
             context = self._built[tls] = build(tls)
@@ -39,7 +40,7 @@ class Contexts:
 
 
 def build(tls: Tls) -> ssl.SSLContext:
-    """A context for HTTP/1.1 over TLS 1.2 and later. SSL_CERT_FILE and SSL_CERT_DIR count when no CA is given."""
+    """Build a context for HTTP/1.1 over TLS 1.2 and later. SSL_CERT_FILE and SSL_CERT_DIR count when no CA is given."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

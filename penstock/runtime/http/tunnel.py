@@ -21,7 +21,7 @@ class Tunnel(asyncio.Protocol):
         self._answer: asyncio.Future[bytes] = loop.create_future()
 
     async def connect(self, transport: asyncio.Transport, host: str, port: int, authorization: bytes | None) -> None:
-        """Asks for the tunnel. Refused when the proxy says anything but 2xx, or hangs up."""
+        """Ask the proxy for a tunnel to ``host``. Raises Refused when it says anything but 2xx, or hangs up."""
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n" % (name.encode("ascii"), name.encode("ascii"))
         if authorization is not None:

@@ -39,7 +39,7 @@ async def completions(attempt: Attempt) -> None:
 
 
 def _learn(attempt: Attempt) -> None:
-    """Settles whether the target is asked for completions or for chats. A guess that turns out wrong is taken back by
+    """Decide whether the target is asked for completions or for chats. A guess that turns out wrong is taken back by
     ``speaks.unlearn``, as for any dialect."""
     live, target = attempt.live, attempt.target
     if forms.name in live.speaks(target) or forms.name in live.asked:
@@ -53,7 +53,8 @@ def _learn(attempt: Attempt) -> None:
 
 
 async def _each(attempt: Attempt) -> None:
-    """A chat for each prompt, all their choices in one answer. A stream begins when the last of them is there."""
+    """Send a chat for each prompt, and put all their choices in one answer. A stream begins when the last of them is
+    there."""
     attempt.lane = "cross"
     target, dialect = attempt.target, lanes.choose(attempt)
     if target.attempt is not None:

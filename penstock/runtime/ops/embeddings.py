@@ -96,8 +96,9 @@ def own_limit(target: Target) -> int | None:
 
 
 def _hugging_face(target: Target, live: Live, fields: Mapping[str, Raw], form: forms.Form) -> forms.Form:
-    """The hub's own inference where there is no address; a server's ``/embed`` where the address is that, or where the
-    request has what only that reads; else its ``/v1/embeddings``, which counts tokens."""
+    """Choose the form for Hugging Face: the hub's own inference where there is no address; a server's ``/embed`` where
+    the address is that, or where the request has what only that reads; else its ``/v1/embeddings``, which counts
+    tokens."""
     form = form._replace(limit=min(form.limit, live.batch or form.limit))
     base = target.deployment.api_base
     if target.provider.name == HUB and at_own_host(target.provider, base, target.env):

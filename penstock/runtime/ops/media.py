@@ -105,7 +105,8 @@ def _pictures(attempt: Attempt) -> Whole:
 
 
 def _heard(call: Call) -> Whole:
-    """The upstream's word on seconds or tokens, else the length that a WAV file's own head tells."""
+    """Make a reader of what a transcription used: the upstream's word on seconds or tokens, else the length that a WAV
+    file's own head tells."""
 
     def read(content_type: bytes, body: bytes) -> Used:
         used = audio.heard(content_type, body)
@@ -119,7 +120,7 @@ def _heard(call: Call) -> Whole:
 
 
 def _file(call: Call) -> tuple[memoryview, int] | None:
-    """The file of a form, or its first bytes, and its length."""
+    """Find the file of a form: its bytes, or the first of them, and its length."""
     upload = call.exchange.upload
     if upload is not None and upload.streams:
         begins = upload.file()
@@ -131,7 +132,7 @@ def _file(call: Call) -> tuple[memoryview, int] | None:
 
 
 async def _sent(attempt: Attempt, what: str, whole: Whole) -> None:
-    """A form, or JSON, as the client sent it, under the upstream's name of the model."""
+    """Send a form, or JSON, as the client sent it, under the upstream's name of the model."""
     target, exchange = attempt.target, attempt.call.exchange
     content_type = exchange.headers.get(b"content-type", b"application/json")
     if b"json" in content_type.lower():
@@ -153,7 +154,8 @@ async def _sent(attempt: Attempt, what: str, whole: Whole) -> None:
 
 
 def _late(attempt: Attempt, fields: dict[str, Raw]) -> None:
-    """The fields of a streamed form when all of them are known: those behind its file could not be acted on before."""
+    """Take over the fields of a streamed form when all of them are known: those behind its file could not be acted on
+    before."""
     for name in REFUSED_FIELDS:
         if name in fields:
             raise refused_field(name)
@@ -169,7 +171,8 @@ def _plain(raw: Raw) -> bytes:
 async def _relay(
     attempt: Attempt, what: str, body: bytes | FormBody | Body, whole: Whole | None, extra: bytes = b""
 ) -> None:
-    """The answer as it comes. ``whole`` reads what a whole answer used; None: it is sound, which is not held here."""
+    """Pass on the answer as it comes. ``whole`` reads what a whole answer used; None: it is sound, which is not held
+    here."""
     attempt.lane = "same"
     target, outlet = attempt.target, attempt.call.outlet
     timeouts = target.stream_timeouts if attempt.stream or whole is None else target.timeouts
@@ -194,7 +197,7 @@ async def _relay(
 
 
 async def _stream(attempt: Attempt, answer: Answer, content_type: bytes) -> None:
-    """Bytes as they come; of events, what they tell of usage is read on the way."""
+    """Relay bytes as they come; of events, what they tell of usage is read on the way."""
     call = attempt.call
     outlet = call.outlet
     events = sse.Decoder() if b"event-stream" in content_type else None

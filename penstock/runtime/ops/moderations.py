@@ -25,8 +25,8 @@ async def moderations(attempt: Attempt) -> None:
 
 
 def moderation_model(state: State) -> str:
-    """Who judges when a request names nobody: ``general_settings.moderation_model``, else the first model that is
-    for it, else OpenAI's own if it is to be had here. "" when there is none."""
+    """Choose the model that judges when a request names none: ``general_settings.moderation_model``, else the first
+    model that is for it, else OpenAI's own if it is to be had here. "" when there is none."""
     named = state.config.general.values.get("moderation_model")
     if named:
         return str(named)

@@ -38,8 +38,8 @@ async def rerank(attempt: Attempt) -> None:
 
 
 async def _in_pieces(attempt: Attempt, fields: dict[str, Raw]) -> forms.Ranked:
-    """Of a server of Hugging Face's, which takes so many texts at once; one that takes less says so, and is asked
-    again."""
+    """Ask a server of Hugging Face's in requests of as many texts as it takes at once; when it says that it takes
+    fewer, ask again."""
     limit = batch_limit(attempt.target, attempt.live)
     try:
         return await _asked(attempt, fields, limit)

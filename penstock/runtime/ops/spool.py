@@ -26,15 +26,15 @@ class Spool:
         await self._run(lambda: self._write(data))
 
     async def read(self, start: int, count: int) -> bytes:
-        """Exactly ``count`` bytes."""
+        """Read exactly ``count`` bytes from ``start`` on. Raises "gateway_bug" when the disk gives fewer."""
         data = await self._run(lambda: self._read(start, count))
         if len(data) != count:
             raise GatewayError("gateway_bug", "The upload could not be read back from the gateway's disk: it is short.")
         return data
 
     def close(self) -> None:
-        """Frees the disk's space, after the write or read that is under way: a file closed under it could be another
-        by then."""
+        """Free the disk's space, after the write or read that is under way: a file closed under it could be another by
+        then."""
         self._closed = True
         if self._job is not None and not self._job.done():
             self._job.add_done_callback(lambda _: self._shut())
@@ -79,6 +79,7 @@ class Spool:
 
 
 def _heard(job: asyncio.Future[T]) -> None:
-    """An error is told to who waits for it; when nobody does, it is nobody's."""
+    """Fetch a job's error so that asyncio does not log it: it is told to who waits for it; when nobody does, it is
+    nobody's."""
     if not job.cancelled():
         job.exception()

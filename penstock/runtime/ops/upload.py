@@ -47,17 +47,18 @@ class Upload:
         self._boundary = b""
 
     def __len__(self) -> int:
-        """Bytes that have come so far: what a record says of it."""
+        """Count the bytes that have come so far: what a record says of it."""
         return self.source.received
 
     @property
     def streams(self) -> bool:
-        """The body is not in memory: send ``body``."""
+        """Tell whether the body is not in memory: then send ``body``."""
         return self.whole is None
 
     async def open(self, boundary: bytes, needed: frozenset[str]) -> dict[str, Raw] | None:
-        """Takes as much as must be known (fields ``needed``), and decides the way. The plain fields so far; None for a
-        small form, which is in ``whole``. Raises "bad_request", and whatever ended the client's sending."""
+        """Read the form as far as it must be known (fields ``needed``), and decide whether it is passed on, spooled or
+        held. Return the plain fields so far; None for a small form, which is in ``whole``. Raises "bad_request", and
+        whatever ended the client's sending."""
         self._boundary = boundary
         form = self._form = Form(boundary)
         while data := await self.source.take():
@@ -76,7 +77,8 @@ class Upload:
         return form.fields()
 
     def body(self, changes: Mapping[str, bytes], adds: Mapping[str, bytes], leave: frozenset[str], late: Late) -> Body:
-        """The form for an upstream, see ``Rewriter``. ``late`` gets all plain fields when the last of them is known."""
+        """Make the form for an upstream, see ``Rewriter``. ``late`` gets all plain fields when the last of them is
+        known."""
         if self._spool is not None:
             assert self._form is not None
             plan = forms.plan(self._boundary, self._form.reader.parts, {**changes, **adds}, leave)
@@ -84,7 +86,7 @@ class Upload:
         return StreamedBody(self, Rewriter(self._boundary, changes, adds, leave), late)
 
     def file(self) -> tuple[bytes, int] | None:
-        """The first bytes of the file that was sent and its length, None without one."""
+        """Return the first bytes of the file that was sent and its length in bytes, None without one."""
         form = self._form
         return (form.file_head[:HEAD_KEPT], form.file_size) if form is not None and form.file_size else None
 
@@ -101,7 +103,7 @@ class Upload:
         self._kept_size += len(data)
 
     async def _hold(self, data: bytes) -> None:
-        """In memory up to ``HELD``, then all of it on disk."""
+        """Keep data in memory up to ``HELD``, then all of it on disk."""
         self._keep(data)
         if self._spool is None and self._kept_size > HELD:
             self._spool = Spool()
@@ -114,7 +116,7 @@ class Upload:
         await self._spool.write(data)
 
     async def more(self) -> AsyncIterator[bytes]:
-        """What comes behind the bytes that are kept."""
+        """Yield what comes behind the bytes that are kept."""
         while data := await self.source.take():
             if not self.spent and self._kept_size + len(data) > HELD:
                 self.spent = True
@@ -124,16 +126,16 @@ class Upload:
             yield data
 
     def kept(self) -> list[bytes]:
-        """The client's bytes from the first on, as long as they are few."""
+        """Return the client's bytes from the first on, as long as they are few."""
         return self._kept
 
     def passed(self, form: Form) -> None:
-        """``form`` is what the client sent, to its end."""
+        """Note that ``form`` is what the client sent, to its end."""
         self._form = form
 
 
 class StreamedBody:
-    """For ``Pool.send``, as it comes. ``size``: in bytes, None when the client did not tell its own."""
+    """A form for ``Pool.send``, as it comes."""
 
     def __init__(self, upload: Upload, rewriter: Rewriter, late: Late) -> None:
         self._upload = upload
@@ -156,7 +158,7 @@ class StreamedBody:
 
 
 class SpooledBody:
-    """For ``Pool.send``, from disk."""
+    """A form for ``Pool.send``, from disk."""
 
     def __init__(self, spool: Spool, plan: list[bytes | tuple[int, int]]) -> None:
         self._spool = spool

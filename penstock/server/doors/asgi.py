@@ -83,7 +83,7 @@ class AsgiExchange(Exchange):
         self._ready.set()
 
     async def pump(self, send: Send) -> None:
-        """Sends until the answer is finished."""
+        """Send until the answer is finished."""
         while True:
             await self._ready.wait()
             self._ready.clear()
@@ -195,7 +195,7 @@ class _TooLarge(Exception):
 
 
 async def _read(receive: Receive, limit: int, announced: bytes) -> bytes:
-    """The whole body. Raises ``_TooLarge``, and ConnectionError when the client leaves."""
+    """Read the whole body. Raises ``_TooLarge``, and ConnectionError when the client leaves."""
     if announced.isdigit() and int(announced[:20]) > limit:
         raise _TooLarge
     parts: list[bytes] = []

@@ -25,7 +25,8 @@ _DIGITS = 10
 
 
 class Known(NamedTuple):
-    """``before`` and ``after``: the head's bytes around the digits of its content-length."""
+    """A request's head that was parsed before. ``before`` and ``after``: its bytes around the digits of its
+    content-length."""
 
     before: bytes
     after: bytes
@@ -35,7 +36,7 @@ class Known(NamedTuple):
     headers: dict[bytes, bytes]
 
     def body(self, data: bytes) -> bytes | None:
-        """The body, when ``data`` is one whole request with this head and nothing behind it."""
+        """Return the body, when ``data`` is one whole request with this head and nothing behind it; else None."""
         if not data.startswith(self.before):
             return None
         start = len(self.before)
@@ -48,8 +49,8 @@ class Known(NamedTuple):
 
 
 def learn(data: bytes, exchange: QuickExchange) -> Known | None:
-    """What ``data``, one whole request that the parser has taken as ``exchange``, teaches; None where it is not of the
-    usual kind (POST with a content-length, HTTP/1.1, the connection kept, nothing expected)."""
+    """Learn the head of ``data``, one whole request that the parser has taken as ``exchange``; None where it is not of
+    the usual kind (POST with a content-length, HTTP/1.1, the connection kept, nothing expected)."""
     end = data.find(b"\r\n\r\n", 0, LONGEST)
     if end < 0 or exchange.error is not None or exchange.method != "POST":
         return None

@@ -118,7 +118,8 @@ class QuickExchange(Exchange):
         self.proto._begin(self)
 
     def check(self, now: float) -> None:
-        """Called about once a second while it is answered."""
+        """Do nothing: a large upload (``UploadExchange``) ends here what is too slow. Called about once a second while
+        the exchange is answered."""
 
 
 class QuickProtocol(HttpToolsProtocol):
@@ -194,7 +195,7 @@ class QuickProtocol(HttpToolsProtocol):
                 self.known = learn(data, self.active)
 
     def _again(self, data: bytes, known: Known) -> bool:
-        """Takes a whole request whose head is the one before it but for the length of its body, if ``data`` is one."""
+        """Take a whole request whose head is the one before it but for the length of its body, if ``data`` is one."""
         body = known.body(data)
         if body is None or len(body) > self.gateway.max_body:
             return False
@@ -224,8 +225,7 @@ class QuickProtocol(HttpToolsProtocol):
         return None
 
     def shutdown(self) -> None:
-        """Called once by the server when it begins to drain: an idle connection is closed, a busy one after its
-        answer."""
+        """Begin to drain, called once by the server: an idle connection is closed, a busy one after its answer."""
         if self.active is None:
             self.transport.close()
         else:
@@ -277,7 +277,7 @@ class QuickProtocol(HttpToolsProtocol):
             self._refuse(exchange.error)
 
     def _check_head(self, exchange: QuickExchange, version: str) -> GatewayError | None:
-        """What is wrong with a request that can be known before its body. Sets ``path`` and ``query``."""
+        """Tell what is wrong with a request as far as its head shows it. Set ``path`` and ``query``."""
         if version not in ("1.1", "1.0"):
             return GatewayError("bad_request", f"HTTP/{version} is not served here; use HTTP/1.1.")
         url = exchange.url
@@ -373,7 +373,7 @@ class QuickProtocol(HttpToolsProtocol):
             exchange.task = self.loop.create_task(self.gateway.serve(exchange))
 
     def done(self, exchange: QuickExchange) -> None:
-        """The answer is out: the next request, or the idle wait, or the end of the connection."""
+        """Go on when the answer is out: to the next request, or the idle wait, or the end of the connection."""
         self.gateway.end(exchange)
         if self.active is not exchange:
             return
@@ -396,15 +396,15 @@ class QuickProtocol(HttpToolsProtocol):
             self.deadline = self.loop.time() + (IDLE_TIME if self.in_head and not self.head_bytes else HEAD_TIME)
 
     def _close(self) -> None:
-        """Closes when the rest of the answer is written, or when the client has refused to read it for long enough: a
+        """Close when the rest of the answer is written, or when the client has refused to read it for long enough: a
         close alone waits for ever."""
         self.closing = True
         self.deadline = self.loop.time() + CLIENT_STALL
         self.transport.close()
 
     def _linger(self, longer: float) -> None:
-        """Closes our side and lets what the client still sends run out: a close with unread bytes is a reset, and a
-        reset can overtake the error that we just wrote (RFC 9112, 9.6)."""
+        """Close our side and let what the client still sends run out: a close with unread bytes is a reset, and a reset
+        can overtake the error that we just wrote (RFC 9112, 9.6)."""
         self.deadline = self.loop.time() + LINGER + longer
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -417,7 +417,7 @@ class QuickProtocol(HttpToolsProtocol):
             exchange.begin()
 
     def _refuse(self, error: GatewayError) -> None:
-        """Ends the connection with an error. Behind an answer in progress nothing can be said: it is only closed."""
+        """End the connection with an error. Behind an answer in progress nothing can be said: it is only closed."""
         if self.closing:
             return
         exchange = self.exchange or QuickExchange(self)
@@ -441,7 +441,7 @@ class QuickProtocol(HttpToolsProtocol):
         self.closing = True
 
     def sweep(self, now: float) -> None:
-        """Called about once a second. Ends what is past its deadline."""
+        """End what is past its deadline; called about once a second."""
         active = self.active
         if active is not None:
             active.check(now)

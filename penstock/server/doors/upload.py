@@ -28,7 +28,7 @@ _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0) if has
 
 
 def is_upload(gateway: Gateway, method: str, path: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Whether the request is a form that may be passed on while it comes."""
+    """Tell whether the request is a form that may be passed on while it comes."""
     if method != "POST" or not headers.get(b"content-type", b"").lstrip()[:19].lower() == b"multipart/form-data":
         return False
     return gateway.site.upload_at(path)
@@ -37,7 +37,7 @@ def is_upload(gateway: Gateway, method: str, path: str, headers: Mapping[bytes, 
 def upload_of(
     gateway: Gateway, headers: Mapping[bytes, bytes], pause: Callable[[], None], resume: Callable[[], None]
 ) -> Upload:
-    """Raises "too_large" for one whose head says so."""
+    """Make the upload of a request. Raises "too_large" for one whose head says so."""
     told = headers.get(b"content-length")
     length = int(told[:20]) if told is not None and told.isdigit() else None
     if length is not None and length > gateway.max_upload:
@@ -46,7 +46,7 @@ def upload_of(
 
 
 async def serve(gateway: Gateway, exchange: Exchange) -> None:
-    """``Gateway.serve``; whatever was held of the body is given back."""
+    """Serve the exchange as ``Gateway.serve`` does, and give back whatever was held of its body."""
     try:
         await gateway.serve(exchange)
     finally:
@@ -57,7 +57,7 @@ async def serve(gateway: Gateway, exchange: Exchange) -> None:
 async def feed(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]], source: Source, room: asyncio.Event, gateway: Gateway
 ) -> None:
-    """Pushes what an ASGI server receives, from when it is wanted and while there is ``room``; returns when the client
+    """Push what an ASGI server receives, from when it is wanted and while there is ``room``; returns when the client
     has left. The server itself holds the client back while nobody asks it for more."""
     while True:
         await room.wait()
@@ -127,7 +127,7 @@ class UploadExchange(QuickExchange):
         super().finish(close)
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the body."""
+        """Take the next bytes of the body."""
         self.touched = self.proto.loop.time()
         source = self.upload.source
         source.feed(data)
@@ -135,7 +135,7 @@ class UploadExchange(QuickExchange):
             source.fail(self.proto.gateway.upload_too_large())
 
     def check(self, now: float) -> None:
-        """Ends an upload whose client left unnoticed, or is slow on purpose."""
+        """End an upload whose client left unnoticed, or is slow on purpose."""
         source = self.upload.source
         transport = self.proto.transport
         if source.complete or self.proto.closing:
@@ -177,7 +177,7 @@ class UploadExchange(QuickExchange):
 
 
 def receive(proto: QuickProtocol, head: QuickExchange) -> GatewayError | None:
-    """A request whose body is large, or of unknown length: begins it, if it is an upload. The error of one that is too
+    """Begin an upload, for a request whose body is large, or of unknown length. Return the error of one that is too
     large for what it is."""
     if is_upload(proto.gateway, head.method, head.path, head.headers):
         try:

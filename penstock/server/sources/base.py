@@ -22,8 +22,8 @@ PATIENCE = 15.0  # seconds for one source: a database that hangs must not hold u
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a source has. ``settings``: a config whose settings hold, from the first source that has any; its own
-    ``deployments`` do not count. ``problems``: what its reader should know, and did not keep it from giving."""
+    """What a source has to give. ``settings``: a config whose settings hold, from the first source that has any; its
+    own ``deployments`` do not count. ``problems``: what its reader should know, and did not keep it from giving."""
 
     deployments: tuple[Deployment, ...] = ()
     settings: Config | None = None

@@ -78,7 +78,7 @@ class EnginesSource(Source):
 
 
 async def _ask(pool: Pool, port: int, path: str) -> Found | None:
-    """Who listens on ``port``, if it is an engine, and its models. Raises ``Busy``."""
+    """Ask who listens on ``port``; return the engine and its models, None where it is none. Raises ``Busy``."""
     origin = Origin.parse(f"http://127.0.0.1:{port}")
     head = render_head(b"GET", path.encode(), origin, [(b"accept", b"application/json")])
     try:

@@ -12,8 +12,8 @@ from penstock.server.sources.file import FileSource
 
 
 def sources_of(config: Path | None, environ: Callable[[], Mapping[str, str]]) -> list[Source]:
-    """List them. The first has the settings. A config file is the whole configuration: beside it nothing is looked
-    for."""
+    """List the sources of a gateway. The first has the settings. A config file is the whole configuration: beside it
+    nothing is looked for."""
     if config is not None:
         return [FileSource(config, environ)]
     return [EnvironmentSource(environ), EnginesSource()]
