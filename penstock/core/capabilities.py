@@ -41,12 +41,12 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     retires: str | None = None
 
     def supports(self, feature: str) -> bool:
-        """Whether the model is known to do it; "vision" and "supports_vision" are the same question."""
+        """Tell whether the model is known to do it; "vision" and "supports_vision" are the same question."""
         return feature.removeprefix(_PREFIX) in self.features
 
 
 def capabilities(name: str, entry: Mapping[str, Any]) -> Capabilities:
-    """The capabilities of an entry of the price map, or of a deployment's `model_info` over one."""
+    """Read the capabilities in an entry of the price map, or in a deployment's `model_info` laid over one."""
     stated = [field for field, value in entry.items() if field.startswith(_PREFIX) and value is True]
     features = {field.removeprefix(_PREFIX) for field in stated}
     # Two fields of the map say the same in older and in newer entries; what makes pictures or films sees none.

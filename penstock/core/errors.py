@@ -168,7 +168,8 @@ class GatewayError(Exception):
 
     @property
     def text(self) -> str:
-        """The message as LiteLLM's callers match on it: class and provider first when an upstream is the source."""
+        """Return the message as LiteLLM's callers match on it: class and provider first when an upstream is the
+        source."""
         if not self.provider:
             return self.message
         name = self.row.litellm
@@ -176,7 +177,7 @@ class GatewayError(Exception):
 
 
 def kind_of_status(status: int, text: str) -> str:
-    """The kind of a non-2xx upstream answer: by status, and for 400/413/422 also by its lower-cased ``text``."""
+    """Return the kind of a non-2xx upstream answer: by status, and for 400/413/422 also by its lower-cased ``text``."""
     if not 400 <= status <= 599:
         return "upstream_bad_gateway"  # a redirect, a 204, a 999: no answer, and nothing that the client did
     kind = _BY_STATUS.get(status)

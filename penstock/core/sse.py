@@ -99,7 +99,7 @@ class Decoder:
 
 
 def encode(data: bytes, name: bytes = b"") -> bytes:
-    """One event. ``data`` is one line of JSON (no CR, no LF: JSON escapes them)."""
+    """Encode one event. ``data`` is one line of JSON (no CR, no LF: JSON escapes them)."""
     if name:
         return b"event: " + name + b"\ndata: " + data + b"\n\n"
     return b"data: " + data + b"\n\n"

@@ -39,7 +39,7 @@ class Usage(Struct, frozen=True, gc=False):
 
 
 def added(usage: Usage | None, more: Usage) -> Usage:
-    """The tokens of two calls; estimated when one of them is, the tier that of ``usage``."""
+    """Add the tokens of two calls; estimated when one of them is, the tier that of ``usage``."""
     if usage is None:
         return more
     sums = {name: getattr(usage, name) + getattr(more, name) for name in _COUNTERS}

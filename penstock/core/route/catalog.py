@@ -61,7 +61,7 @@ class Catalog(Generic[T]):
         self._hidden = unlisted - frozenset(self._groups)
 
     def find(self, name: str) -> Found[T] | None:
-        """The group for a name that a client sent, or None."""
+        """Find the group for a name that a client sent, or None."""
         return self._plain.get(name) or self._match(name)
 
     def _match(self, name: str) -> Found[T] | None:
@@ -73,11 +73,11 @@ class Catalog(Generic[T]):
         return None
 
     def names(self) -> list[str]:
-        """Public names and aliases in the order of the config, wildcards included, deployment ids not."""
+        """Return public names and aliases in the order of the config, wildcards included, deployment ids not."""
         return [n for n in self._plain if n not in self._hidden] + [p for _, _, p in self._patterns]
 
     def near(self, name: str, count: int = 5) -> list[str]:
-        """Names a client may have meant, nearest first; the first few of all when nothing is near."""
+        """Suggest names a client may have meant, nearest first; the first few of all when nothing is near."""
         names = self.names()
         name = name[:LONGEST_NAME]  # comparing costs the square of the length, and a body may hold megabytes of name
         by_lower = {n.lower(): n for n in reversed(names)}

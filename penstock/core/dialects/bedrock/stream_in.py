@@ -304,5 +304,5 @@ def _failure(name: bytes, data: bytes) -> GatewayError:
 
 
 def decoder() -> ConverseDecoder:
-    """A decoder for one stream."""
+    """Make a decoder for one stream."""
     return ConverseDecoder()

@@ -56,7 +56,7 @@ _BAD = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 def counted_from(cited: Citation, base: int, plain: bool) -> Citation:
-    """Counted from where its block begins. In a text that is not ASCII the place is not known: -1."""
+    """Count a citation's place from where its block begins. In a text that is not ASCII the place is not known: -1."""
     start = cited.start - base if plain and cited.start >= base else -1
     end = cited.end - base if plain and cited.end >= base else -1
     return msgspec.structs.replace(cited, start=start, end=end)
@@ -92,7 +92,7 @@ class Sources:
         return [cited for cited in out if cited.url and self._new(cited)]
 
     def grounding(self, raw: Raw) -> list[Citation]:
-        """One citation for each piece of the web that supports a segment."""
+        """Make one citation for each piece of the web that supports a segment."""
         try:
             told = _GROUNDING(raw)
         except _BAD:

@@ -92,8 +92,8 @@ class Encoder:
         return error_line(error)
 
     def ping(self) -> bytes:
-        """A space, which JSON allows before the next line's object. A blank line would not do: Ollama's own Python
-        client parses every line and fails on an empty one."""
+        """Return a space, which JSON allows before the next line's object. A blank line would not do: Ollama's own
+        Python client parses every line and fails on an empty one."""
         return b" "
 
     def _open(self, event: Open) -> bytes:
