@@ -25,8 +25,9 @@ INFO_COLUMNS = """key max_tokens max_input_tokens max_output_tokens input_cost_p
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """None: not known. ``features``: words as in `supports_vision`, without "supports_"; one that is not in here is not
-    known to be there. ``mode``: chat, embedding, rerank, image_generation, audio_transcription, ..."""
+    """What a model can do, None where it is not known. ``features``: words as in `supports_vision`, without
+    "supports_"; one that is not in here is not known to be there. ``mode``: chat, embedding, rerank, image_generation,
+    audio_transcription, ..."""
 
     name: str = ""
     provider: str = ""

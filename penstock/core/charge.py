@@ -36,7 +36,7 @@ class Charge(Struct, frozen=True, gc=False):
 
 
 class Terms(Struct, frozen=True, gc=False):
-    """``discount`` and ``margin`` are fractions, ``fixed`` is US dollars per call."""
+    """The terms of one model's price: ``discount`` and ``margin`` are fractions, ``fixed`` is US dollars per call."""
 
     discount: Decimal = ZERO
     margin: Decimal = ZERO

@@ -18,9 +18,10 @@ Fault = Literal["client", "upstream", "gateway", "nobody"]
 
 
 class Row(NamedTuple):
-    """``retry``: "target" = try another deployment (or this one again), then the fallbacks; "other" = another
-    deployment, never this one again (a wrong key stays wrong), then the fallbacks; "fallback" = straight to the
-    fallbacks; "no" = final. ``fault`` decides who is cooled or counted: only the culprit pays."""
+    """What follows from an error of one kind. ``retry``: "target" = try another deployment (or this one again), then
+    the fallbacks; "other" = another deployment, never this one again (a wrong key stays wrong), then the fallbacks;
+    "fallback" = straight to the fallbacks; "no" = final. ``fault`` decides who is cooled or counted: only the culprit
+    pays."""
 
     status: int
     openai: str

@@ -122,7 +122,7 @@ def event_of(message: Message) -> sse.Event:
 
 
 class Decoder:
-    """``feed(bytes) -> events``; ``close() -> events`` at the end of the bytes. ``limit``: bytes of one message."""
+    """A stream of messages cut into events (``base.Framer``). ``limit``: bytes of one message."""
 
     __slots__ = ("_broken", "_limit", "_parts", "_size", "_wanted")
 

@@ -52,8 +52,9 @@ def kind_of(content_type: bytes) -> str:
 
 
 class Seen:
-    """``feed`` the body as it passes, ``close`` at its end; then ``usage``, ``units`` and ``model`` are what it told.
-    ``chunks``: events of a stream with something in them, which counts tokens roughly where nothing is told."""
+    """What an answer that passes tells of its use. ``feed`` the body as it passes, ``close`` at its end; then
+    ``usage``, ``units`` and ``model`` are what it told. ``chunks``: events of a stream with something in them, which
+    counts tokens roughly where nothing is told."""
 
     __slots__ = ("_anthropic", "_gemini", "_head", "_kind", "_long", "_parts", "_size", "_tier", "_usage", "chunks",
                  "model", "units")  # fmt: skip

@@ -100,7 +100,7 @@ def parse_response(body: bytes) -> Response:
 
 
 class Decoder:
-    """See ``base.StreamDecoder``."""
+    """A decoder of Chat streams in SAP's envelopes: see ``base.StreamDecoder``."""
 
     __slots__ = ("_chat",)
 

@@ -139,7 +139,7 @@ def _fields(message: Message, policy: Policy) -> Opaque | None:
 
 
 class _Results:
-    """Puts every result directly after the turn that called, in the order they came.
+    """The results of a conversation, each put directly after the turn that called, in the order they came.
 
     Ids are matched to the nearest open call before them, because small models count from ``call_0`` again in every
     turn; a result that came before its call is matched to that."""

@@ -87,7 +87,8 @@ class Loss(Struct, frozen=True, gc=False):
 
 
 class Start(Struct, frozen=True, gc=False):
-    """``usage``: what is known of the input at the start (Anthropic tells it), else None."""
+    """The first event, and what it tells of the answer. ``usage``: what is known of the input at the start (Anthropic
+    tells it), else None."""
 
     id: str
     model: str

@@ -79,7 +79,7 @@ class _Growing:
 
 
 class Collector:
-    """Folds events back into the answer they carried. The inverse of ``explode``; also the meter's memory."""
+    """A fold of events back into the answer they carried, the inverse of ``explode``; also the meter's memory."""
 
     __slots__ = ("blocks", "end", "logprobs", "start", "stops")
 

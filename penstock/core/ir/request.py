@@ -191,7 +191,8 @@ class Tool(Struct, frozen=True, gc=False):
 
 
 class ToolChoice(Struct, frozen=True, gc=False):
-    """``mode``: auto | none | required (some tool) | named (``names[0]``) | allowed (``names``, with ``required``)."""
+    """Which tools the model may or must call. ``mode``: auto | none | required (some tool) | named (``names[0]``) |
+    allowed (``names``, with ``required``)."""
 
     mode: str
     names: tuple[str, ...] = ()

@@ -34,8 +34,9 @@ _FIELD = {kind: f"guided_{kind}" for kind in ("choice", "regex", "grammar")} | {
 
 
 class Lowered(Struct, frozen=True):
-    """``output``: what is left for the dialect to say itself. ``fields``: top-level fields beside it. ``wrapped``: the
-    answer is an object with the text in it. ``lost``: why the target cannot be held to it, "" when it can."""
+    """How a constraint is asked for at a target. ``output``: what is left for the dialect to say itself. ``fields``:
+    top-level fields beside it. ``wrapped``: the answer is an object with the text in it. ``lost``: why the target
+    cannot be held to it, "" when it can."""
 
     output: OutputFormat | None = None
     fields: dict[str, Raw] = {}

@@ -19,7 +19,7 @@ class Member(NamedTuple, Generic[T]):
 
 
 class Found(NamedTuple, Generic[T]):
-    """``star``: what the wildcard stood for, None for a plain name."""
+    """The group that serves a name. ``star``: what the wildcard stood for, None for a plain name."""
 
     group: str
     targets: Sequence[T]
@@ -27,8 +27,8 @@ class Found(NamedTuple, Generic[T]):
 
 
 class Catalog(Generic[T]):
-    """Immutable. ``aliases``: public alias to a group or to a name that a wildcard serves; those in ``hidden`` work and
-    are not listed. Look-ups of plain names are one dict access."""
+    """The public names and the groups that serve them; immutable. ``aliases``: public alias to a group or to a name
+    that a wildcard serves; those in ``hidden`` work and are not listed. Look-ups of plain names are one dict access."""
 
     def __init__(
         self,

@@ -39,8 +39,9 @@ class Outcome(NamedTuple):
 
 
 class Plan(NamedTuple, Generic[T]):
-    """``group``: the name asked for. ``targets``: by group. ``fallbacks``: for an error kind, the groups to go to then;
-    key "" is for any other kind. ``retries``: more tries per group after the first."""
+    """Which targets to try for a request, and how often. ``group``: the name asked for. ``targets``: by group.
+    ``fallbacks``: for an error kind, the groups to go to then; key "" is for any other kind. ``retries``: more tries
+    per group after the first."""
 
     group: str
     targets: Mapping[str, Sequence[T]]

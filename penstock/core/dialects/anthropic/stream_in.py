@@ -86,7 +86,7 @@ class _Part:
 
 
 class MessagesDecoder:
-    """``feed(sse event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Messages streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_ended", "_meter", "_next", "_parts", "_reason", "_sequence", "_started", "_tools")
 

@@ -50,7 +50,7 @@ _json = msgspec.json.Encoder().encode
 
 
 class MessagesEncoder:
-    """``feed(event) -> bytes``: see ``base.StreamEncoder``."""
+    """An encoder of Messages streams: see ``base.StreamEncoder``."""
 
     __slots__ = (
         "_beside",

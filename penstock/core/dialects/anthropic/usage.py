@@ -42,7 +42,7 @@ _KNOWN = frozenset(Counts.__struct_fields__)
 
 
 class Meter:
-    """Folds the counts of one answer: they are cumulative, so the last one that is told wins and none is added.
+    """The counts of one answer: they are cumulative, so the last one that is told wins and none is added.
 
     A zero never replaces a count of the input: some servers tell the input only at the start, others only at the end.
     """

@@ -35,7 +35,7 @@ from penstock.core.ir import (
 
 
 class ConverseEncoder:
-    """``feed(event) -> bytes``: see ``base.StreamEncoder``. One answer, block after block."""
+    """An encoder of Converse streams: see ``base.StreamEncoder``. One answer, block after block."""
 
     __slots__ = ("_args", "_blocks", "_more", "_others", "_stop", "_tier", "_usage", "_view", "_writer", "losses")
 

@@ -46,7 +46,8 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
 
 
 class Stream:
-    """Events pass as they came. ``want_usage`` changes nothing: the last event always has it."""
+    """A stream of Cohere's on its way to a client of Cohere's: events pass as they came. ``want_usage`` changes
+    nothing: the last event always has it."""
 
     __slots__ = ("_done", "_model", "chunks", "started", "usage")
 

@@ -82,7 +82,7 @@ _NOTHING = _Message()
 
 
 class ChatDecoder:
-    """``feed(sse event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Cohere's streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_at", "_called", "_calls", "_count", "_done", "_held", "_kind", "_next", "_number", "_started")
 

@@ -44,7 +44,7 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 
 class ChatEncoder:
-    """``feed(event) -> bytes``: see ``base.StreamEncoder``."""
+    """An encoder of Cohere's streams: see ``base.StreamEncoder``."""
 
     __slots__ = ("_blocks", "_called", "_calls", "_content", "_numbers", "_rows", "_stop", "_view", "losses")
 

@@ -201,7 +201,8 @@ def joined(responses: list[Response]) -> Response:
 
 
 class Decoder:
-    """See ``base.StreamDecoder``. Chunks of completions read as the chunks of a chat that would say the same."""
+    """A decoder of completions' streams: see ``base.StreamDecoder``. Chunks of completions read as the chunks of a chat
+    that would say the same."""
 
     __slots__ = ("_chat",)
 

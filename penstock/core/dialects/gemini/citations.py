@@ -63,7 +63,8 @@ def counted_from(cited: Citation, base: int, plain: bool) -> Citation:
 
 
 class Sources:
-    """Reads both forms of one answer. Each chunk of some streams repeats what was told: nothing is told twice."""
+    """A reader of both forms of one answer's citations. Each chunk of some streams repeats what was told: nothing is
+    told twice."""
 
     __slots__ = ("_told",)
 

@@ -95,7 +95,7 @@ class _Line:
 
 
 class ContentDecoder:
-    """``feed(sse event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Gemini's streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_blocked", "_id", "_lines", "_meter", "_next", "_serial", "_started")
 

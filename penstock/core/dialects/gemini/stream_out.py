@@ -63,7 +63,7 @@ class _Shown:
 
 
 class ContentEncoder:
-    """``feed(event) -> bytes``: see ``base.StreamEncoder``."""
+    """An encoder of Gemini's streams: see ``base.StreamEncoder``."""
 
     __slots__ = ("_beside", "_blocks", "_lengths", "_others", "_start", "_stops", "_tail", "_view", "_writer", "losses")
 

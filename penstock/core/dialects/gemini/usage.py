@@ -35,7 +35,7 @@ _COUNTS = Decoder(_Counts).decode
 
 
 class Meter:
-    """Folds the counts of one answer. A count that a later chunk leaves out keeps its last value."""
+    """The counts of one answer. A count that a later chunk leaves out keeps its last value."""
 
     __slots__ = ("_told", "seen")
 

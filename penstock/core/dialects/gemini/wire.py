@@ -47,7 +47,7 @@ class FunctionResponse(_Strict):
 
 
 class Part(_Strict):
-    """Exactly one of text, inlineData, fileData, functionCall and functionResponse is set."""
+    """A part of a content: exactly one of text, inlineData, fileData, functionCall and functionResponse is set."""
 
     text: str | None = None
     thought: bool | None = None

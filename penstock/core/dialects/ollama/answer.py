@@ -42,7 +42,7 @@ class Call(Struct, gc=False):
 
 
 class Part(Struct, gc=False):
-    """``message`` of an answer or of a stream's line."""
+    """The ``message`` of an answer or of a stream's line."""
 
     content: str | None = None
     thinking: str | None = None

@@ -21,8 +21,8 @@ def escaped(line: bytes) -> bytes:
 
 
 class Lines:
-    """``feed(bytes) -> events``, one per line that is not blank. JSON escapes the line ends inside it, so LF alone
-    ends a line; a CR before it is white space to JSON. ``limit``: bytes one line may take."""
+    """A stream of lines cut into events, one per line that is not blank (``base.Framer``). JSON escapes the line ends
+    inside it, so LF alone ends a line; a CR before it is white space to JSON. ``limit``: bytes one line may take."""
 
     __slots__ = ("_buffer", "_limit", "_size")
 

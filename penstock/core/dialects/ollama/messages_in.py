@@ -38,7 +38,7 @@ def read_turns(raw: Raw) -> tuple[Message, ...]:
 
 
 class _Reader:
-    """Remembers the calls that wait for their results."""
+    """A reader of turns; it remembers the calls that wait for their results."""
 
     __slots__ = ("_waiting",)
 

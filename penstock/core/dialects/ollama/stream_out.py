@@ -39,7 +39,8 @@ _CHAT = b',"message":{"role":"assistant","content":'
 
 
 class Encoder:
-    """See ``base.StreamEncoder``. Calls go out whole: their arguments are an object, which has no halves.
+    """An encoder of Ollama's streams: see ``base.StreamEncoder``. Calls go out whole: their arguments are an object,
+    which has no halves.
 
     ``generate``: the lines of /api/generate, where ``response`` stands for the message."""
 

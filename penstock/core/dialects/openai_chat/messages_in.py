@@ -77,7 +77,8 @@ def read_turns(raw: Raw) -> tuple[Message, ...]:
 
 
 class _Reader:
-    """Remembers the calls seen so far: a result tells neither its call's kind nor, in the old form, its id."""
+    """A reader of turns; it remembers the calls seen so far: a result tells neither its call's kind nor, in the old
+    form, its id."""
 
     __slots__ = ("_by_name", "_kinds")
 

@@ -94,7 +94,7 @@ class _Line:
 
 
 class Decoder:
-    """See ``base.StreamDecoder``."""
+    """A decoder of Chat streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_calls", "_done", "_lines", "_next", "_start", "_started", "_usage")
 

@@ -68,7 +68,8 @@ class _Line:
 
 
 class Encoder:
-    """See ``base.StreamEncoder``. The first chunk has the role; the usage chunk comes only when ``view.usage``."""
+    """An encoder of Chat streams: see ``base.StreamEncoder``. The first chunk has the role; the usage chunk comes only
+    when ``view.usage``."""
 
     __slots__ = ("_blocks", "_head", "_legacy", "_lines", "_tail", "_view", "losses")
 

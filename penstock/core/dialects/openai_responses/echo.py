@@ -41,7 +41,7 @@ def response_id(given: str, view: View) -> str:
 
 
 class Frame:
-    """Makes the response object of one answer, as often as a stream tells it."""
+    """The response object of one answer, made as often as a stream tells it."""
 
     __slots__ = ("_created", "_echo", "_model", "_now", "_tier", "id")
 

@@ -22,7 +22,8 @@ def hold(pieces: list[str], text: str) -> None:
 
 
 class Item:
-    """``made``: the item as it will be; ``part``: its open part; ``index``: its place in the output."""
+    """An item being told. ``made``: the item as it will be; ``part``: its open part; ``index``: its place in the
+    output."""
 
     __slots__ = ("index", "kind", "made", "part")
 

@@ -100,7 +100,7 @@ class _Part:
 
 
 class Decoder:
-    """``feed(sse event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Responses streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_calls", "_ended", "_ids", "_items", "_last", "_logged", "_next", "_parts", "_started")
 

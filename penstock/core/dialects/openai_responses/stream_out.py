@@ -49,7 +49,7 @@ _FIELDS = Decoder(dict[str, Raw]).decode
 
 
 class Encoder:
-    """See ``base.StreamEncoder``. ``items``: the finished output items, also the whole answer's."""
+    """An encoder of Responses streams: see ``base.StreamEncoder``. ``items``: the output items that are finished."""
 
     __slots__ = (
         "_beside",
