@@ -25,8 +25,9 @@ INFO_COLUMNS = """key max_tokens max_input_tokens max_output_tokens input_cost_p
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """None: not known. ``features``: words as in `supports_vision`, without "supports_"; one that is not in here is not
-    known to be there. ``mode``: chat, embedding, rerank, image_generation, audio_transcription, ..."""
+    """What a model can do, None where it is not known. ``features``: words as in `supports_vision`, without
+    "supports_"; one that is not in here is not known to be there. ``mode``: chat, embedding, rerank, image_generation,
+    audio_transcription, ..."""
 
     name: str = ""
     provider: str = ""
@@ -41,12 +42,12 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     retires: str | None = None
 
     def supports(self, feature: str) -> bool:
-        """Whether the model is known to do it; "vision" and "supports_vision" are the same question."""
+        """Tell whether the model is known to do it; "vision" and "supports_vision" are the same question."""
         return feature.removeprefix(_PREFIX) in self.features
 
 
 def capabilities(name: str, entry: Mapping[str, Any]) -> Capabilities:
-    """The capabilities of an entry of the price map, or of a deployment's `model_info` over one."""
+    """Read the capabilities in an entry of the price map, or in a deployment's `model_info` laid over one."""
     stated = [field for field, value in entry.items() if field.startswith(_PREFIX) and value is True]
     features = {field.removeprefix(_PREFIX) for field in stated}
     # Two fields of the map say the same in older and in newer entries; what makes pictures or films sees none.

@@ -36,14 +36,14 @@ class Charge(Struct, frozen=True, gc=False):
 
 
 class Terms(Struct, frozen=True, gc=False):
-    """``discount`` and ``margin`` are fractions, ``fixed`` is US dollars per call."""
+    """The terms of one model's price: ``discount`` and ``margin`` are fractions, ``fixed`` is US dollars per call."""
 
     discount: Decimal = ZERO
     margin: Decimal = ZERO
     fixed: Decimal = ZERO
 
     def charge(self, cost: Decimal) -> Charge:
-        """What a call that cost so much is charged at, part by part."""
+        """Charge a call that cost so much, part by part."""
         discount = _EXACT.multiply(cost, self.discount)
         left = _EXACT.subtract(cost, discount)
         return Charge(cost, discount, _EXACT.fma(left, self.margin, self.fixed))
@@ -56,7 +56,7 @@ class Terms(Struct, frozen=True, gc=False):
 
 
 def terms_of(discounts: Mapping[str, Any], margins: Mapping[str, Any], provider: str, model: str) -> Terms | None:
-    """The terms of a provider's model; None when the two tables say nothing of it."""
+    """Return the terms of a provider's model; None when the two tables say nothing of it."""
     share = _discount(discounts, provider, model)
     margin = margins.get(provider, margins.get(EVERYBODY))
     if share is None and margin is None:
@@ -70,7 +70,7 @@ def terms_of(discounts: Mapping[str, Any], margins: Mapping[str, Any], provider:
 
 
 def _discount(discounts: Mapping[str, Any], provider: str, model: str) -> Decimal | None:
-    """Of the model by its name, else by the pattern that says most of it, else of the provider."""
+    """Find the discount of the model: by its name, else by the pattern that says most of it, else of the provider."""
     exact = discounts.get(f"{provider}/{model}")
     if exact is not None:
         return number(exact)

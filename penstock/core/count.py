@@ -30,12 +30,13 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/=_-]{1024,}")
 
 
 def tokens(size: int) -> int:
-    """Tokens in ``size`` bytes of text."""
+    """Estimate the tokens in ``size`` bytes of text."""
     return -(-size // BYTES_PER_TOKEN)
 
 
 def text_size(raw: bytes) -> int:
-    """Bytes of UTF-8 that a piece of JSON stands for, a picture or a sound counted as its tokens' worth of text."""
+    """Count the bytes of UTF-8 that a piece of JSON stands for; a picture or a sound counts as its tokens' worth of
+    text."""
     size = len(raw)
     escaped = raw.count(b"\\u")
     if escaped:
@@ -47,6 +48,6 @@ def text_size(raw: bytes) -> int:
 
 
 def estimate(fields: Mapping[str, Raw], output: int) -> Usage:
-    """Usage of a request (its body's top level) that was answered with ``output`` tokens."""
+    """Estimate the usage of a request (its body's top level) that was answered with ``output`` tokens."""
     size = sum(text_size(bytes(fields[key])) for key in _PROMPT_FIELDS if key in fields)
     return Usage(fresh=tokens(size), output=output, estimated=True)

@@ -23,8 +23,8 @@ MAX_DEPTH_TEXT = "The JSON body is nested too deeply."
 
 
 def open_body(body: bytes) -> dict[str, Raw]:
-    """The top level of a request body. Raises ``GatewayError("bad_request")`` with a message for every kind of bad
-    JSON: empty, invalid syntax (with the byte position), NaN, invalid UTF-8, not an object, nested too deeply,
+    """Decode the top level of a request body. Raises ``GatewayError("bad_request")`` with a message for every kind of
+    bad JSON: empty, invalid syntax (with the byte position), NaN, invalid UTF-8, not an object, nested too deeply,
     duplicate keys."""
     if not body or body.isspace():
         raise GatewayError("bad_request", "The request body is empty. Send a JSON object.")
@@ -52,12 +52,12 @@ def open_body(body: bytes) -> dict[str, Raw]:
 
 
 def seal(fields: dict[str, Raw]) -> bytes:
-    """The object as compact bytes, in the order of its keys."""
+    """Encode the object as compact bytes, in the order of its keys."""
     return _ENCODE(fields)
 
 
 def _is_exact(fields: dict[str, Raw], body: bytes) -> bool:
-    """True when the sizes of keys and values add up to a body without white space: then nothing stood twice.
+    """Tell whether the sizes of keys and values add up to a body without white space: then nothing stood twice.
 
     A duplicate key leaves its first value's bytes unaccounted for; white space does too, and is told apart by the
     slow walk. Written anew, a key is never longer than it was."""
@@ -74,7 +74,7 @@ _KEY = re.compile(rb'[ \t\r\n]*,?[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\
 
 
 def _duplicate(fields: dict[str, Raw], body: bytes) -> str | None:
-    """The first top-level key that stands twice. Walks keys only: a value is skipped by the length of what was
+    """Find the first top-level key that stands twice. Walks keys only: a value is skipped by the length of what was
     decoded for its key; where the bytes differ, the decoder kept a later value, so the key comes again. The bytes may
     also agree by chance, when a number begins like the later one (``{"a":12,"a":1}``): then the walk stops short."""
     seen: set[str] = set()

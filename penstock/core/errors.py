@@ -18,9 +18,10 @@ Fault = Literal["client", "upstream", "gateway", "nobody"]
 
 
 class Row(NamedTuple):
-    """``retry``: "target" = try another deployment (or this one again), then the fallbacks; "other" = another
-    deployment, never this one again (a wrong key stays wrong), then the fallbacks; "fallback" = straight to the
-    fallbacks; "no" = final. ``fault`` decides who is cooled or counted: only the culprit pays."""
+    """What follows from an error of one kind. ``retry``: "target" = try another deployment (or this one again), then
+    the fallbacks; "other" = another deployment, never this one again (a wrong key stays wrong), then the fallbacks;
+    "fallback" = straight to the fallbacks; "no" = final. ``fault`` decides who is cooled or counted: only the culprit
+    pays."""
 
     status: int
     openai: str
@@ -168,7 +169,8 @@ class GatewayError(Exception):
 
     @property
     def text(self) -> str:
-        """The message as LiteLLM's callers match on it: class and provider first when an upstream is the source."""
+        """Return the message as LiteLLM's callers match on it: class and provider first when an upstream is the
+        source."""
         if not self.provider:
             return self.message
         name = self.row.litellm
@@ -176,7 +178,7 @@ class GatewayError(Exception):
 
 
 def kind_of_status(status: int, text: str) -> str:
-    """The kind of a non-2xx upstream answer: by status, and for 400/413/422 also by its lower-cased ``text``."""
+    """Return the kind of a non-2xx upstream answer: by status, and for 400/413/422 also by its lower-cased ``text``."""
     if not 400 <= status <= 599:
         return "upstream_bad_gateway"  # a redirect, a 204, a 999: no answer, and nothing that the client did
     kind = _BY_STATUS.get(status)

@@ -46,13 +46,13 @@ class Message(NamedTuple):
     payload: bytes
 
     def text(self, name: str) -> str:
-        """A header that is text, "" where there is none."""
+        """Return a header that is text, "" where there is none."""
         value = self.headers.get(name)
         return value if isinstance(value, str) else ""
 
 
 def parse(frame: bytes) -> Message:
-    """One whole message. Raises ``BadMessage``."""
+    """Parse one whole message. Raises ``BadMessage``."""
     if len(frame) < _LEAST:
         raise BadMessage("a message is cut short")
     total, size = _check_prelude(frame, MAX_MESSAGE)
@@ -92,7 +92,7 @@ def _headers(data: bytes) -> dict[str, Value]:
 
 
 def _value(data: bytes, at: int, kind: int) -> tuple[Value, int]:
-    """The value at ``at`` and where it ends. A timestamp is its milliseconds, a UUID its 16 bytes."""
+    """Read the value at ``at``, and tell where it ends. A timestamp is its milliseconds, a UUID its 16 bytes."""
     if kind in (0, 1):
         return kind == 0, at
     fixed = _FIXED.get(kind)
@@ -110,8 +110,8 @@ def _value(data: bytes, at: int, kind: int) -> tuple[Value, int]:
 
 
 def event_of(message: Message) -> sse.Event:
-    """A message as an event: named by its event type, or ``EXCEPTION`` and the kind. An error has its text in headers;
-    here it stands in the data as JSON, as an exception's does."""
+    """Translate a message to an event: named by its event type, or ``EXCEPTION`` and the kind. An error has its text in
+    headers; here it stands in the data as JSON, as an exception's does."""
     kind = message.text(":message-type")
     if kind == "exception":
         return sse.Event(EXCEPTION + message.text(":exception-type").encode(), message.payload)
@@ -122,7 +122,7 @@ def event_of(message: Message) -> sse.Event:
 
 
 class Decoder:
-    """``feed(bytes) -> events``; ``close() -> events`` at the end of the bytes. ``limit``: bytes of one message."""
+    """A stream of messages cut into events (``base.Framer``). ``limit``: bytes of one message."""
 
     __slots__ = ("_broken", "_limit", "_parts", "_size", "_wanted")
 
@@ -173,7 +173,7 @@ class Decoder:
 
 
 def encode(headers: Iterable[tuple[str, str]], payload: bytes) -> bytes:
-    """One message whose headers are all text. Raises ``ValueError`` for a name above 255 or a value above 65,535
+    """Encode one message whose headers are all text. Raises ``ValueError`` for a name above 255 or a value above 65,535
     bytes."""
     lines = b"".join([_header(name, value) for name, value in headers])
     total = _LEAST + len(lines) + len(payload)
@@ -190,12 +190,12 @@ def _header(name: str, value: str) -> bytes:
 
 
 def event(kind: str, payload: bytes) -> bytes:
-    """An event of JSON."""
+    """Encode an event of JSON."""
     names = ((":event-type", kind), (":content-type", "application/json"), (":message-type", "event"))
     return encode(names, payload)
 
 
 def exception(kind: str, payload: bytes) -> bytes:
-    """An exception, its JSON in the payload."""
+    """Encode an exception, its JSON in the payload."""
     names = ((":exception-type", kind), (":content-type", "application/json"), (":message-type", "exception"))
     return encode(names, payload)

@@ -32,7 +32,7 @@ class Unsupported(ValueError):
 
 
 def choices_regex(choices: Iterable[str]) -> str:
-    """An expression that matches each choice and nothing else."""
+    """Make an expression that matches each choice and nothing else."""
     return "(" + "|".join("".join(map(_escaped, choice)) for choice in choices) + ")"
 
 
@@ -43,12 +43,12 @@ def _escaped(char: str) -> str:
 
 
 def choices_gbnf(choices: Iterable[str]) -> str:
-    """A grammar of the choices. Raises ``Unsupported`` for a character that no grammar can hold."""
+    """Make a grammar of the choices. Raises ``Unsupported`` for a character that no grammar can hold."""
     return "root ::= " + " | ".join(literal(choice) for choice in choices)
 
 
 def literal(text: str) -> str:
-    """A text as a GBNF literal."""
+    """Write a text as a GBNF literal."""
     return '"' + "".join(_in_literal(ord(char)) for char in text) + '"'
 
 
@@ -68,7 +68,7 @@ def _code(code: int) -> str:
 
 
 def regex_gbnf(pattern: str) -> str:
-    """A grammar of what ``pattern`` matches from the first character to the last. Raises ``Unsupported``."""
+    """Make a grammar of what ``pattern`` matches from the first character to the last. Raises ``Unsupported``."""
     return "root ::= " + _Parser(pattern).whole()
 
 
@@ -150,7 +150,7 @@ class _Parser:
         return f"({inner})"
 
     def _kind(self, start: int) -> None:
-        """What follows ``(?``: a plain or a named group; all else looks around or changes the rules."""
+        """Read what follows ``(?``: a plain or a named group; all else looks around or changes the rules."""
         char = self._take()
         if char == ":":
             return
@@ -273,7 +273,7 @@ class _Parser:
 
 
 def _within(found: Ranges) -> Ranges:
-    """Sorted, joined, and without what cannot be written."""
+    """Sort and join ranges, without what cannot be written."""
     joined: Ranges = []
     for low, high in sorted(found):
         if joined and low <= joined[-1][1] + 1:
@@ -289,7 +289,7 @@ def _within(found: Ranges) -> Ranges:
 
 
 def _without(found: Ranges) -> Ranges:
-    """All characters but these."""
+    """Return all characters but these."""
     kept: Ranges = []
     for first, last in _ALL:
         at = first

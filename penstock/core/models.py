@@ -51,8 +51,8 @@ _NAMES = tuple(
 
 
 def facts(model: str) -> ModelFacts:
-    """What is known of a model, however the one who serves it spells its name: with a provider, a publisher, a region,
-    a version or a date around it ("us.anthropic.claude-opus-4-6-v1:0", "anthropic/claude-sonnet-4.5",
+    """Return what is known of a model, however the one who serves it spells its name: with a provider, a publisher, a
+    region, a version or a date around it ("us.anthropic.claude-opus-4-6-v1:0", "anthropic/claude-sonnet-4.5",
     "databricks-claude-sonnet-4-5")."""
     name = model.lower().rpartition("/")[2]
     who = next((who for pattern, who in _NAMES if pattern.search(name)), "")
@@ -74,20 +74,20 @@ _DOT = re.compile(r"(?<=\d)\.(?=\d)")
 
 
 def claude_version(model: str) -> tuple[int, int]:
-    """The version in a name of Anthropic's spelling, also with the version before the family ("claude-3-5-sonnet");
-    (0, 0) for what is no Claude, or has none. A date is no part of it."""
+    """Read the version in a name of Anthropic's spelling, also with the version before the family
+    ("claude-3-5-sonnet"); (0, 0) for what is no Claude, or has none. A date is no part of it."""
     found = _CLAUDE.search(model)
     return (int(found[1]), int(found[2] or 0)) if found is not None else (0, 0)
 
 
 def is_adaptive(model: str) -> bool:
-    """Whether a Claude sizes its thinking by effort: 4.6 and later (https://platform.claude.com/docs, "Adaptive
+    """Tell whether a Claude sizes its thinking by effort: 4.6 and later (https://platform.claude.com/docs, "Adaptive
     thinking")."""
     return claude_version(model) >= (4, 6)
 
 
 def takes_schema(model: str) -> bool:
-    """Whether a Claude enforces a JSON schema: 4.5 and later, and Opus 4.1 (https://platform.claude.com/docs,
+    """Tell whether a Claude enforces a JSON schema: 4.5 and later, and Opus 4.1 (https://platform.claude.com/docs,
     "Structured outputs")."""
     version = claude_version(model)
     return version >= (4, 5) or (version == (4, 1) and "opus" in model)
@@ -100,9 +100,9 @@ _DASHED_GEMINI = re.compile(r"(gemini-(?:[a-z]+-)*\d)-(\d)(?!\d)")
 
 
 def generation(model: str) -> float:
-    """The generation of a Gemini by its name: 1.5, 2.5, 3.0. Names without one ("gemini-flash-latest") are the newest
-    for what ends in ``-latest``, the oldest for ``gemini-pro``, and 2.5 for all else (tuned models, other servers).
-    https://ai.google.dev/gemini-api/docs/models ("Model version name patterns")."""
+    """Return the generation of a Gemini by its name: 1.5, 2.5, 3.0. Names without one ("gemini-flash-latest") are the
+    newest for what ends in ``-latest``, the oldest for ``gemini-pro``, and 2.5 for all else (tuned models, other
+    servers). https://ai.google.dev/gemini-api/docs/models ("Model version name patterns")."""
     found = _GEMINI.search(model)
     if found is not None:
         return float(f"{found[1]}.{found[2] or 0}")
@@ -112,7 +112,8 @@ def generation(model: str) -> float:
 
 
 def is_pro(model: str) -> bool:
-    """Whether a Gemini is a Pro, which cannot be told not to think (https://ai.google.dev/gemini-api/docs/thinking)."""
+    """Tell whether a Gemini is a Pro, which cannot be told not to think
+    (https://ai.google.dev/gemini-api/docs/thinking)."""
     return "pro" in model
 
 
@@ -122,7 +123,7 @@ _COMPLETES = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002", "text-davi
 
 
 def completes_prompts(model: str) -> bool:
-    """Whether a model is one of OpenAI's that are asked at /v1/completions and nowhere else
+    """Tell whether a model is one of OpenAI's that are asked at /v1/completions and nowhere else
     (https://platform.openai.com/docs/models)."""
     return model.startswith(_COMPLETES)
 
@@ -139,7 +140,7 @@ _SCHEMA_MODELS = re.compile(r"deepseek\.v3|mistral\.(?:ministral-3|magistral|vox
 
 
 def publisher(model: str) -> str:
-    """Who made a model on Bedrock: "anthropic", "amazon", "meta", ...; "" where its id does not tell."""
+    """Find who made a model on Bedrock: "anthropic", "amazon", "meta", ...; "" where its id does not tell."""
     if model.startswith("arn:"):
         model = model.partition(":")[2].partition("/")[2]
     for found in _PUBLISHER.finditer(model):
@@ -152,7 +153,7 @@ def publisher(model: str) -> str:
 
 
 def takes_schema_on_bedrock(model: str) -> bool:
-    """Whether a model enforces a JSON schema by ``outputConfig.textFormat``.
+    """Tell whether a model enforces a JSON schema by ``outputConfig.textFormat``.
     https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html"""
     if claude_version(model) >= (4, 5):
         return True
@@ -160,7 +161,7 @@ def takes_schema_on_bedrock(model: str) -> bool:
 
 
 def takes_strict_on_bedrock(model: str) -> bool:
-    """Whether a model takes a tool's ``strict``. Claude's from 5 on answer 400 to it (vercel/ai issue 18199)."""
+    """Tell whether a model takes a tool's ``strict``. Claude's from 5 on answer 400 to it (vercel/ai issue 18199)."""
     if publisher(model) == "anthropic":
         return (4, 5) <= claude_version(model) < (5, 0)
     return takes_schema_on_bedrock(model)
@@ -199,18 +200,18 @@ _OTHERS = Converse()
 
 
 def converse(model: str) -> Converse:
-    """What Converse takes of a model."""
+    """Return what Converse takes of a model."""
     made = publisher(model)
     return _EFFORT if made == "openai" and "gpt-oss" in model else _CONVERSE.get(made, _OTHERS)
 
 
 def is_titan_embedding(model: str) -> bool:
-    """Whether a model takes one text a request, in the words of Titan
+    """Tell whether a model takes one text a request, in the words of Titan
     (https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html)."""
     return "titan-embed" in model
 
 
 def is_titan_of_images(model: str) -> bool:
-    """Whether a Titan embeds images, too, and has its size in ``embeddingConfig`` (model-parameters-titan-embed-mm.html
-    beside the page above)."""
+    """Tell whether a Titan embeds images, too, and has its size in ``embeddingConfig``
+    (model-parameters-titan-embed-mm.html beside the page above)."""
     return is_titan_embedding(model) and "image" in model

@@ -24,7 +24,7 @@ class Rates(Struct, frozen=True, gc=False):
 
 
 def number(value: object) -> Decimal | None:
-    """A price as written in JSON or YAML ("3e-7" in quotes, too); None for what is no price, or a negative one."""
+    """Read a price as written in JSON or YAML ("3e-7" in quotes, too); None for what is no price, or a negative one."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float):

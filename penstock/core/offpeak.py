@@ -40,14 +40,14 @@ class OffPeak:
 
     @classmethod
     def read(cls, entry: object) -> OffPeak | None:
-        """None where there is no usable rule."""
+        """Read the rule of an entry; None where there is no usable one."""
         if not isinstance(entry, Mapping):
             return None
         made = cls(entry)
         return made if made._rules else None
 
     def holds(self, at: float) -> bool:
-        """Whether unix time ``at`` is off-peak."""
+        """Tell whether unix time ``at`` is off-peak."""
         minutes = int(at // 60)
         clock = minutes % _DAY
         weekday = ((minutes + self._shift) // _DAY + 3) % 7 + 1  # 1 January 1970 was a Thursday
@@ -57,7 +57,8 @@ class OffPeak:
         return False
 
     def over(self, rates: Rates) -> Rates:
-        """The rates while it holds; what the block leaves out stays. A rate that followed another follows it still."""
+        """Lay the off-peak rates over ``rates``; what the block leaves out stays. A rate that followed another follows
+        it still."""
         found: dict[str, Decimal] = {}
         for name, field in _FIELDS.items():
             price = number(self._entry.get(field))
@@ -80,7 +81,7 @@ class OffPeak:
 
 
 def _rules(entry: Mapping[str, Any]) -> Iterator[tuple[frozenset[int], int, int]]:
-    """(weekdays, start, end) in minutes of the UTC day."""
+    """Yield (weekdays, start, end) in minutes of the UTC day."""
     every = frozenset(range(1, 8))
     for window in _texts(entry.get("hours_utc")):
         yield from _window(every, window)

@@ -81,7 +81,7 @@ class Cost(Struct, frozen=True, gc=False):
 
 @lru_cache(256)
 def plain(amount: Decimal) -> str:
-    """Without an exponent and without trailing zeros: "0.00005", "0"."""
+    """Write an amount without an exponent and without trailing zeros: "0.00005", "0"."""
     text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -95,7 +95,7 @@ class _Step(NamedTuple):
 
 
 def _as_billed(usage: Usage) -> Usage:
-    """The tokens that the vendor bills in place of those it counted: caches and thoughts are in them already."""
+    """Return the tokens that the vendor bills in place of those it counted: caches and thoughts are in them already."""
     fresh, output = usage.billed or (0, 0)
     return Usage(fresh=fresh, output=output, estimated=usage.estimated, tier=usage.tier)
 
@@ -118,22 +118,22 @@ class Price:
 
     @property
     def by_token(self) -> bool:
-        """Whether tokens cost anything, or are said to cost nothing."""
+        """Tell whether tokens cost anything, or are said to cost nothing."""
         return bool(self._steps) or _first(self.entry, "input_cost_per_token", "output_cost_per_token") is not None
 
     @property
     def known(self) -> bool:
-        """Whether the entry says what an answer costs; a price for extras alone (web search) does not."""
+        """Tell whether the entry says what an answer costs; a price for extras alone (web search) does not."""
         fields = self.entry.items()
         return self.by_token or any(field.startswith(_MAIN) and number(value) is not None for field, value in fields)
 
     @property
     def depends_on_time(self) -> bool:
-        """Whether ``at`` makes a difference."""
+        """Tell whether ``at`` makes a difference."""
         return self._off_peak is not None
 
     def rates(self, prompt: int = 0, tier: str = "", at: float = 0.0) -> Rates:
-        """The rates of a request of ``prompt`` input tokens that was served in ``tier``, at unix time ``at``."""
+        """Return the rates of a request of ``prompt`` input tokens that was served in ``tier``, at unix time ``at``."""
         suffix = _SUFFIX.get(tier, "") if tier else ""
         level = self._level(prompt) if self._levels or self._steps else 0
         cheap = self._off_peak is not None and self._off_peak.holds(at)
@@ -143,7 +143,7 @@ class Price:
         return made
 
     def total(self, usage: Usage, tier: str = "", at: float = 0.0) -> Decimal:
-        """``cost(...).total`` for tokens alone, without making the parts: the hot path's."""
+        """Compute ``cost(...).total`` for tokens alone, without making the parts: the hot path's."""
         if usage.billed is not None:
             usage = _as_billed(usage)
         rates = self.rates(usage.fresh + usage.cache_read + usage.cache_write + usage.cache_write_1h, tier, at)
@@ -161,7 +161,8 @@ class Price:
         return amount
 
     def cost(self, usage: Usage = NOTHING, tier: str = "", units: Units | None = None, at: float = 0.0) -> Cost:
-        """The cost in parts. A model that is billed per character or second is not billed for the same by tokens."""
+        """Compute the cost in parts. A model that is billed per character or second is not billed for the same by
+        tokens."""
         if usage.billed is not None:
             usage = _as_billed(usage)
         rates = self.rates(usage.input, tier, at)
@@ -183,7 +184,7 @@ class Price:
         return Cost(cost.input, cost.output, cost.cache_read, cost.cache_write, cost.reasoning, amount)
 
     def _level(self, prompt: int) -> int:
-        """How many thresholds the prompt is above, or which step of `tiered_pricing` it is on, from 1."""
+        """Count the thresholds the prompt is above, or find which step of `tiered_pricing` it is on, from 1."""
         if self._steps and prompt > 0:
             for number_, step in enumerate(self._steps, 1):
                 if step.start < prompt <= step.end:
@@ -205,7 +206,8 @@ class Price:
         return self._off_peak.over(rates) if cheap and self._off_peak is not None else rates
 
     def _pick(self, base: str, suffix: str, labels: Sequence[str]) -> Decimal | None:
-        """A field for the tier, else without it; beyond each threshold that is passed, the field for that if any."""
+        """Pick a field for the tier, else without it; beyond each threshold that is passed, the field for that if
+        any."""
         entry = self.entry
         found = _first(entry, base + suffix, base)
         for label in labels:
@@ -251,7 +253,7 @@ class Price:
         return output if usual is None else usual
 
     def _halved(self, rates: Rates, level: int) -> Rates:
-        """Batch prices where the map has none: half, as OpenAI, Anthropic and Google all bill batches."""
+        """Make batch prices where the map has none: half, as OpenAI, Anthropic and Google all bill batches."""
         entry = self.entry
         usual = self.rates(self._levels[level - 1][0] + 1 if level else 0)
         has_input = number(entry.get("input_cost_per_token" + _BATCH)) is not None
@@ -278,8 +280,8 @@ class Price:
         )
 
     def _stepped(self, step: Mapping[str, Any]) -> Rates:
-        """A row of `tiered_pricing`: every token of the request has this row's price; a price that the row leaves out
-        is the row's input or output price."""
+        """Read a row of `tiered_pricing`: every token of the request has this row's price; a price that the row leaves
+        out is the row's input or output price."""
         fresh = number(step.get("input_cost_per_token")) or ZERO
         output = _or(number(step.get("output_cost_per_token")), number(self.entry.get("output_cost_per_token")) or ZERO)
         write = _or(number(step.get("cache_creation_input_token_cost")), fresh)
@@ -313,7 +315,7 @@ def _first(entry: Mapping[str, Any], *fields: str) -> Decimal | None:
 
 
 def _levels(entry: Mapping[str, Any]) -> tuple[tuple[int, str], ...]:
-    """The thresholds of an entry, ascending: tokens, and the label in the field's name."""
+    """Return the thresholds of an entry, ascending: tokens, and the label in the field's name."""
     found = set()
     for field, value in entry.items():
         if "_above_" in field and field.startswith(_TIERED_BY_TOKENS) and value is not None:
@@ -323,7 +325,7 @@ def _levels(entry: Mapping[str, Any]) -> tuple[tuple[int, str], ...]:
 
 
 def _steps(rows: object) -> tuple[_Step, ...]:
-    """`tiered_pricing` in order; rows without a range or an input price are no rows."""
+    """Return the rows of `tiered_pricing` in order; those without a range or an input price are none."""
     if not isinstance(rows, list):
         return ()
     found = []
@@ -339,7 +341,7 @@ def _steps(rows: object) -> tuple[_Step, ...]:
 
 
 def _units(entry: Mapping[str, Any], units: Units, tier: str, tokens_paid: bool) -> Iterator[Decimal]:
-    """What each kind of unit costs; a kind that the model has no price for costs nothing."""
+    """Yield what each kind of unit costs; a kind that the model has no price for costs nothing."""
     batch = _BATCH if _SUFFIX.get(tier) == _BATCH else ""
     if units.images:
         yield units.images * _image(entry, units.size)
@@ -358,7 +360,7 @@ def _units(entry: Mapping[str, Any], units: Units, tier: str, tokens_paid: bool)
 
 
 def _image(entry: Mapping[str, Any], size: str) -> Decimal:
-    """One image: by its size where the model tells that apart (1K, 2K, 512), else flat, else by the pixel."""
+    """Price one image: by its size where the model tells that apart (1K, 2K, 512), else flat, else by the pixel."""
     flat = _first(entry, f"output_cost_per_image_{size}", "output_cost_per_image", "input_cost_per_image")
     wide, _, high = size.lower().partition("x")
     if flat is not None or not (wide.isdigit() and high.isdigit()):

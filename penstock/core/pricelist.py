@@ -44,12 +44,13 @@ _PRICE = re.compile(r"_cost_per_|_token_cost|^cost_per_|_multiplier$|^(?:tiered|
 
 
 def is_price(field: str) -> bool:
-    """Whether a field of the map, of `litellm_params` or of `model_info` is about money."""
+    """Tell whether a field of the map, of `litellm_params` or of `model_info` is about money."""
     return _PRICE.search(field) is not None
 
 
 def lookup(get: Get, provider: str, model: str, base_model: str | None = None) -> tuple[str, Mapping[str, Any]] | None:
-    """(name in the map, entry) of a provider's model, or None. ``base_model`` is taken at its word, whoever's it is."""
+    """Find (name in the map, entry) of a provider's model, or None. ``base_model`` is taken at its word, whoever's it
+    is."""
     if base_model:
         for name in (f"{provider}/{base_model}", base_model):
             entry = get(name)
@@ -66,14 +67,14 @@ def lookup(get: Get, provider: str, model: str, base_model: str | None = None) -
 
 
 def of_house(listed: str, provider: str) -> bool:
-    """Whether an entry's `litellm_provider` is ``provider``: `vertex_ai-anthropic_models` is `vertex_ai`'s."""
+    """Tell whether an entry's `litellm_provider` is ``provider``: `vertex_ai-anthropic_models` is `vertex_ai`'s."""
     if provider in _HOUSES:
         return listed in _HOUSES[provider]
     return listed == provider or listed.startswith(provider + "-")
 
 
 def spellings(provider: str, model: str) -> Iterator[str]:
-    """A model's name and the other ways to write it, best first, none twice."""
+    """Yield a model's name and the other ways to write it, best first, none twice."""
     seen: set[str] = set()
     for name in _written(provider, model):
         if name and name not in seen:
@@ -98,7 +99,7 @@ def _written(provider: str, model: str) -> Iterator[str]:
 
 
 def _bedrock(model: str) -> Iterator[str]:
-    """Without the route, the region and the geography; of an ARN the last part, when it names a model."""
+    """Yield a name without the route, the region and the geography; of an ARN the last part, when it names a model."""
     for route in _BEDROCK_ROUTES:
         model = model.removeprefix(route)
     if model.startswith("arn:"):
@@ -110,7 +111,8 @@ def _bedrock(model: str) -> Iterator[str]:
 
 
 def images(provider: str, model: str, size: str = "", quality: str = "") -> Iterator[str]:
-    """Names under which the map keeps an image model's price per size and quality, best first ("1024x1024", "hd")."""
+    """Yield names under which the map keeps an image model's price per size and quality, best first ("1024x1024",
+    "hd")."""
     side = size.replace("x", "-x-")
     for tail in (model, model.rpartition("/")[2]):
         for head in (f"{quality}/{side}", side, quality):
@@ -123,7 +125,7 @@ def images(provider: str, model: str, size: str = "", quality: str = "") -> Iter
 
 
 def overlay(entry: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry with a deployment's own fields put in.
+    """Put a deployment's own fields into an entry.
 
     Whoever sets the input price means all input: what the map says of cached, tiered or batched input was said of
     another price and goes (LiteLLM bills cached tokens at a deployment's own input price, too). The same for output.
@@ -139,7 +141,8 @@ def overlay(entry: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def general(rules: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    """What the map's rules say of a model that it does not list ("" prices: they carry none). {} when no rule fits."""
+    """Return what the map's rules say of a model that it does not list (no prices: they carry none). {} when no rule
+    fits."""
     found: dict[str, Any] = {}
     for rule in (rules or {}).get("rules") or ():
         if re.search(rule["pattern"], name, re.IGNORECASE):

@@ -30,8 +30,8 @@ class Incomplete(GatewayError):
 
 
 def open_answer(body: bytes) -> dict[str, Raw]:
-    """The top level of a whole answer. Raises "broken_answer" with its first words for what is no JSON object: they
-    tell which proxy's page it is."""
+    """Decode the top level of a whole answer. Raises "broken_answer" with its first words for what is no JSON object:
+    they tell which proxy's page it is."""
     try:
         return _OBJECT(body)
     except BAD_JSON:
@@ -41,7 +41,7 @@ def open_answer(body: bytes) -> dict[str, Raw]:
 
 
 def open_part(data: bytes, kind: str) -> dict[str, Raw]:
-    """The top level of an answer or of an event of one. Raises ``kind`` for what is no JSON object."""
+    """Decode the top level of an answer or of an event of one. Raises ``kind`` for what is no JSON object."""
     try:
         return _OBJECT(data)
     except BAD_JSON:
@@ -50,8 +50,8 @@ def open_part(data: bytes, kind: str) -> dict[str, Raw]:
 
 
 def in_tier(usage: Usage | None, tier: Raw | None) -> Usage | None:
-    """Usage with the ``service_tier`` that an answer tells: it decides the price, not the one that was asked for, since
-    vendors serve "priority" as "default" when they are short (platform.openai.com, "Priority processing")."""
+    """Set the ``service_tier`` that an answer tells on its usage: it decides the price, not the one that was asked for,
+    since vendors serve "priority" as "default" when they are short (platform.openai.com, "Priority processing")."""
     if usage is None or tier is None:
         return usage
     text = bytes(tier)

@@ -41,8 +41,8 @@ _STREAMS = (b"event-stream", b"ndjson", b"jsonl")
 
 
 def kind_of(content_type: bytes) -> str:
-    """"lines" for a stream of events or lines, "whole" for JSON, "tail" for AWS's binary events (the last of them is
-    plain JSON and tells the counts), "" for what is not read."""
+    """Tell how to read a body: "lines" for a stream of events or lines, "whole" for JSON, "tail" for AWS's binary
+    events (the last of them is plain JSON and tells the counts), "" for what is not read."""
     lower = content_type.lower()
     if b"amazon.eventstream" in lower:
         return "tail"
@@ -52,8 +52,9 @@ def kind_of(content_type: bytes) -> str:
 
 
 class Seen:
-    """``feed`` the body as it passes, ``close`` at its end; then ``usage``, ``units`` and ``model`` are what it told.
-    ``chunks``: events of a stream with something in them, which counts tokens roughly where nothing is told."""
+    """What an answer that passes tells of its use. ``feed`` the body as it passes, ``close`` at its end; then
+    ``usage``, ``units`` and ``model`` are what it told. ``chunks``: events of a stream with something in them, which
+    counts tokens roughly where nothing is told."""
 
     __slots__ = ("_anthropic", "_gemini", "_head", "_kind", "_long", "_parts", "_size", "_tier", "_usage", "chunks",
                  "model", "units")  # fmt: skip
@@ -98,7 +99,7 @@ class Seen:
             self._keep(line)
 
     def close(self) -> None:
-        """The end of the body, complete or not."""
+        """End the body, complete or not."""
         if self._kind == "lines":
             self._line()
         elif self._parts:
@@ -158,7 +159,7 @@ class Seen:
             self._end(data[-TAIL:])
 
     def _end(self, tail: bytes) -> None:
-        """The last counts that stand in the end of something longer, or broken off."""
+        """Read the last counts that stand in the end of something longer, or broken off."""
         for found in reversed(list(_LAST.finditer(tail))):
             try:
                 value, end = json.JSONDecoder().raw_decode(tail[found.end() :].decode("utf-8", "replace"))
@@ -190,7 +191,7 @@ class Seen:
         self._usage = Usage(fresh=told[0], output=told[1])
 
     def _counts(self, raw: Raw) -> None:
-        """``usage`` in the words of whoever answers: they differ by name and by what is counted twice."""
+        """Read ``usage`` in the words of whoever answers: they differ by name and by what is counted twice."""
         told = _held(raw)
         if "prompt_tokens" in told or "completion_tokens" in told:
             self._usage = read_usage(raw) or self._usage
@@ -212,7 +213,7 @@ class Seen:
             self._usage = Usage(fresh=_number(told["total_tokens"]))
 
     def _billed(self, units: Mapping[str, Raw]) -> None:
-        """Cohere: tokens, or searches."""
+        """Read Cohere's counts: tokens, or searches."""
         if "search_units" in units:
             self.units = Units(queries=_number(units["search_units"]))
         if "input_tokens" in units or "output_tokens" in units:
@@ -228,7 +229,7 @@ def _held(raw: Raw | None) -> Mapping[str, Raw]:
 
 
 def _number(raw: Raw | None) -> int:
-    """A count; what is none counts nothing."""
+    """Read a count; what is none counts nothing."""
     try:
         value: Any = None if raw is None else msgspec.json.decode(raw)
     except _BAD:

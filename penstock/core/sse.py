@@ -14,7 +14,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """``name`` is b"" for an unnamed event; ``data`` has its lines joined by LF."""
+    """One event. ``name`` is b"" for an unnamed event; ``data`` has its lines joined by LF."""
 
     name: bytes
     data: bytes
@@ -25,8 +25,8 @@ class TooLong(ValueError):
 
 
 class Decoder:
-    """``feed(bytes) -> events``; ``close() -> events`` at the end of the stream (a missing final blank line is
-    tolerated, as browsers do not but every LLM client does). ``limit``: bytes one event may take."""
+    """A stream's bytes cut into events (``base.Framer``). A missing final blank line is tolerated, as browsers do not
+    but every LLM client does. ``limit``: bytes one event may take."""
 
     __slots__ = ("_buffer", "_data", "_first", "_limit", "_name", "_size", "_swallow")
 
@@ -99,7 +99,7 @@ class Decoder:
 
 
 def encode(data: bytes, name: bytes = b"") -> bytes:
-    """One event. ``data`` is one line of JSON (no CR, no LF: JSON escapes them)."""
+    """Encode one event. ``data`` is one line of JSON (no CR, no LF: JSON escapes them)."""
     if name:
         return b"event: " + name + b"\ndata: " + data + b"\n\n"
     return b"data: " + data + b"\n\n"

@@ -17,8 +17,8 @@ _MESSAGE = Raw(b'"message"')
 
 
 def usage_told(answer: Mapping[str, Raw]) -> Usage | None:
-    """The counters of an answer's top level: of Chat (completions and embeddings, too), Responses or Messages; None
-    when it tells none. Only Messages leaves cached tokens out of its input, so it is read by its own rules."""
+    """Read the counters of an answer's top level: of Chat (completions and embeddings, too), Responses or Messages;
+    None when it tells none. Only Messages leaves cached tokens out of its input, so it is read by its own rules."""
     raw = answer.get("usage")
     if raw is None:
         return None

@@ -11,7 +11,7 @@ _EMPTY = Raw(b"{}")
 
 
 def object_of(args: str) -> tuple[Raw, bool]:
-    """The arguments as an object, and whether they were one.
+    """Return the arguments as an object, and whether they were one.
 
     They are checked and never pasted: text that is not one whole JSON object could add fields to the body. Anything
     else a model wrote is carried as ``{"arguments": "<text>"}``."""

@@ -104,21 +104,21 @@ class StreamEncoder(Protocol):
 
 
 def _leave(fields: dict[str, Raw]) -> None:
-    """Changes nothing: the dialect has a deployment's defaults where they stand, at the top in OpenAI's words."""
+    """Change nothing: the dialect has a deployment's defaults where they stand, at the top in OpenAI's words."""
 
 
 def _forced(request: Request, wire: Wire) -> Forced | None:
-    """Plans the tool that stands in for a schema by what the target enforces, and nothing else."""
+    """Plan the tool that stands in for a schema by what the target enforces, and nothing else."""
     return plan(request, wire.native_schema)
 
 
 def _as_rendered(fields: Mapping[str, Raw]) -> dict[str, Raw]:
-    """Counts the whole request: the dialect's counting endpoint refuses no field of it."""
+    """Return the whole request: the dialect's counting endpoint refuses no field of it."""
     return dict(fields)
 
 
 def _as_asked(fields: dict[str, Raw], wire: Wire) -> dict[str, Raw]:
-    """Counts a request in the form in which it is asked."""
+    """Return the request in the form in which it is asked."""
     return fields
 
 

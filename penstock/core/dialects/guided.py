@@ -36,8 +36,8 @@ _STRS = Decoder(list[str]).decode
 
 
 def read(fields: Mapping[str, Raw]) -> OutputFormat | None:
-    """What these fields ask for; None when nothing. Raises "bad_request" for a value of the wrong type, an empty list
-    of choices, and two constraints that are not the same."""
+    """Read what these fields ask for; None when nothing. Raises "bad_request" for a value of the wrong type, an empty
+    list of choices, and two constraints that are not the same."""
     found: dict[str, OutputFormat] = {}
     options: dict[str, Raw] = {}
     for key, kind in _OLD.items():
@@ -114,7 +114,7 @@ def _choice(raw: Raw, path: str) -> OutputFormat:
 
 
 def _tag(raw: Raw, path: str) -> OutputFormat:
-    """An object, or its text, as vLLM takes it."""
+    """Read an object, or its text, as vLLM takes it."""
     try:
         if bytes(memoryview(raw)[:1]) == b'"':
             raw = Raw(_STR(raw).encode())
@@ -142,12 +142,12 @@ _GEMINI = ("responseMimeType", "responseSchema", "responseJsonSchema", "_respons
 
 
 def named(fields: Mapping[str, Raw]) -> tuple[str, ...]:
-    """The fields of ours that are there, as they are called."""
+    """Return the fields of ours that are there, as they are called."""
     return tuple(key for key in fields if key in FIELDS)
 
 
 def given(fields: Mapping[str, Raw], dialect: str) -> bool:
-    """Whether the client asks for a form in its dialect's own words, which win."""
+    """Tell whether the client asks for a form in its dialect's own words, which win."""
     if dialect == "gemini":
         config = _object_at(fields, "generationConfig") or _object_at(fields, "generation_config")
         return any(not _absent(config, key) for key in (*_GEMINI, *map(_snake, _GEMINI)))
@@ -159,7 +159,7 @@ def given(fields: Mapping[str, Raw], dialect: str) -> bool:
 
 
 def lift(fields: dict[str, Raw], output: OutputFormat, dialect: str) -> bool:
-    """Writes a JSON schema (or "any object") where the dialect has it. False: it has no place at the top level."""
+    """Write a JSON schema (or "any object") where the dialect has it. False: it has no place at the top level."""
     schema = Raw(output.schema)
     if dialect in ("openai_chat", "completions"):
         described: dict[str, object] = {"type": output.kind}
@@ -179,7 +179,7 @@ def lift(fields: dict[str, Raw], output: OutputFormat, dialect: str) -> bool:
 
 
 def _inside(fields: dict[str, Raw], key: str, wanted: dict[str, object]) -> None:
-    """``format`` inside an object that may hold more."""
+    """Set ``format`` inside an object that may hold more."""
     fields[key] = Raw(encode({**_object_at(fields, key), "format": wanted}))
 
 

@@ -30,14 +30,14 @@ _ASKS: Mapping[str, Callable[[Request], object]] = {
 
 
 def lose_lacking(request: Request, writer: Writer, has: frozenset[str] = frozenset()) -> None:
-    """Puts on the list of losses what a request asks for by the fields above, but for those that the API ``has``."""
+    """Report as losses what a request asks for by the fields above, but for those that the API ``has``."""
     for path, asks in _ASKS.items():
         if path not in has and asks(request):
             writer.lose(path, "there is no such field here")
 
 
 def put_back(request: Request, writer: Writer, body: dict[str, Any], dialect: str, inner: tuple[str, ...]) -> None:
-    """Puts fields that only ``dialect`` knows back to where they stood: a kind that begins with one of ``inner`` is a
+    """Put fields that only ``dialect`` knows back to where they stood: a kind that begins with one of ``inner`` is a
     path."""
     for opaque in request.extra:
         if opaque.dialect != dialect:

@@ -129,7 +129,7 @@ ANSWERS: Mapping[str, ir.Response] = {
 
 
 def request_cell(feature: ir.Request, client: Dialect, target: Dialect) -> str:
-    """ "carried", what is lost and why, or "-" where the client's dialect cannot say it."""
+    """Return "carried", what is lost and why, or "-" where the client's dialect cannot say it."""
     own = replace(_replayed(feature, client.family, target.family), dialect=client.name)
     try:
         said = client.render_request(own, Wire(model="m", family=client.family))
@@ -143,7 +143,7 @@ def request_cell(feature: ir.Request, client: Dialect, target: Dialect) -> str:
 
 
 def answer_cell(feature: ir.Response, client: Dialect, target: Dialect) -> str:
-    """The same for an answer of ``target`` to a ``client``."""
+    """Return the same for an answer of ``target`` to a ``client``."""
     view = View(model="m", now=1, mint=lambda prefix: prefix + "1")
     given = _sealed(feature, target.family)
     there = target.render_response(given, view)
@@ -163,7 +163,7 @@ def _losses(losses: tuple[ir.Loss, ...]) -> str:
 
 
 def _replayed(request: ir.Request, native: str, family: str) -> ir.Request:
-    """Seals as a client replays them: in its own dialect's field, a foreign one packed with its owner's name."""
+    """Write seals as a client replays them: in its own dialect's field, a foreign one packed with its owner's name."""
 
     def written(block: ir.Block) -> ir.Block:
         if not isinstance(block, ir.Thinking) or block.seal is None:
@@ -187,7 +187,7 @@ def _seal(block: ir.Block, family: str) -> ir.Block:
 
 
 def page() -> str:
-    """``docs/dialects.md``."""
+    """Render ``docs/dialects.md``."""
     shown = {name: DIALECTS[name] for name in NAMES}
     pairs = [(c, t) for c in shown.values() for t in shown.values() if c.name != t.name]
     head = "| | " + " | ".join(f"{NAMES[c.name]} to {NAMES[t.name]}" for c, t in pairs) + " |"

@@ -33,7 +33,7 @@ _KEY = re.compile(
 
 
 def scrub(text: str) -> str:
-    """``text`` with everything that looks like a credential replaced by ``[redacted]``. Idempotent."""
+    """Replace everything in ``text`` that looks like a credential by ``[redacted]``. Idempotent."""
     text = _HEADER.sub(rf"\1\2{MASK}", text)
     text = _SCHEME.sub(rf"\1\2{MASK}", text)
     text = _KEY.sub(MASK, text)

@@ -43,7 +43,7 @@ _ENCODE = msgspec.json.Encoder().encode
 
 
 def unwrapped(body: bytes) -> bytes:
-    """The Chat answer (or chunk) in an envelope, b"" for one without. Raises the error that it carries, and
+    """Return the Chat answer (or chunk) in an envelope, b"" for one without. Raises the error that it carries, and
     "broken_answer" for what is no envelope."""
     try:
         found = _OPEN(body)
@@ -58,8 +58,8 @@ def unwrapped(body: bytes) -> bytes:
 
 
 def _with_plain_thoughts(result: bytes) -> bytes:
-    """Thoughts that are blocks as LiteLLM's ``thinking_blocks`` beside their text, which Chat's readers know; all else
-    byte for byte."""
+    """Write thoughts that are blocks as LiteLLM's ``thinking_blocks`` beside their text, which Chat's readers know; all
+    else stays byte for byte."""
     try:
         top = _FIELDS(result)
         choices = _CHOICES(top["choices"])
@@ -78,7 +78,7 @@ class _Thought(Struct):
 
 
 def _plain(choice: dict[str, Raw], holder: str) -> bool:
-    """Whether there was something to change."""
+    """Change one message or delta; tell whether there was something to change."""
     fields = _FIELDS(choice[holder])
     blocks = fields.get("reasoning_content")
     if blocks is None or bytes(memoryview(blocks)[:1]) != b"[":
@@ -92,7 +92,7 @@ def _plain(choice: dict[str, Raw], holder: str) -> bool:
 
 
 def parse_response(body: bytes) -> Response:
-    """See ``base.Dialect``."""
+    """Parse a whole answer."""
     inner = unwrapped(body)
     if not inner:
         raise GatewayError("broken_answer", "The upstream's answer has no 'final_result'.")
@@ -100,7 +100,7 @@ def parse_response(body: bytes) -> Response:
 
 
 class Decoder:
-    """See ``base.StreamDecoder``."""
+    """A decoder of Chat streams in SAP's envelopes: see ``base.StreamDecoder``."""
 
     __slots__ = ("_chat",)
 
@@ -119,7 +119,7 @@ class Decoder:
 
 
 def decoder() -> Decoder:
-    """A decoder for one stream of an upstream."""
+    """Make a decoder for one stream of an upstream."""
     return Decoder()
 
 

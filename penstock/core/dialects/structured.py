@@ -54,7 +54,7 @@ class Forced(Struct, frozen=True, gc=False):
 
 
 def plan(request: Request, native_schema: bool) -> Forced | None:
-    """The forced tool that stands in for ``request.output``; None when none is needed.
+    """Plan the forced tool that stands in for ``request.output``; None when none is needed.
 
     ``native_schema``: the target's dialect enforces a JSON schema itself. JSON without a schema always needs the tool
     in a dialect that knows schemas only."""
@@ -71,7 +71,7 @@ def plan(request: Request, native_schema: bool) -> Forced | None:
 
 
 def _parameters(output: OutputFormat) -> tuple[bytes, bool]:
-    """Tool parameters are an object; a schema of anything else is wrapped in one."""
+    """Return the tool's parameters, which are an object; a schema of anything else is wrapped in one."""
     if not output.schema:
         return _ANY_OBJECT, False
     fields = _OBJECT.decode(output.schema)
@@ -89,7 +89,7 @@ _COMBINED = frozenset(("anyOf", "oneOf", "allOf", "enum", "const", "items"))
 
 
 def force(request: Request, forced: Forced) -> Request:
-    """The request with the tool added and the model made to call it.
+    """Add the tool to the request, and make the model call it.
 
     With tools of the client's own the model must call some tool, so that it may still use those; a choice that the
     client named itself stands."""
@@ -103,7 +103,7 @@ def force(request: Request, forced: Forced) -> Request:
 
 
 def text_of(args: str, forced: Forced) -> str:
-    """The JSON text that the forced call carried."""
+    """Return the JSON text that the forced call carried."""
     if not forced.wrapped:
         return args
     try:
@@ -147,14 +147,14 @@ class Unforcer:
 
 
 def unforce(events: Iterable[Event], forced: Forced) -> Iterator[Event]:
-    """``Unforcer`` over a whole stream."""
+    """Turn the forced calls of a whole stream back into text, by an ``Unforcer``."""
     unforcer = Unforcer(forced)
     for event in events:
         yield from unforcer.feed(event)
 
 
 def unforce_response(response: Response, forced: Forced) -> Response:
-    """A whole answer with the forced calls turned back into text."""
+    """Turn the forced calls of a whole answer back into text."""
     return replace(response, choices=tuple(_choice(choice, forced) for choice in response.choices))
 
 

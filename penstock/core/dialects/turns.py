@@ -65,8 +65,8 @@ class Turn:
 
 
 def split_system(messages: tuple[Message, ...], writer: Writer, policy: Policy) -> tuple[list[Item], int]:
-    """The blocks of the leading system turns, and how many turns they were. A conversation of nothing else keeps its
-    last one as the user's turn: the APIs refuse an empty list."""
+    """Return the blocks of the leading system turns, and how many turns they were. A conversation of nothing else keeps
+    its last one as the user's turn: the APIs refuse an empty list."""
     items: list[Item] = []
     last = len(messages) - 1
     for number, message in enumerate(messages):
@@ -100,8 +100,8 @@ def build_turns(
     ids: Ids | None = None,
     names: dict[str, str] | None = None,
 ) -> list[Turn]:
-    """Turns from ``start`` on, neighbours of one role joined. ``ids``: respells those of calls and results, None where
-    they may stay. ``names``: filled with the function's name for the path of each result."""
+    """Build the turns from ``start`` on, neighbours of one role joined. ``ids``: respells those of calls and results,
+    None where they may stay. ``names``: filled with the function's name for the path of each result."""
     turns: list[Turn] = []
     calls = False
     for number in range(start, len(messages)):
@@ -139,7 +139,7 @@ def _fields(message: Message, policy: Policy) -> Opaque | None:
 
 
 class _Results:
-    """Puts every result directly after the turn that called, in the order they came.
+    """The results of a conversation, each put directly after the turn that called, in the order they came.
 
     Ids are matched to the nearest open call before them, because small models count from ``call_0`` again in every
     turn; a result that came before its call is matched to that."""
@@ -164,7 +164,7 @@ class _Results:
         return self._inserted()
 
     def _of_calls_before(self, number: int, turn: Turn) -> bool:
-        """Whether results are left whose calls do not stand before them."""
+        """Take up a turn's calls and results; tell whether results are left whose calls do not stand before them."""
         left = False
         kept: list[Item] = []
         for item in turn.items:
@@ -208,7 +208,7 @@ class _Results:
         self._placed.setdefault(turn, []).extend([*beside, (path, told)])
 
     def _take_fields(self, kept: list[Item]) -> list[Item]:
-        """Takes out the fields that were kept beside the next block: they move with it."""
+        """Take out the fields that were kept beside the next block: they move with it."""
         block = kept[-1][1] if kept else None
         if isinstance(block, Opaque) and block.dialect == self._policy.dialect:
             if self._policy.block_fields and block.kind[:1] == self._policy.block_fields:
@@ -259,7 +259,7 @@ class Ids:
         self._counts: dict[str, int] = {}  # how often an id was given out: the next search begins there
 
     def call(self, block: ToolUse, path: str) -> ToolUse:
-        """The call with an id that the API takes."""
+        """Return the call with an id that the API takes."""
         unique = self._unique(self._spelled(block.id))
         self._seen.add(unique)
         self._current[block.id] = unique
@@ -284,7 +284,7 @@ class Ids:
         return f"{stem}_{count}"
 
     def result(self, block: ToolResult) -> ToolResult:
-        """The result with the id that its call has now."""
+        """Return the result with the id that its call has now."""
         unique = self._current.get(block.id, block.id)
         return block if unique == block.id else replace(block, id=unique)
 
@@ -294,8 +294,8 @@ def _end(text: str, longest: int) -> str:
 
 
 def text_before_end(turn: Turn) -> str:
-    """The path of the last text of a turn that says something: the one that a trimmed end belongs to. Not simply the
-    last item: what leaves no block behind it (an empty text, a thought) would be named instead."""
+    """Return the path of the last text of a turn that says something: the one that a trimmed end belongs to. Not simply
+    the last item: what leaves no block behind it (an empty text, a thought) would be named instead."""
     told = (at for at, block in reversed(turn.items) if isinstance(block, (Text, Refusal)) and block.text.strip())
     return next(told)
 
@@ -305,9 +305,9 @@ Placed = tuple[str, str, ToolResult]
 
 
 def results_by_turn(messages: Sequence[Message]) -> tuple[dict[int, list[Placed]], set[str]]:
-    """Each result by the turn of the call that it answers, for APIs in which a result is a message of its own: the
-    latest call with its id, for engines that count anew in every turn. And the paths of these results: one that
-    answers none, or comes a second time, is in neither."""
+    """Place each result with the turn of the call that it answers, for APIs in which a result is a message of its own:
+    the latest call with its id, for engines that count anew in every turn. Return the paths of these results, too: one
+    that answers none, or comes a second time, is in neither."""
     calls: dict[str, tuple[int, str]] = {}
     placed: dict[int, list[Placed]] = {}
     homed: set[str] = set()

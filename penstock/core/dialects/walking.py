@@ -7,7 +7,7 @@ from typing import Any
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every string in any JSON, keys left out."""
+    """Yield every string in any JSON, keys left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
@@ -16,8 +16,8 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def spoken(value: Any, silent: frozenset[str], free: frozenset[str]) -> Iterator[str]:
-    """Every string that says something, but for those under the keys of ``silent``, which hold ids, bytes and words of
-    the API. Under a key of ``free`` stands anybody's JSON, in which each string counts."""
+    """Yield every string that says something, but for those under the keys of ``silent``, which hold ids, bytes and
+    words of the API. Under a key of ``free`` stands anybody's JSON, in which each string counts."""
     if isinstance(value, str):
         if value:
             yield value

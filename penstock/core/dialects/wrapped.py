@@ -36,17 +36,17 @@ _LOOSE = re.compile(r'\s*\{\s*"value"\s*:\s*"(.*)"\s*\}\s*', re.DOTALL)
 
 
 def choice(choices: tuple[str, ...]) -> OutputFormat:
-    """A schema whose only values are the choices, each in its object."""
+    """Make a schema whose only values are the choices, each in its object."""
     return _schema({"type": "string", "enum": choices})
 
 
 def regex(source: str) -> OutputFormat:
-    """A schema for a text that ``source`` matches from its first character to its last."""
+    """Make a schema for a text that ``source`` matches from its first character to its last."""
     return _schema({"type": "string", "pattern": anchored(source)})
 
 
 def anchored(source: str) -> str:
-    """An expression that matches whole texts only: ``pattern`` in a JSON schema finds parts, too."""
+    """Make an expression match whole texts only: ``pattern`` in a JSON schema finds parts, too."""
     return f"^(?:{source})$"
 
 
@@ -56,12 +56,12 @@ def _schema(value: object) -> OutputFormat:
 
 
 def wrap(text: str) -> str:
-    """What the target answers for ``text``."""
+    """Write what the target answers for ``text``."""
     return encode({KEY: text}).decode()
 
 
 def unwrap(answer: str) -> str:
-    """The text inside; the answer itself when it is no such object."""
+    """Return the text inside; the answer itself when it is no such object."""
     try:
         return _READ(answer).value
     except (msgspec.DecodeError, UnicodeError):
@@ -92,7 +92,7 @@ class Unwrapper:
 
 
 def unwrap_response(response: Response) -> Response:
-    """A whole answer with its text blocks unwrapped."""
+    """Unwrap the text blocks of a whole answer."""
     choices = tuple(
         replace(one, blocks=tuple(_block(block) for block in one.blocks), logprobs=b"") for one in response.choices
     )

@@ -39,7 +39,7 @@ class Usage(Struct, frozen=True, gc=False):
 
 
 def added(usage: Usage | None, more: Usage) -> Usage:
-    """The tokens of two calls; estimated when one of them is, the tier that of ``usage``."""
+    """Add the tokens of two calls; estimated when one of them is, the tier that of ``usage``."""
     if usage is None:
         return more
     sums = {name: getattr(usage, name) + getattr(more, name) for name in _COUNTERS}
@@ -87,7 +87,8 @@ class Loss(Struct, frozen=True, gc=False):
 
 
 class Start(Struct, frozen=True, gc=False):
-    """``usage``: what is known of the input at the start (Anthropic tells it), else None."""
+    """The first event, and what it tells of the answer. ``usage``: what is known of the input at the start (Anthropic
+    tells it), else None."""
 
     id: str
     model: str

@@ -13,7 +13,7 @@ from penstock.core.ir.request import Block, Citation, Message, Refusal, Request,
 
 
 def shell(block: Block) -> Block:
-    """The block as it is at ``Open``: nothing streamed into it yet."""
+    """Return the block as it is at ``Open``: nothing streamed into it yet."""
     if isinstance(block, ToolUse):
         return replace(block, args="", seal=None)
     if isinstance(block, Thinking):
@@ -26,7 +26,7 @@ def shell(block: Block) -> Block:
 
 
 def explode(response: Response, cut: int = 5) -> Iterator[Event]:
-    """A whole answer as the events that would have streamed it; ``cut`` is the size of a piece in characters.
+    """Yield a whole answer as the events that would have streamed it; ``cut`` is the size of a piece in characters.
 
     ``response.extra`` has no place in a stream; logprobs ride as one event per choice."""
     yield Start(response.id, response.model, response.created, None, response.service_tier)
@@ -79,7 +79,7 @@ class _Growing:
 
 
 class Collector:
-    """Folds events back into the answer they carried. The inverse of ``explode``; also the meter's memory."""
+    """A fold of events back into the answer they carried, the inverse of ``explode``; also the meter's memory."""
 
     __slots__ = ("blocks", "end", "logprobs", "start", "stops")
 
@@ -130,7 +130,7 @@ class Collector:
 
 
 def collect(events: Iterable[Event]) -> Response:
-    """``collect(explode(r)) == r`` for every answer without ``extra``."""
+    """Fold events to the answer they tell: ``collect(explode(r)) == r`` for every answer without ``extra``."""
     collector = Collector()
     for event in events:
         collector.feed(event)
@@ -141,7 +141,7 @@ _LOGPROBS = Decoder(dict[str, list[Raw] | None])
 
 
 def join_logprobs(parts: list[bytes]) -> bytes:
-    """Several chunks' logprobs objects as one: their ``content`` and ``refusal`` lists appended."""
+    """Join several chunks' logprobs objects: their ``content`` and ``refusal`` lists are appended."""
     if len(parts) < 2:
         return parts[0] if parts else b""
     whole: dict[str, list[Raw] | None] = {}
@@ -152,7 +152,7 @@ def join_logprobs(parts: list[bytes]) -> bytes:
 
 
 def canon(request: Request) -> Request:
-    """The request with neighbouring turns of one role joined and empty turns dropped.
+    """Join neighbouring turns of one role, and drop empty turns.
 
     Dialects differ in how they cut turns (Chat: a message per tool result, Anthropic: one user turn for all); the cut
     carries no meaning, so laws compare in this form. Turns with different ``name`` stay apart."""

@@ -28,7 +28,8 @@ class Seal(Struct, frozen=True, gc=False):
     data: str
 
     def pack(self, native: str) -> str:
-        """The text to hand to a client whose dialect's own family is ``native``: foreign seals carry their owner."""
+        """Return the text to hand to a client whose dialect's own family is ``native``: foreign seals carry their
+        owner."""
         return self.data if self.family == native else f"{_PACK}{self.family}.{self.data}"
 
 
@@ -36,7 +37,7 @@ _PACK = "penstock.seal."
 
 
 def unpack_seal(text: str, native: str) -> Seal | None:
-    """The seal in a ``signature`` or ``encrypted_content`` field of a dialect whose own family is ``native``."""
+    """Read the seal in a ``signature`` or ``encrypted_content`` field of a dialect whose own family is ``native``."""
     if not text:
         return None
     if text.startswith(_PACK):
@@ -190,7 +191,8 @@ class Tool(Struct, frozen=True, gc=False):
 
 
 class ToolChoice(Struct, frozen=True, gc=False):
-    """``mode``: auto | none | required (some tool) | named (``names[0]``) | allowed (``names``, with ``required``)."""
+    """Which tools the model may or must call. ``mode``: auto | none | required (some tool) | named (``names[0]``) |
+    allowed (``names``, with ``required``)."""
 
     mode: str
     names: tuple[str, ...] = ()

@@ -45,12 +45,12 @@ _STAMP = re.compile(rb"-->\s*(?:(\d+):)?(\d+):(\d+)[.,](\d+)")
 
 
 def check_speech(fields: Mapping[str, Raw]) -> None:
-    """Raises "bad_request" without a text. A voice is the upstream's to ask for: some have a default."""
+    """Check the text. Raises "bad_request" without one. A voice is the upstream's to ask for: some have a default."""
     text(needed(fields, "input", "", "a text"), "input")
 
 
 def spoken(fields: Mapping[str, Raw]) -> Units:
-    """What a speech is billed by: its characters."""
+    """Count what a speech is billed by: its characters."""
     return Units(characters=len(text(fields["input"], "input")))
 
 
@@ -60,7 +60,7 @@ class Used(Struct, frozen=True):
 
 
 def used(data: bytes) -> Used:
-    """What a JSON answer, or an event of a stream, says it used."""
+    """Read what a JSON answer, or an event of a stream, says it used."""
     try:
         told = _EVENT(data)
     except BAD_JSON:
@@ -76,7 +76,7 @@ def used(data: bytes) -> Used:
 
 
 def heard(content_type: bytes, body: bytes) -> Used:
-    """What a transcription used. Raises "broken_answer" for JSON that is none, and the error of a 200 that carries
+    """Read what a transcription used. Raises "broken_answer" for JSON that is none, and the error of a 200 that carries
     one."""
     if b"json" not in content_type:
         stamps = _STAMP.findall(body)
@@ -95,8 +95,8 @@ def heard(content_type: bytes, body: bytes) -> Used:
 
 
 def wav_seconds(data: memoryview, whole: int | None = None) -> Decimal | None:
-    """The length of a WAV file by its head: what is billed where an upstream answers plain text. None for every other
-    format. ``whole``: the file's size in bytes, where ``data`` is only its beginning."""
+    """Read the length of a WAV file from its head: what is billed where an upstream answers plain text. None for every
+    other format. ``whole``: the file's size in bytes, where ``data`` is only its beginning."""
     if bytes(data[:4]) != b"RIFF" or bytes(data[8:12]) != b"WAVE":
         return None
     at, rate = 12, 0

@@ -45,8 +45,8 @@ COHERE = Form(limit=96, own="cohere")
 
 
 def form_of(provider: str, official: bool, dialects: Sequence[str], limit: int | None = None) -> Form:
-    """The form of a target: its provider's, but where a dialect has an operation of its own. ``limit``: a deployment's
-    own, instead of the table's."""
+    """Return the form of a target: its provider's, but where a dialect has an operation of its own. ``limit``: a
+    deployment's own, instead of the table's."""
     form = embeddings_form(provider, official)
     if "ollama" in dialects:
         form = OLLAMA
@@ -56,7 +56,7 @@ def form_of(provider: str, official: bool, dialects: Sequence[str], limit: int |
 
 
 def check(fields: Mapping[str, Raw]) -> None:
-    """Raises "bad_request" for what no upstream could embed."""
+    """Check the input. Raises "bad_request" for what no upstream could embed."""
     raw = needed(fields, "input", "", WANT)
     if opens(raw, "["):
         if not items(raw, "input"):
@@ -71,13 +71,13 @@ def check(fields: Mapping[str, Raw]) -> None:
 
 
 def wanted(fields: Mapping[str, Raw]) -> str:
-    """The encoding that the client asked for, "float" where it did not say."""
+    """Return the encoding that the client asked for, "float" where it did not say."""
     raw = present(fields, ENCODING)
     return "float" if raw is None else text(raw, ENCODING)
 
 
 def batches(fields: Mapping[str, Raw], limit: int) -> list[Raw]:
-    """``input`` cut to at most ``limit`` inputs a piece, in order. One text, or one list of tokens, is one input."""
+    """Cut ``input`` to pieces of at most ``limit`` inputs, in order. One text, or one list of tokens, is one input."""
     raw = fields["input"]
     if limit <= 0 or not opens(raw, "["):
         return [raw]
@@ -88,17 +88,17 @@ def batches(fields: Mapping[str, Raw], limit: int) -> list[Raw]:
 
 
 def limit_of(fields: Mapping[str, Raw], form: Form) -> int:
-    """How many inputs one request may have."""
+    """Return how many inputs one request may have."""
     return own_forms.cohere_limit(fields, form.limit) if form.own == "cohere" else form.limit
 
 
 def losses(fields: Mapping[str, Raw], form: Form) -> tuple[Loss, ...]:
-    """What of a request the target's form, or OpenAI's answer, has no place for."""
+    """Return what of a request the target's form, or OpenAI's answer, has no place for."""
     return own_forms.cohere_losses(fields) if form.own == "cohere" else ()
 
 
 def request(fields: Mapping[str, Raw], form: Form, batch: Raw) -> dict[str, Raw]:
-    """The body for an upstream but for its model. Unknown fields pass. Raises "unsupported" for tokens where only
+    """Make the body for an upstream but for its model. Unknown fields pass. Raises "unsupported" for tokens where only
     texts are taken."""
     if form.own == "cohere":
         return own_forms.cohere_request(fields, batch, wanted(fields))
@@ -124,8 +124,8 @@ def request(fields: Mapping[str, Raw], form: Form, batch: Raw) -> dict[str, Raw]
 
 
 def _renamed(out: dict[str, Raw], name: str, batch: Raw) -> dict[str, Raw]:
-    """Other vendors' words: a list of texts under a name of their own (https://cloud.ibm.com/apidocs/watsonx-ai,
-    "Generate embeddings"; docs.snowflake.com, "Cortex REST API", EMBED)."""
+    """Restate a body in other vendors' words: a list of texts under a name of their own
+    (https://cloud.ibm.com/apidocs/watsonx-ai, "Generate embeddings"; docs.snowflake.com, "Cortex REST API", EMBED)."""
     out.pop("user", None)
     every = items(batch, "input") if opens(batch, "[") else [batch]
     if not all(opens(one, '"') for one in every):
@@ -174,7 +174,7 @@ class Vectors(NamedTuple):
 
 
 def read(body: bytes, form: Form) -> Vectors:
-    """An upstream's answer. Raises "broken_answer", and the error of a 200 that carries one."""
+    """Read an upstream's answer. Raises "broken_answer", and the error of a 200 that carries one."""
     if form.own == "cohere":
         return Vectors(*own_forms.cohere_read(body), {})
     if form.own:
@@ -212,8 +212,8 @@ def _usage(raw: Raw | None) -> Usage | None:
 
 
 def answer(fields: Mapping[str, Raw], parts: Sequence[Vectors], model: Raw) -> tuple[bytes, Usage]:
-    """The client's answer: all parts in order, in the encoding it asked for, usage summed (counted here, and marked as
-    an estimate, where an upstream told none)."""
+    """Make the client's answer: all parts in order, in the encoding it asked for, usage summed (counted here, and
+    marked as an estimate, where an upstream told none)."""
     encoding = wanted(fields)
     rows = [row for part in parts for row in part.rows]
     told = [in_encoding(row, encoding) for row in rows]
@@ -232,13 +232,14 @@ def answer(fields: Mapping[str, Raw], parts: Sequence[Vectors], model: Raw) -> t
 
 
 def total(fields: Mapping[str, Raw], parts: Sequence[Vectors]) -> Usage:
-    """The sum of what the parts used, or an estimate when one of them did not say."""
+    """Sum what the parts used; estimate it when one of them did not say."""
     told = [part.usage.fresh for part in parts if part.usage is not None]
     return Usage(fresh=sum(told)) if len(told) == len(parts) else estimate(fields, 0)
 
 
 def in_encoding(row: Raw, encoding: str) -> Raw:
-    """A vector in the encoding asked for; the same object where it is in it already, or where it has no other form."""
+    """Return a vector in the encoding asked for; the same object where it is in it already, or where it has no other
+    form."""
     if encoding == "base64" and opens(row, "["):
         return to_base64(row)
     if encoding == "float" and opens(row, '"'):
@@ -249,7 +250,7 @@ def in_encoding(row: Raw, encoding: str) -> Raw:
 
 
 def to_base64(row: Raw) -> Raw:
-    """Little-endian 32-bit floats in base64, as api.openai.com sends them."""
+    """Pack a vector as little-endian 32-bit floats in base64, as api.openai.com sends them."""
     try:
         values = _FLOATS(_flat(row))
         packed = struct.pack(f"<{len(values)}f", *values)
@@ -259,7 +260,7 @@ def to_base64(row: Raw) -> Raw:
 
 
 def to_floats(row: Raw) -> Raw:
-    """The reverse. Raises "broken_answer" for what is no base64 of 32-bit floats."""
+    """Unpack a vector in base64. Raises "broken_answer" for what is no base64 of 32-bit floats."""
     try:
         packed = binascii.a2b_base64(msgspec.json.decode(row, type=str), strict_mode=True)
         return Raw(encode(struct.unpack(f"<{len(packed) // 4}f", packed)))
@@ -268,7 +269,7 @@ def to_floats(row: Raw) -> Raw:
 
 
 def _flat(row: Raw) -> Raw:
-    """llama-cpp-python wraps the one vector of a text into a list of its own."""
+    """Unwrap the one vector of a text, which llama-cpp-python puts into a list of its own."""
     if bytes(memoryview(row)[:2]) != b"[[":
         return row
     try:

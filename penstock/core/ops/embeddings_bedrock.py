@@ -27,12 +27,12 @@ _DONE = frozenset(("model", "input", "dimensions", "user", "stream", ENCODING))
 
 
 def form_of(model: str) -> Form:
-    """How many inputs a request may have."""
+    """Return the form of a model: how many inputs a request may have."""
     return ONE if is_titan_embedding(model) else MANY
 
 
 def request(fields: Mapping[str, Raw], batch: Raw, model: str) -> bytes:
-    """The body for one batch. Unknown fields are the model's. Raises "unsupported" for tokens."""
+    """Make the body for one batch. Unknown fields are the model's. Raises "unsupported" for tokens."""
     texts = items(batch, "input") if opens(batch, "[") else [batch]
     if not all(opens(item, '"') for item in texts):
         raise GatewayError("unsupported", "Models on Bedrock embed texts, not tokens.", param="input")
@@ -64,7 +64,7 @@ _KINDS = Decoder(dict[str, list[Raw]]).decode
 
 
 def read(body: bytes) -> Vectors:
-    """An upstream's answer. Raises "broken_answer"."""
+    """Read an upstream's answer. Raises "broken_answer"."""
     try:
         told = _ANSWER(body)
         if told.embedding:

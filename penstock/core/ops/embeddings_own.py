@@ -32,7 +32,7 @@ _TYPES = frozenset(("int8", "uint8", "binary", "ubinary"))
 
 
 def listed(batch: Raw, where: str) -> list[Raw]:
-    """The inputs of a batch. Raises "unsupported" for tokens, which neither vendor takes."""
+    """Return the inputs of a batch. Raises "unsupported" for tokens, which neither vendor takes."""
     found = items(batch, "input") if opens(batch, "[") else [batch]
     if any(not opens(one, '"') and not opens(one, "{") for one in found):
         raise GatewayError("unsupported", f"{where} embeds texts, not tokens.", param="input")
@@ -47,15 +47,15 @@ def _is_image(raw: Raw) -> bool:
 
 
 def cohere_limit(fields: Mapping[str, Raw], limit: int) -> int:
-    """How many inputs a request may have: images go one by one."""
+    """Return how many inputs a request may have: images go one by one."""
     raw = fields["input"]
     found = items(raw, "input") if opens(raw, "[") else [raw]
     return 1 if found and all(map(_is_image, found)) else limit
 
 
 def cohere_type(fields: Mapping[str, Raw], encoding: str) -> str:
-    """The one type of vectors to ask for: the client's ``encoding_format`` where it is one of the vendor's, else the
-    first of its ``embedding_types``. base64 is made here, of floats."""
+    """Choose the one type of vectors to ask for: the client's ``encoding_format`` where it is one of the vendor's, else
+    the first of its ``embedding_types``. base64 is made here, of floats."""
     if encoding in _TYPES:
         return encoding
     raw = present(fields, "embedding_types")
@@ -64,7 +64,7 @@ def cohere_type(fields: Mapping[str, Raw], encoding: str) -> str:
 
 
 def cohere_losses(fields: Mapping[str, Raw]) -> tuple[Loss, ...]:
-    """More than one type of vectors has no place in OpenAI's answer."""
+    """Report more than one type of vectors, which has no place in OpenAI's answer."""
     raw = present(fields, "embedding_types")
     if raw is not None and len(texts(raw, "embedding_types")) > 1:
         return (Loss("embedding_types", "an answer has one vector for an input; the first type is told"),)
@@ -72,7 +72,7 @@ def cohere_losses(fields: Mapping[str, Raw]) -> tuple[Loss, ...]:
 
 
 def cohere_request(fields: Mapping[str, Raw], batch: Raw, encoding: str) -> dict[str, Raw]:
-    """The body but for its model. Unknown fields pass."""
+    """Make the body but for its model. Unknown fields pass."""
     ours = ("input", "encoding_format", "dimensions", "embedding_types", "user", "stream", "model")
     out = {key: raw for key, raw in fields.items() if key not in ours}
     found = listed(batch, "Cohere")
@@ -119,7 +119,7 @@ _COHERE = Decoder(_Answer, strict=False).decode
 
 
 def cohere_read(body: bytes) -> tuple[list[Raw], Usage | None]:
-    """The vectors of an answer (of the one type that was asked for), and what is billed."""
+    """Read the vectors of an answer (of the one type that was asked for), and what is billed."""
     try:
         if b'"embeddings"' not in body and b'"message"' in body:
             raise parse_error(500, {}, body)
@@ -147,12 +147,12 @@ def _usage(units: _Units | None) -> Usage | None:
 
 
 def tei_wanted(fields: Mapping[str, Raw]) -> bool:
-    """Whether a request has a field that only ``/embed`` reads."""
+    """Tell whether a request has a field that only ``/embed`` reads."""
     return not TEI_ONLY.isdisjoint(fields)
 
 
 def tei_request(fields: Mapping[str, Raw], batch: Raw) -> dict[str, Raw]:
-    """The body. There is no model in it: a server has one. Unknown fields pass."""
+    """Make the body. There is no model in it: a server has one. Unknown fields pass."""
     ours = ("input", "encoding_format", "user", "stream", "model")
     out = {key: raw for key, raw in fields.items() if key not in ours}
     found = items(batch, "input") if opens(batch, "[") else [batch]
@@ -168,7 +168,7 @@ _TOP = Decoder(dict[str, Raw]).decode
 
 
 def tei_read(body: bytes) -> list[Raw]:
-    """The vectors. Raises "broken_answer" for what is none, such as a vector for each token of a text."""
+    """Read the vectors. Raises "broken_answer" for what is none, such as a vector for each token of a text."""
     try:
         if body.lstrip()[:1] == b"{":
             error = present(_TOP(body), "error")

@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 def boundary_of(content_type: bytes | None) -> bytes:
-    """Raises "media_type" for another content type, or one without a boundary."""
+    """Read the boundary in a content type. Raises "media_type" for another type, or one without a boundary."""
     match = _TYPE.fullmatch(content_type or b"")
     found = _params(match[1]).get("boundary", b"") if match else b""
     if not found or len(found) > 70:  # RFC 2046, 5.1.1
@@ -47,7 +47,7 @@ def boundary_of(content_type: bytes | None) -> bytes:
 
 
 def parts(body: bytes, boundary: bytes) -> list[Part]:
-    """Every part in order. Raises "bad_request" for a body that is no form, or not a whole one."""
+    """Split a form into its parts, in order. Raises "bad_request" for a body that is no form, or not a whole one."""
     mark = b"--" + boundary
     if body.startswith(mark):
         at = len(mark)
@@ -96,15 +96,15 @@ def broken(why: str) -> GatewayError:
 
 
 def fields_of(body: bytes, found: list[Part]) -> dict[str, Raw]:
-    """The plain fields as JSON, see ``plain_fields``."""
+    """Read the plain fields as JSON, see ``plain_fields``."""
     whole = memoryview(body)
     return plain_fields((one.name, one.filename, whole[one.start : one.end]) for one in found)
 
 
 def plain_fields(found: Iterable[tuple[str, str | None, bytes | memoryview]]) -> dict[str, Raw]:
-    """The plain fields out of (name, file name, content) as JSON: texts, but for ``stream``, which is true or false. A
-    name with ``[]`` is a list. So is one that stands twice, but for what the gateway acts on. Raises "bad_request" for
-    that, for a field that is too long, or not UTF-8. The content of files is not looked at."""
+    """Read the plain fields out of (name, file name, content) as JSON: texts, but for ``stream``, which is true or
+    false. A name with ``[]`` is a list. So is one that stands twice, but for what the gateway acts on. Raises
+    "bad_request" for that, for a field that is too long, or not UTF-8. The content of files is not looked at."""
     out: dict[str, Raw] = {}
     lists: dict[str, list[str | Raw]] = {}
     for name, filename, content in found:
@@ -133,20 +133,20 @@ def plain_fields(found: Iterable[tuple[str, str | None, bytes | memoryview]]) ->
 
 
 def field(name: str, fault: str) -> GatewayError:
-    """A plain field that looks like a file sent without a name."""
+    """Make the error for a plain field that looks like a file sent without a name."""
     return GatewayError("bad_request", f"{name!r} {fault}; a file has a file name.", param=name)
 
 
 def file_of(found: list[Part], *names: str) -> Part | None:
-    """The first file under one of the names."""
+    """Find the first file under one of the names."""
     return next((part for part in found if part.name in names and part.filename is not None), None)
 
 
 def plan(
     boundary: bytes, found: list[Part], changes: Mapping[str, bytes], leave: frozenset[str]
 ) -> list[bytes | tuple[int, int]]:
-    """The form with fields replaced (or added, before all others) and others left out: new bytes, and between them what
-    stays of the body, as (start, end)."""
+    """Plan the form with fields replaced (or added, before all others) and others left out: new bytes, and between them
+    what stays of the body, as (start, end)."""
     mark = b"--" + boundary
     pieces: list[bytes | tuple[int, int]] = []
     left = dict(changes)
@@ -172,14 +172,14 @@ def plan(
 def rewritten(
     body: bytes, boundary: bytes, found: list[Part], changes: Mapping[str, bytes], leave: frozenset[str]
 ) -> list[memoryview]:
-    """``plan`` as pieces of the body and new bytes between them: nothing of the body is copied."""
+    """Carry out ``plan``: return pieces of the body and new bytes between them. Nothing of the body is copied."""
     whole = memoryview(body)
     pieces = plan(boundary, found, changes, leave)
     return [whole[one[0] : one[1]] if isinstance(one, tuple) else memoryview(one) for one in pieces]
 
 
 def chunks(pieces: list[memoryview], size: int = 128 * 1024) -> Iterator[memoryview]:
-    """The pieces in portions of at most ``size`` bytes."""
+    """Yield the pieces in portions of at most ``size`` bytes."""
     for piece in pieces:
         for at in range(0, len(piece), size):
             yield piece[at : at + size]

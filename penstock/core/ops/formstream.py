@@ -75,7 +75,8 @@ class Reader:
         return self._state == _DONE
 
     def feed(self, data: bytes) -> list[Event]:
-        """Raises "bad_request" as soon as the bytes cannot become a form."""
+        """Feed more bytes in, and return the events they complete. Raises "bad_request" as soon as the bytes cannot
+        become a form."""
         events: list[Event] = []
         if self._state == _DONE:
             self._after += len(data)
@@ -87,7 +88,7 @@ class Reader:
         return events
 
     def close(self) -> None:
-        """No more bytes come. Raises "bad_request" for a form that is not whole."""
+        """End the form: no more bytes come. Raises "bad_request" for one that is not whole."""
         if self._state == _START:
             raise broken("its boundary is not in it")
         if self._state != _DONE:
@@ -191,7 +192,8 @@ class Form:
         self._part: Opened | None = None
 
     def feed(self, data: bytes) -> list[Event]:
-        """Raises "bad_request" for what is no form, and for plain fields that are too long."""
+        """Feed more bytes in, and return the events they complete. Raises "bad_request" for what is no form, and for
+        plain fields that are too long."""
         events = self.reader.feed(data)
         for event in events:
             if isinstance(event, Content):
@@ -205,7 +207,7 @@ class Form:
         return events
 
     def fields(self) -> dict[str, Raw]:
-        """The complete plain fields as ``forms.fields_of`` has them."""
+        """Return the complete plain fields as ``forms.fields_of`` has them."""
         return plain_fields(self._values)
 
     def _content(self, data: bytes) -> None:
@@ -252,7 +254,7 @@ class Rewriter:
         self._dropping = self._skipping = False
 
     def feed(self, data: bytes) -> bytes:
-        """What can be passed on now."""
+        """Feed more bytes in, and return what can be passed on now."""
         self._fed += len(data)
         out: list[bytes] = []
         for event in self.form.feed(data):
@@ -281,14 +283,14 @@ class Rewriter:
             out.append(self._changes[name])
 
     def size(self, length: int) -> int:
-        """How long the new form is when the client's has ``length`` bytes: asked for when all fields that are to be
-        replaced have passed. What is left out or not added later is made up for behind the last boundary, where
+        """Return how long the new form is when the client's has ``length`` bytes: asked for when all fields that are to
+        be replaced have passed. What is left out or not added later is made up for behind the last boundary, where
         nobody reads (RFC 2046, 5.1.1): so the length can be told before the file has come."""
         return length + self._out - (self._fed - self.form.reader.pending) + len(self._added())
 
     def finish(self, size: int | None) -> bytes:
-        """The end of the form. ``size``: what ``size`` told. Raises "bad_request" for a form that is not whole, and
-        for fields that contradict each other."""
+        """Return the end of the form. ``size``: what ``size`` told. Raises "bad_request" for a form that is not whole,
+        and for fields that contradict each other."""
         self.form.reader.close()
         self.form.fields()
         end = self._added() + self._mark + b"--"

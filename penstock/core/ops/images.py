@@ -30,12 +30,12 @@ _ROWS = Decoder(list[Raw]).decode
 
 
 def check(fields: Mapping[str, Raw]) -> None:
-    """Raises "bad_request" without a prompt."""
+    """Check the prompt. Raises "bad_request" without one."""
     text(needed(fields, "prompt", "", "a text"), "prompt")
 
 
 def usage_of(raw: Raw | None) -> Usage | None:
-    """The ``usage`` of an answer or of a stream's last event, where it tells tokens."""
+    """Read the ``usage`` of an answer or of a stream's last event, where it tells tokens."""
     if raw is None:
         return None
     try:
@@ -48,8 +48,8 @@ def usage_of(raw: Raw | None) -> Usage | None:
 
 
 def read(body: bytes, fields: Mapping[str, Raw]) -> tuple[Usage | None, Units | None]:
-    """What an answer used: tokens where it tells them, else images of the size asked for. Raises "broken_answer", and
-    the error of a 200 that carries one."""
+    """Read what an answer used: tokens where it tells them, else images of the size asked for. Raises "broken_answer",
+    and the error of a 200 that carries one."""
     try:
         top = _TOP(body)
         if "data" not in top and (error := present(top, "error")) is not None:

@@ -32,7 +32,7 @@ _RESULT = Decoder(list[_Result]).decode
 
 
 def check(fields: Mapping[str, Raw]) -> None:
-    """Raises "bad_request" for nothing to judge."""
+    """Check the input. Raises "bad_request" for nothing to judge."""
     raw = needed(fields, "input", "", WANT)
     if opens(raw, "["):
         if not items(raw, "input"):
@@ -42,8 +42,8 @@ def check(fields: Mapping[str, Raw]) -> None:
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
-    """An upstream's answer with the client's name of the model. Raises "broken_answer", and the error of a 200 that
-    carries one."""
+    """Rewrite an upstream's answer with the client's name of the model. Raises "broken_answer", and the error of a 200
+    that carries one."""
     try:
         fields = _TOP(body)
         if "results" not in fields and (error := present(fields, "error")) is not None:

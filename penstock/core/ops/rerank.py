@@ -41,7 +41,7 @@ _COHERE_ONLY = ("max_tokens_per_doc", "max_chunks_per_doc", "priority")
 
 
 def check(fields: Mapping[str, Raw]) -> None:
-    """Raises "bad_request" for what cannot be ranked."""
+    """Check the query and the documents. Raises "bad_request" for what cannot be ranked."""
     text(needed(fields, "query", "", "a text"), "query")
     raw = needed(fields, "documents", "", "a list of texts")
     if not opens(raw, "["):
@@ -58,7 +58,7 @@ def check(fields: Mapping[str, Raw]) -> None:
 
 
 def top(fields: Mapping[str, Raw]) -> int | None:
-    """``top_n``, or Voyage's and Jina's older ``top_k``. Raises "bad_request" for less than 1."""
+    """Read ``top_n``, or Voyage's and Jina's older ``top_k``. Raises "bad_request" for less than 1."""
     for key in ("top_n", "top_k"):
         if (raw := present(fields, key)) is not None:
             count = integer(raw, key)
@@ -69,7 +69,7 @@ def top(fields: Mapping[str, Raw]) -> int | None:
 
 
 def documents(fields: Mapping[str, Raw]) -> list[str]:
-    """The documents as texts. Of an object: its ``rank_fields`` as YAML-like lines, as Cohere's v1 did, else its
+    """Return the documents as texts. Of an object: its ``rank_fields`` as YAML-like lines, as Cohere's v1 did, else its
     ``text``, else all of it."""
     named = present(fields, "rank_fields")
     keys = texts(named, "rank_fields") if named is not None else []
@@ -95,8 +95,8 @@ def _word(raw: Raw) -> str:
 
 
 def request(fields: Mapping[str, Raw], form: Ranking) -> tuple[dict[str, Raw], tuple[Loss, ...]]:
-    """The body for an upstream but for its model, and what it has no place for. Documents are never asked back: they
-    are here."""
+    """Make the body for an upstream but for its model, and tell what it has no place for. Documents are never asked
+    back: they are here."""
     own = {key: raw for key, raw in fields.items() if key not in _OURS and key != "top_k" and not absent(raw)}
     losses = []
     if form != "cohere":
@@ -122,8 +122,8 @@ def request(fields: Mapping[str, Raw], form: Ranking) -> tuple[dict[str, Raw], t
 
 
 def pieces(body: Mapping[str, Raw], limit: int) -> list[tuple[int, dict[str, Raw]]]:
-    """A request of Hugging Face's form as several of at most ``limit`` texts, each with the place of its first one. A
-    text's score does not depend on the others."""
+    """Split a request of Hugging Face's form into several of at most ``limit`` texts, each with the place of its first
+    one. A text's score does not depend on the others."""
     rows = items(body["texts"], "texts")
     if len(rows) <= limit:
         return [(0, dict(body))]
@@ -171,7 +171,7 @@ class Ranked(Struct, frozen=True):
 
 
 def read(body: bytes) -> Ranked:
-    """Any of the five forms. Raises "broken_answer", and the error of a 200 that carries one."""
+    """Read an answer in any of the five forms. Raises "broken_answer", and the error of a 200 that carries one."""
     try:
         if body.lstrip()[:1] == b"[":
             return Ranked(_sorted(_ROWS(body)))
@@ -207,7 +207,7 @@ def _sorted(rows: list[_Result]) -> tuple[tuple[int, float], ...]:
 
 
 def joined(parts: Sequence[tuple[int, Ranked]]) -> Ranked:
-    """The answers to ``pieces`` as one."""
+    """Join the answers to ``pieces``."""
     if len(parts) == 1:
         return parts[0][1]
     rows = [(at + index, score) for at, part in parts for index, score in part.rows]
@@ -215,13 +215,13 @@ def joined(parts: Sequence[tuple[int, Ranked]]) -> Ranked:
 
 
 def usage_of(ranked: Ranked) -> Usage | None:
-    """What was counted; None where the upstream counts searches or nothing."""
+    """Return what was counted; None where the upstream counts searches or nothing."""
     return None if ranked.tokens is None else Usage(fresh=ranked.tokens)
 
 
 def answer(fields: Mapping[str, Raw], ranked: Ranked, model: str, mint: Callable[[str], str]) -> bytes:
-    """The client's answer: Cohere's, and beside it the ``model`` and ``usage`` that Jina's clients read. The documents
-    are in it when they were asked for."""
+    """Make the client's answer: Cohere's, and beside it the ``model`` and ``usage`` that Jina's clients read. The
+    documents are in it when they were asked for."""
     count = top(fields)
     given = items(fields["documents"], "documents")
     asked = present(fields, "return_documents")

@@ -19,13 +19,13 @@ _LONG = re.compile(r"must have less than \d+ tokens")
 
 
 def limit_in(error: GatewayError) -> int:
-    """The largest batch that the server says it takes; 0 when its error is about something else."""
+    """Find the largest batch that the server says it takes; 0 when its error is about something else."""
     found = _BATCH.search(error.message) if error.status in (400, 413, 422) else None
     return int(found[1]) if found is not None else 0
 
 
 def explained(error: GatewayError) -> GatewayError:
-    """The error with its cause where the status alone does not tell it."""
+    """Add to the error its cause where the status alone does not tell it."""
     if error.status == 424:
         hint = "its model may be of another kind (embeddings, ranking)"
         return GatewayError("upstream_error", f"{error.message} (the server answered 424: {hint})", status=502)

@@ -30,5 +30,6 @@ PROVIDERS: Mapping[str, Provider] = _registry()
 
 
 def get(name: str) -> Provider | None:
-    """The row of a provider by its name or another spelling of it (`vllm` is `hosted_vllm`); None if there is none."""
+    """Return the row of a provider by its name or another spelling of it (`vllm` is `hosted_vllm`); None if there is
+    none."""
     return PROVIDERS.get(name) or PROVIDERS.get(PROVIDER_ALIASES.get(name, ""))

@@ -24,7 +24,7 @@ _JSON_OBJECT = Raw(b'{"type":"json_object"}')
 
 
 def apply_quirks(fields: dict[str, Raw], quirks: Quirks, drop_unsupported: bool) -> list[Loss]:
-    """Edits ``fields`` in place; what was taken away is returned. Renames, drops, clamps and replaces top-level keys.
+    """Edit ``fields`` in place; return what was taken away. Renames, drops, clamps and replaces top-level keys.
 
     ``drop_unsupported``: LiteLLM's ``drop_params``. Without it, keys that somebody would miss are left in for the
     upstream to refuse. ``stream_options`` is no loss: its usage comes without it."""
@@ -76,7 +76,7 @@ def _clamped(fields: dict[str, Raw], quirks: Quirks) -> Iterable[Loss]:
 
 
 def _replace(fields: dict[str, Raw], key: str, words: Mapping[str, str]) -> str | None:
-    """The word that took the place of the value; None when the value stays."""
+    """Replace a value; return the word that took its place, None when the value stays."""
     if key not in fields:
         return None
     try:
@@ -94,7 +94,7 @@ _ANY_OBJECT = Raw(
 
 
 def _any_object(fields: dict[str, Raw]) -> None:
-    """ "Any JSON object" as a schema. One with a schema of its own (Together's, llama.cpp's) is left alone."""
+    """Write "any JSON object" as a schema. One with a schema of its own (Together's, llama.cpp's) is left alone."""
     try:
         if _MAPPING(fields["response_format"]) == {"type": "json_object"}:
             fields["response_format"] = _ANY_OBJECT
@@ -118,7 +118,8 @@ def _format(fields: dict[str, Raw], refused: frozenset[str]) -> Iterable[Loss]:
 
 
 def apply_defaults(fields: dict[str, Raw], defaults: Mapping[str, Raw], drop: Iterable[str]) -> None:
-    """A deployment's default parameters (the request's own win) and its ``additional_drop_params``, top level only."""
+    """Apply a deployment's default parameters (the request's own win) and its ``additional_drop_params``, top level
+    only."""
     for key, value in defaults.items():
         if key == "extra_body":
             extra = msgspec.json.decode(value, type=dict[str, Raw])

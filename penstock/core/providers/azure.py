@@ -24,7 +24,7 @@ _ROOT_SUFFIXES = frozenset({"/models", "/files", "/batches"})
 
 
 def azure_url(root: str, query: str, suffix: str, model: str, api_version: str) -> str:
-    """The full URL of an operation.
+    """Return the full URL of an operation.
 
     `root` is the user's base without a trailing slash: the resource (`https://r.openai.azure.com`), the same with
     `/openai`, with `/openai/v1`, with `/openai/deployments/NAME`, or the full path. A deployment or an `api-version`
@@ -51,7 +51,7 @@ def azure_url(root: str, query: str, suffix: str, model: str, api_version: str) 
 
 
 def without_series(model: str) -> str:
-    """The deployment's name alone: `gpt5_series/prod` -> `prod`."""
+    """Return the deployment's name alone: `gpt5_series/prod` -> `prod`."""
     return model.removeprefix(next((word for word in SERIES if model.startswith(word)), ""))
 
 

@@ -10,22 +10,22 @@ _CORTEX = "/api/v2/cortex"
 
 
 def rewritten(provider: str, root: str, suffix: str) -> str:
-    """``root`` (a base without a trailing slash) as the rules of ``urls`` understand it; ``suffix``: the path of the
-    operation."""
+    """Rewrite ``root`` (a base without a trailing slash) as the rules of ``urls`` understand it; ``suffix``: the path
+    of the operation."""
     found = _REWRITERS.get(provider)
     return found(root, suffix) if found is not None else root
 
 
 def _cloudflare(root: str, suffix: str) -> str:
-    """``.../ai/run`` is the older interface and ``.../ai`` both; the ``/v4`` before it is no version of this one.
-    Behind an AI Gateway the part of Workers AI has a version, too.
+    """Rewrite a base at Cloudflare: ``.../ai/run`` is the older interface and ``.../ai`` both; the ``/v4`` before it is
+    no version of this one. Behind an AI Gateway the part of Workers AI has a version, too.
     https://developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility"""
     root = re.sub(r"/ai/run(?:/@?[^?]*)?$", "/ai/v1", root)
     return root + "/v1" if root.endswith(("/ai", "/workers-ai")) else root
 
 
 def _snowflake(root: str, suffix: str) -> str:
-    """``.../cortex/inference:complete`` is LiteLLM's older path; a host alone has none.
+    """Rewrite a base at Snowflake: ``.../cortex/inference:complete`` is LiteLLM's older path; a host alone has none.
     https://docs.snowflake.com/en/user-guide/snowflake-cortex/cortex-rest-api"""
     root = re.sub(r"/inference:[a-z]*$", "", root)
     parts = urlsplit(root)
@@ -44,7 +44,7 @@ _INVOKED = "/invocations"
 
 
 def is_whole(provider: str, root: str) -> bool:
-    """Whether a base is the address that every request goes to: a Databricks endpoint's own
+    """Tell whether a base is the address that every request goes to: a Databricks endpoint's own
     (``/serving-endpoints/NAME/invocations``) takes the same bodies.
     https://docs.databricks.com/api/workspace/servingendpoints/query"""
     return provider == "databricks" and root.endswith(_INVOKED)

@@ -43,8 +43,8 @@ class Place(NamedTuple):
 
 
 def place_of(name: str) -> Place:
-    """What is behind ``bedrock/``: a model's id or ARN, with LiteLLM's route and region before it. The region inside an
-    ARN wins. Raises ``LookupError`` for what is no model (agents)."""
+    """Read what is behind ``bedrock/``: a model's id or ARN, with LiteLLM's route and region before it. The region
+    inside an ARN wins. Raises ``LookupError`` for what is no model (agents)."""
     rest, region = name, ""
     while not rest.startswith("arn:"):
         head, slash, tail = rest.partition("/")
@@ -63,20 +63,21 @@ def place_of(name: str) -> Place:
 
 
 def region_of_arn(model: str) -> str:
-    """The region inside an ARN, "" where there is none."""
+    """Find the region inside an ARN, "" where there is none."""
     found = _ARN.match(model)
     return found[1] if found is not None else ""
 
 
 def region_of_host(host: str) -> str:
-    """The region in a host name ("bedrock-runtime.eu-west-1.amazonaws.com", "vpce-1.bedrock-runtime.eu-west-1.vpce
-    .amazonaws.com"), "" where there is none."""
+    """Find the region in a host name ("bedrock-runtime.eu-west-1.amazonaws.com",
+    "vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com"), "" where there is none."""
     return next((part for part in host.split(".") if _REGION.fullmatch(part)), "")
 
 
 def bedrock_url(root: str, query: str, what: str, model: str) -> str:
-    """The URL of one method. ``root``: the host, or the whole address of a model or of one of its methods; a model that
-    it names wins. ``query`` begins with ``?`` or is empty. Raises ``LookupError`` for an operation without a path."""
+    """Return the URL of one method. ``root``: the host, or the whole address of a model or of one of its methods; a
+    model that it names wins. ``query`` begins with ``?`` or is empty. Raises ``LookupError`` for an operation without a
+    path."""
     method = METHODS.get(what)
     if method is None:
         raise LookupError(f"no URL path is known for {what!r} of provider 'bedrock'")

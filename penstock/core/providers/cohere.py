@@ -17,9 +17,9 @@ _VERSION = re.compile(r"(?:/v\d+)+$")
 
 
 def cohere_url(root: str, query: str, operation: str, own: bool) -> str:
-    """The URL of an operation below a base of the user's, whatever it ends in: nothing, a version, the compatibility
-    door, or the full path of any operation. Elsewhere than at the vendor's ``own`` hosts a ranking, whose form is the
-    same in both, is asked for in the version that the user wrote."""
+    """Return the URL of an operation below a base of the user's, whatever it ends in: nothing, a version, the
+    compatibility door, or the full path of any operation. Elsewhere than at the vendor's ``own`` hosts a ranking, whose
+    form is the same in both, is asked for in the version that the user wrote."""
     suffix = OPERATIONS[operation]
     free = operation == "rerank" and not own
     if free and root.endswith(suffix):

@@ -34,8 +34,9 @@ _FIELD = {kind: f"guided_{kind}" for kind in ("choice", "regex", "grammar")} | {
 
 
 class Lowered(Struct, frozen=True):
-    """``output``: what is left for the dialect to say itself. ``fields``: top-level fields beside it. ``wrapped``: the
-    answer is an object with the text in it. ``lost``: why the target cannot be held to it, "" when it can."""
+    """How a constraint is asked for at a target. ``output``: what is left for the dialect to say itself. ``fields``:
+    top-level fields beside it. ``wrapped``: the answer is an object with the text in it. ``lost``: why the target
+    cannot be held to it, "" when it can."""
 
     output: OutputFormat | None = None
     fields: dict[str, Raw] = {}
@@ -44,13 +45,13 @@ class Lowered(Struct, frozen=True):
 
 
 def name_of(output: OutputFormat) -> str:
-    """The field that asks for it, for messages."""
+    """Return the field that asks for it, for messages."""
     return _FIELD.get(output.kind, output.kind)
 
 
 def lower(request: Request, guides: str, dialect: str, native_schema: bool = True) -> Lowered | None:
-    """How ``request.output`` is asked for in ``dialect`` at a target with ``guides``; None when the dialect's renderer
-    needs no help. ``native_schema`` as in ``base.Wire``."""
+    """Choose how ``request.output`` is asked for in ``dialect`` at a target with ``guides``; None when the dialect's
+    renderer needs no help. ``native_schema`` as in ``base.Wire``."""
     output = request.output
     if output is None or output.kind not in guided.CONSTRAINTS:
         return None
@@ -77,7 +78,7 @@ def _vllm(output: OutputFormat) -> dict[str, Raw]:
 
 
 def vllm_fields(old: str, kind: str, value: Raw, options: bytes) -> dict[str, Raw]:
-    """Both spellings of one constraint."""
+    """Write both spellings of one constraint."""
     inner: dict[str, Raw] = {kind: value}
     fields = {old: value}
     if options:
@@ -118,7 +119,7 @@ def _expression(output: OutputFormat) -> str:
 
 
 def _tag(raw: bytes) -> Raw:
-    """A tag names its type since both engines take it as a ``response_format``; older ones of vLLM do not."""
+    """Add its type to a tag, since both engines take it as a ``response_format``; older ones of vLLM do not."""
     fields = msgspec.json.decode(raw, type=dict[str, Raw])
     return Raw(encode({"type": "structural_tag", **fields}))
 

@@ -24,7 +24,7 @@ class Engine:
 
     @property
     def base(self) -> str:
-        """The `api_base` that reaches it on this host (IPv4: several engines do not listen on ::1)."""
+        """Return the `api_base` that reaches it on this host (IPv4: several engines do not listen on ::1)."""
         return f"http://127.0.0.1:{self.port}"
 
 
@@ -44,12 +44,12 @@ ENGINES: tuple[Engine, ...] = (
 
 
 def probes() -> tuple[tuple[int, str], ...]:
-    """(port, path) to ask, each once, in the order of the table."""
+    """Return (port, path) to ask, each once, in the order of the table."""
     return tuple(dict.fromkeys((engine.port, engine.probe) for engine in ENGINES))
 
 
 def model_names(listing: object) -> tuple[str, ...]:
-    """The model names in a decoded listing: OpenAI's `{"data": [{"id"}]}` or Ollama's `{"models": [{"name"}]}`.
+    """Return the model names in a decoded listing: OpenAI's `{"data": [{"id"}]}` or Ollama's `{"models": [{"name"}]}`.
 
     Empty for anything else: another program may listen on the port.
     """
@@ -57,7 +57,7 @@ def model_names(listing: object) -> tuple[str, ...]:
 
 
 def identify(port: int, probe: str, listing: object) -> Engine | None:
-    """Which engine answered `probe` on `port` with `listing` (decoded JSON). None: no model server.
+    """Find which engine answered `probe` on `port` with `listing` (decoded JSON). None: no model server.
 
     An engine that names itself in `owned_by` is believed on any port; otherwise the first row of the port is taken.
     """

@@ -23,7 +23,7 @@ SHOWN: Mapping[str, str] = {
 
 
 def explain(quirks: Quirks) -> list[str]:
-    """One sentence a rule, in Markdown's words for code, without those of single models."""
+    """Write one sentence a rule, in Markdown's words for code, without those of single models."""
     lines = [f"{_code([old])} is sent as {_code([new])}" for old, new in quirks.rename.items()]
     if quirks.drop:
         lines.append(f"left out: {_code(sorted(quirks.drop))}")
@@ -70,8 +70,8 @@ def _in_messages(quirks: Quirks) -> list[str]:
 
 
 def by_model(quirks: Quirks) -> list[tuple[str, list[str]]]:
-    """(patterns of model names, what else is done for them), one entry for all patterns with the same; none for models
-    for which only less is done."""
+    """Return (patterns of model names, what else is done for them), one entry for all patterns with the same; none for
+    models for which only less is done."""
     usual = explain(quirks)
     together: dict[tuple[str, ...], list[str]] = {}
     for pattern, own in quirks.by_model:
@@ -87,7 +87,7 @@ def _code(words: Iterable[str]) -> str:
 
 
 def _pairs(words: Mapping[str, str]) -> str:
-    """`minimal` to `low`; several that become one are told together."""
+    """Write which word becomes which: `minimal` to `low`; several that become one are told together."""
     together: dict[str, list[str]] = {}
     for old, new in words.items():
         together.setdefault(new, []).append(old)

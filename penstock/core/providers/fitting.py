@@ -18,7 +18,7 @@ _TRUE, _NULL = Raw(b"true"), Raw(b"null")
 
 
 def _word(raw: Raw | None) -> str:
-    """A string's text; "" for anything else."""
+    """Read a string's text; "" for anything else."""
     try:
         return _STRING(raw) if raw is not None else ""
     except msgspec.DecodeError:
@@ -26,7 +26,7 @@ def _word(raw: Raw | None) -> str:
 
 
 def _is_forced(choice: Raw | None) -> bool:
-    """Whether a `tool_choice` leaves the model no way but to call."""
+    """Tell whether a `tool_choice` leaves the model no way but to call."""
     return choice is not None and (_word(choice) == "required" or bytes(choice)[:1] == b"{")
 
 
@@ -38,10 +38,10 @@ def _thinks(raw: Raw) -> bool:
 
 
 def deepseek(fields: dict[str, Raw], drop_unsupported: bool) -> list[Loss]:
-    """Thinking is turned off by `thinking`, not by an effort of "none"; and a model that thinks refuses a forced call
-    ("Thinking mode does not support this tool_choice"). It thinks unless told not to: a client that forces a call and
-    says nothing of thinking (nor names `deepseek-reasoner`) gets the call. One that wants both gets the upstream's
-    error, or with `drop_params` "auto".
+    """Fit a request to DeepSeek: thinking is turned off by `thinking`, not by an effort of "none"; and a model that
+    thinks refuses a forced call ("Thinking mode does not support this tool_choice"). It thinks unless told not to: a
+    client that forces a call and says nothing of thinking (nor names `deepseek-reasoner`) gets the call. One that wants
+    both gets the upstream's error, or with `drop_params` "auto".
 
     https://api-docs.deepseek.com/guides/thinking_mode , https://github.com/deepseek-ai/DeepSeek-V3/issues/1376
     """
@@ -60,7 +60,8 @@ def deepseek(fields: dict[str, Raw], drop_unsupported: bool) -> list[Loss]:
 
 
 def together(fields: dict[str, Raw], drop_unsupported: bool) -> list[Loss]:
-    """`stop` is a list, `logprobs` the number of alternatives, and reasoning is turned off by `reasoning.enabled`.
+    """Fit a request to Together: `stop` is a list, `logprobs` the number of alternatives, and reasoning is turned off
+    by `reasoning.enabled`.
 
     https://docs.together.ai/reference/chat-completions-1
     """

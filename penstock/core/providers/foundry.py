@@ -32,10 +32,10 @@ _RERANK = ("/v1/rerank", "/v2/rerank", "/rerank")
 
 
 def foundry_url(root: str, query: str, suffix: str, model: str, version: str) -> str:
-    """The full URL of an operation. ``root``: the user's base without a trailing slash, ``query``: its query with the
-    ``?``, or "". ``suffix``: the path of the operation, ``/v1/messages...`` for Claude. ``version``: ``api_version``,
-    or "". Any form of base does: the resource, a project, any of the interfaces, or the full path of an operation.
-    Raises ``LookupError`` where the deployment's name is needed and not there."""
+    """Return the full URL of an operation. ``root``: the user's base without a trailing slash, ``query``: its query
+    with the ``?``, or "". ``suffix``: the path of the operation, ``/v1/messages...`` for Claude. ``version``:
+    ``api_version``, or "". Any form of base does: the resource, a project, any of the interfaces, or the full path of
+    an operation. Raises ``LookupError`` where the deployment's name is needed and not there."""
     if suffix.startswith("/v1/messages"):
         return _claude_url(root, query, suffix)
     if suffix == "/rerank":
@@ -59,7 +59,7 @@ def foundry_url(root: str, query: str, suffix: str, model: str, version: str) ->
 
 
 def _claude_url(root: str, query: str, suffix: str) -> str:
-    """Claude under ``/anthropic``, whichever other path of the resource was given."""
+    """Return Claude's URL under ``/anthropic``, whichever other path of the resource was given."""
     if root.endswith(suffix):
         return root + query
     parts = urlsplit(root)
@@ -69,7 +69,7 @@ def _claude_url(root: str, query: str, suffix: str) -> str:
 
 
 def _rerank_url(root: str, query: str) -> str:
-    """Cohere's own interface; what already ends in it stays."""
+    """Return the URL of Cohere's own interface; what already ends in it stays."""
     if root.endswith(_RERANK):
         return root + query
     if (urlsplit(root).hostname or "").endswith((*_RESOURCE, *_OPENAI)):
@@ -83,7 +83,7 @@ def _without_tail(root: str) -> str:
 
 
 def _resource(root: str) -> str:
-    """The resource itself, without the path of one of its interfaces or of an operation."""
+    """Return the resource itself, without the path of one of its interfaces or of an operation."""
     parts = urlsplit(_without_tail(root))
     found = _INTERFACES.search(parts.path)
     return f"{parts.scheme}://{parts.netloc}{parts.path[: found.start()] if found else parts.path}"
@@ -96,7 +96,8 @@ def _with_version(query: str, version: str) -> str:
 
 
 def foundry_dialects(model: str, base: str, version: str = "") -> tuple[str, ...]:
-    """What is spoken there. ``model``: the upstream's name or that of its base model; ``base``: the user's, or ""."""
+    """Return the dialects that are spoken there. ``model``: the upstream's name or that of its base model; ``base``:
+    the user's, or ""."""
     parts = urlsplit(base)
     path, host = parts.path.rstrip("/"), parts.hostname or ""
     if path.endswith("/chat/completions"):
@@ -111,9 +112,9 @@ def foundry_dialects(model: str, base: str, version: str = "") -> tuple[str, ...
 
 
 def foundry_headers(url: str, key: bytes, dialect: str) -> list[tuple[bytes, bytes]]:
-    """The headers of a request to ``url``: a key as ``api-key`` at a resource, beside it as ``x-api-key`` for Claude
-    (what Anthropic's own client sends), as Bearer beside it at a serverless host and at hosts of the user's (what
-    Microsoft's client sends)."""
+    """Return the headers of a request to ``url``: a key as ``api-key`` at a resource, beside it as ``x-api-key`` for
+    Claude (what Anthropic's own client sends), as Bearer beside it at a serverless host and at hosts of the user's
+    (what Microsoft's client sends)."""
     host = urlsplit(url).hostname or ""
     found = [(b"api-key", key)]
     if dialect.startswith("anthropic"):
@@ -124,8 +125,8 @@ def foundry_headers(url: str, key: bytes, dialect: str) -> list[tuple[bytes, byt
 
 
 def token_scope(base: str) -> str:
-    """The scope of an Entra ID token for a base: a project's is another than a resource's, and sovereign clouds have
-    their own."""
+    """Return the scope of an Entra ID token for a base: a project's is another than a resource's, and sovereign clouds
+    have their own."""
     parts = urlsplit(base)
     if PROJECT in parts.path:
         return "https://ai.azure.com/.default"

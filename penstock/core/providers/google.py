@@ -31,7 +31,7 @@ _MODEL = re.compile(r"^(?P<root>.*?)(?:/models(?:/(?P<model>[^/:]+))?(?::[A-Za-z
 
 
 def gemini_url(root: str, query: str, method: str, model: str) -> str:
-    """The URL of one method (a value of ``METHODS``) on the Gemini API.
+    """Return the URL of one method (a value of ``METHODS``) on the Gemini API.
 
     ``root`` is the user's base: the host, with or without a version, with or without ``/openai``, or the whole address
     of a model or of one of its methods; a model that it names wins. ``query`` begins with ``?`` or is empty.
@@ -47,7 +47,8 @@ def gemini_url(root: str, query: str, method: str, model: str) -> str:
 
 
 def _named(model: str) -> str:
-    """A model's name in a path: ``tunedModels/x`` keeps its slash, everything that would end the path is escaped."""
+    """Quote a model's name for a path: ``tunedModels/x`` keeps its slash, everything that would end the path is
+    escaped."""
     model = model.removeprefix("models/")
     return quote(model, safe="/@._-~") if model.startswith("tunedModels/") else quote(model, safe="@._-~")
 
@@ -58,7 +59,7 @@ def _with_query(url: str, own: str, given: str) -> str:
 
 
 def vertex_dialects(model: str) -> tuple[str, ...]:
-    """What a model on Vertex AI speaks: Claude Messages, Gemini its own, a model with its publisher before it
+    """Return what a model on Vertex AI speaks: Claude Messages, Gemini its own, a model with its publisher before it
     (``meta/llama-4-maverick-17b-128e-instruct-maas``) OpenAI Chat."""
     if model.startswith("claude"):
         return ("anthropic",)
@@ -67,9 +68,9 @@ def vertex_dialects(model: str) -> tuple[str, ...]:
 
 
 def vertex_url(root: str | None, query: str, what: str, model: str, env: Mapping[str, str], beta: bool) -> str:
-    """The URL of a dialect or operation on Vertex AI. ``root``: the user's own host, None for Google's; one that
-    names a project already is used as it is. Raises ``LookupError`` where the project is not known or there is no
-    such URL."""
+    """Return the URL of a dialect or operation on Vertex AI. ``root``: the user's own host, None for Google's; one that
+    names a project already is used as it is. Raises ``LookupError`` where the project is not known or there is no such
+    URL."""
     place = first_of(PLACES, env) or _DEFAULT_PLACE
     base = root if root is not None else f"https://{_host(place)}"
     if not _VERSION.search(urlsplit(base).path):
@@ -90,8 +91,8 @@ _PLACE = re.compile(r"/locations/([a-z]+(?:-[a-z]+\d+)?)(?=/)")
 
 
 def vertex_site(root: str | None, rest: str, env: Mapping[str, str]) -> str:
-    """The URL of a path on Vertex AI as its clients write it. ``root``: the user's own host; Google's is the one of
-    the place that the path names. A path without version or project gets those of the account. Raises
+    """Return the URL of a path on Vertex AI as its clients write it. ``root``: the user's own host; Google's is the one
+    of the place that the path names. A path without version or project gets those of the account. Raises
     ``LookupError`` where no project is known."""
     found = _PLACE.search(rest)
     place = found[1] if found is not None else first_of(PLACES, env) or _DEFAULT_PLACE
@@ -134,5 +135,5 @@ def _host(place: str) -> str:
 
 
 def first_of(names: tuple[str, ...], env: Mapping[str, str]) -> str | None:
-    """The first of the variables that is set."""
+    """Return the first of the variables that is set."""
     return next((value for name in names if (value := env.get(name, "").strip())), None)

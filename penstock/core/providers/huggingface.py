@@ -17,7 +17,7 @@ NO_RANKING = (
 
 
 def hub_url(model: str) -> str:
-    """The URL of a model's embeddings. Raises `LookupError` for another provider's."""
+    """Return the URL of a model's embeddings. Raises `LookupError` for another provider's."""
     name, _, via = model.partition(":")
     if via not in ("", OWN):
         raise LookupError(f"Hugging Face's router has embeddings of {OWN} only, not of {via!r}: leave it out")

@@ -30,7 +30,7 @@ Fields = dict[str, Raw]
 
 
 def chain(*mends: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """Several, one after the other."""
+    """Chain several functions, one after the other."""
 
     def all_of(data: bytes) -> bytes:
         for mend in mends:
@@ -41,7 +41,7 @@ def chain(*mends: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
 
 
 def _choices(data: bytes, edit: Callable[[Fields], bool]) -> bytes:
-    """``data`` with ``edit`` done to each choice."""
+    """Return ``data`` with ``edit`` done to each choice."""
     try:
         top = _FIELDS(data)
         choices = _LIST(top["choices"])
@@ -54,7 +54,7 @@ def _choices(data: bytes, edit: Callable[[Fields], bool]) -> bytes:
 
 
 def _messages(data: bytes, edit: Callable[[Fields], bool]) -> bytes:
-    """``data`` with ``edit`` done to the message or the delta of each choice."""
+    """Return ``data`` with ``edit`` done to the message or the delta of each choice."""
 
     def within(choice: Fields) -> bool:
         changed = False
@@ -78,7 +78,7 @@ def _absent(fields: Fields, key: str) -> bool:
 
 
 def reasoning_named(data: bytes) -> bytes:
-    """``reasoning`` (Groq, OpenRouter, Together) also as ``reasoning_content``, LiteLLM's name for it."""
+    """Repeat ``reasoning`` (Groq, OpenRouter, Together) as ``reasoning_content``, LiteLLM's name for it."""
     return _messages(data, _named) if b'"reasoning"' in data else data
 
 
@@ -91,7 +91,7 @@ def _named(message: Fields) -> bool:
 
 
 def thinking_parts(data: bytes) -> bytes:
-    """Mistral's reasoning models answer ``content`` as a list of thinking and text parts: made into a string, and
+    """Make a ``content`` that is a list of thinking and text parts (Mistral's reasoning models) a string, and
     ``reasoning_content``. A list with parts of other types (references) is left as it is.
 
     https://docs.mistral.ai/capabilities/reasoning
@@ -130,7 +130,8 @@ def _thought(raw: Raw) -> str:
 
 
 def groq_stream(data: bytes) -> bytes:
-    """``x_groq`` of a stream's last chunk: usage that stands nowhere else, and the reason why a stream was stopped.
+    """Move what ``x_groq`` of a stream's last chunk tells to where Chat has it: usage that stands nowhere else, and the
+    reason why a stream was stopped.
 
     https://console.groq.com/docs/api-reference#chat-create , groq SDK, `ChatCompletionChunk.x_groq`
     """
@@ -150,8 +151,8 @@ def groq_stream(data: bytes) -> bytes:
 
 
 def openrouter_errors(data: bytes) -> bytes:
-    """An error in the middle of a stream comes in a chunk that looks like the answer's end, and in a choice of a whole
-    answer: brought to where an error is seen.
+    """Move an error to where it is seen: in the middle of a stream it comes in a chunk that looks like the answer's
+    end, and in a whole answer in a choice.
 
     https://openrouter.ai/docs/api/reference/errors-and-debugging
     """
@@ -173,7 +174,8 @@ def openrouter_errors(data: bytes) -> bytes:
 
 
 def together_words(data: bytes) -> bytes:
-    """Together's "eos" is "stop", and its log probabilities are lists side by side, or one number in a chunk.
+    """Translate Together's words: "eos" is "stop", and log probabilities are lists side by side, or one number in a
+    chunk.
 
     https://docs.together.ai/reference/chat-completions-1 , together SDK, `LogProbs` and `ChatCompletionChunk`
     """
@@ -205,7 +207,7 @@ def _logprobs(choice: Fields) -> bool:
 
 
 def cited(data: bytes) -> bytes:
-    """``search_results`` or ``citations`` beside the choices (Perplexity, xAI) as OpenAI's ``annotations`` as well: in
+    """Repeat ``search_results`` or ``citations`` beside the choices (Perplexity, xAI) as OpenAI's ``annotations``: in
     the message, or in the chunk that ends the choice. In a whole answer each stands at its mark, ``[1]``, if there is
     one, else it is of the whole text.
 
@@ -221,7 +223,7 @@ def cited(data: bytes) -> bytes:
 
 
 def _sources(top: Fields) -> list[tuple[str, str]]:
-    """URL and title of each."""
+    """Return URL and title of each source."""
     for key in ("search_results", "citations"):
         told = _ANY(top.get(key, _NULL))
         if isinstance(told, list) and told:

@@ -55,8 +55,8 @@ _OFFICIAL_ONLY = frozenset({"openai"})
 
 
 def embeddings_form(provider: str, official: bool) -> Form:
-    """The form of a provider's /embeddings. ``official``: it is the vendor's own host; behind ``openai/`` with another
-    address may be any server."""
+    """Return the form of a provider's /embeddings. ``official``: it is the vendor's own host; behind ``openai/`` with
+    another address may be any server."""
     return _PLAIN if provider in _OFFICIAL_ONLY and not official else _EMBEDDINGS.get(provider, _PLAIN)
 
 
@@ -73,8 +73,8 @@ _RANKINGS: Mapping[str, Ranking] = {
 
 
 def ranking_form(provider: str) -> Ranking:
-    """The form of a provider's /rerank; Jina's, which vLLM, llama.cpp and most others took over, where nothing else is
-    known."""
+    """Return the form of a provider's /rerank; Jina's, which vLLM, llama.cpp and most others took over, where nothing
+    else is known."""
     return _RANKINGS.get(provider, "jina")
 
 
@@ -96,8 +96,8 @@ def is_native(provider: str, model: str, official: bool, mode: str) -> bool | No
 
 
 def _completes_prompts(provider: str, official: bool) -> bool | None:
-    """Whether a provider has /completions: True, False, or None for servers that have it in all likelihood: one that
-    turns out not to is asked as a chat. A vendor's own chat models answer 404 there."""
+    """Tell whether a provider has /completions: True, False, or None for servers that have it in all likelihood: one
+    that turns out not to is asked as a chat. A vendor's own chat models answer 404 there."""
     if provider in _ALWAYS:
         return True
     return None if provider in _ENGINES or (provider == "openai" and not official) else False

@@ -58,7 +58,7 @@ _ENCODED = re.compile(rb"[\x00-\x1f\x7f\\]")  # nor there
 
 
 def provider_at(path: str) -> Provider | None:
-    """The provider whose pass-through a path is below; None for any other path."""
+    """Find the provider whose pass-through a path is below; None for any other path."""
     name, slash, _ = path[1:].partition("/")
     return get(SPELLINGS.get(name, name)) if slash and path[:1] == "/" else None
 
@@ -69,13 +69,13 @@ def prefixes() -> list[str]:
 
 
 def kin(provider: Provider) -> frozenset[str]:
-    """The names of rows that are the same vendor's API."""
+    """Return the names of rows that are the same vendor's API."""
     return next((names for names in _KIN if provider.name in names), frozenset({provider.name}))
 
 
 def rest_of(raw: bytes) -> str:
-    """What follows the prefix of a path as it was sent. Raises "bad_request" for a path that an upstream may take for
-    another: dot segments in any encoding, empty segments, backslashes, control characters."""
+    """Return what follows the prefix of a path as it was sent. Raises "bad_request" for a path that an upstream may
+    take for another: dot segments in any encoding, empty segments, backslashes, control characters."""
     head, slash, rest = raw[1:].partition(b"/")
     if raw[:1] != b"/" or not slash:
         raise _bad("it does not begin with one segment and a slash")
@@ -101,9 +101,9 @@ def _bad(why: str) -> GatewayError:
 
 
 def query_for(provider: Provider | None, query: bytes, secret: bytes = b"") -> str:
-    """The client's query as it was sent; without ``key`` for Google, where the gateway's key may stand in it, and
-    without ``secret`` (the gateway's key, if there is one) wherever it stands. Raises "bad_request" for characters that
-    no URL has."""
+    """Return the client's query as it was sent; without ``key`` for Google, where the gateway's key may stand in it,
+    and without ``secret`` (the gateway's key, if there is one) wherever it stands. Raises "bad_request" for characters
+    that no URL has."""
     if _FOREIGN.search(query):
         raise GatewayError("bad_request", "The query has a character that must be percent-encoded.", param="query")
     google = provider is not None and takes_key_in_query(provider)
@@ -120,12 +120,12 @@ def query_for(provider: Provider | None, query: bytes, secret: bytes = b"") -> s
 
 
 def takes_key_in_query(provider: Provider) -> bool:
-    """Whether the vendor's own clients may send their credential as ``?key=``."""
+    """Tell whether the vendor's own clients may send their credential as ``?key=``."""
     return provider.name == "gemini" or provider.name in VERTEX
 
 
 def dialect_at(provider: Provider, rest: str) -> str:
-    """Whose words are spoken at a path: it decides the credential's header and the shape of our own errors."""
+    """Tell whose words are spoken at a path: it decides the credential's header and the shape of our own errors."""
     google = provider.name == "gemini" or provider.name in VERTEX
     if "/publishers/anthropic/" in rest:
         return "anthropic"
@@ -145,10 +145,10 @@ def dialect_at(provider: Provider, rest: str) -> str:
 def request_headers(
     headers: Mapping[bytes, bytes], ours: Iterable[bytes] = (), secret: bytes = b""
 ) -> list[tuple[bytes, bytes]]:
-    """The client's headers for the upstream. ``ours``: names that we set ourselves. ``secret``: the gateway's key,
-    which goes on under no name. ``accept-encoding`` is left out, so that the answer comes uncompressed: what it used is
-    read on the way. ``x-pass-NAME`` goes as NAME and before a header of that name (docs.litellm.ai/docs/proxy/
-    pass_through)."""
+    """Return the client's headers for the upstream. ``ours``: names that we set ourselves. ``secret``: the gateway's
+    key, which goes on under no name. ``accept-encoding`` is left out, so that the answer comes uncompressed: what it
+    used is read on the way. ``x-pass-NAME`` goes as NAME and before a header of that name
+    (docs.litellm.ai/docs/proxy/pass_through)."""
     taken = _NOT_SENT | _named(headers.get(b"connection", b"")) | frozenset(ours)
     sent: dict[bytes, bytes] = {}
     for given, value in headers.items():
@@ -163,9 +163,9 @@ def request_headers(
 
 
 def answer_headers(headers: Iterable[tuple[bytes, bytes]], secret: bytes = b"") -> list[tuple[bytes, bytes]]:
-    """An upstream's headers for the client, in order, duplicates kept. Whether web pages may read the answer is the
-    gateway's to say, so an upstream's CORS headers stay here, too. ``secret``: the provider's key, which a vendor may
-    repeat in an address (``location``, ``x-goog-upload-url``) and no client is told."""
+    """Return an upstream's headers for the client, in order, duplicates kept. Whether web pages may read the answer is
+    the gateway's to say, so an upstream's CORS headers stay here, too. ``secret``: the provider's key, which a vendor
+    may repeat in an address (``location``, ``x-goog-upload-url``) and no client is told."""
     pairs = list(headers)
     taken = _NOT_TOLD | _named(b",".join(value for name, value in pairs if name == b"connection"))
     told = [(name, value) for name, value in pairs if name not in taken and not name.startswith(b"access-control-")]
@@ -182,6 +182,6 @@ _MODEL = re.compile(r"/(?:models|model|deployments|engines)/([^/:?]+)")
 
 
 def model_in(rest: str) -> str:
-    """The model that a path names (Gemini, Vertex AI, Bedrock, Azure), decoded; else ""."""
+    """Find the model that a path names (Gemini, Vertex AI, Bedrock, Azure), decoded; else ""."""
     found = _MODEL.findall(rest)
     return unquote_to_bytes(found[-1]).decode("utf-8", "replace")[:LONGEST_MODEL] if found else ""

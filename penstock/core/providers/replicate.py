@@ -63,7 +63,7 @@ _OWNER_NAME = re.compile(r"[^/:]+/[^/:]+")
 
 
 def path_of(model: str) -> tuple[str, str]:
-    """(path behind the base, version for the body or "") of `owner/name`, `owner/name:version`, `name:version`,
+    """Return (path behind the base, version for the body or "") of `owner/name`, `owner/name:version`, `name:version`,
     `deployments/owner/name` or a bare version."""
     if model.startswith("deployments/"):
         return f"/{model}/predictions", ""
@@ -75,8 +75,9 @@ def path_of(model: str) -> tuple[str, str]:
 def render_input(
     request: Request, model: str, given: Mapping[str, Raw], supports_system: bool | None
 ) -> tuple[dict[str, Raw], list[Loss]]:
-    """A prediction's `input` and what it could not carry. ``given``: the deployment's own inputs, behind the request's.
-    ``supports_system``: the model takes `system_prompt`; None: told by its name. Else it begins the prompt."""
+    """Render a prediction's `input`, and tell what it could not carry. ``given``: the deployment's own inputs, behind
+    the request's. ``supports_system``: the model takes `system_prompt`; None: told by its name. Else it begins the
+    prompt."""
     losses = [Loss(name, why) for name, why in _LOST if getattr(request, name)]
     apart = supports_system if supports_system is not None else model.startswith(_SYSTEM)
     system, turns = _split(request.messages, losses)
@@ -101,7 +102,7 @@ def render_input(
 
 
 def _limit(model: str) -> str:
-    """What the model calls the limit of its answer (LiteLLM's table, and OpenAI's models)."""
+    """Return what the model calls the limit of its answer (LiteLLM's table, and OpenAI's models)."""
     if model.startswith("openai/"):
         return "max_completion_tokens"
     if "vicuna" in model or "flan" in model:
@@ -110,7 +111,7 @@ def _limit(model: str) -> str:
 
 
 def _split(messages: Iterable[Message], losses: list[Loss]) -> tuple[str, list[tuple[str, str]]]:
-    """The system prompt, and (role, text) of every other turn that has a text."""
+    """Split messages into the system prompt, and (role, text) of every other turn that has a text."""
     system: list[str] = []
     turns: list[tuple[str, str]] = []
     for place, message in enumerate(messages):
@@ -138,7 +139,8 @@ def _text(message: Message, path: str, losses: list[Loss]) -> str:
 
 
 def _prompt(system: str, turns: list[tuple[str, str]]) -> str:
-    """The one text of a single question as it is; a conversation as its turns with their speakers' names."""
+    """Write the prompt: the one text of a single question as it is; a conversation as its turns with their speakers'
+    names."""
     if len(turns) == 1 and turns[0][0] == "user":
         told = turns[0][1]
     else:
@@ -168,7 +170,7 @@ _DECODE = msgspec.json.Decoder(Prediction).decode
 
 
 def read_prediction(body: bytes) -> Prediction:
-    """Raises "broken_answer" for what is none."""
+    """Parse a prediction. Raises "broken_answer" for what is none."""
     try:
         found = _DECODE(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -179,14 +181,15 @@ def read_prediction(body: bytes) -> Prediction:
 
 
 def failure(message: str) -> GatewayError:
-    """A prediction that failed, or its stream's `error`. Texts that speak of length or policy are known by them."""
+    """Make the error of a prediction that failed, or of its stream's `error`. Texts that speak of length or policy are
+    known by them."""
     text = message.strip() or "The prediction failed without a message."
     kind = kind_of_status(400, text)
     return GatewayError(kind if kind in ("context_window", "content_policy") else "upstream_error", text)
 
 
 def response_of(prediction: Prediction) -> Response:
-    """A finished prediction as an answer. Raises what it failed with."""
+    """Translate a finished prediction to an answer. Raises what it failed with."""
     if prediction.status != "succeeded":
         told = prediction.error if isinstance(prediction.error, str) else ""
         raise failure(told or f"The prediction ended as {prediction.status!r}.")
@@ -195,7 +198,7 @@ def response_of(prediction: Prediction) -> Response:
 
 
 def _output(output: Any) -> str:
-    """Language models give a list of pieces, or a text; anything else is shown as JSON."""
+    """Return the output as text: language models give a list of pieces, or a text; anything else is shown as JSON."""
     if isinstance(output, str):
         return output
     if isinstance(output, list) and all(isinstance(piece, str) for piece in output):
@@ -204,7 +207,7 @@ def _output(output: Any) -> str:
 
 
 def usage_of(prediction: Prediction) -> Usage | None:
-    """Tokens, which predictions of language models tell in `metrics`; None when this one does not."""
+    """Read the tokens that predictions of language models tell in `metrics`; None when this one does not."""
     metrics = prediction.metrics or {}
     told, said = metrics.get("input_token_count"), metrics.get("output_token_count")
     if not isinstance(told, int) or not isinstance(said, int):
@@ -213,7 +216,7 @@ def usage_of(prediction: Prediction) -> Usage | None:
 
 
 def parse_error(status: int, body: bytes, retry_after: float | None) -> GatewayError:
-    """A refusal: RFC 7807's `{"title", "detail", "status"}`."""
+    """Parse a refusal: RFC 7807's `{"title", "detail", "status"}`."""
     try:
         found = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -226,7 +229,7 @@ def parse_error(status: int, body: bytes, retry_after: float | None) -> GatewayE
 
 
 def quoted(event: sse.Event) -> sse.Event:
-    """An `output` with its text as a JSON string: line breaks in it mean something, unlike those in JSON."""
+    """Quote the text of an `output` as a JSON string: line breaks in it mean something, unlike those in JSON."""
     if event.name != b"output":
         return event
     return sse.Event(event.name, msgspec.json.encode(event.data.decode("utf-8", "replace")))
@@ -275,7 +278,7 @@ def _detail(data: bytes) -> str:
 
 
 def _reason(data: bytes) -> str:
-    """`{"reason": "canceled"}` of a `done`; "" for one that is complete."""
+    """Read the reason in a `done` (`{"reason": "canceled"}`); "" for one that is complete."""
     try:
         return str(msgspec.json.decode(data, type=dict[str, Any]).get("reason") or "")
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -286,8 +289,8 @@ def _reason(data: bytes) -> str:
 
 
 def same_house(url: str, own: str) -> bool:
-    """Whether the key may be sent to ``url``, which an answer of ``own`` named: the same server, or Replicate's own
-    hosts for each other (streams are on another one), over TLS."""
+    """Tell whether the key may be sent to ``url``, which an answer of ``own`` named: the same server, or Replicate's
+    own hosts for each other (streams are on another one), over TLS."""
     try:
         there, here = urlsplit(url), urlsplit(own)
         if (there.scheme, there.netloc) == (here.scheme, here.netloc):
@@ -299,7 +302,8 @@ def same_house(url: str, own: str) -> bool:
 
 
 def head_for(head: bytes, method: bytes, target: bytes, host: bytes) -> bytes:
-    """The head of a request to another path and host of the same house: the lines of ``head``, with its credential."""
+    """Make the head of a request to another path and host of the same house: the lines of ``head``, with its
+    credential."""
     lines = head.split(b"\r\n")[1:]
     kept = [line for line in lines if not line.lower().startswith((b"host:", b"content-type:"))]
     return b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, host) + b"\r\n".join(kept)

@@ -55,7 +55,7 @@ class BadKey(ValueError):
 
 
 def resolve(model: str, api_base: str | None = None, custom_provider: str | None = None) -> tuple[str, str]:
-    """(provider name, upstream model) for `model`.
+    """Find (provider name, upstream model) for `model`.
 
     1. `custom_provider`, if given; the model may or may not repeat it as a prefix.
     2. The first path segment, if it is a provider; the rest is kept whole (`openrouter/anthropic/x`,
@@ -93,7 +93,7 @@ def resolve(model: str, api_base: str | None = None, custom_provider: str | None
 
 
 def upstream_model(provider: Provider, model: str, api_base: str | None = None) -> str:
-    """The model name that `provider` takes, from the one behind its prefix.
+    """Return the model name that `provider` takes, from the one behind its prefix.
 
     Short names are written out (`bedrock/claude-3-opus`), Fireworks gets its `accounts/fireworks/models/`, Hugging
     Face's `together/deepseek-ai/DeepSeek-R1` becomes `deepseek-ai/DeepSeek-R1:together`. Nothing of this is done when
@@ -143,7 +143,8 @@ def _unknown_name(head: str, model: str, what: str) -> UnknownProvider:
 
 
 def credential(provider: Provider, api_key: str | None, env: Mapping[str, str]) -> str | None:
-    """The key: `api_key` of the model, else the first of the provider's environment names that is set; else None."""
+    """Find the key: `api_key` of the model, else the first of the provider's environment names that is set; else
+    None."""
     if api_key and api_key.strip():
         return api_key.strip()
     for name in provider.keys:
@@ -153,14 +154,15 @@ def credential(provider: Provider, api_key: str | None, env: Mapping[str, str]) 
 
 
 def needs_key(provider: Provider, api_base: str | None, env: Mapping[str, str]) -> bool:
-    """False where a call without a key may succeed: a local engine, a server of the user's, or signed requests."""
+    """Tell whether a call needs a key: not to a local engine, to a server of the user's, or where requests are
+    signed."""
     if provider.local or provider.auth in ("sigv4", "oauth", "none"):
         return False
     return at_own_host(provider, api_base, env)
 
 
 def missing_key_message(provider: Provider) -> str:
-    """What to do when a provider that needs a key has none; names every variable that would do."""
+    """Say what to do when a provider that needs a key has none; name every variable that would do."""
     if not provider.keys:
         wanted = f"set {', '.join(provider.env)}" if provider.env else "give api_key"
         return f"No credentials for {provider.name}: {wanted} (in the environment or in the model's litellm_params)."
@@ -172,14 +174,14 @@ def missing_key_message(provider: Provider) -> str:
 
 
 def entra(provider: Provider) -> bool:
-    """Whether tokens of Microsoft Entra ID are taken in place of a key."""
+    """Tell whether tokens of Microsoft Entra ID are taken in place of a key."""
     return provider.name.startswith("azure") and provider.auth == "api-key"
 
 
 def auth_headers(
     provider: Provider, key: str | None, dialect: str = "openai_chat", url: str = ""
 ) -> list[tuple[bytes, bytes]]:
-    """The headers that carry `key`, names in lower case. `url`: where they go, which matters to a few.
+    """Make the headers that carry `key`, names in lower case. `url`: where they go, which matters to a few.
 
     Bearer providers that also speak the Anthropic dialect get both `authorization` and `x-api-key` there: some document
     one (DeepSeek), some take only the other (Ollama's cloud, vLLM), and each ignores what it does not use. Anthropic
@@ -209,15 +211,15 @@ def auth_headers(
 
 
 def more_headers(provider: Provider, url: str) -> list[tuple[bytes, bytes]]:
-    """Headers beside the credential that a provider wants at `url`. The Model Inference API of Azure AI Foundry
-    refuses fields that it does not know unless told to hand them on."""
+    """Return the headers beside the credential that a provider wants at `url`. The Model Inference API of Azure AI
+    Foundry refuses fields that it does not know unless told to hand them on."""
     if provider.name == "azure_ai" and "/models/" in urlsplit(url).path:
         return [(b"extra-parameters", b"pass-through")]
     return []
 
 
 def default_headers(dialect: str) -> list[tuple[bytes, bytes]]:
-    """Headers that a dialect requires and that the client's own win over: `anthropic-version`."""
+    """Return the headers that a dialect requires and that the client's own win over: `anthropic-version`."""
     if dialect.startswith("anthropic"):
         return [(b"anthropic-version", ANTHROPIC_VERSION)]
     return []

@@ -33,8 +33,8 @@ class ServiceKey(NamedTuple):
 
 
 def service_key(text: str) -> ServiceKey:
-    """The account in a service key (JSON, as it is or under ``credentials``). Raises ``ValueError`` that names what is
-    missing, never its content."""
+    """Read the account in a service key (JSON, as it is or under ``credentials``). Raises ``ValueError`` that names
+    what is missing, never its content."""
     try:
         told = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError:
@@ -56,19 +56,19 @@ def service_key(text: str) -> ServiceKey:
 
 
 def token_url(url: str) -> str:
-    """The token endpoint, of its host alone too."""
+    """Return the token endpoint, of its host alone too."""
     url = url.rstrip("/")
     return url if url.endswith("/oauth/token") else f"{url}/oauth/token"
 
 
 def host(base: str) -> str:
-    """The API's address without its version."""
+    """Return the API's address without its version."""
     return base.rstrip("/").removesuffix("/v2")
 
 
 def sap_url(root: str, query: str, what: str, deployment: str) -> str:
-    """The full URL of a dialect or operation. ``root``: the API's host, with or without ``/v2``, or the address of a
-    deployment, which wins over ``deployment``. ``openai_chat`` is for deployments of a model, which speak its own
+    """Return the full URL of a dialect or operation. ``root``: the API's host, with or without ``/v2``, or the address
+    of a deployment, which wins over ``deployment``. ``openai_chat`` is for deployments of a model, which speak its own
     interface. Raises ``LookupError`` without a deployment, and for an operation that is not there."""
     parts = urlsplit(root)
     before, found, rest = parts.path.partition(DEPLOYMENTS)
@@ -88,7 +88,7 @@ def sap_url(root: str, query: str, what: str, deployment: str) -> str:
 
 
 def envelope(fields: dict[str, Raw]) -> None:
-    """A Chat request becomes one of the orchestration service. What is no prompt and no module is a parameter of the
+    """Turn a Chat request into one of the orchestration service. What is no prompt and no module is a parameter of the
     model."""
     model = fields.pop("model", Raw(b'""'))
     prompt = {"template": fields.pop("messages", Raw(b"[]"))}
@@ -111,7 +111,7 @@ def envelope(fields: dict[str, Raw]) -> None:
 
 
 def embeddings(fields: dict[str, Raw]) -> None:
-    """The same for embeddings (``EmbeddingsPostRequest``)."""
+    """Turn a request for embeddings into the service's (``EmbeddingsPostRequest``)."""
     model: dict[str, Any] = {"name": fields.pop("model", Raw(b'""'))}
     text = fields.pop("input", Raw(b'""'))
     kind = fields.pop("input_type", None)

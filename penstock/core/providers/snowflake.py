@@ -14,8 +14,8 @@ _PAT = b"pat/"
 
 
 def token_headers(key: bytes) -> list[tuple[bytes, bytes]]:
-    """The headers of a key: LiteLLM's ``pat/`` before it marks a programmatic access token; a JWT whose issuer ends in
-    a public key's fingerprint is one of a key pair."""
+    """Return the headers of a key: LiteLLM's ``pat/`` before it marks a programmatic access token; a JWT whose issuer
+    ends in a public key's fingerprint is one of a key pair."""
     if key.startswith(_PAT):
         return [(b"authorization", b"Bearer " + key[len(_PAT) :]), (TYPE, b"PROGRAMMATIC_ACCESS_TOKEN")]
     bearer = [(b"authorization", b"Bearer " + key)]

@@ -86,7 +86,7 @@ class Quirks:
     """(pattern, quirks): the first pattern (a name, or a prefix and `*`) that fits the upstream model replaces this."""
 
     def of(self, model: str) -> Quirks:
-        """The quirks that hold for one upstream model."""
+        """Return the quirks that hold for one upstream model."""
         for pattern, quirks in self.by_model:
             if matches(pattern, model):
                 return quirks
@@ -156,16 +156,16 @@ class Provider:
 
     @property
     def owned_by(self) -> str:
-        """The name to show as the owner of a model."""
+        """Return the name to show as the owner of a model."""
         return self.owner or self.name
 
     def quirks_for(self, model: str, dialect: str) -> Quirks:
-        """The quirks of one upstream model. They are about OpenAI Chat: its keys mean other things elsewhere."""
+        """Return the quirks of one upstream model. They are about OpenAI Chat: its keys mean other things elsewhere."""
         return self.quirks.of(model) if dialect == "openai_chat" else NO_QUIRKS
 
 
 def matches(pattern: str, name: str) -> bool:
-    """True when `name` is `pattern`, or starts with it when it ends in `*`. No other wildcard, case as given."""
+    """Tell whether `name` is `pattern`, or starts with it when it ends in `*`. No other wildcard, case as given."""
     if pattern.endswith("*"):
         return name.startswith(pattern[:-1])
     return name == pattern
@@ -198,7 +198,7 @@ class Extra(TypedDict, total=False):
 def row(
     name: str, base: str | None, *keys: str, bases: tuple[str, ...] | None = None, **extra: Unpack[Extra]
 ) -> Provider:
-    """A `Provider` in one line.
+    """Make a `Provider` in one line.
 
     `bases` defaults to the name that goes with the first key: `GROQ_API_KEY` -> `GROQ_API_BASE`, so that every provider
     can be pointed elsewhere without a configuration file.
@@ -209,7 +209,7 @@ def row(
 
 
 def base_variable(key: str) -> str:
-    """`X_API_KEY`, `X_API_TOKEN`, `X_KEY`, `X_TOKEN` -> `X_API_BASE`."""
+    """Name the variable of a base by that of a key: `X_API_KEY`, `X_API_TOKEN`, `X_KEY`, `X_TOKEN` -> `X_API_BASE`."""
     for tail in ("_API_KEY", "_API_TOKEN", "_KEY", "_TOKEN"):
         if key.endswith(tail):
             return key[: -len(tail)] + "_API_BASE"

@@ -39,7 +39,7 @@ _TEXTS = msgspec.json.Decoder(list[_Text]).decode
 
 
 def edit_turns(fields: dict[str, Raw], quirks: Quirks) -> list[Loss]:
-    """Edits ``fields["messages"]`` in place. What is taken away is returned; what is only put elsewhere (a joined
+    """Edit ``fields["messages"]`` in place. What is taken away is returned; what is only put elsewhere (a joined
     message, another id) is no loss. A list that is not of the dialect is left for the upstream to refuse."""
     if not _has_edits(quirks):  # a long conversation is not even looked at
         return []
@@ -129,7 +129,7 @@ def _flatten(turns: list[Turn], quirks: Quirks, losses: list[Loss]) -> bool:
 
 
 def _flat(content: Raw | None) -> Raw | None:
-    """A list of plain text parts as one string, joined without anything between (as LiteLLM does); else None."""
+    """Join a list of plain text parts to one string, without anything between (as LiteLLM does); else None."""
     if content is None or not bytes(content).startswith(b"["):
         return None
     try:
@@ -139,8 +139,8 @@ def _flat(content: Raw | None) -> Raw | None:
 
 
 def short_id(id: str, length: int) -> str:
-    """``id`` if it is ``length`` ASCII letters and digits, else as many made of its hash: the same one every time, so
-    that a call and its result still belong together."""
+    """Return ``id`` if it is ``length`` ASCII letters and digits, else as many made of its hash: the same one every
+    time, so that a call and its result still belong together."""
     if len(id) == length and id.isascii() and id.isalnum():
         return id
     number = int.from_bytes(blake2b(id.encode("utf-8", "surrogatepass"), digest_size=16).digest())
@@ -203,8 +203,8 @@ def _alternate(turns: list[Turn], quirks: Quirks, losses: list[Loss]) -> bool:
 
 
 def _join(first: Turn, second: Turn) -> bool:
-    """Puts the second message's content behind the first one's. False: one of them holds more than role and content,
-    and stays as it is."""
+    """Put the second message's content behind the first one's. False: one of them holds more than role and content, and
+    stays as it is."""
     if not first.keys() <= {"role", "content", "name"} or not second.keys() <= {"role", "content", "name"}:
         return False
     if first.get("name") != second.get("name"):

@@ -98,7 +98,7 @@ def endpoint(
     model: str = "",
     api_version: str | None = None,
 ) -> str:
-    """The full URL of a dialect or operation (a key of `SUFFIXES`, or a path that begins with `/`).
+    """Return the full URL of a dialect or operation (a key of `SUFFIXES`, or a path that begins with `/`).
 
     The base is `api_base`, else the first of `provider.bases` that is set, else the row's own. A base of the user may
     end in a slash, leave out the version segment or repeat it, be any leading part of the row's base, or be the full
@@ -150,7 +150,7 @@ def endpoint(
 def _cloud_url(
     provider: Provider, given: str | None, env: Mapping[str, str], what: str, model: str, api_version: str
 ) -> str | None:
-    """The URL at a cloud whose paths are all its own; None for everyone else."""
+    """Return the URL at a cloud whose paths are all its own; None for everyone else."""
     if provider.name in VERTEX or what in METHODS:
         return _google_url(provider, given, env, what, model)
     if provider.name == WATSONX and not (given and is_gateway(given)):
@@ -179,7 +179,7 @@ def _google_url(provider: Provider, given: str | None, env: Mapping[str, str], w
 
 
 def given_base(provider: Provider, api_base: str | None, env: Mapping[str, str]) -> str | None:
-    """The user's base URL: `api_base`, else the first environment name of the provider that is set; else None."""
+    """Find the user's base URL: `api_base`, else the first environment name of the provider that is set; else None."""
     if api_base and api_base.strip():
         return api_base.strip()
     for name in provider.bases:
@@ -198,7 +198,8 @@ _UPLOADS = frozenset({"upload", "download"})  # Google puts these before the ver
 
 
 def passed_url(provider: Provider, api_base: str | None, env: Mapping[str, str], rest: str) -> str:
-    """The URL that a client means by ``rest``, a path below ``/{provider}``: percent-encoded, beginning with ``/``.
+    """Return the URL that a client means by ``rest``, a path below ``/{provider}``: percent-encoded, beginning with
+    ``/``.
 
     The version segment is put in where the client left it out and the vendor has one (``/openai/chat/completions``);
     a local engine's paths begin at its root, for there is more at it than ``/v1``. A query of the user's base stays at
@@ -235,7 +236,7 @@ def _has_version(rest: str) -> bool:
 
 
 def dialects_at(provider: Provider, api_base: str | None, env: Mapping[str, str]) -> tuple[str, ...]:
-    """The dialects that are sure to be spoken where the request goes; `provider.may_speak` can be asked for.
+    """Return the dialects that are sure to be spoken where the request goes; `provider.may_speak` can be asked for.
 
     At the provider's own host (or with no default host) that is what the row says. Elsewhere, behind a proxy or on
     another make of server (`openai/local-model` on LM Studio), only the first one is sure. A base that is the full path
@@ -265,13 +266,13 @@ def dialects_at(provider: Provider, api_base: str | None, env: Mapping[str, str]
 
 
 def at_own_host(provider: Provider, api_base: str | None, env: Mapping[str, str] | None = None) -> bool:
-    """True when requests go to the provider itself and not to a server of the user's."""
+    """Tell whether requests go to the provider itself and not to a server of the user's."""
     given = given_base(provider, api_base, env or {})
     return given is None or _at_own(provider, given)
 
 
 def provider_of_host(api_base: str) -> Provider | None:
-    """The provider whose host `api_base` names; among several on one host, the one whose path fits best."""
+    """Find the provider whose host `api_base` names; among several on one host, the one whose path fits best."""
     host = _host(api_base)
     path = urlsplit(api_base).path
     if (found := _hosts().get(host)) is not None:
@@ -283,7 +284,7 @@ def provider_of_host(api_base: str) -> Provider | None:
 
 
 def _path_of(provider: Provider, dialect_or_op: str) -> tuple[str, str | None]:
-    """(suffix, base of its own or None)."""
+    """Return (suffix, base of its own or None)."""
     suffix = dialect_or_op if dialect_or_op.startswith("/") else SUFFIXES.get(dialect_or_op)
     special = provider.paths.get(dialect_or_op)
     if special is None and dialect_or_op in ("anthropic_count_tokens", "anthropic_stream"):
@@ -296,7 +297,7 @@ def _path_of(provider: Provider, dialect_or_op: str) -> tuple[str, str | None]:
 
 
 def _split(provider: Provider, given: str) -> tuple[str, str]:
-    """(base without trailing slash, query with its `?` or empty)."""
+    """Split a base into (base without trailing slash, query with its `?` or empty)."""
     try:
         parts = urlsplit(given)
     except ValueError as error:
@@ -311,7 +312,7 @@ def _split(provider: Provider, given: str) -> tuple[str, str]:
 
 
 def _full_path(root: str, suffix: str) -> str | None:
-    """`root` itself when it is the full URL of this operation already, else None."""
+    """Return `root` itself when it is the full URL of this operation already, else None."""
     wanted = suffix.rstrip("/").removeprefix("/v1")
     if root.endswith(wanted) and next((tail for tail in _TAILS if root.endswith(tail)), wanted) == wanted:
         return root + suffix[len(suffix.rstrip("/")) :]
@@ -319,7 +320,7 @@ def _full_path(root: str, suffix: str) -> str | None:
 
 
 def _completed(provider: Provider, root: str, own: str | None) -> str:
-    """The user's base without the path of another operation, and with what was left out."""
+    """Return the user's base without the path of another operation, and with what was left out."""
     for tail in _TAILS:
         if root.endswith(tail):
             return root.removesuffix(tail)
@@ -336,7 +337,7 @@ def _carries_version(provider: Provider, root: str) -> bool:
 
 
 def _join(base: str, suffix: str) -> str:
-    """`base` and `suffix` with what they share written once, and the version segment written once."""
+    """Join `base` and `suffix`, with what they share written once, and the version segment written once."""
     base = base.rstrip("/")
     scheme, _, rest = base.partition("://")
     host, slash, path = rest.partition("/")
@@ -347,7 +348,7 @@ def _join(base: str, suffix: str) -> str:
 
 
 def _overlap(base: str, suffix: str) -> int:
-    """The length of the longest run of whole segments that ends `base` and begins `suffix`."""
+    """Measure the longest run of whole segments that ends `base` and begins `suffix`."""
     end = len(suffix.rstrip("/"))
     while end > 0:
         if base.endswith(suffix[:end]):
@@ -357,7 +358,7 @@ def _overlap(base: str, suffix: str) -> int:
 
 
 def _fill(provider: Provider, base: str, env: Mapping[str, str], soft: bool = False) -> str:
-    """`{A|B}` filled with the first of the variables that is set. `soft`: left as it is when none is."""
+    """Fill `{A|B}` with the first of the variables that is set. `soft`: left as it is when none is."""
 
     def value(match: re.Match[str]) -> str:
         variables = match.group(1).split("|")
@@ -386,7 +387,7 @@ def _host(url: str) -> str:
 
 
 def _at_own(provider: Provider, given: str) -> bool:
-    """True for the hosts of the row, and for their regional subdomains (`eu.api.openai.com`)."""
+    """Tell whether a base is at a host of the row, or at a regional subdomain of one (`eu.api.openai.com`)."""
     if provider.base is None:
         return True
     host = _host(given)
@@ -402,7 +403,7 @@ def _at_own(provider: Provider, given: str) -> bool:
 
 
 def _common(one: str, two: str) -> int:
-    """How many leading characters two paths share."""
+    """Count the leading characters that two paths share."""
     count = 0
     for a, b in zip(one.rstrip("/") + "/", two.rstrip("/") + "/", strict=False):
         if a != b:
@@ -413,7 +414,8 @@ def _common(one: str, two: str) -> int:
 
 @lru_cache(maxsize=1)
 def _hosts() -> Mapping[str, tuple[Provider, ...]]:
-    """Host -> providers there. A local port that several engines use by default says nothing and is left out."""
+    """Map each host to the providers there. A local port that several engines use by default says nothing and is left
+    out."""
     table: dict[str, tuple[Provider, ...]] = {}
     for provider in PROVIDERS.values():
         if provider.local and provider.dialects and provider.dialects[0] not in ("openai_chat", "ollama"):

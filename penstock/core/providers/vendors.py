@@ -25,7 +25,7 @@ def _effort(words: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
 
 
 def _refuses(quirks: Quirks, *keys: str) -> Quirks:
-    """With `reasoning_effort` or others refused altogether; there is nothing left to weaken."""
+    """Refuse `reasoning_effort` or others altogether; there is nothing left to weaken."""
     return replace(quirks, unsupported=quirks.unsupported | set(keys), weaken={}, by_model=())
 
 

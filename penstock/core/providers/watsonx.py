@@ -34,12 +34,12 @@ Edit = Callable[[dict[str, Raw]], None]
 
 
 def is_gateway(base: str) -> bool:
-    """Whether a base is the Model Gateway's."""
+    """Tell whether a base is the Model Gateway's."""
     return GATEWAY in urlsplit(base).path
 
 
 def watsonx_url(root: str, query: str, what: str, model: str, version: str) -> str:
-    """The full URL of a dialect or operation. ``root``: the host, with or without ``/ml/v1`` or the path of any
+    """Return the full URL of a dialect or operation. ``root``: the host, with or without ``/ml/v1`` or the path of any
     operation; a deployment that it names wins over ``model`` (``deployment/ID``). ``query``: with its ``?``, or "".
     Raises ``LookupError`` for an operation that is not there."""
     tail = _PATHS.get(what)
@@ -58,8 +58,8 @@ def watsonx_url(root: str, query: str, what: str, model: str, version: str) -> s
 
 
 def account(model: str, project: str, space: str) -> Edit:
-    """What stands in every body in the place of ``model``: its id, and the project (else the space) that pays. A
-    deployment has all of that already. The configuration's word goes before a client's."""
+    """Make the edit that puts into every body, in the place of ``model``, its id, and the project (else the space) that
+    pays. A deployment has all of that already. The configuration's word goes before a client's."""
     payer = ("project_id", project) if project else ("space_id", space)
     model_raw, payer_raw = Raw(encode(model)), Raw(encode(payer[1]))
     deployed = model.startswith(DEPLOYMENT)
@@ -80,8 +80,8 @@ def account(model: str, project: str, space: str) -> Edit:
 
 
 def chat(sign: Edit) -> Edit:
-    """A chat's body: a stream is asked for by its URL, a word for ``tool_choice`` has a field of its own (and has to
-    be said: without one no tool is called), ``stop`` is a list."""
+    """Make the edit of a chat's body: a stream is asked for by its URL, a word for ``tool_choice`` has a field of its
+    own (and has to be said: without one no tool is called), ``stop`` is a list."""
 
     def edit(fields: dict[str, Raw]) -> None:
         sign(fields)

@@ -19,7 +19,7 @@ class Member(NamedTuple, Generic[T]):
 
 
 class Found(NamedTuple, Generic[T]):
-    """``star``: what the wildcard stood for, None for a plain name."""
+    """The group that serves a name. ``star``: what the wildcard stood for, None for a plain name."""
 
     group: str
     targets: Sequence[T]
@@ -27,8 +27,8 @@ class Found(NamedTuple, Generic[T]):
 
 
 class Catalog(Generic[T]):
-    """Immutable. ``aliases``: public alias to a group or to a name that a wildcard serves; those in ``hidden`` work and
-    are not listed. Look-ups of plain names are one dict access."""
+    """The public names and the groups that serve them; immutable. ``aliases``: public alias to a group or to a name
+    that a wildcard serves; those in ``hidden`` work and are not listed. Look-ups of plain names are one dict access."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Catalog(Generic[T]):
         self._hidden = unlisted - frozenset(self._groups)
 
     def find(self, name: str) -> Found[T] | None:
-        """The group for a name that a client sent, or None."""
+        """Find the group for a name that a client sent, or None."""
         return self._plain.get(name) or self._match(name)
 
     def _match(self, name: str) -> Found[T] | None:
@@ -73,11 +73,11 @@ class Catalog(Generic[T]):
         return None
 
     def names(self) -> list[str]:
-        """Public names and aliases in the order of the config, wildcards included, deployment ids not."""
+        """Return public names and aliases in the order of the config, wildcards included, deployment ids not."""
         return [n for n in self._plain if n not in self._hidden] + [p for _, _, p in self._patterns]
 
     def near(self, name: str, count: int = 5) -> list[str]:
-        """Names a client may have meant, nearest first; the first few of all when nothing is near."""
+        """Suggest names a client may have meant, nearest first; the first few of all when nothing is near."""
         names = self.names()
         name = name[:LONGEST_NAME]  # comparing costs the square of the length, and a body may hold megabytes of name
         by_lower = {n.lower(): n for n in reversed(names)}

@@ -19,7 +19,7 @@ T = TypeVar("T", bound=Weighted)
 
 
 def simple_shuffle(candidates: Sequence[T], random: Callable[[], float]) -> T:
-    """LiteLLM's default: by ``weight`` if any has one, else by ``rpm``, else by ``tpm``, else uniform.
+    """Pick by LiteLLM's default: by ``weight`` if any has one, else by ``rpm``, else by ``tpm``, else uniform.
 
     ``random`` returns 0 <= x < 1. A candidate without the deciding figure counts as 0 unless all are 0."""
     weights = _weights(candidates)

@@ -39,8 +39,9 @@ class Outcome(NamedTuple):
 
 
 class Plan(NamedTuple, Generic[T]):
-    """``group``: the name asked for. ``targets``: by group. ``fallbacks``: for an error kind, the groups to go to then;
-    key "" is for any other kind. ``retries``: more tries per group after the first."""
+    """Which targets to try for a request, and how often. ``group``: the name asked for. ``targets``: by group.
+    ``fallbacks``: for an error kind, the groups to go to then; key "" is for any other kind. ``retries``: more tries
+    per group after the first."""
 
     group: str
     targets: Mapping[str, Sequence[T]]
@@ -53,7 +54,7 @@ class Plan(NamedTuple, Generic[T]):
 def attempts(
     plan: Plan[T], pick: Callable[[Sequence[T]], T], jitter: Callable[[], float]
 ) -> Generator[Try[T] | Wait, Outcome | None, GatewayError | None]:
-    """Yields ``Try`` and ``Wait``; returns None after success, else the error to tell the client.
+    """Yield ``Try`` and ``Wait``; return None after success, else the error to tell the client.
 
     Laws: at most ``(retries + 1)`` tries per group; a target is tried again only when every other one of its group was
     tried since, and never after an error that it would only repeat; nothing after success, after the first byte, or
@@ -84,7 +85,7 @@ def attempts(
 def _group(
     plan: Plan[T], group: str, elsewhere: bool, pick: Callable[[Sequence[T]], T], jitter: Callable[[], float]
 ) -> Generator[Try[T] | Wait, Outcome | None, tuple[Outcome, GatewayError] | None]:
-    """``elsewhere``: there are groups to go to when this one fails."""
+    """Try the targets of one group. ``elsewhere``: there are groups to go to when this one fails."""
     left: Sequence[T] = plan.targets.get(group, ())
     tried: list[T] = []  # and may be again, longest ago first
     again = False
@@ -117,7 +118,8 @@ def _group(
 
 
 def _wait(error: GatewayError | None, number: int, least: float, jitter: Callable[[], float]) -> float | None:
-    """Seconds until the same target may be tried again; None when that is longer than anyone should wait here."""
+    """Return the seconds until the same target may be tried again; None when that is longer than anyone should wait
+    here."""
     told = error.retry_after if error is not None else None
     wait = told if told is not None else 0.5 * 2 ** (number - 1) + 0.25 * jitter()
     wait = max(wait, least)

@@ -27,8 +27,8 @@ _KNOWN = frozenset(("id", "type", "role", "model", "content", "stop_reason", "st
 
 
 def parse_response(body: bytes) -> Response:
-    """A whole answer. Raises ``GatewayError("broken_answer")`` for what is not one, and the error it holds when an
-    error came with a 200."""
+    """Parse a whole answer. Raises ``GatewayError("broken_answer")`` for what is not one, and the error it holds when
+    an error came with a 200."""
     try:
         return _parse(body)
     except BAD_JSON as error:
@@ -73,12 +73,13 @@ def _null(raw: Raw) -> bool:
 
 
 def message_id(given: str, view: View) -> str:
-    """The answer's id: a message's own, else a new one. Clients of this API have been seen to check the prefix."""
+    """Return the answer's id: a message's own, else a new one. Clients of this API have been seen to check the
+    prefix."""
     return given if given.startswith("msg_") else view.mint("msg_")
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """The answer for a Messages client. It holds one choice."""
+    """Render the answer for a Messages client. It holds one choice."""
     losses: list[Loss] = []
     writer = AnswerWriter(losses)
     choice = response.choices[0] if response.choices else Choice(())

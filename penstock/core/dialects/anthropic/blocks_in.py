@@ -48,13 +48,13 @@ _NULL = b"null"
 
 
 def bad(param: str, value: Raw | bytes | None, want: str, kind: str = "bad_request") -> NoReturn:
-    """Refuse ``param``: says what it is and what would be right."""
+    """Refuse ``param``: say what it is and what would be right."""
     found = "it is missing" if value is None else f"got {spell(value)}"
     raise GatewayError(kind, f"`{param}` must be {want}, {found}.", param=param)
 
 
 def spell(value: Raw | bytes) -> str:
-    """The type of a JSON value in words, and the value itself where it is short and plain."""
+    """Name the type of a JSON value in words; give the value itself where it is short and plain."""
     text = bytes(value)
     lead = text[:1]
     if lead == b'"':
@@ -67,7 +67,7 @@ def spell(value: Raw | bytes) -> str:
 
 
 def present(fields: Mapping[str, Raw], key: str) -> Raw | None:
-    """The value of ``key``, None when it is absent or null."""
+    """Return the value of ``key``, None when it is absent or null."""
     value = fields.get(key)
     return None if value is None or bytes(memoryview(value)[:4]) == _NULL else value
 
@@ -104,7 +104,7 @@ def mark(cache: wire.Cache | None) -> CacheMark | None:
 
 
 def from_wire(block: wire.Block) -> Block:
-    """A block that the strict structs understood completely."""
+    """Translate a block that the strict structs understood completely."""
     kind = type(block)
     if kind is wire.TextBlock:
         return text_block(block)  # type: ignore[arg-type]
@@ -157,7 +157,8 @@ def source_of(source: wire.Base64Source | wire.UrlSource | wire.FileSource | wir
 
 
 def args_of(value: Raw) -> str:
-    """The arguments of a call, which the API wants as an object. Some servers send the object as a JSON string."""
+    """Return the arguments of a call, which the API wants as an object. Some servers send the object as a JSON
+    string."""
     text = bytes(value)
     if text[:1] == b"{":
         return text.decode()
@@ -180,7 +181,7 @@ _CITED = Decoder(_Cited)
 
 
 def citation(raw: Raw | bytes) -> Citation:
-    """A citation. An empty ``encrypted_index`` marks one that this gateway wrote for a foreign answer: it has no
+    """Read a citation. An empty ``encrypted_index`` marks one that this gateway wrote for a foreign answer: it has no
     native form to give back."""
     cited = _CITED.decode(raw)
     own = cited.type == "web_search_result_location" and cited.encrypted_index == ""
@@ -196,7 +197,7 @@ def citation(raw: Raw | bytes) -> Citation:
 
 
 def read_block(raw: Raw | bytes, at: str) -> tuple[Block, ...]:
-    """One block of whatever shape, with the fields it has no place for before it. ``at``: its path, for errors."""
+    """Read one block of whatever shape, with the fields it has no place for before it. ``at``: its path, for errors."""
     try:
         return (from_wire(_STRICT.decode(raw)),)
     except msgspec.ValidationError:
@@ -220,7 +221,7 @@ def beside(prefix: str, rest: dict[str, Raw]) -> Opaque:
 
 
 def _cache(fields: Mapping[str, Raw], at: str, rest: dict[str, Raw]) -> CacheMark | None:
-    """The breakpoint; its own unknown fields (``scope``, ...) keep the whole of it in ``rest``."""
+    """Read the cache breakpoint; its own unknown fields (``scope``, ...) keep the whole of it in ``rest``."""
     value = present(fields, "cache_control")
     if value is None:
         return None
@@ -244,7 +245,7 @@ def _citation(raw: Raw, at: str) -> Citation:
 
 
 def _source(fields: Mapping[str, Raw], at: str, target: type[Struct]) -> Source | None:
-    """The source by the strict structs, None where they do not know its shape."""
+    """Read the source by the strict structs; None where they do not know its shape."""
     value = present(fields, "source")
     if value is None:
         bad(f"{at}source", None, "an object")
@@ -295,7 +296,7 @@ _CONTENT = Decoder(_Content)
 
 
 def _content_source(raw: Raw) -> PlainText | None:
-    """A document made of blocks, as one text: what other dialects can carry of it."""
+    """Join a document made of blocks to one text: what other dialects can carry of it."""
     try:
         content = _CONTENT.decode(raw).content
     except msgspec.ValidationError:
@@ -343,7 +344,7 @@ _READ = {
 
 
 def read_content(value: Raw, at: str) -> tuple[Block, ...]:
-    """A ``content`` field: a string, or a list of blocks."""
+    """Read a ``content`` field: a string, or a list of blocks."""
     if bytes(memoryview(value)[:1]) == b'"':
         return (Text(_STR.decode(value)),)
     out: list[Block] = []

@@ -48,7 +48,7 @@ def cache_out(mark: CacheMark | None) -> wire.Cache | None:
 
 
 def merge(block: Out, beside: Opaque) -> Raw:
-    """The block with the fields that were kept beside it."""
+    """Add to a block the fields that were kept beside it."""
     fields = _OBJECT.decode(encode(block))
     fields.update(_OBJECT.decode(beside.raw))
     return Raw(encode(fields))
@@ -236,7 +236,7 @@ _TEXTUAL = ("application/json", "application/xml", "application/x-yaml", "applic
 
 
 def _as_text(source: wire.Base64Source) -> wire.TextSource | None:
-    """A text file that came in base64: the API wants such a document as plain text."""
+    """Decode a text file that came in base64: the API wants such a document as plain text. None for any other file."""
     if not source.media_type.startswith("text/") and source.media_type not in _TEXTUAL:
         return None
     try:
@@ -282,8 +282,8 @@ class AnswerWriter(Writer):
 
 
 def cite_out(cited: Citation) -> Raw | None:
-    """A citation for a client: the API's own, or a web result made of the URL. Its empty ``encrypted_index`` tells
-    that it was made here (see ``blocks_in.citation``)."""
+    """Render a citation for a client: the API's own, or a web result made of the URL. Its empty ``encrypted_index``
+    tells that it was made here (see ``blocks_in.citation``)."""
     if cited.opaque is not None and cited.opaque.dialect == wire.NAME:
         return Raw(cited.opaque.raw)
     if not cited.url:

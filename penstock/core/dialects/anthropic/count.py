@@ -30,17 +30,17 @@ _COUNTED = Decoder(_Counted)
 
 
 def parse_count_request(fields: Mapping[str, Raw]) -> Request:
-    """The body of a count request; ``max_tokens`` may be absent. Raises ``GatewayError("bad_request")``."""
+    """Parse the body of a count request; ``max_tokens`` may be absent. Raises ``GatewayError("bad_request")``."""
     return parse_prompt(fields)
 
 
 def count_fields(fields: Mapping[str, Raw]) -> dict[str, Raw]:
-    """A rendered request as the body of a count request."""
+    """Make the body of a count request from a rendered request."""
     return {key: raw for key, raw in fields.items() if key not in _ANSWER_ONLY}
 
 
 def parse_count(body: bytes) -> int:
-    """The upstream's count in tokens. Raises ``GatewayError("broken_answer")``."""
+    """Read the upstream's count in tokens. Raises ``GatewayError("broken_answer")``."""
     try:
         return _COUNTED.decode(body).input_tokens
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -48,5 +48,5 @@ def parse_count(body: bytes) -> int:
 
 
 def render_count(tokens: int, source: str = "") -> bytes:
-    """The answer for the client. ``source``: "provider" or "local_estimate"; "" leaves the mark out."""
+    """Render the count for the client. ``source``: "provider" or "local_estimate"; "" leaves the mark out."""
     return encode({"input_tokens": tokens, **({"litellm_count_source": source} if source else {})})

@@ -49,7 +49,7 @@ _BODY = Decoder(_Outer)
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """A non-2xx answer as a ``GatewayError``: the kind by status (and text, for a 400), the vendor's words kept."""
+    """Parse a non-2xx answer: the kind by status (and text, for a 400), the vendor's words kept."""
     inner = _inner(body)
     message = scrub(inner.message or f"The upstream answered {status} without a message.")
     kind = kind_of_status(status, f"{inner.type} {inner.code} {inner.message}")
@@ -66,7 +66,7 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Gateway
 
 
 def _details(raw: Raw) -> bytes:
-    """``error.details`` without secrets: the vendor's clients find their way back by its ``error_code``."""
+    """Return ``error.details`` without secrets: the vendor's clients find their way back by its ``error_code``."""
     text = scrub(bytes(raw).decode("utf-8", "replace"))
     if not text.startswith("{"):
         return b""
@@ -78,7 +78,7 @@ def _details(raw: Raw) -> bytes:
 
 
 def stream_error(body: bytes | Raw) -> GatewayError:
-    """An ``error`` event: there is no status, so its type tells."""
+    """Parse an ``error`` event: there is no status, so its type tells."""
     inner = _inner(bytes(body))
     status = STATUS.get(inner.type or "")
     if status is None:
@@ -104,7 +104,7 @@ def _inner(body: bytes) -> _Inner:
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
-    """``retry-after`` in seconds; the form of a date needs a clock and is left to the caller."""
+    """Read ``retry-after`` in seconds; the form of a date needs a clock and is left to the caller."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             value = float(headers.get(name, "")) / unit
@@ -123,5 +123,5 @@ def error_body(error: GatewayError) -> bytes:
 
 
 def render_error(error: GatewayError) -> tuple[int, bytes]:
-    """Status and body for a Messages client."""
+    """Render status and body for a Messages client."""
     return error.status, error_body(error)

@@ -93,7 +93,7 @@ _STRINGS = Decoder(list[str])
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
-    """The body's top level to a ``Request``. Raises ``GatewayError("bad_request")`` with ``param`` for a missing
+    """Read the body's top level as a ``Request``. Raises ``GatewayError("bad_request")`` with ``param`` for a missing
     ``model``, ``messages`` or ``max_tokens`` and for values of a wrong type, and "unsupported" for a ``thread``."""
     if present(fields, "thread") is not None:
         # The vendor keeps the conversation, and a turn holds only what is new: without it the answer would be to a
@@ -110,7 +110,7 @@ def parse_request(fields: Mapping[str, Raw]) -> Request:
 
 
 def parse_prompt(fields: Mapping[str, Raw], max_tokens: int | None = None) -> Request:
-    """As ``parse_request``, for bodies without ``max_tokens`` (``count_tokens``)."""
+    """Read a body as ``parse_request`` does, for those without ``max_tokens`` (``count_tokens``)."""
     extra = [Opaque(wire.NAME, key, bytes(raw)) for key, raw in fields.items() if key not in KNOWN]
     choice, parallel = _tool_choice(fields, extra)
     reasoning, output = _output(fields, extra)
@@ -184,7 +184,7 @@ def _message(turn: _Turn) -> Message:
 
 
 def _read_message(raw: Raw, at: str) -> Message:
-    """One message of whatever shape: strictly if it can be, else block by block."""
+    """Read one message of whatever shape: strictly if it can be, else block by block."""
     try:
         return _message(_TURN.decode(raw))
     except msgspec.ValidationError:
@@ -228,7 +228,7 @@ _PLAIN = frozenset(("name", "input_schema", "description", "type", "strict", "ca
 
 
 def _read_tool(raw: Raw, at: str) -> Tool:
-    """A tool of whatever shape. A function with fields the neutral form lacks (``eager_input_streaming``,
+    """Read a tool of whatever shape. A function with fields the neutral form lacks (``eager_input_streaming``,
     ``defer_loading``, ``input_examples``, ``allowed_callers``) keeps all of itself in ``opaque`` as well."""
     try:
         return _function(_TOOL.decode(raw))
@@ -273,7 +273,7 @@ def _tool_choice(fields: Mapping[str, Raw], extra: list[Opaque]) -> tuple[ToolCh
 
 
 def _rest(inner: Mapping[str, Raw], at: str, known: set[str], extra: list[Opaque]) -> None:
-    """The fields of a known object that have no neutral place."""
+    """Keep in ``extra`` the fields of a known object that have no neutral place."""
     for key, raw in inner.items():
         if key not in known and present(inner, key) is not None:
             extra.append(Opaque(wire.NAME, f"{at}.{key}", bytes(raw)))

@@ -28,7 +28,7 @@ _TIERS = {"auto": "auto", "standard_only": "standard_only", "default": "standard
 
 
 def render_request(request: Request, wire_: Wire) -> Rendered:
-    """The body for ``wire_`` and what it could not carry."""
+    """Render the body for ``wire_``, and tell what it could not carry."""
     losses: list[Loss] = []
     own = request.dialect == wire.NAME
     forced = structured.plan(request, wire_.native_schema)
@@ -92,7 +92,7 @@ def _function(tool: Tool, own: bool) -> dict[str, Any]:
 
 
 def _schema(schema: bytes, own: bool) -> Raw:
-    """The parameters. The API insists on ``type`` at the top, which OpenAI's clients may leave out."""
+    """Return the parameters. The API insists on ``type`` at the top, which OpenAI's clients may leave out."""
     if not schema:
         return _NO_PARAMETERS
     if own or schema.startswith((b'{"type":"object"', b'{"type": "object"')):
@@ -161,7 +161,7 @@ def _off(reasoning: Reasoning) -> bool:
 
 
 def _against(body: dict[str, Any], mode: str) -> str:
-    """Why the API would refuse to think in this request; "" when it would not.
+    """Tell why the API would refuse to think in this request; "" when it would not.
 
     Its own words: "Thinking may not be enabled when tool_choice forces tool use"; a prefill excludes thinking; and with
     a budget "a final assistant message must start with a thinking block" while its calls are being answered, which a
@@ -180,7 +180,7 @@ def _against(body: dict[str, Any], mode: str) -> str:
 
 
 def _as_given(reasoning: Reasoning, limit: int, writer: Writer, body: dict[str, Any]) -> None:
-    """Thinking in the API's own words: a mode, and the effort beside it."""
+    """Set thinking in the API's own words: a mode, and the effort beside it."""
     effort = reasoning.effort
     if effort == "none":
         effort = ""
@@ -205,15 +205,15 @@ def _word(effort: str, writer: Writer) -> str:
 
 
 def _adaptive(reasoning: Reasoning) -> Reasoning:
-    """For models that choose their budget themselves."""
+    """Restate thinking for models that choose their budget themselves."""
     effort = reasoning.effort or ("" if reasoning.budget is None else wire.effort_of(reasoning.budget))
     mode = "disabled" if effort == "none" else "adaptive"
     return Reasoning(effort="" if effort == "none" else effort, mode=mode, display=reasoning.display)
 
 
 def _by_budget(reasoning: Reasoning, asked: int | None, limit: int, writer: Writer, body: dict[str, Any]) -> None:
-    """An effort word as a budget. The answer's limit counts thinking too and must be greater: a limit of the client's
-    own cuts the budget, and only where it is under the least budget is it raised."""
+    """Set the budget for an effort word. The answer's limit counts thinking too and must be greater: a limit of the
+    client's own cuts the budget, and only where it is under the least budget is it raised."""
     effort = reasoning.effort
     if effort == "none":
         body["thinking"] = {"type": "disabled"}
@@ -285,7 +285,7 @@ def _output(format_: OutputFormat | None, writer: Writer, body: dict[str, Any]) 
 
 
 def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    """Who pays, and the knobs that this API has not."""
+    """Set who pays, and report the settings that this API has not."""
     if request.user:
         body["metadata"] = {"user_id": request.user}
     if request.service_tier:

@@ -28,7 +28,7 @@ _PARTS = frozenset(
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
-    """A whole answer with its ``model`` replaced."""
+    """Replace the ``model`` of a whole answer, and read its usage."""
     fields = open_answer(body)
     if fields.get("type") == _ERROR or ("error" in fields and "content" not in fields):
         raise stream_error(body)
@@ -55,7 +55,8 @@ class Stream:
 
     @property
     def usage(self) -> Usage | None:
-        """``message_start`` tells an output of 1 or so: of a stream that is cut off, what passed is nearer."""
+        """Return the usage told so far. ``message_start`` tells an output of 1 or so: of a stream that is cut off, the
+        count of what passed is nearer."""
         usage = _told(self._meter)
         if usage is None or self._told:
             return usage
@@ -105,7 +106,8 @@ class Stream:
         return _ENCODE(fields)
 
     def close(self) -> bytes:
-        """A stop reason without ``message_stop`` is a complete answer whose last line was forgotten."""
+        """Return the bytes still owed at the upstream's end. A stop reason without ``message_stop`` is a complete
+        answer whose last line was forgotten."""
         if self._done:
             return b""
         if self._reason:
@@ -119,7 +121,7 @@ def _told(meter: Meter) -> Usage | None:
 
 
 def _meter(meter: Meter, raw: Raw) -> bool:
-    """Whether the output's count was told."""
+    """Count what a ``usage`` tells; return whether the output's count was told."""
     try:
         counts = read(raw)
     except msgspec.DecodeError:
@@ -129,7 +131,7 @@ def _meter(meter: Meter, raw: Raw) -> bool:
 
 
 def _type(data: bytes) -> bytes:
-    """The event's name where a server sends data lines only."""
+    """Read the event's name from its data, where a server sends data lines only."""
     try:
         name = msgspec.json.decode(_DECODE(data)["type"])
     except (*BAD_JSON, KeyError):
@@ -143,11 +145,11 @@ def _unreadable(data: bytes) -> GatewayError:
 
 
 def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
-    """Nothing to do: usage always comes, and ``metadata`` is a field of this API."""
+    """Change nothing: usage always comes, and ``metadata`` is a field of this API."""
 
 
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
-    """Messages streams always carry usage."""
+    """Return True: Messages streams always carry usage."""
     return True
 
 

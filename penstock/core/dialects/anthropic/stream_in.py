@@ -86,7 +86,7 @@ class _Part:
 
 
 class MessagesDecoder:
-    """``feed(sse event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Messages streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_ended", "_meter", "_next", "_parts", "_reason", "_sequence", "_started", "_tools")
 
@@ -154,7 +154,7 @@ class MessagesDecoder:
         return (Delta(part.index, text),)
 
     def _turned(self, index: int, kind: str, delta: _Delta) -> Iterable[Event]:
-        """A delta for a block that was never opened, or of another kind than it: a block of the right kind begins."""
+        """Begin a block of the right kind for a delta whose block was never opened, or is of another kind."""
         told = _told(self._next, delta)
         if not told:
             return ()
@@ -308,7 +308,7 @@ def _kind_of(block: Block) -> str:
 
 
 def _told(index: int, delta: _Delta) -> Iterable[Event]:
-    """What a delta says, without the empty ones that the API sends for form."""
+    """Translate what a delta says, without the empty ones that the API sends for form."""
     kind = delta.type
     if kind == "text_delta":
         return (Delta(index, delta.text),) if delta.text else ()
@@ -322,8 +322,8 @@ def _told(index: int, delta: _Delta) -> Iterable[Event]:
 
 
 def _grow(part: _Part, data: bytes) -> None:
-    """A delta of a block that only this dialect knows (``server_tool_use``, ``compaction``, ...): argument text is
-    gathered, strings are appended, anything else replaces. A ``compaction_delta`` is whole, so it replaces too (as
+    """Apply a delta to a block that only this dialect knows (``server_tool_use``, ``compaction``, ...): argument text
+    is gathered, strings are appended, anything else replaces. A ``compaction_delta`` is whole, so it replaces too (as
     the ``anthropic`` client does)."""
     delta = fields_of(_FIELDS.decode(data)["delta"], "delta")
     whole = bytes(delta.get("type", b"")) == b'"compaction_delta"'
@@ -351,5 +351,5 @@ def _whole(part: _Part) -> Opaque:
 
 
 def decoder() -> MessagesDecoder:
-    """A decoder for one stream."""
+    """Make a decoder for one stream."""
     return MessagesDecoder()

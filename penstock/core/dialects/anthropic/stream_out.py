@@ -50,7 +50,7 @@ _json = msgspec.json.Encoder().encode
 
 
 class MessagesEncoder:
-    """``feed(event) -> bytes``: see ``base.StreamEncoder``."""
+    """An encoder of Messages streams: see ``base.StreamEncoder``."""
 
     __slots__ = (
         "_beside",
@@ -123,7 +123,7 @@ class MessagesEncoder:
         return self._other(event.opaque)
 
     def fail(self, error: GatewayError) -> bytes:
-        """Ends the stream with an ``error`` event, whatever is open."""
+        """End the stream with an ``error`` event, whatever is open."""
         self._ended = True
         return sse.encode(error_body(error), b"error")
 
@@ -210,7 +210,7 @@ class MessagesEncoder:
         )
 
     def _shell(self, block: Block, index: int) -> bytes | None:
-        """Sets the kind of the block that opens, and tells its opening form; None for one that is not told yet, or
+        """Set the kind of the block that opens, and return its opening form; None for one that is not told yet, or
         never."""
         self._buffer = []
         self._cited = 0
@@ -297,7 +297,7 @@ class MessagesEncoder:
         return b"".join(out)
 
     def _write_stop(self) -> bytes:
-        """Closes the open block."""
+        """Close the open block."""
         kind, index = self._kind, self._current
         self._current = -1
         if kind == "redacted":
@@ -319,5 +319,5 @@ def _event(name: str, fields: dict[str, Any]) -> bytes:
 
 
 def encoder(view: View) -> MessagesEncoder:
-    """An encoder for one client."""
+    """Make an encoder for one client."""
     return MessagesEncoder(view)

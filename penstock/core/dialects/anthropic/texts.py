@@ -15,7 +15,7 @@ _SPOKEN = ("text", "thinking", "title", "context", "content", "data")
 
 
 def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
-    """The texts in the order they stand. Inline bytes, ids and signatures are not texts."""
+    """Yield the texts in the order they stand. Inline bytes, ids and signatures are not texts."""
     for key in ("system", "messages"):
         if key in fields:
             yield from _walk(decode(fields[key]), True)

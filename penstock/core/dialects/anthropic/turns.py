@@ -27,13 +27,13 @@ _IDS = Spelling(
 
 
 def build_turns(messages: tuple[Message, ...], start: int, writer: Writer) -> list[Turn]:
-    """Turns from ``start`` on. A server that is only compatible takes any id."""
+    """Build the turns from ``start`` on. A server that is only compatible takes any id."""
     ids = None if writer.own or not writer.official else Ids(_IDS, writer)
     return turns.build_turns(messages, start, writer, POLICY, ids)
 
 
 def write_turn(turn: Turn, writer: Writer, last: bool) -> dict[str, object] | None:
-    """The turn for the wire, None when nothing of it is left."""
+    """Write the turn for the wire; None when nothing of it is left."""
     role = turn.role
     blocks = writer.blocks(turn.items, role)  # type: ignore[arg-type]
     if not blocks and turn.fields is None:
@@ -57,7 +57,7 @@ def _content(blocks: list[Out]) -> str | list[Out]:
 
 
 def _trim(blocks: list[Out], turn: Turn, writer: Writer) -> None:
-    """A prefill may not end in white space: the API answers 400."""
+    """Cut the white space at the end of a prefill: the API answers 400 to it."""
     final = blocks[-1] if blocks else None
     if isinstance(final, wire.TextBlock) and final.text != final.text.rstrip():
         writer.lose(f"{text_before_end(turn)}.text", "white space at the end of a prefill is refused")

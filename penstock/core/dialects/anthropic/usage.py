@@ -42,7 +42,7 @@ _KNOWN = frozenset(Counts.__struct_fields__)
 
 
 class Meter:
-    """Folds the counts of one answer: they are cumulative, so the last one that is told wins and none is added.
+    """The counts of one answer: they are cumulative, so the last one that is told wins and none is added.
 
     A zero never replaces a count of the input: some servers tell the input only at the start, others only at the end.
     """
@@ -86,7 +86,8 @@ class Meter:
 
 
 def unknown(raw: Raw | bytes) -> list[Opaque]:
-    """The parts of ``usage`` that have no counter (``server_tool_use``, ``inference_geo``, ...), under "usage.X"."""
+    """Return the parts of ``usage`` that have no counter (``server_tool_use``, ``inference_geo``, ...), under
+    "usage.X"."""
     out = []
     for key, value in _FIELDS.decode(raw).items():
         if key not in _KNOWN and bytes(value) != b"null":
@@ -102,13 +103,13 @@ _TIERS = {"default": "standard", "auto": "standard"}
 
 
 def tier_out(tier: str) -> str:
-    """The tier that answered, in the API's words; "" for one it has no word for."""
+    """Name the tier that answered in the API's words; "" for one it has no word for."""
     tier = _TIERS.get(tier, tier)
     return tier if tier in ("standard", "priority", "batch") else ""
 
 
 def write(usage: Usage | None, tier: str = "") -> dict[str, Any]:
-    """The ``usage`` of an answer. The dialect demands the field, so unknown counts are zero."""
+    """Write the ``usage`` of an answer. The dialect demands the field, so unknown counts are zero."""
     usage = usage or _NOTHING
     out: dict[str, Any] = {
         "input_tokens": usage.fresh,

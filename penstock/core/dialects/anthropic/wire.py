@@ -126,14 +126,14 @@ STOP_OUT = {
 
 
 def finish_in(word: str | None, has_tools: bool) -> str:
-    """The neutral reason for a ``stop_reason``. A server that left it null is judged by what it wrote."""
+    """Return the neutral reason for a ``stop_reason``. A server that left it null is judged by what it wrote."""
     if not word:
         return "tool_use" if has_tools else "stop"
     return STOP_IN.get(word) or f"other:{word}"
 
 
 def finish_out(reason: str, sequence: str) -> str:
-    """The ``stop_reason`` for a neutral reason: the nearest one where the API has none."""
+    """Return the ``stop_reason`` for a neutral reason: the nearest one where the API has none."""
     if reason == "stop" and sequence:
         return "stop_sequence"
     return STOP_OUT.get(reason, "end_turn")
@@ -143,13 +143,13 @@ NO_SEQUENCE = "told only of an answer that it ended"
 
 
 def sequence_out(reason: str, sequence: str) -> str | None:
-    """``stop_sequence`` beside this ``stop_reason``: null with any other than "stop_sequence". Engines that speak Chat
-    name the text that ended a tool call, too."""
+    """Return ``stop_sequence`` for this ``stop_reason``: null with any other than "stop_sequence". Engines that speak
+    Chat name the text that ended a tool call, too."""
     return sequence if sequence and reason == "stop_sequence" else None
 
 
 def effort_of(budget: int) -> str:
-    """The effort word for a thinking budget in tokens."""
+    """Return the effort word for a thinking budget in tokens."""
     if budget >= BUDGETS["high"]:
         return "high"
     if budget >= BUDGETS["medium"]:

@@ -49,7 +49,7 @@ _KNOWN = ECHOES | {"output", "stopReason", "usage", "serviceTier"}
 
 
 def parse_response(body: bytes) -> Response:
-    """A whole answer. Raises ``GatewayError("broken_answer")`` for what is not one."""
+    """Parse a whole answer. Raises ``GatewayError("broken_answer")`` for what is not one."""
     try:
         answer = _ANSWER(body)
         blocks = read_blocks(answer.output.message.content, "output.message.content")
@@ -80,8 +80,8 @@ _ENDED = Decoder(_Ended, strict=False).decode
 
 
 def stop_sequence(raw: Raw) -> tuple[bool, str]:
-    """Which text ended an answer, where the model's own fields say it (Claude's do, of themselves, in a stream one
-    level deeper), and whether they say nothing else."""
+    """Find which text ended an answer, where the model's own fields say it (Claude's do, of themselves, in a stream one
+    level deeper), and tell whether they say nothing else."""
     try:
         if not raw or bytes(raw) == b"null":
             return True, ""
@@ -93,7 +93,7 @@ def stop_sequence(raw: Raw) -> tuple[bool, str]:
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """The answer for a client of this dialect."""
+    """Render the answer for a client of this dialect."""
     losses: list[Loss] = []
     writer = AnswerWriter(losses)
     choice = response.choices[0] if response.choices else Choice(())

@@ -51,7 +51,7 @@ Fields = Mapping[str, Raw]
 
 
 def read_blocks(raw: Raw, at: str) -> tuple[Block, ...]:
-    """An array of content blocks. Raises ``GatewayError("bad_request")`` with the place."""
+    """Read an array of content blocks. Raises ``GatewayError("bad_request")`` with the place."""
     out: list[Block] = []
     for number, item in enumerate(items(raw, at)):
         fields = mapping(item, f"{at}.{number}")
@@ -68,7 +68,7 @@ def read_blocks(raw: Raw, at: str) -> tuple[Block, ...]:
 
 
 def read_mark(raw: Raw, at: str) -> CacheMark | None:
-    """A ``cachePoint``; None for one of an unknown type."""
+    """Read a ``cachePoint``; None for one of an unknown type."""
     fields = mapping(raw, at)
     if not fields.keys() <= {"type", "ttl"} or optional_text(fields, "type", at) not in ("", "default"):
         return None
@@ -76,7 +76,7 @@ def read_mark(raw: Raw, at: str) -> CacheMark | None:
 
 
 def read_block(raw: Raw, fields: Fields, at: str) -> tuple[Block, ...]:
-    """One block that is no cachePoint."""
+    """Read one block that is no cachePoint."""
     known = [key for key in fields if key in _READ]
     if len(known) != 1 or len(fields) != 1:
         kind = next(iter(fields), "")
@@ -135,7 +135,7 @@ def _document(fields: Fields, at: str) -> Read:
 
 
 def _words(raw: Raw, at: str) -> list[str]:
-    """The texts of an array of ``{"text"}``."""
+    """Return the texts of an array of ``{"text"}``."""
     return [optional_text(mapping(item, f"{at}.{n}"), "text", f"{at}.{n}") for n, item in enumerate(items(raw, at))]
 
 
@@ -199,7 +199,7 @@ _PACKED = b"penstock.seal."
 
 
 def unpack_blob(data: str) -> Seal | None:
-    """The seal in a ``redactedContent``, whose JSON is base64 of any bytes."""
+    """Return the seal in a ``redactedContent``, whose JSON is base64 of any bytes."""
     try:
         inner = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
@@ -216,7 +216,7 @@ def _cited(fields: Fields, at: str) -> Read:
 
 
 def read_citation(raw: Raw, at: str) -> Citation:
-    """A citation. What has no neutral place (pages, characters of a document) is in ``opaque``."""
+    """Read a citation. What has no neutral place (pages, characters of a document) is in ``opaque``."""
     fields = mapping(raw, at)
     place, quoted = present(fields, "location"), present(fields, "sourceContent")
     web = None if place is None else present(mapping(place, f"{at}.location"), "web")

@@ -55,7 +55,7 @@ def is_instead(block: Block) -> bool:
 
 
 def point(mark: CacheMark) -> dict[str, Any]:
-    """The block that stands behind what is to be cached."""
+    """Make the block that stands behind what is to be cached."""
     made = {"type": "default"}
     if mark.ttl:
         made["ttl"] = mark.ttl
@@ -63,7 +63,8 @@ def point(mark: CacheMark) -> dict[str, Any]:
 
 
 def spelled(name: str) -> str:
-    """A document's name in the API's letters: letters, digits, single spaces, hyphens, parentheses and brackets."""
+    """Spell a document's name in the API's letters: letters, digits, single spaces, hyphens, parentheses and
+    brackets."""
     plain = _NOT_IN_NAMES.sub(lambda found: " " if found[0].isspace() else "-", name)
     return plain.strip()[:200].strip()
 
@@ -156,7 +157,7 @@ class Writer:
         return {"toolUse": {"toolUseId": block.id, "name": block.name, "input": self.args(block, at)}}
 
     def args(self, block: ToolUse, at: str) -> Raw:
-        """The arguments as the object the API wants: checked, never pasted."""
+        """Return the arguments as the object the API wants: checked, never pasted."""
         if block.kind != "function":
             self.lose(f"{at}.kind", f"a {block.kind} call is sent as a function call")
             return Raw(encode({"input": block.args}))
@@ -190,7 +191,7 @@ class Writer:
         return {"toolResult": told}
 
     def inside(self, part: Block, where: str) -> Out | None:
-        """A part of a result: no citations, no audio."""
+        """Write a part of a tool's result: no citations, no audio."""
         if isinstance(part, Text):
             for number in range(len(part.citations)):
                 self.lose(f"{where}.citations.{number}", "a result holds no citations here")
@@ -242,7 +243,7 @@ class Writer:
         return self.document(block, at, word, source)
 
     def side_notes(self, block: Document, at: str) -> None:
-        """A video has none of a document's."""
+        """Report the fields of a document that a video has no place for."""
         lacking = {"name": block.name, "context": block.context, "citations": block.citations is not None}
         for key, value in lacking.items():
             if value:
@@ -262,7 +263,7 @@ class Writer:
         return {"document": made}
 
     def name(self, name: str, at: str) -> str:
-        """A name that the API takes, each once in a request."""
+        """Spell a name as the API takes it, each once in a request."""
         if self.own and name:
             return name
         plain = unique = spelled(name) or "document"
@@ -276,7 +277,7 @@ class Writer:
         return unique
 
     def source(self, source: Source, at: str, guess: str) -> tuple[str, dict[str, Any]] | None:
-        """The format and the source; None for what cannot be sent."""
+        """Write the format and the source; None for what cannot be sent."""
         if isinstance(source, PlainText):
             if self.own:
                 return "txt", {"text": source.text}
@@ -301,7 +302,7 @@ class Writer:
         return word, {"bytes": data}
 
     def address(self, source: Url, at: str, guess: str) -> tuple[str, dict[str, Any]] | None:
-        """A file of the vendor's own store may be named; any other has to come in bytes."""
+        """Write a file given by address: one of the vendor's own store may be named; any other has to come in bytes."""
         url = source.url
         if url.startswith("data:"):
             head, _, data = url[5:].partition(",")
@@ -355,14 +356,14 @@ class AnswerWriter(Writer):
 
 
 def pack_blob(seal: Seal) -> str:
-    """The ``redactedContent`` of a seal: base64, which a foreign one is put into."""
+    """Write a seal as ``redactedContent``: base64, which a foreign one is put into."""
     if seal.family == FAMILY and _is_base64(seal.data):
         return seal.data
     return base64.b64encode(f"penstock.seal.{seal.family}.{seal.data}".encode()).decode()
 
 
 def cite_out(cited: Citation) -> dict[str, Any] | Raw | None:
-    """A citation for a client: the API's own, or a page of the web; None without an address."""
+    """Render a citation for a client: the API's own, or a page of the web; None without an address."""
     if cited.opaque is not None and cited.opaque.dialect == NAME:
         return Raw(cited.opaque.raw)
     if not cited.url:

@@ -69,15 +69,14 @@ _BODY = Decoder(_Body).decode
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """A non-2xx answer as a ``GatewayError``: the kind by the exception's name, else by status and text; the vendor's
-    words kept."""
+    """Parse a non-2xx answer: the kind by the exception's name, else by status and text; the vendor's words kept."""
     told = _read(body)
     name = (headers.get("x-amzn-errortype") or told.kind).partition(":")[0].rpartition("#")[2]
     return _error(status, name, told, headers.get("retry-after", ""))
 
 
 def stream_error(name: str, data: bytes) -> GatewayError:
-    """An exception inside a stream."""
+    """Parse an exception inside a stream."""
     short = name.lower().removesuffix("exception")
     return _error(_STATUS.get(short, 500), name, _read(data), "")
 
@@ -120,7 +119,7 @@ def _read(body: bytes) -> _Body:
 
 
 def name_of(error: GatewayError) -> str:
-    """The exception's name for a client."""
+    """Return the exception's name for a client."""
     return _NAMES.get(error.status) or ("ValidationException" if error.status < 500 else "InternalServerException")
 
 
@@ -129,5 +128,6 @@ def error_body(error: GatewayError) -> bytes:
 
 
 def render_error(error: GatewayError) -> tuple[int, bytes]:
-    """Status and body for a client of this dialect. The name goes into the body: headers are not ours to write."""
+    """Render status and body for a client of this dialect. The name goes into the body: headers are not ours to
+    write."""
     return error.status, encode({"__type": name_of(error), "message": error.text})

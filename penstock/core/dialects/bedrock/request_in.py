@@ -37,7 +37,7 @@ _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
-    """The body's top level to a ``Request``. Raises ``GatewayError("bad_request")`` with ``param``."""
+    """Read the body's top level as a ``Request``. Raises ``GatewayError("bad_request")`` with ``param``."""
     extra: list[Opaque] = []
     out: dict[str, Any] = {"dialect": NAME, "model": optional_text(fields, "model", "")}
     out["model"] = out["model"] or optional_text(fields, "modelId", "")
@@ -141,7 +141,7 @@ def _choice(raw: Raw) -> ToolChoice:
 
 
 def _more(fields: dict[str, Raw], out: dict[str, Any], extra: list[Opaque]) -> None:
-    """What every family of models calls by another name; the rest stays as it is."""
+    """Read what every family of models calls by another name; the rest stays as it is."""
     rest = {key: raw for key, raw in fields.items() if not absent(raw)}
     for key in ("top_k", "k"):
         if key in rest and "top_k" not in out:
@@ -159,7 +159,7 @@ def _more(fields: dict[str, Raw], out: dict[str, Any], extra: list[Opaque]) -> N
 
 
 def _reasoning(rest: dict[str, Raw]) -> Reasoning | None:
-    """Takes the fields about thinking out of ``rest``, where they say no more than the neutral form does."""
+    """Take the fields about thinking out of ``rest``, where they say no more than the neutral form does."""
     if (raw := rest.get("reasoning_effort")) is not None:
         del rest["reasoning_effort"]
         return Reasoning(effort=text(raw, f"{_MORE}.reasoning_effort"))

@@ -53,12 +53,12 @@ _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 
 
 def forced(request: Request, wire: Wire) -> structured.Forced | None:
-    """The tool that stands in for a schema, for models that enforce none."""
+    """Plan the tool that stands in for a schema, for models that enforce none."""
     return structured.plan(request, wire.native_schema and takes_schema_on_bedrock(wire.model))
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
-    """The body for ``wire`` and what it could not carry."""
+    """Render the body for ``wire``, and tell what it could not carry."""
     losses: list[Loss] = []
     stand_in = forced(request, wire)
     output = None if stand_in is not None else request.output
@@ -150,7 +150,7 @@ def _tool(tool: Tool, at: str, strict: bool, writer: Writer) -> list[Any]:
 
 
 def _schema(schema: bytes, own: bool) -> Raw:
-    """The parameters, with ``type`` at the top, which OpenAI's clients may leave out."""
+    """Return the parameters, with ``type`` at the top, which OpenAI's clients may leave out."""
     if not schema:
         return _NO_PARAMETERS
     if own or schema.startswith((b'{"type":"object"', b'{"type": "object"')):
@@ -183,7 +183,7 @@ def _choice(request: Request, takes: Converse, writer: Writer) -> dict[str, Any]
 
 
 def _against(body: dict[str, Any]) -> str:
-    """Why Claude would refuse to think in this request; "" when it would not. See the Messages dialect."""
+    """Tell why Claude would refuse to think in this request; "" when it would not. See the Messages dialect."""
     picked = body.get("toolConfig", {}).get("toolChoice", {})
     if "any" in picked or "tool" in picked:
         return "no thinking while a tool call is forced"
@@ -249,7 +249,7 @@ def _output(output: OutputFormat | None, writer: Writer, body: dict[str, Any]) -
 
 
 def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    """Who pays, and the knobs that this API has not."""
+    """Set who pays, and report the settings that this API has not."""
     if request.service_tier:
         tier = _TIERS.get(request.service_tier)
         if tier is None:
@@ -260,7 +260,7 @@ def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
 
 
 def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    """Fields that nobody here knows. This dialect's own go back to where they stood (a dotted kind is a path);
+    """Put back the fields that nobody here knows. This dialect's own go to where they stood (a dotted kind is a path);
     Converse's under their own names stand as they are; those of a Chat request are the model's."""
     for opaque in request.extra:
         kind = opaque.kind
@@ -289,9 +289,9 @@ def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
 
 
 def defaults(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
-    """A deployment's defaults, in OpenAI's words or Converse's, as Converse has them: settings inside an object under
-    a dotted name, which ``adopt`` puts in its place. Raises ``GatewayError`` ("bad_request") for values of a wrong
-    type."""
+    """Translate a deployment's defaults, in OpenAI's words or Converse's, to where Converse has them: settings inside
+    an object under a dotted name, which ``adopt`` puts in its place. Raises ``GatewayError`` ("bad_request") for values
+    of a wrong type."""
     given = dict(fields)
     extra = given.pop("extra_body", None)
     if extra is not None:
@@ -310,7 +310,7 @@ def defaults(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
 
 
 def adopt(fields: dict[str, Raw]) -> None:
-    """Puts dotted defaults where they belong; what the request itself says wins. One that thinks takes no default of
+    """Put dotted defaults where they belong; what the request itself says wins. One that thinks takes no default of
     what the API refuses beside thinking."""
     dotted = [key for key in fields if key.partition(".")[0] in _OWN_OBJECTS and "." in key]
     if dotted and _THINKS.search(bytes(fields.get(MORE, b""))):

@@ -141,7 +141,7 @@ class _Held:
 
 
 class ConverseDecoder:
-    """``feed(event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Converse streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_held", "_kinds", "_next", "_open", "_sequence", "_started", "_stop", "_usage")
 
@@ -304,5 +304,5 @@ def _failure(name: bytes, data: bytes) -> GatewayError:
 
 
 def decoder() -> ConverseDecoder:
-    """A decoder for one stream."""
+    """Make a decoder for one stream."""
     return ConverseDecoder()

@@ -35,7 +35,7 @@ from penstock.core.ir import (
 
 
 class ConverseEncoder:
-    """``feed(event) -> bytes``: see ``base.StreamEncoder``. One answer, block after block."""
+    """An encoder of Converse streams: see ``base.StreamEncoder``. One answer, block after block."""
 
     __slots__ = ("_args", "_blocks", "_more", "_others", "_stop", "_tier", "_usage", "_view", "_writer", "losses")
 
@@ -76,12 +76,12 @@ class ConverseEncoder:
         return self._end(event)
 
     def fail(self, error: GatewayError) -> bytes:
-        """Ends the stream with an exception."""
+        """End the stream with an exception."""
         name = name_of(error)
         return eventstream.exception(name[0].lower() + name[1:], error_body(error))
 
     def ping(self) -> bytes:
-        """The framing has no keep-alive that its clients ignore."""
+        """Return nothing: the framing has no keep-alive that its clients ignore."""
         return b""
 
     # Blocks
@@ -105,7 +105,7 @@ class ConverseEncoder:
         return self._whole(event)
 
     def _whole(self, event: Open) -> bytes:
-        """A block that never streams: the stream has no place for most."""
+        """Report the loss of a block that never streams: the stream has no place for most."""
         block = event.block
         if isinstance(block, Opaque) and block.dialect == wire.NAME and block.kind in ("toolUse", "toolResult"):
             return b""  # a server's tool: told whole answers only
@@ -197,5 +197,5 @@ def _piece(at: int, delta: dict[str, Any]) -> bytes:
 
 
 def encoder(view: View) -> ConverseEncoder:
-    """An encoder for one client."""
+    """Make an encoder for one client."""
     return ConverseEncoder(view)

@@ -18,7 +18,7 @@ _FREE = frozenset(("input", "json"))  # any JSON of the model's or a tool's: eve
 
 
 def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
-    """The texts in the order they stand. Inline bytes, ids and signatures are not texts."""
+    """Yield the texts in the order they stand. Inline bytes, ids and signatures are not texts."""
     for key in _TOP:
         if key in fields:
             yield from spoken(decode(fields[key]), _SILENT, _FREE)

@@ -23,7 +23,7 @@ _STRONG = frozenset(("xhigh", "max"))
 
 
 def effort_of(budget: int) -> str:
-    """The effort word for a thinking budget in tokens."""
+    """Return the effort word for a thinking budget in tokens."""
     for word in ("high", "medium", "low"):
         if budget >= BUDGETS[word]:
             return word
@@ -31,14 +31,14 @@ def effort_of(budget: int) -> str:
 
 
 def is_off(reasoning: Reasoning) -> bool:
-    """Whether thinking is asked not to be."""
+    """Tell whether thinking is asked not to be."""
     asked = reasoning.budget is not None or reasoning.effort not in ("none", "")
     return reasoning.mode == "disabled" or (not reasoning.mode and not asked)
 
 
 def thinking(request: Request, wire: Wire, against: str, limits: dict[str, Any], writer: Writer) -> dict[str, Any]:
-    """The model's own fields. ``against``: why Claude would refuse to think in this request. ``limits``: the
-    ``inferenceConfig`` so far, whose ``maxTokens`` a budget must stay under."""
+    """Return the model's own fields about thinking. ``against``: why Claude would refuse to think in this request.
+    ``limits``: the ``inferenceConfig`` so far, whose ``maxTokens`` a budget must stay under."""
     reasoning = request.reasoning
     if reasoning is None:
         return {}
@@ -106,8 +106,8 @@ def _adaptive(reasoning: Reasoning, writer: Writer) -> dict[str, Any]:
 
 
 def _fit(budget: int, limits: dict[str, Any], writer: Writer) -> int:
-    """The answer's limit counts thinking too and must be greater: it cuts the budget, and only where it is under the
-    least budget is it raised."""
+    """Fit a budget under the answer's limit, which counts thinking too and must be greater: it cuts the budget, and
+    only where it is under the least budget is it raised."""
     asked = limits.get("maxTokens")
     if writer.own or asked is None or asked > budget:
         return budget
@@ -122,7 +122,7 @@ def _fit(budget: int, limits: dict[str, Any], writer: Writer) -> int:
 
 
 def _word(reasoning: Reasoning, writer: Writer) -> str:
-    """low, medium or high."""
+    """Choose low, medium or high."""
     effort = "" if reasoning.effort == "none" else reasoning.effort
     if not effort:
         effort = "medium" if reasoning.budget is None else effort_of(reasoning.budget)
@@ -137,7 +137,8 @@ def _word(reasoning: Reasoning, writer: Writer) -> str:
 
 
 def _nova(reasoning: Reasoning, limits: dict[str, Any], writer: Writer) -> dict[str, Any]:
-    """Thinking hard sizes the answer itself: the API refuses limits and sampling beside it."""
+    """Return Nova's fields about thinking. Thinking hard sizes the answer itself: the API refuses limits and sampling
+    beside it."""
     if is_off(reasoning):
         return {"reasoningConfig": {"type": "disabled"}} if writer.own else {}
     word = _word(reasoning, writer)
@@ -149,7 +150,7 @@ def _nova(reasoning: Reasoning, limits: dict[str, Any], writer: Writer) -> dict[
 
 
 def _by_words(reasoning: Reasoning, writer: Writer) -> dict[str, Any]:
-    """OpenAI's newer models know every word but the least."""
+    """Return the effort for OpenAI's newer models, which know every word but the least."""
     if is_off(reasoning):
         return {"reasoning": {"effort": "none"}}
     word = "" if reasoning.effort == "none" else reasoning.effort

@@ -26,12 +26,12 @@ _IDS = Spelling(
 
 
 def build_turns(messages: tuple[Message, ...], start: int, writer: Writer) -> list[Turn]:
-    """Turns from ``start`` on."""
+    """Build the turns from ``start`` on."""
     return turns.build_turns(messages, start, writer, POLICY, None if writer.own else Ids(_IDS, writer))
 
 
 def write_turn(turn: Turn, writer: Writer, last: bool) -> dict[str, Any] | None:
-    """The turn for the wire, None when nothing of it is left."""
+    """Write the turn for the wire; None when nothing of it is left."""
     blocks = writer.blocks(turn.items, turn.role)  # type: ignore[arg-type]
     if not blocks:
         return None
@@ -43,13 +43,13 @@ def write_turn(turn: Turn, writer: Writer, last: bool) -> dict[str, Any] | None:
 
 
 def _bare(blocks: list[Out]) -> bool:
-    """A document and no text in one turn."""
+    """Tell whether a turn has a document and no text."""
     keys = [key for block in blocks if isinstance(block, dict) for key in block]
     return "document" in keys and "text" not in keys
 
 
 def _trim(blocks: list[Out], turn: Turn, writer: Writer) -> None:
-    """A prefill may not end in white space: Claude answers 400."""
+    """Cut the white space at the end of a prefill: Claude answers 400 to it."""
     final = blocks[-1]
     if isinstance(final, dict) and isinstance(final.get("text"), str) and final["text"] != final["text"].rstrip():
         writer.lose(f"{text_before_end(turn)}.text", "white space at the end of a prefill is refused")
@@ -57,6 +57,6 @@ def _trim(blocks: list[Out], turn: Turn, writer: Writer) -> None:
 
 
 def used_tools(messages: tuple[Message, ...]) -> list[str]:
-    """The names of the tools that were called before, each once."""
+    """Return the names of the tools that were called before, each once."""
     calls = (block for message in messages if message.role == "assistant" for block in message.blocks)
     return list(dict.fromkeys(block.name for block in calls if isinstance(block, ToolUse)))

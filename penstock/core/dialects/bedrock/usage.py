@@ -25,7 +25,7 @@ class Counts(Struct, rename="camel"):
 
 
 def read(counts: Counts | None) -> Usage | None:
-    """None where nothing was told."""
+    """Read the counts; None where nothing was told."""
     if counts is None:
         return None
     hour = sum(one.input_tokens or 0 for one in counts.cache_details or () if one.ttl == "1h")
@@ -41,7 +41,7 @@ def read(counts: Counts | None) -> Usage | None:
 
 
 def write(usage: Usage | None) -> dict[str, Any]:
-    """The API demands the three first."""
+    """Write the ``usage`` of an answer, whose first three fields the API demands."""
     usage = usage or Usage()
     written = usage.cache_write + usage.cache_write_1h
     out: dict[str, Any] = {"inputTokens": usage.fresh, "outputTokens": usage.output, "totalTokens": usage.total}

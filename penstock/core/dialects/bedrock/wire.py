@@ -74,12 +74,12 @@ _WORD = re.compile(r"[a-z][a-z_]+")
 
 
 def finish_in(word: str) -> str:
-    """The neutral reason for a ``stopReason``."""
+    """Return the neutral reason for a ``stopReason``."""
     return STOP_IN.get(word) or f"other:{word}"
 
 
 def finish_out(reason: str, sequence: str = "") -> str:
-    """The ``stopReason`` for a neutral reason."""
+    """Return the ``stopReason`` for a neutral reason."""
     if reason == "stop" and sequence:
         return "stop_sequence"
     word = reason.removeprefix("other:")
@@ -87,7 +87,7 @@ def finish_out(reason: str, sequence: str = "") -> str:
 
 
 def wire_of(model: str) -> Wire:
-    """What a renderer must know of a model on Bedrock. Claude's signatures are the same wherever it runs
+    """Return what a renderer must know of a model on Bedrock. Claude's signatures are the same wherever it runs
     (https://docs.claude.com/en/docs/build-with-claude/extended-thinking, "across different platforms")."""
     made = publisher(model)
     if made == _CLAUDES:

@@ -22,7 +22,7 @@ _KNOWN = frozenset(("id", "model", "message", "finish_reason", "usage", "logprob
 
 
 def parse_response(body: bytes) -> Response:
-    """See ``base.Dialect``. The API does not name the model. Raises "broken_answer" for what is no answer, and the
+    """Parse a whole answer. The API does not name the model. Raises "broken_answer" for what is no answer, and the
     error of one that failed."""
     try:
         fields = _TOP(body)
@@ -77,7 +77,7 @@ class Written:
         self.plan = ""
 
     def add(self, block: Block, where: str, losses: list[Loss]) -> None:
-        """What has no place is a loss."""
+        """Add a block; what has no place is a loss."""
         if isinstance(block, (Text, Refusal)):
             if not block.text:
                 return
@@ -115,7 +115,7 @@ class Written:
 
 
 def untold(block: Text) -> bool:
-    """Whether a text has a citation that this dialect cannot tell: one without an address."""
+    """Tell whether a text has a citation that this dialect cannot tell: one without an address."""
     return any(
         not cited.url and (cited.opaque is None or cited.opaque.dialect != NAME) for cited in block.citations
     )
@@ -126,7 +126,7 @@ def kind_of(block: Block) -> str:
 
 
 def call_out(block: ToolUse, where: str, losses: list[Loss]) -> dict[str, Any]:
-    """A call for the client."""
+    """Render a call for the client."""
     arguments = block.args or "{}"
     if block.kind != "function":
         losses.append(Loss(f"{where}.kind", "a call is of a function here; told as its 'input'"))
@@ -137,7 +137,7 @@ def call_out(block: ToolUse, where: str, losses: list[Loss]) -> dict[str, Any]:
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """See ``base.Dialect``. Of several choices the first is told."""
+    """Render the answer for a client of this dialect. Of several choices the first is told."""
     losses = [Loss(f"choices.{n}", "an answer has one choice here") for n in range(1, len(response.choices))]
     choice = response.choices[0] if response.choices else Choice(())
     told = Written()

@@ -41,7 +41,7 @@ _BAD = BAD_JSON
 
 
 def read(raw: Raw) -> tuple[int | None, list[Citation]] | None:
-    """The place of the block, and a citation for each source; None for one that is about no text."""
+    """Return the place of the block, and a citation for each source; None for one that is about no text."""
     try:
         told = _CITED(raw)
     except _BAD:
@@ -69,8 +69,8 @@ def _link(held: Any) -> tuple[str, str]:
 
 
 def attached(content: list[Block], told: Iterable[Raw]) -> tuple[list[Block], list[Raw]]:
-    """The blocks with their citations, and the citations that are about none of the texts. One without a place is
-    about the first text, and where there is one text only, it is that."""
+    """Attach citations to the blocks; return the blocks, and the citations that are about none of the texts. One
+    without a place is about the first text, and where there is one text only, it is that."""
     texts = [at for at, block in enumerate(content) if isinstance(block, Text)]
     out = list(content)
     rest: list[Raw] = []
@@ -89,7 +89,7 @@ def attached(content: list[Block], told: Iterable[Raw]) -> tuple[list[Block], li
 
 
 def own_forms(block: Text) -> list[Raw]:
-    """The vendor's own citations of a text, as they came."""
+    """Return the vendor's own citations of a text, as they came."""
     return [
         Raw(cited.opaque.raw)
         for cited in block.citations
@@ -98,8 +98,8 @@ def own_forms(block: Text) -> list[Raw]:
 
 
 def written(block: Text, place: int) -> list[Any]:
-    """A text's citations for a client of this dialect: the vendor's own as they came, any other as a document with
-    its url and title. ``place``: the index of the text in its message."""
+    """Write a text's citations for a client of this dialect: the vendor's own as they came, any other as a document
+    with its url and title. ``place``: the index of the text in its message."""
     out: list[Any] = []
     for cited in block.citations:
         own = cited.opaque

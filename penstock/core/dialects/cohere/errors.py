@@ -23,7 +23,7 @@ _ANSWER_TOO_LONG = "max tokens must be"  # the client's own wish, not the length
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """See ``base.Dialect``. The vendor's message is kept without anything that looks like a key."""
+    """Parse a non-2xx answer. The vendor's message is kept without anything that looks like a key."""
     message, code = _words(body)
     if status < 400:
         kind = "upstream_bad_gateway"
@@ -52,7 +52,7 @@ def _kind(status: int, message: str) -> str:
 
 
 def _words(body: bytes) -> tuple[str, str]:
-    """The message, and the id of the request that failed."""
+    """Return the message, and the id of the request that failed."""
     try:
         found: Any = msgspec.json.decode(body)
     except BAD_JSON:
@@ -69,13 +69,13 @@ def _words(body: bytes) -> tuple[str, str]:
 
 
 def clean(text: str) -> str:
-    """Without anything that looks like a key, and not endless."""
+    """Cut the text short, and mask anything that looks like a key."""
     text = scrub(text.strip())
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 
 def failed(reason: str, words: str) -> GatewayError:
-    """An answer that ended with ERROR or TIMEOUT is none."""
+    """Make the error of an answer that ended with ERROR or TIMEOUT: it is none."""
     if reason == "TIMEOUT":
         text = "The upstream stopped the answer: it took too long."
         return GatewayError("upstream_gateway_timeout", clean(words) or text)
@@ -83,5 +83,5 @@ def failed(reason: str, words: str) -> GatewayError:
 
 
 def render_error(error: GatewayError) -> tuple[int, bytes]:
-    """Status and body for a client of this dialect."""
+    """Render status and body for a client of this dialect."""
     return error.status, encode({"message": error.text})

@@ -34,7 +34,7 @@ _BAD = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 def to_openai(items: Iterable[Raw]) -> bytes:
-    """OpenAI's ``logprobs`` object; b"" where nothing is told."""
+    """Translate to OpenAI's ``logprobs`` object; b"" where nothing is told."""
     rows: list[dict[str, Any]] = []
     for raw in items:
         try:
@@ -49,7 +49,8 @@ def to_openai(items: Iterable[Raw]) -> bytes:
 
 
 def to_cohere(raw: bytes) -> list[dict[str, Any]]:
-    """The reverse. Token ids are not known: the list, which the API's clients want, is empty."""
+    """Translate OpenAI's ``logprobs`` object back. Token ids are not known: the list, which the API's clients want, is
+    empty."""
     try:
         told = _ROWS(raw)
     except _BAD:

@@ -33,7 +33,7 @@ _WANT = '"system", "user", "assistant" or "tool"'
 
 
 def read_turns(raw: Raw) -> tuple[Message, ...]:
-    """The whole array. Raises "bad_request" naming the place."""
+    """Read the whole ``messages`` array. Raises "bad_request" naming the place."""
     return tuple(_turn(fields, f"messages[{place}]") for place, fields in enumerate(mappings(raw, "messages")))
 
 
@@ -55,8 +55,8 @@ def _turn(fields: dict[str, Raw], path: str) -> Message:
 
 
 def read_said(fields: Mapping[str, Raw], content: list[Block], path: str) -> tuple[list[Block], list[Raw]]:
-    """An assistant's blocks: the plan, the content with its citations, the calls; and the citations that are about no
-    text."""
+    """Read an assistant's blocks: the plan, the content with its citations, the calls; and the citations that are about
+    no text."""
     out: list[Block] = []
     if plan := optional_text(fields, "tool_plan", path):
         out.append(Thinking(plan, plan_seal()))
@@ -73,7 +73,7 @@ def read_said(fields: Mapping[str, Raw], content: list[Block], path: str) -> tup
 
 
 def read_content(raw: Raw | None, path: str) -> list[Block]:
-    """A text, or a list of parts. Empty texts are left out."""
+    """Read a content: a text, or a list of parts. Empty texts are left out."""
     if raw is None:
         return []
     if opens(raw, '"'):
@@ -114,14 +114,14 @@ def _image(fields: dict[str, Raw], path: str) -> Image:
 
 
 def read_call(fields: Mapping[str, Raw], path: str) -> ToolUse:
-    """An element of ``tool_calls``. Models write null for the arguments of a function that has none."""
+    """Read an element of ``tool_calls``. Models write null for the arguments of a function that has none."""
     inner = mapping(needed(fields, "function", path, "an object with name and arguments"), f"{path}.function")
     name = text(needed(inner, "name", f"{path}.function", "the function's name"), f"{path}.function.name")
     return ToolUse(optional_text(fields, "id", path), name, whole_args(inner.get("arguments"), path))
 
 
 def whole_args(raw: Raw | None, path: str) -> str:
-    """The text of a call's arguments; an object where the text of one is wanted is taken as it stands."""
+    """Return the text of a call's arguments; an object where the text of one is wanted is taken as it stands."""
     if raw is None or absent(raw):
         return "{}"
     told = text(raw, f"{path}.function.arguments") if opens(raw, '"') else bytes(raw).decode()

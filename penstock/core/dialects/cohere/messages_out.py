@@ -36,7 +36,7 @@ from penstock.core.ir import (
 
 
 def render_turns(messages: Sequence[Message], wire: Wire, losses: list[Loss]) -> list[dict[str, Any]]:
-    """The ``messages`` array; ``losses`` grows."""
+    """Render the ``messages`` array; ``losses`` grows."""
     return _Writer(messages, wire, losses).write()
 
 
@@ -53,7 +53,7 @@ class _Turn:
         self.own: dict[str, Raw] = {}
 
     def fields(self, role: str) -> dict[str, Any] | None:
-        """None when nothing is in it."""
+        """Return the turn's fields; None when nothing is in it."""
         out: dict[str, Any] = {"role": role}
         if self.plan:
             out["tool_plan"] = "".join(self.plan)
@@ -68,7 +68,7 @@ class _Turn:
 
 
 def plain(parts: list[Any]) -> Any:
-    """One text alone is a string: the form that every server behind this API understands."""
+    """Return one text alone as a string: the form that every server behind this API understands."""
     only = parts[0] if len(parts) == 1 else None
     return only["text"] if isinstance(only, dict) and only["type"] == "text" else parts
 

@@ -46,28 +46,28 @@ _PLAIN = re.compile(r"(?:^|[/.])(?:command(?:-r|-light|-nightly|-a-(?:03|vision|
 
 
 def plan_seal() -> Seal:
-    """The seal of a thought that is a ``tool_plan``."""
+    """Make the seal of a thought that is a ``tool_plan``."""
     return Seal(FAMILY, PLAN)
 
 
 def is_plan(block: Thinking, family: str = FAMILY) -> bool:
-    """Whether a thought is a ``tool_plan`` of this family's."""
+    """Tell whether a thought is a ``tool_plan`` of this family's."""
     return block.seal is not None and block.seal.data == PLAN and block.seal.family == family
 
 
 def thinks(model: str) -> bool:
-    """False for the models that are known not to take ``thinking``."""
+    """Tell whether a model takes ``thinking``: any but those that are known not to."""
     return _PLAIN.search(model) is None
 
 
 def finish_in(word: str, called: bool) -> str:
-    """The neutral reason for a ``finish_reason``."""
+    """Return the neutral reason for a ``finish_reason``."""
     reason = FINISH_IN.get(word) or (f"other:{word}" if word else "stop")
     return "tool_use" if reason == "stop" and called else reason
 
 
 def finish_out(reason: str, sequence: str, called: bool) -> str:
-    """The nearest ``finish_reason``. An answer with calls never says COMPLETE here."""
+    """Return the nearest ``finish_reason``. An answer with calls never says COMPLETE here."""
     if reason == "stop":
         return "TOOL_CALL" if called else "STOP_SEQUENCE" if sequence else "COMPLETE"
     return _FINISH_OUT.get(reason, "COMPLETE")

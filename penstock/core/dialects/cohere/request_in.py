@@ -48,7 +48,7 @@ _CHOICES = {"REQUIRED": "required", "NONE": "none"}
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
-    """See ``base.Dialect``. A null is an absent field."""
+    """Read the body's top level as a ``Request``. A null is an absent field."""
     extra = [
         Opaque(NAME, key, bytes(raw)) for key, raw in fields.items() if key not in _READ and not absent(raw)
     ]
@@ -85,7 +85,7 @@ def _choice(raw: Raw) -> ToolChoice:
 
 
 def _tool(fields: dict[str, Raw], path: str, whole: Raw, strict: bool | None) -> Tool:
-    """A function. One with fields that the neutral form lacks is also kept whole."""
+    """Read a function. One with fields that the neutral form lacks is also kept whole."""
     kind = optional_text(fields, "type", path) or "function"
     if kind != "function":
         return Tool(optional_text(fields, "name", path), kind=kind, opaque=Opaque(NAME, kind, bytes(whole)))
@@ -102,7 +102,7 @@ def _tool(fields: dict[str, Raw], path: str, whole: Raw, strict: bool | None) ->
 
 
 def _thinking(fields: dict[str, Raw], extra: list[Opaque]) -> Reasoning:
-    """``{"type": "enabled" | "disabled", "token_budget"}``."""
+    """Read a ``thinking``: ``{"type": "enabled" | "disabled", "token_budget"}``."""
     word = text(needed(fields, "type", "thinking", '"enabled" or "disabled"'), "thinking.type")
     if word not in ("enabled", "disabled"):
         message = f"'thinking.type' is {word!r}; it must be \"enabled\" or \"disabled\"."
@@ -115,8 +115,8 @@ def _thinking(fields: dict[str, Raw], extra: list[Opaque]) -> Reasoning:
 
 
 def _output(raw: Raw | None, guided: Raw | None, extra: list[Opaque]) -> OutputFormat | None:
-    """``{"type": "text" | "json_object", "json_schema"}``; v1's and the client's older name of the last is ``schema``.
-    ``guided_json`` is the bare schema of vLLM's users."""
+    """Read a ``response_format``: ``{"type": "text" | "json_object", "json_schema"}``; v1's and the client's older name
+    of the last is ``schema``. ``guided_json`` is the bare schema of vLLM's users."""
     if raw is not None:
         fields = mapping(raw, "response_format")
         word = optional_text(fields, "type", "response_format") or "text"

@@ -46,7 +46,7 @@ _NO_PARAMETERS = b'{"type":"object","properties":{}}'
 
 
 def forced(request: Request, wire: Wire) -> structured.Forced | None:
-    """The tool that stands in for a schema: beside tools of the client's own, and for what is no object
+    """Plan the tool that stands in for a schema: beside tools of the client's own, and for what is no object
     (https://docs.cohere.com/docs/structured-outputs: the schema's top is an object)."""
     output = request.output
     if output is None or output.kind == "text":
@@ -63,7 +63,8 @@ def _is_object(schema: bytes) -> bool:
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
-    """See ``base.Dialect``. The name of a schema and its ``strict`` say nothing more here, so they are no losses."""
+    """Render the body for ``wire``, and tell what it could not carry. The name of a schema and its ``strict`` say
+    nothing more here, so they are no losses."""
     losses: list[Loss] = []
     stand_in = forced(request, wire)
     if stand_in is not None:
@@ -117,7 +118,7 @@ def _tools(request: Request, fields: dict[str, Any], losses: list[Loss]) -> None
 
 
 def _offered(request: Request, fields: dict[str, Any], losses: list[Loss]) -> list[tuple[int, Tool]]:
-    """The tools to offer, with their places. A choice of some of them is made by leaving out the others."""
+    """Choose the tools to offer, with their places. A choice of some of them is made by leaving out the others."""
     every = list(enumerate(request.tools))
     choice = request.tool_choice
     if choice is None or choice.mode == "auto":
@@ -134,8 +135,8 @@ def _offered(request: Request, fields: dict[str, Any], losses: list[Loss]) -> li
 
 
 def _strict(kept: list[tuple[int, Tool]], losses: list[Loss]) -> bool | None:
-    """``strict_tools`` is about all tools at once, and each must have a required parameter then
-    (https://docs.cohere.com/docs/tool-use-parameter-types)."""
+    """Return the ``strict_tools`` of a request: it is about all tools at once, and each must have a required parameter
+    then (https://docs.cohere.com/docs/tool-use-parameter-types)."""
     wanted = [tool.strict for _, tool in kept if tool.kind == "function"]
     if not any(wanted):
         return False if False in wanted else None
@@ -185,8 +186,8 @@ def _format(output: OutputFormat, fields: dict[str, Any], losses: list[Loss]) ->
 
 
 def _thinking(reasoning: Reasoning, model: str, fields: dict[str, Any], losses: list[Loss]) -> None:
-    """On or off, with a budget of tokens. "high" is what the vendor's own table makes of on, and "none" of off:
-    https://docs.cohere.com/docs/compatibility-api ("reasoning_effort")."""
+    """Set thinking on or off, with a budget of tokens. "high" is what the vendor's own table makes of on, and "none" of
+    off: https://docs.cohere.com/docs/compatibility-api ("reasoning_effort")."""
     if reasoning.summary:
         losses.append(Loss("reasoning.summary", "Cohere gives no summaries"))
     if reasoning.display:
@@ -236,8 +237,8 @@ _ON = Raw(b'{"type":"enabled"}')
 
 
 def adopt(fields: dict[str, Raw]) -> None:
-    """A deployment's defaults, which stand at the top in OpenAI's words, in this API's, in place. What the request
-    says itself stays."""
+    """Translate a deployment's defaults, which stand at the top in OpenAI's words, to this API's, in place. What the
+    request says itself stays."""
     for old, new in _RENAMED.items():
         value = fields.pop(old, None)
         if value is not None and new not in fields:

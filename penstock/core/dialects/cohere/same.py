@@ -27,14 +27,15 @@ def _text(fields: Mapping[str, Raw], key: str) -> str:
 
 
 def _ended(fields: Mapping[str, Raw]) -> None:
-    """Raises the error of an answer that failed."""
+    """Raise the error of an answer that failed."""
     reason, words = _text(fields, "finish_reason"), _text(fields, "error")
     if reason in FAILED or words:
         raise failed(reason, words)
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
-    """A whole answer. Raises "broken_answer", or the error that came under status 200."""
+    """Replace the ``model`` of a whole answer, and read its usage. Raises "broken_answer", or the error that came under
+    status 200."""
     fields = open_part(body, "broken_answer")
     if "message" in fields and opens(fields["message"], '"'):
         raise parse_error(500, {}, body)
@@ -45,7 +46,8 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
 
 
 class Stream:
-    """Events pass as they came. ``want_usage`` changes nothing: the last event always has it."""
+    """A stream of Cohere's on its way to a client of Cohere's: events pass as they came. ``want_usage`` changes
+    nothing: the last event always has it."""
 
     __slots__ = ("_done", "_model", "chunks", "started", "usage")
 
@@ -87,7 +89,7 @@ class Stream:
 
 
 def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
-    """Edits a request for the wire: a deployment's defaults in OpenAI's words become this API's."""
+    """Edit a request for the wire: a deployment's defaults in OpenAI's words become this API's."""
     adopt(fields)
     fields["stream"] = Raw(b"true") if stream else Raw(b"false")
     guided = fields.pop("guided_json", None)
@@ -96,7 +98,7 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 
 
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
-    """Always: the closing event has it."""
+    """Return True: the closing event has it."""
     return True
 
 

@@ -82,7 +82,7 @@ _NOTHING = _Message()
 
 
 class ChatDecoder:
-    """``feed(sse event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Cohere's streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_at", "_called", "_calls", "_count", "_done", "_held", "_kind", "_next", "_number", "_started")
 
@@ -187,7 +187,7 @@ class ChatDecoder:
             self._argue(block, (call.function or _Function()).arguments or "", out)
 
     def _argue(self, block: int, piece: str, out: list[Event]) -> None:
-        """Arguments as they come, but for those that begin as "null" does."""
+        """Tell arguments as they come, but hold those that begin as "null" does."""
         held = self._held.get(block)
         if held is not None:
             piece = held + piece
@@ -242,7 +242,7 @@ class ChatDecoder:
         out.append(Open(self._at, _SHELLS[kind]))
 
     def _shut(self, out: list[Event]) -> None:
-        """Ends what is open: a text or a thought, and calls whose end was not told."""
+        """End what is open: a text or a thought, and calls whose end was not told."""
         if self._kind:
             if self._kind == "plan":
                 out.append(Delta(self._at, seal=plan_seal()))
@@ -254,7 +254,7 @@ class ChatDecoder:
 
 
 def _calls(delta: _Delta) -> list[_Call]:
-    """The calls of an event. The reference has one; a list is what it once was, and still is behind proxies."""
+    """Return the calls of an event. The reference has one; a list is what it once was, and still is behind proxies."""
     told = (delta.message or _NOTHING).tool_calls
     return told if isinstance(told, list) else [told] if told is not None else []
 
@@ -275,5 +275,5 @@ _READERS: Mapping[str, Callable[[ChatDecoder, _Event, _Delta, list[Event]], None
 
 
 def decoder() -> ChatDecoder:
-    """A decoder for one stream."""
+    """Make a decoder for one stream."""
     return ChatDecoder()

@@ -44,7 +44,7 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 
 class ChatEncoder:
-    """``feed(event) -> bytes``: see ``base.StreamEncoder``."""
+    """An encoder of Cohere's streams: see ``base.StreamEncoder``."""
 
     __slots__ = ("_blocks", "_called", "_calls", "_content", "_numbers", "_rows", "_stop", "_view", "losses")
 
@@ -86,7 +86,7 @@ class ChatEncoder:
         return _event("message-end", delta={"finish_reason": "ERROR", "error": error.text})
 
     def ping(self) -> bytes:
-        """A comment."""
+        """Return a comment."""
         return b": ping\n\n"
 
     def _open(self, event: Open) -> bytes:
@@ -191,7 +191,7 @@ class ChatEncoder:
         return out + _event("tool-call-end", index=self._numbers[index])
 
     def _logprobs(self, event: Logprobs) -> bytes:
-        """They ride on the pieces of a text; outside of one they wait for an empty piece at the end."""
+        """Tell log probabilities on the pieces of a text; outside of one they wait for an empty piece at the end."""
         rows = logprobs.to_cohere(event.raw) if event.choice == 0 else []
         at = next((index for index in self._numbers if isinstance(self._blocks.get(index), Text)), None)
         if at is None:
@@ -224,5 +224,5 @@ class ChatEncoder:
 
 
 def encoder(view: View) -> ChatEncoder:
-    """An encoder for one stream to a client."""
+    """Make an encoder for one stream to a client."""
     return ChatEncoder(view)

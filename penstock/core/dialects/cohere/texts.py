@@ -12,7 +12,7 @@ from penstock.core.dialects.walking import strings
 
 
 def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
-    """See ``base.Dialect``: contents, plans, thoughts, arguments of calls, and documents with every string in them."""
+    """Yield the texts: contents, plans, thoughts, arguments of calls, and documents with every string in them."""
     raw = present(fields, "messages")
     for place, message in enumerate(mappings(raw, "messages")) if raw is not None else ():
         path = f"messages[{place}]"

@@ -32,7 +32,7 @@ _READ = Decoder(_Usage, strict=False).decode
 
 
 def read(raw: Raw | None) -> Usage | None:
-    """The counts; None where none are told."""
+    """Read the counts; None where none are told."""
     if raw is None:
         return None
     try:
@@ -55,7 +55,7 @@ def _count(value: float | None) -> int:
 
 
 def written(usage: Usage) -> dict[str, Any]:
-    """The ``usage`` object of an answer for a client."""
+    """Write the ``usage`` object of an answer for a client."""
     paid = usage.billed or (usage.input, usage.output)
     out: dict[str, Any] = {
         "billed_units": {"input_tokens": paid[0], "output_tokens": paid[1]},

@@ -63,7 +63,7 @@ class Several(GatewayError):
 
 
 def check(fields: Mapping[str, Raw]) -> None:
-    """Raises "bad_request" for what is no prompt."""
+    """Check the prompt. Raises "bad_request" for what is none."""
     raw = needed(fields, "prompt", "", WANT)
     if opens(raw, "["):
         if not items(raw, "prompt"):
@@ -73,7 +73,7 @@ def check(fields: Mapping[str, Raw]) -> None:
 
 
 def prompts(fields: Mapping[str, Raw]) -> list[str]:
-    """The prompts as texts. Raises "unsupported" for tokens: only the model's own server knows their words."""
+    """Return the prompts as texts. Raises "unsupported" for tokens: only the model's own server knows their words."""
     raw = needed(fields, "prompt", "", WANT)
     if opens(raw, '"'):
         return [text(raw, "prompt")]
@@ -87,12 +87,13 @@ def prompts(fields: Mapping[str, Raw]) -> list[str]:
 
 
 def parse_all(fields: Mapping[str, Raw]) -> list[Completion]:
-    """One request for each prompt. Raises what ``parse_request`` raises but ``Several``."""
+    """Parse one request for each prompt. Raises what ``parse_request`` raises but ``Several``."""
     return [_parse(fields, prompt) for prompt in prompts(fields)]
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Completion:
-    """See ``base.Dialect``. Raises ``Several`` for more than one prompt, "unsupported" for tokens."""
+    """Read the body's top level as a ``Completion``. Raises ``Several`` for more than one prompt, "unsupported" for
+    tokens."""
     found = prompts(fields)
     if len(found) != 1:
         raise Several()
@@ -126,12 +127,12 @@ def _parse(fields: Mapping[str, Raw], prompt: str) -> Completion:
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
-    """See ``base.Dialect``. Raises "unsupported": nobody here knows the template that makes a prompt of a chat."""
+    """Refuse as "unsupported": nobody here knows the template that makes a prompt of a chat."""
     raise GatewayError("unsupported", f"{wire.model} completes prompts and holds no chats; ask /v1/completions.")
 
 
 def parse_response(body: bytes) -> Response:
-    """See ``base.Dialect``."""
+    """Parse a whole answer."""
     try:
         fields = msgspec.json.decode(body, type=dict[str, Raw])
     except BAD_JSON as error:
@@ -140,14 +141,14 @@ def parse_response(body: bytes) -> Response:
 
 
 def echo_of(request: Request | None, choice: int) -> str:
-    """What stands before the text of a choice."""
+    """Return what stands before the text of a choice."""
     if not isinstance(request, Completion) or not request.echo:
         return ""
     return request.echo[min(choice // (request.n or 1), len(request.echo) - 1)]
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """See ``base.Dialect``. Thoughts have no place beside a text."""
+    """Render the answer for a client of this dialect. Thoughts have no place beside a text."""
     losses: list[Loss] = []
     choices = []
     for number, choice in enumerate(response.choices):
@@ -185,7 +186,7 @@ def render_response(response: Response, view: View) -> RenderedAnswer:
 
 
 def joined(responses: list[Response]) -> Response:
-    """The answers to several prompts as one: choices in order, usage summed where all told it."""
+    """Join the answers to several prompts: choices in order, usage summed where all told it."""
     usage = responses[0].usage
     for other in responses[1:]:
         if usage is None or other.usage is None:
@@ -200,7 +201,8 @@ def joined(responses: list[Response]) -> Response:
 
 
 class Decoder:
-    """See ``base.StreamDecoder``. Chunks of completions read as the chunks of a chat that would say the same."""
+    """A decoder of completions' streams: see ``base.StreamDecoder``. Chunks of completions read as the chunks of a chat
+    that would say the same."""
 
     __slots__ = ("_chat",)
 
@@ -215,18 +217,18 @@ class Decoder:
 
 
 def decoder() -> StreamDecoder:
-    """A decoder for one stream of an upstream."""
+    """Make a decoder for one stream of an upstream."""
     return Decoder()
 
 
 def encoder(view: View) -> Encoder:
-    """An encoder for one stream to a client."""
+    """Make an encoder for one stream to a client."""
     request = view.request
     return Encoder(view, lambda choice: echo_of(request, choice))
 
 
 def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
-    """The prompts and the suffix."""
+    """Yield the prompts and the suffix."""
     for key in ("prompt", "suffix"):
         raw = fields.get(key)
         if raw is None or absent(raw):

@@ -21,7 +21,8 @@ _JSON = JsonEncoder().encode
 
 
 class Encoder:
-    """See ``base.StreamEncoder``. ``echo(choice)``: what is repeated before a choice's text."""
+    """An encoder of completions' streams: see ``base.StreamEncoder``. ``echo(choice)``: what is repeated before a
+    choice's text."""
 
     __slots__ = ("_blocks", "_echo", "_head", "_offsets", "_tail", "_view", "losses")
 

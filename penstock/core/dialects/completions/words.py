@@ -42,8 +42,8 @@ _PLAIN = msgspec.json.Decoder(_Plain).decode
 
 
 def plain_logprobs(raw: bytes, offset: int) -> tuple[dict[str, Any] | None, int]:
-    """A chat's ``logprobs`` as a completion tells them, the first token at character ``offset`` of the text; and the
-    offset behind the last. None where it is not a chat's."""
+    """Translate a chat's ``logprobs`` to a completion's, the first token at character ``offset`` of the text; return
+    the offset behind the last, too. None where it is not a chat's."""
     try:
         rows = _ROWS(raw).content
     except BAD_JSON:
@@ -65,7 +65,7 @@ def plain_logprobs(raw: bytes, offset: int) -> tuple[dict[str, Any] | None, int]
 
 
 def _chat_logprobs(raw: Raw) -> Raw:
-    """The reverse; what is in a chat's form already stays."""
+    """Translate a completion's ``logprobs`` to a chat's; what is in a chat's form already stays."""
     try:
         found = _PLAIN(raw)
     except BAD_JSON:
@@ -82,7 +82,7 @@ def _chat_logprobs(raw: Raw) -> Raw:
 
 
 def _choices(raw: Raw, holder: str) -> list[dict[str, Any]]:
-    """The choices of an answer with each ``text`` in the place of a chat's."""
+    """Return the choices of an answer with each ``text`` in the place of a chat's."""
     out = []
     for choice in _CHOICES(raw):
         told: dict[str, Any] = {key: value for key, value in choice.items() if key not in ("text", "logprobs")}
@@ -95,7 +95,7 @@ def _choices(raw: Raw, holder: str) -> list[dict[str, Any]]:
 
 
 def chat_body(fields: dict[str, Raw]) -> bytes:
-    """A whole answer. Raises "broken_answer"."""
+    """Translate a whole answer to a chat's. Raises "broken_answer"."""
     out: dict[str, Any] = dict(fields)
     try:
         if "choices" in fields:
@@ -106,7 +106,7 @@ def chat_body(fields: dict[str, Raw]) -> bytes:
 
 
 def chat_chunk(data: bytes) -> bytes:
-    """A chunk of a stream; what cannot be read is left for the chat's reader to refuse."""
+    """Translate a chunk of a stream to a chat's; what cannot be read is left for the chat's reader to refuse."""
     try:
         fields = msgspec.json.decode(data, type=dict[str, Raw])
         out: dict[str, Any] = dict(fields)

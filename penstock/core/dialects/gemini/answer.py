@@ -27,8 +27,8 @@ _ITEMS = Decoder(list[Raw]).decode
 
 
 def parse_response(body: bytes) -> Response:
-    """A whole answer. Raises ``GatewayError("broken_answer")`` for what is not one, and the error it holds when an
-    error came with a 200."""
+    """Parse a whole answer. Raises ``GatewayError("broken_answer")`` for what is not one, and the error it holds when
+    an error came with a 200."""
     decoder, collector = ContentDecoder(), Collector()
     extra: list[Opaque] = []
     try:
@@ -57,7 +57,7 @@ def _chunks(body: bytes) -> list[bytes]:
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """The answer for a client of this dialect."""
+    """Render the answer for a client of this dialect."""
     losses: list[Loss] = []
     candidates = [_candidate(choice, number, losses) for number, choice in enumerate(response.choices)]
     body: dict[str, Any] = {"candidates": candidates}
@@ -95,7 +95,7 @@ def _candidate(choice: Choice, number: int, losses: list[Loss]) -> dict[str, Any
 
 
 def _citations(choice: Choice, at: str, losses: list[Loss]) -> list[dict[str, Any]]:
-    """All citations of a candidate, placed in the whole of its text, in bytes."""
+    """Write all citations of a candidate, placed in the whole of its text, in bytes."""
     out = []
     base = 0
     for place, block in enumerate(choice.blocks):

@@ -56,14 +56,15 @@ _BAD = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 def counted_from(cited: Citation, base: int, plain: bool) -> Citation:
-    """Counted from where its block begins. In a text that is not ASCII the place is not known: -1."""
+    """Count a citation's place from where its block begins. In a text that is not ASCII the place is not known: -1."""
     start = cited.start - base if plain and cited.start >= base else -1
     end = cited.end - base if plain and cited.end >= base else -1
     return msgspec.structs.replace(cited, start=start, end=end)
 
 
 class Sources:
-    """Reads both forms of one answer. Each chunk of some streams repeats what was told: nothing is told twice."""
+    """A reader of both forms of one answer's citations. Each chunk of some streams repeats what was told: nothing is
+    told twice."""
 
     __slots__ = ("_told",)
 
@@ -92,7 +93,7 @@ class Sources:
         return [cited for cited in out if cited.url and self._new(cited)]
 
     def grounding(self, raw: Raw) -> list[Citation]:
-        """One citation for each piece of the web that supports a segment."""
+        """Make one citation for each piece of the web that supports a segment."""
         try:
             told = _GROUNDING(raw)
         except _BAD:

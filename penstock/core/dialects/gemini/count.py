@@ -29,7 +29,7 @@ _COUNTED = Decoder(_Counted).decode
 
 
 def parse_count_request(fields: Mapping[str, Raw]) -> Request:
-    """The request that is to be counted. Raises ``GatewayError("bad_request")``."""
+    """Read the request that is to be counted. Raises ``GatewayError("bad_request")``."""
     fields = camel(dict(fields))
     if _WHOLE in fields:
         inner = mapping(fields[_WHOLE], _WHOLE)
@@ -38,7 +38,7 @@ def parse_count_request(fields: Mapping[str, Raw]) -> Request:
 
 
 def count_request(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
-    """The body of a count request for an upstream, from a client's own or from a rendered request."""
+    """Make the body of a count request for an upstream, from a client's own or from a rendered request."""
     fields = camel(dict(fields))
     inner = mapping(fields[_WHOLE], _WHOLE) if _WHOLE in fields else fields
     whole = {key: raw for key, raw in inner.items() if key not in ("model", "stream")}
@@ -48,7 +48,7 @@ def count_request(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
 
 
 def parse_count(body: bytes) -> int:
-    """The upstream's count in tokens. Raises ``GatewayError("broken_answer")``."""
+    """Read the upstream's count in tokens. Raises ``GatewayError("broken_answer")``."""
     try:
         return _COUNTED(body).total_tokens
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -56,5 +56,5 @@ def parse_count(body: bytes) -> int:
 
 
 def render_count(tokens: int, source: str = "") -> bytes:
-    """The answer for the client; the reference has no field for where the count came from."""
+    """Render the count for the client; the reference has no field for where the count came from."""
     return encode({"totalTokens": tokens})

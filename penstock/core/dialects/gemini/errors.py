@@ -79,8 +79,8 @@ _DETAILS = Decoder(list[_Detail]).decode
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """A non-2xx answer as a ``GatewayError``: the kind by status (and text, for a 400), the vendor's words kept. A key
-    that is not valid is a 400 of this API and an ``upstream_auth`` of ours: another deployment may have a good one."""
+    """Parse a non-2xx answer: the kind by status (and text, for a 400), the vendor's words kept. A key that is not
+    valid is a 400 of this API and an ``upstream_auth`` of ours: another deployment may have a good one."""
     inner = _inner(body)
     details = _details(inner.details)
     message = scrub(inner.message or f"The upstream answered {status} without a message.")
@@ -98,7 +98,7 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Gateway
 
 
 def stream_error(body: bytes | Raw) -> GatewayError:
-    """An error amid a stream, or under status 200: its code or its status tells."""
+    """Parse an error amid a stream, or under status 200: its code or its status tells."""
     inner = _inner(bytes(body))
     status = inner.code if isinstance(inner.code, int) and 400 <= inner.code < 600 else 0
     return parse_error(status or STATUS.get(inner.status or "", 500), {}, bytes(body))
@@ -124,7 +124,7 @@ def _details(raw: Raw) -> list[_Detail]:
 
 
 def _seconds(headers: Mapping[str, str], details: list[_Detail]) -> float | None:
-    """``RetryInfo.retryDelay`` ("34.07s"), else ``retry-after`` in seconds."""
+    """Read ``RetryInfo.retryDelay`` ("34.07s"), else ``retry-after`` in seconds."""
     for detail in details:
         found = _DELAY.fullmatch(detail.retry_delay)
         if found is not None:
@@ -145,5 +145,5 @@ def error_body(error: GatewayError) -> bytes:
 
 
 def render_error(error: GatewayError) -> tuple[int, bytes]:
-    """Status and body for a client of this dialect."""
+    """Render status and body for a client of this dialect."""
     return error.status, error_body(error)

@@ -47,7 +47,7 @@ def _openai(token: _Token) -> dict[str, Any]:
 
 
 def to_openai(raw: Raw | bytes) -> bytes:
-    """b"" for what is no such result."""
+    """Translate to OpenAI's ``logprobs`` object; b"" for what is no such result."""
     try:
         result = _RESULT(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -61,7 +61,7 @@ def to_openai(raw: Raw | bytes) -> bytes:
 
 
 def from_openai(raw: bytes) -> dict[str, Any] | None:
-    """None for what has no tokens. Those of a refusal stand with the others."""
+    """Translate OpenAI's ``logprobs`` object; None for what has no tokens. Those of a refusal stand with the others."""
     try:
         told = _OPEN(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):

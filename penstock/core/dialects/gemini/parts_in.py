@@ -57,7 +57,7 @@ _SOUNDS = {
 
 
 def read_part(raw: Raw | bytes, at: str) -> tuple[Block, ...]:
-    """One part of whatever shape. ``at``: its path, for errors."""
+    """Read one part of whatever shape. ``at``: its path, for errors."""
     try:
         found = blocks_of(_STRICT(raw))
     except msgspec.ValidationError:
@@ -66,7 +66,8 @@ def read_part(raw: Raw | bytes, at: str) -> tuple[Block, ...]:
 
 
 def blocks_of(part: wire.Part) -> tuple[Block, ...]:
-    """The blocks of a part that the strict struct understood; none when it holds none or several of the kinds."""
+    """Return the blocks of a part that the strict struct understood; none when it holds none or several of the
+    kinds."""
     sealed = part.thought_signature
     if part.text is not None:
         if part.inline_data or part.file_data or part.function_call or part.function_response:
@@ -90,7 +91,7 @@ def blocks_of(part: wire.Part) -> tuple[Block, ...]:
 
 
 def said(text: str, thought: bool | None, sealed: str | None) -> tuple[Block, ...]:
-    """A text part: visible or thought, signed or not."""
+    """Return the blocks of a text part: visible or thought, signed or not."""
     seal, redacted = wire.unpack(sealed) if sealed else (None, False)
     if thought:
         return (Thinking(text, seal, redacted),)
@@ -118,12 +119,12 @@ def inline(blob: wire.Blob) -> Block:
 
 
 def _is_kept(file: wire.FileData) -> bool:
-    """Whether a file is one of the vendor's Files API: by its address, or by its bare name."""
+    """Tell whether a file is one of the vendor's Files API: by its address, or by its bare name."""
     return file.file_uri.startswith(_FILES_API) or "://" not in file.file_uri
 
 
 def _file(file: wire.FileData) -> Block:
-    """A file by address. One of the vendor's Files API is of use to this family only."""
+    """Read a file given by address. One of the vendor's Files API is of use to this family only."""
     kind = file.mime_type or ""
     source: Source = Url(file.file_uri, kind)
     if _is_kept(file):
@@ -137,8 +138,8 @@ def _response(response: wire.FunctionResponse) -> ToolResult:
 
 
 def result_of(raw: Raw) -> tuple[tuple[Block, ...], bool]:
-    """What a ``response`` object says, and whether it says a failure: the reference names ``output`` and ``error``.
-    Anything else is the tool's own JSON, kept as the text it is."""
+    """Read what a ``response`` object says, and whether it says a failure: the reference names ``output`` and
+    ``error``. Anything else is the tool's own JSON, kept as the text it is."""
     if bytes(memoryview(raw)[:4]) in (b"", b"{}", b"null"):
         return (), False
     fields = _RAWS(raw)
@@ -187,7 +188,7 @@ def _read_slowly(raw: Raw | bytes, at: str) -> tuple[Block, ...]:
 
 
 def _only_a_seal(fields: dict[str, Raw], at: str) -> tuple[Block, ...]:
-    """A stream's last part may bear a signature and nothing else."""
+    """Read a stream's last part, which may bear a signature and nothing else."""
     sealed = text(fields, "thoughtSignature", f"{at}.")
     return said("", bytes(fields.get("thought", b"")) == b"true", sealed) if sealed else (Text(""),)
 

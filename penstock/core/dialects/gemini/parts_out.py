@@ -59,7 +59,8 @@ def is_fields(block: Block) -> bool:
 
 
 def response_out(texts: list[str], failed: bool) -> dict[str, Any] | Raw:
-    """A tool's words as the object the API wants: its own JSON object as it is, else under ``output`` or ``error``."""
+    """Return a tool's words as the object the API wants: its own JSON object as it is, else under ``output`` or
+    ``error``."""
     key = "error" if failed else "output"
     if len(texts) != 1:
         return {key: texts if texts else ""}
@@ -281,7 +282,7 @@ class AnswerWriter(Writer):
 
 
 def cite_out(cited: Citation, base: int) -> dict[str, Any] | None:
-    """A citation for a client. ``base``: where its text begins in the candidate; None without an address."""
+    """Render a citation for a client. ``base``: where its text begins in the candidate; None without an address."""
     if not cited.url:
         return None
     out: dict[str, Any] = {"uri": cited.url}

@@ -23,13 +23,13 @@ _BOOL = Decoder(bool).decode
 
 
 def bad(param: str, value: Raw | bytes | None, want: str) -> NoReturn:
-    """Refuse ``param``: says what it is and what would be right."""
+    """Refuse ``param``: say what it is and what would be right."""
     found = "it is missing" if value is None else f"got {spell(value)}"
     raise GatewayError("bad_request", f"`{param}` must be {want}, {found}.", param=param)
 
 
 def spell(value: Raw | bytes) -> str:
-    """The type of a JSON value in words, and the value itself where it is short and plain."""
+    """Name the type of a JSON value in words; give the value itself where it is short and plain."""
     text = bytes(value)
     lead = text[:1]
     if lead == b'"':
@@ -44,13 +44,14 @@ def is_null(raw: Raw | bytes) -> bool:
 
 
 def present(fields: Mapping[str, Raw], key: str) -> Raw | None:
-    """The value of ``key``, None when it is absent or null."""
+    """Return the value of ``key``, None when it is absent or null."""
     value = fields.get(key)
     return None if value is None or is_null(value) else value
 
 
 def camel(fields: dict[str, Raw]) -> dict[str, Raw]:
-    """The same object with known snake_case keys in lowerCamelCase. A key given in both spellings keeps its first."""
+    """Return the same object with known snake_case keys in lowerCamelCase. A key given in both spellings keeps its
+    first."""
     if not any("_" in key for key in fields):
         return fields
     out: dict[str, Raw] = {}
@@ -60,7 +61,7 @@ def camel(fields: dict[str, Raw]) -> dict[str, Raw]:
 
 
 def mapping(value: Raw | bytes, at: str, want: str = "an object") -> dict[str, Raw]:
-    """An object with its keys in lowerCamelCase."""
+    """Read an object, with its keys in lowerCamelCase."""
     try:
         return camel(_FIELDS(value))
     except BAD_JSON:
@@ -68,7 +69,7 @@ def mapping(value: Raw | bytes, at: str, want: str = "an object") -> dict[str, R
 
 
 def verbatim(value: Raw | bytes, at: str, want: str = "an object") -> bytes:
-    """An object that a user or a model wrote: its bytes as they are."""
+    """Return the bytes of an object that a user or a model wrote, as they are."""
     try:
         _FIELDS(value)
     except BAD_JSON:
@@ -77,7 +78,7 @@ def verbatim(value: Raw | bytes, at: str, want: str = "an object") -> bytes:
 
 
 def items(value: Raw | bytes, at: str, want: str = "an array") -> list[Raw]:
-    """An array. One object in its place is an array of one, as Google's own parser reads it."""
+    """Read an array. One object in its place is an array of one, as Google's own parser reads it."""
     if bytes(memoryview(value)[:1]) == b"{":
         return [Raw(bytes(value))]
     try:
@@ -97,7 +98,7 @@ def _typed(fields: Mapping[str, Raw], key: str, at: str, decode: Any, want: str)
 
 
 def text(fields: Mapping[str, Raw], key: str, at: str = "") -> str:
-    """A string, "" when it is absent."""
+    """Read a string, "" when it is absent."""
     return _typed(fields, key, at, _STR, "a string") or ""
 
 
@@ -109,7 +110,7 @@ def needed_text(fields: Mapping[str, Raw], key: str, at: str) -> str:
 
 
 def integer(fields: Mapping[str, Raw], key: str, at: str = "") -> int | None:
-    """A whole number; proto JSON also writes it as a string or as 40.0."""
+    """Read a whole number; proto JSON also writes it as a string or as 40.0."""
     value = present(fields, key)
     if value is None:
         return None

@@ -69,7 +69,7 @@ _TIERS = {"standard": "default", "unspecified": ""}
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
-    """The body's top level to a ``Request``. Raises ``GatewayError("bad_request")`` with ``param`` for missing
+    """Read the body's top level as a ``Request``. Raises ``GatewayError("bad_request")`` with ``param`` for missing
     ``contents`` and for values of a wrong type."""
     fields = camel(dict(fields))
     extra = [
@@ -104,7 +104,7 @@ def parse_request(fields: Mapping[str, Raw]) -> Request:
 
 
 def _section(fields: Mapping[str, Raw], key: str, known: frozenset[str], extra: list[Opaque]) -> dict[str, Raw]:
-    """An object of settings; its unknown ones go to ``extra`` under "key.name"."""
+    """Read an object of settings; its unknown ones go to ``extra`` under "key.name"."""
     value = present(fields, key)
     if value is None:
         return {}
@@ -156,7 +156,7 @@ def _contents(fields: Mapping[str, Raw]) -> tuple[Message, ...]:
 
 
 def blocks_of_safely(part: wire.Part) -> tuple[Block, ...]:
-    """As ``blocks_of``; nothing for what has to be read slowly."""
+    """Return what ``blocks_of`` does; nothing for what has to be read slowly."""
     try:
         return blocks_of(part)
     except msgspec.ValidationError:
@@ -164,7 +164,7 @@ def blocks_of_safely(part: wire.Part) -> tuple[Block, ...]:
 
 
 def _read_content(raw: Raw, at: str) -> Message:
-    """One content of whatever shape, part by part."""
+    """Read one content of whatever shape, part by part."""
     fields = mapping(raw, at, "an object with role and parts")
     word = text(fields, "role", f"{at}.")
     role = _ROLES.get(word.lower())
@@ -182,7 +182,7 @@ def _read_content(raw: Raw, at: str) -> Message:
 
 
 def _name_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Calls and results without ids get one: this API pairs them by name and order, every other one by id."""
+    """Give an id to calls and results without one: this API pairs them by name and order, every other one by id."""
     taken = {block.id for message in messages for block in message.blocks if isinstance(block, ToolUse)}
     if "" not in taken and not any(
         isinstance(block, ToolResult) and block.id[:1] == UNNAMED for message in messages for block in message.blocks
@@ -216,7 +216,7 @@ _DECLARED = frozenset(("name", "description", "parameters", "parametersJsonSchem
 
 
 def _tools(fields: Mapping[str, Raw]) -> tuple[Tool, ...]:
-    """Functions one by one; any other tool (``googleSearch``, ``codeExecution``, ...) whole, named by its key."""
+    """Read functions one by one; any other tool (``googleSearch``, ``codeExecution``, ...) whole, named by its key."""
     value = present(fields, "tools")
     if value is None:
         return ()
@@ -236,7 +236,8 @@ def _tools(fields: Mapping[str, Raw]) -> tuple[Tool, ...]:
 
 
 def _function(raw: Raw, at: str) -> Tool:
-    """A declaration. One with fields that the neutral form lacks (``behavior``, ``response``) is also kept whole."""
+    """Read a declaration. One with fields that the neutral form lacks (``behavior``, ``response``) is also kept
+    whole."""
     fields = mapping(raw, at)
     parameters = b""
     given = present(fields, "parametersJsonSchema")
@@ -283,7 +284,7 @@ def _tool_choice(fields: Mapping[str, Raw], extra: list[Opaque]) -> ToolChoice |
 
 
 def _reasoning(config: Mapping[str, Raw], extra: list[Opaque]) -> Reasoning | None:
-    """``thinkingConfig``: a budget of 0 switches thinking off, -1 leaves it to the model; a level is an effort."""
+    """Read ``thinkingConfig``: a budget of 0 switches thinking off, -1 leaves it to the model; a level is an effort."""
     value = present(config, "thinkingConfig")
     if value is None:
         return None
@@ -306,7 +307,7 @@ def _reasoning(config: Mapping[str, Raw], extra: list[Opaque]) -> Reasoning | No
 
 
 def _choices(config: Mapping[str, Raw]) -> tuple[str, ...]:
-    """The texts of a schema that is nothing but an enumeration; () for any other."""
+    """Return the texts of a schema that is nothing but an enumeration; () for any other."""
     subset = present(config, "responseSchema") or present(config, "responseJsonSchema")
     if subset is None:
         return ()

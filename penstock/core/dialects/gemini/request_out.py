@@ -30,7 +30,7 @@ _HAS = frozenset(("presence_penalty", "frequency_penalty", "seed", "n", "logprob
 
 
 def forced(request: Request, wire_: Wire) -> structured.Forced | None:
-    """The tool that stands in for a schema. Models before 3 answer 400 to JSON together with functions ("Function
+    """Plan the tool that stands in for a schema. Models before 3 answer 400 to JSON together with functions ("Function
     calling with a response mime type 'application/json' is unsupported")."""
     output = request.output
     if output is None or output.kind == "text" or output.kind in guided.CONSTRAINTS:
@@ -45,7 +45,7 @@ def _functions(request: Request) -> bool:
 
 
 def render_request(request: Request, wire_: Wire) -> Rendered:
-    """The body for ``wire_`` and what it could not carry."""
+    """Render the body for ``wire_``, and tell what it could not carry."""
     losses: list[Loss] = []
     own = request.dialect == wire.NAME
     stand_in = forced(request, wire_)
@@ -194,7 +194,7 @@ def _output(output: OutputFormat | None, version: float, writer: Writer, config:
 
 
 def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    """Who pays, and the knobs that this API has not."""
+    """Set who pays, and report the settings that this API has not."""
     if request.service_tier:
         tier = _TIERS.get(request.service_tier)
         if tier is None:
@@ -219,7 +219,7 @@ _DEFAULTS = {
 
 
 def adopt(fields: dict[str, Raw]) -> None:
-    """Moves settings that stand at the top of a body in OpenAI's words to where this API has them; what the request
+    """Move settings that stand at the top of a body in OpenAI's words to where this API has them; what the request
     itself says wins. ``safety_settings`` and the like are Google's own second spelling and stay."""
     if _DEFAULTS.keys().isdisjoint(fields):
         return

@@ -25,7 +25,7 @@ _BLOCKED = re.compile(rb'"blockReason"[ \t\r\n]*:[ \t\r\n]*"(?!BLOCKED_REASON_UN
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
-    """A whole answer with its ``modelVersion`` replaced."""
+    """Replace the ``modelVersion`` of a whole answer, and read its usage."""
     fields = open_answer(body)
     if "error" in fields and "candidates" not in fields:
         raise stream_error(body)
@@ -79,14 +79,14 @@ class Stream:
 
 
 def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
-    """The model and the wish for a stream stand in the URL; the API refuses both in a body."""
+    """Drop the model and the wish for a stream: they stand in the URL, and the API refuses both in a body."""
     fields.pop("model", None)
     fields.pop("stream", None)
     adopt(fields)
 
 
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
-    """Usage always comes."""
+    """Return True: usage always comes."""
     return True
 
 

@@ -22,8 +22,8 @@ DEPTH = 60  # levels that are followed; a schema that is deeper is left out belo
 
 
 def to_json(raw: bytes) -> bytes:
-    """A ``Schema`` as JSON Schema: types in lower case, ``nullable`` as a type, ``example`` as ``examples``; counts as
-    numbers (proto JSON writes them as strings). What is JSON Schema already stays as it is."""
+    """Translate a ``Schema`` to JSON Schema: types in lower case, ``nullable`` as a type, ``example`` as ``examples``;
+    counts as numbers (proto JSON writes them as strings). What is JSON Schema already stays as it is."""
     return encode(_json(decode(raw), 0))
 
 
@@ -57,7 +57,7 @@ def _json(node: Any, depth: int) -> Any:
 
 
 def _ordered(out: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """``propertyOrdering`` is the order of the properties themselves."""
+    """Put the properties themselves in the order of ``propertyOrdering``."""
     order = node.get("propertyOrdering", node.get("property_ordering"))
     properties = out.get("properties")
     if isinstance(order, list) and isinstance(properties, dict):
@@ -115,7 +115,7 @@ class _Subset:
     def reference(
         self, node: dict[str, Any], reference: str, at: str, seen: tuple[str, ...], depth: int
     ) -> dict[str, Any]:
-        """A definition is written out where it is used; one that contains itself ends there."""
+        """Write out a definition where it is used; one that contains itself ends there."""
         found = _at(self.root, reference)
         if reference in seen or found is None:
             self.lost.append((f"{at}.$ref", "a reference to itself" if reference in seen else "a reference to nothing"))
@@ -176,7 +176,7 @@ class _Subset:
             out["anyOf"] = made
 
     def values(self, value: Any, out: dict[str, Any], at: str) -> None:
-        """Only strings can be enumerated."""
+        """Write an enumeration, which only strings can be part of."""
         if not isinstance(value, list):
             return
         words = [one for one in value if isinstance(one, str)]
@@ -203,7 +203,7 @@ class _Subset:
 
 
 def _at(root: Any, reference: str) -> dict[str, Any] | None:
-    """What ``#/...`` points to in the same schema."""
+    """Find what ``#/...`` points to in the same schema."""
     if not reference.startswith("#"):
         return None
     found = root
@@ -216,7 +216,7 @@ def _at(root: Any, reference: str) -> dict[str, Any] | None:
 
 
 def to_openapi(raw: bytes) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """A JSON Schema in the subset, and what of it was left out: (path inside the schema, why)."""
+    """Translate a JSON Schema to the subset, and tell what of it was left out: (path inside the schema, why)."""
     root = decode(raw)
     subset = _Subset(root)
     made = subset.node(root, "", (), 0)

@@ -95,7 +95,7 @@ class _Line:
 
 
 class ContentDecoder:
-    """``feed(sse event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Gemini's streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_blocked", "_id", "_lines", "_meter", "_next", "_serial", "_started")
 
@@ -167,7 +167,7 @@ class ContentDecoder:
             line.reason = candidate.finish_reason or ""
 
     def _beside(self, raw: bytes, line: _Line, number: int, out: list[Event]) -> None:
-        """What stands in a candidate beside its content. Nearly every chunk of a stream has nothing of it."""
+        """Read what stands in a candidate beside its content. Nearly every chunk of a stream has nothing of it."""
         if not _BESIDE.search(raw):
             return
         for key, value in _FIELDS(raw).items():
@@ -185,8 +185,8 @@ class ContentDecoder:
                 out.append(_other(f"candidates.{number}.{key}", value))
 
     def _cite(self, line: _Line, out: list[Event], last: bool) -> None:
-        """Citations count from the start of the candidate: those that end in this text are about it, and at the end of
-        the answer all that are left."""
+        """Tell the citations that are about this text. They count from the start of the candidate: those that end in
+        this text are about it, and at the end of the answer all that are left."""
         limit = line.base + line.length
         for cited in line.cited:
             if last or cited.end <= limit:
@@ -237,7 +237,8 @@ class ContentDecoder:
             self._shut(line, out)
 
     def _thinking(self, block: Thinking, line: _Line, number: int, out: list[Event]) -> None:
-        """Pieces of one thought go on until its signature. A signature without words follows a visible text."""
+        """Tell a piece of a thought: one goes on until its signature. A signature without words follows a visible
+        text."""
         if not block.text and block.seal is None:
             return
         if line.kind != "thought" or block.redacted:
@@ -265,7 +266,7 @@ class ContentDecoder:
             line.plain = True
 
     def _call_id(self) -> str:
-        """An id for a call without one, told apart from those of other answers by the answer's own id."""
+        """Make an id for a call without one, told apart from those of other answers by the answer's own id."""
         self._serial += 1
         return f"call_{self._id[:28]}_{self._serial}" if self._id else f"call_{self._serial}"
 
@@ -293,5 +294,5 @@ def _other(kind: str, raw: Raw) -> Other:
 
 
 def decoder() -> ContentDecoder:
-    """A decoder for one stream."""
+    """Make a decoder for one stream."""
     return ContentDecoder()

@@ -63,7 +63,7 @@ class _Shown:
 
 
 class ContentEncoder:
-    """``feed(event) -> bytes``: see ``base.StreamEncoder``."""
+    """An encoder of Gemini's streams: see ``base.StreamEncoder``."""
 
     __slots__ = ("_beside", "_blocks", "_lengths", "_others", "_start", "_stops", "_tail", "_view", "_writer", "losses")
 
@@ -102,11 +102,11 @@ class ContentEncoder:
         return self._other(event.opaque)
 
     def fail(self, error: GatewayError) -> bytes:
-        """Ends the stream with an error object."""
+        """End the stream with an error object."""
         return sse.encode(error_body(error))
 
     def ping(self) -> bytes:
-        """A blank line. Google's own clients take a comment for the beginning of an error, and fail on it."""
+        """Return a blank line. Google's own clients take a comment for the beginning of an error, and fail on it."""
         return b"\n"
 
     def _begin(self, start: Start) -> None:
@@ -247,7 +247,7 @@ def _ended(number: int, stop: Stop) -> dict[str, Any]:
 
 
 def put(body: dict[str, Any], opaque: Opaque) -> None:
-    """Gives a field of this dialect back to where it stood: at the top, or in "candidates.N.key"."""
+    """Put a field of this dialect back to where it stood: at the top, or in "candidates.N.key"."""
     steps = opaque.kind.split(".")
     if len(steps) == 3 and steps[0] == "candidates":
         for candidate in body.get("candidates", ()):
@@ -258,5 +258,5 @@ def put(body: dict[str, Any], opaque: Opaque) -> None:
 
 
 def encoder(view: View) -> ContentEncoder:
-    """An encoder for one client."""
+    """Make an encoder for one client."""
     return ContentEncoder(view)

@@ -18,7 +18,7 @@ LEAST_OF_PRO = 128  # 2.5 Pro cannot be told not to think
 
 
 def effort_of(budget: int) -> str:
-    """The effort word for a thinking budget in tokens."""
+    """Return the effort word for a thinking budget in tokens."""
     if budget >= 16384:
         return "high"
     if budget >= 4096:
@@ -27,8 +27,8 @@ def effort_of(budget: int) -> str:
 
 
 def thinking_config(reasoning: Reasoning, model: str, version: float, writer: Writer) -> dict[str, Any]:
-    """``thinkingConfig`` for a model; empty when nothing is asked for. Thoughts are shown when thinking is asked for
-    and the client did not say that it wants none: they are the only sight of it that any client gets."""
+    """Make the ``thinkingConfig`` for a model; empty when nothing is asked for. Thoughts are shown when thinking is
+    asked for and the client did not say that it wants none: they are the only sight of it that any client gets."""
     if reasoning.summary in ("concise", "detailed"):
         writer.lose("reasoning.summary", "summaries have no length here")
     if writer.own:
@@ -51,7 +51,7 @@ def thinking_config(reasoning: Reasoning, model: str, version: float, writer: Wr
 
 
 def _as_given(reasoning: Reasoning) -> dict[str, Any]:
-    """The client's own words, whatever the model makes of them."""
+    """Repeat the client's own words, whatever the model makes of them."""
     out: dict[str, Any] = {}
     if reasoning.effort:
         out["thinkingLevel"] = reasoning.effort.upper()
@@ -75,7 +75,7 @@ def _off(model: str, version: float, writer: Writer) -> dict[str, Any]:
 
 
 def _by_level(reasoning: Reasoning, writer: Writer) -> dict[str, Any]:
-    """Levels are the words of these models; a budget alone is still taken."""
+    """Choose a level, the word of these models; a budget alone is still taken."""
     effort = "" if reasoning.effort == "none" else reasoning.effort
     if not effort:
         if reasoning.budget is not None:

@@ -20,12 +20,12 @@ POLICY = Policy(dialect=wire.NAME, system_stays=False, calls_anywhere=False, tur
 
 
 def build_turns(messages: tuple[Message, ...], start: int, writer: Writer) -> list[Turn]:
-    """Turns from ``start`` on."""
+    """Build the turns from ``start`` on."""
     return turns.build_turns(messages, start, writer, POLICY, names=writer.names)
 
 
 def write_turn(turn: Turn, writer: Writer) -> dict[str, Any] | None:
-    """The turn as a content, None when nothing of it is left."""
+    """Write the turn as a content; None when nothing of it is left."""
     parts = writer.parts(turn.items)
     if not parts and turn.fields is None:
         return None
@@ -39,8 +39,8 @@ def write_turn(turn: Turn, writer: Writer) -> dict[str, Any] | None:
 
 
 def _mark_unsigned(parts: list[Any]) -> None:
-    """Models from 3 on answer 400 to a call of theirs without its signature. The first call of a step bears it; where
-    none does, the history is another model's or the client dropped it, and the vendor's own word for that goes in."""
+    """Mark the first call of a step where none has a signature: models from 3 on answer 400 to that. The history is
+    another model's then, or the client dropped the signature, and the vendor's own word for that goes in."""
     calls = [part for part in parts if isinstance(part, dict) and "functionCall" in part]
     if calls and not any("thoughtSignature" in call for call in calls):
         calls[0]["thoughtSignature"] = wire.SKIP

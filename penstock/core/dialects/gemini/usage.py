@@ -35,7 +35,7 @@ _COUNTS = Decoder(_Counts).decode
 
 
 class Meter:
-    """Folds the counts of one answer. A count that a later chunk leaves out keeps its last value."""
+    """The counts of one answer. A count that a later chunk leaves out keeps its last value."""
 
     __slots__ = ("_told", "seen")
 
@@ -44,7 +44,7 @@ class Meter:
         self.seen = False
 
     def feed(self, raw: Raw | bytes) -> None:
-        """Counts in a shape that nobody knows are no reason to lose the answer."""
+        """Take in counts. Those in a shape that nobody knows are no reason to lose the answer."""
         if not memoryview(raw) or bytes(memoryview(raw)[:1]) != b"{":
             return
         try:
@@ -80,7 +80,7 @@ def _audio(details: list[_Modality] | None) -> int:
 
 
 def write(usage: Usage) -> dict[str, Any]:
-    """The ``usageMetadata`` of an answer. What was written to a cache is part of the prompt here."""
+    """Write the ``usageMetadata`` of an answer. What was written to a cache is part of the prompt here."""
     out: dict[str, Any] = {"promptTokenCount": usage.input, "candidatesTokenCount": usage.output - usage.reasoning}
     if usage.cache_read:
         out["cachedContentTokenCount"] = usage.cache_read

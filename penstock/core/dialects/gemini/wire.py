@@ -47,7 +47,7 @@ class FunctionResponse(_Strict):
 
 
 class Part(_Strict):
-    """Exactly one of text, inlineData, fileData, functionCall and functionResponse is set."""
+    """A part of a content: exactly one of text, inlineData, fileData, functionCall and functionResponse is set."""
 
     text: str | None = None
     thought: bool | None = None
@@ -112,13 +112,13 @@ _WORD = re.compile(r"[A-Z][A-Z_]+")
 
 
 def finish_in(word: str, called: bool) -> str:
-    """The neutral reason. "STOP" is also the word for an answer that calls functions."""
+    """Return the neutral reason. "STOP" is also the word for an answer that calls functions."""
     reason = FINISH_IN.get(word) or f"other:{word}"
     return "tool_use" if reason == "stop" and called else reason
 
 
 def finish_out(reason: str) -> str:
-    """The ``finishReason``; words of other vendors that this API has not are OTHER."""
+    """Return the ``finishReason``; words of other vendors that this API has not are OTHER."""
     known = FINISH_OUT.get(reason)
     if known is not None:
         return known
@@ -127,7 +127,7 @@ def finish_out(reason: str) -> str:
 
 
 def is_finish(word: str | None) -> bool:
-    """Whether a ``finishReason`` says that the candidate is complete."""
+    """Tell whether a ``finishReason`` says that the candidate is complete."""
     return word is not None and word not in _UNSAID
 
 
@@ -144,7 +144,7 @@ _SKIPS = frozenset((SKIP, "context_engineering_is_the_way_to_go", base64.b64enco
 
 
 def pack(seal: Seal, redacted: bool = False) -> str:
-    """The ``thoughtSignature`` of a seal for a client of this dialect."""
+    """Pack a seal as ``thoughtSignature`` for a client of this dialect."""
     if seal.family == FAMILY and not redacted:
         return seal.data
     text = f"{_REDACTED}{seal.family}.{seal.data}" if redacted else seal.pack(FAMILY)
@@ -152,7 +152,7 @@ def pack(seal: Seal, redacted: bool = False) -> str:
 
 
 def unpack(text: str) -> tuple[Seal | None, bool]:
-    """The seal in a ``thoughtSignature``, and whether its thought was redacted."""
+    """Return the seal in a ``thoughtSignature``, and whether its thought was redacted."""
     if text in _SKIPS:
         return None, False
     if text.startswith(_FOREIGN):

@@ -42,7 +42,7 @@ class Call(Struct, gc=False):
 
 
 class Part(Struct, gc=False):
-    """``message`` of an answer or of a stream's line."""
+    """The ``message`` of an answer or of a stream's line."""
 
     content: str | None = None
     thinking: str | None = None
@@ -74,7 +74,7 @@ _EMPTY = Raw(b"[]")
 
 
 def read_line(data: bytes, kind: str) -> Line:
-    """One JSON object of an answer; ``kind`` is the error for what is none. An ``error`` in it is raised."""
+    """Parse one JSON object of an answer; ``kind`` is the error for what is none. An ``error`` in it is raised."""
     try:
         line = _LINE(data)
     except BAD_JSON:
@@ -87,14 +87,14 @@ def read_line(data: bytes, kind: str) -> Line:
 
 
 def usage_of(line: Line) -> Usage | None:
-    """The counters; None when the line has none. A prompt that was cached whole is left out by older servers."""
+    """Read the counters; None when the line has none. A prompt that was cached whole is left out by older servers."""
     if line.prompt_eval_count is None and line.eval_count is None:
         return None
     return Usage(fresh=max(0, line.prompt_eval_count or 0), output=max(0, line.eval_count or 0))
 
 
 def logprobs_in(raw: Raw | UnsetType) -> bytes:
-    """OpenAI's ``logprobs`` object for Ollama's list; b"" where there is none."""
+    """Translate Ollama's list to OpenAI's ``logprobs`` object; b"" where there is none."""
     if raw is UNSET or raw == _NULL:
         return b""
     try:
@@ -111,13 +111,13 @@ _CONTENT = Decoder(dict[str, Raw]).decode
 
 
 def logprobs_out(raw: bytes) -> Raw | None:
-    """Ollama's list for OpenAI's ``logprobs`` object."""
+    """Translate OpenAI's ``logprobs`` object to Ollama's list."""
     content = _CONTENT(raw).get("content")
     return None if content is None or content == _NULL else content
 
 
 def call_block(call: Call, number: int) -> ToolUse:
-    """A call; one without an id gets ``call_N``."""
+    """Translate a call; one without an id gets ``call_N``."""
     raw = call.function.arguments
     try:
         args = arguments(None if raw is UNSET else raw, "arguments")
@@ -127,7 +127,7 @@ def call_block(call: Call, number: int) -> ToolUse:
 
 
 def parse_response(body: bytes) -> Response:
-    """See ``base.Dialect``; also of /api/generate. Raises "broken_answer", or the error that came under status 200."""
+    """Parse a whole answer, also of /api/generate. Raises "broken_answer", or the error that came under status 200."""
     line = read_line(body, "broken_answer")
     part = line.message
     if part is None:
@@ -150,7 +150,7 @@ def parse_response(body: bytes) -> Response:
 
 
 def call_out(block: ToolUse, place: int, path: str, losses: list[Loss]) -> dict[str, Any]:
-    """A call for the client: its arguments are an object."""
+    """Render a call for the client: its arguments are an object."""
     args = block.args or "{}"
     try:
         _CONTENT(args)
@@ -164,13 +164,13 @@ def call_out(block: ToolUse, place: int, path: str, losses: list[Loss]) -> dict[
 
 
 def head(view: View, created: int) -> dict[str, Any]:
-    """What every object of an answer begins with."""
+    """Make the fields that every object of an answer begins with."""
     return {"model": view.model, "created_at": timestamp(created or view.now)}
 
 
 def figures(usage: Usage | None, first: int, total: int) -> dict[str, int]:
-    """Counters and durations of the closing object, the latter in nanoseconds; ``first``: until the answer began. What
-    is nothing is left out, as the server does."""
+    """Make counters and durations of the closing object, the latter in nanoseconds; ``first``: until the answer began.
+    What is nothing is left out, as the server does."""
     counts = usage or Usage()
     told = {
         "total_duration": total,
@@ -192,7 +192,7 @@ class Written(Struct):
 
 
 def write_blocks(blocks: tuple[Block, ...], path: str, losses: list[Loss]) -> Written:
-    """One choice's blocks; what has no place is a loss."""
+    """Write one choice's blocks; what has no place is a loss."""
     out = Written()
     for place, block in enumerate(blocks):
         where = f"{path}.blocks.{place}"
@@ -218,7 +218,7 @@ def _kind(block: Block) -> str:
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """See ``base.Dialect``. Of several choices the first is told."""
+    """Render the answer for a client of this dialect. Of several choices the first is told."""
     losses: list[Loss] = []
     choice = first_choice(response, losses)
     told = write_blocks(choice.blocks, "choices.0", losses)
@@ -241,7 +241,7 @@ def first_choice(response: Response, losses: list[Loss]) -> Choice:
 
 
 def closing(choice: Choice, usage: Usage | None, view: View) -> dict[str, Any]:
-    """The rest of a whole answer."""
+    """Make the rest of a whole answer."""
     fields: dict[str, Any] = {"done": True, "done_reason": reason_out(choice.finish)}
     if choice.logprobs and (rows := logprobs_out(choice.logprobs)) is not None:
         fields["logprobs"] = rows

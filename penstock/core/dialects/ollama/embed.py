@@ -26,7 +26,8 @@ _OWN = Decoder(_Own, strict=False).decode
 
 
 def to_openai(fields: Mapping[str, Raw], model: Raw, legacy: bool) -> tuple[dict[str, Raw], tuple[Loss, ...]]:
-    """The body for /v1/embeddings. ``legacy``: /api/embeddings, which takes one ``prompt``. Raises "bad_request"."""
+    """Make the body for /v1/embeddings. ``legacy``: /api/embeddings, which takes one ``prompt``. Raises
+    "bad_request"."""
     check(fields, legacy)
     out = {"model": model, "input": fields["prompt" if legacy else "input"], "encoding_format": Raw(b'"float"')}
     if (raw := present(fields, "dimensions")) is not None:
@@ -36,7 +37,7 @@ def to_openai(fields: Mapping[str, Raw], model: Raw, legacy: bool) -> tuple[dict
 
 
 def check(fields: Mapping[str, Raw], legacy: bool) -> None:
-    """Raises "bad_request" for an input that is no text or list of texts."""
+    """Check the input. Raises "bad_request" for one that is no text or list of texts."""
     key = "prompt" if legacy else "input"
     raw = needed(fields, key, "", "a text" if legacy else "a text or a list of texts")
     if not legacy and opens(raw, "["):
@@ -46,7 +47,7 @@ def check(fields: Mapping[str, Raw], legacy: bool) -> None:
 
 
 def render(rows: list[Raw], usage: Usage, model: Raw, legacy: bool, elapsed: int) -> bytes:
-    """The client's answer from vectors (JSON lists of floats) in the order of the inputs."""
+    """Render the client's answer from vectors (JSON lists of floats) in the order of the inputs."""
     if legacy:
         return encode({"embedding": rows[0] if rows else []})
     told: dict[str, Any] = {"model": model, "embeddings": rows, "total_duration": elapsed, "load_duration": 0}
@@ -54,7 +55,7 @@ def render(rows: list[Raw], usage: Usage, model: Raw, legacy: bool, elapsed: int
 
 
 def own_usage(body: bytes) -> Usage | None:
-    """The usage of Ollama's own answer, if it tells one."""
+    """Read the usage of Ollama's own answer, if it tells one."""
     try:
         count = _OWN(body).prompt_eval_count
     except BAD_JSON:

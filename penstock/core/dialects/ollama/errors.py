@@ -22,12 +22,12 @@ _TOO_LONG = ("exceeds the context length", "exceeds maximum context length", "ex
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """See ``base.Dialect``. A model that is not there is named, with the command that fetches it."""
+    """Parse a non-2xx answer. A model that is not there is named, with the command that fetches it."""
     return _error(status, _words(body), retry_after(headers))
 
 
 def error_in_line(text: str, status: int = 0) -> GatewayError:
-    """The ``error`` of a stream's line or of a 200. Newer servers put the ``status`` beside it."""
+    """Parse the ``error`` of a stream's line or of a 200. Newer servers put the ``status`` beside it."""
     lower = text.lower()
     status = status or next((code for mark, code in _STATUS_BY_TEXT if mark in lower), 500)
     return _error(status, _clean(text), None)
@@ -73,11 +73,11 @@ def _clean(text: str) -> str:
 
 
 def render_error(error: GatewayError) -> tuple[int, bytes]:
-    """See ``base.Dialect``. A model that nobody knows is a 404 here: Ollama's clients act on that status."""
+    """Render status and body. A model that nobody knows is a 404 here: Ollama's clients act on that status."""
     status = 404 if error.kind == "unknown_model" else error.status
     return status, encode({"error": error.text})
 
 
 def error_line(error: GatewayError) -> bytes:
-    """The line that ends a stream in an error."""
+    """Render the line that ends a stream in an error."""
     return escaped(encode({"error": error.text})) + b"\n"

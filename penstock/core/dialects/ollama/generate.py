@@ -55,7 +55,7 @@ FILL = (
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
-    """See ``base.Dialect``."""
+    """Read the body's top level as a ``Request``."""
     out = shared(fields, GENERATE, _READ)
     prompt, suffix = optional_text(fields, "prompt", ""), optional_text(fields, "suffix", "")
     turns: list[Message] = []
@@ -73,7 +73,7 @@ def parse_request(fields: Mapping[str, Raw]) -> Request:
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
-    """See ``base.Dialect``. Raises "unsupported" for more than one turn: there is one prompt."""
+    """Render the body for ``wire``. Raises "unsupported" for more than one turn: there is one prompt."""
     system = [message for message in request.messages if message.role in ("system", "developer")]
     rest = [message for message in request.messages if message.role not in ("system", "developer")]
     if len(rest) > 1 or any(message.role != "user" for message in rest):
@@ -95,7 +95,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """See ``base.Dialect``."""
+    """Render the answer for a client of /api/generate."""
     losses: list[Loss] = []
     choice = first_choice(response, losses)
     told = write_blocks(choice.blocks, "choices.0", losses)
@@ -107,7 +107,7 @@ def render_response(response: Response, view: View) -> RenderedAnswer:
 
 
 def encoder(view: View) -> Encoder:
-    """An encoder for one stream to a client."""
+    """Make an encoder for one stream to a client."""
     return Encoder(view, generate=True)
 
 

@@ -9,7 +9,7 @@ _ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x
 
 
 def escaped(line: bytes) -> bytes:
-    """The JSON with the line ends that only Unicode knows escaped, which can stand in nothing but strings.
+    """Escape the line ends in JSON that only Unicode knows, which can stand in nothing but strings.
 
     Ollama's Python client reads lines with httpx, which cuts at all that ``str.splitlines`` cuts at; the real server
     escapes U+2028 and U+2029."""
@@ -21,8 +21,8 @@ def escaped(line: bytes) -> bytes:
 
 
 class Lines:
-    """``feed(bytes) -> events``, one per line that is not blank. JSON escapes the line ends inside it, so LF alone
-    ends a line; a CR before it is white space to JSON. ``limit``: bytes one line may take."""
+    """A stream of lines cut into events, one per line that is not blank (``base.Framer``). JSON escapes the line ends
+    inside it, so LF alone ends a line; a CR before it is white space to JSON. ``limit``: bytes one line may take."""
 
     __slots__ = ("_buffer", "_limit", "_size")
 

@@ -13,7 +13,7 @@ API_VERSION = "0.13.5"
 
 
 def details(family: str) -> dict[str, Any]:
-    """``details``, with what is not known left empty."""
+    """Make ``details``, with what is not known left empty."""
     return {
         "parent_model": "",
         "format": "",
@@ -25,7 +25,7 @@ def details(family: str) -> dict[str, Any]:
 
 
 def tag(name: str, family: str, created: int) -> dict[str, Any]:
-    """An element of /api/tags."""
+    """Make an element of /api/tags."""
     return {
         "name": name,
         "model": name,
@@ -37,8 +37,8 @@ def tag(name: str, family: str, created: int) -> dict[str, Any]:
 
 
 def show(name: str, family: str, created: int, info: Mapping[str, Any]) -> dict[str, Any]:
-    """/api/show. ``info``: the deployment's ``model_info`` in LiteLLM's words; where it is silent, a model is taken to
-    call tools and to see, for clients hide models that are not said to."""
+    """Make the answer of /api/show. ``info``: the deployment's ``model_info`` in LiteLLM's words; where it is silent, a
+    model is taken to call tools and to see, for clients hide models that are not said to."""
     if info.get("mode") == "embedding":
         capabilities = ["embedding"]
     else:

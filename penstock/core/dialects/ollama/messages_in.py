@@ -31,13 +31,14 @@ _ROLES: dict[str, Role] = {"user": "user", "system": "system", "assistant": "ass
 
 
 def read_turns(raw: Raw) -> tuple[Message, ...]:
-    """The whole array; an empty one loads a model and is allowed. Raises "bad_request" naming the place."""
+    """Read the whole ``messages`` array; an empty one loads a model and is allowed. Raises "bad_request" naming the
+    place."""
     reader = _Reader()
     return tuple(reader.turn(fields, place) for place, fields in enumerate(mappings(raw, "messages")))
 
 
 class _Reader:
-    """Remembers the calls that wait for their results."""
+    """A reader of turns; it remembers the calls that wait for their results."""
 
     __slots__ = ("_waiting",)
 
@@ -64,7 +65,8 @@ class _Reader:
         return Message(known, tuple(blocks))
 
     def _result(self, fields: dict[str, Raw], path: str, place: int) -> ToolResult:
-        """The call it answers: by id, else the first that waits under its name, else the first that waits."""
+        """Read a result, and find the call it answers: by id, else the first that waits under its name, else the first
+        that waits."""
         id, name = optional_text(fields, "tool_call_id", path), optional_text(fields, "tool_name", path)
         waiting = self._waiting
         fits = [call for call in waiting if call.id == id] if id else []
@@ -97,7 +99,7 @@ def _content(fields: Mapping[str, Raw], path: str) -> list[Block]:
 
 
 def read_images(raw: Raw, path: str) -> list[Block]:
-    """A list of base64 texts; a data URI is taken for what it holds."""
+    """Read a list of base64 texts; a data URI is taken for what it holds."""
     out: list[Block] = []
     for place, item in enumerate(items(raw, path)):
         data = text(item, f"{path}[{place}]")
@@ -110,7 +112,8 @@ def read_images(raw: Raw, path: str) -> list[Block]:
 
 
 def read_call(call: Mapping[str, Raw], path: str, id: str) -> ToolUse:
-    """An element of ``tool_calls``; ``id`` is for one that brings none. Arguments are an object; its text is kept."""
+    """Read an element of ``tool_calls``; ``id`` is for one that brings none. Arguments are an object; its text is
+    kept."""
     inner = mapping(needed(call, "function", path, "an object with name and arguments"), f"{path}.function")
     name = text(needed(inner, "name", f"{path}.function", "the name of the function"), f"{path}.function.name")
     return ToolUse(
@@ -119,7 +122,7 @@ def read_call(call: Mapping[str, Raw], path: str, id: str) -> ToolUse:
 
 
 def arguments(raw: Raw | None, path: str) -> str:
-    """The text of the arguments' object; OpenAI's form, a string that holds it, is understood too."""
+    """Return the text of the arguments' object; OpenAI's form, a string that holds it, is understood too."""
     if raw is None or absent(raw):
         return "{}"
     if opens(raw, "{"):

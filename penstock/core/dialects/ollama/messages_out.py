@@ -35,7 +35,7 @@ _OBJECT = Decoder(dict[str, Raw]).decode
 
 
 def render_turns(messages: Sequence[Message], losses: list[Loss]) -> list[dict[str, Any]]:
-    """The ``messages`` array; ``losses`` grows."""
+    """Render the ``messages`` array; ``losses`` grows."""
     return _Writer(messages, losses).write()
 
 
@@ -52,7 +52,7 @@ class _Turn:
         self.own: dict[str, Raw] = {}
 
     def fields(self, role: str, joint: str) -> dict[str, Any] | None:
-        """None when nothing is in it."""
+        """Return the turn's fields; None when nothing is in it."""
         out: dict[str, Any] = {"role": role, "content": joint.join(self.texts)}
         if self.thoughts:
             out["thinking"] = "".join(self.thoughts)

@@ -30,30 +30,30 @@ _MAGIC = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "imag
 
 
 def media_type(data: str) -> str:
-    """The media type of base64 image data, by how it begins."""
+    """Guess the media type of base64 image data, by how it begins."""
     return next((kind for start, kind in _MAGIC if data.startswith(start)), "image/jpeg")
 
 
 def reason_in(word: str, called: bool) -> str:
-    """The neutral reason for a ``done_reason``, which is "stop" after tool calls, too."""
+    """Return the neutral reason for a ``done_reason``, which is "stop" after tool calls, too."""
     reason = REASONS_IN.get(word) or f"other:{word}"
     return "tool_use" if reason == "stop" and called else reason
 
 
 def reason_out(reason: str) -> str:
-    """The nearest ``done_reason``."""
+    """Return the nearest ``done_reason``."""
     if reason.startswith("other:") and reason[6:] in ("load", "unload"):
         return reason[6:]
     return REASONS_OUT.get(reason, "stop")
 
 
 def timestamp(seconds: int) -> str:
-    """``created_at`` for unix seconds."""
+    """Write unix seconds as a ``created_at``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
 
 
 def seconds(text: str | None) -> int:
-    """Unix seconds of a ``created_at``; 0 for what is no time."""
+    """Return the unix seconds of a ``created_at``; 0 for what is no time."""
     try:
         return max(0, int(datetime.fromisoformat(text or "").timestamp()))
     except (ValueError, OverflowError):

@@ -43,7 +43,7 @@ _READ = frozenset(("model", "messages", "tools", "stream", "format", "options", 
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
-    """See ``base.Dialect``. A null is an absent field; what nobody knows is in ``extra``."""
+    """Read the body's top level as a ``Request``. A null is an absent field; what nobody knows is in ``extra``."""
     raw = present(fields, "messages")
     out = shared(fields, NAME, _READ)
     out["messages"] = () if raw is None else read_turns(raw)
@@ -55,7 +55,7 @@ def parse_request(fields: Mapping[str, Raw]) -> Request:
 
 
 def shared(fields: Mapping[str, Raw], dialect: str, read: frozenset[str]) -> dict[str, Any]:
-    """What /api/chat and /api/generate have in common; fields that are not in ``read`` become ``extra``."""
+    """Read what /api/chat and /api/generate have in common; fields that are not in ``read`` become ``extra``."""
     out: dict[str, Any] = {
         "dialect": dialect,
         "model": text(needed(fields, "model", "", "the name of a model"), "model"),
@@ -108,7 +108,7 @@ def _think(raw: Raw) -> Reasoning | None:
 
 
 def _format(raw: Raw | None, fields: Mapping[str, Raw]) -> OutputFormat | None:
-    """``format``: "json", a schema, or "" for none; else what vLLM's fields say."""
+    """Read ``format``: "json", a schema, or "" for none; else what vLLM's fields say."""
     if raw is not None and opens(raw, "{"):
         return OutputFormat("json_schema", "", bytes(raw))
     if raw is not None:

@@ -40,8 +40,9 @@ _SAYS_NOTHING: dict[str, tuple[object, ...]] = {
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
-    """See ``base.Dialect``. A schema goes into ``format``, whose grammar enforces it; its name and ``strict`` say
-    nothing more, so they are no losses, nor is ``parallel_tools: true``, which is how it is."""
+    """Render the body for ``wire``, and tell what it could not carry. A schema goes into ``format``, whose grammar
+    enforces it; its name and ``strict`` say nothing more, so they are no losses, nor is ``parallel_tools: true``, which
+    is how it is."""
     losses: list[Loss] = []
     fields: dict[str, Any] = {"model": wire.model, "messages": render_turns(request.messages, losses)}
     _tools(request, fields, losses)
@@ -76,7 +77,8 @@ def _options(request: Request) -> dict[str, Any]:
 
 
 def _tools(request: Request, fields: dict[str, Any], losses: list[Loss]) -> None:
-    """Ollama has no ``tool_choice``. None at all is had by offering none; the rest is left to the model."""
+    """Write the tools. Ollama has no ``tool_choice``. None at all is had by offering none; the rest is left to the
+    model."""
     choice = request.tool_choice
     if choice is not None and choice.mode != "auto":
         losses.append(Loss("tool_choice", "the model chooses by itself here"))
@@ -140,8 +142,8 @@ def _think(reasoning: Reasoning, fields: dict[str, Any], losses: list[Loss]) -> 
 
 
 def _extra(request: Request, fields: dict[str, Any], options: dict[str, Any], losses: list[Loss]) -> None:
-    """Unknown fields: Ollama's own go back, and its words are understood from clients of other dialects, too
-    (``num_ctx`` and ``keep_alive`` in a Chat body is how LiteLLM's users set them)."""
+    """Put unknown fields back: Ollama's own, and its words from clients of other dialects, too (``num_ctx`` and
+    ``keep_alive`` in a Chat body is how LiteLLM's users set them)."""
     for opaque in request.extra:
         kind = opaque.kind
         if opaque.dialect == NAME and kind.startswith(OPTION):
@@ -160,7 +162,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def adopt(fields: dict[str, Raw]) -> None:
-    """Moves a deployment's defaults, which stand at the top in OpenAI's words, into ``options``, in place. What the
+    """Move a deployment's defaults, which stand at the top in OpenAI's words, into ``options``, in place. What the
     request says there itself stays: at the top Ollama would ignore it without a word."""
     stray = [key for key in fields if key in OPTIONS or key in _LIMITS]
     if not stray:

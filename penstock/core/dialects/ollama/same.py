@@ -44,7 +44,8 @@ def _usage(fields: Mapping[str, Raw]) -> Usage | None:
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
-    """A whole answer with its ``model`` replaced. Raises "broken_answer", or the error that came under status 200."""
+    """Replace the ``model`` of a whole answer, and read its usage. Raises "broken_answer", or the error that came under
+    status 200."""
     fields = _read(body, "broken_answer")
     fields["model"] = model
     return _ENCODE(fields), _usage(fields)
@@ -79,7 +80,7 @@ class Stream:
 
 
 def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
-    """Edits a request for the wire: streaming is said plainly, a deployment's defaults go where Ollama reads them."""
+    """Edit a request for the wire: streaming is said plainly, a deployment's defaults go where Ollama reads them."""
     adopt(fields)
     fields["stream"] = _TRUE if stream else Raw(b"false")
     guided = fields.pop("guided_json", None)
@@ -88,7 +89,7 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 
 
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
-    """Always: the closing line has it."""
+    """Return True: the closing line has it."""
     return True
 
 

@@ -30,7 +30,8 @@ _SHELLS: dict[str, Block] = {"text": Text(""), "thinking": Thinking("")}
 
 
 class Decoder:
-    """See ``base.StreamDecoder``. Calls come whole, in a line of their own or with the last one."""
+    """A decoder of Ollama's streams: see ``base.StreamDecoder``. Calls come whole, in a line of their own or with the
+    last one."""
 
     __slots__ = ("_calls", "_done", "_kind", "_next", "_started")
 

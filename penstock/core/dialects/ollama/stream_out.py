@@ -39,7 +39,8 @@ _CHAT = b',"message":{"role":"assistant","content":'
 
 
 class Encoder:
-    """See ``base.StreamEncoder``. Calls go out whole: their arguments are an object, which has no halves.
+    """An encoder of Ollama's streams: see ``base.StreamEncoder``. Calls go out whole: their arguments are an object,
+    which has no halves.
 
     ``generate``: the lines of /api/generate, where ``response`` stands for the message."""
 
@@ -92,8 +93,8 @@ class Encoder:
         return error_line(error)
 
     def ping(self) -> bytes:
-        """A space, which JSON allows before the next line's object. A blank line would not do: Ollama's own Python
-        client parses every line and fails on an empty one."""
+        """Return a space, which JSON allows before the next line's object. A blank line would not do: Ollama's own
+        Python client parses every line and fails on an empty one."""
         return b" "
 
     def _open(self, event: Open) -> bytes:

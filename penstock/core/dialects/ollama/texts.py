@@ -11,7 +11,7 @@ from penstock.core.dialects.openai_chat.reading import mapping, mappings, option
 
 
 def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
-    """See ``base.Dialect``: contents, thoughts, arguments of calls; prompt, system and suffix of /api/generate."""
+    """Yield the texts: contents, thoughts, arguments of calls; prompt, system and suffix of /api/generate."""
     for key in ("system", "prompt", "suffix", "template"):
         if told := optional_text(fields, key, ""):
             yield told

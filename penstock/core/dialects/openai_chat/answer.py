@@ -49,8 +49,8 @@ _KNOWN = frozenset(("id", "object", "created", "model", "choices", "usage", "ser
 
 
 def parse_response(body: bytes) -> Response:
-    """See ``base.Dialect``. A body that is not an answer raises ``GatewayError("broken_answer")``; an error in a 200,
-    as OpenRouter sends it, raises that error."""
+    """Parse a whole answer. A body that is not one raises ``GatewayError("broken_answer")``; an error in a 200, as
+    OpenRouter sends it, raises that error."""
     try:
         fields = _TOP(body)
     except BAD_JSON as error:
@@ -99,7 +99,7 @@ _NUMBER = Decoder(int | float).decode
 
 
 def seconds(raw: Raw) -> int:
-    """Unix seconds; some servers give fractions, or a date in words, which is no time to us."""
+    """Read unix seconds; some servers give fractions, or a date in words, which is no time to us."""
     try:
         return int(_NUMBER(raw))
     except (*BAD_JSON, OverflowError, ValueError):
@@ -130,7 +130,8 @@ def _choice(fields: dict[str, Raw], path: str, mint: list[int]) -> Choice:
 
 
 def stop_sequence(fields: dict[str, Raw]) -> str:
-    """The text that ended the answer: vLLM's ``stop_reason``, SGLang's ``matched_stop`` (both may be a token's id)."""
+    """Find the text that ended the answer: vLLM's ``stop_reason``, SGLang's ``matched_stop`` (both may be a token's
+    id)."""
     for key in ("stop_reason", "matched_stop"):
         raw = present(fields, key)
         if raw is not None and opens(raw, '"'):
@@ -142,7 +143,8 @@ def stop_sequence(fields: dict[str, Raw]) -> str:
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """See ``base.Dialect``. Thoughts are ``reasoning_content``, and with their seals LiteLLM's ``thinking_blocks``."""
+    """Render the answer for a client of this dialect. Thoughts are ``reasoning_content``, and with their seals
+    LiteLLM's ``thinking_blocks``."""
     losses: list[Loss] = []
     legacy = is_legacy(view.request)
     choices = [_write_choice(c, n, legacy, losses) for n, c in enumerate(response.choices)]
@@ -242,7 +244,7 @@ class _Message:
 
 
 def write_call(block: ToolUse) -> dict[str, Any]:
-    """A call. Clients parse the arguments as JSON, so a call without any has an empty object."""
+    """Write a call. Clients parse the arguments as JSON, so a call without any has an empty object."""
     if block.kind == "custom":
         return {"id": block.id, "type": "custom", "custom": {"name": block.name, "input": block.args}}
     out: dict[str, Any] = {
@@ -256,12 +258,12 @@ def write_call(block: ToolUse) -> dict[str, Any]:
 
 
 def write_signature(seal: Seal) -> dict[str, dict[str, str]]:
-    """A seal of a call, where Google's compatible endpoint puts it."""
+    """Write the seal of a call, where Google's compatible endpoint puts it."""
     return {"google": {"thought_signature": seal.pack(CALL_FAMILY)}}
 
 
 def write_thought(block: Thinking) -> dict[str, str]:
-    """An element of LiteLLM's ``thinking_blocks``."""
+    """Write an element of LiteLLM's ``thinking_blocks``."""
     packed = block.seal.pack(THOUGHT_FAMILY) if block.seal is not None else ""
     if block.redacted:
         return {"type": "redacted_thinking", "data": packed}
@@ -269,8 +271,8 @@ def write_thought(block: Thinking) -> dict[str, str]:
 
 
 def write_citation(citation: Citation, offset: int, length: int) -> Any | None:
-    """An annotation. ``offset``: where the text block begins in ``content``; a citation without a place covers all
-    ``length`` of it, because the place is not optional here. None: it has no URL and is not this dialect's."""
+    """Write an annotation. ``offset``: where the text block begins in ``content``; a citation without a place covers
+    all ``length`` of it, because the place is not optional here. None: it has no URL and is not this dialect's."""
     opaque = citation.opaque
     if opaque is not None and opaque.dialect == NAME:
         return Raw(opaque.raw)

@@ -94,7 +94,7 @@ _LIST = Decoder(list[dict[str, Raw]]).decode
 
 
 def read_chunk(data: bytes) -> Chunk:
-    """Raises ``GatewayError("broken_stream")`` for what is no chunk."""
+    """Parse a chunk. Raises ``GatewayError("broken_stream")`` for what is none."""
     try:
         return _CHUNK(data)
     except msgspec.ValidationError:
@@ -112,7 +112,8 @@ def _broken(why: str) -> GatewayError:
 
 
 def _repaired(fields: dict[str, Raw]) -> dict[str, Any]:
-    """Seen in the wild: numbers for ids, arguments as an object, content as an array of parts, odd usage."""
+    """Repair what was seen in the wild: numbers for ids, arguments as an object, content as an array of parts, odd
+    usage."""
     out: dict[str, Any] = dict(fields)
     for key in ("id", "model", "service_tier", "object"):
         if key in out:

@@ -45,7 +45,7 @@ _STATUS_BY_WORD = {
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """See ``base.Dialect``. The vendor's message is kept without anything that looks like a key."""
+    """Parse a non-2xx answer. The vendor's message is kept without anything that looks like a key."""
     message, kind, code, param = _words(body)
     if status < 400:
         named = "upstream_bad_gateway"
@@ -65,7 +65,7 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Gateway
 
 
 def error_in_answer(raw: Raw | bytes) -> GatewayError:
-    """The ``error`` member of a stream's event or of a 200: its kind comes from its code, else from its type."""
+    """Parse the ``error`` member of a stream's event or of a 200: its kind comes from its code, else from its type."""
     message, kind, code, param = _words(b'{"error":' + bytes(raw) + b"}")
     status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code) <= 599 else 0
     status = status or _STATUS_BY_WORD.get(code) or _STATUS_BY_WORD.get(kind) or 500
@@ -80,7 +80,7 @@ def error_in_answer(raw: Raw | bytes) -> GatewayError:
 
 
 def errors_in_stream(data: bytes) -> GatewayError:
-    """An event of IBM's in place of a chunk: ``{"errors": [{"code", "message"}], "status_code": 400}``."""
+    """Parse an event of IBM's in place of a chunk: ``{"errors": [{"code", "message"}], "status_code": 400}``."""
     try:
         status = msgspec.json.decode(data, type=_Listed).status_code
     except msgspec.DecodeError:
@@ -95,12 +95,12 @@ class _Listed(msgspec.Struct):
 
 
 def failed() -> GatewayError:
-    """A finish_reason "error" (OpenRouter, Mistral) with no word of why."""
+    """Make the error of a finish_reason "error" (OpenRouter, Mistral) with no word of why."""
     return GatewayError("upstream_error", 'The upstream ended the answer with finish_reason "error".')
 
 
 def _words(body: bytes) -> tuple[str, str, str, str]:
-    """message, type, code, param of an error body of any known shape; of text and HTML, the text."""
+    """Read message, type, code, param of an error body of any known shape; of text and HTML, the text."""
     try:
         found = msgspec.json.decode(body)
     except BAD_JSON:
@@ -138,8 +138,8 @@ def _clean(text: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: ``retry-after-ms`` (OpenAI), ``retry-after`` as seconds, or as a date when the answer tells its
-    own time in ``date``."""
+    """Read the seconds to wait: ``retry-after-ms`` (OpenAI), ``retry-after`` as seconds, or as a date when the answer
+    tells its own time in ``date``."""
     for key, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(key, "")) * unit
@@ -159,10 +159,10 @@ def _date(text: str) -> datetime | None:
 
 
 def error_fields(error: GatewayError) -> dict[str, Any]:
-    """The ``error`` object: ``code`` is the status as a string, which LiteLLM's callers match on."""
+    """Make the ``error`` object: ``code`` is the status as a string, which LiteLLM's callers match on."""
     return {"message": error.text, "type": error.row.openai, "param": error.param, "code": str(error.status)}
 
 
 def render_error(error: GatewayError) -> tuple[int, bytes]:
-    """See ``base.Dialect``."""
+    """Render status and body for a client of this dialect."""
     return error.status, encode({"error": error_fields(error)})

@@ -67,7 +67,8 @@ ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 
 
 def read_turns(raw: Raw) -> tuple[Message, ...]:
-    """The whole ``messages`` array. Raises ``GatewayError("bad_request")`` naming the first place that is wrong."""
+    """Read the whole ``messages`` array. Raises ``GatewayError("bad_request")`` naming the first place that is
+    wrong."""
     reader = _Reader()
     turns = tuple(reader.turn(fields, place) for place, fields in enumerate(mappings(raw, "messages")))
     if not turns:
@@ -76,7 +77,8 @@ def read_turns(raw: Raw) -> tuple[Message, ...]:
 
 
 class _Reader:
-    """Remembers the calls seen so far: a result tells neither its call's kind nor, in the old form, its id."""
+    """A reader of turns; it remembers the calls seen so far: a result tells neither its call's kind nor, in the old
+    form, its id."""
 
     __slots__ = ("_by_name", "_kinds")
 
@@ -128,7 +130,7 @@ class _Reader:
 
 
 def _unknown(fields: Mapping[str, Raw], known: frozenset[str]) -> list[Block]:
-    """The message's own fields that nobody here knows, before its blocks."""
+    """Keep the message's own fields that nobody here knows, before its blocks."""
     if fields.keys() <= known:
         return []
     return [
@@ -137,7 +139,8 @@ def _unknown(fields: Mapping[str, Raw], known: frozenset[str]) -> list[Block]:
 
 
 def _mark(fields: Mapping[str, Raw], path: str, blocks: list[Block]) -> None:
-    """LiteLLM also takes ``cache_control`` on a message whose content is a string: it marks the last block."""
+    """Mark the last block for the cache. LiteLLM also takes ``cache_control`` on a message whose content is a
+    string."""
     raw = present(fields, "cache_control")
     if raw is None:
         return
@@ -149,7 +152,7 @@ def _mark(fields: Mapping[str, Raw], path: str, blocks: list[Block]) -> None:
 
 
 def read_assistant(fields: Mapping[str, Raw], path: str, mint: list[int] | None = None) -> list[Block]:
-    """The blocks of an assistant's message: thoughts, content, refusal, calls, in that order; also of an answer's.
+    """Read the blocks of an assistant's message: thoughts, content, refusal, calls, in that order; also of an answer's.
 
     ``mint``: a counter, given for answers: a call without an id gets ``call_N`` instead of an error. An old
     ``function_call`` is left to the caller, who knows which id it gets."""
@@ -196,7 +199,7 @@ def _thoughts(fields: Mapping[str, Raw], path: str) -> list[Block]:
 
 
 def thought(fields: Mapping[str, Raw], path: str) -> Block:
-    """An element of ``thinking_blocks``."""
+    """Read an element of ``thinking_blocks``."""
     kind = optional_text(fields, "type", path)
     if kind == "redacted_thinking":
         return Thinking("", unpack_seal(optional_text(fields, "data", path), THOUGHT_FAMILY), redacted=True)
@@ -205,7 +208,7 @@ def thought(fields: Mapping[str, Raw], path: str) -> Block:
 
 
 def citation(fields: Mapping[str, Raw], raw: bytes) -> Citation:
-    """An element of ``annotations``; one of an unknown type, or with more in it, is kept whole besides."""
+    """Read an element of ``annotations``; one of an unknown type, or with more in it, is kept whole besides."""
     inner = fields.get("url_citation")
     if inner is None or optional_text(fields, "type", "annotations") != "url_citation":
         return Citation(opaque=Opaque(NAME, "annotation", raw))
@@ -227,7 +230,7 @@ _URL_CITATION = Decoder(dict[str, str | int | float | None]).decode
 
 
 def cite(blocks: list[Block], citations: list[Citation]) -> None:
-    """Puts citations on the last text, or on an empty one."""
+    """Put citations on the last text, or on an empty one."""
     if not citations:
         return
     for place in range(len(blocks) - 1, -1, -1):
@@ -239,7 +242,7 @@ def cite(blocks: list[Block], citations: list[Citation]) -> None:
 
 
 def _read_call(call: dict[str, Raw], path: str, mint: list[int] | None, out: list[Block]) -> bool:
-    """False for a call of an unknown type."""
+    """Read a call into ``out``; False for one of an unknown type."""
     kind = optional_text(call, "type", path) or "function"
     if kind not in ("function", "custom"):
         return False
@@ -282,7 +285,8 @@ _SIGNATURE = Decoder(dict[str, dict[str, str]]).decode
 
 
 def thought_signature(raw: Raw | bytes) -> Seal | None:
-    """The seal in Google's ``extra_content: {"google": {"thought_signature": ...}}``, None for any other content."""
+    """Return the seal in Google's ``extra_content: {"google": {"thought_signature": ...}}``, None for any other
+    content."""
     try:
         found = _SIGNATURE(raw)
     except BAD_JSON:
@@ -294,7 +298,7 @@ def thought_signature(raw: Raw | bytes) -> Seal | None:
 
 
 def arguments(raw: Raw | None, path: str) -> str:
-    """Argument text. Some servers give the object itself instead of its text."""
+    """Return the text of a call's arguments. Some servers give the object itself instead of its text."""
     if raw is None or absent(raw):
         return ""
     if opens(raw, '"'):
@@ -305,7 +309,7 @@ def arguments(raw: Raw | None, path: str) -> str:
 
 
 def legacy_call(raw: Raw, path: str, id: str) -> ToolUse:
-    """The ``function_call`` of 2023, which has no id."""
+    """Read the ``function_call`` of 2023, which has no id."""
     fields = mapping(raw, path)
     name = text(needed(fields, "name", path, "the name of the function"), f"{path}.name")
     return ToolUse(id, name, arguments(fields.get("arguments"), f"{path}.arguments"))

@@ -37,7 +37,7 @@ _Placed = tuple[str, ToolResult]  # its path and itself
 
 
 def render_turns(messages: Sequence[Message], wire: Wire, losses: list[Loss]) -> list[dict[str, Any]]:
-    """The ``messages`` array; ``losses`` grows."""
+    """Render the ``messages`` array; ``losses`` grows."""
     return _Writer(messages, wire, losses).write()
 
 
@@ -109,7 +109,7 @@ class _Writer:
             self._lose(f"{path}.name", "tool messages have no name")
 
     def _block(self, block: Block, where: str, parts: _Parts) -> bool:
-        """One block of a user's turn as a part; False (and a loss) when Chat has none for it."""
+        """Write one block of a user's turn as a part; False (and a loss) when Chat has none for it."""
         if isinstance(block, Text):
             self._part(parts, text_part(block.text), block.cache, where)
             self._cited(block, where)
@@ -259,7 +259,7 @@ class _Writer:
             self._out.append({"role": "user", "content": moved.content()})
 
     def _result(self, result: ToolResult, path: str) -> tuple[_Parts, _Parts]:
-        """The text of a result, and its media, which a tool message cannot hold."""
+        """Split a result into its text, and its media, which a tool message cannot hold."""
         parts, media = _Parts(), _Parts()
         if result.is_error:
             self._lose(f"{path}.is_error", "a tool message has no mark for failure")
@@ -302,7 +302,7 @@ class _Parts(list[Any]):
         self.own: dict[str, Any] = {}
 
     def take(self, block: Block) -> bool:
-        """Gives an ``Opaque`` of this dialect back to where it stood; False for anything else."""
+        """Put an ``Opaque`` of this dialect back to where it stood; False for anything else."""
         if not isinstance(block, Opaque) or block.dialect != NAME:
             return False
         raw, kind = Raw(block.raw), block.kind
@@ -324,15 +324,15 @@ class _Parts(list[Any]):
         return True
 
     def content(self) -> Any:
-        """A string when one bare text is all there is: older servers take nothing else."""
+        """Return a string when one bare text is all there is: older servers take nothing else."""
         if len(self) == 1 and isinstance(part := self[0], dict) and part.get("type") == "text" and len(part) == 2:
             return part["text"]
         return list(self)
 
 
 def _place(messages: Sequence[Message]) -> tuple[dict[int, list[_Placed]], set[str]]:
-    """Each result by the turn of the call it answers, and the paths of these results. The call is the latest with its
-    id, since some engines count ids anew in every turn. A result that answers none is in neither."""
+    """Place each result with the turn of the call it answers; return the paths of these results, too. The call is the
+    latest with its id, since some engines count ids anew in every turn. A result that answers none is in neither."""
     calls: dict[str, int] = {}
     placed: dict[int, list[_Placed]] = {}
     homed: set[str] = set()

@@ -50,8 +50,8 @@ FINISH_OUT = {
 
 
 def finish_in(word: str, called: bool, refused: bool) -> str:
-    """The neutral reason for a ``finish_reason``. OpenAI says "stop" after a forced call and after a refusal, Ollama
-    after any call: what the answer holds decides."""
+    """Return the neutral reason for a ``finish_reason``. OpenAI says "stop" after a forced call and after a refusal,
+    Ollama after any call: what the answer holds decides."""
     reason = FINISH_IN.get(word) or f"other:{word}"
     if reason == "stop":
         return "tool_use" if called else "refusal" if refused else "stop"
@@ -59,7 +59,7 @@ def finish_in(word: str, called: bool, refused: bool) -> str:
 
 
 def finish_out(reason: str, refused: bool, legacy: bool) -> str:
-    """The nearest ``finish_reason``; an unknown reason is "stop", the word every client knows."""
+    """Return the nearest ``finish_reason``; an unknown reason is "stop", the word every client knows."""
     if reason == "refusal" and refused:
         return "stop"
     if reason == "tool_use" and legacy:
@@ -68,7 +68,7 @@ def finish_out(reason: str, refused: bool, legacy: bool) -> str:
 
 
 def is_legacy(request: Request | None) -> bool:
-    """Whether the client sent ``functions`` and so expects ``function_call`` back."""
+    """Tell whether the client sent ``functions`` and so expects ``function_call`` back."""
     if request is None or not request.tools:
         return False
     mark = request.tools[0].opaque

@@ -49,7 +49,7 @@ NAME_BY_MEDIA = {media: f"document.{ending}" for ending, media in MEDIA_BY_ENDIN
 
 
 def source_of(url: str) -> Base64 | Url:
-    """A ``data:...;base64,`` URI is inline bytes, anything else a reference."""
+    """Read a URL: a ``data:...;base64,`` one is inline bytes, anything else a reference."""
     if url.startswith("data:"):
         head, _, data = url[5:].partition(",")
         media_type, _, coding = head.rpartition(";")
@@ -63,7 +63,7 @@ def data_uri(source: Base64) -> str:
 
 
 def cache_mark(raw: Raw, path: str) -> CacheMark | None:
-    """LiteLLM's and OpenRouter's ``cache_control`` on a part; None when it is not of the known form."""
+    """Read LiteLLM's and OpenRouter's ``cache_control`` on a part; None when it is not of the known form."""
     fields = mapping(raw, path)
     if optional_text(fields, "type", path) != "ephemeral" or not fields.keys() <= {"type", "ttl"}:
         return None
@@ -71,7 +71,8 @@ def cache_mark(raw: Raw, path: str) -> CacheMark | None:
 
 
 def read_content(raw: Raw, path: str) -> list[Block]:
-    """A ``content``: a string or an array of parts. What a part has beyond known fields follows it, as ``Opaque``."""
+    """Read a ``content``: a string or an array of parts. What a part has beyond known fields follows it, as
+    ``Opaque``."""
     if opens(raw, '"'):
         return [Text(text(raw, path))]
     out: list[Block] = []
@@ -82,7 +83,7 @@ def read_content(raw: Raw, path: str) -> list[Block]:
 
 
 def _read_part(part: dict[str, Raw], path: str, out: list[Block]) -> bool:
-    """False for a part of an unknown type."""
+    """Read a part into ``out``; False for one of an unknown type."""
     kind = text(needed(part, "type", path, 'the type of the content part, such as "text"'), f"{path}.type")
     reader = _READERS.get(kind)
     if reader is None:

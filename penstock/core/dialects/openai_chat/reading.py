@@ -31,7 +31,7 @@ _KINDS = {
 
 
 def kind_of(raw: Raw) -> str:
-    """A JSON value's kind in words, for messages."""
+    """Name a JSON value's kind in words, for messages."""
     view = memoryview(raw)
     if not view:
         return "missing"
@@ -39,7 +39,8 @@ def kind_of(raw: Raw) -> str:
 
 
 def opens(raw: Raw, sign: str) -> bool:
-    """Whether the value begins with ``sign``: a quote for a string, a bracket for an array, a brace for an object."""
+    """Tell whether the value begins with ``sign``: a quote for a string, a bracket for an array, a brace for an
+    object."""
     return memoryview(raw)[0] == ord(sign)
 
 
@@ -48,7 +49,7 @@ def wrong(path: str, raw: Raw, want: str) -> GatewayError:
 
 
 def absent(raw: Raw | None) -> bool:
-    """Missing, or ``null``: in this dialect the same."""
+    """Tell whether a value is missing, or ``null``: in this dialect the same."""
     if raw is None:
         return True
     view = memoryview(raw)
@@ -56,7 +57,7 @@ def absent(raw: Raw | None) -> bool:
 
 
 def present(fields: Mapping[str, Raw], key: str) -> Raw | None:
-    """The field, None when it is missing or null."""
+    """Return the field, None when it is missing or null."""
     raw = fields.get(key)
     return None if absent(raw) else raw
 
@@ -113,7 +114,7 @@ def mappings(raw: Raw, path: str) -> list[dict[str, Raw]]:
 
 
 def exact(raw: Raw, place: int) -> bytes:
-    """The bytes of one element of an array that was read before."""
+    """Return the bytes of one element of an array that was read before."""
     return bytes(_LIST(raw)[place])
 
 
@@ -127,14 +128,14 @@ def texts(raw: Raw, path: str) -> list[str]:
 
 
 def json_object(raw: Raw, path: str) -> bytes:
-    """The bytes of an object, as they came."""
+    """Return the bytes of an object, as they came."""
     if not opens(raw, "{"):
         raise wrong(path, raw, "an object")
     return bytes(raw)
 
 
 def needed(fields: Mapping[str, Raw], key: str, path: str, want: str) -> Raw:
-    """A field that must be there and not null."""
+    """Return a field that must be there and not null."""
     raw = fields.get(key)
     if raw is None or absent(raw):
         place = f"{path}.{key}" if path else key
@@ -159,5 +160,5 @@ def optional_object(fields: Mapping[str, Raw], key: str, path: str) -> bytes:
 
 
 def plain(raw: Raw | bytes) -> Any:
-    """The value as Python objects."""
+    """Decode the value to Python objects."""
     return msgspec.json.decode(raw)

@@ -58,7 +58,7 @@ _SIMPLE: dict[str, tuple[str, Callable[[Raw, str], Any]]] = {
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
-    """See ``base.Dialect``. A null is an absent field; what nobody knows is in ``extra``."""
+    """Read the body's top level as a ``Request``. A null is an absent field; what nobody knows is in ``extra``."""
     text(needed(fields, "model", "", "the name of a model"), "model")
     needed(fields, "messages", "", "an array of messages")
     out: dict[str, Any] = {}
@@ -78,7 +78,8 @@ def parse_request(fields: Mapping[str, Raw]) -> Request:
 
 
 def _settle(fields: Mapping[str, Raw], out: dict[str, Any]) -> None:
-    """Old and new spellings of one thing: the new one wins, and an explicit format wins over ``guided_*``."""
+    """Choose between old and new spellings of one thing: the new one wins, and an explicit format wins over
+    ``guided_*``."""
     new = out.pop("max_completion_tokens", None)
     if new is not None:
         out["max_tokens"] = new
@@ -127,14 +128,14 @@ def _reasoning_effort(raw: Raw, out: dict[str, Any]) -> bool:
 
 
 def _reason(out: dict[str, Any], **found: Any) -> None:
-    """Merges one field's finding into ``reasoning``; a value that is there stays."""
+    """Merge one field's finding into ``reasoning``; a value that is there stays."""
     had: Reasoning = out.get("reasoning") or Reasoning()
     merged = {key: getattr(had, key) or found.get(key, getattr(had, key)) for key in Reasoning.__struct_fields__}
     out["reasoning"] = Reasoning(**merged)
 
 
 def _reasoning(raw: Raw, out: dict[str, Any]) -> bool:
-    """OpenRouter's: effort or max_tokens, enabled, exclude; ``summary`` as in Responses."""
+    """Read OpenRouter's field: effort or max_tokens, enabled, exclude; ``summary`` as in Responses."""
     fields = mapping(raw, "reasoning")
     found: dict[str, Any] = {"effort": optional_text(fields, "effort", "reasoning")}
     found["summary"] = optional_text(fields, "summary", "reasoning")
@@ -149,7 +150,7 @@ def _reasoning(raw: Raw, out: dict[str, Any]) -> bool:
 
 
 def _thinking(raw: Raw, out: dict[str, Any]) -> bool:
-    """Anthropic's field, which LiteLLM takes on Chat; DeepSeek, GLM and Kimi have ``type`` alone."""
+    """Read Anthropic's field, which LiteLLM takes on Chat; DeepSeek, GLM and Kimi have ``type`` alone."""
     fields = mapping(raw, "thinking")
     mode = optional_text(fields, "type", "thinking")
     if mode not in ("enabled", "adaptive", "disabled"):
@@ -187,7 +188,7 @@ def _response_format(raw: Raw, out: dict[str, Any]) -> bool:
 
 
 def _guided(raw: Raw, out: dict[str, Any]) -> bool:
-    """One of vLLM's constraints: they are read together, see ``guided``."""
+    """Note one of vLLM's constraints: they are read together, see ``guided``."""
     out["guided"] = True
     return True
 
@@ -216,7 +217,7 @@ def _tool(fields: dict[str, Raw], path: str, whole: Raw) -> Tool:
 
 
 def _function(fields: dict[str, Raw], path: str, whole: Raw, known: bool) -> Tool:
-    """A function's definition. One with fields that nobody knows is also kept ``whole``."""
+    """Read a function's definition. One with fields that nobody knows is also kept ``whole``."""
     known = known and fields.keys() <= {"name", "description", "parameters", "strict"}
     return Tool(
         text(needed(fields, "name", path, "the function's name"), f"{path}.name"),

@@ -38,9 +38,9 @@ FORMAT_NAME = "response"  # a schema must have a name here
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
-    """See ``base.Dialect``. The vendor's own API gets the vendor's own fields only; a compatible server also those
-    that such servers share (``top_k``, ``max_tokens``). Where a schema is not enforced, a forced
-    tool stands in (see ``structured``)."""
+    """Render the body for ``wire``, and tell what it could not carry. The vendor's own API gets the vendor's own fields
+    only; a compatible server also those that such servers share (``top_k``, ``max_tokens``). Where a schema is not
+    enforced, a forced tool stands in (see ``structured``)."""
     losses: list[Loss] = []
     if request.output is not None and request.output.schema and not wire.native_schema:
         forced = structured.plan(request, native_schema=False)
@@ -86,7 +86,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
 
 
 def effort_of(reasoning: Reasoning) -> str:
-    """The effort that says what ``reasoning`` says; "" when it says nothing of it."""
+    """Return the effort that says what ``reasoning`` says; "" when it says nothing of it."""
     if reasoning.effort:
         return reasoning.effort
     if reasoning.mode == "disabled":
@@ -190,7 +190,8 @@ def _choice(choice: ToolChoice, kinds: dict[str, str]) -> Any:
 
 
 def _extra(request: Request, fields: dict[str, Any], losses: list[Loss]) -> None:
-    """Fields that nobody knew on the way in: back to this dialect, where they win over what was understood of them."""
+    """Put fields that nobody knew on the way in back to this dialect, where they win over what was understood of
+    them."""
     for opaque in request.extra:
         if opaque.dialect == NAME:
             fields[opaque.kind] = Raw(opaque.raw)
@@ -206,7 +207,7 @@ _OPTIONS = Decoder(dict[str, Raw]).decode
 
 
 def _stream(request: Request, wire: Wire, fields: dict[str, Any]) -> None:
-    """A stream always asks for its usage: the meter needs it; whether the client sees it is the encoder's business."""
+    """Ask for usage in a stream, always: the meter needs it; whether the client sees it is the encoder's business."""
     if not request.stream:
         return
     fields["stream"] = True

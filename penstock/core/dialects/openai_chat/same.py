@@ -34,8 +34,8 @@ _CHOICES = msgspec.json.Decoder(list[_Choice]).decode
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
-    """A whole Chat answer with its ``model`` replaced. Raises ``broken_answer`` when it is not a JSON object, and the
-    upstream's error when it carries one under status 200 (some servers do)."""
+    """Replace the ``model`` of a whole Chat answer, and read its usage. Raises ``broken_answer`` when it is not a JSON
+    object, and the upstream's error when it carries one under status 200 (some servers do)."""
     fields = open_answer(body)
     if "error" in fields and "choices" not in fields and fields["error"] != _NULL:
         raise error_in_answer(fields["error"])
@@ -93,7 +93,7 @@ class Stream:
         return b"data: " + _ENCODE(fields) + b"\n\n"
 
     def _meter(self, fields: dict[str, Raw], choices: Raw | None) -> bool:
-        """Reads ``usage``; False when the chunk carried nothing else and the client did not ask for it."""
+        """Read ``usage``; False when the chunk carried nothing else and the client did not ask for it."""
         usage = in_tier(read_usage(fields["usage"]), fields.get("service_tier"))
         if usage is not None:
             self.usage = usage
@@ -103,7 +103,7 @@ class Stream:
         return not (usage is not None and (choices is None or not bytes(choices).strip(b"[ \t]")))
 
     def _note(self, choices: Raw) -> None:
-        """Which choices there are, and which of them are complete."""
+        """Note which choices there are, and which of them are complete."""
         try:
             told = _CHOICES(choices)
         except msgspec.DecodeError:
@@ -114,8 +114,8 @@ class Stream:
                 self._ended.add(choice.index)
 
     def close(self) -> bytes:
-        """The bytes still owed at the upstream's end. Some servers never send ``[DONE]``: a finish reason of every
-        choice will do."""
+        """Return the bytes still owed at the upstream's end. Some servers never send ``[DONE]``: a finish reason of
+        every choice will do."""
         if self._done:
             return b""
         if len(self._ended) > self._last:
@@ -124,7 +124,7 @@ class Stream:
 
 
 def _refuse(fields: dict[str, Raw], data: bytes) -> None:
-    """Raises the error that came in the place of a chunk; null is none."""
+    """Raise the error that came in the place of a chunk; null is none."""
     if fields.get("error", _NULL) != _NULL:
         raise error_in_answer(fields["error"])
     if "errors" in fields:
@@ -132,7 +132,8 @@ def _refuse(fields: dict[str, Raw], data: bytes) -> None:
 
 
 def _with_finish(choices: Raw) -> Raw:
-    """OpenAI sends ``finish_reason: null`` until the end; servers that leave it out break strict clients."""
+    """Add ``finish_reason: null`` where it is missing: OpenAI sends it until the end, and strict clients break without
+    it."""
     try:
         told: Any = msgspec.json.decode(choices, type=list[dict[str, Raw]])
     except msgspec.ValidationError:
@@ -147,7 +148,7 @@ _TRUE = Raw(b"true")
 
 
 def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
-    """Edits a Chat request for the wire: usage is always asked for in a stream, ``metadata`` stays here unless the
+    """Edit a Chat request for the wire: usage is always asked for in a stream, ``metadata`` stays here unless the
     client stores the answer at the vendor (the only use OpenAI has for it)."""
     if "metadata" in fields and fields.get("store") != _TRUE:
         del fields["metadata"]
@@ -166,7 +167,7 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
 
 
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
-    """Whether a Chat client asked for the usage chunk."""
+    """Tell whether a Chat client asked for the usage chunk."""
     options = fields.get("stream_options")
     if options is None or options == _NULL:
         return False

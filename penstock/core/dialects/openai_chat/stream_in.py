@@ -94,7 +94,7 @@ class _Line:
 
 
 class Decoder:
-    """See ``base.StreamDecoder``."""
+    """A decoder of Chat streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_calls", "_done", "_lines", "_next", "_start", "_started", "_usage")
 
@@ -134,7 +134,7 @@ class Decoder:
         return () if self._done else self._end()
 
     def _begin(self, chunk: Chunk, out: list[Event]) -> None:
-        """Azure's first chunk has neither id nor choices: the start waits for one that has."""
+        """Begin the answer, once a chunk has choices: Azure's first one has neither id nor choices."""
         had = self._start
         created = seconds(chunk.created) if chunk.created is not NOTHING else 0
         id, model = chunk.id or had.id, chunk.model or had.model
@@ -215,7 +215,8 @@ class Decoder:
             out.append(Other(Opaque(NAME, DELTA, raw)))
 
     def _cited(self, line: _Line, found: Citation) -> Citation:
-        """Places on the wire count from the start of the whole content, ours from the start of the block."""
+        """Count a citation's place from the start of the block; on the wire it counts from the start of the whole
+        content."""
         if not line.base or found.start < 0:
             return found
         if found.start < line.base:
@@ -223,7 +224,7 @@ class Decoder:
         return replace(found, start=found.start - line.base, end=found.end - line.base)
 
     def _whole(self, line: _Line, message: Part, out: list[Event]) -> None:
-        """The whole message, sent in place of deltas or after them: what has come already is not said again."""
+        """Tell the whole message, sent in place of deltas or after them: what has come already is not said again."""
         if not line.spoke:
             self._thoughts(line, message, out)
             if message.content:
@@ -268,7 +269,7 @@ class Decoder:
             self._thought(line, block, out)
 
     def _thought(self, line: _Line, block: Thought, out: list[Event]) -> None:
-        """An element of LiteLLM's ``thinking_blocks``. A new index is a new thought; a signature ends one."""
+        """Tell an element of LiteLLM's ``thinking_blocks``. A new index is a new thought; a signature ends one."""
         if block.type == "redacted_thinking":
             self._open(line, "thinking", out, Thinking("", redacted=True))
             out.append(Delta(line.open, seal=unpack_seal(block.data or "", THOUGHT_FAMILY)))
@@ -305,9 +306,9 @@ class Decoder:
             out.append(Delta(slot.block, seal=seal))
 
     def _slot(self, line: _Line, call: Call, name: str) -> _Slot:
-        """Whose piece this is. By index; two calls under one index are told apart by a new id that comes with a name
-        (a new id alone is a server that mints one per chunk). Without an index by id; without both, a name begins a
-        call and anything else goes on with the last one."""
+        """Find the call whose piece this is. By index; two calls under one index are told apart by a new id that comes
+        with a name (a new id alone is a server that mints one per chunk). Without an index by id; without both, a name
+        begins a call and anything else goes on with the last one."""
         id, index = call.id or "", call.index
         slot: _Slot | None
         if index is not None:
@@ -352,5 +353,5 @@ class Decoder:
             out.append(Delta(slot.block, args))
 
     def _function(self, line: _Line, call: Function, out: list[Event]) -> None:
-        """The ``function_call`` of 2023: one call, without index and id."""
+        """Tell the ``function_call`` of 2023: one call, without index and id."""
         self._call(line, Call(index=-1, function=call), out)

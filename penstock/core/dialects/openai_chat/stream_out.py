@@ -68,7 +68,8 @@ class _Line:
 
 
 class Encoder:
-    """See ``base.StreamEncoder``. The first chunk has the role; the usage chunk comes only when ``view.usage``."""
+    """An encoder of Chat streams: see ``base.StreamEncoder``. The first chunk has the role; the usage chunk comes only
+    when ``view.usage``."""
 
     __slots__ = ("_blocks", "_head", "_legacy", "_lines", "_tail", "_view", "losses")
 
@@ -137,7 +138,7 @@ class Encoder:
         return self._role(0)
 
     def _role(self, choice: int) -> bytes:
-        """The first chunk of a choice."""
+        """Write the first chunk of a choice."""
         if choice in self._lines:
             return b""
         self._lines[choice] = _Line()
@@ -184,7 +185,7 @@ class Encoder:
         return self._chunk(event.choice, _JSON({"tool_calls": [call]}))
 
     def _delta(self, shown: _Shown, event: Delta) -> bytes:
-        """What a delta may carry beside text, or nothing at all."""
+        """Write what a delta may carry beside text, or nothing at all."""
         out = b""
         if event.text:
             out = self.feed(Delta(event.index, event.text))
@@ -255,5 +256,5 @@ class Encoder:
 
 
 def _line(raw: bytes) -> bytes:
-    """JSON on one line: white space between tokens is allowed to hold line ends, which an event's data is not."""
+    """Put JSON on one line: white space between tokens is allowed to hold line ends, which an event's data is not."""
     return msgspec.json.format(raw, indent=-1) if b"\n" in raw or b"\r" in raw else raw

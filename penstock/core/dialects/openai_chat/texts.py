@@ -11,7 +11,7 @@ from penstock.core.dialects.openai_chat.reading import mapping, mappings, opens,
 
 
 def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
-    """See ``base.Dialect``: contents, refusals, reasoning, and what calls were made with; no schemas, no names."""
+    """Yield the texts: contents, refusals, reasoning, and what calls were made with; no schemas, no names."""
     raw = present(fields, "messages")
     if raw is not None:
         for place, message in enumerate(mappings(raw, "messages")):

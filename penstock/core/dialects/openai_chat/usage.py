@@ -76,7 +76,7 @@ def read_usage(raw: Raw | bytes) -> Usage | None:
 
 
 def usage_of(found: WireUsage) -> Usage | None:
-    """Subtracts what is counted twice on the wire."""
+    """Subtract what is counted twice on the wire."""
     if found.prompt_tokens is None and found.completion_tokens is None:
         return None
     prompt = found.prompt_tokens_details or _Prompt()
@@ -103,7 +103,7 @@ def usage_of(found: WireUsage) -> Usage | None:
 
 
 def write_usage(usage: Usage) -> bytes:
-    """The vendor's form; cache writes also as LiteLLM's clients read them."""
+    """Write the vendor's form; cache writes also as LiteLLM's clients read them."""
     written = usage.cache_write + usage.cache_write_1h
     prompt: dict[str, Any] = {"cached_tokens": usage.cache_read, "audio_tokens": usage.audio_in}
     out: dict[str, Any] = {

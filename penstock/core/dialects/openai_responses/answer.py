@@ -34,8 +34,8 @@ _ECHOED = frozenset(
 
 
 def parse_response(body: bytes) -> Response:
-    """See ``base.Dialect``. A failed response comes with a 200: its error is raised. A body that is no response
-    raises ``GatewayError("broken_answer")``."""
+    """Parse a whole answer. A failed response comes with a 200: its error is raised. A body that is no response raises
+    ``GatewayError("broken_answer")``."""
     try:
         fields = _TOP(body)
     except BAD_JSON as error:
@@ -50,7 +50,7 @@ def parse_response(body: bytes) -> Response:
 
 
 def raise_failed(fields: dict[str, Raw]) -> None:
-    """Raises the error of a failed or cancelled response."""
+    """Raise the error of a failed or cancelled response."""
     status = bytes(fields.get("status", b""))
     error = present(fields, "error")
     if status in (b'"failed"', b'"cancelled"') or (error is not None and absent(fields.get("output"))):
@@ -60,7 +60,7 @@ def raise_failed(fields: dict[str, Raw]) -> None:
 
 
 def read_response(fields: dict[str, Raw], given: list[Block] | None = None) -> Response:
-    """The answer in a response object. ``given``: its blocks, where they are known already."""
+    """Read the answer in a response object. ``given``: its blocks, where they are known already."""
     output = present(fields, "output")
     if output is None and given is None:
         raise GatewayError("broken_answer", "The upstream's answer has no 'output'.")
@@ -84,7 +84,7 @@ def read_response(fields: dict[str, Raw], given: list[Block] | None = None) -> R
 
 
 def finish_of(fields: dict[str, Raw], blocks: list[Block]) -> str:
-    """The neutral reason of a response object that holds ``blocks``."""
+    """Return the neutral reason of a response object that holds ``blocks``."""
     details = present(fields, "incomplete_details")
     reason = optional_text(mapping(details, "incomplete_details"), "reason", "") if details is not None else ""
     called = any(isinstance(block, ToolUse) for block in blocks)
@@ -93,7 +93,7 @@ def finish_of(fields: dict[str, Raw], blocks: list[Block]) -> str:
 
 
 def take_logprobs(block: Block, logs: list[Raw]) -> Block | None:
-    """Takes a text's log probabilities out of the fields kept beside it; None when nothing is left of those."""
+    """Take a text's log probabilities out of the fields kept beside it; None when nothing is left of those."""
     if not isinstance(block, Opaque) or block.dialect != NAME or block.kind[:1] != PART_FIELDS:
         return block
     fields = fields_of(block)
@@ -106,12 +106,13 @@ def take_logprobs(block: Block, logs: list[Raw]) -> Block | None:
 
 
 def write_logs(logs: list[Raw]) -> bytes:
-    """Log probabilities as Chat's object, which is the neutral form's."""
+    """Write log probabilities as Chat's object, which is the neutral form's."""
     return encode({"content": logs, "refusal": None}) if logs else b""
 
 
 def render_response(response: Response, view: View) -> RenderedAnswer:
-    """See ``base.Dialect``. The answer is told as its stream would tell it, and the last event's object is it."""
+    """Render the answer for a client of this dialect. It is told as its stream would tell it, and the last event's
+    object is it."""
     encoder = Encoder(view)
     end = End()
     for event in explode(response, 1 << 30):

@@ -36,12 +36,12 @@ _REPEATED = frozenset(
 
 
 def response_id(given: str, view: View) -> str:
-    """The answer's id: a response's own, else a new one; clients ask for it again by this name."""
+    """Return the answer's id: a response's own, else a new one; clients ask for it again by this name."""
     return given if given.startswith("resp_") else view.mint("resp_")
 
 
 class Frame:
-    """Makes the response object of one answer, as often as a stream tells it."""
+    """The response object of one answer, made as often as a stream tells it."""
 
     __slots__ = ("_created", "_echo", "_model", "_now", "_tier", "id")
 
@@ -61,7 +61,8 @@ class Frame:
         error: dict[str, Any] | None = None,
         incomplete: str = "",
     ) -> dict[str, Any]:
-        """``status``: in_progress, completed, incomplete (for the reason ``incomplete``) or failed (``error``)."""
+        """Make the response object. ``status``: in_progress, completed, incomplete (for the reason ``incomplete``) or
+        failed (``error``)."""
         out: dict[str, Any] = {
             "id": self.id,
             "object": "response",

@@ -43,7 +43,7 @@ _OVERLOADED = frozenset(("server_is_overloaded", "slow_down"))
 
 
 def stream_error(fields: Mapping[str, Raw] | None) -> GatewayError:
-    """The error in an ``error`` event or a failed response: ``{"code", "message", "param"}``, at the top or in
+    """Parse the error in an ``error`` event or a failed response: ``{"code", "message", "param"}``, at the top or in
     ``error``; None or nothing: an error without words."""
     fields = fields or {}
     inner = fields.get("error")
@@ -82,6 +82,6 @@ _CODES = {
 
 
 def error_codes(error: GatewayError) -> dict[str, Any]:
-    """``response.error`` of a failed response."""
+    """Make the ``response.error`` of a failed response."""
     code = _CODES.get(error.kind) or ("invalid_prompt" if error.row.fault == "client" else "server_error")
     return {"code": code, "message": error.text}

@@ -15,14 +15,15 @@ _MOST = 512  # pieces before they are put together: each takes 60 bytes beside i
 
 
 def hold(pieces: list[str], text: str) -> None:
-    """Keeps one more piece of a text that is needed whole at the end."""
+    """Keep one more piece of a text that is needed whole at the end."""
     pieces.append(text)
     if len(pieces) > _MOST:
         pieces[:] = ["".join(pieces)]
 
 
 class Item:
-    """``made``: the item as it will be; ``part``: its open part; ``index``: its place in the output."""
+    """An item being told. ``made``: the item as it will be; ``part``: its open part; ``index``: its place in the
+    output."""
 
     __slots__ = ("index", "kind", "made", "part")
 
@@ -33,11 +34,12 @@ class Item:
         self.part: dict[str, Any] = {}
 
     def at(self, **places: int) -> dict[str, Any]:
-        """The fields by which an event names its place."""
+        """Return the fields by which an event names its place."""
         return {"item_id": self.made["id"], "output_index": self.index, **places}
 
     def delta(self, name: str, **places: int) -> tuple[bytes, bytes]:
-        """What stands before and after the text of each delta event; then come the sequence number and the end."""
+        """Write what stands before and after the text of each delta event; then come the sequence number and the
+        end."""
         event = f"response.{name}.delta"
         head = encode({"type": event, **self.at(**places)})[:-1]
         return f"event: {event}\ndata: ".encode() + head + b',"delta":', b',"sequence_number":'
@@ -56,13 +58,13 @@ class Logs:
         (self._here if open_text else self._late).extend(_LOGS(raw).get("content") or [])
 
     def put(self, part: dict[str, Any]) -> None:
-        """Gives the open text what came for it."""
+        """Give the open text what came for it."""
         if self._here:
             part["logprobs"] = self._here
             self._here = []
 
     def settle(self, items: list[Any], lose: Callable[[str, str], None]) -> None:
-        """Gives late ones to the first text."""
+        """Give late ones to the first text."""
         late, self._late = self._here + self._late, []
         if not late:
             return

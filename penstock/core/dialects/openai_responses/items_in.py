@@ -32,7 +32,7 @@ _USERS = frozenset(("mcp_approval_response", "compaction_trigger", "item_referen
 
 
 def read_input(raw: Raw) -> tuple[Message, ...]:
-    """The ``input`` of a request: a string or an array of items."""
+    """Read the ``input`` of a request: a string or an array of items."""
     if opens(raw, '"'):
         return (Message("user", (Text(text(raw, "input")),)),)
     if not opens(raw, "["):
@@ -83,7 +83,7 @@ class _Turns:
 
 
 def item_type(item: dict[str, Raw], path: str) -> str:
-    """An item's type. A message may leave it out; so may a reference, which then has an id alone."""
+    """Return an item's type. A message may leave it out; so may a reference, which then has an id alone."""
     raw = present(item, "type")
     if raw is not None:
         return text(raw, f"{path}.type")
@@ -108,7 +108,7 @@ _MESSAGE = ("id", "status", "role", "content")
 
 
 def read_message(item: dict[str, Raw], path: str) -> list[Block]:
-    """The blocks of a message item, its own unknown fields (``phase``) before them."""
+    """Read the blocks of a message item, its own unknown fields (``phase``) before them."""
     raw = item.get("content")
     if raw is None:
         needed(item, "content", path, "a string or an array of content parts")
@@ -179,7 +179,7 @@ READERS: dict[str, Callable[[dict[str, Raw], str], list[Block] | None]] = {
 
 
 def read_output(raw: Raw, path: str = "output") -> list[Block]:
-    """The blocks of an answer's items. Thoughts without a text and without a seal say nothing and are left out."""
+    """Read the blocks of an answer's items. Thoughts without a text and without a seal say nothing and are left out."""
     out: list[Block] = []
     for place, one in enumerate(items(raw, path)):
         out.extend(read_output_item(one, f"{path}[{place}]"))

@@ -40,7 +40,7 @@ _OUTPUTS = {"custom": "custom_tool_call_output"}
 
 
 def render_input(request: Request, wire: Wire, losses: list[Loss]) -> tuple[str, list[Any]]:
-    """``instructions`` ("" for none) and the ``input`` items; ``losses`` grows."""
+    """Render ``instructions`` ("" for none) and the ``input`` items; ``losses`` grows."""
     messages = request.messages
     first = 0
     instructions = instructions_of(messages)
@@ -53,8 +53,8 @@ def render_input(request: Request, wire: Wire, losses: list[Loss]) -> tuple[str,
 
 
 def instructions_of(messages: Sequence[Message]) -> str:
-    """The text that ``instructions`` carries: the first turn's, when it is a system's one plain text and not all that
-    there is."""
+    """Return the text that ``instructions`` carries: the first turn's, when it is a system's one plain text and not all
+    that there is."""
     if len(messages) < 2 or messages[0].role != "system" or messages[0].name or len(messages[0].blocks) != 1:
         return ""
     block = messages[0].blocks[0]
@@ -118,7 +118,7 @@ class _Writer:
     # thoughts ---------------------------------------------------------------------------------------------------------
 
     def _keeps(self, block: Thinking, where: str) -> bool:
-        """Whether a thought may go to this target; a loss when not."""
+        """Tell whether a thought may go to this target; report a loss when not."""
         seal = block.seal
         if seal is not None:
             if seal.family == (self._wire.family or FAMILY):
@@ -211,7 +211,7 @@ class _Writer:
     # parts ------------------------------------------------------------------------------------------------------------
 
     def _said(self, block: Block, where: str, item: _Item) -> None:
-        """A block of an assistant's message."""
+        """Write a block of an assistant's message."""
         if isinstance(block, Text):
             self._cache(block.cache, where)
             cited: list[Any] = []
@@ -232,7 +232,8 @@ class _Writer:
             self._lose(where, f"an assistant's message holds no {type(block).__name__} here")
 
     def _part(self, block: Block, where: str) -> list[dict[str, Any]]:
-        """A block of a user's or system's message, or of an output, as a part; none (and a loss) where it has none."""
+        """Write a block of a user's or system's message, or of an output, as a part; none (and a loss) where it has
+        none."""
         if isinstance(block, Text):
             self._cache(block.cache, where)
             if block.citations:
@@ -292,7 +293,7 @@ class _Item:
         self._parts.append(part)
 
     def take_fields(self) -> Opaque | None:
-        """The fields for an item of another type; a message that is being written keeps its own."""
+        """Take the fields for an item of another type; a message that is being written keeps its own."""
         if self._parts:
             return None
         fields, self.fields = self.fields, None
@@ -312,7 +313,7 @@ class _Item:
 
 
 def _plain(found: list[Any]) -> Any:
-    """A string where one bare text, or nothing, is all there is: what most servers take."""
+    """Return a string where one bare text, or nothing, is all there is: what most servers take."""
     if not found:
         return ""
     if len(found) == 1 and isinstance(part := found[0], dict) and part["type"] == "input_text" and len(part) == 2:
@@ -321,7 +322,7 @@ def _plain(found: list[Any]) -> Any:
 
 
 def _called(request: Request) -> set[str] | None:
-    """The ids of the calls in this request; None when calls may stand elsewhere."""
+    """Return the ids of the calls in this request; None when calls may stand elsewhere."""
     if request.dialect == NAME or request.previous_id:
         return None
     called: set[str] = set()

@@ -28,8 +28,8 @@ _INCOMPLETE_OUT = {
 
 
 def finish_in(status: str, reason: str, called: bool, refused: bool) -> str:
-    """The neutral reason of an answer with this ``status`` and ``incomplete_details.reason``. A completed answer does
-    not say why it ended: what it holds does."""
+    """Return the neutral reason of an answer with this ``status`` and ``incomplete_details.reason``. A completed answer
+    does not say why it ended: what it holds does."""
     if status == "incomplete":
         return _INCOMPLETE_IN.get(reason) or (f"other:{reason}" if reason else "length")
     if status not in ("", "completed"):
@@ -38,14 +38,14 @@ def finish_in(status: str, reason: str, called: bool, refused: bool) -> str:
 
 
 def finish_out(reason: str, refused: bool) -> str:
-    """``incomplete_details.reason`` for a neutral reason; "" for an answer that is complete."""
+    """Return ``incomplete_details.reason`` for a neutral reason; "" for an answer that is complete."""
     if reason == "refusal" and not refused:  # no words of refusal were given: a filter's doing
         return "content_filter"
     return _INCOMPLETE_OUT.get(reason, "")
 
 
 def effort_of(budget: int) -> str:
-    """The effort word for a thinking budget in tokens."""
+    """Return the effort word for a thinking budget in tokens."""
     for word, least in BUDGETS:
         if budget >= least:
             return word

@@ -45,7 +45,7 @@ _EMPTY = (b"[]", b"{}")
 
 
 def read_content(raw: Raw, path: str) -> list[Block]:
-    """A ``content`` or ``output``: a string or an array of parts."""
+    """Read a ``content`` or ``output``: a string or an array of parts."""
     if opens(raw, '"'):
         return [Text(text(raw, path))]
     if not opens(raw, "["):
@@ -57,7 +57,7 @@ def read_content(raw: Raw, path: str) -> list[Block]:
 
 
 def read_part(raw: Raw, path: str, out: list[Block]) -> None:
-    """One part, appended to ``out``."""
+    """Read one part, and append it to ``out``."""
     part = mapping(raw, path)
     kind = text(needed(part, "type", path, 'the type of the content part, such as "input_text"'), f"{path}.type")
     found = _READERS.get(kind)
@@ -77,7 +77,7 @@ def read_part(raw: Raw, path: str, out: list[Block]) -> None:
 
 
 def left_over(fields: dict[str, Raw], known: tuple[str, ...]) -> dict[str, Raw]:
-    """The fields that were not read. Nulls, empty arrays and empty objects say nothing."""
+    """Return the fields that were not read. Nulls, empty arrays and empty objects say nothing."""
     return {
         key: value
         for key, value in fields.items()
@@ -90,7 +90,7 @@ def beside(lead: str, rest: dict[str, Raw]) -> Opaque:
 
 
 def fields_of(opaque: Opaque) -> dict[str, Raw]:
-    """The fields that were kept beside an item or a part."""
+    """Return the fields that were kept beside an item or a part."""
     return _FIELDS(opaque.raw)
 
 
@@ -107,7 +107,7 @@ def _text(part: dict[str, Raw], path: str) -> Block | None:
 
 
 def read_citation(raw: Raw, path: str) -> Citation:
-    """An annotation. The plain ``url_citation`` needs no copy of itself to be given back."""
+    """Read an annotation. The plain ``url_citation`` needs no copy of itself to be given back."""
     fields = mapping(raw, path)
     kind = optional_text(fields, "type", path)
     if kind != "url_citation":
@@ -224,8 +224,8 @@ def file_part(source: Base64 | Url | FileId, name: str) -> dict[str, Any]:
 
 
 def write_citation(citation: Citation, length: int) -> Any | None:
-    """An annotation; one without a place covers the whole text (``length``), because the place is not optional here.
-    None: it has no URL and is not this dialect's."""
+    """Write an annotation; one without a place covers the whole text (``length``), because the place is not optional
+    here. None: it has no URL and is not this dialect's."""
     opaque = citation.opaque
     if opaque is not None and opaque.dialect == NAME:
         return Raw(opaque.raw)

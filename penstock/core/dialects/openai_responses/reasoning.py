@@ -24,7 +24,7 @@ KNOWN = ("id", "status", "summary", "content", "encrypted_content")
 
 
 def read_reasoning(item: Mapping[str, Raw], path: str) -> list[Thinking]:
-    """The thoughts of an item: at least one, empty where the item holds nothing but its id."""
+    """Read the thoughts of an item: at least one, empty where the item holds nothing but its id."""
     id = optional_text(item, "id", path)
     texts = [(body, True) for body in _texts(item, "summary", path)]
     texts += [(body, False) for body in _texts(item, "content", path)]
@@ -45,7 +45,7 @@ def _texts(item: Mapping[str, Raw], key: str, path: str) -> list[str]:
 
 
 def unpack(packed: str) -> tuple[Seal | None, bool]:
-    """The seal in ``encrypted_content``, and whether its thought was redacted."""
+    """Return the seal in ``encrypted_content``, and whether its thought was redacted."""
     if packed.startswith(_REDACTED):
         family, _, data = packed[len(_REDACTED) :].partition(".")
         return Seal(family, data), True
@@ -53,19 +53,19 @@ def unpack(packed: str) -> tuple[Seal | None, bool]:
 
 
 def pack(seal: Seal, redacted: bool) -> str:
-    """The ``encrypted_content`` that a client keeps for us."""
+    """Pack a seal as the ``encrypted_content`` that a client keeps for us."""
     return f"{_REDACTED}{seal.family}.{seal.data}" if redacted else seal.pack(FAMILY)
 
 
 def joins(before: Thinking, after: Thinking) -> bool:
-    """Whether two neighbours are parts of one item."""
+    """Tell whether two neighbours are parts of one item."""
     if not before.id or before.id != after.id or before.seal is not None or before.redacted or after.redacted:
         return False
     return before.summary or not after.summary
 
 
 def write_reasoning(id: str, group: Sequence[Thinking], encrypted: str) -> dict[str, Any]:
-    """The item for one group. ``encrypted``: its ``encrypted_content``, "" for none."""
+    """Write the item for one group. ``encrypted``: its ``encrypted_content``, "" for none."""
     out: dict[str, Any] = {"type": "reasoning"}
     if id:
         out["id"] = id

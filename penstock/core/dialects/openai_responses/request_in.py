@@ -64,7 +64,7 @@ _ELSEWHERE = ("previous_response_id", "prompt", "conversation")
 
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
-    """See ``base.Dialect``. A null is an absent field; what nobody knows is in ``extra``."""
+    """Read the body's top level as a ``Request``. A null is an absent field; what nobody knows is in ``extra``."""
     text(needed(fields, "model", "", "the name of a model"), "model")
     if not any(present(fields, key) is not None for key in ("input", *_ELSEWHERE)):
         needed(fields, "input", "", "a string or an array of items")
@@ -95,7 +95,7 @@ def _messages(fields: Mapping[str, Raw]) -> tuple[Message, ...]:
 
 
 def _rest(inner: Mapping[str, Raw], path: str, known: set[str], extra: list[Opaque]) -> None:
-    """The fields of a known object that have no neutral place."""
+    """Keep in ``extra`` the fields of a known object that have no neutral place."""
     for key, raw in inner.items():
         if key not in known and not absent(raw):
             extra.append(Opaque(NAME, f"{path}.{key}", bytes(raw)))
@@ -158,7 +158,7 @@ def _format(raw: Raw, out: _Out, extra: list[Opaque]) -> None:
 
 
 def _guided(raw: Raw, out: _Out, extra: list[Opaque]) -> None:
-    """One of vLLM's constraints: they are read together, see ``guided``."""
+    """Note one of vLLM's constraints: they are read together, see ``guided``."""
     out["guided"] = True
 
 

@@ -45,7 +45,8 @@ _FOREIGN: tuple[tuple[str, tuple[Any, ...]], ...] = (
 
 
 def render_request(request: Request, wire: Wire) -> Rendered:
-    """See ``base.Dialect``. A server that enforces no schema gets a forced tool for one (``structured``)."""
+    """Render the body for ``wire``, and tell what it could not carry. A server that enforces no schema gets a forced
+    tool for one (``structured``)."""
     losses: list[Loss] = []
     own = request.dialect == NAME
     if not wire.native_schema:
@@ -71,7 +72,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
 
 
 def _elsewhere(request: Request) -> bool:
-    """Whether the conversation is kept by the vendor: then no input need be given."""
+    """Tell whether the conversation is kept by the vendor: then no input need be given."""
     return bool(request.previous_id) or any(opaque.kind in ("prompt", "conversation") for opaque in request.extra)
 
 
@@ -100,7 +101,7 @@ def _sampling(request: Request, wire: Wire, own: bool, body: dict[str, Any], los
 
 
 def _kept(request: Request, own: bool, body: dict[str, Any]) -> None:
-    """What the vendor is to keep, and to give back of it."""
+    """Set what the vendor is to keep, and to give back of it."""
     if request.store is not None:
         body["store"] = request.store
     elif not own and not request.previous_id:
@@ -143,8 +144,8 @@ def _format(output: OutputFormat) -> dict[str, Any]:
 
 
 def shown(reasoning: Reasoning) -> bool:
-    """A Messages client that switched thinking on and said nothing else reads the thoughts; here they come on
-    request."""
+    """Tell whether the thoughts are to be asked for: a Messages client that switched thinking on and said nothing else
+    reads them, and here they come on request."""
     return reasoning.mode == "enabled" and not reasoning.display
 
 
@@ -214,7 +215,7 @@ def _function(tool: Tool, own: bool) -> dict[str, Any]:
 
 
 def write_choice(choice: ToolChoice, kinds: dict[str, str]) -> Any:
-    """``tool_choice`` of a body or an answer. ``kinds``: the kind of each tool by its name."""
+    """Write the ``tool_choice`` of a body or an answer. ``kinds``: the kind of each tool by its name."""
 
     def named(name: str) -> dict[str, str]:
         return {"type": "custom" if kinds.get(name) == "custom" else "function", "name": name}
@@ -228,7 +229,7 @@ def write_choice(choice: ToolChoice, kinds: dict[str, str]) -> Any:
 
 
 def _extra(request: Request, body: dict[str, Any], losses: list[Loss]) -> None:
-    """Fields that only this dialect knows, back to where they stood: a dotted kind is a path."""
+    """Put fields that only this dialect knows back to where they stood: a dotted kind is a path."""
     for opaque in request.extra:
         if opaque.dialect != NAME:
             losses.append(Loss(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only"))
@@ -237,7 +238,7 @@ def _extra(request: Request, body: dict[str, Any], losses: list[Loss]) -> None:
 
 
 def put_extra(opaque: Opaque, body: dict[str, Any]) -> None:
-    """Sets one field of ``extra`` in ``body``."""
+    """Set one field of ``extra`` in ``body``."""
     for lead in _INNER:
         if opaque.kind.startswith(lead):
             *steps, last = lead[:-1].split(".") + [opaque.kind[len(lead) :]]

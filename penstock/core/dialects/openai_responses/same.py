@@ -28,7 +28,8 @@ _LAST = (b"response.completed", b"response.incomplete")
 
 
 def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
-    """A whole answer with its ``model`` replaced. A failed response, which comes with a 200, raises its error."""
+    """Replace the ``model`` of a whole answer, and read its usage. A failed response, which comes with a 200, raises
+    its error."""
     fields = open_answer(body)
     raise_failed(fields)
     fields["model"] = model
@@ -67,7 +68,7 @@ class Stream:
         return b"data: " + data + b"\n\n"
 
     def _read(self, name: bytes, data: bytes) -> bytes:
-        """Replaces the model in the response object of an event that has one; raises what an error event says."""
+        """Replace the model in the response object of an event that has one; raise what an error event says."""
         try:
             fields = _DECODE(data)
             inner = fields.get("response")
@@ -97,18 +98,18 @@ class Stream:
         raise GatewayError("broken_stream", f"The upstream sent an event that is not of this dialect: {start!r}.")
 
     def close(self) -> bytes:
-        """Nothing is owed after the terminal event; without one the answer is not complete."""
+        """Check that the answer is complete: nothing is owed after the terminal event, and without one it is not."""
         if not self._done:
             raise Incomplete()
         return b""
 
 
 def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
-    """Nothing to do: usage always comes, and ``metadata`` is a field of this API."""
+    """Change nothing: usage always comes, and ``metadata`` is a field of this API."""
 
 
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
-    """Response streams always carry usage."""
+    """Return True: Response streams always carry usage."""
     return True
 
 

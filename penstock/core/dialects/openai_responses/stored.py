@@ -29,18 +29,18 @@ _PREFIXES = {
 
 
 def keeps(fields: Mapping[str, Raw]) -> bool:
-    """Whether a response to this request is to be kept: unless ``store`` is false."""
+    """Tell whether a response to this request is to be kept: unless ``store`` is false."""
     return optional_flag(fields, "store", "") is not False
 
 
 def previous_id(fields: Mapping[str, Raw]) -> str:
-    """The id of the response that this request goes on from, "" for none."""
+    """Return the id of the response that this request goes on from, "" for none."""
     raw = present(fields, "previous_response_id")
     return "" if raw is None else text(raw, "previous_response_id")
 
 
 def input_items(fields: Mapping[str, Raw]) -> list[Raw]:
-    """The request's own input as items: a string is a user's message."""
+    """Return the request's own input as items: a string is a user's message."""
     raw = present(fields, "input")
     if raw is None:
         return []
@@ -51,21 +51,21 @@ def input_items(fields: Mapping[str, Raw]) -> list[Raw]:
 
 
 def output_items(body: bytes) -> list[Raw]:
-    """The output items of a response's body."""
+    """Return the output items of a response's body."""
     raw = present(_FIELDS(body), "output")
     return [] if raw is None else items(raw, "output")
 
 
 def stored(fields: Mapping[str, Raw], body: bytes) -> list[Raw]:
-    """The items that a later turn begins with: this request's input (``expand_previous`` has put the earlier turns
-    into it) and what was answered."""
+    """Return the items that a later turn begins with: this request's input (``expand_previous`` has put the earlier
+    turns into it) and what was answered."""
     return [*input_items(fields), *output_items(body)]
 
 
 def expand_previous(fields: Mapping[str, Raw], previous: Iterable[Raw]) -> dict[str, Raw]:
-    """The request with ``previous_response_id`` replaced by the items of the turns before (``stored``). The earlier
-    ``instructions`` are not carried over, as the API's are not. An ``item_reference`` to an item that
-    is among them is left out: the item is there."""
+    """Replace ``previous_response_id`` by the items of the turns before (``stored``). The earlier ``instructions`` are
+    not carried over, as the API's are not. An ``item_reference`` to an item that is among them is left out: the item is
+    there."""
     before = list(previous)
     there = {_id(raw) for raw in before} - {""}
     own = [raw for raw in input_items(fields) if not (_is_reference(raw) and _id(raw) in there)]
@@ -85,7 +85,7 @@ def _id(raw: Raw) -> str:
 
 
 def with_ids(found: Iterable[Raw], mint: Callable[[str], str]) -> list[Raw]:
-    """The items as the API lists them: each has an id and a type, and a message its content in parts."""
+    """Return the items as the API lists them: each has an id and a type, and a message its content in parts."""
     out = []
     for raw in found:
         item: dict[str, Any] = dict(mapping(raw, "input"))
@@ -110,7 +110,7 @@ def _word(item: Mapping[str, Any], key: str) -> str:
 
 
 def input_items_page(found: Iterable[Raw], query: Mapping[str, str]) -> bytes:
-    """The body for ``GET /v1/responses/{id}/input_items``. ``found``: the items, oldest first, with ids
+    """Render the body for ``GET /v1/responses/{id}/input_items``. ``found``: the items, oldest first, with ids
     (``with_ids``). ``query``: ``limit`` (1 to 100, default 20), ``order`` ("asc" or "desc", the default) and ``after``,
     the id that the page begins behind. Raises "bad_request" for anything else."""
     order = query.get("order") or "desc"

@@ -100,7 +100,7 @@ class _Part:
 
 
 class Decoder:
-    """``feed(sse event) -> events``, ``close() -> events``: see ``base.StreamDecoder``."""
+    """A decoder of Responses streams: see ``base.StreamDecoder``."""
 
     __slots__ = ("_calls", "_ended", "_ids", "_items", "_last", "_logged", "_next", "_parts", "_started")
 
@@ -150,7 +150,7 @@ class Decoder:
     # Places
 
     def _item(self, step: _Step) -> int | str:
-        """What names the item of this event: its index, which all events agree on, else its id."""
+        """Return what names the item of this event: its index, which all events agree on, else its id."""
         if step.output_index is not None:
             return step.output_index
         return step.item_id or self._last
@@ -273,7 +273,7 @@ class Decoder:
         return self._whole(place, Thinking(""), _TOLD(data).text)
 
     def _whole(self, place: _Place, block: Block, text: str | None) -> list[Event]:
-        """The text of a closing event, where no delta brought it."""
+        """Tell the text of a closing event, where no delta brought it."""
         part = self._parts.get(place)
         if not text or (part is not None and part.told):
             return []
@@ -295,7 +295,7 @@ class Decoder:
         return (Delta(part.index, args),)
 
     def _done(self, step: _Step, data: bytes) -> Iterable[Event]:
-        """An item is finished: what no event told of it yet is in here."""
+        """Finish an item: what no event told of it yet is in here."""
         raw = _PLACED(data).item
         fields = mapping(raw, "item")
         id = optional_text(fields, "id", "item")
@@ -320,7 +320,7 @@ class Decoder:
         return out
 
     def _complete(self, live: list[_Part], blocks: list[Block]) -> list[Event]:
-        """Closes an item's open block with what only the finished item has: seal, arguments, late annotations."""
+        """Close an item's open block with what only the finished item has: seal, arguments, late annotations."""
         out: list[Event] = []
         last = live[-1]
         whole = [block for block in blocks if type(block) is type(last.block)]
@@ -341,7 +341,7 @@ class Decoder:
         return out
 
     def _told_whole(self, item: int | str, blocks: list[Block]) -> list[Event]:
-        """Blocks of which nothing was streamed."""
+        """Tell blocks of which nothing was streamed."""
         out: list[Event] = []
         parts = self._items.setdefault(item, [])
         for event in explode(Response(id="", model="", choices=(Choice(tuple(blocks)),)), 1 << 30):
@@ -405,7 +405,7 @@ class Decoder:
         return out
 
     def _with_status(self, response: dict[str, Raw], kind: str) -> dict[str, Raw]:
-        """The status by the event's name where the response does not say it."""
+        """Add the status by the event's name where the response does not say it."""
         if kind == "response.incomplete" and present(response, "status") is None:
             return {**response, "status": Raw(b'"incomplete"')}
         return response
@@ -458,5 +458,5 @@ _HANDLERS: dict[str, Callable[[Decoder, _Step, bytes], Iterable[Event]]] = {
 
 
 def decoder() -> Decoder:
-    """A decoder for one stream."""
+    """Make a decoder for one stream."""
     return Decoder()

@@ -49,7 +49,7 @@ _FIELDS = Decoder(dict[str, Raw]).decode
 
 
 class Encoder:
-    """See ``base.StreamEncoder``. ``items``: the finished output items, also the whole answer's."""
+    """An encoder of Responses streams: see ``base.StreamEncoder``. ``items``: the output items that are finished."""
 
     __slots__ = (
         "_beside",
@@ -129,7 +129,8 @@ class Encoder:
         return self._other(event.opaque)
 
     def fail(self, error: GatewayError) -> bytes:
-        """An ``error`` event, at which the vendor's clients raise, then ``response.failed``, which Codex waits for."""
+        """Tell an ``error`` event, at which the vendor's clients raise, then ``response.failed``, which Codex waits
+        for."""
         out = b"" if self._current >= 0 else self._end_item("incomplete")  # Codex runs what is "done", half calls too
         frame = self._framed()
         self._ended = True
@@ -143,7 +144,7 @@ class Encoder:
         return sse.COMMENT
 
     def final(self, end: End) -> tuple[str, dict[str, Any]]:
-        """The status and the finished response object."""
+        """Return the status and the finished response object."""
         stop = self._stop or Stop("stop")
         reason = finish_out(stop.reason, self._refused)
         self._logs.settle(self.items, self._lose)
@@ -193,7 +194,7 @@ class Encoder:
         return "incomplete" if stop is not None and finish_out(stop.reason, self._refused) else "completed"
 
     def settle(self) -> bytes:
-        """Ends whatever is open."""
+        """End whatever is open."""
         out = [self._begin()]
         while self._current >= 0:
             out.append(self._closed(Close(self._current)))
@@ -208,7 +209,7 @@ class Encoder:
         return b"".join(out)
 
     def _other(self, opaque: Opaque) -> bytes:
-        """An event of a server tool's progress, at the place where its item will stand."""
+        """Tell an event of a server tool's progress, at the place where its item will stand."""
         if opaque.dialect != NAME:
             self._lose(opaque.kind, f"an event of {opaque.dialect}")
             return b""
@@ -258,7 +259,7 @@ class Encoder:
         return self._begin_item(made)
 
     def _own(self, block: Opaque) -> bytes:
-        """What only this dialect knows: fields of what follows, a part, or a whole item."""
+        """Tell what only this dialect knows: fields of what follows, a part, or a whole item."""
         lead = block.kind[:1]
         if lead == ITEM_FIELDS:
             out = self._end_item("completed")
@@ -331,7 +332,7 @@ class Encoder:
         return self._begin_item(made)
 
     def _begin_thought(self, block: Thinking) -> bytes:
-        """The item of a thought: the open one where the thought belongs to it."""
+        """Begin the item of a thought: the open one where the thought belongs to it."""
         item = self._item
         if item is not None and item.kind == "reasoning" and joins(self._thought, block):
             self._thought = block
@@ -357,7 +358,7 @@ class Encoder:
     # Parts
 
     def _begin_part(self) -> bytes:
-        """Begins the part of the open block with its first text, and the item around it."""
+        """Begin the part of the open block with its first text, and the item around it."""
         block = self._block
         if isinstance(block, Thinking):
             return self._begin_reasoning(block)
@@ -432,7 +433,7 @@ class Encoder:
         return out + self._tell("response.output_text.annotation.added", {**at, "annotation": made})
 
     def _end_part(self) -> bytes:
-        """Closes the open block."""
+        """Close the open block."""
         block, told, item = self._block, bool(self._lead), self._item
         text = "".join(self._pieces)
         self._pieces = []
@@ -494,5 +495,5 @@ class Encoder:
 
 
 def encoder(view: View) -> Encoder:
-    """An encoder for one client."""
+    """Make an encoder for one client."""
     return Encoder(view)

@@ -18,7 +18,7 @@ _STRINGS = frozenset(("action", "operation", "variables"))  # any string inside:
 
 
 def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
-    """See ``base.Dialect``: instructions, messages, what calls were made with and what they returned."""
+    """Yield the texts: instructions, messages, what calls were made with and what they returned."""
     for key in ("instructions", "input"):
         if key in fields:
             yield from _walk(decode(fields[key]), True)

@@ -50,8 +50,8 @@ _NO_OUTPUT = _Output()
 
 
 def read_usage(raw: Raw | bytes | None) -> Usage | None:
-    """The counters of a ``usage`` object; None when it tells nothing. Odd details never cost an answer: the two main
-    counts are taken alone then."""
+    """Read the counters of a ``usage`` object; None when it tells nothing. Odd details never cost an answer: the two
+    main counts are taken alone then."""
     if raw is None:
         return None
     try:
@@ -83,7 +83,7 @@ def read_usage(raw: Raw | bytes | None) -> Usage | None:
 
 
 def write_usage(usage: Usage | None) -> dict[str, Any] | None:
-    """The ``usage`` of an answer; None (a null) while or where nothing is known."""
+    """Write the ``usage`` of an answer; None (a null) while or where nothing is known."""
     if usage is None:
         return None
     written = usage.cache_write + usage.cache_write_1h
