@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.errors import GatewayError
 from penstock.runtime.answer import MAX_ANSWER, MAX_ERROR
-from penstock.runtime.http import TransportError, in_task
+from penstock.runtime.http import Disconnected, TransportError, in_task
 
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
@@ -44,7 +44,12 @@ async def post(
         attempt.since = means.clock()
     timeouts = timeouts or target.timeouts
     if isinstance(body, bytes):
-        answer = await means.pool.ask(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
+        try:
+            answer = await means.pool.ask(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
+        except Disconnected as error:
+            if error.sent:
+                raise
+            answer = await means.pool.send(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
     else:
         answer = await means.pool.send(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
     if 200 <= answer.status < 300:

@@ -28,7 +28,8 @@ class Incoming:
     status: 0 until the final (not 1xx) headers are complete. parts: body pieces since the last clear. complete: the
     message has ended. keep_alive: its framing allows another. until_eof: the body ends with the connection.
     idle_hint: seconds of silence after which the peer may close (its Keep-Alive header, less 2 s: a request that
-    crosses the close on the wire cannot be repeated).
+    crosses the close on the wire cannot always be repeated). Its ``max`` needs no counting: who counts requests says
+    ``connection: close`` with the last answer (Apache, llama.cpp).
     """
 
     __slots__ = (
@@ -118,7 +119,8 @@ class Incoming:
         elif name == b"keep-alive":
             hint = _KEEP_ALIVE.search(value)
             if hint:
-                self.idle_hint = max(1.0, int(hint[1]) - 2.0)
+                told = int(hint[1])
+                self.idle_hint = max(told - 2.0, told / 3.0)
         elif self.chunked:
             self._stop("two transfer-encoding headers")
         elif value.lower() != b"chunked":
