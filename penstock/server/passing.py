@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from penstock.core.envelope import open_body
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.core.ops import forms
 from penstock.core.providers.passing import (
     LONGEST_MODEL,
@@ -162,6 +162,7 @@ async def _through(call: Call, passing: Passing, endpoint: Endpoint) -> None:
     try:
         await passing.run(endpoint)
     except TransportError as broken:
+        shed(broken)
         error = translated(broken, call.outlet.responded)
         error.provider = passing.provider
         raise error from None

@@ -7,6 +7,8 @@ status lines and chunk overhead are counted here, by what was fed against what c
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import cast
 
 from httptools import HttpParserCallbackError, HttpResponseParser
 
@@ -51,7 +53,7 @@ class Incoming:
         """Prepares for the response to the next request."""
         if self._renew:
             self.parser = HttpResponseParser(self)
-            self.feed_data = self.parser.feed_data
+            self.feed_data: Callable[[bytes], None] = self.parser.feed_data
             self._renew = False
         self.is_head = is_head
         self.headers: list[tuple[bytes, bytes]] = []
@@ -64,7 +66,7 @@ class Incoming:
 
     def discard_parser(self) -> None:
         """Breaks the cycle with the parser's callbacks: a closed connection goes without the garbage collector."""
-        del self.parser, self.feed_data
+        self.parser, self.feed_data = cast(HttpResponseParser, None), cast(Callable[[bytes], None], None)
 
     # -- parser callbacks
 
@@ -142,6 +144,7 @@ class Incoming:
         if isinstance(exc, HttpParserCallbackError) and self.broken is not None:
             return self.broken
         error = self.protocol_error(f"not a valid HTTP/1.1 response: {exc}")
+        exc.__traceback__ = exc.__context__ = None  # whose frames hold the error
         error.__cause__ = exc
         return error
 

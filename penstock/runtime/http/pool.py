@@ -89,6 +89,7 @@ class Pool:
         except Disconnected as error:
             if error.sent:
                 raise
+            error.__traceback__ = None  # whose frames hold it
             conn = await self._acquire(slot, timeouts, monotonic(), total_deadline)
             resp = await conn.begin(wire, body, timeouts, total_deadline)
         if slot.absolute and resp.status == 407:
@@ -191,7 +192,9 @@ class Pool:
                 raise self._closed_error(slot.origin)
         except BaseException:
             conn.abort()
-            slot.lost(conn)  # uvloop never reports the end of a connection whose opening was cancelled
+            # Nobody reports the end of a connection that never was, nor uvloop of one whose opening was cancelled.
+            slot.lost(conn)
+            conn.discard_parser()
             raise
         return conn
 
