@@ -177,6 +177,12 @@ class GatewayError(Exception):
         return f"litellm.{name}: {name}: {self.provider.capitalize()}Exception - {self.message}"
 
 
+def shed(error: BaseException) -> None:
+    """Cut an error off from the frames that it came through, and from the errors before it. Frames hold whoever caught
+    it; who keeps an error would be in a circle with all of them."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+
+
 def kind_of_status(status: int, text: str) -> str:
     """Return the kind of a non-2xx upstream answer: by status, and for 400/413/422 also by its lower-cased ``text``."""
     if not 400 <= status <= 599:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Dialect
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import Message, Refusal, Response, Text, ToolUse
 from penstock.core.sse import TooLong
 from penstock.runtime import checking, constrained
@@ -56,6 +56,7 @@ async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend 
         if again is not None:
             held, response = again, _parsed(attempt, again, DIALECTS[dialect], mend)
     except (GatewayError, TransportError) as error:
+        shed(error)
         attempt.usage = first
         raise _failed(attempt, fault, f"the second call failed: {error}") from None
     if again is None:

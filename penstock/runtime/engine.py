@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.dialects.redact import scrub
 from penstock.core.envelope import open_body
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import Outcome, Try, attempts
@@ -91,6 +91,7 @@ class Engine:
             if first is None or first.error is not None:
                 error = await drive(attempts(plan, _pick, random.random), partial(self._try, call), first)
         except GatewayError as refused:
+            shed(refused)
             error = refused
         except asyncio.CancelledError:
             if call.attempt is not None:
@@ -118,11 +119,13 @@ class Engine:
         try:
             await surface.attempt(attempt)
         except GatewayError as error:
+            shed(error)
             failed = error
             if error.kind == "broken_stream" and attempt.first_at is None:
                 # Nothing of it has reached the client: another target can still answer.
                 failed = GatewayError("broken_answer", error.message)
         except TransportError as error:
+            shed(error)
             failed = translated(error, attempt.first_at is not None)
         else:
             if live.health.ill:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from penstock.config import Deployment
 from penstock.core.count import estimate
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.core.price import NOTHING, plain
 from penstock.core.providers.passing import SHORTEST_SECRET, answer_headers
 from penstock.core.seen import Seen
@@ -88,6 +88,7 @@ class Passing(Attempt, eq=False):
         try:
             await self._run(endpoint)
         except TransportError as broken:
+            shed(broken)
             error = translated(broken, call.outlet.responded)
             error.provider = self.where
             raise error from None

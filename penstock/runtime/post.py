@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.runtime.answer import MAX_ANSWER, MAX_ERROR
-from penstock.runtime.http import TransportError, in_task
+from penstock.runtime.http import Disconnected, TransportError, in_task
 
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
@@ -44,7 +44,13 @@ async def post(
         attempt.since = means.clock()
     timeouts = timeouts or target.timeouts
     if isinstance(body, bytes):
-        answer = await means.pool.ask(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
+        try:
+            answer = await means.pool.ask(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
+        except Disconnected as error:
+            if error.sent:
+                raise
+            shed(error)
+            answer = await means.pool.send(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
     else:
         answer = await means.pool.send(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
     if 200 <= answer.status < 300:
@@ -59,7 +65,8 @@ async def refusal(answer: Response, reads: Reader) -> GatewayError:
     """Read a non-2xx answer as an error. A body that breaks off is an error without a message, not another error."""
     try:
         body = await answer.read(MAX_ERROR)
-    except TransportError:
+    except TransportError as error:
+        shed(error)
         body = b""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
     return reads(answer.status, headers, body)

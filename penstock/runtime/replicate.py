@@ -16,7 +16,7 @@ import msgspec
 from penstock.core import sse
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.openai_chat.errors import retry_after
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.core.providers.apply import apply_defaults
 from penstock.core.providers.replicate import (
     NAME,
@@ -130,7 +130,8 @@ async def _read(answer: Response) -> bytes:
             return await answer.read(MAX_ANSWER)
         try:
             body = await answer.read(MAX_ERROR)
-        except TransportError:
+        except TransportError as error:
+            shed(error)
             body = b""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
         raise _refused(answer.status, headers, body)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.runtime.call import Call
 from penstock.runtime.gate import Gate
 from penstock.runtime.http import Batch, in_task
@@ -130,8 +130,10 @@ class Gateway:
                 else:
                     await self._visit(call, found)
             except GatewayError as error:
+                shed(error)
                 self._refuse(call, error)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as left:
+            shed(left)  # its task keeps it
             self.end(exchange)
             raise
         except Exception as error:  # boundary: a bug of ours must cost one request and be told as such

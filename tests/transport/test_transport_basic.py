@@ -9,7 +9,7 @@ import pytest
 
 from penstock.runtime.http import Limits, TooLarge, TransportError, render_head
 
-from .upstream import CHUNKED, OK, QUICK, Net, Peer, answer, eventually, fetch, send
+from .upstream import CHUNKED, OK, QUICK, Net, Peer, answer, eventually, fetch, rested, send
 
 pytestmark = pytest.mark.asyncio
 
@@ -70,9 +70,10 @@ async def test_last_used_connection_is_used_first(net: Net) -> None:
     release.set()
     await both
     idle = list(pool._slots[up.origin.key].idle)
+    before = idle[0].began, idle[1].began
     await fetch(pool, up.origin)
     assert len(idle) == 2 and list(pool._slots[up.origin.key].idle) == idle
-    assert [conn.uses for conn in idle] == [1, 2]
+    assert idle[0].began == before[0] and idle[1].began > before[1]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +124,7 @@ async def test_head_has_no_body_and_keeps_the_connection(net: Net, headers: byte
     for _ in range(3):
         resp = await send(pool, up.origin, body=None, method=b"HEAD")
         assert (resp.status, await resp.read(0)) == (200, b"")
+        await rested(pool)
     assert up.accepted == 1
 
 

@@ -19,7 +19,7 @@ from penstock.runtime.http import (
     TotalTimeout,
 )
 
-from .upstream import CHUNKED, OK, FullBacklog, Net, Peer, answer, eventually, fetch, send, silent
+from .upstream import CHUNKED, OK, FullBacklog, Net, Peer, answer, eventually, fetch, rested, send, silent
 
 pytestmark = pytest.mark.asyncio
 
@@ -294,6 +294,7 @@ async def test_pause_in_the_last_batch_does_not_deafen_the_connection(net: Net) 
     for _ in range(3):
         resp = await send(pool, up.origin)
         await resp.pump(lambda data, resp=resp: resp.pause())  # type: ignore[misc]
+        await rested(pool)
     assert up.accepted == 1
 
 

@@ -20,7 +20,7 @@ from penstock.runtime.http import (
     TransportError,
 )
 
-from .upstream import CHUNKED, OK, Handler, Net, Peer, answer, eventually, fetch, open_sockets, send, silent
+from .upstream import CHUNKED, OK, Handler, Net, Peer, answer, eventually, fetch, open_sockets, rested, send, silent
 
 pytestmark = pytest.mark.asyncio
 
@@ -238,6 +238,7 @@ async def test_no_timer_per_request_or_chunk(net: Net, monkeypatch: pytest.Monke
     up = await net.serve(handler)
     pool = net.pool()
     await fetch(pool, up.origin)
+    await rested(pool)
     conn = next(iter(pool._connections))
     timers = tasks = 0
 

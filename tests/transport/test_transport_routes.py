@@ -39,6 +39,7 @@ from .upstream import (
     eventually,
     fetch,
     open_sockets,
+    rested,
     send,
     silent,
 )
@@ -102,6 +103,7 @@ async def test_tls_large_bodies_both_ways(net: Net, pki: Pki, size: int) -> None
     body = bytes(range(250)) * (size // 250)
     for _ in range(2):
         assert await fetch(pool, up.origin, body=body) == (200, body)
+        await rested(pool)
     assert up.accepted == 1
 
 

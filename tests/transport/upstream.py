@@ -222,3 +222,8 @@ class FullBacklog:
     def __exit__(self, *_: object) -> None:
         for sock in self.sockets:
             sock.close()
+
+
+async def rested(pool: Pool) -> None:
+    """Waits until no connection rests: a server is first seen to keep one after a chunked answer (`Slot.rest`)."""
+    assert await eventually(lambda: not any(slot.resting for slot in pool._slots.values()))

@@ -61,11 +61,13 @@ class Dial:
                 await self._open()
         except TimeoutError as exc:
             if not timeout.expired():  # the kernel's ETIMEDOUT
+                exc.__traceback__ = None
                 raise self._translate(exc) from exc
             if total_deadline <= deadline:
                 raise self._error(TotalTimeout, "the total timeout passed while connecting") from exc
             raise self._error(ConnectTimeout, f"not connected within {connect:g} s ({self._phase})") from exc
         except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: uvloop's own
+            exc.__traceback__ = None  # a frame of aiohappyeyeballs holds it
             raise self._translate(exc) from exc
         if self._conn.transport.is_closing():
             raise self._error(ConnectError, "the upstream closed the connection as soon as it was open")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import sys
 from collections.abc import AsyncIterable
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -28,7 +29,7 @@ from penstock.runtime.http.errors import (
 )
 from penstock.runtime.http.incoming import Incoming
 from penstock.runtime.http.response import Response
-from penstock.runtime.http.sending import Sender, last_words
+from penstock.runtime.http.sending import Sender, last_words, unread
 
 if TYPE_CHECKING:
     from penstock.runtime.http.options import Limits, Timeouts
@@ -60,12 +61,13 @@ class Coming(Wake[Response]):
 class Connection(Incoming, asyncio.Protocol):
     """See the module. Owned by its `Slot`; ``waiter``, ``resp`` and ``sender`` belong to the exchange in progress.
 
-    waiter: the future of the response, until its headers are complete. resp: the response, from then to its end.
+    waiter: the future of the response, until its headers are complete. resp: the response, from then to its end. size:
+    bytes of the body that went out in one write with its head.
     """
 
     __slots__ = (
-        "began", "connect_ms", "deadline", "idle_since", "loop", "reading", "resp", "sender", "slot", "state",
-        "timeouts", "total_deadline", "touched", "transport", "uses", "waiter", "woken", "write", "write_paused",
+        "began", "connect_ms", "deadline", "idle_since", "loop", "reading", "resp", "sender", "size", "slot", "state",
+        "timeouts", "total_deadline", "touched", "transport", "used", "waiter", "woken", "write", "write_paused",
     )  # fmt: skip
 
     def __init__(self, batch: Batch, slot: Slot, limits: Limits) -> None:
@@ -83,7 +85,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.touched = False
         self.write_paused = False
         self.reading = True
-        self.uses = 0
+        self.used = False  # a response came whole
         self.connect_ms = 0.0
         self.idle_since = 0.0
 
@@ -102,12 +104,15 @@ class Connection(Incoming, asyncio.Protocol):
         self.deadline = INF if first_byte is None else self.began + first_byte
         waiter = self.waiter = Coming(self)
         if body is None:
+            self.size = 0
             self.transport.write(head)
-        elif isinstance(body, bytes) and len(body) < SMALL:
+        elif isinstance(body, bytes) and (size := len(body)) < SMALL:
+            self.size = size
             self.write(self.transport, head + body)
         else:
             stall = timeouts.stall
             self.deadline = INF if stall is None else self.began + stall
+            self.size = sys.maxsize
             sender = self.sender = Sender(self)
             self.transport.write(head)
             if isinstance(body, bytes):
@@ -286,10 +291,12 @@ class Connection(Incoming, asyncio.Protocol):
             return
         if not self.reading:
             self.set_reading(True)
-        self.uses += 1
+        self.used = True
         self.state = RESERVED
-        self.deadline = self.total_deadline = INF
-        self.slot.release(self)
+        if self.chunked and not self.slot.lasting:
+            self.slot.rest(self)
+        else:
+            self.slot.release(self)
 
     def _ended(self, exc: Exception | None) -> None:
         """The peer closed (``exc`` None) or reset the connection."""
@@ -298,11 +305,14 @@ class Connection(Incoming, asyncio.Protocol):
             if last:
                 self.data_received(last)
         if self.state != BUSY:
+            if self.state == IDLE:
+                self.slot.hang_up(self)
             self.abort()
             return
         how = "closed" if exc is None else f"lost ({exc})"
         if self.resp is None:
             error = self._error(Disconnected, f"the connection was {how} before the response headers")
+            error.sent = exc is not None or not self._closed_before()
         elif self.until_eof and exc is None:
             self._finish(self.resp)
             return
@@ -310,6 +320,12 @@ class Connection(Incoming, asyncio.Protocol):
             error = self._error(BodyTruncated, f"the connection was {how} before the end of the response body")
         error.__cause__ = exc
         self.fail(error)
+
+    def _closed_before(self) -> bool:
+        """True if the peer had closed a used connection before the head of our request had come there."""
+        if not self.used or self.sender is not None or self._head_bytes:
+            return False
+        return unread(self.transport, self.size)
 
     def fail(self, error: BaseException) -> None:
         """Ends the exchange with ``error``, and the connection."""
@@ -353,13 +369,18 @@ class Connection(Incoming, asyncio.Protocol):
             self.transport.pause_reading()
 
     def looks_dead(self, now: float) -> bool:
-        """True if the peer closed, or wrote, while the connection was idle. Asks the kernel only when it is stale."""
+        """True if the peer closed, or wrote, while the connection was idle, or is about to close by its own word. Asks
+        the kernel only when it is stale."""
         if self.state == CLOSED or self.transport.is_closing():
             return True
-        if self.idle_since and now - self.idle_since > STALE_AFTER and hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-            return bool(poll.poll(0))
+        if self.idle_since:
+            idle = now - self.idle_since
+            if idle >= self.idle_hint:
+                return True
+            if idle > STALE_AFTER and hasattr(select, "poll"):
+                poll = select.poll()
+                poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+                return bool(poll.poll(0))
         return False
 
     def tick(self, now: float, idle_expiry: float) -> bool:

@@ -168,14 +168,16 @@ class _Rest:
         self._cancelled = cancelled
 
     def __await__(self) -> Generator[Any, Any, None]:
-        coro, waits = self._coro, self._waits
+        coro, waits, self._waits = self._coro, self._waits, None
         try:
             if self._cancelled:
                 waits = coro.throw(asyncio.CancelledError())
             while True:
                 try:
                     sent = yield waits
+                    waits = None  # what is raised now leads to this frame, and what was awaited may hold it
                 except BaseException as error:  # boundary: it is the coroutine's to handle
+                    waits = None
                     waits = coro.throw(error)
                 else:
                     waits = coro.send(sent)

@@ -86,7 +86,8 @@ class ProtocolError(TransportError):
 
 
 class Disconnected(ProtocolError):
-    """The connection ended after the request was written and before the response headers were complete."""
+    """The connection ended after the request was written and before the response headers were complete. Not ``sent``
+    when the peer had closed it before the request's head had come there."""
 
 
 class BodyTruncated(TransportError):

@@ -7,6 +7,8 @@ status lines and chunk overhead are counted here, by what was fed against what c
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import cast
 
 from httptools import HttpParserCallbackError, HttpResponseParser
 
@@ -28,7 +30,8 @@ class Incoming:
     status: 0 until the final (not 1xx) headers are complete. parts: body pieces since the last clear. complete: the
     message has ended. keep_alive: its framing allows another. until_eof: the body ends with the connection.
     idle_hint: seconds of silence after which the peer may close (its Keep-Alive header, less 2 s: a request that
-    crosses the close on the wire cannot be repeated).
+    crosses the close on the wire cannot always be repeated). Its ``max`` needs no counting: who counts requests says
+    ``connection: close`` with the last answer (Apache, llama.cpp).
     """
 
     __slots__ = (
@@ -50,7 +53,7 @@ class Incoming:
         """Prepare for the response to the next request."""
         if self._renew:
             self.parser = HttpResponseParser(self)
-            self.feed_data = self.parser.feed_data
+            self.feed_data: Callable[[bytes], None] = self.parser.feed_data
             self._renew = False
         self.is_head = is_head
         self.headers: list[tuple[bytes, bytes]] = []
@@ -63,7 +66,7 @@ class Incoming:
 
     def discard_parser(self) -> None:
         """Break the cycle with the parser's callbacks: a closed connection goes without the garbage collector."""
-        del self.parser, self.feed_data
+        self.parser, self.feed_data = cast(HttpResponseParser, None), cast(Callable[[bytes], None], None)
 
     # -- parser callbacks
 
@@ -118,7 +121,8 @@ class Incoming:
         elif name == b"keep-alive":
             hint = _KEEP_ALIVE.search(value)
             if hint:
-                self.idle_hint = max(1.0, int(hint[1]) - 2.0)
+                told = int(hint[1])
+                self.idle_hint = max(told - 2.0, told / 3.0)
         elif self.chunked:
             self._stop("two transfer-encoding headers")
         elif value.lower() != b"chunked":
@@ -141,6 +145,7 @@ class Incoming:
         if isinstance(exc, HttpParserCallbackError) and self.broken is not None:
             return self.broken
         error = self.protocol_error(f"not a valid HTTP/1.1 response: {exc}")
+        exc.__traceback__ = exc.__context__ = None  # whose frames hold the error
         error.__cause__ = exc
         return error
 

@@ -9,7 +9,7 @@ from time import monotonic
 from penstock.runtime.http.connect import Dial
 from penstock.runtime.http.connection import BUSY, CLOSED, IDLE, INF, Connection
 from penstock.runtime.http.driven import Batch, in_task
-from penstock.runtime.http.errors import PoolTimeout, ProxyError, TotalTimeout, TransportError
+from penstock.runtime.http.errors import Disconnected, PoolTimeout, ProxyError, TotalTimeout, TransportError
 from penstock.runtime.http.head import absolute_form, render_header
 from penstock.runtime.http.options import Limits, Timeouts, Tls
 from penstock.runtime.http.origin import Origin
@@ -58,8 +58,9 @@ class Pool:
         head: from `render_head`. extra: further header lines, each from `render_header` (they are not checked here).
         body: bytes get a content-length, and so does an iterable with a ``size`` (in bytes, which it must keep to);
         any other iterable is sent chunked, None sends neither.
-        TransportError for everything that can go wrong; what ``body`` raises comes through as it is. A request is
-        repeated never, except that a pooled connection found closed before anything was written is replaced.
+        TransportError for everything that can go wrong; what ``body`` raises comes through as it is. A request that
+        may have been read is repeated never. A pooled connection found closed before anything was written is replaced,
+        and so is one, once, whose peer is known to have closed it before the request's head had come there.
         """
         if body is None:
             wire = b"%b%b\r\n" % (head, extra)
@@ -83,7 +84,14 @@ class Pool:
             wire = _through_proxy(slot, wire)
         if not self._fast:
             self._hurry()
-        resp = await conn.begin(wire, body, timeouts, total_deadline)
+        try:
+            resp = await conn.begin(wire, body, timeouts, total_deadline)
+        except Disconnected as error:
+            if error.sent:
+                raise
+            error.__traceback__ = None  # whose frames hold it
+            conn = await self._acquire(slot, timeouts, monotonic(), total_deadline)
+            resp = await conn.begin(wire, body, timeouts, total_deadline)
         if slot.absolute and resp.status == 407:
             resp.close()
             message = "the proxy asks for other credentials (407)"
@@ -93,7 +101,8 @@ class Pool:
     def ask(
         self, origin: Origin, head: bytes, body: bytes, timeouts: Timeouts, extra: bytes = b"", tls: Tls | None = None
     ) -> Awaitable[Response]:
-        """The same as ``send``, begun at once where a connection is free: without a coroutine in between."""
+        """The same as ``send``, begun at once where a connection is free: without a coroutine in between. So it is the
+        caller's to ``send`` again after a ``Disconnected`` that was not ``sent``."""
         slot = self._slots.get(origin.key if tls is None else (origin.key, tls))
         if slot is None or slot.absolute or not slot.idle or not self._fast:
             return self.send(origin, head, body, timeouts, extra, tls)
@@ -142,7 +151,7 @@ class Pool:
         table: dict[str, dict[str, int]] = {}
         for slot in self._slots.values():
             row = table.setdefault(slot.origin.key, {"open": 0, "active": 0, "idle": 0, "connecting": 0, "waiting": 0})
-            row["idle"] += len(slot.idle)
+            row["idle"] += len(slot.idle) + len(slot.resting)
             row["connecting"] += slot.used
             row["waiting"] += sum(not entry.future.done() for entry in slot.waiters)
         for conn in self._connections:
@@ -168,6 +177,8 @@ class Pool:
         if self._closed:
             raise self._closed_error(slot.origin)
         batch = self.batch(asyncio.get_running_loop())
+        if slot.used >= self._limits.max_per_origin and slot.resting:
+            slot.resting[0].shut()
         if slot.used < self._limits.max_per_origin:
             slot.used += 1
         else:
@@ -181,7 +192,9 @@ class Pool:
                 raise self._closed_error(slot.origin)
         except BaseException:
             conn.abort()
-            slot.lost(conn)  # uvloop never reports the end of a connection whose opening was cancelled
+            # Nobody reports the end of a connection that never was, nor uvloop of one whose opening was cancelled.
+            slot.lost(conn)
+            conn.discard_parser()
             raise
         return conn
 

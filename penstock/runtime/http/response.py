@@ -48,8 +48,8 @@ class Response:
         self._reading = False
         self._decoder: Decoder | None = None
         self._first_byte_ms = first_byte_ms
-        self._connect_ms = 0.0 if conn.uses else conn.connect_ms
-        self._reused = conn.uses > 0
+        self._connect_ms = 0.0 if conn.used else conn.connect_ms
+        self._reused = conn.used
 
     def __repr__(self) -> str:
         return f"<Response {self.status} from {self._origin}>"

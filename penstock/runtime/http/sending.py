@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING
 
@@ -136,3 +138,24 @@ def last_words(transport: asyncio.Transport) -> bytes:
     finally:
         beside.detach()  # it is the transport's to close
     return data
+
+
+def unread(transport: asyncio.Transport, size: int) -> bool:
+    """Tell whether the peer closed before it had the head of our request, of which ``size`` bytes are the body; to be
+    asked when its close has come, and False where that cannot be known.
+
+    A FIN acknowledges all that its sender's kernel had received by then. Where it leaves more than the body
+    unacknowledged, the peer had said its last word before there was a request: what comes then it can only throw away
+    (RFC 9112, 9.6). What was acknowledged may have been read; after a reset, and under TLS, it cannot be told."""
+    sock = transport.get_extra_info("socket")
+    if sys.platform != "linux" or sock is None or transport.get_extra_info("sslcontext") is not None:
+        return False
+    import fcntl
+    from termios import TIOCOUTQ
+
+    left = array.array("i", (0,))
+    try:
+        fcntl.ioctl(sock.fileno(), TIOCOUTQ, left)  # bytes written and not acknowledged
+    except OSError:
+        return False
+    return left[0] + transport.get_write_buffer_size() > size

@@ -187,6 +187,7 @@ class AsgiDoor:
                 if not task.done() and not (task is work and answered):
                     task.cancel()
             gateway.end(exchange)
+            exchange.task = None  # a cancelled one keeps its error, and that the frames that hold the exchange
             await asyncio.gather(work, watch, pump, return_exceptions=True)
 
 

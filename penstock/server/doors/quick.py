@@ -158,12 +158,14 @@ class QuickProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self.closing = True
         self.queue.clear()
-        self.uploading = None
+        self.exchange = self.uploading = None
         active, self.active = self.active, None
         if active is not None:
             active.gone = True
-            if active.task is not None:
-                active.task.cancel()
+            # A cancelled task keeps its error, and that the frames that hold the exchange.
+            task, active.task = active.task, None
+            if task is not None:
+                task.cancel()
             self.gateway.end(active)  # its task may not have begun, and would then never say so
         if exc is None:
             self.transport.close()
