@@ -119,7 +119,7 @@ class Gateway:
             try:
                 site, state = self.site, self.state
                 found: Surface | Visit | None = site.surfaces.get(exchange.path)
-                if found is None or state.passages:
+                if found is None or state.pass_through_endpoints:
                     found = site.find(call, state)
                 if isinstance(found, Surface):
                     call.surface = found

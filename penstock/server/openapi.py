@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock import __version__
-from penstock.core.providers.passing import METHODS
+from penstock.core.providers.pass_through import METHODS
 from penstock.runtime.gate import ADMIN, KEY, PUBLIC
 from penstock.runtime.ops import read_either
 from penstock.runtime.surface import About

@@ -15,7 +15,7 @@ from penstock.config import Deployment
 from penstock.core.count import estimate
 from penstock.core.errors import GatewayError
 from penstock.core.price import NOTHING, plain
-from penstock.core.providers.passing import SHORTEST_SECRET, answer_headers
+from penstock.core.providers.pass_through import SHORTEST_SECRET, answer_headers
 from penstock.core.seen import Seen
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.building import CONNECT_TIMEOUT
@@ -43,7 +43,7 @@ def _named_price(provider: str, model: str) -> TargetPrice:
     return price_of(provider, model, Deployment(id="", model_name=model, model=model))
 
 
-class Passing(Attempt, eq=False):
+class PassThrough(Attempt, eq=False):
     """One request on its way through: an attempt at a provider, or at an address of the config's own.
 
     ``credential``: None for such an address. ``where``: the provider, or the path of the config. ``asked``: the model,
@@ -58,7 +58,7 @@ class Passing(Attempt, eq=False):
     seen: Seen | None = None
 
     @classmethod
-    def of(cls, call: Call, where: str, model: str, credential: Credential | None) -> Passing:
+    def of(cls, call: Call, where: str, model: str, credential: Credential | None) -> PassThrough:
         """Make the attempt of a call that is passed through. ``binary``, for whatever the bytes are, an error of ours
         is no part of them."""
         # Where there is no deployment nothing asks for one: what a record says is overridden below.
