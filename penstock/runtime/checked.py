@@ -21,7 +21,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Message, Refusal, Response, Text, ToolUse
 from penstock.core.sse import TooLong
 from penstock.runtime import checking, constrained
-from penstock.runtime.answer import Answer, Held
+from penstock.runtime.answer import Answer, HeldAnswer
 from penstock.runtime.checking import Bad, Slow
 from penstock.runtime.cross import back_for, collected, counted, cross_request
 from penstock.runtime.http import TransportError
@@ -42,7 +42,7 @@ _ASK = (
 )
 
 
-async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> Held:
+async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> HeldAnswer:
     """Return an answer that has the form asked for: this one, or the second. ``mend``: see ``Quirks.mend``; what is
     returned is as it came. Raises "invalid_output"."""
     held = await _hold(attempt, answer)
@@ -70,9 +70,9 @@ async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend 
     return held
 
 
-async def _hold(attempt: Attempt, answer: Answer) -> Held:
+async def _hold(attempt: Attempt, answer: Answer) -> HeldAnswer:
     try:
-        return Held(answer.status, answer.headers, await answer.read(MAX_HELD))
+        return HeldAnswer(answer.status, answer.headers, await answer.read(MAX_HELD))
     finally:
         attempt.stop()
         answer.close()
@@ -89,7 +89,7 @@ def _failed(attempt: Attempt, fault: str, then: str) -> GatewayError:
     return GatewayError("invalid_output", text)
 
 
-def _parsed(attempt: Attempt, held: Held, spoken: Dialect, mend: Mend | None) -> Response:
+def _parsed(attempt: Attempt, held: HeldAnswer, spoken: Dialect, mend: Mend | None) -> Response:
     """Parse the answer into the neutral form, as the client will see it. Raises what the lanes would raise for it."""
     if is_stream(attempt.stream, spoken, held.header(b"content-type") or b""):
         try:
@@ -136,7 +136,7 @@ async def _fault(attempt: Attempt, response: Response) -> str | None:
 # The second call ------------------------------------------------------------------------------------------------------
 
 
-async def _again(attempt: Attempt, dialect: str, response: Response, fault: str) -> Held | None:
+async def _again(attempt: Attempt, dialect: str, response: Response, fault: str) -> HeldAnswer | None:
     """Ask a second time, telling the model what was wrong, and return the answer; None where a conversation cannot be
     continued (a plain completion)."""
     target = attempt.target

@@ -10,8 +10,8 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from penstock.server.held import hold_all, let_all, let_reloads
 from penstock.server.options import STOP_SIGNALS
+from penstock.server.signals import hold_all, let_all, let_reloads
 
 if TYPE_CHECKING:
     from penstock.server.options import ServeOptions
