@@ -39,7 +39,7 @@ def said(body: bytes, stream: bool) -> str:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_one_group_checks_is_not_checked_of_another(tmp_path, stream):
-    """``wanted`` stood on the call: the fallback's answer was checked, asked for again, billed twice, and refused."""
+    """``form`` stood on the call: the fallback's answer was checked, asked for again, billed twice, and refused."""
     free = {"content-type": "application/json"}
     script = Script(queue=(Step(status=503, body={"error": {"message": "busy"}}, headers=free), Step(text="no JSON")))
     async with open_door(tmp_path, CHECKED_THEN_NOT, script=script) as door:

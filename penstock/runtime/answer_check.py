@@ -20,13 +20,13 @@ from penstock.core.dialects.base import Dialect
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Message, Refusal, Response, Text, ToolUse
 from penstock.core.sse import TooLong
-from penstock.runtime import checking, constrained
+from penstock.runtime import constrained, schema_check
 from penstock.runtime.answer import Answer, HeldAnswer
-from penstock.runtime.checking import Bad, Slow
 from penstock.runtime.cross import back_for, collected, counted, cross_request
 from penstock.runtime.http import TransportError
 from penstock.runtime.post import post
 from penstock.runtime.same import is_stream
+from penstock.runtime.schema_check import Bad, Slow
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Quirks
@@ -42,7 +42,7 @@ _ASK = (
 )
 
 
-async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> HeldAnswer:
+async def check_answer(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> HeldAnswer:
     """Return an answer that has the form asked for: this one, or the second. ``mend``: see ``Quirks.mend``; what is
     returned is as it came. Raises "invalid_output"."""
     held = await _hold(attempt, answer)
@@ -83,9 +83,9 @@ def _note(word: str) -> bytes:
 
 
 def _failed(attempt: Attempt, fault: str, then: str) -> GatewayError:
-    assert attempt.wanted is not None and attempt.wanted.check is not None
+    assert attempt.form is not None and attempt.form.check is not None
     attempt.notes = _note("failed")
-    text = f"The answer does not conform to the {attempt.wanted.check.words} that was asked for: {fault}; {then}."
+    text = f"The answer does not conform to the {attempt.form.check.words} that was asked for: {fault}; {then}."
     return GatewayError("invalid_output", text)
 
 
@@ -114,17 +114,17 @@ def _texts(response: Response) -> list[str]:
 
 async def _fault(attempt: Attempt, response: Response) -> str | None:
     """Check the texts in turn and tell what is wrong with the first that is wrong. Note "ok" when all are right."""
-    assert attempt.wanted is not None and attempt.wanted.check is not None
+    assert attempt.form is not None and attempt.form.check is not None
     texts = _texts(response)
     for text in texts:
         if len(text) > MAX_TEXT:
             return f"it is longer than {MAX_TEXT} characters"
         try:
-            fault = await checking.run(attempt.wanted.check, text)
+            fault = await schema_check.run(attempt.form.check, text)
         except Bad as bad:
             fault = str(bad)
         except Slow:
-            return f"it could not be checked within {checking.DEADLINE:g} s"
+            return f"it could not be checked within {schema_check.DEADLINE:g} s"
         if fault is not None:
             cut = any(choice.finish == "length" for choice in response.choices)
             return f"{fault} (the answer was cut off at its limit of tokens)" if cut else fault
@@ -152,11 +152,11 @@ async def _again(attempt: Attempt, dialect: str, response: Response, fault: str)
 
 
 def _second(attempt: Attempt, quirks: Quirks, dialect: str, said: str, ask: str) -> bytes | None:
-    wanted = attempt.wanted
-    assert wanted is not None
+    form = attempt.form
+    assert form is not None
     if attempt.lane == "same":
         fields = _continued(attempt.fields, dialect, said, ask)
-        return None if fields is None else constrained.request(attempt, wanted, quirks, dialect, fields)
+        return None if fields is None else constrained.request(attempt, form, quirks, dialect, fields)
     if dialect in _SINGLE:
         return None
     request = attempt.parsed()
