@@ -22,7 +22,7 @@ from penstock.runtime.exchange import Collected
 from penstock.runtime.gate import PUBLIC
 from penstock.runtime.identity import NOBODY
 from penstock.runtime.ids import new_id
-from penstock.runtime.outlet import Manner
+from penstock.runtime.outlet import MountStyle
 from penstock.runtime.surface import About, Surface
 from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES as NATIVE
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 LONGEST = 2000  # characters of a client's own words in the log
 _NAMED = ("extra_body", "metadata")
-_PLAIN = Manner()  # an item of a batch is told in the batch, not by the mount
+_PLAIN = MountStyle()  # an item of a batch is told in the batch, not by the mount
 
 
 def adapt(call: Call, fields: dict[str, Raw], state: State) -> None:
@@ -141,7 +141,7 @@ async def serve_batch(batch: Batch, surface: Surface, gateway: Gateway, call: Ca
 
     async def run(item: Collected) -> None:
         one = Call(item, gateway.engine.means, NOBODY, surface)
-        one.path, one.manner = call.path, _PLAIN
+        one.path, one.mount_style = call.path, _PLAIN
         async with room:
             try:
                 waits = gateway.gate.admit(one, surface)

@@ -12,7 +12,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 from penstock.mock import Script, Step
 from penstock.runtime.lanes import run
-from penstock.runtime.outlet import Taken
+from penstock.runtime.outlet import AlreadyAnswered
 from tests.door import HELLO, open_door
 from tests.runtime.made import attempt_of, call_of, target_of
 
@@ -75,9 +75,9 @@ async def test_two_attempts_of_one_call_at_the_same_time(tmp_path, one, other, s
         attempts = [attempt_of(call, target) for target in targets]
         call.tries = 0
         ended = await asyncio.gather(*(run(attempt) for attempt in attempts), return_exceptions=True)
-        assert sorted(type(end).__name__ for end in ended) == ["NoneType", "Taken"]
+        assert sorted(type(end).__name__ for end in ended) == ["AlreadyAnswered", "NoneType"]
         winner, loser = sorted(attempts, key=lambda attempt: attempt.number != call.outlet.owner)
-        assert isinstance(ended[attempts.index(loser)], Taken)
+        assert isinstance(ended[attempts.index(loser)], AlreadyAnswered)
         assert winner.first_at is not None and loser.first_at is None and loser.tail == b""
         lanes = {"openai": "same", "anthropic": "cross"}
         assert [attempt.lane for attempt in attempts] == [lanes[one], lanes[other]]

@@ -12,7 +12,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss
 from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.http import Origin
-from penstock.runtime.outlet import Taken, safe
+from penstock.runtime.outlet import AlreadyAnswered, safe
 from penstock.runtime.post import passed_on
 from tests.runtime.made import attempt_of, call_of, target_of
 
@@ -150,11 +150,11 @@ def test_the_first_attempt_that_answers_has_the_outlet_and_no_other_gets_a_byte_
     call.outlet.stream(one, b": ping\n\n", answer=False)
     assert one.first_at is None and call.outlet.owner == 0, "a ping is no answer: another may still give it"
     call.outlet.stream(two, b"data: 1\n\n")
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyAnswered):
         call.outlet.stream(one, b": ping\n\n", answer=False)
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyAnswered):
         call.outlet.stream(one, b"data: other\n\n")
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyAnswered):
         call.outlet.whole(one, b"{}")
     call.outlet.stream(two, b"data: 2\n\n")
     call.outlet.finish()
