@@ -18,7 +18,7 @@ from penstock.core.dialects import guided
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.runtime.call import Call
-from penstock.runtime.exchange import Collected
+from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import PUBLIC
 from penstock.runtime.identity import NOBODY
 from penstock.runtime.ids import new_id
@@ -134,12 +134,14 @@ async def serve_batch(batch: Batch, surface: Surface, gateway: Gateway, call: Ca
     batch's, as the mount has it. Raises ``GatewayError``."""
     exchange, began, state = call.exchange, gateway.clock(), gateway.state
     items = [
-        Collected("POST", exchange.path, exchange.headers, bytes(raw), client=exchange.client, started=exchange.started)
+        CollectedExchange(
+            "POST", exchange.path, exchange.headers, bytes(raw), client=exchange.client, started=exchange.started
+        )
         for raw in _items(exchange.body, batch.most)
     ]
     room = asyncio.Semaphore(batch.at_once)
 
-    async def run(item: Collected) -> None:
+    async def run(item: CollectedExchange) -> None:
         one = Call(item, gateway.engine.means, NOBODY, surface)
         one.path, one.mount_style = call.path, _PLAIN
         async with room:
@@ -187,7 +189,7 @@ class _Requests(msgspec.Struct):
     requests: list[Raw]
 
 
-def _result(index: int, item: Collected) -> dict[str, Any]:
+def _result(index: int, item: CollectedExchange) -> dict[str, Any]:
     told = msgspec.json.decode(item.answer, type=dict[str, Any])
     if item.status == 200:
         choices = told.get("choices") or [{}]
