@@ -19,7 +19,7 @@ from penstock.runtime.cross import CrossStream, cross_answer, cross_collected, c
 from penstock.runtime.http import in_task
 from penstock.runtime.post import post
 from penstock.runtime.same import is_stream, same_request
-from penstock.runtime.speaks import unlearn
+from penstock.runtime.speaks import forget_dialect
 
 if TYPE_CHECKING:
     from penstock.runtime.answer import Answer
@@ -82,7 +82,7 @@ def run(attempt: Attempt) -> Awaitable[None]:
     if target.dialects == (name,) and not attempt.live.asked:  # what most are: nothing to choose
         return _relay(attempt, name)
     dialect = choose(attempt)
-    return _relay(attempt, dialect) if not attempt.live.asked else _relearning(attempt, dialect)
+    return _relay(attempt, dialect) if not attempt.live.asked else _rediscovering(attempt, dialect)
 
 
 async def _constrained(attempt: Attempt) -> None:
@@ -93,16 +93,16 @@ async def _constrained(attempt: Attempt) -> None:
     if attempt.target.attempt is not None:
         await attempt.target.attempt(attempt)
     else:
-        await _relearning(attempt, choose(attempt))
+        await _rediscovering(attempt, choose(attempt))
 
 
-async def _relearning(attempt: Attempt, dialect: str) -> None:
+async def _rediscovering(attempt: Attempt, dialect: str) -> None:
     """Ask a target that was found to speak more than its row says; ask again in another dialect when it has stopped
     to."""
     try:
         await _relay(attempt, dialect)
     except GatewayError as error:
-        if not unlearn(attempt.live, dialect, error.status):
+        if not forget_dialect(attempt.live, dialect, error.status):
             raise
         await _relay(attempt, choose(attempt))
 

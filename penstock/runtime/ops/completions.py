@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 async def completions(attempt: Attempt) -> None:
     """Make one try at /v1/completions."""
     live, target = attempt.live, attempt.target
-    _learn(attempt)
+    _decide_dialect(attempt)
     if lanes.choose(attempt) == forms.name or len(forms.prompts(attempt.fields)) == 1:
         guessed = forms.name in live.speaks(target)
         done = True
         try:
             await lanes.run(attempt)
-        except forms.Several:  # it turned out to know chats only, see ``speaks.unlearn``
+        except forms.Several:  # it turned out to know chats only, see ``speaks.forget_dialect``
             done = False
         if guessed and forms.name not in live.speaks(target):
             live.asked.add(forms.name)  # its chat answered where this did not: it is not the model that is missing
@@ -38,9 +38,9 @@ async def completions(attempt: Attempt) -> None:
     await _each(attempt)
 
 
-def _learn(attempt: Attempt) -> None:
+def _decide_dialect(attempt: Attempt) -> None:
     """Decide whether the target is asked for completions or for chats. A guess that turns out wrong is taken back by
-    ``speaks.unlearn``, as for any dialect."""
+    ``speaks.forget_dialect``, as for any dialect."""
     live, target = attempt.live, attempt.target
     if forms.name in live.speaks(target) or forms.name in live.asked:
         return

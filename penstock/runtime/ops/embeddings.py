@@ -59,7 +59,7 @@ async def vectors(attempt: Attempt, fields: Mapping[str, Raw]) -> tuple[forms.Fo
     try:
         return form, await _asked(attempt, fields, form)
     except GatewayError as error:
-        limit = learn(target, attempt.live, error)
+        limit = note_batch_limit(target, attempt.live, error)
         if not limit or limit >= (form.limit or limit + 1):
             raise tei.explained(error) if target.provider.name in tei.NAMES else error from None
         form = form._replace(limit=limit)
@@ -107,7 +107,7 @@ def _hugging_face(target: Target, live: Live, fields: Mapping[str, Raw], form: f
     return form._replace(own="tei") if given.endswith("/embed") or tei_wanted(fields) else form
 
 
-def learn(target: Target, live: Live, error: GatewayError) -> int:
+def note_batch_limit(target: Target, live: Live, error: GatewayError) -> int:
     """Remember what a server of Hugging Face's says that it takes at once; 0 when it says nothing of it."""
     limit = tei.limit_in(error) if target.provider.name in tei.NAMES else 0
     if limit:

@@ -11,7 +11,7 @@ from penstock.core.ops import tei
 from penstock.core.price import Units
 from penstock.runtime.ids import mint
 from penstock.runtime.ops.ask import ask, together
-from penstock.runtime.ops.embeddings import batch_limit, learn
+from penstock.runtime.ops.embeddings import batch_limit, note_batch_limit
 from penstock.runtime.same import own_fields, sealed
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def _in_pieces(attempt: Attempt, fields: dict[str, Raw]) -> forms.Ranked:
     try:
         return await _asked(attempt, fields, limit)
     except GatewayError as error:
-        told = learn(attempt.target, attempt.live, error)
+        told = note_batch_limit(attempt.target, attempt.live, error)
         if not told or told >= limit:
             raise tei.explained(error) from None
         return await _asked(attempt, fields, told)
