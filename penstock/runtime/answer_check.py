@@ -22,7 +22,7 @@ from penstock.core.ir import Message, Refusal, Response, Text, ToolUse
 from penstock.core.sse import TooLong
 from penstock.runtime import constrained, schema_check
 from penstock.runtime.answer import Answer, HeldAnswer
-from penstock.runtime.cross import back_for, collected, counted, cross_request
+from penstock.runtime.cross import back_for, collect_stream, cross_request, usage_of
 from penstock.runtime.http import TransportError
 from penstock.runtime.post import post
 from penstock.runtime.same import is_stream
@@ -50,7 +50,7 @@ async def check_answer(attempt: Attempt, answer: Answer, dialect: str, mend: Men
     fault = await _fault(attempt, response)
     if fault is None:
         return held
-    first = counted(attempt, response)
+    first = usage_of(attempt, response)
     try:
         again = await _again(attempt, dialect, response, fault)
         if again is not None:
@@ -64,7 +64,7 @@ async def check_answer(attempt: Attempt, answer: Answer, dialect: str, mend: Men
     attempt.spent = first
     second = await _fault(attempt, response)
     if second is not None:
-        attempt.usage = counted(attempt, response)
+        attempt.usage = usage_of(attempt, response)
         raise _failed(attempt, fault, f"nor did a second answer: {second}")
     attempt.notes = _note("repaired")
     return held
@@ -93,7 +93,7 @@ def _parsed(attempt: Attempt, held: HeldAnswer, spoken: Dialect, mend: Mend | No
     """Parse the answer into the neutral form, as the client will see it. Raises what the lanes would raise for it."""
     if is_stream(attempt.stream, spoken, held.header(b"content-type") or b""):
         try:
-            response = collected(held.body, spoken, mend)
+            response = collect_stream(held.body, spoken, mend)
         except TooLong as error:
             raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
     else:

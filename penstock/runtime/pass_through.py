@@ -19,10 +19,10 @@ from penstock.core.providers.pass_through import SHORTEST_SECRET, answer_headers
 from penstock.core.seen import Seen
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.building import CONNECT_TIMEOUT
-from penstock.runtime.engine import translated
+from penstock.runtime.engine import client_error
 from penstock.runtime.http import Timeouts, TransportError, in_task
 from penstock.runtime.live import Live
-from penstock.runtime.prices import UNPRICED, TargetPrice, charged, price_of
+from penstock.runtime.prices import UNPRICED, TargetPrice, price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
@@ -88,7 +88,7 @@ class PassThrough(Attempt, eq=False):
         try:
             await self._run(endpoint)
         except TransportError as broken:
-            error = translated(broken, call.outlet.responded)
+            error = client_error(broken, call.outlet.responded)
             error.provider = self.where
             raise error from None
         finally:
@@ -210,4 +210,4 @@ class PassThrough(Attempt, eq=False):
     def _price(self, target: Target) -> TargetPrice:
         if self.asked in (target.model, target.deployment.model_name):
             return target.price
-        return charged(_named_price(self.where, self.asked), target.settings, self.where, self.asked)
+        return with_terms(_named_price(self.where, self.asked), target.settings, self.where, self.asked)

@@ -15,7 +15,7 @@ from msgspec import Raw
 from penstock.core.errors import GatewayError
 from penstock.core.providers.wires import wire_in
 from penstock.runtime.addressing import endpoint_of
-from penstock.runtime.prices import charged, price_of
+from penstock.runtime.prices import price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
@@ -127,7 +127,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         if found is None:
             name = self.provider.name
             listed = price_of(name, self.model, self.deployment)
-            found = self._cache.price = charged(listed, self.settings, name, self.model)
+            found = self._cache.price = with_terms(listed, self.settings, name, self.model)
         return found
 
     @property

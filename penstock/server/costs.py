@@ -22,7 +22,7 @@ from penstock.core.ir import Usage
 from penstock.core.price import Cost, Price
 from penstock.core.providers.resolve import resolve
 from penstock.core.told import usage_told
-from penstock.runtime.prices import TargetPrice, charged, price_of
+from penstock.runtime.prices import TargetPrice, price_of, with_terms
 from penstock.server.routes import JSON, Page
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def price_for(gateway: Gateway, model: str) -> tuple[TargetPrice, str]:
     except LookupError:
         raise unknown from None
     bare = Deployment(id="", model_name=model, model=model, provider=provider, upstream_model=upstream)
-    return charged(price_of(provider, upstream, bare), gateway.state.settings, provider, upstream), provider
+    return with_terms(price_of(provider, upstream, bare), gateway.state.settings, provider, upstream), provider
 
 
 def _priced(gateway: Gateway, model: str, kind: str) -> tuple[Price, TargetPrice, str]:

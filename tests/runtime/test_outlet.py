@@ -13,7 +13,7 @@ from penstock.core.ir import Loss
 from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.http import Origin
 from penstock.runtime.outlet import AlreadyAnswered, safe
-from penstock.runtime.post import passed_on
+from penstock.runtime.post import forwarded_headers
 from tests.runtime.made import attempt_of, call_of, target_of
 
 TEXT = st.text(max_size=40) | st.sampled_from(
@@ -68,7 +68,7 @@ def test_headers_that_pass_upstream_stay_one_line(value):
     attempt.lane = "same"
     origin = Origin("http", "h", 1)
     endpoint = Endpoint(origin, b"", "", None, ((b"anthropic-version", b"2023-06-01"),))
-    sent = passed_on(attempt, endpoint)
+    sent = forwarded_headers(attempt, endpoint)
     lines = sent.split(b"\r\n")
     assert (
         len(lines) == 3
@@ -79,7 +79,7 @@ def test_headers_that_pass_upstream_stay_one_line(value):
     if not any(c in value for c in b"\r\n\0"):
         assert lines[0] == b"anthropic-beta: " + value
     attempt.lane = "cross"
-    assert passed_on(attempt, endpoint) == b"anthropic-version: 2023-06-01\r\n"
+    assert forwarded_headers(attempt, endpoint) == b"anthropic-version: 2023-06-01\r\n"
 
 
 def test_headers_of_an_answer(tmp_path):

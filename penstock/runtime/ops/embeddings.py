@@ -18,7 +18,7 @@ from penstock.core.providers.bedrock import BEDROCK
 from penstock.core.providers.huggingface import HUB
 from penstock.core.providers.urls import at_own_host, given_base
 from penstock.runtime.ops.ask import ask, together
-from penstock.runtime.same import own_fields, sealed
+from penstock.runtime.same import body_of, own_fields
 
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
@@ -69,7 +69,7 @@ async def vectors(attempt: Attempt, fields: Mapping[str, Raw]) -> tuple[forms.Fo
 async def _asked(attempt: Attempt, fields: Mapping[str, Raw], form: forms.Form) -> list[forms.Vectors]:
     what, dialect = ("ollama_embed", "ollama") if form.ollama else _ASKED.get(form.own, ("embeddings", "openai_chat"))
     made = [forms.request(fields, form, batch) for batch in forms.batches(fields, forms.limit_of(fields, form))]
-    bodies = [seal(one) if form.own in ("tei", "hub") else sealed(one, attempt) for one in made]
+    bodies = [seal(one) if form.own in ("tei", "hub") else body_of(one, attempt) for one in made]
     jobs = [partial(ask, attempt, what, body, dialect=dialect) for body in bodies]
     return [forms.read(answer, form) for answer in await together(attempt, jobs)]
 

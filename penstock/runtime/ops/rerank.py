@@ -12,7 +12,7 @@ from penstock.core.price import Units
 from penstock.runtime.ids import mint
 from penstock.runtime.ops.ask import ask, together
 from penstock.runtime.ops.embeddings import batch_limit, note_batch_limit
-from penstock.runtime.same import own_fields, sealed
+from penstock.runtime.same import body_of, own_fields
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -29,7 +29,7 @@ async def rerank(attempt: Attempt) -> None:
         ranked = await _in_pieces(attempt, fields)
     else:
         dialect = "cohere" if form == "cohere" else "openai_chat"
-        ranked = forms.read(await ask(attempt, "rerank", sealed(fields, attempt), dialect=dialect))
+        ranked = forms.read(await ask(attempt, "rerank", body_of(fields, attempt), dialect=dialect))
     body = forms.answer(attempt.fields, ranked, call.model, mint)
     attempt.usage = forms.usage_of(ranked)
     # A request is one search where nobody counts: what Cohere bills for up to a hundred documents.
@@ -52,5 +52,5 @@ async def _in_pieces(attempt: Attempt, fields: dict[str, Raw]) -> forms.Ranked:
 
 async def _asked(attempt: Attempt, fields: dict[str, Raw], limit: int) -> forms.Ranked:
     made = forms.pieces(fields, limit)
-    answers = await together(attempt, [partial(ask, attempt, "tei_rerank", sealed(body, attempt)) for _, body in made])
+    answers = await together(attempt, [partial(ask, attempt, "tei_rerank", body_of(body, attempt)) for _, body in made])
     return forms.joined([(at, forms.read(answer)) for (at, _), answer in zip(made, answers, strict=True)])
