@@ -27,7 +27,7 @@ class Answer(Protocol):
     def close(self) -> None: ...
 
 
-class Held:
+class HeldAnswer:
     """An answer whose body is here already."""
 
     __slots__ = ("body", "headers", "status")

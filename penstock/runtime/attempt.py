@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from penstock.core.ir import Loss, Request
     from penstock.core.price import Units
     from penstock.runtime.call import Call  # circle: an attempt is of a call, which holds the one that counts
-    from penstock.runtime.checking import Wanted
     from penstock.runtime.live import Live
+    from penstock.runtime.schema_check import AnswerForm
     from penstock.runtime.targets import Target
 
 
@@ -58,7 +58,7 @@ class Attempt(Struct, eq=False):
     request: Request | None = None  # ``fields`` in the neutral form, where they are not the call's
     translator: Translator | None = None
     encoder: StreamEncoder | None = None  # the client's, where the lane has one
-    wanted: Wanted | None = None  # a form to enforce or to check
+    form: AnswerForm | None = None  # a form to enforce or to check
     previous: str = ""  # id of the kept answer whose items stand in ``fields``
     losses: tuple[Loss, ...] = ()
     notes: bytes = b""  # header lines beside the usual ones

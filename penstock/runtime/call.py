@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Caller
     from penstock.runtime.means import Means
-    from penstock.runtime.outlet import Manner
+    from penstock.runtime.outlet import MountStyle
     from penstock.runtime.surface import Surface  # circle: the row that a call came in by says how calls are read
 
 # Fields of a body that are for the gateway and never for an upstream (LiteLLM's contract, 4.1).
@@ -47,7 +47,7 @@ class Call:
     (seconds spent waiting for upstreams), ``spent`` and ``spent_cost`` are those of the tries before it."""
 
     __slots__ = (
-        "attempt", "call_id", "caller", "exchange", "fields", "manner", "means", "model", "model_raw", "outlet",
+        "attempt", "call_id", "caller", "exchange", "fields", "means", "model", "model_raw", "mount_style", "outlet",
         "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries", "upstream",
     )  # fmt: skip
 
@@ -59,7 +59,7 @@ class Call:
         self.caller = caller
         self.surface = surface  # None for a page, or what is passed through
         self.path = exchange.path  # where it leads: behind a mount, the plain path
-        self.manner: Manner | None = None  # how answers are told differently under a mount
+        self.mount_style: MountStyle | None = None  # how answers are told differently under a mount
         self.params: Mapping[str, str] = _NONE  # what stands in the path of a route
         self.outlet = Outlet(exchange, exchange.started)
         self.call_id = new_id()
@@ -101,12 +101,12 @@ class Call:
         """Return the path that the call leads to, as the client sent it, percent-encoded. Raises "bad_request" where a
         mount's prefix is encoded."""
         raw = self.exchange.raw_path()
-        if self.manner is None:
+        if self.mount_style is None:
             return raw
-        prefix = self.manner.prefix.encode()
+        prefix = self.mount_style.prefix.encode()
         if not raw.startswith(prefix):
             raise GatewayError("bad_request", "This path is not passed on: its beginning is encoded.", param="path")
-        return self.manner.base.encode() + raw[len(prefix) :]
+        return self.mount_style.base.encode() + raw[len(prefix) :]
 
     def parsed(self) -> Request:
         """Return the request in the neutral form, parsed once."""

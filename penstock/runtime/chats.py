@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.errors import GatewayError
-from penstock.runtime import kept, lanes
+from penstock.runtime import lanes, stored_responses
 from penstock.runtime.call import require_list
 from penstock.runtime.surface import About, Surface
 
@@ -45,4 +45,4 @@ RESPONSES = chat_row(
     "openai_responses",
     _check_input,
     About("Answer a request of OpenAI's Responses", one_of=_INPUTS, streams=True),
-)._replace(attempt=kept.run)
+)._replace(attempt=stored_responses.run)

@@ -1,7 +1,7 @@
 """Requests with a form for their answer: ``guided_*``, ``structured_outputs``, ``validate``, on every surface.
 
 ``want`` is called once per attempt, for requests and deployments that have anything of it; all others never come
-here. It leaves ``Attempt.wanted``, and the attempt then makes its body by ``request``: in the client's own dialect
+here. It leaves ``Attempt.form``, and the attempt then makes its body by ``request``: in the client's own dialect
 where the target has a field for the form at the top level, else by the way of the neutral form.
 """
 
@@ -16,10 +16,10 @@ from penstock.core.dialects import DIALECTS, guided
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, OutputFormat, Request
 from penstock.core.providers.constraints import ENGINE_DIALECTS, lower, vllm_fields
-from penstock.runtime import checking
-from penstock.runtime.checking import Wanted
+from penstock.runtime import schema_check
 from penstock.runtime.cross import cross_request, lost
 from penstock.runtime.same import merge, same_request
+from penstock.runtime.schema_check import AnswerForm
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Quirks
@@ -30,7 +30,7 @@ _TRUE, _FALSE, _NULL = Raw(b"true"), Raw(b"false"), Raw(b"null")
 
 
 async def want(attempt: Attempt) -> None:
-    """Find out what form an attempt's answer must have, and note it in ``attempt.wanted``. Raises "bad_request" for
+    """Find out what form an attempt's answer must have, and note it in ``attempt.form``. Raises "bad_request" for
     fields of the wrong type, and for a schema or an expression that is none where the answer is to be checked."""
     target, fields = attempt.target, attempt.fields
     if "extra_body" in fields:
@@ -46,12 +46,12 @@ async def want(attempt: Attempt) -> None:
     asked = _flag(fields)
     check = None
     if asked or (asked is None and target.validates):
-        check = await checking.prepare(attempt.parsed().output, bool(asked))
+        check = await schema_check.prepare(attempt.parsed().output, bool(asked))
     ignored: tuple[str, ...] = ()
     if output is not None and guided.given(fields, client):
         output, ignored = None, guided.named(fields)
     if output is not None or ignored or check is not None or added:
-        attempt.wanted = Wanted(output, ignored, check)
+        attempt.form = AnswerForm(output, ignored, check)
 
 
 def _flag(fields: dict[str, Raw]) -> bool | None:
@@ -79,7 +79,7 @@ def _spread(fields: dict[str, Raw]) -> dict[str, Raw]:
 
 
 def request(
-    attempt: Attempt, wanted: Wanted, quirks: Quirks, dialect: str, given: dict[str, Raw] | None = None
+    attempt: Attempt, form: AnswerForm, quirks: Quirks, dialect: str, given: dict[str, Raw] | None = None
 ) -> bytes:
     """Render the body of an attempt in ``dialect``; sets ``attempt.lane``. ``given``: other fields of the client's
     dialect than the attempt's. Raises "unsupported" for a form that the target cannot be held to."""
@@ -87,28 +87,28 @@ def request(
     given = attempt.fields if given is None else given
     fields = None
     if dialect == attempt.client.name:
-        fields = _top_level(given, attempt, wanted, dialect)
+        fields = _top_level(given, attempt, form, dialect)
     if fields is not None:
         attempt.lane = "same"
         body = same_request(attempt, fields, quirks, dialect)
-        if wanted.output is not None and wanted.output.kind in guided.CONSTRAINTS:
-            attempt.losses += _same_losses(target, wanted.output, dialect)
+        if form.output is not None and form.output.kind in guided.CONSTRAINTS:
+            attempt.losses += _same_losses(target, form.output, dialect)
     else:
         attempt.lane = "cross"
         other = attempt.call.parse(given) if given is not attempt.fields else None
         body = cross_request(attempt, quirks, DIALECTS[dialect], other)
-    if wanted.ignored and target.on_unsupported != "drop":
+    if form.ignored and target.on_unsupported != "drop":
         why = "the form that is asked for in the dialect's own words wins"
-        attempt.losses += tuple(Loss(name, why) for name in wanted.ignored)
+        attempt.losses += tuple(Loss(name, why) for name in form.ignored)
     return body
 
 
-def _top_level(given: dict[str, Raw], attempt: Attempt, wanted: Wanted, dialect: str) -> dict[str, Raw] | None:
+def _top_level(given: dict[str, Raw], attempt: Attempt, form: AnswerForm, dialect: str) -> dict[str, Raw] | None:
     """Put the form asked for where the target looks for it among the client's fields; None when it takes more than
     that."""
     target = attempt.target
     fields = {key: raw for key, raw in given.items() if key not in guided.FIELDS}
-    output = wanted.output
+    output = form.output
     if output is None:
         return fields
     if output.kind in guided.CONSTRAINTS:

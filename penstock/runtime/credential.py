@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from penstock.config import Deployment
 from penstock.core.errors import GatewayError
-from penstock.core.providers.passing import kin
+from penstock.core.providers.pass_through import kin
 from penstock.core.providers.resolve import auth_headers, credential, missing_key_message, needs_key
 from penstock.core.providers.urls import at_own_host
 from penstock.runtime.building import build_target

@@ -186,7 +186,7 @@ def _sealed(block: Block, family: str, native: str) -> Block:
     return block
 
 
-def collected(data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None) -> Response:
+def collect_stream(data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None) -> Response:
     """Put a whole stream of the target's together. ``mend``: see ``Quirks.mend``. Raises ``sse.TooLong``."""
     decoder, collector, lines = dialect.decoder(), Collector(), dialect.framer()
     for event in lines.feed(data) + lines.close():
@@ -203,7 +203,7 @@ def cross_collected(
     attempt: Attempt, data: bytes, dialect: Dialect, mend: Callable[[bytes], bytes] | None = None
 ) -> None:
     """Give a client that wanted it whole a streamed answer of the target."""
-    response = collected(data, dialect, mend)
+    response = collect_stream(data, dialect, mend)
     attempt.stop()
     _answer(attempt, own_seals(response, attempt.target, dialect), back_for(attempt, dialect))
 
@@ -218,13 +218,13 @@ def cross_response(attempt: Attempt, response: Response) -> None:
     _answer(attempt, response, None)
 
 
-def counted(attempt: Attempt, response: Response) -> Usage | None:
+def usage_of(attempt: Attempt, response: Response) -> Usage | None:
     """Return what an answer used: told by the upstream, else counted; with the tier that it was served in."""
     usage = response.usage
     if usage is None:
         size = sum(size_of(block) for choice in response.choices for block in choice.blocks)
         usage = estimate(attempt.fields, tokens(size))
-    return tiered(usage, response.service_tier)
+    return with_tier(usage, response.service_tier)
 
 
 def _answer(attempt: Attempt, response: Response, back: _Back | None) -> None:
@@ -233,7 +233,7 @@ def _answer(attempt: Attempt, response: Response, back: _Back | None) -> None:
     if response.usage is None:
         size = sum(size_of(block) for choice in response.choices for block in choice.blocks)
         response = replace(response, usage=estimate(attempt.fields, tokens(size)))
-    attempt.usage = tiered(response.usage, response.service_tier)
+    attempt.usage = with_tier(response.usage, response.service_tier)
     call = attempt.call
     assert call.surface is not None
     client, outlet = call.surface.dialect, call.outlet
@@ -247,7 +247,7 @@ def _answer(attempt: Attempt, response: Response, back: _Back | None) -> None:
     outlet.finish()
 
 
-def tiered(usage: Usage | None, tier: str) -> Usage | None:
+def with_tier(usage: Usage | None, tier: str) -> Usage | None:
     """Add to a usage the service tier that the answer told, which its price depends on."""
     return replace(usage, tier=tier) if usage is not None and tier else usage
 
@@ -293,7 +293,7 @@ class CrossStream:
             used = self._told or estimate(self._fields, tokens(self._size))
         else:
             used = replace(self._start, output=max(self._start.output, tokens(self._size)), estimated=True)
-        return tiered(used, self._tier)
+        return with_tier(used, self._tier)
 
     def feed(self, event: sse.Event) -> bytes:
         if b"\n" in event.data:

@@ -126,7 +126,7 @@ class Engine:
                 failed = GatewayError("broken_answer", error.message)
         except TransportError as error:
             shed(error)
-            failed = translated(error, attempt.first_at is not None)
+            failed = client_error(error, attempt.first_at is not None)
         else:
             if live.health.ill:
                 live.health.succeeded()
@@ -187,7 +187,7 @@ def _pick(candidates: Sequence[Target]) -> Target:
     return simple_shuffle(candidates, random.random)
 
 
-def translated(error: TransportError, begun: bool) -> GatewayError:
+def client_error(error: TransportError, begun: bool) -> GatewayError:
     """Turn a transport error into what a client is told of it. ``begun``: a part of the answer is out."""
     kind = next(kind for classes, kind in _TRANSPORT if isinstance(error, classes))
     if begun and kind != "timeout":

@@ -20,7 +20,7 @@ class Source(Protocol):
     def resume(self) -> None: ...
 
 
-class Answered(Protocol):
+class AnsweredCall(Protocol):
     """What an exchange knows of the call that it became: enough for signs of life and for its end."""
 
     call_id: str
@@ -53,7 +53,7 @@ class Exchange:
     responded: bool  # a status line was sent
     bytes_out: int  # body bytes
     gone: bool  # the client left
-    call: Answered | None  # what became of it, until the answer is out
+    call: AnsweredCall | None  # what became of it, until the answer is out
     task: asyncio.Task[None] | Driven | None  # the gateway's work on it
     ending: GatewayError | None  # why the task was cancelled, when the client did not leave
     started: float  # the loop's clock when the request's last byte had come; of an upload, when its head had
@@ -103,7 +103,7 @@ class Exchange:
         raise TypeError("a door answers")
 
 
-class Collected(Exchange):
+class CollectedExchange(Exchange):
     """An exchange without a wire: it keeps its answer, for callers in the same process. ``finished``: the answer is
     complete; an aborted one never is."""
 

@@ -99,7 +99,7 @@ class Gate:
             return b""
         try:
             key = presented(exchange.headers) or in_query(query) or b""
-        except GatewayError:  # an open passage, and a header that is no key of ours
+        except GatewayError:  # an open pass-through endpoint, and a header that is no key of ours
             return b""
         return key if len(key) >= shortest else b""
 

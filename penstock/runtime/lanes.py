@@ -13,13 +13,13 @@ from penstock.core import sse
 from penstock.core.dialects import DIALECTS, EDITORS, guided
 from penstock.core.errors import GatewayError
 from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES
-from penstock.runtime import checked, constrained
+from penstock.runtime import answer_check, constrained
 from penstock.runtime.answer import MAX_ANSWER
 from penstock.runtime.cross import CrossStream, cross_answer, cross_collected, cross_request
 from penstock.runtime.http import in_task
 from penstock.runtime.post import post
 from penstock.runtime.same import is_stream, same_request
-from penstock.runtime.speaks import unlearn
+from penstock.runtime.speaks import forget_dialect
 
 if TYPE_CHECKING:
     from penstock.runtime.answer import Answer
@@ -82,7 +82,7 @@ def run(attempt: Attempt) -> Awaitable[None]:
     if target.dialects == (name,) and not attempt.live.asked:  # what most are: nothing to choose
         return _relay(attempt, name)
     dialect = choose(attempt)
-    return _relay(attempt, dialect) if not attempt.live.asked else _relearning(attempt, dialect)
+    return _relay(attempt, dialect) if not attempt.live.asked else _rediscovering(attempt, dialect)
 
 
 async def _constrained(attempt: Attempt) -> None:
@@ -93,27 +93,27 @@ async def _constrained(attempt: Attempt) -> None:
     if attempt.target.attempt is not None:
         await attempt.target.attempt(attempt)
     else:
-        await _relearning(attempt, choose(attempt))
+        await _rediscovering(attempt, choose(attempt))
 
 
-async def _relearning(attempt: Attempt, dialect: str) -> None:
+async def _rediscovering(attempt: Attempt, dialect: str) -> None:
     """Ask a target that was found to speak more than its row says; ask again in another dialect when it has stopped
     to."""
     try:
         await _relay(attempt, dialect)
     except GatewayError as error:
-        if not unlearn(attempt.live, dialect, error.status):
+        if not forget_dialect(attempt.live, dialect, error.status):
             raise
         await _relay(attempt, choose(attempt))
 
 
 async def _relay(attempt: Attempt, dialect: str) -> None:
-    target, wanted = attempt.target, attempt.wanted
+    target, form = attempt.target, attempt.form
     spoken = DIALECTS[dialect]
     endpoint = target.endpoint(target.operation(spoken, True) if attempt.stream else dialect)
     quirks = endpoint.quirks
-    if wanted is not None:
-        body = constrained.request(attempt, wanted, quirks, dialect)
+    if form is not None:
+        body = constrained.request(attempt, form, quirks, dialect)
     elif dialect == attempt.client.name:
         attempt.lane = "same"
         body = same_request(attempt, attempt.fields, quirks, dialect)
@@ -123,8 +123,8 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
     timeouts = target.stream_timeouts if attempt.stream else target.timeouts
     answer: Answer = await post(attempt, endpoint, body, spoken.parse_error, timeouts=timeouts)
     try:
-        if wanted is not None and wanted.check is not None:
-            answer = await checked.conforming(attempt, answer, dialect, quirks.mend)
+        if form is not None and form.check is not None:
+            answer = await answer_check.check_answer(attempt, answer, dialect, quirks.mend)
         content_type = answer.header(b"content-type") or b""
         if content_type != _JSON and is_stream(attempt.stream, spoken, content_type):
             await _stream(attempt, answer, dialect, quirks.mend)

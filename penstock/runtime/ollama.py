@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from penstock.core.dialects.ollama import embed as forms
+from penstock.core.dialects.ollama import embed as embed_wire
 from penstock.core.dialects.ollama import listing
 from penstock.core.dialects.ollama.names import GENERATE, NAME, timestamp
 from penstock.core.envelope import seal
@@ -64,23 +64,23 @@ async def _embed(attempt: Attempt, legacy: bool) -> None:
     if NAME in attempt.live.speaks(target):
         attempt.lane = "same"
         fields = {k: value for k, value in attempt.fields.items() if k not in GATEWAY_FIELDS and k != "stream"}
-        forms.check(fields, legacy)
+        embed_wire.check(fields, legacy)
         fields["model"] = target.model_raw
         what = "/api/embeddings" if legacy else "ollama_embed"
         body = await ask(attempt, what, seal(fields), dialect=NAME)
-        attempt.usage = forms.own_usage(body)
+        attempt.usage = embed_wire.own_usage(body)
         told = msgspec.json.decode(body, type=dict[str, Raw])
         if "model" in told:
             told["model"] = call.model_raw
         body = seal(told)
     else:
         attempt.lane = "cross"
-        fields, attempt.losses = forms.to_openai(attempt.fields, target.model_raw, legacy)
+        fields, attempt.losses = embed_wire.to_openai(attempt.fields, target.model_raw, legacy)
         _, parts = await vectors(attempt, fields)
         rows = [in_encoding(row, "float") for part in parts for row in part.rows]
         attempt.usage = total(fields, parts)
         elapsed = int((call.means.clock() - call.exchange.started) * 1e9)
-        body = forms.render(rows, attempt.usage, call.model_raw, legacy, elapsed)
+        body = embed_wire.render(rows, attempt.usage, call.model_raw, legacy, elapsed)
     call.outlet.whole(attempt, body)
 
 

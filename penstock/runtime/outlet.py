@@ -28,7 +28,7 @@ JSON = b"content-type: application/json\r\n"
 _STREAM = b"content-type: %b\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n%b"
 
 
-class Manner(NamedTuple):
+class MountStyle(NamedTuple):
     """What is told differently under a mount. ``prefix`` and ``base``: what stood before the path, and what stands in
     its place. ``error``: changes the ``error`` object of a refusal (OpenAI's shape) of
     a status. ``answer``: changes a whole good answer. ``lines``: header lines of every answer."""
@@ -49,7 +49,7 @@ class Shape(Protocol):
     def close(self) -> bytes: ...
 
 
-class Taken(Exception):
+class AlreadyAnswered(Exception):
     """Another attempt of the call has begun to answer: this one is over."""
 
 
@@ -75,10 +75,10 @@ class Outlet(Struct, eq=False):
     # An attempt's answer. ---------------------------------------------------------------------------------------------
 
     def claim(self, attempt: Attempt) -> None:
-        """Make an attempt the one that answers. Raises ``Taken`` when another is."""
+        """Make an attempt the one that answers. Raises ``AlreadyAnswered`` when another is."""
         if self.owner != attempt.number:
             if self.owner:
-                raise Taken
+                raise AlreadyAnswered
             self.owner = attempt.number
 
     def whole(self, attempt: Attempt, body: bytes, content_type: bytes = b"") -> None:
@@ -98,11 +98,11 @@ class Outlet(Struct, eq=False):
             head += b"x-litellm-response-cost: %b\r\n" % plain(cost).encode()
             if attempt.target.charged:
                 head += part_lines(attempt)
-        manner = call.manner
-        if manner is not None:
-            if manner.answer is not None:
-                body = manner.answer(body)
-            head += _more(manner, call)
+        style = call.mount_style
+        if style is not None:
+            if style.answer is not None:
+                body = style.answer(body)
+            head += _more(style, call)
         self.status = 200
         self.exchange.whole(200, head, body)
 
@@ -112,8 +112,8 @@ class Outlet(Struct, eq=False):
             content_type = self.shape.content_type
         assert call.surface is not None
         head = _STREAM % (content_type or call.surface.stream_type, self._lines(call, call.means.clock()))
-        if call.manner is not None:
-            head += _more(call.manner, call)
+        if call.mount_style is not None:
+            head += _more(call.mount_style, call)
         self.status = 200
         self.exchange.start(200, head)
 
@@ -125,7 +125,7 @@ class Outlet(Struct, eq=False):
                 self.claim(attempt)
                 attempt.begun(attempt.call.means.clock())
             elif self.owner:
-                raise Taken
+                raise AlreadyAnswered
             if not self.exchange.responded:
                 self.begin(attempt.call)
         attempt.tail = data
@@ -148,15 +148,15 @@ class Outlet(Struct, eq=False):
     def page(self, call: Call, status: int, content_type: bytes, body: bytes) -> None:
         """Send a page: whole, with the call's ids."""
         head = b"content-type: %b\r\n%b" % (content_type, _ids(call))
-        if call.manner is not None:
-            head += _more(call.manner, call)
+        if call.mount_style is not None:
+            head += _more(call.mount_style, call)
         self.status = status
         self.exchange.whole(status, head, body)
 
     def pass_head(self, call: Call, status: int, head: bytes, framing: bytes | None) -> None:
         """Send the head of an answer that is passed through. ``framing``: see ``Exchange.start``."""
-        if call.manner is not None:
-            head += _more(call.manner, call)
+        if call.mount_style is not None:
+            head += _more(call.mount_style, call)
         self.status = status
         self.exchange.start(status, head, framing)
 
@@ -197,11 +197,11 @@ class Outlet(Struct, eq=False):
             head += b"allow: %b\r\n" % (error.upstream_type or "POST").encode()
         elif error.kind == "unauthorized":
             head += b"www-authenticate: Bearer\r\n"
-        manner = call.manner
-        if manner is not None:
-            if manner.error is not None:
-                body = _retold(manner.error, status, body, call)
-            head += _more(manner, call)
+        style = call.mount_style
+        if style is not None:
+            if style.error is not None:
+                body = _retold(style.error, status, body, call)
+            head += _more(style, call)
         self.status = status
         exchange.whole(status, head, body)
 
@@ -279,8 +279,8 @@ def _ids(call: Call) -> bytes:
     return b"x-litellm-call-id: %b\r\nx-request-id: %b\r\n" % (call.call_id.encode(), call.request_id)
 
 
-def _more(manner: Manner, call: Call) -> bytes:
-    return b"" if manner.lines is None else manner.lines(call)
+def _more(style: MountStyle, call: Call) -> bytes:
+    return b"" if style.lines is None else style.lines(call)
 
 
 def _retold(change: Callable[[dict[str, Any], int, Call], None], status: int, body: bytes, call: Call) -> bytes:

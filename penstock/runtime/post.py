@@ -35,7 +35,7 @@ async def post(
     call, target = attempt.call, attempt.target
     lines = b"x-request-id: %b\r\n%b" % (call.request_id, extra)
     if endpoint.fallback_headers or (call.surface is not None and call.surface.forward_names):
-        lines += passed_on(attempt, endpoint)
+        lines += forwarded_headers(attempt, endpoint)
     if endpoint.signer is not None:
         await in_task()  # whatever it uses to fetch a token may want one
         lines += await endpoint.signer.lines(endpoint, "POST", body if isinstance(body, bytes) else b"")
@@ -84,7 +84,7 @@ async def ask(
         answer.close()
 
 
-def passed_on(attempt: Attempt, endpoint: Endpoint) -> bytes:
+def forwarded_headers(attempt: Attempt, endpoint: Endpoint) -> bytes:
     """Render the header lines that go upstream with a request: those of the client's that the upstream must see
     (same-dialect lane), and the dialect's defaults."""
     call = attempt.call

@@ -133,7 +133,7 @@ def price_of(provider: str, model: str, deployment: Deployment, book: PriceMap =
     return TargetPrice(price, "config" if priced else book.version, price.key, entry)
 
 
-def charged(found: TargetPrice, settings: Mapping[str, Any], provider: str, model: str) -> TargetPrice:
+def with_terms(found: TargetPrice, settings: Mapping[str, Any], provider: str, model: str) -> TargetPrice:
     """Return the price with the discount and the margin that ``settings`` have for it. Unknown stays unknown."""
     discounts, margins = settings.get("cost_discount_config"), settings.get("cost_margin_config")
     if found.price is None or not (discounts or margins):

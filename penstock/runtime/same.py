@@ -50,7 +50,7 @@ def own_fields(attempt: Attempt) -> dict[str, Raw]:
     return fields
 
 
-def sealed(fields: dict[str, Raw], attempt: Attempt) -> bytes:
+def body_of(fields: dict[str, Raw], attempt: Attempt) -> bytes:
     """Make the body for the wire, under the upstream's name of the model."""
     target = attempt.target
     fields["model"] = target.model_raw

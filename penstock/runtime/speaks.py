@@ -23,7 +23,7 @@ _LATER = frozenset({429, 502, 503, 504})
 _PATIENCE = Timeouts(connect=2.0, first_byte=5.0, stall=5.0, total=5.0, pool=2.0)
 
 
-async def learn(pool: Pool, target: Target, live: Live) -> None:
+async def discover_dialects(pool: Pool, target: Target, live: Live) -> None:
     """Add to ``live.dialects`` what a target turns out to speak. One that does not answer is asked again later."""
     for dialect in target.provider.may_speak:
         if dialect in live.speaks(target) or dialect in live.asked:
@@ -41,9 +41,9 @@ async def learn(pool: Pool, target: Target, live: Live) -> None:
             live.dialects = (*live.dialects, dialect)
 
 
-def unlearn(live: Live, dialect: str, status: int) -> bool:
-    """Forget a dialect after a refusal that says that it was only learned and is not spoken after all; tell whether it
-    was. It is not used until it is learned again (a 404 may also mean that the engine has another model now)."""
+def forget_dialect(live: Live, dialect: str, status: int) -> bool:
+    """Forget a dialect that was discovered, after a refusal that says that it is not spoken after all; tell whether it
+    was. It is not used until it is discovered again (a 404 may also mean that the engine has another model now)."""
     if status in ABSENT and dialect in live.asked and dialect in live.dialects:
         live.asked.discard(dialect)
         live.dialects = tuple(name for name in live.dialects if name != dialect)

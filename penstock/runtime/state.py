@@ -13,7 +13,7 @@ from penstock.core.providers import get as get_provider
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
 from penstock.runtime.building import Stars, build_target, settings_of
-from penstock.runtime.passages import Passage, passages_of
+from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -32,7 +32,7 @@ class State:
         self.problems: list[str] = []
         self.env = env
         self.credentials: dict[str, Credential] = {}  # of pass-through paths, filled as they are asked for
-        self.passages: tuple[Passage, ...] = passages_of(config, env, self.problems)
+        self.pass_through_endpoints = pass_through_endpoints_of(config, env, self.problems)
         self.targets: list[Target] = []
         members: list[Member[Target]] = []
         for deployment in config.deployments:
@@ -106,9 +106,9 @@ class State:
                 return [name for name in table[key] if name != model][: self.config.router.max_fallbacks]
         return None
 
-    def passage_at(self, path: str) -> Passage | None:
+    def pass_through_at(self, path: str) -> PassThroughEndpoint | None:
         """Find the config's own pass-through endpoint at a path."""
-        return next((passage for passage in self.passages if passage.takes(path)), None)
+        return next((endpoint for endpoint in self.pass_through_endpoints if endpoint.takes(path)), None)
 
     def unknown(self, model: str) -> GatewayError:
         near = self.catalog.near(model)

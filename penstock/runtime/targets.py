@@ -15,7 +15,7 @@ from msgspec import Raw
 from penstock.core.errors import GatewayError
 from penstock.core.providers.wires import wire_in
 from penstock.runtime.addressing import endpoint_of
-from penstock.runtime.prices import charged, price_of
+from penstock.runtime.prices import price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from penstock.runtime.prices import TargetPrice
 
 
-class Made(msgspec.Struct, eq=False):
+class TargetCache(msgspec.Struct, eq=False):
     """What a target worked out at the first question, and keeps: results of pure functions, never settings."""
 
     endpoints: dict[str, Endpoint] = {}
@@ -37,7 +37,7 @@ class Made(msgspec.Struct, eq=False):
     price: TargetPrice | None = None
 
     def __repr__(self) -> str:
-        return f"Made({', '.join(self.endpoints)})"
+        return f"TargetCache({', '.join(self.endpoints)})"
 
 
 class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
@@ -84,17 +84,17 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     tpm: int | None
     owner: str
     dialects: tuple[str, ...]  # of its row; those that were found are its ``Live``'s
-    _made: Made = msgspec.field(default_factory=Made)
+    _cache: TargetCache = msgspec.field(default_factory=TargetCache)
 
     def __repr__(self) -> str:
         return f"Target({self.label})"  # the environment and the endpoints hold keys
 
     def wire_for(self, dialect: str) -> Wire:
         """Return what a renderer of ``dialect`` must know of the target."""
-        found = self._made.wires.get(dialect)
+        found = self._cache.wires.get(dialect)
         if found is None:
             quirks = self._quirks(dialect)
-            found = self._made.wires[dialect] = wire_in(dialect, self.wire, self.provider, self.rules_of, quirks)
+            found = self._cache.wires[dialect] = wire_in(dialect, self.wire, self.provider, self.rules_of, quirks)
         return found
 
     def operation(self, dialect: Dialect, stream: bool) -> str:
@@ -106,10 +106,10 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
 
     def endpoint(self, what: str) -> Endpoint:
         """Find the endpoint of a dialect or operation. Raises "not_configured" naming the variable that is missing."""
-        found = self._made.endpoints.get(what)
+        found = self._cache.endpoints.get(what)
         if found is None:
             made = endpoint_of(self.account, what, self.path_model, self._quirks(what))
-            found = self._made.endpoints[what] = made
+            found = self._cache.endpoints[what] = made
         return found
 
     def _quirks(self, what: str) -> Quirks:
@@ -123,11 +123,11 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     @property
     def price(self) -> TargetPrice:
         """Look up what the model costs and can do, at the first question."""
-        found = self._made.price
+        found = self._cache.price
         if found is None:
             name = self.provider.name
             listed = price_of(name, self.model, self.deployment)
-            found = self._made.price = charged(listed, self.settings, name, self.model)
+            found = self._cache.price = with_terms(listed, self.settings, name, self.model)
         return found
 
     @property

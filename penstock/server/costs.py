@@ -22,7 +22,7 @@ from penstock.core.ir import Usage
 from penstock.core.price import Cost, Price
 from penstock.core.providers.resolve import resolve
 from penstock.core.told import usage_told
-from penstock.runtime.prices import TargetPrice, charged, price_of
+from penstock.runtime.prices import TargetPrice, price_of, with_terms
 from penstock.server.routes import JSON, Page
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ _MOST = 10**12  # tokens or requests; what is more is a mistake
 
 
 def price_for(gateway: Gateway, model: str) -> tuple[TargetPrice, str]:
-    """(price, provider) of a name: the first deployment's that serves it, else the map's. Raises "unknown_model"."""
+    """Find price and provider of a name: the first deployment's that serves it, else the map's. Raises
+    "unknown_model"."""
     try:
         target = gateway.state.plan(model).targets[model][0]
     except GatewayError as error:
@@ -48,11 +49,11 @@ def price_for(gateway: Gateway, model: str) -> tuple[TargetPrice, str]:
     except LookupError:
         raise unknown from None
     bare = Deployment(id="", model_name=model, model=model, provider=provider, upstream_model=upstream)
-    return charged(price_of(provider, upstream, bare), gateway.state.settings, provider, upstream), provider
+    return with_terms(price_of(provider, upstream, bare), gateway.state.settings, provider, upstream), provider
 
 
 def _priced(gateway: Gateway, model: str, kind: str) -> tuple[Price, TargetPrice, str]:
-    """The same, when there is a price. Raises ``kind`` when there is none."""
+    """Find the same, when there is a price. Raises ``kind`` when there is none."""
     found, provider = price_for(gateway, model)
     if found.price is None:
         hint = "set input_cost_per_token and output_cost_per_token, or base_model, in its model_info"
@@ -184,8 +185,8 @@ def _estimated(gateway: Gateway, asked: _Estimate) -> dict[str, Any]:
 
 
 def _lines(name: str, cost: Cost, charge: Charge, times: int | None) -> dict[str, float | None]:
-    """The cost of so many requests in LiteLLM's names: its input includes the cache's share, its output reasoning. The
-    whole is with discount and margin, the parts are without."""
+    """Lay out the cost of so many requests in LiteLLM's names: its input includes the cache's share, its output
+    reasoning. The whole is with discount and margin, the parts are without."""
     parts: dict[str, Decimal] = {
         "": charge.total,
         "input_": cost.input + cost.cache_read + cost.cache_write,
@@ -199,7 +200,7 @@ def _lines(name: str, cost: Cost, charge: Charge, times: int | None) -> dict[str
 
 
 def _body(call: Call, type_: type[_T]) -> _T:
-    """The body as a struct. Raises "bad_request" that says what is wrong where."""
+    """Read the body as a struct. Raises "bad_request" that says what is wrong where."""
     try:
         return msgspec.json.decode(call.exchange.body, type=type_)
     except msgspec.ValidationError as error:

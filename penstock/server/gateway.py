@@ -42,7 +42,7 @@ class Visit(NamedTuple):
 
 class Site(Protocol):
     """What there is at which path. ``surfaces``: by exact path. ``find``: whatever else it is, and also those; it may
-    turn the call to another path, and the manner of a mount. ``openapi``: the document of all of it."""
+    turn the call to another path, and the style of a mount. ``openapi``: the document of all of it."""
 
     @property
     def surfaces(self) -> Mapping[str, Surface]: ...
@@ -119,7 +119,7 @@ class Gateway:
             try:
                 site, state = self.site, self.state
                 found: Surface | Visit | None = site.surfaces.get(exchange.path)
-                if found is None or state.passages:
+                if found is None or state.pass_through_endpoints:
                     found = site.find(call, state)
                 if isinstance(found, Surface):
                     call.surface = found

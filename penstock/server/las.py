@@ -52,7 +52,7 @@ def _name(target: Target) -> str:
 
 
 def _id(target: Target) -> str:
-    """``provider/model``, as long as the config's own name is not that already."""
+    """Name it ``provider/model``, as long as the config's own name is not that already."""
     name, given = _name(target), target.deployment.model_name
     return given if given.startswith(name + "/") else f"{name}/{target.model}"
 
@@ -114,8 +114,8 @@ def _providers(gateway: Gateway, call: Call) -> Page:
 
 
 async def _read_vision(call: Call) -> dict[str, Raw]:
-    """``{prompt, image_url, model}`` as a chat of one message. ``image_url``: an address, a data URI, or bare base64 of
-    a PNG or JPEG."""
+    """Read ``{prompt, image_url, model}`` as a chat of one message. ``image_url``: an address, a data URI, or bare
+    base64 of a PNG or JPEG."""
     check_type(call.exchange.headers.get(b"content-type"))
     fields = open_body(call.exchange.body)
     prompt, url = _text(fields, "prompt"), _text(fields, "image_url")
@@ -132,7 +132,7 @@ async def _read_vision(call: Call) -> dict[str, Raw]:
 
 
 def _with_text(body: bytes) -> bytes:
-    """The answer's text beside it, under the two names that clients look for."""
+    """Put the answer's text beside it, under the two names that clients look for."""
     told = msgspec.json.decode(body, type=dict[str, Any])
     choices = told.get("choices") or [{}]
     text = (choices[0].get("message") or {}).get("content")

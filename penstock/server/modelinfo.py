@@ -150,7 +150,7 @@ def capabilities(gateway: Gateway, call: Call) -> Page:
 
 
 def address(api_base: str | None) -> str:
-    """An address without what it may hold of credentials: user and password, query."""
+    """Show an address without what it may hold of credentials: user and password, query."""
     if not api_base:
         return ""
     parts = urlsplit(api_base)
@@ -182,7 +182,8 @@ def _levels(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _is_plain(value: object) -> bool:
-    """Words and numbers of `model_info`, and lists and tables of them; never a ``Secret``."""
+    """Tell whether a value may be shown: words and numbers of `model_info`, and lists and tables of them; never a
+    ``Secret``."""
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
     if isinstance(value, list | tuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.runtime.call import Call
 from penstock.runtime.gate import Rule
 from penstock.runtime.ids import new_id
-from penstock.runtime.outlet import Manner, safe
+from penstock.runtime.outlet import MountStyle, safe
 from penstock.runtime.surface import Surface
 from penstock.server import las, shared
 from penstock.server.gateway import Visit
@@ -33,8 +33,8 @@ Adapt = Callable[[Call, "dict[str, Raw]", "State"], None]
 class Mount:
     """One prefix. ``base``: what stands in the prefix's place. ``surfaces``, ``routes``, ``batches``: what is only
     there, by the path behind the prefix. ``adapt``: changes a request's fields before the surface does. ``error``,
-    ``lines``: see ``outlet.Manner``; ``answer``: by path. ``parameter``: what must stand in the query, where a prefix
-    alone does not say who asks."""
+    ``lines``: see ``outlet.MountStyle``; ``answer``: by path. ``parameter``: what must stand in the query, where a
+    prefix alone does not say who asks."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Mount:
         self.base = base
         self.parameter = parameter
         self.routes = Routes(routes)
-        self.manner = Manner(prefix, base, error, None, lines)
-        self.answers = {rest: self.manner._replace(answer=change) for rest, change in (answer or {}).items()}
+        self.style = MountStyle(prefix, base, error, None, lines)
+        self.answers = {rest: self.style._replace(answer=change) for rest, change in (answer or {}).items()}
         self._change, self._default = adapt, default_model
         here = {path.removeprefix(base): row for path, row in SURFACES.items() if (path + "/").startswith(base + "/")}
         self.surfaces = {rest: self._adapted(row) for rest, row in {**here, **(surfaces or {})}.items()}
@@ -88,7 +88,7 @@ class Mount:
         """Turn a call to the path that it means here; return what follows the prefix."""
         rest = call.exchange.path[len(self.prefix) :]
         call.path = self.base + rest or "/"
-        call.manner = self.answers.get(rest, self.manner)
+        call.mount_style = self.answers.get(rest, self.style)
         return rest
 
     def surface_at(self, rest: str, path: str) -> Surface | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock import __version__
-from penstock.core.providers.passing import METHODS
+from penstock.core.providers.pass_through import METHODS
 from penstock.runtime.gate import ADMIN, KEY, PUBLIC
 from penstock.runtime.ops import read_either
 from penstock.runtime.surface import About
@@ -220,7 +220,7 @@ def _fields(about: About, model: bool, stream: bool) -> Schema:
 
 
 def _of_route(path: str, route: Route, inner: str = "") -> Iterator[_Made]:
-    """``inner``: the path that it has within a mount."""
+    """Describe a row. ``inner``: the path that it has within a mount."""
     shape = _SHAPES.get(dialect_of(inner or path, {}).name, "openai")
     named = [part for part in route.path.strip("/").split("/") if part not in _VERSIONS]
     first = named[0] if named else ""

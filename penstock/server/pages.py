@@ -102,7 +102,8 @@ def _anthropic_entry(gateway: Gateway, name: str) -> dict[str, Any]:
 
 
 def _anthropic_list(gateway: Gateway, names: list[str], query: bytes) -> dict[str, Any]:
-    """A page of the list: ``limit`` (1 to 1000, 20 by default), ``after_id``, ``before_id``, as Anthropic documents."""
+    """List the models page by page: ``limit`` (1 to 1000, 20 by default), ``after_id``, ``before_id``, as Anthropic
+    documents."""
     asked = {key: values[-1] for key, values in parse_qs(query.decode("latin-1")).items()}
     given = asked.get("limit", "")[:9]
     limit = min(max(int(given), 1), 1000) if given.isascii() and given.isdigit() else 20

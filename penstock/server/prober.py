@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from penstock.runtime.identity import is_loopback
-from penstock.runtime.speaks import learn
+from penstock.runtime.speaks import discover_dialects
 
 if TYPE_CHECKING:
     from penstock.runtime.http import Origin
@@ -60,7 +60,7 @@ class Prober:
                 live = lives.of(target)
                 live.health.probed(trouble, is_loopback(origin.host), now)
                 if not trouble and target.provider.may_speak:
-                    await learn(means.pool, target, live)
+                    await discover_dialects(means.pool, target, live)
 
 
 async def _connect(origin: Origin) -> str:

@@ -12,8 +12,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from penstock import __version__
-from penstock.server.held import hold_reloads, let_reloads
 from penstock.server.options import Refused, ServeOptions, check_exposure
+from penstock.server.signals import hold_reloads, let_reloads
 from penstock.server.sources.base import Source, gather
 from penstock.server.sources.environment import environment
 from penstock.server.sources.registered import sources_of

@@ -24,9 +24,9 @@ from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
 from penstock.server.effect import InEffect
 from penstock.server.gateway import Gateway
-from penstock.server.held import let_reloads
 from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
 from penstock.server.prober import Prober
+from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
 
@@ -79,7 +79,7 @@ class Service:
         reloader = loop.create_task(self._reload_when_asked())
         sweeper = loop.create_task(self._sweep(server))
         self.prober.start()
-        _settle_memory()
+        _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
         try:
@@ -231,7 +231,7 @@ class _Server(uvicorn.Server):
                 connection.transport.close()
 
 
-def _settle_memory() -> None:
+def _freeze_memory() -> None:
     """Freeze the objects that stand now: the collector need not look at them again. A request leaves no circles behind,
     so what it still finds are failures; small first steps keep its pauses short."""
     gc.collect()

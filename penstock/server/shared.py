@@ -18,11 +18,11 @@ from penstock.core.dialects import guided
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.runtime.call import Call
-from penstock.runtime.exchange import Collected
+from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import PUBLIC
 from penstock.runtime.identity import NOBODY
 from penstock.runtime.ids import new_id
-from penstock.runtime.outlet import Manner
+from penstock.runtime.outlet import MountStyle
 from penstock.runtime.surface import About, Surface
 from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES as NATIVE
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 LONGEST = 2000  # characters of a client's own words in the log
 _NAMED = ("extra_body", "metadata")
-_PLAIN = Manner()  # an item of a batch is told in the batch, not by the mount
+_PLAIN = MountStyle()  # an item of a batch is told in the batch, not by the mount
 
 
 def adapt(call: Call, fields: dict[str, Raw], state: State) -> None:
@@ -59,14 +59,14 @@ def error(told: dict[str, Any], status: int, call: Call) -> None:
 
 
 def default_model(state: State) -> str:
-    """Who answers chats that name nobody: ``general_settings.default_model``, ``completion_model``, else the first chat
-    model of the list."""
+    """Choose who answers chats that name nobody: ``general_settings.default_model``, ``completion_model``, else the
+    first chat model of the list."""
     named = state.config.general.values.get("default_model") or state.default_model
     return str(named) if named else _first(state, "")
 
 
 def default_vision_model(state: State) -> str:
-    """The same for pictures: ``default_vision_model``, else the first model that is known to see."""
+    """Choose the same for pictures: ``default_vision_model``, else the first model that is known to see."""
     named = state.config.general.values.get("default_vision_model")
     return str(named) if named else _first(state, "vision") or default_model(state)
 
@@ -118,7 +118,7 @@ class Batch(NamedTuple):
 
 
 def _whole(call: Call, fields: dict[str, Raw], state: State) -> None:
-    """Items never stream."""
+    """Drop what asks for a stream: items never stream."""
     fields.pop("stream", None)
     fields.pop("stream_options", None)
 
@@ -134,14 +134,16 @@ async def serve_batch(batch: Batch, surface: Surface, gateway: Gateway, call: Ca
     batch's, as the mount has it. Raises ``GatewayError``."""
     exchange, began, state = call.exchange, gateway.clock(), gateway.state
     items = [
-        Collected("POST", exchange.path, exchange.headers, bytes(raw), client=exchange.client, started=exchange.started)
+        CollectedExchange(
+            "POST", exchange.path, exchange.headers, bytes(raw), client=exchange.client, started=exchange.started
+        )
         for raw in _items(exchange.body, batch.most)
     ]
     room = asyncio.Semaphore(batch.at_once)
 
-    async def run(item: Collected) -> None:
+    async def run(item: CollectedExchange) -> None:
         one = Call(item, gateway.engine.means, NOBODY, surface)
-        one.path, one.manner = call.path, _PLAIN
+        one.path, one.mount_style = call.path, _PLAIN
         async with room:
             try:
                 waits = gateway.gate.admit(one, surface)
@@ -187,7 +189,7 @@ class _Requests(msgspec.Struct):
     requests: list[Raw]
 
 
-def _result(index: int, item: Collected) -> dict[str, Any]:
+def _result(index: int, item: CollectedExchange) -> dict[str, Any]:
     told = msgspec.json.decode(item.answer, type=dict[str, Any])
     if item.status == 200:
         choices = told.get("choices") or [{}]

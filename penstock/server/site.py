@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from penstock.core.providers.passing import prefixes
+from penstock.core.providers.pass_through import prefixes
 from penstock.runtime.gate import PUBLIC, Rule
-from penstock.server import mounts, passing
+from penstock.server import mounts, pass_through
 from penstock.server.gateway import Visit
 from penstock.server.pages import ROUTES
 from penstock.server.refusals import no_route
@@ -38,7 +38,7 @@ class Site:
     def find(self, call: Call, state: State) -> Surface | Visit:
         """Find what a request is. One below a mount is turned to the path that it means."""
         path = call.path
-        visit = passing.by_config(path, state) if state.passages else None
+        visit = pass_through.by_config(path, state) if state.pass_through_endpoints else None
         if visit is not None:
             return visit
         surface = find(path)
@@ -60,7 +60,7 @@ class Site:
         surface = mount.surface_at(rest, call.path)
         if surface is not None:
             return surface
-        visit = passing.by_config(call.path, state) if state.passages else None
+        visit = pass_through.by_config(call.path, state) if state.pass_through_endpoints else None
         return visit or self._page(call, self.routes) or self._elsewhere(call, state)
 
     def _page(self, call: Call, routes: Routes, path: str | None = None) -> Visit | None:
@@ -71,7 +71,7 @@ class Site:
         return Visit(route, partial(_answer, route), recorded=route.role != PUBLIC)
 
     def _elsewhere(self, call: Call, state: State) -> Visit:
-        return passing.by_provider(call.path, state) or Visit(Rule((call.exchange.method,)), self._none)
+        return pass_through.by_provider(call.path, state) or Visit(Rule((call.exchange.method,)), self._none)
 
     async def _none(self, gateway: Gateway, call: Call) -> None:
         """Raise "no_route". Who may call is told what is near; who may not was refused before, and learns nothing of
@@ -84,7 +84,7 @@ class Site:
 
     @cached_property
     def openapi(self) -> bytes:
-        """The document of all of it, made when somebody asks for it first."""
+        """Return the document of all of it, made when somebody asks for it first."""
         from penstock.server import openapi  # few ask for it: not at every start
 
         made = openapi.document(SURFACES, PATTERNS, self.routes.rows, mounts.MOUNTS, prefixes())

@@ -11,7 +11,7 @@ from msgspec import Raw
 from penstock.core.dialects import DIALECTS, completions
 from penstock.core.dialects.base import Dialect
 from penstock.core.ops import audio, embeddings, images, moderations, rerank
-from penstock.core.providers.passing import dialect_at, provider_at
+from penstock.core.providers.pass_through import dialect_at, provider_at
 from penstock.runtime import counting, ollama, ops
 from penstock.runtime.chats import CHAT, MESSAGES, RESPONSES, TALK, chat_row
 from penstock.runtime.surface import About, Surface

@@ -10,8 +10,8 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from penstock.server.held import hold_all, let_all, let_reloads
 from penstock.server.options import STOP_SIGNALS
+from penstock.server.signals import hold_all, let_all, let_reloads
 
 if TYPE_CHECKING:
     from penstock.server.options import ServeOptions
@@ -30,7 +30,7 @@ NOT_HANDED_ON = {
 _SPELLED = {"json_logs": ("--log-format", {True: "json", False: "text"})}
 
 
-def handed_on(options: ServeOptions) -> list[str]:
+def worker_arguments(options: ServeOptions) -> list[str]:
     """Return the command line of a worker: every option as its parent has it, also those that came from variables."""
     words = []
     for field in fields(options):
@@ -87,7 +87,7 @@ class _Supervisor:
         """Make a worker, the ``at``-th. No signal comes between its birth and its place in the list: it would not be
         passed on, and one that a worker gets before its handlers are set waits there."""
         fd = self._listener.fileno()
-        command = [sys.executable, "-m", "penstock", "serve", "--fd", str(fd), *handed_on(self._options)]
+        command = [sys.executable, "-m", "penstock", "serve", "--fd", str(fd), *worker_arguments(self._options)]
         hold_all()
         try:
             if not self._stopping:

@@ -10,7 +10,7 @@ import pytest
 from tests.rules.repo import python_files, tree
 
 # Whose functions keep the rule: paths begin with one of these.
-ROOMS = ("penstock/core/",)
+ROOMS = ("penstock/",)
 
 NAMES = [name for name in python_files("penstock") if name.startswith(ROOMS)]
 

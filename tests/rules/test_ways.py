@@ -17,7 +17,7 @@ JUDGES: Mapping[str, str] = {
 WRITERS: Mapping[str, str] = {"penstock/runtime/outlet.py": "it is the way out"}
 SENDERS: Mapping[str, str] = {
     "penstock/runtime/post.py": "it is the way to a target",
-    "penstock/runtime/passing.py": "bytes as they came, any method, and the vendor's own refusals as they are",
+    "penstock/runtime/pass_through.py": "bytes as they came, any method, and the vendor's own refusals as they are",
     "penstock/runtime/replicate.py": "looks at a prediction that post() has made, at the address that it named",
     "penstock/runtime/speaks.py": "an empty question, for nobody's request",
     "penstock/runtime/cloud/oauth.py": "a token, from whoever issues it",

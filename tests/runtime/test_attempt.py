@@ -12,7 +12,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 from penstock.mock import Script, Step
 from penstock.runtime.lanes import run
-from penstock.runtime.outlet import Taken
+from penstock.runtime.outlet import AlreadyAnswered
 from tests.door import HELLO, open_door
 from tests.runtime.made import attempt_of, call_of, target_of
 
@@ -39,7 +39,7 @@ def said(body: bytes, stream: bool) -> str:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_one_group_checks_is_not_checked_of_another(tmp_path, stream):
-    """``wanted`` stood on the call: the fallback's answer was checked, asked for again, billed twice, and refused."""
+    """``form`` stood on the call: the fallback's answer was checked, asked for again, billed twice, and refused."""
     free = {"content-type": "application/json"}
     script = Script(queue=(Step(status=503, body={"error": {"message": "busy"}}, headers=free), Step(text="no JSON")))
     async with open_door(tmp_path, CHECKED_THEN_NOT, script=script) as door:
@@ -75,9 +75,9 @@ async def test_two_attempts_of_one_call_at_the_same_time(tmp_path, one, other, s
         attempts = [attempt_of(call, target) for target in targets]
         call.tries = 0
         ended = await asyncio.gather(*(run(attempt) for attempt in attempts), return_exceptions=True)
-        assert sorted(type(end).__name__ for end in ended) == ["NoneType", "Taken"]
+        assert sorted(type(end).__name__ for end in ended) == ["AlreadyAnswered", "NoneType"]
         winner, loser = sorted(attempts, key=lambda attempt: attempt.number != call.outlet.owner)
-        assert isinstance(ended[attempts.index(loser)], Taken)
+        assert isinstance(ended[attempts.index(loser)], AlreadyAnswered)
         assert winner.first_at is not None and loser.first_at is None and loser.tail == b""
         lanes = {"openai": "same", "anthropic": "cross"}
         assert [attempt.lane for attempt in attempts] == [lanes[one], lanes[other]]

@@ -12,7 +12,7 @@ from penstock.runtime.health import TROUBLE_LASTS, Health
 from penstock.runtime.http import Pool
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
-from penstock.runtime.speaks import learn, unlearn
+from penstock.runtime.speaks import discover_dialects, forget_dialect
 from penstock.server import prober as probing
 from penstock.server.prober import Prober
 from tests.runtime.made import state_of, target_of
@@ -159,17 +159,17 @@ async def test_an_engine_is_asked_once_what_it_speaks(tmp_path, pool, spoken):
     async with Mock(Script(dialects=spoken)) as mock:
         target, live = engine_target(tmp_path, mock)
         assert live.speaks(target) == ("openai_chat",)
-        await learn(pool, target, live)
+        await discover_dialects(pool, target, live)
         assert live.speaks(target) == tuple(name for name in ALL if name in spoken)
         assert [(r.path, r.body) for r in mock.received] == [("/v1/messages", b"{}"), ("/v1/responses", b"{}")]
-        await learn(pool, target, live)
+        await discover_dialects(pool, target, live)
         assert len(mock.received) == 2
 
 
 async def test_a_provider_that_says_what_it_speaks_is_not_asked(tmp_path, pool):
     async with Mock() as mock:
         target, live = engine_target(tmp_path, mock, "openai/gpt-4o")
-        await learn(pool, target, live)
+        await discover_dialects(pool, target, live)
         assert mock.received == [] and live.speaks(target) == ("openai_chat",)
 
 
@@ -181,7 +181,7 @@ async def test_a_provider_that_says_what_it_speaks_is_not_asked(tmp_path, pool):
 async def test_what_an_answer_to_nothing_tells(tmp_path, pool, status, speaks, again):
     async with Mock(Script(default=Step(status=status, body={"error": "Unexpected endpoint"}))) as mock:
         target, live = engine_target(tmp_path, mock)
-        await learn(pool, target, live)
+        await discover_dialects(pool, target, live)
         assert ("anthropic" in live.speaks(target)) is speaks
         assert ("anthropic" in live.asked) is not again
 
@@ -189,20 +189,20 @@ async def test_what_an_answer_to_nothing_tells(tmp_path, pool, status, speaks, a
 async def test_an_engine_that_does_not_answer_is_asked_again_later(tmp_path, pool):
     async with Mock(Script(default=Step(hangup="before_answer"))) as mock:
         target, live = engine_target(tmp_path, mock)
-        await learn(pool, target, live)
+        await discover_dialects(pool, target, live)
         assert live.asked == set() and live.speaks(target) == ("openai_chat",)
         mock.script = Script()
-        await learn(pool, target, live)
+        await discover_dialects(pool, target, live)
         assert live.speaks(target) == ALL
 
 
 async def test_what_was_learned_is_unlearned_by_a_404_and_can_be_learned_again(tmp_path, pool):
     async with Mock() as mock:
         target, live = engine_target(tmp_path, mock)
-        assert not unlearn(live, "openai_chat", 404), "what the provider is known to speak"
-        await learn(pool, target, live)
-        assert not unlearn(live, "anthropic", 400) and live.speaks(target) == ALL
-        assert unlearn(live, "anthropic", 404) and live.speaks(target) == ("openai_chat", "openai_responses")
-        assert not unlearn(live, "anthropic", 404), "it is not spoken any more"
-        await learn(pool, target, live)
+        assert not forget_dialect(live, "openai_chat", 404), "what the provider is known to speak"
+        await discover_dialects(pool, target, live)
+        assert not forget_dialect(live, "anthropic", 400) and live.speaks(target) == ALL
+        assert forget_dialect(live, "anthropic", 404) and live.speaks(target) == ("openai_chat", "openai_responses")
+        assert not forget_dialect(live, "anthropic", 404), "it is not spoken any more"
+        await discover_dialects(pool, target, live)
         assert set(live.speaks(target)) == set(ALL)

@@ -18,7 +18,7 @@ from penstock.core.providers.resolve import resolve
 from penstock.runtime.call import Call
 from penstock.runtime.chats import CHAT, MESSAGES
 from penstock.runtime.engine import Engine
-from penstock.runtime.exchange import Collected
+from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import Gate
 from penstock.runtime.http import Pool
 from penstock.runtime.identity import NOBODY, Identity
@@ -35,7 +35,7 @@ async def main(path, body, surface):
     kept, pool = Kept(), Pool()
     engine = Engine(pool, Records([kept]))
     gate, state = Gate(Identity(None, guard_loopback=False)), State(config, {})
-    exchange = Collected(body=body)
+    exchange = CollectedExchange(body=body)
     call = exchange.call = Call(exchange, engine.means, NOBODY, surface)
     assert gate.admit(call, surface) is None
     await engine.handle(call, state)

@@ -12,8 +12,8 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss
 from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.http import Origin
-from penstock.runtime.outlet import Taken, safe
-from penstock.runtime.post import passed_on
+from penstock.runtime.outlet import AlreadyAnswered, safe
+from penstock.runtime.post import forwarded_headers
 from tests.runtime.made import attempt_of, call_of, target_of
 
 TEXT = st.text(max_size=40) | st.sampled_from(
@@ -68,7 +68,7 @@ def test_headers_that_pass_upstream_stay_one_line(value):
     attempt.lane = "same"
     origin = Origin("http", "h", 1)
     endpoint = Endpoint(origin, b"", "", None, ((b"anthropic-version", b"2023-06-01"),))
-    sent = passed_on(attempt, endpoint)
+    sent = forwarded_headers(attempt, endpoint)
     lines = sent.split(b"\r\n")
     assert (
         len(lines) == 3
@@ -79,7 +79,7 @@ def test_headers_that_pass_upstream_stay_one_line(value):
     if not any(c in value for c in b"\r\n\0"):
         assert lines[0] == b"anthropic-beta: " + value
     attempt.lane = "cross"
-    assert passed_on(attempt, endpoint) == b"anthropic-version: 2023-06-01\r\n"
+    assert forwarded_headers(attempt, endpoint) == b"anthropic-version: 2023-06-01\r\n"
 
 
 def test_headers_of_an_answer(tmp_path):
@@ -150,11 +150,11 @@ def test_the_first_attempt_that_answers_has_the_outlet_and_no_other_gets_a_byte_
     call.outlet.stream(one, b": ping\n\n", answer=False)
     assert one.first_at is None and call.outlet.owner == 0, "a ping is no answer: another may still give it"
     call.outlet.stream(two, b"data: 1\n\n")
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyAnswered):
         call.outlet.stream(one, b": ping\n\n", answer=False)
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyAnswered):
         call.outlet.stream(one, b"data: other\n\n")
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyAnswered):
         call.outlet.whole(one, b"{}")
     call.outlet.stream(two, b"data: 2\n\n")
     call.outlet.finish()

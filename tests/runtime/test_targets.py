@@ -123,7 +123,7 @@ def test_no_secret_is_in_any_repr(tmp_path):
     state = state_of(tmp_path, f"model_list: [{{model_name: m, litellm_params: {{model: openai/x, api_key: {KEY}, "
                      f"extra_headers: {{x-own: sk-header-secret}}, api_base: '{base}'}}}}]", env)  # fmt: skip
     [target] = state.targets
-    shown = repr([target, target.endpoint("openai_chat"), target._made, state, state.plan("m"), state.catalog])
+    shown = repr([target, target.endpoint("openai_chat"), target._cache, state, state.plan("m"), state.catalog])
     shown += repr(target.account)
     shown += repr(target.deployment) + str(target.origin) + target.answer_lines.decode()
     for secret in (KEY, "sk-env-secret", "sk-header-secret"):

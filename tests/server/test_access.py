@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.core.providers import PROVIDERS
-from penstock.core.providers.passing import dialect_at, provider_at
+from penstock.core.providers.pass_through import dialect_at, provider_at
 from penstock.mock import Script
 from penstock.runtime.gate import PUBLIC as PUBLIC_ROLE
 from penstock.server.mounts import MOUNTS

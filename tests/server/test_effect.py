@@ -123,7 +123,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
         "settings": state.settings,
         "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after) for name, plan in plans.items()},
-        "state": (state.keep_alive, state.default_model, sorted(state.catalog.names()), state.passages),
+        "state": (state.keep_alive, state.default_model, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from penstock.mock import Script, Step
-from penstock.runtime.speaks import learn
+from penstock.runtime.speaks import discover_dialects
 from tests.door import HELLO, open_door
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -204,7 +204,7 @@ async def test_a_schema_of_a_gemini_client_to_gemini_is_not_lost(tmp_path):
 async def test_an_engines_constraint_from_messages_goes_to_its_chat(tmp_path):
     async with open_door(tmp_path, yaml("llama_cpp"), script=said("aaa")) as door:
         (target,) = door.gateway.state.targets
-        await learn(door.pool, target, door.live(target))
+        await discover_dialects(door.pool, target, door.live(target))
         assert "anthropic" in door.live(target).speaks(target)
         await door.post({**HELLO, "max_tokens": 99, "guided_regex": "a+"}, "/v1/messages")
         assert door.mock.received[-1].path == "/v1/chat/completions"
@@ -330,7 +330,7 @@ async def test_a_schema_on_responses_of_lm_studio_goes_to_its_chat(tmp_path):
     form = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA}}
     async with open_door(tmp_path, yaml("lm_studio")) as door:
         (target,) = door.gateway.state.targets
-        await learn(door.pool, target, door.live(target))
+        await discover_dialects(door.pool, target, door.live(target))
         assert "openai_responses" in door.live(target).speaks(target)
         for fields, path in [({}, "/v1/responses"), ({"text": form}, "/v1/chat/completions")]:
             assert (await door.post({"model": "m", "input": "hi", **fields}, "/v1/responses"))[0] == 200

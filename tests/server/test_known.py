@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.server.doors.known import LESSONS, Known, learn
+from penstock.server.doors.known import LESSONS, KnownHead, remember
 from tests.door import HELLO, open_door
 
 BODY = json.dumps(HELLO).encode()
@@ -99,7 +99,7 @@ async def test_a_client_whose_heads_all_differ_is_not_studied_for_ever(tmp_path)
         assert proto is None or proto.lessons == 0
 
 
-KNOWN = Known(b"POST / HTTP/1.1\r\nContent-Length: ", b"\r\nHost: x\r\n\r\n", b"/", "/", b"", {})
+KNOWN = KnownHead(b"POST / HTTP/1.1\r\nContent-Length: ", b"\r\nHost: x\r\n\r\n", b"/", "/", b"", {})
 
 
 @given(st.binary(max_size=40), st.text("0123456789+- \t\r\nax", max_size=14), st.integers(-2, 2))
@@ -118,13 +118,13 @@ class Taken:
 
 def test_only_the_usual_kind_teaches():
     data = request(b"{}")
-    assert learn(data, Taken()) is not None
+    assert remember(data, Taken()) is not None
     for name, value in (("method", "GET"), ("chunked", False), ("keep_alive", False), ("error", Exception())):
         taken = Taken()
         setattr(taken, name, value)
-        assert learn(data, taken) is None
+        assert remember(data, taken) is None
     for headers in ({b"content-length": b"2, 2"}, {b"content-length": b"2", b"expect": b"100-continue"}, {}):
         taken = Taken()
         taken.headers = headers
-        assert learn(data, taken) is None
-    assert learn(data + b"x", Taken()) is None and learn(data[:-1], Taken()) is None
+        assert remember(data, taken) is None
+    assert remember(data + b"x", Taken()) is None and remember(data[:-1], Taken()) is None

@@ -14,7 +14,7 @@ from msgspec import Raw
 from penstock import __version__
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import TABLE, GatewayError
-from penstock.core.providers.passing import METHODS, prefixes, provider_at
+from penstock.core.providers.pass_through import METHODS, prefixes, provider_at
 from penstock.runtime.gate import ADMIN, KEY, PUBLIC
 from penstock.runtime.surface import Surface
 from penstock.server import openapi

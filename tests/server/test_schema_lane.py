@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from penstock.runtime.speaks import learn
+from penstock.runtime.speaks import discover_dialects
 from tests.door import open_door
 
 YAML = """
@@ -33,7 +33,7 @@ ASK = {"model": "m", "max_tokens": 50, "messages": [{"role": "user", "content": 
 async def test_a_schema_is_asked_for_where_it_is_enforced(tmp_path, fields, path, stream):
     async with open_door(tmp_path, YAML) as door:
         (target,) = door.gateway.state.targets
-        await learn(door.pool, target, door.live(target))
+        await discover_dialects(door.pool, target, door.live(target))
         assert door.live(target).speaks(target) == ("openai_chat", "anthropic"), "its Responses are not asked for"
         status, headers, body = await door.post({**ASK, **fields, "stream": stream}, "/v1/messages")
         assert status == 200, body

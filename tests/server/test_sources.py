@@ -14,7 +14,7 @@ from penstock.core.providers.engines import Engine
 from penstock.mock import Mock, Script, Step
 from penstock.server.sources import base
 from penstock.server.sources import engines as found
-from penstock.server.sources.base import Broken, Given, Source, gather
+from penstock.server.sources.base import Broken, Source, SourceContent, gather
 from penstock.server.sources.engines import EnginesSource
 from penstock.server.sources.registered import sources_of
 
@@ -24,17 +24,17 @@ MODEL = "model_list: [{model_name: m, litellm_params: {model: openai/x, api_key:
 class Told(Source):
     """A source that gives, or raises, what the test says next."""
 
-    def __init__(self, name: str, *answers: Given | Exception | None) -> None:
+    def __init__(self, name: str, *answers: SourceContent | Exception | None) -> None:
         self.name = name
         self.answers = list(answers)
         self.heard: list[Config] = []
 
-    async def load(self, config: Config) -> Given:
+    async def load(self, config: Config) -> SourceContent:
         self.heard.append(config)
         answer = self.answers.pop(0)
         if answer is None:
             await asyncio.sleep(60)
-        if isinstance(answer, Given):
+        if isinstance(answer, SourceContent):
             return answer
         assert answer is not None
         raise answer
@@ -44,8 +44,8 @@ def deployments(*names: str) -> tuple[Deployment, ...]:
     return tuple(Deployment(id=name, model_name=name, model=name) for name in names)
 
 
-def given(*names: str, settings: bool = False) -> Given:
-    return Given(deployments(*names), Config() if settings else None)
+def given(*names: str, settings: bool = False) -> SourceContent:
+    return SourceContent(deployments(*names), Config() if settings else None)
 
 
 def names(config: Config | None) -> list[str]:

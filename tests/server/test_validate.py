@@ -7,7 +7,7 @@ import json
 import pytest
 
 from penstock.mock import Script, Step
-from penstock.runtime import checking
+from penstock.runtime import schema_check
 from tests.door import HELLO, open_door
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -206,7 +206,7 @@ async def test_without_the_library_it_is_said_what_to_install(tmp_path, monkeypa
     def absent(name: str):
         raise ImportError(name)
 
-    monkeypatch.setattr(checking, "import_module", absent)
+    monkeypatch.setattr(schema_check, "import_module", absent)
     async with open_door(tmp_path, yaml()) as door:
         status, _, answer = await door.post({**SURFACES["/v1/chat/completions"], "validate": True})
         assert status == 501 and b"penstock[validate]" in answer and door.mock.received == []

@@ -10,7 +10,7 @@ import pytest
 from penstock.cli.serve import serve
 from penstock.server import run
 from penstock.server.options import ServeOptions
-from penstock.server.workers import NOT_HANDED_ON, handed_on
+from penstock.server.workers import NOT_HANDED_ON, worker_arguments
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def test_each_option_is_handed_on_or_listed_with_a_reason(monkeypatch: pytest.Mo
     assert set(NOT_HANDED_ON) <= names and all(len(reason.split()) > 3 for reason in NOT_HANDED_ON.values())
     unset = [name for name in names if getattr(told, name) == getattr(ServeOptions, name)]
     assert unset == [], "give these another value in the fixture: a default is handed on by itself"
-    worker = as_the_worker_reads(monkeypatch, handed_on(told))
+    worker = as_the_worker_reads(monkeypatch, worker_arguments(told))
     assert worker == replace(told, workers=1, fd=None)
 
 
 @pytest.mark.parametrize("json_logs", [None, True, False])
 def test_what_was_not_said_is_not_said_to_a_worker(monkeypatch: pytest.MonkeyPatch, json_logs: bool | None) -> None:
     options = ServeOptions(json_logs=json_logs)
-    assert as_the_worker_reads(monkeypatch, handed_on(options)) == options
+    assert as_the_worker_reads(monkeypatch, worker_arguments(options)) == options

@@ -94,7 +94,7 @@ class Connection(Incoming, asyncio.Protocol):
     def begin(
         self, head: bytes, body: bytes | AsyncIterable[bytes] | None, timeouts: Timeouts, total_deadline: float
     ) -> Coming:
-        """Writes the request (``head`` is everything before the body) and returns the future of its response."""
+        """Write the request (``head`` is everything before the body) and return the future of its response."""
         self.state = BUSY
         self.timeouts = timeouts
         self.total_deadline = total_deadline
@@ -122,7 +122,7 @@ class Connection(Incoming, asyncio.Protocol):
         return waiter
 
     def all_written(self) -> None:
-        """The sender is through: from now on the first byte is awaited."""
+        """Wait for the first byte from now on: the sender is through."""
         self.sender = None
         if self.resp is None:
             self.began = monotonic()
@@ -210,7 +210,7 @@ class Connection(Incoming, asyncio.Protocol):
     # -- the answer
 
     def _head(self, data: bytes, error: TransportError | None) -> Response | None:
-        """After a batch without a response yet: makes it when the headers are complete, or fails the exchange."""
+        """Make the response when the headers are complete, or fail the exchange; after a batch without one yet."""
         status = self.status
         if not status or len(data) > self.limits.max_status_line or self._head_bytes:
             error = self.count_head(data) or (None if status else error)
@@ -238,7 +238,7 @@ class Connection(Incoming, asyncio.Protocol):
         return resp
 
     def _decode(self, resp: Response, waiter: Coming) -> bool:
-        """The body is compressed. False when the exchange ended over that."""
+        """Make ready for a compressed body; False when the exchange ended over that."""
         from penstock.runtime.http.decode import Decoder, codings
 
         if codings(self.coding):
@@ -271,7 +271,7 @@ class Connection(Incoming, asyncio.Protocol):
             self.fail(exc)
 
     def _finish(self, resp: Response) -> None:
-        """The body came to its clean end: back to the pool, or closed if anything is in doubt."""
+        """Go back to the pool, or close if anything is in doubt: the body came to its clean end."""
         if resp._decoder is not None:
             try:
                 resp._decoder.finish()
@@ -299,7 +299,7 @@ class Connection(Incoming, asyncio.Protocol):
             self.slot.release(self)
 
     def _ended(self, exc: Exception | None) -> None:
-        """The peer closed (``exc`` None) or reset the connection."""
+        """End what runs: the peer closed (``exc`` None) or reset the connection."""
         if self.state == BUSY and self.sender is not None and self.resp is None:
             last = last_words(self.transport)
             if last:
@@ -322,13 +322,13 @@ class Connection(Incoming, asyncio.Protocol):
         self.fail(error)
 
     def _closed_before(self) -> bool:
-        """True if the peer had closed a used connection before the head of our request had come there."""
+        """Tell whether the peer had closed a used connection before the head of our request had come there."""
         if not self.used or self.sender is not None or self._head_bytes:
             return False
         return unread(self.transport, self.size)
 
     def fail(self, error: BaseException) -> None:
-        """Ends the exchange with ``error``, and the connection."""
+        """End the exchange with ``error``, and the connection."""
         waiter, resp = self.waiter, self.resp
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
@@ -337,7 +337,7 @@ class Connection(Incoming, asyncio.Protocol):
         self.abort()
 
     def abort(self) -> None:
-        """Closes the socket now, unsent data is dropped. Idempotent."""
+        """Close the socket now, unsent data is dropped. Idempotent."""
         if self.state == CLOSED:
             return
         self.state = CLOSED
@@ -350,7 +350,7 @@ class Connection(Incoming, asyncio.Protocol):
             sender.cancel()
 
     def shut(self) -> None:
-        """Closes an idle connection politely (TLS says goodbye)."""
+        """Close an idle connection politely (TLS says goodbye)."""
         if self.state != CLOSED:
             self.state = CLOSED
             self.slot.forget(self)
@@ -369,8 +369,8 @@ class Connection(Incoming, asyncio.Protocol):
             self.transport.pause_reading()
 
     def looks_dead(self, now: float) -> bool:
-        """True if the peer closed, or wrote, while the connection was idle, or is about to close by its own word. Asks
-        the kernel only when it is stale."""
+        """Tell whether the peer closed, or wrote, while the connection was idle, or is about to close by its own word.
+        Asks the kernel only when it is stale."""
         if self.state == CLOSED or self.transport.is_closing():
             return True
         if self.idle_since:
@@ -384,7 +384,7 @@ class Connection(Incoming, asyncio.Protocol):
         return False
 
     def tick(self, now: float, idle_expiry: float) -> bool:
-        """Called by the pool's ticker. True while an exchange is in progress."""
+        """Look at the clock, for the pool's ticker. True while an exchange is in progress."""
         if self.state == BUSY:
             if now >= self.total_deadline:
                 self.fail(self._error(TotalTimeout, "the total timeout has passed"))

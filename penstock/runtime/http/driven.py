@@ -235,7 +235,7 @@ class Wake(Generic[T]):
         return self._value if self._done and self._error is None else None
 
     def put(self, value: T) -> None:
-        """``set_result`` without waking: ``wake`` must follow."""
+        """Set the result without waking who waits: ``wake`` must follow."""
         self._value = value
         self._error: BaseException | None = None
         self._done = True

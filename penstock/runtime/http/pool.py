@@ -53,7 +53,7 @@ class Pool:
         extra: bytes = b"",
         tls: Tls | None = None,
     ) -> Response:
-        """Sends one request and returns when the response headers are complete. The caller closes the `Response`.
+        """Send one request and return when the response headers are complete. The caller closes the `Response`.
 
         head: from `render_head`. extra: further header lines, each from `render_header` (they are not checked here).
         body: bytes get a content-length, and so does an iterable with a ``size`` (in bytes, which it must keep to);
@@ -101,8 +101,8 @@ class Pool:
     def ask(
         self, origin: Origin, head: bytes, body: bytes, timeouts: Timeouts, extra: bytes = b"", tls: Tls | None = None
     ) -> Awaitable[Response]:
-        """The same as ``send``, begun at once where a connection is free: without a coroutine in between. So it is the
-        caller's to ``send`` again after a ``Disconnected`` that was not ``sent``."""
+        """Do the same as ``send``, begun at once where a connection is free: without a coroutine in between. So it is
+        the caller's to ``send`` again after a ``Disconnected`` that was not ``sent``."""
         slot = self._slots.get(origin.key if tls is None else (origin.key, tls))
         if slot is None or slot.absolute or not slot.idle or not self._fast:
             return self.send(origin, head, body, timeouts, extra, tls)
@@ -124,7 +124,7 @@ class Pool:
         return self._batch
 
     async def close(self) -> None:
-        """Aborts what is in progress, closes what is idle, and waits until the sockets are closed (at most 2 s)."""
+        """Abort what is in progress, close what is idle, and wait until the sockets are closed (at most 2 s)."""
         self._closed = True
         for slot in self._slots.values():
             for entry in slot.waiters:
@@ -172,7 +172,7 @@ class Pool:
         return slot
 
     async def _acquire(self, slot: Slot, timeouts: Timeouts, now: float, total_deadline: float) -> Connection:
-        """A connection of one's own: a new one, or the next that becomes free."""
+        """Return a connection of one's own: a new one, or the next that becomes free."""
         await in_task()
         if self._closed:
             raise self._closed_error(slot.origin)
@@ -199,7 +199,7 @@ class Pool:
         return conn
 
     async def _wait_turn(self, slot: Slot, timeouts: Timeouts, now: float, total_deadline: float) -> Connection | None:
-        """Waits in the queue. None is the permission to open a connection."""
+        """Wait in the queue. None is the permission to open a connection."""
         assert self._loop is not None
         pool_deadline = INF if timeouts.pool is None else now + timeouts.pool
         if total_deadline < pool_deadline:
@@ -267,7 +267,7 @@ class Pool:
 
 
 def _through_proxy(slot: Slot, wire: bytes) -> bytes:
-    """The request in the form that an http proxy takes, with our credentials for it."""
+    """Write the request in the form that an http proxy takes, with our credentials for it."""
     wire = absolute_form(wire, slot.origin)
     if slot.proxy is not None and slot.proxy.authorization is not None:
         wire = wire[:-2] + render_header(b"proxy-authorization", slot.proxy.authorization) + b"\r\n"

@@ -60,11 +60,11 @@ class Response:
 
     @property
     def complete(self) -> bool:
-        """The whole body is here: ``read`` will not wait."""
+        """Tell whether the whole body is here: ``read`` will not wait."""
         return self._ended
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of header ``name`` (any case), None when absent."""
+        """Return the first value of header ``name`` (any case), None when absent."""
         name = name.lower()
         for key, value in self.headers:
             if key == name:
@@ -72,7 +72,7 @@ class Response:
         return None
 
     async def read(self, limit: int) -> bytes:
-        """The rest of the body as a whole. TooLarge beyond ``limit`` bytes, any TransportError when it breaks.
+        """Return the rest of the body as a whole. TooLarge beyond ``limit`` bytes, any TransportError when it breaks.
 
         Does not suspend when the body has already arrived. Ends a `pause`.
         """
@@ -94,11 +94,11 @@ class Response:
         return self._take()
 
     def whole(self, limit: int) -> bytes | None:
-        """What ``read`` would return, where all of it has come already; else None."""
+        """Return what ``read`` would, where all of it has come already; else None."""
         return self._take() if self._ended and self._size <= limit else None
 
     async def pump(self, feed: Feed) -> None:
-        """Calls ``feed(data)`` for every batch of the body, synchronously as it arrives; returns at the clean end.
+        """Call ``feed(data)`` for every batch of the body, synchronously as it arrives; return at the clean end.
 
         What arrived before is fed first, as one batch. Raises TransportError when the body breaks (after feeding what
         came before the break), or what ``feed`` raised; the connection is aborted then.
@@ -134,7 +134,7 @@ class Response:
                 await self._wait()
 
     def pause(self) -> None:
-        """Stops reading from the upstream's socket, for a client that is slower. Nothing times out but the total."""
+        """Stop reading from the upstream's socket, for a client that is slower. Nothing times out but the total."""
         self._paused = True
         if self._conn is not None:
             self._conn.set_reading(False)
@@ -145,7 +145,7 @@ class Response:
             self._conn.set_reading(True)
 
     def close(self) -> None:
-        """Gives the body up: unless it was complete, the connection is aborted at once. Idempotent."""
+        """Give the body up: unless it was complete, the connection is aborted at once. Idempotent."""
         conn = self._conn
         if conn is not None:
             self._conn = None
@@ -158,11 +158,11 @@ class Response:
 
     @property
     def idle_reader(self) -> bool:
-        """True while the upstream's silence is our own doing."""
+        """Tell whether the upstream's silence is our own doing."""
         return self._paused or self._held
 
     def keep(self, chunk: bytes) -> None:
-        """Stores a batch that no pump takes; TooLarge beyond the limit of a `read`."""
+        """Store a batch that no pump takes; TooLarge beyond the limit of a `read`."""
         self._chunks.append(chunk)
         self._size += len(chunk)
         if self._size > self._limit:
@@ -205,7 +205,8 @@ class Response:
         return data
 
     async def _wait(self) -> None:
-        """Until the connection has something to say. Errors are left in ``_error``, so only a cancel raises here."""
+        """Wait until the connection has something to say. Errors are left in ``_error``, so only a cancel raises
+        here."""
         if self._waiter is not None:
             raise RuntimeError("the body of this response is already being read by another task")
         conn = self._conn

@@ -59,7 +59,8 @@ class Sender:
             task.cancel()
 
     def progressed(self) -> bool:
-        """True if the peer took anything since the last call, or if it is the caller's iterable that we wait for."""
+        """Tell whether the peer took anything since the last call, or if it is the caller's iterable that we wait
+        for."""
         if self._task is not None and not self._paused:
             return True
         taken = self._written - self._transport.get_write_buffer_size()
@@ -80,7 +81,7 @@ class Sender:
             self._conn.all_written()
 
     async def _chunks(self, body: AsyncIterable[bytes]) -> None:
-        """The task that writes a chunked body. An error of ``body`` ends the exchange with that same error."""
+        """Write a chunked body, as a task. An error of ``body`` ends the exchange with that same error."""
         size: int | None = getattr(body, "size", None)
         sized = size is not None
         try:
@@ -117,7 +118,7 @@ class Sender:
 
 
 def last_words(transport: asyncio.Transport) -> bytes:
-    """What the peer said before it closed on our sending, b"" when that cannot be had.
+    """Return what the peer said before it closed on our sending, b"" when that cannot be had.
 
     Whoever refuses a request in the middle of its body often answers and closes at once, which is a reset; a write that
     meets the reset ends the transport before it has read the answer. The kernel still holds it. (Not under TLS: there

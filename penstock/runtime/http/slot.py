@@ -64,7 +64,7 @@ class Slot:
         self.connections = connections
 
     def take_idle(self, now: float) -> Connection | None:
-        """The connection used last that still lives: the others get the chance to expire."""
+        """Take the connection used last that still lives: the others get the chance to expire."""
         idle = self.idle
         while idle:
             conn = idle.pop()
@@ -75,7 +75,7 @@ class Slot:
         return None
 
     def release(self, conn: Connection) -> None:
-        """A reserved connection is free again."""
+        """Free a reserved connection."""
         if conn.state == CLOSED:
             return
         while self.waiters:
@@ -91,7 +91,7 @@ class Slot:
         self.idle.append(conn)
 
     def rest(self, conn: Connection) -> None:
-        """A reserved connection is free again, after a chunked answer and from a server not seen to keep one then.
+        """Let a reserved connection rest, after a chunked answer and from a server not seen to keep one then.
 
         llama.cpp's server says ``keep-alive`` and closes right behind a streamed answer, within 0.1 to 4 ms. A request
         written in that time is lost, and nobody can tell whether it was read: 3 of 100 for one busy client, 11 for
@@ -104,12 +104,13 @@ class Slot:
         self.resting.append(conn)
 
     def hang_up(self, conn: Connection) -> None:
-        """The server closes an idle connection. ``lasting`` no more when it does so right behind a chunked answer."""
+        """Note that the server closes an idle connection. ``lasting`` no more when it does so right behind a chunked
+        answer."""
         if conn.chunked and (not conn.idle_since or conn in self.resting):
             self.lasting = False
 
     def forget(self, conn: Connection) -> None:
-        """``conn`` was closed (its state says so already)."""
+        """Forget a connection that was closed (its state says so already)."""
         if conn in self.idle:
             self.idle.remove(conn)
         elif conn in self.resting:
@@ -117,7 +118,7 @@ class Slot:
         self.give_back()
 
     def give_back(self) -> None:
-        """A permission to have a connection is free: it goes to the next in the queue."""
+        """Give a permission to have a connection to the next in the queue: it is free."""
         while self.waiters:
             waiter = self.waiters.popleft()
             if not waiter.future.done():
@@ -126,11 +127,11 @@ class Slot:
         self.used -= 1
 
     def lost(self, conn: Connection) -> None:
-        """The socket of ``conn`` is closed."""
+        """Note that the socket of a connection is closed."""
         self.connections.discard(conn)
 
     def tick(self, now: float) -> bool:
-        """Ends waiting that took too long, and rests that were long enough. True while somebody waits or rests."""
+        """End waiting that took too long, and rests that were long enough. True while somebody waits or rests."""
         for conn in list(self.resting):
             if conn.idle_since and now - conn.idle_since >= REST:
                 self.resting.remove(conn)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from penstock.core.dialects import DIALECTS
-from penstock.core.dialects import completions as forms
+from penstock.core.dialects import completions as completion_wire
 from penstock.core.errors import GatewayError
 from penstock.core.providers.operations import is_native
 from penstock.runtime import lanes
@@ -23,33 +23,34 @@ if TYPE_CHECKING:
 async def completions(attempt: Attempt) -> None:
     """Make one try at /v1/completions."""
     live, target = attempt.live, attempt.target
-    _learn(attempt)
-    if lanes.choose(attempt) == forms.name or len(forms.prompts(attempt.fields)) == 1:
-        guessed = forms.name in live.speaks(target)
+    _decide_dialect(attempt)
+    if lanes.choose(attempt) == completion_wire.name or len(completion_wire.prompts(attempt.fields)) == 1:
+        guessed = completion_wire.name in live.speaks(target)
         done = True
         try:
             await lanes.run(attempt)
-        except forms.Several:  # it turned out to know chats only, see ``speaks.unlearn``
+        except completion_wire.Several:  # it turned out to know chats only, see ``speaks.forget_dialect``
             done = False
-        if guessed and forms.name not in live.speaks(target):
-            live.asked.add(forms.name)  # its chat answered where this did not: it is not the model that is missing
+        if guessed and completion_wire.name not in live.speaks(target):
+            # Its chat answered where this did not: it is not the model that is missing.
+            live.asked.add(completion_wire.name)
         if done:
             return
     await _each(attempt)
 
 
-def _learn(attempt: Attempt) -> None:
+def _decide_dialect(attempt: Attempt) -> None:
     """Decide whether the target is asked for completions or for chats. A guess that turns out wrong is taken back by
-    ``speaks.unlearn``, as for any dialect."""
+    ``speaks.forget_dialect``, as for any dialect."""
     live, target = attempt.live, attempt.target
-    if forms.name in live.speaks(target) or forms.name in live.asked:
+    if completion_wire.name in live.speaks(target) or completion_wire.name in live.asked:
         return
     mode = str(target.deployment.info.get("mode") or "")
     native = is_native(target.provider.name, target.model, target.wire.official, mode)
     if native is None:
-        live.asked.add(forms.name)
+        live.asked.add(completion_wire.name)
     if native is not False:
-        live.dialects = (*live.dialects, forms.name)
+        live.dialects = (*live.dialects, completion_wire.name)
 
 
 async def _each(attempt: Attempt) -> None:
@@ -61,7 +62,8 @@ async def _each(attempt: Attempt) -> None:
         text = f"{target.label} takes one prompt at a time; send a request for each."
         raise GatewayError("unsupported", text, param="prompt")
     spoken, endpoint = DIALECTS[dialect], target.endpoint(dialect)
-    requests = [replace(request, stream=False, stream_usage=None) for request in forms.parse_all(attempt.fields)]
+    parsed = completion_wire.parse_all(attempt.fields)
+    requests = [replace(request, stream=False, stream_usage=None) for request in parsed]
     bodies: list[bytes] = []
     losses: list[Loss] = []
     for request in requests:
@@ -72,4 +74,4 @@ async def _each(attempt: Attempt) -> None:
     attempt.request = replace(requests[0], echo=tuple(text for request in requests for text in request.echo))
     back = back_for(attempt, spoken)
     read = [spoken.parse_response(answer) for answer in answers]
-    cross_response(attempt, forms.joined(read if back is None else [back.response(one) for one in read]))
+    cross_response(attempt, completion_wire.joined(read if back is None else [back.response(one) for one in read]))

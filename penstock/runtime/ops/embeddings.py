@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
-from penstock.core.ops import embeddings as forms
+from penstock.core.ops import embeddings as embedding_wire
 from penstock.core.ops import embeddings_bedrock as bedrock
 from penstock.core.ops import tei
 from penstock.core.ops.embeddings_own import tei_wanted
@@ -18,9 +18,10 @@ from penstock.core.providers.bedrock import BEDROCK
 from penstock.core.providers.huggingface import HUB
 from penstock.core.providers.urls import at_own_host, given_base
 from penstock.runtime.ops.ask import ask, together
-from penstock.runtime.same import own_fields, sealed
+from penstock.runtime.same import body_of, own_fields
 
 if TYPE_CHECKING:
+    from penstock.core.ops.embeddings import Form, Vectors
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.live import Live
     from penstock.runtime.targets import Target
@@ -42,45 +43,46 @@ async def embeddings(attempt: Attempt) -> None:
     form, parts = await vectors(attempt, fields)
     own = form.ollama or form.own or attempt.target.provider.name == BEDROCK
     attempt.lane = "cross" if own else "same"
-    attempt.losses = forms.losses(fields, form)
-    body, attempt.usage = forms.answer(attempt.fields, parts, attempt.call.model_raw)
+    attempt.losses = embedding_wire.losses(fields, form)
+    body, attempt.usage = embedding_wire.answer(attempt.fields, parts, attempt.call.model_raw)
     attempt.call.outlet.whole(attempt, body)
 
 
-async def vectors(attempt: Attempt, fields: Mapping[str, Raw]) -> tuple[forms.Form, list[forms.Vectors]]:
+async def vectors(attempt: Attempt, fields: Mapping[str, Raw]) -> tuple[Form, list[Vectors]]:
     """Return the vectors of ``fields`` (of OpenAI's shape, whoever the client is), asked for in the target's own form.
     A server of Hugging Face's that takes less at once than was sent is asked again, in the size that it told."""
     target = attempt.target
     form = form_of(target, attempt.live, fields)
     if target.provider.name == BEDROCK:
-        asked = [bedrock.request(fields, batch, target.model) for batch in forms.batches(fields, form.limit)]
+        asked = [bedrock.request(fields, batch, target.model) for batch in embedding_wire.batches(fields, form.limit)]
         jobs = [partial(ask, attempt, "embeddings", body, dialect=BEDROCK) for body in asked]
         return form, [bedrock.read(answer) for answer in await together(attempt, jobs)]
     try:
         return form, await _asked(attempt, fields, form)
     except GatewayError as error:
-        limit = learn(target, attempt.live, error)
+        limit = note_batch_limit(target, attempt.live, error)
         if not limit or limit >= (form.limit or limit + 1):
             raise tei.explained(error) if target.provider.name in tei.NAMES else error from None
         form = form._replace(limit=limit)
         return form, await _asked(attempt, fields, form)
 
 
-async def _asked(attempt: Attempt, fields: Mapping[str, Raw], form: forms.Form) -> list[forms.Vectors]:
+async def _asked(attempt: Attempt, fields: Mapping[str, Raw], form: Form) -> list[Vectors]:
     what, dialect = ("ollama_embed", "ollama") if form.ollama else _ASKED.get(form.own, ("embeddings", "openai_chat"))
-    made = [forms.request(fields, form, batch) for batch in forms.batches(fields, forms.limit_of(fields, form))]
-    bodies = [seal(one) if form.own in ("tei", "hub") else sealed(one, attempt) for one in made]
+    batches = embedding_wire.batches(fields, embedding_wire.limit_of(fields, form))
+    made = [embedding_wire.request(fields, form, batch) for batch in batches]
+    bodies = [seal(one) if form.own in ("tei", "hub") else body_of(one, attempt) for one in made]
     jobs = [partial(ask, attempt, what, body, dialect=dialect) for body in bodies]
-    return [forms.read(answer, form) for answer in await together(attempt, jobs)]
+    return [embedding_wire.read(answer, form) for answer in await together(attempt, jobs)]
 
 
-def form_of(target: Target, live: Live, fields: Mapping[str, Raw]) -> forms.Form:
+def form_of(target: Target, live: Live, fields: Mapping[str, Raw]) -> Form:
     """Find the form that the target takes. Raises "not_configured" for a limit that is none."""
     limit = own_limit(target)
     if target.provider.name == BEDROCK:
         known = bedrock.form_of(target.model)
         return known if limit is None else known._replace(limit=limit)
-    form = forms.form_of(target.forms_of, target.wire.official, live.speaks(target), limit)
+    form = embedding_wire.form_of(target.forms_of, target.wire.official, live.speaks(target), limit)
     if target.provider.name in tei.NAMES:
         return _hugging_face(target, live, fields, form)
     return form
@@ -95,7 +97,7 @@ def own_limit(target: Target) -> int | None:
     return limit
 
 
-def _hugging_face(target: Target, live: Live, fields: Mapping[str, Raw], form: forms.Form) -> forms.Form:
+def _hugging_face(target: Target, live: Live, fields: Mapping[str, Raw], form: Form) -> Form:
     """Choose the form for Hugging Face: the hub's own inference where there is no address; a server's ``/embed`` where
     the address is that, or where the request has what only that reads; else its ``/v1/embeddings``, which counts
     tokens."""
@@ -107,7 +109,7 @@ def _hugging_face(target: Target, live: Live, fields: Mapping[str, Raw], form: f
     return form._replace(own="tei") if given.endswith("/embed") or tei_wanted(fields) else form
 
 
-def learn(target: Target, live: Live, error: GatewayError) -> int:
+def note_batch_limit(target: Target, live: Live, error: GatewayError) -> int:
     """Remember what a server of Hugging Face's says that it takes at once; 0 when it says nothing of it."""
     limit = tei.limit_in(error) if target.provider.name in tei.NAMES else 0
     if limit:

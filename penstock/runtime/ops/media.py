@@ -24,7 +24,7 @@ from penstock.runtime.answer import MAX_ANSWER
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
 from penstock.runtime.ops.upload import Body
 from penstock.runtime.post import post
-from penstock.runtime.same import own_fields, sealed
+from penstock.runtime.same import body_of, own_fields
 
 if TYPE_CHECKING:
     from penstock.runtime.answer import Answer
@@ -72,7 +72,7 @@ class FormBody:
 
 async def images_generations(attempt: Attempt) -> None:
     """Make one try at /v1/images/generations."""
-    body = sealed(own_fields(attempt), attempt)
+    body = body_of(own_fields(attempt), attempt)
     await _relay(attempt, "images_generations", body, _pictures(attempt))
 
 
@@ -84,7 +84,7 @@ async def images_edits(attempt: Attempt) -> None:
 async def speech(attempt: Attempt) -> None:
     """Make one try at /v1/audio/speech."""
     attempt.units = audio.spoken(attempt.fields)
-    await _relay(attempt, "audio_speech", sealed(own_fields(attempt), attempt), None)
+    await _relay(attempt, "audio_speech", body_of(own_fields(attempt), attempt), None)
 
 
 async def transcriptions(attempt: Attempt) -> None:
@@ -136,7 +136,7 @@ async def _sent(attempt: Attempt, what: str, whole: Whole) -> None:
     target, exchange = attempt.target, attempt.call.exchange
     content_type = exchange.headers.get(b"content-type", b"application/json")
     if b"json" in content_type.lower():
-        body: bytes | FormBody | Body = sealed(own_fields(attempt), attempt)
+        body: bytes | FormBody | Body = body_of(own_fields(attempt), attempt)
         content_type = b"application/json"
     else:
         adds = {key: _plain(raw) for key, raw in target.defaults.items() if key not in attempt.fields}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import GatewayError
-from penstock.core.ops import moderations as forms
+from penstock.core.ops import moderations as moderation_wire
 from penstock.core.price import Units
 from penstock.runtime.ops.ask import ask
-from penstock.runtime.same import own_fields, sealed
+from penstock.runtime.same import body_of, own_fields
 
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 async def moderations(attempt: Attempt) -> None:
     """Make one try at /v1/moderations."""
     attempt.lane = "same"
-    answer = await ask(attempt, "moderations", sealed(own_fields(attempt), attempt))
-    body, attempt.usage = forms.answer(answer, attempt.call.model_raw)
+    answer = await ask(attempt, "moderations", body_of(own_fields(attempt), attempt))
+    body, attempt.usage = moderation_wire.answer(answer, attempt.call.model_raw)
     attempt.units = Units(requests=1)
     attempt.call.outlet.whole(attempt, body)
 
@@ -37,7 +37,7 @@ def moderation_model(state: State) -> str:
         ):
             return deployment.model_name
     try:
-        state.plan(forms.DEFAULT)
+        state.plan(moderation_wire.DEFAULT)
     except GatewayError:
         return ""
-    return forms.DEFAULT
+    return moderation_wire.DEFAULT

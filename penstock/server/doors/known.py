@@ -15,16 +15,16 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from penstock.server.doors.quick import QuickExchange  # circle: the door asks what it has learned of its requests
+    from penstock.server.doors.quick import QuickExchange  # circle: the door asks what it remembers of its requests
 
 LONGEST = 8 * 1024  # bytes of a head that is kept
-# Heads learned in a row without use: beyond that this client's heads all differ.
+# Heads remembered in a row without use: beyond that this client's heads all differ.
 LESSONS = 0 if os.environ.get("PENSTOCK_KNOWN_HEADS") == "0" else 4
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 _DIGITS = 10
 
 
-class Known(NamedTuple):
+class KnownHead(NamedTuple):
     """A request's head that was parsed before. ``before`` and ``after``: its bytes around the digits of its
     content-length."""
 
@@ -48,9 +48,9 @@ class Known(NamedTuple):
         return body if len(body) == int(digits) else None
 
 
-def learn(data: bytes, exchange: QuickExchange) -> Known | None:
-    """Learn the head of ``data``, one whole request that the parser has taken as ``exchange``; None where it is not of
-    the usual kind (POST with a content-length, HTTP/1.1, the connection kept, nothing expected)."""
+def remember(data: bytes, exchange: QuickExchange) -> KnownHead | None:
+    """Remember the head of ``data``, one whole request that the parser has taken as ``exchange``; None where it is not
+    of the usual kind (POST with a content-length, HTTP/1.1, the connection kept, nothing expected)."""
     end = data.find(b"\r\n\r\n", 0, LONGEST)
     if end < 0 or exchange.error is not None or exchange.method != "POST":
         return None
@@ -61,7 +61,7 @@ def learn(data: bytes, exchange: QuickExchange) -> Known | None:
         return None
     if not exchange.headers.get(b"content-length", b"").isdigit():  # two of them come joined
         return None
-    return Known(
+    return KnownHead(
         data[: found.start(1)], data[found.end(1) : end + 4], exchange.url, exchange.path, exchange.query,
         exchange.headers,
     )  # fmt: skip

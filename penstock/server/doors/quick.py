@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from penstock.core.errors import GatewayError
 from penstock.runtime.exchange import Exchange, Source
 from penstock.runtime.http import Driven
-from penstock.server.doors.known import LESSONS, Known, learn
+from penstock.server.doors.known import LESSONS, KnownHead, remember
 from penstock.server.doors.status import STATUS_LINES
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class QuickProtocol(HttpToolsProtocol):
         self.pairs: list[tuple[bytes, bytes]] = []
         self.peer = ""
         self.received = 0  # requests
-        self.known: Known | None = None
+        self.known: KnownHead | None = None
         self.lessons = LESSONS
         self.batch = self.gateway.batch(self.loop)
 
@@ -194,9 +194,9 @@ class QuickProtocol(HttpToolsProtocol):
                 self._refuse(GatewayError("headers_too_large", f"The request's head is over {MAX_HEAD_BYTES} bytes."))
             elif fresh and self.lessons and self.received == before + 1 and self.active is not None:
                 self.lessons -= 1
-                self.known = learn(data, self.active)
+                self.known = remember(data, self.active)
 
-    def _again(self, data: bytes, known: Known) -> bool:
+    def _again(self, data: bytes, known: KnownHead) -> bool:
         """Take a whole request whose head is the one before it but for the length of its body, if ``data`` is one."""
         body = known.body(data)
         if body is None or len(body) > self.gateway.max_body:

@@ -21,7 +21,7 @@ PATIENCE = 15.0  # seconds for one source: a database that hangs must not hold u
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class SourceContent:
     """What a source has to give. ``settings``: a config whose settings hold, from the first source that has any; its
     own ``deployments`` do not count. ``problems``: what its reader should know, and did not keep it from giving."""
 
@@ -45,11 +45,11 @@ class Source(ABC):
     ``trouble`` says why it gave nothing when it was asked after that. ``gather`` sets both."""
 
     name: str
-    last: Given | None = None
+    last: SourceContent | None = None
     trouble: str = ""
 
     @abstractmethod
-    async def load(self, config: Config) -> Given:
+    async def load(self, config: Config) -> SourceContent:
         """Give what there is now, or raise ``Broken``. ``config``: what the sources before it gave."""
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ async def _ask(source: Source, config: Config | None) -> Sequence[Problem]:
     return (*problems, Problem(source.name, 0, "", f"{source.trouble}; {stays}", "error"))
 
 
-def _new(source: Source, given: Given, owners: dict[str, str], problems: list[Problem]) -> list[Deployment]:
+def _new(source: Source, given: SourceContent, owners: dict[str, str], problems: list[Problem]) -> list[Deployment]:
     """List the deployments whose id no source before this one has: one id is one deployment everywhere."""
     from penstock.config import Problem
 

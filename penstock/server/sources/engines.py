@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.core.providers.engines import Engine, identify, model_names, probes
 from penstock.runtime.http import ConnectError, Origin, Pool, Timeouts, TransportError, render_head
-from penstock.server.sources.base import Given, Source
+from penstock.server.sources.base import Source, SourceContent
 from penstock.server.sources.made import deployment
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class EnginesSource(Source):
         self._mock: Mock | None = None
         self._known: dict[tuple[int, str], Found] = {}
 
-    async def load(self, config: Config) -> Given:
+    async def load(self, config: Config) -> SourceContent:
         if self._mock is None:
             from penstock.mock import Mock
 
@@ -46,7 +46,7 @@ class EnginesSource(Source):
         found = [deployment("mock/echo", "mock", "echo", f"{self._mock.url}/v1", owner="penstock-mock")]
         for (port, _), (engine, names) in self._known.items():
             found += [_local(engine, name, f"http://127.0.0.1:{port}") for name in names]
-        return Given(tuple(found), problems=tuple(problems))
+        return SourceContent(tuple(found), problems=tuple(problems))
 
     async def _look(self) -> list[Problem]:
         """Ask all ports at once, and remember who is there."""

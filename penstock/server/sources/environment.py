@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.server.sources.base import Broken, Given, Source
+from penstock.server.sources.base import Broken, Source, SourceContent
 from penstock.server.sources.made import deployment
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class EnvironmentSource(Source):
         self.name = "the environment"
         self._environ = environ
 
-    async def load(self, config: Config) -> Given:
+    async def load(self, config: Config) -> SourceContent:
         from penstock.config import defaults
         from penstock.core.providers import PROVIDERS
         from penstock.core.providers.resolve import credential
@@ -46,4 +46,4 @@ class EnvironmentSource(Source):
             for provider in PROVIDERS.values()
             if provider.keys and credential(provider, None, environ) and _USABLE & set(provider.dialects)
         ]
-        return Given(tuple(found), defaults(environ))
+        return SourceContent(tuple(found), defaults(environ))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.server.sources.base import Broken, Given, Source
+from penstock.server.sources.base import Broken, Source, SourceContent
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -22,7 +22,7 @@ class FileSource(Source):
         self._path = path
         self._environ = environ
 
-    async def load(self, config: Config) -> Given:
+    async def load(self, config: Config) -> SourceContent:
         """Read the file. ``Broken`` for one with errors, and for one that would take away every model there is."""
         from penstock.config import load
         from penstock.core.providers.resolve import resolve
@@ -37,4 +37,4 @@ class FileSource(Source):
         if self.last is not None and self.last.deployments and not loaded.config.deployments:
             # An editor that is about to write, or a template that was given nothing: hardly ever what is meant.
             raise Broken("names no models any more (if that is meant, restart)", loaded.problems)
-        return Given(loaded.config.deployments, replace(loaded.config, deployments=()), loaded.problems)
+        return SourceContent(loaded.config.deployments, replace(loaded.config, deployments=()), loaded.problems)

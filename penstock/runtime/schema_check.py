@@ -124,7 +124,7 @@ def missing() -> GatewayError | None:
     return None
 
 
-class Wanted(Struct, frozen=True):
+class AnswerForm(Struct, frozen=True):
     """What an attempt must see to. ``output``: what vLLM's fields ask for, None when they do not or are ``ignored`` for
     the dialect's own words. ``check``: how the answer is checked."""
 
@@ -189,7 +189,7 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, check: Check, text: str | None) -> str | None:
-        """Have the child process check a text; start it if need be. Blocks, so call it in a thread. Raises ``Bad``, and
+        """Let the child process check a text; start it if need be. Blocks, so call it in a thread. Raises ``Bad``, and
         ``Slow`` when it takes longer than ``DEADLINE`` seconds."""
         if not self._lock.acquire(timeout=4 * DEADLINE):
             raise Slow
@@ -220,7 +220,7 @@ class _Child:
     def _running(self) -> subprocess.Popen[bytes]:
         process = self._process
         if process is None or process.poll() is not None:
-            command = [sys.executable, "-m", "penstock.runtime.checking"]
+            command = [sys.executable, "-m", "penstock.runtime.schema_check"]
             kept = {key: value for key, value in os.environ.items() if key in _KEPT}
             kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=kept)

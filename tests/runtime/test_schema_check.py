@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.runtime import checking
-from penstock.runtime.checking import Bad, Check, Slow, fault
+from penstock.runtime import schema_check
+from penstock.runtime.schema_check import Bad, Check, Slow, fault
 
 CITY = b'{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}'
 
@@ -45,7 +45,7 @@ def test_faults(check, text, why):
 @pytest.mark.parametrize("wanted", [b'{"type":"objct"}', b'{"$ref":"http://h/x"}', b'{"pattern":"("}'])
 def test_a_bad_schema_says_why(wanted):
     with pytest.raises(Bad, match="."):
-        checking.compile_(Check("json_schema", wanted))
+        schema_check.compile_(Check("json_schema", wanted))
 
 
 def test_an_expression_that_backtracks_for_ever_ends():
@@ -64,7 +64,7 @@ def _endless() -> bytes:
 
 
 async def test_a_schema_that_takes_for_ever_ends_and_holds_up_nobody(monkeypatch):
-    monkeypatch.setattr(checking, "DEADLINE", 3.0)
+    monkeypatch.setattr(schema_check, "DEADLINE", 3.0)
     text = "[" * 40 + '"x"' + "]" * 40
     late = 0.0
 
@@ -77,12 +77,12 @@ async def test_a_schema_that_takes_for_ever_ends_and_holds_up_nobody(monkeypatch
 
     heart = asyncio.create_task(beat())
     with pytest.raises(Slow):
-        await checking.run(Check("json_schema", _endless()), text)
+        await schema_check.run(Check("json_schema", _endless()), text)
     heart.cancel()
     assert late < 2
     good = Check("json_schema", b'{"$ref":"#/$defs/a","$defs":{"a":{"type":"integer"}}}')
-    assert await checking.run(good, "1") is None, "a new process took the place of the old"
-    assert "not of type" in str(await checking.run(good, '"x"'))
+    assert await schema_check.run(good, "1") is None, "a new process took the place of the old"
+    assert "not of type" in str(await schema_check.run(good, '"x"'))
 
 
 def _environment(pid: int) -> bytes:
@@ -92,11 +92,11 @@ def _environment(pid: int) -> bytes:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to look into a process")
 async def test_large_texts_go_to_the_other_process_which_knows_no_keys(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    monkeypatch.setattr(checking, "_CHILD", checking._Child())
+    monkeypatch.setattr(schema_check, "_CHILD", schema_check._Child())
     check = Check("json_schema", b'{"type":"array","items":{"type":"integer"}, "description": "%s"}' % (b"x" * 2000))
     large = json.dumps(list(range(100_000)))
-    assert await checking.run(check, large) is None
-    process = checking._CHILD._process
+    assert await schema_check.run(check, large) is None
+    process = schema_check._CHILD._process
     assert process is not None and process.poll() is None and process.pid != os.getpid()
     assert b"sk-secret" not in _environment(process.pid)
     process.kill()

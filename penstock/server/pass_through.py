@@ -13,7 +13,7 @@ from msgspec import Raw
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.core.ops import forms
-from penstock.core.providers.passing import (
+from penstock.core.providers.pass_through import (
     LONGEST_MODEL,
     METHODS,
     PASS,
@@ -32,7 +32,7 @@ from penstock.runtime.credential import credential_for
 from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.gate import KEY, PUBLIC, Rule
 from penstock.runtime.http import Origin, render_head
-from penstock.runtime.passing import Passing
+from penstock.runtime.pass_through import PassThrough
 from penstock.server.gateway import Visit
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call
     from penstock.runtime.endpoint import Signer
     from penstock.runtime.exchange import Exchange
-    from penstock.runtime.passages import Passage
+    from penstock.runtime.pass_through_endpoints import PassThroughEndpoint
     from penstock.runtime.state import State
     from penstock.server.gateway import Gateway
 
@@ -59,11 +59,11 @@ def by_provider(path: str, state: State) -> Visit | None:
 def by_config(path: str, state: State) -> Visit | None:
     """Find what answers at one of the config's own paths, which go before everything else: whoever wrote them meant
     them."""
-    passage = state.passage_at(path)
-    if passage is None:
+    endpoint = state.pass_through_at(path)
+    if endpoint is None:
         return None
-    rule = Rule(passage.methods, role=PUBLIC if passage.open else KEY, works=True, no_pages=True)
-    return Visit(rule, partial(_to_address, passage))
+    rule = Rule(endpoint.methods, role=PUBLIC if endpoint.open else KEY, works=True, no_pages=True)
+    return Visit(rule, partial(_to_address, endpoint))
 
 
 # Where it goes --------------------------------------------------------------------------------------------------------
@@ -80,8 +80,8 @@ async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None
     credential = credential_for(state, provider, model)
     target = credential.target
     provider = target.provider
-    passing = Passing.of(call, provider.name, model, credential)
-    passing.timeout = state.config.general.values.get("pass_through_request_timeout")
+    attempt = PassThrough.of(call, provider.name, model, credential)
+    attempt.timeout = state.config.general.values.get("pass_through_request_timeout")
     own = credential.headers(dialect_at(provider, rest))
     try:
         url = passed_url(provider, target.deployment.api_base, target.env, rest)
@@ -94,28 +94,28 @@ async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None
     if kept:
         url += ("&" if "?" in url else "?") + kept
     headers = request_headers(exchange.headers, [name for name, _ in own], secret) + own
-    await passing.pass_through(_endpoint(exchange.method, url, headers, credential.signer))
+    await attempt.pass_through(_endpoint(exchange.method, url, headers, credential.signer))
 
 
-async def _to_address(passage: Passage, gateway: Gateway, call: Call) -> None:
+async def _to_address(endpoint: PassThroughEndpoint, gateway: Gateway, call: Call) -> None:
     exchange, general = call.exchange, gateway.state.config.general
     raw = call.raw_path()
     rest_of(raw + b"/" if raw.count(b"/") == 1 else raw)
-    rest = raw.decode("ascii")[len(passage.path.rstrip("/")) :] if passage.below else ""
-    if passage.below and not raw.startswith(passage.path.rstrip("/").encode()):
+    rest = raw.decode("ascii")[len(endpoint.path.rstrip("/")) :] if endpoint.below else ""
+    if endpoint.below and not raw.startswith(endpoint.path.rstrip("/").encode()):
         raise GatewayError("bad_request", "This path is not passed on: its beginning is encoded.", param="path")
     call.fields = _fields(exchange)
-    passing = Passing.of(call, passage.path, _model(exchange, call.fields), None)
-    passing.flat = passage.cost
-    passing.timeout = passage.timeout or general.values.get("pass_through_request_timeout")
+    attempt = PassThrough.of(call, endpoint.path, _model(exchange, call.fields), None)
+    attempt.flat = endpoint.cost
+    attempt.timeout = endpoint.timeout or general.values.get("pass_through_request_timeout")
     secret = gateway.gate.secret(exchange, b"", SHORTEST_SECRET)
-    headers = request_headers(exchange.headers, [name for name, _ in passage.headers], secret)
-    if not passage.forward:
+    headers = request_headers(exchange.headers, [name for name, _ in endpoint.headers], secret)
+    if not endpoint.forward:
         kept = {b"content-type", b"content-encoding", b"accept"}
         kept |= {name.removeprefix(PASS) for name in exchange.headers if name.startswith(PASS)}
         headers = [pair for pair in headers if pair[0] in kept]
-    url = passage.url(rest, query_for(None, exchange.query, secret))
-    await passing.pass_through(_endpoint(exchange.method, url, [*headers, *passage.headers], None))
+    url = endpoint.url(rest, query_for(None, exchange.query, secret))
+    await attempt.pass_through(_endpoint(exchange.method, url, [*headers, *endpoint.headers], None))
 
 
 def _endpoint(method: str, url: str, headers: list[tuple[bytes, bytes]], signer: Signer | None) -> Endpoint:

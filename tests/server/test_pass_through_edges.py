@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from penstock.runtime import passing
+from penstock.runtime import pass_through
 from tests.door import open_door, parse
-from tests.server.test_passing import AUTH, CHAT, KEY, MESSAGES, UPSTREAM, YAML
+from tests.server.test_pass_through import AUTH, CHAT, KEY, MESSAGES, UPSTREAM, YAML
 
 PLAIN = """
 model_list:
@@ -203,8 +203,8 @@ async def test_much_sound_is_relayed_and_not_kept(tmp_path, monkeypatch):
     size = 8 * 1024 * 1024
     upstream = Upstream(OK + b"content-type: audio/wav\r\ncontent-length: %d\r\n\r\n" % size, *[b"\x01" * 65536] * (size // 65536))
     made = []
-    real = passing.Seen
-    monkeypatch.setattr(passing, "Seen", lambda kind: made.append(real(kind)) or made[-1])
+    real = pass_through.Seen
+    monkeypatch.setattr(pass_through, "Seen", lambda kind: made.append(real(kind)) or made[-1])
     async with behind(tmp_path, upstream) as door:
         status, _, body = await door.ask("GET", "/openai/v1/audio", b"", AUTH)
         assert status == 200 and len(body) == size

@@ -34,7 +34,7 @@ KEEP = 24 * 3600.0  # seconds an answer is kept
 _FINAL = (b"response.completed", b"response.incomplete")
 
 
-class Kept(Struct, frozen=True):
+class StoredResponse(Struct, frozen=True):
     """A stored turn of a conversation. ``body``: the answer. ``input``: the items of the request, ``items``: those and
     all before them and the answer's, oldest first. ``target``: who answered, "" when the upstream keeps nothing (the
     cross lane)."""
@@ -46,7 +46,7 @@ class Kept(Struct, frozen=True):
 
 
 _ENCODE = msgspec.json.Encoder().encode
-_DECODE = msgspec.json.Decoder(Kept).decode
+_DECODE = msgspec.json.Decoder(StoredResponse).decode
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -56,7 +56,7 @@ def key(alias: str, response_id: str) -> str:
     return f"response:{alias}:{response_id}"
 
 
-async def find(store: Store, alias: str, response_id: str) -> Kept | None:
+async def find(store: Store, alias: str, response_id: str) -> StoredResponse | None:
     found = await store.get(key(alias, response_id))
     return _DECODE(found) if found is not None else None
 
@@ -67,11 +67,11 @@ async def run(attempt: Attempt) -> None:
     before: list[Raw] = []
     previous = previous_id(asked)
     if previous:
-        kept = await find(call.means.store, call.caller.alias, previous)
+        stored = await find(call.means.store, call.caller.alias, previous)
         native = lanes.choose(attempt) == NAME
-        if kept is not None:
-            before = kept.items
-            if not native or kept.target != attempt.target.id:
+        if stored is not None:
+            before = stored.items
+            if not native or stored.target != attempt.target.id:
                 attempt.send_fields(expand_previous(asked, before))
                 attempt.previous = previous
         elif not native:
@@ -95,8 +95,8 @@ async def _keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -
         return  # an answer without a name cannot be asked for
     own = with_ids(input_items(asked), mint)
     items = [*before, *own, *output_items(body)]
-    kept = Kept(Raw(body), own, items, attempt.target.id if attempt.lane == "same" else "")
-    await call.means.store.put(key(call.caller.alias, response_id), _ENCODE(kept), KEEP)
+    stored = StoredResponse(Raw(body), own, items, attempt.target.id if attempt.lane == "same" else "")
+    await call.means.store.put(key(call.caller.alias, response_id), _ENCODE(stored), KEEP)
 
 
 def _final(tail: bytes) -> bytes:

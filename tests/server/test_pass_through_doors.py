@@ -9,11 +9,11 @@ import json
 import pytest
 
 from penstock.core.errors import GatewayError
-from penstock.runtime import passing
+from penstock.runtime import pass_through
 from tests.door import parse
 from tests.server.test_asgi import each, under_uvicorn
-from tests.server.test_passing import AUTH, CHAT, KEY, YAML, open_door
-from tests.server.test_passing_edges import OK, Upstream, behind
+from tests.server.test_pass_through import AUTH, CHAT, KEY, YAML, open_door
+from tests.server.test_pass_through_edges import OK, Upstream, behind
 
 
 @each
@@ -119,12 +119,12 @@ async def test_nothing_is_left_behind(tmp_path):
         gc.collect()
         gc.disable()
         try:
-            before = sum(isinstance(one, passing.Passing) for one in gc.get_objects())
+            before = sum(isinstance(one, pass_through.PassThrough) for one in gc.get_objects())
             for _ in range(20):
                 await door.post({**CHAT, "stream": True}, "/openai/v1/chat/completions", **AUTH)
                 await door.post(CHAT, "/openai/v1/nothing", **AUTH)
             await door.settle()
-            after = sum(isinstance(one, passing.Passing) for one in gc.get_objects())
+            after = sum(isinstance(one, pass_through.PassThrough) for one in gc.get_objects())
         finally:
             gc.enable()
         assert after <= before + 1  # without the collector: no circles

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS
-from penstock.core.providers.passing import (
+from penstock.core.providers.pass_through import (
     CREDENTIALS,
     answer_headers,
     query_for,

@@ -14,7 +14,7 @@ from penstock.core.providers.urls import passed_url
 from penstock.runtime.credential import credential_for
 from penstock.runtime.state import State
 from tests.door import HELLO, open_door
-from tests.server.test_passing import AUTH, KEY
+from tests.server.test_pass_through import AUTH, KEY
 
 YAML = """
 model_list:
@@ -50,7 +50,7 @@ async def door(tmp_path):
         yield opened
 
 
-async def test_a_passage_goes_before_what_is_served_there(door):
+async def test_an_endpoint_goes_before_what_is_served_there(door):
     body = {"query": "q", "documents": ["a"], "model": "rerank-v3.5"}
     status, headers, _ = await door.post(body, "/v1/rerank?lang=en&x=%2F", **AUTH, **{"x-mine": "1", "x-own": "client", "x-pass-x-yours": "2"})
     [got] = door.mock.received
@@ -74,7 +74,7 @@ async def test_a_key_is_needed_unless_the_config_says_otherwise(door):
     assert (await door.ask("DELETE", "/tool/x"))[0] == 405
     assert (await door.ask("GET", "/tool/../v1/models"))[0] == 400
     assert (await door.ask("GET", "/tool/%2e%2e/v1/models"))[0] in (400, 401)
-    assert (await door.ask("GET", "/tooling"))[0] == 401  # nothing of the passage's
+    assert (await door.ask("GET", "/tooling"))[0] == 401  # nothing of the endpoint's
     assert len(door.mock.received) == 1
 
 
@@ -101,7 +101,7 @@ async def test_the_longest_path_counts(door):
         ("5", "mapping"),
     ],
 )
-async def test_a_passage_that_is_wrong_is_told_and_not_served(row, says, tmp_path):
+async def test_an_endpoint_that_is_wrong_is_told_and_not_served(row, says, tmp_path):
     yaml = f"model_list: []\ngeneral_settings:\n  pass_through_endpoints: [{row}]\n"
     async with open_door(tmp_path, yaml) as door:
         [problem] = [p for p in door.gateway.state.problems if "pass_through_endpoints[0]" in p]
@@ -109,7 +109,7 @@ async def test_a_passage_that_is_wrong_is_told_and_not_served(row, says, tmp_pat
         assert (await door.ask("GET", "/x"))[0] == 404
 
 
-async def test_a_passage_says_what_is_wrong_on_the_way(door):
+async def test_an_endpoint_says_what_is_wrong_on_the_way(door):
     door.gateway.state.config.general.values.clear()
     await door.mock.stop()
     status, _, body = await door.post(HELLO, "/v1/rerank", **AUTH)

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from penstock.core.money import number
-from penstock.core.providers.passing import METHODS
+from penstock.core.providers.pass_through import METHODS
 from penstock.runtime.http import Origin, render_header
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _VARIABLE = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)")
 
 
-class Passage(msgspec.Struct, frozen=True):
+class PassThroughEndpoint(msgspec.Struct, frozen=True):
     """One endpoint. ``root``: scheme and host. ``base``: the target's path. ``query``: what stands behind it, without
     what a client sends itself. ``timeout``: seconds to the first byte and between bytes."""
 
@@ -44,13 +44,13 @@ class Passage(msgspec.Struct, frozen=True):
     forward: bool = False
 
     def __repr__(self) -> str:
-        return f"Passage({self.path!r} -> {self.origin})"  # headers hold keys
+        return f"PassThroughEndpoint({self.path!r} -> {self.origin})"  # headers hold keys
 
     def takes(self, path: str) -> bool:
         return path == self.path or (self.below and path.startswith(self.path.rstrip("/") + "/"))
 
     def url(self, rest: str, query: str) -> str:
-        """Return the address that ``rest`` (what follows the passage's own path) goes to, with the client's query
+        """Return the address that ``rest`` (what follows the endpoint's own path) goes to, with the client's query
         before the defaults."""
         named = {part.partition("=")[0] for part in query.split("&")}
         own = urlencode([(name, value) for name, value in self.query if name not in named])
@@ -58,8 +58,10 @@ class Passage(msgspec.Struct, frozen=True):
         return self.root + self.base + rest + (f"?{whole}" if whole else "")
 
 
-def passages_of(config: Config, env: Mapping[str, str], problems: list[str]) -> tuple[Passage, ...]:
-    """Read the passages of a config, longest path first. What is wrong with one is told in ``problems``, and it is not
+def pass_through_endpoints_of(
+    config: Config, env: Mapping[str, str], problems: list[str]
+) -> tuple[PassThroughEndpoint, ...]:
+    """Read the endpoints of a config, longest path first. What is wrong with one is told in ``problems``, and it is not
     served."""
     rows = config.general.values.get("pass_through_endpoints") or ()
     found = []
@@ -68,10 +70,10 @@ def passages_of(config: Config, env: Mapping[str, str], problems: list[str]) -> 
             found.append(_read(row, env))
         except ValueError as error:
             problems.append(f"general_settings.pass_through_endpoints[{number_}] is not served: {error}")
-    return tuple(sorted(found, key=lambda passage: -len(passage.path)))
+    return tuple(sorted(found, key=lambda endpoint: -len(endpoint.path)))
 
 
-def _read(row: Any, env: Mapping[str, str]) -> Passage:
+def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
     if not isinstance(row, Mapping):
         raise ValueError("expected a mapping with path and target")
     path, target = row.get("path"), row.get("target")
@@ -93,7 +95,7 @@ def _read(row: Any, env: Mapping[str, str]) -> Passage:
     methods = row.get("methods")
     if methods is not None and not (isinstance(methods, list) and set(map(str, methods)) <= set(METHODS)):
         raise ValueError(f"methods of {path!r} is {methods!r}; it must be a list of {', '.join(METHODS)}")
-    return Passage(
+    return PassThroughEndpoint(
         path=path,
         origin=origin,
         root=str(origin),

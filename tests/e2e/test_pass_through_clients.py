@@ -9,7 +9,7 @@ from google import genai
 from google.genai import types
 
 from tests.door import open_door
-from tests.server.test_passing import KEY, UPSTREAM, YAML
+from tests.server.test_pass_through import KEY, UPSTREAM, YAML
 
 ASK = [{"role": "user", "content": "hello"}]
 

@@ -15,14 +15,14 @@ from penstock.config import Deployment
 from penstock.core.count import estimate
 from penstock.core.errors import GatewayError, shed
 from penstock.core.price import NOTHING, plain
-from penstock.core.providers.passing import SHORTEST_SECRET, answer_headers
+from penstock.core.providers.pass_through import SHORTEST_SECRET, answer_headers
 from penstock.core.seen import Seen
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.building import CONNECT_TIMEOUT
-from penstock.runtime.engine import translated
+from penstock.runtime.engine import client_error
 from penstock.runtime.http import Timeouts, TransportError, in_task
 from penstock.runtime.live import Live
-from penstock.runtime.prices import UNPRICED, TargetPrice, charged, price_of
+from penstock.runtime.prices import UNPRICED, TargetPrice, price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
@@ -43,7 +43,7 @@ def _named_price(provider: str, model: str) -> TargetPrice:
     return price_of(provider, model, Deployment(id="", model_name=model, model=model))
 
 
-class Passing(Attempt, eq=False):
+class PassThrough(Attempt, eq=False):
     """One request on its way through: an attempt at a provider, or at an address of the config's own.
 
     ``credential``: None for such an address. ``where``: the provider, or the path of the config. ``asked``: the model,
@@ -58,7 +58,7 @@ class Passing(Attempt, eq=False):
     seen: Seen | None = None
 
     @classmethod
-    def of(cls, call: Call, where: str, model: str, credential: Credential | None) -> Passing:
+    def of(cls, call: Call, where: str, model: str, credential: Credential | None) -> PassThrough:
         """Make the attempt of a call that is passed through. ``binary``, for whatever the bytes are, an error of ours
         is no part of them."""
         # Where there is no deployment nothing asks for one: what a record says is overridden below.
@@ -89,7 +89,7 @@ class Passing(Attempt, eq=False):
             await self._run(endpoint)
         except TransportError as broken:
             shed(broken)
-            error = translated(broken, call.outlet.responded)
+            error = client_error(broken, call.outlet.responded)
             error.provider = self.where
             raise error from None
         finally:
@@ -211,4 +211,4 @@ class Passing(Attempt, eq=False):
     def _price(self, target: Target) -> TargetPrice:
         if self.asked in (target.model, target.deployment.model_name):
             return target.price
-        return charged(_named_price(self.where, self.asked), target.settings, self.where, self.asked)
+        return with_terms(_named_price(self.where, self.asked), target.settings, self.where, self.asked)

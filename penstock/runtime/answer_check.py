@@ -20,13 +20,13 @@ from penstock.core.dialects.base import Dialect
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import Message, Refusal, Response, Text, ToolUse
 from penstock.core.sse import TooLong
-from penstock.runtime import checking, constrained
-from penstock.runtime.answer import Answer, Held
-from penstock.runtime.checking import Bad, Slow
-from penstock.runtime.cross import back_for, collected, counted, cross_request
+from penstock.runtime import constrained, schema_check
+from penstock.runtime.answer import Answer, HeldAnswer
+from penstock.runtime.cross import back_for, collect_stream, cross_request, usage_of
 from penstock.runtime.http import TransportError
 from penstock.runtime.post import post
 from penstock.runtime.same import is_stream
+from penstock.runtime.schema_check import Bad, Slow
 
 if TYPE_CHECKING:
     from penstock.core.providers.spec import Quirks
@@ -42,7 +42,7 @@ _ASK = (
 )
 
 
-async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> Held:
+async def check_answer(attempt: Attempt, answer: Answer, dialect: str, mend: Mend | None = None) -> HeldAnswer:
     """Return an answer that has the form asked for: this one, or the second. ``mend``: see ``Quirks.mend``; what is
     returned is as it came. Raises "invalid_output"."""
     held = await _hold(attempt, answer)
@@ -50,7 +50,7 @@ async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend 
     fault = await _fault(attempt, response)
     if fault is None:
         return held
-    first = counted(attempt, response)
+    first = usage_of(attempt, response)
     try:
         again = await _again(attempt, dialect, response, fault)
         if again is not None:
@@ -65,15 +65,15 @@ async def conforming(attempt: Attempt, answer: Answer, dialect: str, mend: Mend 
     attempt.spent = first
     second = await _fault(attempt, response)
     if second is not None:
-        attempt.usage = counted(attempt, response)
+        attempt.usage = usage_of(attempt, response)
         raise _failed(attempt, fault, f"nor did a second answer: {second}")
     attempt.notes = _note("repaired")
     return held
 
 
-async def _hold(attempt: Attempt, answer: Answer) -> Held:
+async def _hold(attempt: Attempt, answer: Answer) -> HeldAnswer:
     try:
-        return Held(answer.status, answer.headers, await answer.read(MAX_HELD))
+        return HeldAnswer(answer.status, answer.headers, await answer.read(MAX_HELD))
     finally:
         attempt.stop()
         answer.close()
@@ -84,17 +84,17 @@ def _note(word: str) -> bytes:
 
 
 def _failed(attempt: Attempt, fault: str, then: str) -> GatewayError:
-    assert attempt.wanted is not None and attempt.wanted.check is not None
+    assert attempt.form is not None and attempt.form.check is not None
     attempt.notes = _note("failed")
-    text = f"The answer does not conform to the {attempt.wanted.check.words} that was asked for: {fault}; {then}."
+    text = f"The answer does not conform to the {attempt.form.check.words} that was asked for: {fault}; {then}."
     return GatewayError("invalid_output", text)
 
 
-def _parsed(attempt: Attempt, held: Held, spoken: Dialect, mend: Mend | None) -> Response:
+def _parsed(attempt: Attempt, held: HeldAnswer, spoken: Dialect, mend: Mend | None) -> Response:
     """Parse the answer into the neutral form, as the client will see it. Raises what the lanes would raise for it."""
     if is_stream(attempt.stream, spoken, held.header(b"content-type") or b""):
         try:
-            response = collected(held.body, spoken, mend)
+            response = collect_stream(held.body, spoken, mend)
         except TooLong as error:
             raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
     else:
@@ -115,17 +115,17 @@ def _texts(response: Response) -> list[str]:
 
 async def _fault(attempt: Attempt, response: Response) -> str | None:
     """Check the texts in turn and tell what is wrong with the first that is wrong. Note "ok" when all are right."""
-    assert attempt.wanted is not None and attempt.wanted.check is not None
+    assert attempt.form is not None and attempt.form.check is not None
     texts = _texts(response)
     for text in texts:
         if len(text) > MAX_TEXT:
             return f"it is longer than {MAX_TEXT} characters"
         try:
-            fault = await checking.run(attempt.wanted.check, text)
+            fault = await schema_check.run(attempt.form.check, text)
         except Bad as bad:
             fault = str(bad)
         except Slow:
-            return f"it could not be checked within {checking.DEADLINE:g} s"
+            return f"it could not be checked within {schema_check.DEADLINE:g} s"
         if fault is not None:
             cut = any(choice.finish == "length" for choice in response.choices)
             return f"{fault} (the answer was cut off at its limit of tokens)" if cut else fault
@@ -137,7 +137,7 @@ async def _fault(attempt: Attempt, response: Response) -> str | None:
 # The second call ------------------------------------------------------------------------------------------------------
 
 
-async def _again(attempt: Attempt, dialect: str, response: Response, fault: str) -> Held | None:
+async def _again(attempt: Attempt, dialect: str, response: Response, fault: str) -> HeldAnswer | None:
     """Ask a second time, telling the model what was wrong, and return the answer; None where a conversation cannot be
     continued (a plain completion)."""
     target = attempt.target
@@ -153,11 +153,11 @@ async def _again(attempt: Attempt, dialect: str, response: Response, fault: str)
 
 
 def _second(attempt: Attempt, quirks: Quirks, dialect: str, said: str, ask: str) -> bytes | None:
-    wanted = attempt.wanted
-    assert wanted is not None
+    form = attempt.form
+    assert form is not None
     if attempt.lane == "same":
         fields = _continued(attempt.fields, dialect, said, ask)
-        return None if fields is None else constrained.request(attempt, wanted, quirks, dialect, fields)
+        return None if fields is None else constrained.request(attempt, form, quirks, dialect, fields)
     if dialect in _SINGLE:
         return None
     request = attempt.parsed()
