@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.serving import Served
-from tests.upload.ear import BOUNDARY, END, part
+from tests.server.upload.ear import BOUNDARY, END, part
 
 SIZE = 300 * 1024 * 1024
 BLOCK = bytes(range(256)) * 4096  # 1 MiB

@@ -22,7 +22,7 @@ _STREAMS = "laws/test_pairs_laws.py::test_streams_reach_every_client"
 _ERRORS = "laws/test_pairs_laws.py::test_an_error_at_any_point_is_told_and_never_a_success"
 _TURNS = "laws/test_pairs_laws.py::test_blocks_that_come_in_turns_never_mix"
 _PAIRS = "laws/test_pairs_requests.py::test_every_pair_loses_exactly_what_it_says"
-_MESSAGES = "dialects/test_anthropic_streams.py::"
+_MESSAGES = "core/dialects/test_anthropic_streams.py::"
 
 FAULTS = (
     Fault(
@@ -72,7 +72,7 @@ FAULTS = (
         f"{_D}/openai_responses/stream_in.py",
         "        part.told = True\n        return (Delta(part.index, args),)",
         "        part.told = True\n        return ()",
-        ("dialects/test_responses_streams.py::test_arguments_that_come_at_once",),
+        ("core/dialects/test_responses_streams.py::test_arguments_that_come_at_once",),
     ),
     Fault(
         "closing event, Chat",
@@ -80,7 +80,7 @@ FAULTS = (
         f"{_D}/openai_chat/stream_in.py",
         'self._fill(line, known, call.function.arguments or "", out)',
         "pass",
-        ("dialects/test_chat_stream.py::test_arguments_only_in_the_closing_message_are_not_lost",),
+        ("core/dialects/test_chat_stream.py::test_arguments_only_in_the_closing_message_are_not_lost",),
     ),
     Fault(
         "thinking in a text, read",
@@ -137,7 +137,7 @@ FAULTS = (
         "            return wire.ThinkingBlock(block.text, seal.data)",
         '            mark = b\'{"cache_control":{"type":"ephemeral"}}\'\n'
         '            return merge(wire.ThinkingBlock(block.text, seal.data), Opaque(wire.NAME, "", mark))',
-        ("dialects/test_anthropic_requests.py::test_a_cache_mark_is_never_put_on_a_thinking_block",),
+        ("core/dialects/test_anthropic_requests.py::test_a_cache_mark_is_never_put_on_a_thinking_block",),
     ),
     Fault(
         "format, Chat surface",
@@ -161,7 +161,7 @@ FAULTS = (
         f"{_D}/anthropic/request_in.py",
         'output = _format(wanted, "output_config.format", extra)',
         "output = None",
-        ("dialects/test_anthropic_requests.py::test_structured_output_in_all_its_spellings",),
+        ("core/dialects/test_anthropic_requests.py::test_structured_output_in_all_its_spellings",),
     ),
     Fault(
         "U+2028",
@@ -193,7 +193,7 @@ FAULTS = (
         f"{_D}/openai_chat/usage.py",
         "fresh=max(0, total_in - read - write),",
         "fresh=total_in,",
-        ("dialects/test_chat_answer.py::test_usage_is_disjoint", _STREAMS),
+        ("core/dialects/test_chat_answer.py::test_usage_is_disjoint", _STREAMS),
     ),
     Fault(
         "cached tokens, Messages",
@@ -301,6 +301,6 @@ FAULTS = (
         f"{_D}/openai_chat/messages_out.py",
         "isinstance(last := parts[-1], dict) and last",
         "(last := parts[-1]) and last",
-        ("dialects/test_chat_messages.py::test_a_refusal_before_a_part_of_unknown_type",),
+        ("core/dialects/test_chat_messages.py::test_a_refusal_before_a_part_of_unknown_type",),
     ),
 )

@@ -12,7 +12,7 @@ Neither the coroutine nor the transport can tell the difference, but for ``async
 
 All state is the ``Batch``'s, and a batch is one loop's: two gateways in two threads share nothing. (As module globals
 it was shared, and of 10,200 calls in two loops 48 died of each other's wake-ups.) Law: driven or in a task, the same is
-heard (tests/transport/test_driven.py). Off, for the quick door: PENSTOCK_DRIVEN=0 in the environment.
+heard (tests/runtime/http/test_driven.py). Off, for the quick door: PENSTOCK_DRIVEN=0 in the environment.
 """
 
 from __future__ import annotations

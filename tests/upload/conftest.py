@@ -1,5 +1,0 @@
-"""Every async test here runs twice: under uvloop and under plain asyncio."""
-
-from tests.transport.conftest import pytest_asyncio_loop_factories
-
-__all__ = ["pytest_asyncio_loop_factories"]
