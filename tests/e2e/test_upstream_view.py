@@ -96,7 +96,7 @@ def test_two_hundred_requests_use_one_connection(line_of_mock, mock):
             assert client.chat.completions.create(model=ALIAS, messages=ask).choices
         else:
             assert list(client.chat.completions.create(model=ALIAS, messages=ask, stream=True))
-    assert len({got.connection_id for got in mock.wait(201)}) == 1
+    assert len({got.connection_id for got in mock.wait(201)[1:]}) == 1
     assert mock.opened_ever - before <= 1
 
 
