@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import statistics
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from openai import APIConnectionError, BadRequestError, OpenAI
@@ -85,19 +87,26 @@ def test_the_upstream_gets_its_own_key_and_nothing_of_the_clients(line_of_mock, 
 
 @pytest.mark.serial
 def test_two_hundred_requests_use_one_connection(line_of_mock, mock):
-    client = line_of_mock.client()
+    """Every answer is read to its end: OpenAI's client leaves at [DONE], and who leaves ends the upstream's answer."""
+    url = urlsplit(line_of_mock.gateway.url)
+    client = http.client.HTTPConnection(url.hostname, url.port, timeout=10)
+    headers = {"authorization": f"Bearer {MASTER_KEY}", "content-type": "application/json"}
+
+    def ask(words: str, stream: bool) -> None:
+        body = {"model": ALIAS, "messages": [{"role": "user", "content": words}], "stream": stream}
+        client.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        answer = client.getresponse()
+        assert answer.status == 200 and (b"[DONE]" in answer.read()) is stream
+
     # A server is trusted to keep its connections behind streamed answers once it was seen to (``Slot.rest``).
-    assert list(client.chat.completions.create(model=ALIAS, messages=ASK, stream=True))
+    ask("first", True)
     time.sleep(0.5)
     before = mock.opened_ever
     for number in range(200):
-        ask = [{"role": "user", "content": str(number)}]
-        if number % 4:
-            assert client.chat.completions.create(model=ALIAS, messages=ask).choices
-        else:
-            assert list(client.chat.completions.create(model=ALIAS, messages=ask, stream=True))
+        ask(str(number), number % 4 == 0)
     assert len({got.connection_id for got in mock.wait(201)[1:]}) == 1
     assert mock.opened_ever - before <= 1
+    client.close()
 
 
 @pytest.mark.serial
