@@ -22,7 +22,7 @@ from penstock.core.ir import Message, Refusal, Response, Text, ToolUse
 from penstock.core.sse import TooLong
 from penstock.runtime import constrained, schema_check
 from penstock.runtime.answer import Answer, HeldAnswer
-from penstock.runtime.cross import back_for, collect_stream, cross_request, usage_of
+from penstock.runtime.cross import collect_stream, cross_request, usage_of
 from penstock.runtime.http import TransportError
 from penstock.runtime.post import post
 from penstock.runtime.same import is_stream
@@ -99,8 +99,7 @@ def _parsed(attempt: Attempt, held: HeldAnswer, spoken: Dialect, mend: Mend | No
             raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
     else:
         response = spoken.parse_response(held.body if mend is None else mend(held.body))
-    back = back_for(attempt, spoken)
-    return response if back is None else back.response(response)
+    return response if attempt.undo is None else attempt.undo.response(response)
 
 
 def _texts(response: Response) -> list[str]:

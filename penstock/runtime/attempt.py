@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from penstock.core import sse
     from penstock.core.dialects.base import Dialect, StreamEncoder
+    from penstock.core.fit import Undo
     from penstock.core.ir import Loss, Request
     from penstock.core.price import Units
     from penstock.runtime.call import Call  # circle: an attempt is of a call, which holds the one that counts
@@ -58,6 +59,7 @@ class Attempt(Struct, eq=False):
     request: Request | None = None  # ``fields`` in the neutral form, where they are not the call's
     translator: Translator | None = None
     encoder: StreamEncoder | None = None  # the client's, where the lane has one
+    undo: Undo | None = None  # what gives the client its own words back, where the request had to be said otherwise
     form: AnswerForm | None = None  # a form to enforce or to check
     previous: str = ""  # id of the kept answer whose items stand in ``fields``
     losses: tuple[Loss, ...] = ()

@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core import sse
 from penstock.core.count import estimate, tokens
 from penstock.core.dialects.base import Dialect, View
-from penstock.core.dialects.structured import Forced, Unforcer, unforce_response
-from penstock.core.dialects.wrapped import Unwrapper, unwrap_response
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
+from penstock.core.fit import fit
+from penstock.core.fit.undo import Unforced, Unwrapped, chain
 from penstock.core.ir import (
     Block,
     Collector,
@@ -35,6 +34,7 @@ from penstock.core.providers.constraints import Lowered, lower, name_of
 from penstock.runtime.ids import mint
 
 if TYPE_CHECKING:
+    from penstock.core.fit import Undo
     from penstock.core.ir import Event, OutputFormat, Request
     from penstock.core.providers.spec import Quirks
     from penstock.runtime.attempt import Attempt
@@ -44,19 +44,28 @@ if TYPE_CHECKING:
 def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Request | None = None) -> bytes:
     """Render the client's request in the target's dialect. What is left out goes into ``attempt.losses``, or is refused
     when the deployment says ``on_unsupported: reject``. ``given``: another request in the place of the client's."""
-    target = attempt.target
-    asked = request = given if given is not None else attempt.parsed()
+    target, wire = attempt.target, attempt.target.wire_for(dialect.name)
+    asked = given if given is not None else attempt.parsed()
+    fitted = fit(asked, target.takes_for(dialect.name))
+    request = fitted.request
     lowered = lowered_for(target, request, dialect.name)
     if lowered is not None:
         request = replace(request, output=lowered.output)
-    rendered = dialect.render_request(request, target.wire_for(dialect.name))
+    done = list(fitted.undo)
+    if lowered is not None and lowered.wrapped:
+        done.append(Unwrapped())
+    forced = dialect.forced(request, wire)
+    if forced is not None:
+        done.append(Unforced(forced))
+    attempt.undo = chain(done)
+    rendered = dialect.render_request(request, wire)
     fields = rendered.fields
     if lowered is not None:
         fields.update(lowered.fields)
     if target.defaults or target.drop:
         apply_defaults(fields, target.defaults, target.drop)
         dialect.adopt(fields)
-    losses = rendered.losses + tuple(apply_quirks(fields, quirks, True))
+    losses = fitted.losses + rendered.losses + tuple(apply_quirks(fields, quirks, True))
     if lowered is not None and lowered.lost:
         losses += lost(asked.output, target, lowered)
     if losses and target.on_unsupported == "reject":
@@ -91,7 +100,7 @@ def cross_answer(attempt: Attempt, data: bytes, dialect: Dialect) -> None:
     if attempt.stream:
         data = _on_one_line(data)
     response = own_seals(dialect.parse_response(data), attempt.target, dialect)
-    _answer(attempt, response, back_for(attempt, dialect))
+    _answer(attempt, response, attempt.undo)
 
 
 def _on_one_line(data: bytes) -> bytes:
@@ -121,51 +130,6 @@ def lost(output: OutputFormat | None, target: Target, lowered: Lowered) -> tuple
         "this deployment to be answered without it."
     )
     raise GatewayError("unsupported", text, param=name)
-
-
-class _Back(Struct, frozen=True):
-    """What undoes the means by which the target was held to a form: a forced tool, an object around the text."""
-
-    forced: Forced | None
-    wrapped: bool
-
-    def filter(self) -> _Filter:
-        return _Filter(self)
-
-    def response(self, response: Response) -> Response:
-        if self.forced is not None:
-            response = unforce_response(response, self.forced)
-        return unwrap_response(response) if self.wrapped else response
-
-
-class _Filter:
-    """What undoes those means in a stream's events, see ``_Back``."""
-
-    __slots__ = ("_unforcer", "_unwrapper")
-
-    def __init__(self, back: _Back) -> None:
-        self._unforcer = Unforcer(back.forced) if back.forced is not None else None
-        self._unwrapper = Unwrapper() if back.wrapped else None
-
-    def feed(self, event: Event) -> Iterable[Event]:
-        steps: Iterable[Event] = (event,) if self._unforcer is None else self._unforcer.feed(event)
-        if self._unwrapper is None:
-            return steps
-        return [told for step in steps for told in self._unwrapper.feed(step)]
-
-
-def back_for(attempt: Attempt, dialect: Dialect) -> _Back | None:
-    """Find how an answer to a request of ``cross_request`` is turned back; None when there is nothing to undo."""
-    if attempt.lane == "same" or attempt.parsed().output is None:
-        return None
-    request = attempt.parsed()
-    wire = attempt.target.wire_for(dialect.name)
-    lowered = lowered_for(attempt.target, request, dialect.name)
-    if lowered is not None:
-        request = replace(request, output=lowered.output)
-    forced = dialect.forced(request, wire)
-    wrapped = lowered is not None and lowered.wrapped
-    return _Back(forced, wrapped) if forced is not None or wrapped else None
 
 
 def own_seals(response: Response, target: Target, dialect: Dialect) -> Response:
@@ -205,7 +169,7 @@ def cross_collected(
     """Give a client that wanted it whole a streamed answer of the target."""
     response = collect_stream(data, dialect, mend)
     attempt.stop()
-    _answer(attempt, own_seals(response, attempt.target, dialect), back_for(attempt, dialect))
+    _answer(attempt, own_seals(response, attempt.target, dialect), attempt.undo)
 
 
 def size_of(block: Block) -> int:
@@ -227,9 +191,9 @@ def usage_of(attempt: Attempt, response: Response) -> Usage | None:
     return with_tier(usage, response.service_tier)
 
 
-def _answer(attempt: Attempt, response: Response, back: _Back | None) -> None:
-    if back is not None:
-        response = back.response(response)
+def _answer(attempt: Attempt, response: Response, undo: Undo | None) -> None:
+    if undo is not None:
+        response = undo.response(response)
     if response.usage is None:
         size = sum(size_of(block) for choice in response.choices for block in choice.blocks)
         response = replace(response, usage=estimate(attempt.fields, tokens(size)))
@@ -264,7 +228,7 @@ class CrossStream:
         "_start",
         "_tier",
         "_told",
-        "_unforce",
+        "_undo",
         "chunks",
         "encoder",
         "started",
@@ -275,8 +239,7 @@ class CrossStream:
         assert surface is not None
         self._fields = attempt.fields
         self._family, self._native = attempt.target.wire.family, dialect.family
-        back = back_for(attempt, dialect)
-        self._unforce = back.filter() if back is not None else None
+        self._undo = attempt.undo.filter() if attempt.undo is not None else None
         self._decoder = dialect.decoder()
         self._size = 0
         self._told: Usage | None = None
@@ -305,8 +268,8 @@ class CrossStream:
 
     def _encode(self, steps: Iterable[Event]) -> bytes:
         out = b""
-        if self._unforce is not None:
-            steps = [told for step in steps for told in self._unforce.feed(step)]
+        if self._undo is not None:
+            steps = [told for step in steps for told in self._undo.feed(step)]
         for step in steps:
             self.started = True
             if isinstance(step, Delta):

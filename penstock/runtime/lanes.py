@@ -104,6 +104,7 @@ async def _rediscovering(attempt: Attempt, dialect: str) -> None:
     except GatewayError as error:
         if not forget_dialect(attempt.live, dialect, error.status):
             raise
+        attempt.undo = None  # of the request in that dialect
         await _relay(attempt, choose(attempt))
 
 

@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Raw
 
 from penstock.core.errors import GatewayError
+from penstock.core.fit import Takes, limits_of
+from penstock.core.models import facts
 from penstock.core.providers.wires import wire_in
 from penstock.runtime.addressing import endpoint_of
 from penstock.runtime.prices import price_of, with_terms
@@ -34,6 +36,7 @@ class TargetCache(msgspec.Struct, eq=False):
 
     endpoints: dict[str, Endpoint] = {}
     wires: dict[str, Wire] = {}
+    takes: dict[str, Takes] = {}
     price: TargetPrice | None = None
 
     def __repr__(self) -> str:
@@ -95,6 +98,19 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         if found is None:
             quirks = self._quirks(dialect)
             found = self._cache.wires[dialect] = wire_in(dialect, self.wire, self.provider, self.rules_of, quirks)
+        return found
+
+    def takes_for(self, dialect: str) -> Takes:
+        """Return what a request in ``dialect`` is fitted to."""
+        found = self._cache.takes.get(dialect)
+        if found is None:
+            found = self._cache.takes[dialect] = Takes(
+                dialect=dialect,
+                wire=self.wire_for(dialect),
+                model=facts(self.rules_of),
+                limits=limits_of(dialect),
+                drop_params=self.drop_params,
+            )
         return found
 
     def operation(self, dialect: Dialect, stream: bool) -> str:

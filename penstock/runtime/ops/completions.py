@@ -12,7 +12,7 @@ from penstock.core.dialects import completions as completion_wire
 from penstock.core.errors import GatewayError
 from penstock.core.providers.operations import is_native
 from penstock.runtime import lanes
-from penstock.runtime.cross import back_for, cross_request, cross_response
+from penstock.runtime.cross import cross_request, cross_response
 from penstock.runtime.ops.ask import ask, together
 
 if TYPE_CHECKING:
@@ -72,6 +72,6 @@ async def _each(attempt: Attempt) -> None:
     attempt.losses = tuple(dict.fromkeys(losses))
     answers = await together(attempt, [partial(ask, attempt, dialect, body, dialect=dialect) for body in bodies])
     attempt.request = replace(requests[0], echo=tuple(text for request in requests for text in request.echo))
-    back = back_for(attempt, spoken)
     read = [spoken.parse_response(answer) for answer in answers]
-    cross_response(attempt, completion_wire.joined(read if back is None else [back.response(one) for one in read]))
+    undo = attempt.undo
+    cross_response(attempt, completion_wire.joined(read if undo is None else [undo.response(one) for one in read]))
