@@ -174,7 +174,17 @@ class GatewayError(Exception):
         if not self.provider:
             return self.message
         name = self.row.litellm
-        return f"litellm.{name}: {name}: {self.provider.capitalize()}Exception - {self.message}"
+        return f"litellm.{name}: {name}: {exception_name(self.provider)} - {self.message}"
+
+
+# Where LiteLLM does not just write the provider's first letter large (its exception_mapping_utils.py).
+_SPELLED = {"openai": "OpenAI", "vertex_ai": "VertexAI", "vertex_ai_beta": "VertexAI"}
+
+
+def exception_name(provider: str) -> str:
+    """Return the word by which LiteLLM's messages name a provider, and rules over logs match: OpenAIException,
+    AnthropicException, Hosted_vllmException."""
+    return f"{_SPELLED.get(provider) or provider[:1].upper() + provider[1:]}Exception"
 
 
 def shed(error: BaseException) -> None:

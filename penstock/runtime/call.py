@@ -44,7 +44,8 @@ class Call:
     (which path it means), the gate and the engine, never by an attempt.
 
     ``attempt``: the try that counts: the one under way, in the end the winner or the last. ``tries``, ``upstream``
-    (seconds spent waiting for upstreams), ``spent`` and ``spent_cost`` are those of the tries before it."""
+    (seconds spent waiting for upstreams, also until one may be asked again), ``spent`` and ``spent_cost`` are those of
+    the tries before it."""
 
     __slots__ = (
         "attempt", "call_id", "caller", "exchange", "fields", "means", "model", "model_raw", "mount_style", "outlet",

@@ -89,7 +89,8 @@ class Engine:
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
             first = await self._try(call, plan.only) if plan.only is not None else None
             if first is None or first.error is not None:
-                error = await drive(attempts(plan, _pick, random.random), partial(self._try, call), first)
+                steps = attempts(plan, _pick, random.random)
+                error = await drive(steps, partial(self._try, call), first, partial(self._wait, call))
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -141,6 +142,14 @@ class Engine:
         if failed.row.fault == "upstream":
             live.health.failed(failed.message, failed.kind, self.means.clock())
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
+
+    async def _wait(self, call: Call, seconds: float) -> None:
+        """Wait until a target may be asked again: time that is none of the gateway's own work."""
+        began = self.means.clock()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            call.upstream += self.means.clock() - began
 
     def record(self, call: Call, error: GatewayError | None) -> None:
         """Record a call that is over. Written with those of the other requests that end in this turn of the loop: after
