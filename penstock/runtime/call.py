@@ -101,7 +101,7 @@ class Call:
     def raw_path(self) -> bytes:
         """Return the path that the call leads to, as the client sent it, percent-encoded. Raises "bad_request" where a
         mount's prefix is encoded."""
-        raw = self.exchange.raw_path()
+        raw = b"/" + self.exchange.raw_path().lstrip(b"/")  # a base URL that ends in a slash doubles the first
         if self.mount_style is None:
             return raw
         prefix = self.mount_style.prefix.encode()

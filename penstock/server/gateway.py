@@ -15,6 +15,7 @@ from penstock.runtime.http import Batch, in_task
 from penstock.runtime.identity import NOBODY
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
+from penstock.runtime.web_pages import is_preflight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +118,8 @@ class Gateway:
         exchange.call = call
         try:
             try:
+                if b"origin" in exchange.headers and self._tell_pages(call):
+                    return
                 site, state = self.site, self.state
                 found: Surface | Visit | None = site.surfaces.get(exchange.path)
                 if found is None or state.pass_through_endpoints:
@@ -139,6 +142,16 @@ class Gateway:
         except Exception as error:  # boundary: a bug of ours must cost one request and be told as such
             log.exception("A request failed through a fault of the gateway (call %s)", call.call_id)
             self._bug(exchange, call, error)
+
+    def _tell_pages(self, call: Call) -> bool:
+        """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a page
+        may send a request (a preflight, which brings no key). Raises "forbidden"."""
+        exchange, gate = call.exchange, self.gate
+        call.outlet.page_lines = gate.page_lines(exchange.headers)
+        if not is_preflight(exchange.method, exchange.headers):
+            return False
+        call.outlet.page(call, 200, b"text/plain\r\n" + gate.permission(exchange.headers).removesuffix(b"\r\n"), b"OK")
+        return True
 
     async def _visit(self, call: Call, visit: Visit) -> None:
         await in_task()  # pages are free to use what they like
@@ -173,9 +186,16 @@ class Gateway:
 
     def refuse(self, exchange: Exchange, error: GatewayError) -> None:
         """Answer a request that a door refuses, in the shape that its path's dialect wants, and record it."""
-        self._refuse(Call(exchange, self.engine.means, NOBODY), error)
+        call = Call(exchange, self.engine.means, NOBODY)
+        if b"origin" in exchange.headers:
+            call.outlet.page_lines = self.gate.page_lines(exchange.headers)
+        self._refuse(call, error)
 
     def _refuse(self, call: Call, error: GatewayError) -> None:
+        if error.kind == "method" and call.exchange.method == "OPTIONS":  # the refusal is the answer (RFC 9110, 9.3.7)
+            call.outlet.page(call, 200, b"text/plain\r\nallow: %b, OPTIONS" % error.upstream_type.encode(), b"")
+            self.engine.record(call, None)
+            return
         dialect = None
         if call.surface is None:
             dialect = self.site.dialect_of(call.path, call.exchange.headers)
