@@ -47,6 +47,7 @@ TABLE: dict[str, Row] = {
     "request_timeout": Row(408, "timeout_error", "timeout_error", "Timeout", "no", "client"),
     "too_large": Row(413, _BAD, "request_too_large", "BadRequestError", "no", "client"),
     "media_type": Row(415, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "content_coding": Row(415, _BAD, _BAD, "BadRequestError", "no", "client"),
     "upgrade": Row(426, _BAD, _BAD, "BadRequestError", "no", "client"),
     "headers_too_large": Row(431, _BAD, _BAD, "BadRequestError", "no", "client"),
     "client_gone": Row(499, "client_disconnected", "api_error", "APIConnectionError", "no", "nobody"),

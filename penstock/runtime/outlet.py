@@ -215,6 +215,8 @@ class Outlet(Struct, eq=False):
             head += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
         if error.kind == "method":
             head += b"allow: %b\r\n" % (error.upstream_type or "POST").encode()
+        elif error.kind == "content_coding":
+            head += b"accept-encoding: %b\r\n" % error.upstream_type.encode()
         elif error.kind == "unauthorized":
             head += b"www-authenticate: Bearer\r\n"
         if style is not None:

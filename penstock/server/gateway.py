@@ -16,6 +16,7 @@ from penstock.runtime.identity import NOBODY
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
 from penstock.runtime.web_pages import is_preflight
+from penstock.server.coded import read_coded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,11 +35,13 @@ DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it a
 
 class Visit(NamedTuple):
     """What a request is that is no call of a surface. ``entry``: what the gate asks of it. ``answer``: answers it once
-    it is let in. ``recorded``: it gets a record also when it went well."""
+    it is let in. ``recorded``: it gets a record also when it went well. ``as_sent``: it wants a compressed body as it
+    came."""
 
     entry: Entry
     answer: Callable[[Gateway, Call], Awaitable[None]]
     recorded: bool = True
+    as_sent: bool = False
 
 
 class Site(Protocol):
@@ -129,6 +132,8 @@ class Gateway:
                     waits = self.gate.admit(call, found)
                     if waits is not None:
                         await waits
+                    if b"content-encoding" in exchange.headers:
+                        await self._decode(call)
                     await self.engine.handle(call, state)
                 else:
                     await self._visit(call, found)
@@ -144,8 +149,8 @@ class Gateway:
             self._bug(exchange, call, error)
 
     def _tell_pages(self, call: Call) -> bool:
-        """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a page
-        may send a request (a preflight, which brings no key). Raises "forbidden"."""
+        """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a
+        page may send a request (a preflight, which brings no key). Raises "forbidden"."""
         exchange, gate = call.exchange, self.gate
         call.outlet.page_lines = gate.page_lines(exchange.headers)
         if not is_preflight(exchange.method, exchange.headers):
@@ -158,16 +163,30 @@ class Gateway:
         waits = self.gate.admit(call, visit.entry)
         if waits is not None:
             await waits
+        if b"content-encoding" in call.exchange.headers and not visit.as_sent:
+            await self._decode(call)
         try:
             await visit.answer(self, call)
         except asyncio.CancelledError:
-            ending = call.exchange.ending
-            if ending is None:
-                self.engine.record(call, GatewayError("client_gone", "The client closed the connection."))
-                raise
-            raise ending from None
+            self._left(call)
+            raise
         if visit.recorded:
             self.engine.record(call, None)
+
+    async def _decode(self, call: Call) -> None:
+        """Undo the compression of a call's body. Raises what ``read_coded`` does."""
+        try:
+            await read_coded(call.exchange, self.max_body)
+        except asyncio.CancelledError:
+            self._left(call)
+            raise
+
+    def _left(self, call: Call) -> None:
+        """Record a call that was cancelled because its client left; raise why it was ended, where it was not that."""
+        ending = call.exchange.ending
+        if ending is not None:
+            raise ending from None
+        self.engine.record(call, GatewayError("client_gone", "The client closed the connection."))
 
     def tick(self) -> None:
         """Give streams that say nothing a sign of life. Called about once a second."""

@@ -53,7 +53,7 @@ def by_provider(path: str, state: State) -> Visit | None:
     if provider is None or state.config.general.values.get("pass_through") is False:
         return None
     rule = Rule(METHODS, works=True, key_in_query=takes_key_in_query(provider), no_pages=True)
-    return Visit(rule, partial(_to_provider, provider))
+    return Visit(rule, partial(_to_provider, provider), as_sent=True)
 
 
 def by_config(path: str, state: State) -> Visit | None:
@@ -63,7 +63,7 @@ def by_config(path: str, state: State) -> Visit | None:
     if endpoint is None:
         return None
     rule = Rule(endpoint.methods, role=PUBLIC if endpoint.open else KEY, works=True, no_pages=True)
-    return Visit(rule, partial(_to_address, endpoint))
+    return Visit(rule, partial(_to_address, endpoint), as_sent=True)
 
 
 # Where it goes --------------------------------------------------------------------------------------------------------
