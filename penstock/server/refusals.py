@@ -1,4 +1,4 @@
-"""What is said to those who ask for a path that is not there."""
+"""What is said to those who ask for a path or a model that is not there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from penstock.server.paths import nearest
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
+    from penstock.runtime.state import State
+
+
+def no_model(state: State, name: str) -> GatewayError:
+    """Make a 404 for a model that a page was asked about, with the nearest names."""
+    near = state.catalog.near(name)
+    hint = f" Nearest names here: {', '.join(near)}." if near else ""
+    return GatewayError("upstream_not_found", f"The model {shown(name)!r} does not exist here.{hint}", param="model")
 
 
 def no_route(call: Call, paths: Iterable[str]) -> GatewayError:
