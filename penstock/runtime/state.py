@@ -115,7 +115,9 @@ class State:
         near = self.catalog.near(model)
         hint = f" Nearest names here: {', '.join(near)}." if near else " No model is configured here."
         shown = model if len(model) <= 120 else model[:117] + "..."
-        text = f"Invalid model name passed in model={shown}: there is no such model here.{hint} See GET /v1/models."
+        # In LiteLLM's words, which rules over logs match, and then in plain ones.
+        text = f"Invalid model name passed in model={shown}. There are no healthy deployments for this model: "
+        text += f"there is no such model here.{hint} See GET /v1/models."
         return GatewayError("unknown_model", text, param="model")
 
 
