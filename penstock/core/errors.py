@@ -47,6 +47,7 @@ TABLE: dict[str, Row] = {
     "request_timeout": Row(408, "timeout_error", "timeout_error", "Timeout", "no", "client"),
     "too_large": Row(413, _BAD, "request_too_large", "BadRequestError", "no", "client"),
     "media_type": Row(415, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "content_coding": Row(415, _BAD, _BAD, "BadRequestError", "no", "client"),
     "upgrade": Row(426, _BAD, _BAD, "BadRequestError", "no", "client"),
     "headers_too_large": Row(431, _BAD, _BAD, "BadRequestError", "no", "client"),
     "client_gone": Row(499, "client_disconnected", "api_error", "APIConnectionError", "no", "nobody"),
@@ -174,7 +175,17 @@ class GatewayError(Exception):
         if not self.provider:
             return self.message
         name = self.row.litellm
-        return f"litellm.{name}: {name}: {self.provider.capitalize()}Exception - {self.message}"
+        return f"litellm.{name}: {name}: {exception_name(self.provider)} - {self.message}"
+
+
+# Where LiteLLM does not just write the provider's first letter large (its exception_mapping_utils.py).
+_SPELLED = {"openai": "OpenAI", "vertex_ai": "VertexAI", "vertex_ai_beta": "VertexAI"}
+
+
+def exception_name(provider: str) -> str:
+    """Return the word by which LiteLLM's messages name a provider, and rules over logs match: OpenAIException,
+    AnthropicException, Hosted_vllmException."""
+    return f"{_SPELLED.get(provider) or provider[:1].upper() + provider[1:]}Exception"
 
 
 def shed(error: BaseException) -> None:

@@ -44,7 +44,8 @@ class Call:
     (which path it means), the gate and the engine, never by an attempt.
 
     ``attempt``: the try that counts: the one under way, in the end the winner or the last. ``tries``, ``upstream``
-    (seconds spent waiting for upstreams), ``spent`` and ``spent_cost`` are those of the tries before it."""
+    (seconds spent waiting for upstreams, also until one may be asked again), ``spent`` and ``spent_cost`` are those of
+    the tries before it."""
 
     __slots__ = (
         "attempt", "call_id", "caller", "exchange", "fields", "means", "model", "model_raw", "mount_style", "outlet",
@@ -100,7 +101,7 @@ class Call:
     def raw_path(self) -> bytes:
         """Return the path that the call leads to, as the client sent it, percent-encoded. Raises "bad_request" where a
         mount's prefix is encoded."""
-        raw = self.exchange.raw_path()
+        raw = b"/" + self.exchange.raw_path().lstrip(b"/")  # a base URL that ends in a slash doubles the first
         if self.mount_style is None:
             return raw
         prefix = self.mount_style.prefix.encode()

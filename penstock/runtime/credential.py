@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers.pass_through import kin
 from penstock.core.providers.resolve import auth_headers, credential, missing_key_message, needs_key
 from penstock.core.providers.urls import at_own_host
+from penstock.core.route.pick import simple_shuffle
 from penstock.runtime.building import build_target
 from penstock.runtime.cloud import signer_for
 
@@ -74,6 +76,17 @@ def credential_for(state: State, provider: Provider, model: str) -> Credential:
         if len(state.credentials) < KEEP:  # clients choose the names
             state.credentials[asked] = found
     return found
+
+
+def deployment_for(state: State, provider: Provider, model: str) -> Credential | None:
+    """Pick one of this vendor's deployments that the config has under a name of its own: the vendor would not know that
+    name. None where it is no such name."""
+    names = kin(provider)
+    found = [target for target in state.targets_of(model) if target.deployment.provider in names] if model else []
+    if all(target.model == model for target in found):
+        return None
+    target = simple_shuffle(found, random.random)
+    return _kept(state, target.live_id, lambda: target)
 
 
 def _find(state: State, provider: Provider, model: str) -> Credential:

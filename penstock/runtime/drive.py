@@ -16,10 +16,11 @@ async def drive(
     steps: Generator[Try[T] | Wait, Outcome | None, GatewayError | None],
     send: Callable[[Try[T]], Awaitable[Outcome]],
     first: Outcome | None = None,
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> GatewayError | None:
     """Try what a plan says until one try succeeds: send what its steps ask for, wait where they say so. Return None
     after success, else the error for the client. ``first``: how the first try ended, if it was made already
-    (``Plan.only``)."""
+    (``Plan.only``). ``wait``: waits so many seconds."""
     answer: Outcome | None = None
     if first is not None:
         next(steps)
@@ -32,7 +33,7 @@ async def drive(
             return result
         if isinstance(step, Wait):
             answer = None
-            await asyncio.sleep(step.seconds)
+            await wait(step.seconds)
         else:
             answer = await send(step)
             if answer.error is None:

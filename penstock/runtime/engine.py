@@ -14,7 +14,7 @@ from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.route.pick import simple_shuffle
-from penstock.core.route.plan import Outcome, Try, attempts
+from penstock.core.route.plan import Outcome, Plan, Try, attempts
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
 from penstock.runtime.call import Call
@@ -73,8 +73,9 @@ class Engine:
         self.records = records
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
-    async def handle(self, call: Call, state: State) -> None:
-        """Answer an admitted call, whatever happens, and record it once."""
+    async def handle(self, call: Call, state: State, plan: Plan[Target] | None = None) -> None:
+        """Answer an admitted call, whatever happens, and record it once. ``plan``: instead of what the state plans for
+        the call's model."""
         error: GatewayError | None = None
         try:
             surface = call.surface
@@ -85,11 +86,13 @@ class Engine:
             default = state.default_model if surface.default_model is None else surface.default_model(state)
             call.read_fields(fields, default)
             surface.check(fields)
-            plan = state.plan(call.model)
+            if plan is None:
+                plan = state.plan(call.model)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
             first = await self._try(call, plan.only) if plan.only is not None else None
             if first is None or first.error is not None:
-                error = await drive(attempts(plan, _pick, random.random), partial(self._try, call), first)
+                steps = attempts(plan, _pick, random.random)
+                error = await drive(steps, partial(self._try, call), first, partial(self._wait, call))
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -141,6 +144,14 @@ class Engine:
         if failed.row.fault == "upstream":
             live.health.failed(failed.message, failed.kind, self.means.clock())
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
+
+    async def _wait(self, call: Call, seconds: float) -> None:
+        """Wait until a target may be asked again: time that is none of the gateway's own work."""
+        began = self.means.clock()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            call.upstream += self.means.clock() - began
 
     def record(self, call: Call, error: GatewayError | None) -> None:
         """Record a call that is over. Written with those of the other requests that end in this turn of the loop: after

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from penstock.core.errors import GatewayError
 from penstock.runtime.identity import NOBODY, in_query, presented
 from penstock.runtime.outlet import safe
+from penstock.runtime.web_pages import WebPages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -56,10 +57,12 @@ class Rule(NamedTuple):
 
 
 class Gate:
-    """Lets calls in. ``identity`` may be replaced between two requests (a reload). ``draining``: shutting down."""
+    """Lets calls in. ``identity`` and ``web_pages`` may be replaced between two requests (a reload). ``draining``:
+    shutting down."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
+        self.web_pages = WebPages()
         self.draining = False
 
     def admit(self, call: Call, entry: Entry) -> Awaitable[None] | None:
@@ -82,11 +85,31 @@ class Gate:
             content_type = exchange.headers.get(b"content-type")
             if content_type != JSON:
                 check_type(content_type)
-        # Without a key any page that the user opens could ask here; a browser tells who asks (Fetch Metadata), also
-        # where it sends no Origin.
         if entry.no_pages and not self.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
-            raise GatewayError("forbidden", "No key is configured, so requests from other web pages are refused.")
+            self._check_site(exchange.headers)
         return None
+
+    def _check_site(self, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse a page of another site, unless it is named. Without a key any page that the user opens could ask here;
+        a browser tells who asks (Fetch Metadata), also where it sends no Origin."""
+        if headers.get(b"origin", b"").lower() not in self.web_pages.named:
+            raise GatewayError("forbidden", "No key is configured, so requests from other web pages are refused.")
+
+    def page_lines(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """Return the header lines by which a browser gives an answer to the web page that asked, named in Origin; b""
+        for a page that may not read it."""
+        return self.web_pages.lines(headers[b"origin"], self.identity.needs_key)
+
+    def permission(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """Return the header lines of the answer to a preflight, which brings no key. Raises "forbidden" for a page that
+        may not ask."""
+        if not self.identity.needs_key:
+            self.identity.check(headers)
+        if not self.page_lines(headers):
+            page = safe(headers[b"origin"].decode("latin-1"))[:200].decode()
+            text = f"Requests from the web page {page!r} are refused: it is not named in LITELLM_CORS_ORIGINS."
+            raise GatewayError("forbidden", text)
+        return self.web_pages.permission(headers)
 
     def knows(self, headers: Mapping[bytes, bytes]) -> bool:
         """Tell whether a key is good: for public pages that say more to those who may know more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import parse_qs
@@ -36,6 +36,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_this_machine(host: str) -> bool:
+    """Tell whether a host is one by which programs on this machine call it: loopback, or the address of any interface
+    (0.0.0.0, ::), which is what a server is told to listen on, and what users then copy into their clients."""
+    if is_loopback(host):
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return False
+
+
+def is_local_page(origin: bytes) -> bool:
+    """Tell whether an Origin is that of a page which this machine serves."""
+    return is_this_machine(host_name(origin.decode("latin-1").partition("://")[2]))
+
+
 def presented(headers: Mapping[bytes, bytes]) -> bytes | None:
     """Return the credential in a request's headers, None when there is none. Raises "unauthorized" for an unreadable
     one."""
@@ -65,9 +81,11 @@ def in_query(query: bytes) -> bytes | None:
 class Identity:
     """Who may call. ``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this
     machine as their host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made
-    to point at 127.0.0.1, and the browser then sends the page's requests here)."""
+    to point at 127.0.0.1, and the browser then sends the page's requests here). ``pages``: origins of web pages that
+    are not foreign (see ``web_pages``)."""
 
-    def __init__(self, master_key: str | None, guard_loopback: bool) -> None:
+    def __init__(self, master_key: str | None, guard_loopback: bool, pages: Container[bytes] = ()) -> None:
+        self._pages = pages
         self._key = master_key.encode() if master_key else None
         self._guard = guard_loopback and self._key is None
         self._good_hosts: set[bytes] = set()  # Host headers that passed: at most a few spellings of this machine
@@ -107,18 +125,16 @@ class Identity:
         if named not in self._good_hosts:
             self._check_host(named)
         origin = headers.get(b"origin")
-        if origin is not None:
-            page = origin.decode("latin-1")
-            if not is_loopback(_host_name(page.partition("://")[2])):
-                raise GatewayError(
-                    "forbidden",
-                    f"No key is configured, so requests from the web page {page[:200]!r} are refused. "
-                    "Set general_settings.master_key to serve web pages.",
-                )
+        if origin is not None and not is_local_page(origin) and origin.lower() not in self._pages:
+            raise GatewayError(
+                "forbidden",
+                f"No key is configured, so requests from the web page {origin.decode('latin-1')[:200]!r} are refused. "
+                "Set general_settings.master_key to serve web pages, or name this one in LITELLM_CORS_ORIGINS.",
+            )
 
     def _check_host(self, named: bytes) -> None:
-        host = _host_name(named.decode("latin-1"))
-        if host and not is_loopback(host):
+        host = host_name(named.decode("latin-1"))
+        if host and not is_this_machine(host):
             raise GatewayError(
                 "forbidden",
                 f"No key is configured, so only requests to localhost are served; this one names the host {host!r}. "
@@ -128,7 +144,7 @@ class Identity:
             self._good_hosts.add(named)
 
 
-def _host_name(value: str) -> str:
+def host_name(value: str) -> str:
     """Return the host of ``host[:port]``; IPv6 in brackets. All of it when that is not its form: two Host headers come
     joined, and the first of them must not speak for both."""
     host, end, port = value.partition("]") if value.startswith("[") else value.partition(":")

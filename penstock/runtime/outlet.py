@@ -7,6 +7,7 @@ or in band. What is to see or change an answer on its way out belongs here.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from penstock.runtime.exchange import Exchange, Source
 
 JSON = b"content-type: application/json\r\n"
+_PATHS = re.compile(r"\b((?:GET|POST|PUT|PATCH|DELETE) )(/[\w{}:./-]*)")
 _STREAM = b"content-type: %b\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n%b"
 
 
@@ -38,6 +40,16 @@ class MountStyle(NamedTuple):
     error: Callable[[dict[str, Any], int, Call], None] | None = None
     answer: Callable[[bytes], bytes] | None = None
     lines: Callable[[Call], bytes] | None = None
+
+    def named_here(self, text: str) -> str:
+        """Name the paths of a text of ours (``GET /v1/models``) as they are under the mount."""
+        return _PATHS.sub(lambda found: found[1] + (self.path_here(found[2]) or found[2]), text)
+
+    def path_here(self, path: str) -> str:
+        """Return a path as it is under the mount; "" for one that is not there."""
+        if (path + "/").startswith(self.prefix + "/"):
+            return path
+        return self.prefix + path[len(self.base) :] if (path + "/").startswith(self.base + "/") else ""
 
 
 class Shape(Protocol):
@@ -57,7 +69,8 @@ class Outlet(Struct, eq=False):
     """The way out of one call. Keeps the exchange and not the call, so that both are freed at once when it is over.
 
     ``owner``: number of the attempt that answers, 0 while none does. ``status``: what the client was told. ``over``:
-    nothing more may be written. ``shape``: see ``Shape``. The rest is what signs of life are measured by."""
+    nothing more may be written. ``shape``: see ``Shape``. ``page_lines``: header lines that tell a browser which web
+    pages may read the answer. The rest is what signs of life are measured by."""
 
     exchange: Exchange
     silent_since: float
@@ -66,6 +79,7 @@ class Outlet(Struct, eq=False):
     status: int = 0
     over: bool = False
     shape: Shape | None = None
+    page_lines: bytes = b""
 
     @property
     def responded(self) -> bool:
@@ -147,7 +161,7 @@ class Outlet(Struct, eq=False):
 
     def page(self, call: Call, status: int, content_type: bytes, body: bytes) -> None:
         """Send a page: whole, with the call's ids."""
-        head = b"content-type: %b\r\n%b" % (content_type, _ids(call))
+        head = b"content-type: %b\r\n%b%b" % (content_type, _ids(call), self.page_lines)
         if call.mount_style is not None:
             head += _more(call.mount_style, call)
         self.status = status
@@ -155,6 +169,7 @@ class Outlet(Struct, eq=False):
 
     def pass_head(self, call: Call, status: int, head: bytes, framing: bytes | None) -> None:
         """Send the head of an answer that is passed through. ``framing``: see ``Exchange.start``."""
+        head += self.page_lines
         if call.mount_style is not None:
             head += _more(call.mount_style, call)
         self.status = status
@@ -189,15 +204,21 @@ class Outlet(Struct, eq=False):
         if dialect is None:
             assert call.surface is not None
             dialect = call.surface.dialect
+        style = call.mount_style
+        if style is not None and not error.provider:
+            error.message = style.named_here(error.message)
         status, body = dialect.render_error(error)
-        head = JSON + (self._lines(call, call.means.clock()) if call.surface is not None else _ids(call))
+        head = JSON + (
+            self._lines(call, call.means.clock()) if call.surface is not None else _ids(call) + self.page_lines
+        )
         if error.retry_after is not None:
             head += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
         if error.kind == "method":
             head += b"allow: %b\r\n" % (error.upstream_type or "POST").encode()
+        elif error.kind == "content_coding":
+            head += b"accept-encoding: %b\r\n" % error.upstream_type.encode()
         elif error.kind == "unauthorized":
             head += b"www-authenticate: Bearer\r\n"
-        style = call.mount_style
         if style is not None:
             if style.error is not None:
                 body = _retold(style.error, status, body, call)
@@ -234,12 +255,13 @@ class Outlet(Struct, eq=False):
             routing = _plain_routing(attempt.group, attempt.lane)
         else:
             routing = _routing(call, attempt)
-        return b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b" % (
+        return b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b%b" % (
             attempt.target.answer_lines if attempt is not None else b"",
             call.call_id.encode(),
             call.request_id,
             (now - self.exchange.started - waited) * 1000,
             routing,
+            self.page_lines,
         )
 
 

@@ -66,7 +66,7 @@ class State:
         return plan
 
     def _make_plan(self, model: str) -> Plan[Target]:
-        groups = {model: self._targets(model)}
+        groups = {model: self.targets_of(model)}
         if not groups[model]:
             raise self.unknown(model)
         fallbacks: dict[str, Sequence[str]] = {}
@@ -75,12 +75,13 @@ class State:
             if names is not None:
                 fallbacks[kind] = names
                 for name in names:
-                    groups[name] = self._targets(name)
+                    groups[name] = self.targets_of(name)
         own = groups[model]
         only = Try(own[0], model) if len(own) == 1 else None
         return Plan(model, groups, fallbacks, self.retries, self.retry_after, only)
 
-    def _targets(self, name: str) -> Sequence[Target]:
+    def targets_of(self, name: str) -> Sequence[Target]:
+        """List the targets under a public name, or of a deployment's id; none for one that is not known."""
         found = self.catalog.find(name)
         if found is None:
             return ()
@@ -114,7 +115,9 @@ class State:
         near = self.catalog.near(model)
         hint = f" Nearest names here: {', '.join(near)}." if near else " No model is configured here."
         shown = model if len(model) <= 120 else model[:117] + "..."
-        text = f"Invalid model name passed in model={shown}: there is no such model here.{hint} See GET /v1/models."
+        # In LiteLLM's words, which rules over logs match, and then in plain ones.
+        text = f"Invalid model name passed in model={shown}. There are no healthy deployments for this model: "
+        text += f"there is no such model here.{hint} See GET /v1/models."
         return GatewayError("unknown_model", text, param="model")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.runtime.identity import Identity, is_loopback
+from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
 from penstock.server.lines import write_lines
 from penstock.server.options import ServeOptions, master_key
 
@@ -64,7 +65,9 @@ class InEffect:
 
 def _who_may_call(to: InEffect, config: Config) -> None:
     # Workers, too: they are told the address of the socket that they inherit.
-    to.gateway.identity = Identity(master_key(config), guard_loopback=is_loopback(to.options.host))
+    pages = WebPages.of(config.environment)
+    to.gateway.identity = Identity(master_key(config), is_loopback(to.options.host), pages.named)
+    to.gateway.gate.web_pages = pages
 
 
 def _sizes(to: InEffect, config: Config) -> None:
@@ -81,6 +84,8 @@ def _log_lines(to: InEffect, config: Config) -> None:
 
 SETTINGS = (
     Setting("general_settings.master_key", _who_may_call),
+    Setting(ORIGINS, _who_may_call),
+    Setting(CREDENTIALS, _who_may_call),
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),

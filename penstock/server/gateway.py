@@ -15,6 +15,8 @@ from penstock.runtime.http import Batch, in_task
 from penstock.runtime.identity import NOBODY
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
+from penstock.runtime.web_pages import is_preflight
+from penstock.server.coded import read_coded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,11 +35,13 @@ DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it a
 
 class Visit(NamedTuple):
     """What a request is that is no call of a surface. ``entry``: what the gate asks of it. ``answer``: answers it once
-    it is let in. ``recorded``: it gets a record also when it went well."""
+    it is let in. ``recorded``: it gets a record also when it went well. ``as_sent``: it wants a compressed body as it
+    came."""
 
     entry: Entry
     answer: Callable[[Gateway, Call], Awaitable[None]]
     recorded: bool = True
+    as_sent: bool = False
 
 
 class Site(Protocol):
@@ -117,6 +121,8 @@ class Gateway:
         exchange.call = call
         try:
             try:
+                if b"origin" in exchange.headers and self._tell_pages(call):
+                    return
                 site, state = self.site, self.state
                 found: Surface | Visit | None = site.surfaces.get(exchange.path)
                 if found is None or state.pass_through_endpoints:
@@ -126,6 +132,8 @@ class Gateway:
                     waits = self.gate.admit(call, found)
                     if waits is not None:
                         await waits
+                    if b"content-encoding" in exchange.headers:
+                        await self._decode(call)
                     await self.engine.handle(call, state)
                 else:
                     await self._visit(call, found)
@@ -140,21 +148,45 @@ class Gateway:
             log.exception("A request failed through a fault of the gateway (call %s)", call.call_id)
             self._bug(exchange, call, error)
 
+    def _tell_pages(self, call: Call) -> bool:
+        """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a
+        page may send a request (a preflight, which brings no key). Raises "forbidden"."""
+        exchange, gate = call.exchange, self.gate
+        call.outlet.page_lines = gate.page_lines(exchange.headers)
+        if not is_preflight(exchange.method, exchange.headers):
+            return False
+        call.outlet.page(call, 200, b"text/plain\r\n" + gate.permission(exchange.headers).removesuffix(b"\r\n"), b"OK")
+        return True
+
     async def _visit(self, call: Call, visit: Visit) -> None:
         await in_task()  # pages are free to use what they like
         waits = self.gate.admit(call, visit.entry)
         if waits is not None:
             await waits
+        if b"content-encoding" in call.exchange.headers and not visit.as_sent:
+            await self._decode(call)
         try:
             await visit.answer(self, call)
         except asyncio.CancelledError:
-            ending = call.exchange.ending
-            if ending is None:
-                self.engine.record(call, GatewayError("client_gone", "The client closed the connection."))
-                raise
-            raise ending from None
+            self._left(call)
+            raise
         if visit.recorded:
             self.engine.record(call, None)
+
+    async def _decode(self, call: Call) -> None:
+        """Undo the compression of a call's body. Raises what ``read_coded`` does."""
+        try:
+            await read_coded(call.exchange, self.max_body)
+        except asyncio.CancelledError:
+            self._left(call)
+            raise
+
+    def _left(self, call: Call) -> None:
+        """Record a call that was cancelled because its client left; raise why it was ended, where it was not that."""
+        ending = call.exchange.ending
+        if ending is not None:
+            raise ending from None
+        self.engine.record(call, GatewayError("client_gone", "The client closed the connection."))
 
     def tick(self) -> None:
         """Give streams that say nothing a sign of life. Called about once a second."""
@@ -173,9 +205,16 @@ class Gateway:
 
     def refuse(self, exchange: Exchange, error: GatewayError) -> None:
         """Answer a request that a door refuses, in the shape that its path's dialect wants, and record it."""
-        self._refuse(Call(exchange, self.engine.means, NOBODY), error)
+        call = Call(exchange, self.engine.means, NOBODY)
+        if b"origin" in exchange.headers:
+            call.outlet.page_lines = self.gate.page_lines(exchange.headers)
+        self._refuse(call, error)
 
     def _refuse(self, call: Call, error: GatewayError) -> None:
+        if error.kind == "method" and call.exchange.method == "OPTIONS":  # the refusal is the answer (RFC 9110, 9.3.7)
+            call.outlet.page(call, 200, b"text/plain\r\nallow: %b, OPTIONS" % error.upstream_type.encode(), b"")
+            self.engine.record(call, None)
+            return
         dialect = None
         if call.surface is None:
             dialect = self.site.dialect_of(call.path, call.exchange.headers)

@@ -86,10 +86,14 @@ class Mount:
 
     def turn(self, call: Call) -> str:
         """Turn a call to the path that it means here; return what follows the prefix."""
-        rest = call.exchange.path[len(self.prefix) :]
+        rest = call.path[len(self.prefix) :]
         call.path = self.base + rest or "/"
         call.mount_style = self.answers.get(rest, self.style)
         return rest
+
+    def own_paths(self) -> list[str]:
+        """List what is only here, by the paths that it would have without the mount."""
+        return [self.base + rest for rest in (*self.own, *self.visits, *self.routes.paths())]
 
     def surface_at(self, rest: str, path: str) -> Surface | None:
         """Find the surface behind the prefix, as the mount has it."""

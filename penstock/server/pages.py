@@ -1,4 +1,5 @@
-"""Pages: health, model lists, the landing page. None of them asks an upstream anything; ``ROUTES`` is the table."""
+"""Pages: model lists, the landing page, and the table of all of them, ``ROUTES``. None asks an upstream anything but
+``/health?live=true``."""
 
 from __future__ import annotations
 
@@ -9,73 +10,18 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock import __version__
-from penstock.core.errors import GatewayError
-from penstock.runtime.gate import PUBLIC, shown
-from penstock.server import costs, google, google_pages, modelinfo, ollama_pages, stored
+from penstock.runtime.gate import PUBLIC
+from penstock.server import costs, google, google_pages, health, modelinfo, ollama_pages, stored
+from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
-    from penstock.runtime.targets import Target
     from penstock.server.gateway import Gateway
 
 
-# Health (seeds C-01 to C-04) ------------------------------------------------------------------------------------------
-
-
-def _health(gateway: Gateway, call: Call) -> Page:
-    """Tell whether the gateway takes traffic. What is known of upstreams is so from the traffic itself and from
-    connection probes; details are for those who hold the key."""
-    state = gateway.state
-    told: dict[str, Any] = {
-        "status": "healthy",
-        "models": len(state.catalog.names()),
-        "providers": sorted({target.provider.name for target in state.targets}),
-    }
-    if gateway.gate.knows(call.exchange.headers):
-        now = gateway.clock()
-        lives = gateway.engine.means.lives
-        troubles = [(target, lives.of(target).health.trouble(now)) for target in state.targets]
-        healthy = [_endpoint(target) for target, trouble in troubles if not trouble]
-        unhealthy = [_endpoint(target) | {"error": trouble} for target, trouble in troubles if trouble]
-        told |= {
-            "healthy_endpoints": healthy,
-            "unhealthy_endpoints": unhealthy,
-            "healthy_count": len(healthy),
-            "unhealthy_count": len(unhealthy),
-        }
-    return Page(200, JSON, msgspec.json.encode(told))
-
-
-def _endpoint(target: Target) -> dict[str, Any]:
-    origin = target.origin
-    return {
-        "model": target.label,
-        "model_name": target.deployment.model_name,
-        "model_id": target.id,
-        "api_base": modelinfo.address(target.deployment.api_base) or (str(origin) if origin else None),
-    }
-
-
-def _readiness(gateway: Gateway, call: Call) -> Page:
-    """Tell a load balancer whether to send requests here. 503 while draining, and while no deployment at all is
-    usable: it should look elsewhere then."""
-    targets, lives, now = gateway.state.targets, gateway.engine.means.lives, gateway.clock()
-    if gateway.gate.draining:
-        status, text = 503, "draining"
-    elif targets and all(lives.of(target).health.trouble(now) for target in targets):
-        status, text = 503, "no deployment is usable"
-    else:
-        status, text = 200, "healthy"
-    return Page(status, JSON, msgspec.json.encode({"status": text, "db": "Not connected"}))
-
-
-def _alive(gateway: Gateway, call: Call) -> Page:
-    """Tell that the process is alive."""
-    return Page(200, JSON, b'"I\'m alive!"')
-
-
 # Models ---------------------------------------------------------------------------------------------------------------
+
 
 def _entry(gateway: Gateway, name: str) -> dict[str, Any]:
     found = gateway.state.catalog.find(name) or gateway.state.catalog.find(name.replace("*", "x"))
@@ -127,9 +73,7 @@ def _one_model(gateway: Gateway, call: Call) -> Page:
     """Describe one model. In the shape of the vendor whose client asks."""
     name = call.params["name"]
     if gateway.state.catalog.find(name) is None:
-        near = gateway.state.catalog.near(name)
-        hint = f" Nearest names here: {', '.join(near)}." if near else ""
-        raise GatewayError("upstream_not_found", f"The model {shown(name)!r} does not exist here.{hint}", param="model")
+        raise no_model(gateway.state, name)
     if b"anthropic-version" in call.exchange.headers:
         return Page(200, JSON, msgspec.json.encode(_anthropic_entry(gateway, name)))
     if google.is_google(call.path, call.exchange.headers):
@@ -183,10 +127,7 @@ _MODEL = "/{name:path}"
 ROUTES: tuple[Route, ...] = (
     *stored.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),
-    Route("/health", _health, role=PUBLIC),
-    Route("/health/liveliness", _alive, role=PUBLIC),
-    Route("/health/liveness", _alive, role=PUBLIC),
-    Route("/health/readiness", _readiness, role=PUBLIC),
+    *health.ROUTES,
     # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.
     Route("/openapi.json", _openapi),
     Route("/v1/models", _models),

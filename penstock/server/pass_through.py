@@ -25,10 +25,11 @@ from penstock.core.providers.pass_through import (
     request_headers,
     rest_of,
     takes_key_in_query,
+    with_model,
 )
 from penstock.core.providers.spec import NO_QUIRKS
 from penstock.core.providers.urls import passed_url
-from penstock.runtime.credential import credential_for
+from penstock.runtime.credential import credential_for, deployment_for
 from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.gate import KEY, PUBLIC, Rule
 from penstock.runtime.http import Origin, render_head
@@ -53,7 +54,7 @@ def by_provider(path: str, state: State) -> Visit | None:
     if provider is None or state.config.general.values.get("pass_through") is False:
         return None
     rule = Rule(METHODS, works=True, key_in_query=takes_key_in_query(provider), no_pages=True)
-    return Visit(rule, partial(_to_provider, provider))
+    return Visit(rule, partial(_to_provider, provider), as_sent=True)
 
 
 def by_config(path: str, state: State) -> Visit | None:
@@ -63,7 +64,7 @@ def by_config(path: str, state: State) -> Visit | None:
     if endpoint is None:
         return None
     rule = Rule(endpoint.methods, role=PUBLIC if endpoint.open else KEY, works=True, no_pages=True)
-    return Visit(rule, partial(_to_address, endpoint))
+    return Visit(rule, partial(_to_address, endpoint), as_sent=True)
 
 
 # Where it goes --------------------------------------------------------------------------------------------------------
@@ -76,8 +77,14 @@ async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None
     if provider_at(raw.decode("ascii")) is not provider:  # %2F: the prefix as it was sent is no provider's
         raise GatewayError("bad_request", "This path is not passed on: its first segment is encoded.", param="path")
     call.fields = _fields(exchange)
-    model = model_in(rest) or _model(exchange, call.fields)
-    credential = credential_for(state, provider, model)
+    named = model_in(rest)
+    model = named or _model(exchange, call.fields)
+    credential = deployment_for(state, provider, named)
+    if credential is not None:
+        model = credential.target.model
+        rest = with_model(rest, credential.target.path_model)
+    else:
+        credential = credential_for(state, provider, model)
     target = credential.target
     provider = target.provider
     attempt = PassThrough.of(call, provider.name, model, credential)

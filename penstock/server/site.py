@@ -14,6 +14,7 @@ from penstock.runtime.gate import PUBLIC, Rule
 from penstock.server import mounts, pass_through
 from penstock.server.gateway import Visit
 from penstock.server.pages import ROUTES
+from penstock.server.paths import tidied
 from penstock.server.refusals import no_route
 from penstock.server.routes import Route, Routes
 from penstock.server.surfaces import PATTERNS, SURFACES, dialect_of, find
@@ -38,9 +39,12 @@ class Site:
     def find(self, call: Call, state: State) -> Surface | Visit:
         """Find what a request is. One below a mount is turned to the path that it means."""
         path = call.path
-        visit = pass_through.by_config(path, state) if state.pass_through_endpoints else None
-        if visit is not None:
-            return visit
+        tidy = call.path = tidied(path)
+        if state.pass_through_endpoints:
+            visit = pass_through.by_config(path, state) or pass_through.by_config(tidy, state)
+            if visit is not None:
+                return visit
+        path = tidy
         surface = find(path)
         if surface is not None:
             return surface
@@ -76,11 +80,13 @@ class Site:
     async def _none(self, gateway: Gateway, call: Call) -> None:
         """Raise "no_route". Who may call is told what is near; who may not was refused before, and learns nothing of
         what is here."""
-        raise no_route(call.exchange, [*SURFACES, *self.routes.paths()])
+        paths = [*SURFACES, *self.routes.paths()]
+        mount = mounts.mount_at(tidied(call.exchange.path), call.exchange.query)
+        raise no_route(call, paths if mount is None else [*paths, *mount.own_paths()])
 
     def dialect_of(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         """Tell in whose shape an error about a path is told."""
-        return dialect_of(path, headers)
+        return dialect_of(tidied(path), headers)
 
     @cached_property
     def openapi(self) -> bytes:
@@ -92,7 +98,7 @@ class Site:
 
     def upload_at(self, path: str) -> bool:
         """Tell whether a large form to this path may be passed on while it comes."""
-        surface = find(path)
+        surface = find(tidied(path))
         return surface is not None and surface.upload
 
 

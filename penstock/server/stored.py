@@ -57,9 +57,9 @@ ROUTES = tuple(
     row
     for prefix in ("/v1/responses", "/responses")
     for row in (
-        Route(prefix + "/{id}", read, methods=("GET",)),
+        Route(prefix + "/{id}", read),
         Route(prefix + "/{id}", delete, methods=("DELETE",)),
-        Route(prefix + "/{id}/input_items", read_items, methods=("GET",)),
+        Route(prefix + "/{id}/input_items", read_items),
         Route(prefix + "/{id}/cancel", cancel, methods=("POST",), json=False),
     )
 )

@@ -169,3 +169,22 @@ def test_an_unknown_kind_is_a_bug_at_once():
 
 def test_reasons_are_known_for_all_statuses_of_the_table():
     assert {row.status for row in TABLE.values()} - set(REASONS) <= {499}
+
+
+@pytest.mark.parametrize(
+    ("provider", "word"),
+    [
+        ("openai", "OpenAIException"),
+        ("anthropic", "AnthropicException"),
+        ("azure", "AzureException"),
+        ("bedrock", "BedrockException"),
+        ("gemini", "GeminiException"),
+        ("vertex_ai", "VertexAIException"),
+        ("ollama_chat", "Ollama_chatException"),
+        ("hosted_vllm", "Hosted_vllmException"),
+        ("Acme", "AcmeException"),
+    ],
+)
+def test_log_rules_find_litellms_word_for_a_provider(provider: str, word: str) -> None:
+    error = GatewayError("upstream_rate_limit", "Slow down.", provider=provider)
+    assert error.text == f"litellm.RateLimitError: RateLimitError: {word} - Slow down."

@@ -126,6 +126,8 @@ GOOD_HOSTS = [
     "[::1]",
     "LocalHost:1",
     "a.localhost:80",
+    "0.0.0.0:4000",
+    "[::]",
     "",
 ]
 BAD_HOSTS = [
@@ -138,7 +140,7 @@ BAD_HOSTS = [
     "evil.example, localhost:80",
     "[::1]:80, evil.example",
     "localhost@evil.example",
-    "0.0.0.0:4000",
+    "0.0.0.1:4000",
     "192.168.1.5",
 ]
 

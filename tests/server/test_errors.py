@@ -64,7 +64,7 @@ async def test_every_status_of_an_upstream(status, asked, tmp_path):
         error = error_of(body)
         assert got == expected and headers["content-type"] == "application/json"
         assert error["type"] == kind and error["code"] == str(expected) and error["param"] == "temperature"
-        assert error["message"] == f"litellm.{name}: {name}: OpenaiException - Their very words."
+        assert error["message"] == f"litellm.{name}: {name}: OpenAIException - Their very words."
         assert headers["x-litellm-call-id"] and headers["x-litellm-model-id"]
         [record] = door.records
         assert record.status == expected and record.error and record.target == "openai/real-model"

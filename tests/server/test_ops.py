@@ -287,7 +287,7 @@ async def test_errors_retries_and_fallbacks_are_those_of_chats(path, fields, tmp
         assert [sent.json["model"] for sent in door.mock.received] == ["real-model", "real-model", "spare-model"]
         door.mock.script = Script.always(status=401, error="No such key.")
         status, _, body = await door.post({"model": "m", **fields}, path)
-        assert status == 401 and "AuthenticationError: OpenaiException - No such key." in decoded(body)["error"]["message"]
+        assert status == 401 and "AuthenticationError: OpenAIException - No such key." in decoded(body)["error"]["message"]
 
 
 # ---- rerank

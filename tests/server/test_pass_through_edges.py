@@ -244,10 +244,13 @@ async def test_a_missing_key_is_named_in_the_vendors_own_words(path, variable, s
 
 async def test_who_is_no_provider_is_nobody(tmp_path):
     async with open_door(tmp_path, YAML, master_key=KEY) as door:
-        for path in ("/nobody/v1/x", "/openai", "/openai%2Fv1/x", "//openai/v1/x", "/OPENAI/v1/x"):
+        for path in ("/nobody/v1/x", "/openai", "/openai%2Fv1/x", "/openai//v1/x", "/OPENAI/v1/x"):
             status, _, _ = await door.ask("GET", path, b"", AUTH)
             assert status in (400, 404), path
         assert door.mock.received == []
+        # A base URL that ends in a slash: the first one is doubled by its client, and goes no further.
+        await door.ask("GET", "//openai/v1/x/", b"", AUTH)
+        assert [seen.path for seen in door.mock.received] == ["/v1/x/"]
 
 
 @pytest.mark.parametrize(

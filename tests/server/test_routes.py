@@ -141,8 +141,8 @@ async def ask(door, method, path, key=True):
 async def test_a_wrong_method_names_all_that_would_do(tmp_path):
     async with open_door(tmp_path, master_key=MASTER) as door:
         status, told, body = await ask(door, "PUT", "/v1/responses/resp_x")
-        assert status == 405 and told["allow"] == "GET, DELETE"
-        assert body["error"]["message"] == "PUT is not allowed for /v1/responses/resp_x; use GET, DELETE."
+        assert status == 405 and told["allow"] == "GET, HEAD, DELETE"
+        assert body["error"]["message"] == "PUT is not allowed for /v1/responses/resp_x; use GET, HEAD, DELETE."
         assert (await ask(door, "PUT", "/spend/calculate"))[1]["allow"] == "GET, HEAD, POST"
         status, told, _ = await ask(door, "PUT", "/v1/responses/resp_x", key=False)
         assert status == 401 and "allow" not in told  # a stranger learns nothing of what is here

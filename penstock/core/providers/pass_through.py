@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from penstock.core.dialects.redact import MASK
 from penstock.core.errors import GatewayError
@@ -178,10 +178,18 @@ def _named(connection: bytes) -> frozenset[bytes]:
 
 SHORTEST_SECRET = 8  # characters; a shorter one ("x" at a local engine) would be found in anything
 LONGEST_MODEL = 300  # characters; it would stand in log lines
-_MODEL = re.compile(r"/(?:models|model|deployments|engines)/([^/:?]+)")
+# Bedrock's /model/ has nothing but a slash behind the name, which may have colons ("...-v1:0").
+_MODEL = re.compile(r"/(?:model/(?=([^/?]+))|(?:models|deployments|engines)/(?=([^/:?]+)))")
 
 
 def model_in(rest: str) -> str:
     """Find the model that a path names (Gemini, Vertex AI, Bedrock, Azure), decoded; else ""."""
     found = _MODEL.findall(rest)
-    return unquote_to_bytes(found[-1]).decode("utf-8", "replace")[:LONGEST_MODEL] if found else ""
+    return unquote_to_bytes("".join(found[-1])).decode("utf-8", "replace")[:LONGEST_MODEL] if found else ""
+
+
+def with_model(rest: str, model: str) -> str:
+    """Put a model's name in the place of the one that a path names."""
+    *_, found = _MODEL.finditer(rest)
+    start, end = found.span(found.lastindex or 0)
+    return rest[:start] + quote(model, safe="") + rest[end:]

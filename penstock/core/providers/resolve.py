@@ -186,10 +186,11 @@ def auth_headers(
     Bearer providers that also speak the Anthropic dialect get both `authorization` and `x-api-key` there: some document
     one (DeepSeek), some take only the other (Ollama's cloud, vLLM), and each ignores what it does not use. Anthropic
     itself gets exactly one: `x-api-key`, or Bearer for an OAuth token. Without a key a dummy goes out, except where
-    requests are signed. Raises `BadKey`.
+    requests are signed, and to Ollama: its own clients send none, and a proxy in front of it may judge what is sent.
+    Raises `BadKey`.
     """
     auth = provider.auth
-    if auth == "none" or (key is None and auth in ("sigv4", "oauth")):
+    if auth == "none" or (key is None and (auth in ("sigv4", "oauth") or "ollama" in provider.dialects)):
         return []
     value = _clean(provider, key if key is not None else DUMMY_KEY)
     bearer = (b"authorization", b"Bearer " + value)

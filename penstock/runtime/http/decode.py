@@ -1,9 +1,12 @@
-"""Content-Encoding, for upstreams that compress although we asked for identity. Bounded against bombs."""
+"""Content-Encoding: of clients' requests, and of upstreams that compress although we asked for identity.
+
+Bounded against bombs."""
 
 from __future__ import annotations
 
 import importlib
 import zlib
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from penstock.runtime.http.errors import BodyTruncated, ProtocolError, TooLarge
@@ -12,7 +15,9 @@ from penstock.runtime.http.origin import Origin
 
 # zstd blocks inflate to 128 KB from as little as 4 bytes, and its binding takes no output limit, so the input is cut.
 _ZSTD_STEP = 256
-_MAX_CODINGS = 3
+MAX_CODINGS = 3
+# Members of a gzip file, frames of zstd: each costs more than its bytes, and an empty one takes a dozen of them.
+_MAX_PARTS = 1000
 
 
 class Corrupt(Exception):
@@ -39,12 +44,13 @@ class Codec(Protocol):
 class Zlib:
     """gzip (also several members in a row) and deflate (zlib-wrapped, or raw as some servers send it)."""
 
-    __slots__ = ("_first", "_inflate", "_started", "_wbits")
+    __slots__ = ("_first", "_inflate", "_parts", "_started", "_wbits")
 
     def __init__(self, wbits: int) -> None:
         self._wbits = wbits
         self._inflate = zlib.decompressobj(wbits)
         self._started = False
+        self._parts = 1
         self._first = b""
 
     @property
@@ -66,6 +72,7 @@ class Zlib:
             if self._inflate.eof:
                 if self._wbits == zlib.MAX_WBITS:
                     raise Corrupt("data after the end of the deflate stream")
+                self._parts = _counted(self._parts)
                 self._inflate = zlib.decompressobj(self._wbits)
             try:
                 part = self._inflate.decompress(data, room + 1)
@@ -115,9 +122,10 @@ class Brotli:
 class Zstd:
     """zstd, through the ``zstandard`` package; windows up to 8 MB (RFC 9659), several frames in a row."""
 
-    __slots__ = ("_decompressor", "_inner", "_module", "_started")
+    __slots__ = ("_decompressor", "_inner", "_module", "_parts", "_started")
 
     def __init__(self) -> None:
+        self._parts = 1
         self._module: Any = _package("zstandard")
         self._decompressor: Any = self._module.ZstdDecompressor(max_window_size=8 * 1024 * 1024)
         self._inner: Any = self._decompressor.decompressobj()
@@ -133,6 +141,7 @@ class Zstd:
         at = 0
         while at < len(data):
             if self._inner.eof:
+                self._parts = _counted(self._parts)
                 self._inner = self._decompressor.decompressobj()
             step = data[at : at + _ZSTD_STEP]
             at += len(step)
@@ -165,24 +174,19 @@ class Decoder:
         self._produced = 0
         self._names = ", ".join(codings(header))
         self._codecs: list[Codec] = [self._open(name) for name in reversed(codings(header))]
-        if len(self._codecs) > _MAX_CODINGS:
-            raise self._error(f"{len(self._codecs)} content-encodings on one body, at most {_MAX_CODINGS} are undone")
+        if len(self._codecs) > MAX_CODINGS:
+            raise self._error(f"{len(self._codecs)} content-encodings on one body, at most {MAX_CODINGS} are undone")
 
     def _open(self, name: str) -> Codec:
         try:
-            if name in ("gzip", "x-gzip"):
-                return Zlib(zlib.MAX_WBITS | 16)
-            if name == "deflate":
-                return Zlib(zlib.MAX_WBITS)
-            if name == "br":
-                return Brotli()
-            if name == "zstd":
-                return Zstd()
+            return codec_of(name)
         except Missing as exc:
             raise self._error(
                 f"the answer has content-encoding {name!r}, which was not asked for; install {exc} to read it"
             ) from exc
-        raise self._error(f"the answer has the unknown content-encoding {name[:40]!r}, which was not asked for")
+        except LookupError:
+            text = f"the answer has the unknown content-encoding {name[:40]!r}, which was not asked for"
+            raise self._error(text) from None
 
     def _error(self, message: str) -> ProtocolError:
         return ProtocolError(message, phase="body", sent=True, origin=self._origin)
@@ -205,6 +209,38 @@ class Decoder:
         if not all(codec.ended for codec in self._codecs):
             message = f"the {self._names} body ended in the middle of the compressed stream"
             raise BodyTruncated(message, phase="body", sent=True, origin=self._origin)
+
+
+def codec_of(name: str) -> Codec:
+    """Make the codec of a coding. Raises LookupError for one that is not known, ``Missing``."""
+    return _CODECS[name]()
+
+
+_CODECS: Mapping[str, Callable[[], Codec]] = {
+    "gzip": lambda: Zlib(zlib.MAX_WBITS | 16),
+    "x-gzip": lambda: Zlib(zlib.MAX_WBITS | 16),
+    "deflate": lambda: Zlib(zlib.MAX_WBITS),
+    "br": Brotli,
+    "zstd": Zstd,
+}
+
+
+def readable() -> list[str]:
+    """List the codings that can be read here: not those whose package is not installed."""
+    found = []
+    for name in ("gzip", "deflate", "br", "zstd"):
+        try:
+            codec_of(name)
+        except Missing:
+            continue
+        found.append(name)
+    return found
+
+
+def _counted(parts: int) -> int:
+    if parts >= _MAX_PARTS:
+        raise Corrupt(f"it has over {_MAX_PARTS} members")
+    return parts + 1
 
 
 def codings(header: bytes) -> list[str]:

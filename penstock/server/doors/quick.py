@@ -20,6 +20,7 @@ from penstock.runtime.exchange import Exchange, Source
 from penstock.runtime.http import Driven
 from penstock.server.doors.known import LESSONS, KnownHead, remember
 from penstock.server.doors.status import STATUS_LINES
+from penstock.server.doors.upgrade import not_http, offers_upgrade, wants_websocket, without_upgrade
 
 if TYPE_CHECKING:
     from penstock.server.doors.upload import UploadExchange
@@ -139,6 +140,7 @@ class QuickProtocol(HttpToolsProtocol):
         self.closing = False
         self.uploading: UploadExchange | None = None  # being received and answered at the same time
         self.pairs: list[tuple[bytes, bytes]] = []
+        self.plain = b""  # a head that is to be parsed again, see ``upgrade``
         self.peer = ""
         self.received = 0  # requests
         self.known: KnownHead | None = None
@@ -180,21 +182,28 @@ class QuickProtocol(HttpToolsProtocol):
         before = self.received
         if self.in_head:
             self.head_bytes += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(GatewayError("upgrade", "This server does not upgrade connections. Use plain HTTP requests."))
-        except httptools.HttpParserCallbackError as error:
-            raise error.__context__ or error from None
-        except httptools.HttpParserError as error:
-            if not self.closing:
-                self._refuse(GatewayError("bad_request", f"This is not valid HTTP/1.1: {error}."))
-        else:
-            if self.in_head and self.head_bytes > MAX_HEAD_BYTES:
-                self._refuse(GatewayError("headers_too_large", f"The request's head is over {MAX_HEAD_BYTES} bytes."))
-            elif fresh and self.lessons and self.received == before + 1 and self.active is not None:
-                self.lessons -= 1
-                self.known = remember(data, self.active)
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.plain and not self.closing:
+                    data, self.plain = self.plain + data[upgrade.args[0] :], b""
+                    self.parser = httptools.HttpRequestParser(self)
+                    continue
+                self._refuse(GatewayError("upgrade", "This server does not upgrade connections. Use plain HTTP."))
+            except httptools.HttpParserCallbackError as error:
+                raise error.__context__ or error from None
+            except httptools.HttpParserError as error:
+                if not self.closing:
+                    self._refuse(not_http(error))
+            else:
+                if self.in_head and self.head_bytes > MAX_HEAD_BYTES:
+                    text = f"The request's head is over {MAX_HEAD_BYTES} bytes."
+                    self._refuse(GatewayError("headers_too_large", text))
+                elif fresh and self.lessons and self.received == before + 1 and self.active is not None:
+                    self.lessons -= 1
+                    self.known = remember(data, self.active)
+            return
 
     def _again(self, data: bytes, known: KnownHead) -> bool:
         """Take a whole request whose head is the one before it but for the length of its body, if ``data`` is one."""
@@ -259,6 +268,11 @@ class QuickProtocol(HttpToolsProtocol):
             headers = _joined(pairs)
         exchange.headers = headers
         method = parser.get_method()
+        if b"upgrade" in headers and offers_upgrade(headers) and not wants_websocket(headers):
+            # What the parser says of it is not true: this is where it would end.
+            self.plain = without_upgrade(method, exchange.url, parser.get_http_version(), pairs)
+            self.exchange, self.in_head = None, True
+            return
         exchange.method = "POST" if method == b"POST" else method.decode("ascii")
         version = parser.get_http_version()
         exchange.chunked = version == "1.1"
@@ -302,7 +316,7 @@ class QuickProtocol(HttpToolsProtocol):
         coding = headers.get(b"transfer-encoding")
         if coding is not None and coding.strip().lower() != b"chunked":
             return GatewayError("bad_request", "Only the transfer coding 'chunked' is served here.")
-        if b"upgrade" in headers and b"upgrade" in headers.get(b"connection", b"").lower():
+        if b"upgrade" in headers and offers_upgrade(headers):
             return GatewayError(
                 "upgrade", "This server does not upgrade connections; it has no WebSocket. Use plain HTTP."
             )

@@ -28,8 +28,10 @@ _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0) if has
 
 
 def is_upload(gateway: Gateway, method: str, path: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether the request is a form that may be passed on while it comes."""
-    if method != "POST" or not headers.get(b"content-type", b"").lstrip()[:19].lower() == b"multipart/form-data":
+    """Tell whether the request is a form that may be passed on while it comes. A compressed one is read whole."""
+    if method != "POST" or b"content-encoding" in headers:
+        return False
+    if not headers.get(b"content-type", b"").lstrip()[:19].lower() == b"multipart/form-data":
         return False
     return gateway.site.upload_at(path)
 

@@ -347,7 +347,7 @@ def test_errors_go_out_in_the_dialects_shape() -> None:
         "type": "error",
         "error": {
             "type": "rate_limit_error",
-            "message": "litellm.RateLimitError: RateLimitError: OpenaiException - slow",
+            "message": "litellm.RateLimitError: RateLimitError: OpenAIException - slow",
         },
     }
 

@@ -123,7 +123,7 @@ def test_upstream_errors_are_prefixed_as_litellms_callers_expect() -> None:
     error = chat.parse_error(429, {}, b'{"error":{"message":"slow down"}}')
     error.provider = "openai"
     told = json.loads(chat.render_error(error)[1])["error"]["message"]
-    assert told == "litellm.RateLimitError: RateLimitError: OpenaiException - slow down"
+    assert told == "litellm.RateLimitError: RateLimitError: OpenAIException - slow down"
 
 
 KEYS = [

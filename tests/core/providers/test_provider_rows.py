@@ -71,7 +71,11 @@ def test_local_needs_no_key(name: str) -> None:
     provider = PROVIDERS[name]
     assert credential(provider, None, {}) is None
     assert not needs_key(provider, None, {})
-    assert (b"authorization", b"Bearer dummy") in auth_headers(provider, None, "openai_chat")
+    dummy = [] if "ollama" in provider.dialects else [(b"authorization", b"Bearer dummy")]
+    assert auth_headers(provider, None, "openai_chat") == dummy
+    for dialect in provider.dialects:  # Ollama's own clients send none
+        assert "ollama" not in provider.dialects or auth_headers(provider, None, dialect) == []
+    assert (b"authorization", b"Bearer mine") in auth_headers(provider, "mine", "openai_chat")
 
 
 @pytest.mark.parametrize("name", NEED_KEY)
