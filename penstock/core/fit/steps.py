@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from penstock.core.fit.base import Fitted, Step, Takes, Undo
+from penstock.core.fit.forms import fit_forms
 from penstock.core.fit.names import fit_names
 from penstock.core.ir import Loss, Request
 
 # Forms of tools go before names: what they make has a name, too.
-STEPS: tuple[Step, ...] = (fit_names,)
+STEPS: tuple[Step, ...] = (fit_forms, fit_names)
 
 
 def fit(request: Request, takes: Takes) -> Fitted:
