@@ -8,7 +8,7 @@ the namespace ``functions`` is how OpenAI's models see plain functions, so its t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -42,7 +42,7 @@ def fit_forms(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Reque
         return request, None
     if takes.dialect == NAME:
         return _respelled(request), None
-    if not (any(tool.kind in _GROUPS for tool in request.tools) or any(_is_special(request.messages))):
+    if not _is_special(request):
         return request, None
     flat = _Flat(request, losses)
     flat.declare()
@@ -53,14 +53,20 @@ def fit_forms(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Reque
     return fitted, Restored(forms) if forms else None
 
 
-def _is_special(messages: Iterable[Message]) -> Iterator[bool]:
-    for message in messages:
+def _is_special(request: Request) -> bool:
+    for tool in request.tools:
+        if tool.kind in _GROUPS:
+            return True
+    for message in request.messages:
         for block in message.blocks:
-            if type(block) is Opaque:
-                if block.dialect == NAME:
-                    yield block.kind in _ITEMS or block.kind[:1] == ITEM_FIELDS and "namespace" in block.kind
-            elif type(block) is ToolUse or type(block) is ToolResult:
-                yield block.kind == "custom"
+            kind = type(block)
+            if kind is Opaque:
+                word: str = block.kind  # type: ignore[union-attr]
+                if word in _ITEMS or (word[:1] == ITEM_FIELDS and "namespace" in word):
+                    return True
+            elif (kind is ToolUse or kind is ToolResult) and block.kind == "custom":  # type: ignore[union-attr]
+                return True
+    return False
 
 
 def _respelled(request: Request) -> Request:

@@ -55,13 +55,26 @@ _ROWS: Mapping[tuple[str, str], Spoken] = {
 
 def fit_words(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Request, Undo | None]:
     """Write such blocks as text, which is told as a loss. Their place in the conversation stays."""
-    if request.dialect == takes.dialect:
+    if request.dialect == takes.dialect or not _has_opaque(request.messages):
         return request, None
     spoken, turns = takes.dialect, request.messages
     messages = tuple(_message(turn, f"messages.{n}", spoken, losses) for n, turn in enumerate(turns))
     if all(new is old for new, old in zip(messages, request.messages, strict=True)):
         return request, None
     return replace(request, messages=messages), None
+
+
+def _has_opaque(messages: tuple[Message, ...]) -> bool:
+    for message in messages:
+        for block in message.blocks:
+            kind = type(block)
+            if kind is Opaque:
+                return True
+            if kind is ToolResult:
+                for part in block.content:  # type: ignore[union-attr]
+                    if type(part) is Opaque:
+                        return True
+    return False
 
 
 def _message(message: Message, at: str, spoken: str, losses: list[Loss]) -> Message:
