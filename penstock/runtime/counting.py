@@ -1,5 +1,5 @@
-"""``/v1/messages/count_tokens`` and ``:countTokens``: the upstream's own count where it counts, else a local one,
-marked as such where the answer has a place for it."""
+"""``/v1/messages/count_tokens``, ``/v1/responses/input_tokens`` and ``:countTokens``: the upstream's own count where it
+counts, else a local one, marked as such where the answer has a place for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from penstock.core.count import estimate
 from penstock.core.dialects import DIALECTS, guided
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
+from penstock.core.fit import fit
 from penstock.runtime.call import GATEWAY_FIELDS
 from penstock.runtime.post import ask
 
@@ -40,8 +41,13 @@ async def run(attempt: Attempt) -> None:
 def _spoken(attempt: Attempt, client: Any) -> Any:
     """Choose the dialect to count in: the client's own, else the first of the target's that counts."""
     names = sorted(attempt.live.speaks(attempt.target), key=lambda name: name != client.name)
-    found = (DIALECTS[name] for name in names if name in DIALECTS)
+    found = (DIALECTS[name] for name in names if name in DIALECTS and _may_count(attempt, name, client.name))
     return next((dialect for dialect in found if dialect.parse_count is not None), None)
+
+
+def _may_count(attempt: Attempt, name: str, asked: str) -> bool:
+    """Tell whether it is worth asking: servers that follow OpenAI seldom have its count."""
+    return name != "openai_responses" or name == asked or attempt.target.wire.official
 
 
 async def _count(attempt: Attempt, client: Any, spoken: Any) -> int | None:
@@ -67,10 +73,13 @@ def _fields(attempt: Attempt, client: Any, spoken: Any) -> dict[str, Raw]:
         left_out = GATEWAY_FIELDS | guided.FIELDS  # a form takes no part in a count
         fields = {key: value for key, value in attempt.fields.items() if key not in left_out}
         fields["model"] = target.model_raw
+        if client.name == "openai_responses":
+            fields = client.count_fields(fields)
     else:
         attempt.lane = "cross"
-        rendered = spoken.render_request(client.parse_count_request(attempt.fields), wire)
-        attempt.losses = rendered.losses
+        fitted = fit(client.parse_count_request(attempt.fields), target.takes_for(spoken.name))
+        rendered = spoken.render_request(fitted.request, wire)
+        attempt.losses = fitted.losses + rendered.losses
         fields = {**rendered.fields, "model": target.model_raw}
         fields = spoken.count_fields(fields)
     fields = spoken.count_request(fields, wire)

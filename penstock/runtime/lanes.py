@@ -6,6 +6,7 @@ before it said anything can still be replaced by another; after that, errors go 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,12 @@ from penstock.runtime.speaks import forget_dialect
 if TYPE_CHECKING:
     from penstock.runtime.answer import Answer
     from penstock.runtime.attempt import Attempt, Translator
+    from penstock.runtime.targets import Target
 
 _SCHEMAS = frozenset({"output_config", "output_format", "text", "format"}) | guided.FIELDS  # where a form is asked for
+RESPONSES = "openai_responses"
+_FORMS = re.compile(rb'"(?:namespace|custom|additional_tools|local_shell|shell|apply_patch|compaction(?:_trigger)?)"')
+_FLAT = ("openai_chat", "anthropic")  # dialects in which tools are functions
 _JSON = b"application/json"  # which no dialect's stream is
 _SPECIAL = guided.FIELDS | {"validate", "extra_body"}  # fields that make an attempt go through ``constrained``
 
@@ -38,7 +43,7 @@ def choose(attempt: Attempt) -> str:
     dialects = target.dialects + found if found else target.dialects
     name = attempt.client.name
     if name in dialects:
-        return name if len(dialects) == 1 else _enforcing(attempt, dialects, name) or name
+        return name if len(dialects) == 1 else _bridging(attempt, dialects, name) or name
     for speaks in dialects:
         if speaks in DIALECTS:
             return speaks
@@ -46,6 +51,24 @@ def choose(attempt: Attempt) -> str:
         return dialects[0]
     spoken = ", ".join(dialects) or "none"
     raise GatewayError("no_dialect", f"{target.label} is served in a dialect that is not available yet ({spoken}).")
+
+
+def _bridging(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | None:
+    """Find another dialect of the target's for what it would not understand in ``name``: a form of the answer, or
+    tools of Responses that servers which follow OpenAI drop or refuse (jundot/omlx issue 3371)."""
+    if name == RESPONSES and not _is_openais(attempt.target):
+        fields = attempt.fields
+        if any(key in fields and _FORMS.search(fields[key]) for key in ("tools", "input")):
+            other = next((spoken for spoken in dialects if spoken in _FLAT), None)
+            if other is not None:
+                return other
+    return _enforcing(attempt, dialects, name)
+
+
+def _is_openais(target: Target) -> bool:
+    """Tell whether a target's Responses API is OpenAI's, if perhaps behind a proxy."""
+    model = target.takes_for(RESPONSES).model
+    return target.wire.official or (model.maker == "openai" and "gpt-oss" not in target.model)
 
 
 def _enforcing(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | None:

@@ -13,6 +13,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from penstock.core import sse
+from penstock.core.dialects.openai_responses.compaction import (
+    MARK,
+    show_summaries,
+    since_compaction,
+    without_triggers,
+)
 from penstock.core.dialects.openai_responses.stored import (
     expand_previous,
     input_items,
@@ -21,7 +27,7 @@ from penstock.core.dialects.openai_responses.stored import (
     previous_id,
     with_ids,
 )
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.runtime import lanes
 from penstock.runtime.ids import mint
 
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 
 NAME = "openai_responses"
 KEEP = 24 * 3600.0  # seconds an answer is kept
+STATEFUL = frozenset(("background", "conversation"))
 _FINAL = (b"response.completed", b"response.incomplete")
 
 
@@ -63,6 +70,46 @@ async def find(store: Store, alias: str, response_id: str) -> StoredResponse | N
 
 async def run(attempt: Attempt) -> None:
     """Make one try on the Responses surface, with the earlier turns in front; keep the answer."""
+    asked = attempt.fields
+    if not STATEFUL.isdisjoint(asked):
+        refuse_state(attempt)
+    before = await go_on(attempt)
+    try:
+        await lanes.run(attempt)
+    except GatewayError as error:
+        # The vendor itself refuses a summary that is not its own, so nobody else pays for looking for one.
+        if error.status != 400 or attempt.first_at is not None or not show_own(attempt):
+            raise
+        shed(error)
+        await lanes.run(attempt)
+    if keeps(asked):
+        await _keep(attempt, asked, before)
+
+
+def refuse_state(attempt: Attempt) -> None:
+    """Refuse what would have to be kept elsewhere: a model without the conversation answers as if it had none, and an
+    answer in the background would never be found. Raises "bad_request", and "unsupported" where another target may
+    have it."""
+    fields, target = attempt.fields, attempt.target
+    if bytes(fields.get("background", b"")) == b"true":
+        text = (
+            "'background' is true, and this gateway makes no answers in the background. Leave it out, with 'stream': "
+            "true for long ones, or use the provider's own API at /openai/v1/responses."
+        )
+        raise GatewayError("bad_request", text, param="background")
+    given = bytes(fields.get("conversation", b"null"))
+    if given == b"null" or (lanes.choose(attempt) == NAME and target.wire_for(NAME).official):
+        return
+    text = (
+        f"'conversation' names one that OpenAI keeps, and {target.label} knows nothing of it. Send the turns in "
+        "'input', or the answer before as 'previous_response_id', which works with every model here."
+    )
+    raise GatewayError("unsupported", text, param="conversation")
+
+
+async def go_on(attempt: Attempt) -> list[Raw]:
+    """Put the turns before into the attempt's fields where its target does not have them itself. Return the items of
+    the turns before."""
     call, asked = attempt.call, attempt.fields
     before: list[Raw] = []
     previous = previous_id(asked)
@@ -79,9 +126,18 @@ async def run(attempt: Attempt) -> None:
                 f"Previous response with id {previous!r} not found: it is unknown here, was not stored, or is too old."
             )
             raise GatewayError("bad_request", text, param="previous_response_id")
-    await lanes.run(attempt)
-    if keeps(asked):
-        await _keep(attempt, asked, before)
+    if not attempt.target.wire.official:  # who may well ignore an item that it does not know
+        show_own(attempt)
+    return before
+
+
+def show_own(attempt: Attempt) -> bool:
+    """Put summaries that this gateway made into the attempt's fields as what they say; tell whether there were any."""
+    given = attempt.fields.get("input")
+    if given is None or MARK not in bytes(given):
+        return False
+    attempt.send_fields(show_summaries(attempt.fields))
+    return True
 
 
 async def _keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -> None:
@@ -93,8 +149,9 @@ async def _keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -
         response_id = msgspec.json.decode(_FIELDS(body)["id"], type=str)
     except (KeyError, msgspec.DecodeError):
         return  # an answer without a name cannot be asked for
-    own = with_ids(input_items(asked), mint)
-    items = [*before, *own, *output_items(body)]
+    own = with_ids(without_triggers(input_items(asked)), mint)
+    answered = output_items(body)
+    items = since_compaction(answered) or [*before, *own, *answered]
     stored = StoredResponse(Raw(body), own, items, attempt.target.id if attempt.lane == "same" else "")
     await call.means.store.put(key(call.caller.alias, response_id), _ENCODE(stored), KEEP)
 

@@ -12,8 +12,8 @@ from penstock.core.dialects import DIALECTS, completions
 from penstock.core.dialects.base import Dialect
 from penstock.core.ops import audio, embeddings, images, moderations, rerank
 from penstock.core.providers.pass_through import dialect_at, provider_at
-from penstock.runtime import counting, ollama, ops
-from penstock.runtime.chats import CHAT, MESSAGES, RESPONSES, TALK, chat_row
+from penstock.runtime import compaction, counting, ollama, ops
+from penstock.runtime.chats import CHAT, INPUTS, MESSAGES, RESPONSES, TALK, chat_row
 from penstock.runtime.surface import About, Surface
 from penstock.server import google, inpath
 
@@ -152,6 +152,16 @@ _TRANSCRIPTIONS = _FORM._replace(
     attempt=ops.transcriptions, about=_about("Write down what is said", "file", streams=True)
 )
 _TRANSLATIONS = _FORM._replace(attempt=ops.translations, about=_about("Write down in English what is said", "file"))
+_BESIDE: dict[str, Surface] = {
+    "/responses/compact": RESPONSES._replace(
+        attempt=compaction.run,
+        adapt=_single,
+        about=About("Put a summary in the place of a conversation", one_of=INPUTS),
+    ),
+    "/responses/input_tokens": RESPONSES._replace(
+        attempt=counting.run, adapt=_single, about=About("Count the tokens of an input", one_of=INPUTS)
+    ),
+}
 OPERATIONS: dict[str, Surface] = {
     "/completions": _COMPLETIONS,
     "/embeddings": _EMBEDDINGS,
@@ -181,6 +191,8 @@ SURFACES: dict[str, Surface] = {
         attempt=ollama.embeddings, about=_about("Embed one text in Ollama's older form")
     ),
     "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show, about=About("Describe a model in Ollama's form", "models")),
+    **_BESIDE,
+    **{"/v1" + path: surface for path, surface in _BESIDE.items()},
     **OPERATIONS,
     **{"/v1" + path: surface for path, surface in OPERATIONS.items()},
     "/v2/rerank": _RERANK,

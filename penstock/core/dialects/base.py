@@ -28,7 +28,8 @@ class Wire(Struct, frozen=True, kw_only=True):
     about fields), not a compatible server. ``adaptive``: the model sizes its thinking itself, by effort; it refuses a
     budget of tokens (Anthropic's newer models). ``cache_marks``: an OpenAI-shaped API that takes ``cache_control``
     (OpenRouter, LiteLLM); strict ones refuse the whole request for it. ``call_ids``: the target takes ids of function
-    calls (Vertex AI answers 400 to them; Gemini pairs calls and results by name and order as well).
+    calls (Vertex AI answers 400 to them; Gemini pairs calls and results by name and order as well). ``searches``: an
+    OpenAI-shaped API that takes ``web_search_options`` whatever the model.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Wire(Struct, frozen=True, kw_only=True):
     adaptive: bool = False
     cache_marks: bool = False
     call_ids: bool = True
+    searches: bool = False
 
 
 class View(Struct, frozen=True, kw_only=True):

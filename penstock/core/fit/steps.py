@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from penstock.core.fit.base import Fitted, Step, Takes, Undo
+from penstock.core.fit.client_tools import fit_client_tools
+from penstock.core.fit.compaction import fit_compaction
+from penstock.core.fit.forms import fit_forms
 from penstock.core.fit.names import fit_names
+from penstock.core.fit.search import fit_search
+from penstock.core.fit.words import fit_words
 from penstock.core.ir import Loss, Request
 
 # Forms of tools go before names: what they make has a name, too.
-STEPS: tuple[Step, ...] = (fit_names,)
+STEPS: tuple[Step, ...] = (
+    fit_forms,
+    fit_client_tools,
+    fit_search,
+    fit_compaction,
+    fit_words,
+    fit_names,
+)
 
 
 def fit(request: Request, takes: Takes) -> Fitted:

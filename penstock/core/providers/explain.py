@@ -42,6 +42,8 @@ def explain(quirks: Quirks) -> list[str]:
         lines.append("`stream_options` is not sent; usage comes without it")
     if quirks.cache_marks:
         lines.append("`cache_control` is sent")
+    if quirks.searches:
+        lines.append("a web search of any dialect is sent as `web_search_options`")
     return lines + _in_messages(quirks) + list(quirks.notes)
 
 

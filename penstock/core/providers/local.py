@@ -155,7 +155,14 @@ ANYWHERE: tuple[Provider, ...] = (
         owner="penstock-mock",
         local=True,
     ),
-    row("litellm_proxy", None, "LITELLM_PROXY_API_KEY", local=True, may_speak=_BOTH, quirks=Quirks(cache_marks=True)),
+    row(
+        "litellm_proxy",
+        None,
+        "LITELLM_PROXY_API_KEY",
+        local=True,
+        may_speak=_BOTH,
+        quirks=Quirks(cache_marks=True, searches=True),
+    ),
 )
 
 ROWS: tuple[Provider, ...] = ENGINES + ANYWHERE

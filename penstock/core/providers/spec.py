@@ -79,6 +79,8 @@ class Quirks:
     cache_marks: bool = False
     """Takes Anthropic's `cache_control` on parts, calls and tools. False: the marks of a Messages request are left
     out."""
+    searches: bool = False
+    """Takes Chat's `web_search_options` with every model. False: only models of OpenAI's that are made for it do."""
     edit: Callable[[dict[str, Raw]], None] | None = None
     """What none of these rules can say: a pure function that changes the finished request's top level. It takes
     nothing away that matters."""

@@ -179,6 +179,7 @@ other; efforts are none, low, medium, high (max for GLM); `reasoning_content` co
 
 OPENROUTER = Quirks(
     cache_marks=True,
+    searches=True,
     replay_reasoning=True,
     mend=mending.chain(mending.openrouter_errors, mending.reasoning_named),
     notes=(
@@ -196,6 +197,7 @@ of it in messages. Mistral's models want there what they want at home (charmbrac
 
 PERPLEXITY = Quirks(
     rename=_OLD_LIMIT,
+    searches=True,
     unsupported=frozenset(
         "tools tool_choice parallel_tool_calls functions function_call seed logit_bias logprobs top_logprobs n".split()
     ),

@@ -35,6 +35,7 @@ def wire_of(provider: Provider, model: str, rules_of: str, dialects: tuple[str, 
         adaptive=facts(rules_of).adaptive,
         official=(provider.official or bool(own)) and at_home,
         call_ids=provider.call_ids,
+        searches=quirks.searches,
     )
 
 

@@ -202,6 +202,8 @@ def _tools(raw: Raw, out: dict[str, Any]) -> bool:
 
 def _tool(fields: dict[str, Raw], path: str, whole: Raw) -> Tool:
     kind = optional_text(fields, "type", path) or "function"
+    if "function" not in fields and "type" not in fields and len(fields) == 1:
+        kind = next(iter(fields))  # Google's form, {"googleSearch": {}}, which LiteLLM's callers send here
     if kind != "function":
         inner = fields.get(kind)
         named = mapping(inner, f"{path}.{kind}") if inner is not None and opens(inner, "{") else fields

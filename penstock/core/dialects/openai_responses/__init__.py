@@ -2,13 +2,20 @@
 
 The parts are in ``request_in`` (with ``items_in``, ``parts``, ``reasoning``),
 ``request_out`` (with ``items_out``), ``answer``, ``echo``, ``stream_in``, ``stream_out`` (with ``items``), ``errors``
-and ``texts``. For the gateway's own keeping of responses: ``stored``. For the same-dialect lane: ``same``.
+and ``texts``. For counts: ``count``; for summaries in the place of a conversation: ``compaction``. For the gateway's
+own keeping of responses: ``stored``. For the same-dialect lane: ``same``.
 """
 
 from __future__ import annotations
 
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.openai_responses.answer import parse_response, render_response
+from penstock.core.dialects.openai_responses.count import (
+    count_fields,
+    parse_count,
+    parse_count_request,
+    render_count,
+)
 from penstock.core.dialects.openai_responses.errors import parse_error, render_error
 from penstock.core.dialects.openai_responses.names import FAMILY, NAME
 from penstock.core.dialects.openai_responses.request_in import parse_request
@@ -29,6 +36,10 @@ DIALECT = Dialect(
     parse_error=parse_error,
     render_error=render_error,
     texts=texts,
+    parse_count_request=parse_count_request,
+    parse_count=parse_count,
+    render_count=render_count,
+    count_fields=count_fields,
 )
 
 __all__ = ["DIALECT"]

@@ -21,6 +21,8 @@ from penstock.core.dialects.openai_chat.reading import (
     text,
     wrong,
 )
+from penstock.core.dialects.openai_responses.compaction import KINDS as COMPACTIONS
+from penstock.core.dialects.openai_responses.compaction import read_summary
 from penstock.core.dialects.openai_responses.names import ITEM_FIELDS, NAME
 from penstock.core.dialects.openai_responses.parts import beside, left_over, read_content
 from penstock.core.dialects.openai_responses.reasoning import KNOWN, read_reasoning
@@ -63,7 +65,7 @@ class _Turns:
             return
         reader = READERS.get(kind)
         blocks = None if reader is None else reader(item, path)
-        user = kind in _USERS or kind.endswith("_output")
+        user = kind in _USERS or kind.endswith("_output") or (blocks is not None and kind in COMPACTIONS)
         self._put("user" if user else "assistant", blocks or [Opaque(NAME, kind, bytes(raw))], True)
 
     def _put(self, role: Role, blocks: list[Block], joins: bool) -> None:
@@ -175,6 +177,7 @@ READERS: dict[str, Callable[[dict[str, Raw], str], list[Block] | None]] = {
     "function_call_output": _output,
     "custom_tool_call_output": _custom_output,
     "reasoning": _reasoning,
+    **dict.fromkeys(COMPACTIONS, read_summary),
 }
 
 

@@ -168,10 +168,11 @@ _TOOL = {"type", "name", "description", "parameters", "strict"}
 
 
 def _tools(raw: Raw, out: _Out, extra: list[Opaque]) -> None:
-    out["tools"] = tuple(_tool(one, f"tools[{n}]") for n, one in enumerate(items(raw, "tools")))
+    out["tools"] = tuple(read_tool(one, f"tools[{n}]") for n, one in enumerate(items(raw, "tools")))
 
 
-def _tool(raw: Raw, path: str) -> Tool:
+def read_tool(raw: Raw, path: str) -> Tool:
+    """Read one tool; any but a function is kept whole."""
     fields = mapping(raw, path)
     kind = text(needed(fields, "type", path, '"function", "custom", "web_search", ...'), f"{path}.type")
     if kind != "function":
