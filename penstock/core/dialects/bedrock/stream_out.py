@@ -94,6 +94,8 @@ class ConverseEncoder:
             if block.kind != "function":
                 self._lose(f"choices.0.blocks.{event.index}.kind", f"a {block.kind} call is sent as a function call")
                 self._args[event.index] = []
+            if block.seal is not None:
+                self._lose(f"choices.0.blocks.{event.index}.seal", "tool calls carry no signature here")
             start = {"toolUse": {"toolUseId": block.id, "name": block.name}}
             self._blocks[event.index] = block
             return _event("contentBlockStart", {"start": start, "contentBlockIndex": event.index})

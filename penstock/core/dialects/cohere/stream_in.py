@@ -226,7 +226,7 @@ class ChatDecoder:
         if reason in FAILED or delta.error:
             raise failed(reason, delta.error or "")
         self._shut(out)
-        out.append(Stop(finish_in(reason, self._called)))
+        out.append(Stop(finish_in(reason, self._called, self._next > 0)))
         out.append(End(usage.read(delta.usage or None)))
         self._done = True
 
