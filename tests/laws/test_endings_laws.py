@@ -128,7 +128,10 @@ def streamed(dialect: str, steps: list[Any]) -> Response:
 def outcomes(dialect: str, said: bool, word: str) -> list[Response | GatewayError]:
     whole, steps = MAKE[dialect](said, word)
     out: list[Response | GatewayError] = []
-    for read in (lambda: DIALECTS[dialect].parse_response(json.dumps(whole).encode()), lambda: streamed(dialect, steps)):
+    for read in (
+        lambda: DIALECTS[dialect].parse_response(json.dumps(whole).encode()),
+        lambda: streamed(dialect, steps),
+    ):
         try:
             out.append(read())
         except GatewayError as error:

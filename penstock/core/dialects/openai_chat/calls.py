@@ -13,10 +13,24 @@ from penstock.core.ir import Seal
 
 class Slot:
     """A call as it comes in. ``number``: its place among the calls of its choice; ``given``: the id is the server's;
-    ``block``: its neutral block, -1 until it is opened, for nothing of a call can be taken back; ``last``: the last
-    character of its arguments so far that is no white space."""
+    ``block``: its neutral block, -1 until it is opened, for nothing of a call can be taken back; ``shown``: it was
+    begun in the lane that relays bytes; ``last``: the last character of its arguments so far that is no white space;
+    ``waiting``: what came of them before its name; ``seal``: one that came before it was opened."""
 
-    __slots__ = ("block", "custom", "filled", "given", "id", "last", "name", "number", "pieces", "seal", "waiting")
+    __slots__ = (
+        "block",
+        "custom",
+        "filled",
+        "given",
+        "id",
+        "last",
+        "name",
+        "number",
+        "pieces",
+        "seal",
+        "shown",
+        "waiting",
+    )
 
     def __init__(self, number: int, id: str, minted: str, custom: bool) -> None:
         self.number = number
@@ -27,8 +41,9 @@ class Slot:
         self.block = -1
         self.filled = False
         self.last = ""
+        self.shown = False
         self.waiting = ""
-        self.seal: Seal | None = None  # one that came before it was opened
+        self.seal: Seal | None = None
         self.pieces = Pieces()
 
     def take_args(self, args: str) -> None:

@@ -20,13 +20,16 @@ from penstock.core.envelope import BAD_JSON
 _ENCODE = msgspec.json.Encoder().encode
 _OBJECTS = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
-_NULL = b"null"
+_TEXT = msgspec.json.Decoder(str).decode
+_NULL = Raw(b"null")
+_BLANK = Raw(b'""')
+_QUOTE = ord('"')
 _CALLED = Raw(b'"tool_calls"')
 
 
 class _Function(Struct, gc=False):
     name: str | None = None
-    arguments: str | None = None
+    arguments: Raw = _NULL
 
 
 class _Call(Struct, gc=False):
@@ -87,36 +90,55 @@ class CallMender:
         return _edited(choices, edits) if edits else choices
 
     def _call(self, line: Calls, call: _Call) -> dict[str, Any] | None:
-        """Note a piece of a call; return the fields to change in it, None for one that is as it should be."""
+        """Note a piece of a call; return the fields to change in it, None for one that is as it should be. A call is
+        begun when its id is known, or its arguments begin."""
         inner = call.function
         if inner is None:  # a custom tool's, or nothing that is known: it has no arguments to mend
             if call.type == "custom":
                 line.find(call.index, call.id or "", "custom", "", True, "")
             return None
-        name, args = inner.name or "", inner.arguments or ""
+        name, (args, spelled) = inner.name or "", _text_of(inner.arguments)
         count = len(line.slots)
         slot = line.find(call.index, call.id or "", name, args, False, f"call_{self._count}")
-        begun = len(line.slots) > count
-        self._count += begun
-        fields: dict[str, Any] = {}
-        if call.index != slot.number:
-            fields["index"] = slot.number
-        if begun and not call.id:
-            fields["id"] = slot.id
-        elif not begun and call.id:
-            fields["id"] = None
+        self._count += len(line.slots) > count
         fresh, told = add_name(slot, name), slot.pieces.feed(args)
         slot.take_args(args)
+        if not slot.shown and not (slot.given or slot.filled):
+            return _WITHHELD
+        fields: dict[str, Any] = {}
+        if not slot.shown:
+            fresh = slot.name
+            if call.id != slot.id:
+                fields |= {"id": slot.id, "type": "function"}
+        elif call.id:
+            fields["id"] = None
+        slot.shown = True
+        if call.index != slot.number:
+            fields["index"] = slot.number
         if fresh != name:
             fields["name"] = fresh
-        if told != args:
+        if told != args or not spelled:
             fields["arguments"] = told
         return fields or None
 
 
+_WITHHELD: dict[str, Any] = {"withheld": True}
+
+
+def _text_of(raw: Raw) -> tuple[str, bool]:
+    """Return the text of arguments, and whether it is spelled as one: some servers give the object itself."""
+    if memoryview(raw)[0] == _QUOTE:
+        return _TEXT(raw), True
+    return ("", True) if raw == _NULL else (bytes(raw).decode(), False)
+
+
 def _last(slot: Slot) -> dict[str, Any]:
     """Write the piece that a call's arguments end with, of which nothing was told yet."""
-    return {"index": slot.number, "function": {"arguments": settle(slot.pieces.end())}}
+    told: dict[str, Any] = {"index": slot.number, "function": {"arguments": settle(slot.pieces.end())}}
+    if not slot.shown:
+        slot.shown = True
+        told |= {"id": slot.id, "type": "function", "function": {"name": slot.name, **told["function"]}}
+    return told
 
 
 def _edited(choices: Raw, edits: dict[int, dict[str, Any]]) -> Raw:
@@ -127,7 +149,10 @@ def _edited(choices: Raw, edits: dict[int, dict[str, Any]]) -> Raw:
         calls: list[Any] = []
         if "calls" in made:
             raws = _OBJECTS(delta["tool_calls"])
-            calls = [_rewritten(raw, fields) for raw, fields in zip(raws, made["calls"], strict=True)]
+            pairs = zip(raws, made["calls"], strict=True)
+            calls = [_rewritten(raw, fields) for raw, fields in pairs if fields is not _WITHHELD]
+            del delta["tool_calls"]
+            choice["delta"] = delta
         elif "ends" in made and delta.get("tool_calls") not in (None, _NULL):
             calls = list(_OBJECTS(delta["tool_calls"]))
         calls += made.get("ends", [])
@@ -143,7 +168,7 @@ def _rewritten(raw: dict[str, Raw], fields: dict[str, Any] | None) -> dict[str, 
     out: dict[str, Any] = dict(raw)
     if fields is None:
         return out
-    for key in ("index", "id"):
+    for key in ("index", "id", "type"):
         if key in fields:
             out[key] = fields[key]
     if out.get("id", "") is None:
@@ -179,7 +204,7 @@ def _mended(choice: dict[str, Raw]) -> bool:
     if any(odd):
         message["tool_calls"] = Raw(_ENCODE(calls))
         choice["message"] = Raw(_ENCODE(message))
-    word = choice.get("finish_reason", Raw(_NULL))
+    word = choice.get("finish_reason", _NULL)
     stopped = bool(calls) and FINISH_IN.get(bytes(word).strip(b'"').decode("utf-8", "replace").lower()) == "stop"
     if stopped:
         choice["finish_reason"] = _CALLED
@@ -189,15 +214,15 @@ def _mended(choice: dict[str, Raw]) -> bool:
 def _whole(call: dict[str, Any], number: int) -> bool:
     """Mend a call in place: one without an id gets one, and arguments that are no object's text become one."""
     changed = False
-    if call.get("id") in (None, _NULL, b'""') and "function" in call:
+    if call.get("id") in (None, _NULL, _BLANK) and "function" in call:
         call["id"], changed = f"call_{number}", True
     if "function" not in call:
         return changed
     inner: dict[str, Any] = dict(_OBJECT(call["function"]))
-    raw = bytes(inner.get("arguments", _NULL))
-    args = msgspec.json.decode(raw, type=str) if raw[:1] == b'"' else raw.decode()
-    if raw[:1] != b'"' or args.lstrip()[:1] != "{":
-        inner["arguments"] = settle(args)
-        if raw[:1] != b'"' or inner["arguments"] != args:
-            call["function"], changed = inner, True
+    raw = inner.get("arguments", _NULL)
+    args, spelled = _text_of(raw)
+    settled = args if args.lstrip()[:1] == "{" else settle(args)
+    if settled != args or not spelled or raw == _NULL:
+        inner["arguments"] = settled
+        call["function"], changed = inner, True
     return changed

@@ -44,7 +44,6 @@ class Item:
         head = encode({"type": event, **self.at(**places)})[:-1]
         return f"event: {event}\ndata: ".encode() + head + b',"delta":', b',"sequence_number":'
 
-
     def end_part(self, text: str, logs: Logs) -> list[tuple[str, dict[str, Any]]]:
         """Close the open part, whose text is whole: return the events that say so, with their fields."""
         part = self.part
