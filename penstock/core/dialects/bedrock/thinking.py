@@ -63,7 +63,9 @@ def thinking(request: Request, wire: Wire, against: str, limits: dict[str, Any],
 # Claude ---------------------------------------------------------------------------------------------------------------
 
 
-def _claude(reasoning: Reasoning, wire: Wire, against: str, limits: dict[str, Any], writer: Writer) -> dict[str, Any]:
+def _claude(
+    reasoning: Reasoning, wire: Wire, against: str, limits: dict[str, Any], writer: Writer
+) -> dict[str, Any]:
     if is_off(reasoning):
         return {"thinking": {"type": "disabled"}} if wire.adaptive else {}
     mode = reasoning.mode or ("adaptive" if wire.adaptive else "enabled")
