@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from penstock.core import sse
 from penstock.core.count import estimate, tokens
+from penstock.core.dialects.arguments import Settler, settle_calls
 from penstock.core.dialects.base import Dialect, View
+from penstock.core.dialects.endings import is_other
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.fit import fit
@@ -21,9 +23,11 @@ from penstock.core.ir import (
     Delta,
     End,
     Loss,
+    Open,
     Response,
     Seal,
     Start,
+    Stop,
     Thinking,
     ToolUse,
     Usage,
@@ -192,8 +196,10 @@ def usage_of(attempt: Attempt, response: Response) -> Usage | None:
 
 
 def _answer(attempt: Attempt, response: Response, undo: Undo | None) -> None:
+    response = settle_calls(response)
     if undo is not None:
         response = undo.response(response)
+    attempt.losses += tuple(loss for n, choice in enumerate(response.choices) for loss in _untold(choice.finish, n))
     if response.usage is None:
         size = sum(size_of(block) for choice in response.choices for block in choice.blocks)
         response = replace(response, usage=estimate(attempt.fields, tokens(size)))
@@ -211,19 +217,32 @@ def _answer(attempt: Attempt, response: Response, undo: Undo | None) -> None:
     outlet.finish()
 
 
+def _untold(reason: str, choice: int) -> tuple[Loss, ...]:
+    """Report as a loss a word for how an answer ended that no dialect but its own knows."""
+    if not is_other(reason):
+        return ()
+    why = f"{reason.partition(':')[2]!r} is told as an answer that is not complete"
+    return (Loss(f"choices.{choice}.finish", why),)
+
+
 def with_tier(usage: Usage | None, tier: str) -> Usage | None:
     """Add to a usage the service tier that the answer told, which its price depends on."""
     return replace(usage, tier=tier) if usage is not None and tier else usage
 
 
 class CrossStream:
-    """An ``attempt.Translator`` over two dialects. Counts what the upstream does not tell."""
+    """An ``attempt.Translator`` over two dialects. Counts what the upstream does not tell.
+
+    The first event is held until one comes that tells a part of the answer: an upstream that fails before can still be
+    replaced."""
 
     __slots__ = (
         "_decoder",
         "_family",
         "_fields",
+        "_held",
         "_native",
+        "_settle",
         "_size",
         "_start",
         "_tier",
@@ -241,6 +260,8 @@ class CrossStream:
         self._family, self._native = attempt.target.wire.family, dialect.family
         self._undo = attempt.undo.filter() if attempt.undo is not None else None
         self._decoder = dialect.decoder()
+        self._settle = Settler().feed
+        self._held: Start | None = None
         self._size = 0
         self._told: Usage | None = None
         self._tier = ""
@@ -268,14 +289,23 @@ class CrossStream:
 
     def _encode(self, steps: Iterable[Event]) -> bytes:
         out = b""
+        steps = [told for step in steps for told in self._settle(step)]
         if self._undo is not None:
             steps = [told for step in steps for told in self._undo.feed(step)]
         for step in steps:
+            if self._held is not None:
+                out += self.encoder.feed(self._held)
+                self._held = None
             self.started = True
             if isinstance(step, Delta):
                 self._size += len(step.text.encode())
                 if step.seal is not None and step.seal.family == self._native != self._family:
                     step = replace(step, seal=Seal(self._family, step.seal.data))
+            elif isinstance(step, Open):
+                if self._native != self._family:
+                    step = replace(step, block=_sealed(step.block, self._family, self._native))
+            elif isinstance(step, Stop):
+                self.encoder.losses += _untold(step.reason, step.choice)
             elif isinstance(step, End):
                 self._told = step.usage
                 step = End(self.usage)
@@ -285,5 +315,7 @@ class CrossStream:
                     step = replace(step, usage=estimate(self._fields, 0))
                 else:
                     self._start = step.usage
+                self._held, self.started = step, False
+                continue
             out += self.encoder.feed(step)
         return out

@@ -61,7 +61,7 @@ def as_answer(response: Response, streamed: bool) -> Response:
     blocks: list[Block] = []
     for block in choice.blocks:
         blocks.extend(_answer_block(block, streamed))
-    finish = wire.finish_in(wire.finish_out(choice.finish, choice.stop_sequence), False)
+    finish = wire.finish_in(wire.finish_out(choice.finish, choice.stop_sequence), False, True)
     sequence = choice.stop_sequence if choice.finish == "stop" else ""
     usage = response.usage or Usage()
     return Response(
@@ -83,7 +83,7 @@ def _answer_block(block: Block, streamed: bool) -> tuple[Block, ...]:
             args = block.args or "{}"
         else:
             args = args_as_object(block.args, block.kind)
-        return (ToolUse(block.id, block.name, args),)
+        return (ToolUse(block.id, block.name, args, seal=block.seal),)
     if isinstance(block, Opaque):
         same = block.dialect == wire.NAME
         return (replace(block, raw=encode(decode(block.raw))),) if same else ()

@@ -76,7 +76,7 @@ def as_answer(response: Response, streamed: bool) -> Response:
         choices=(
             Choice(
                 tuple(blocks),
-                wire.finish_in(wire.finish_out(choice.finish, choice.stop_sequence)),
+                wire.finish_in(wire.finish_out(choice.finish, choice.stop_sequence), True),
                 choice.stop_sequence,
             ),
         ),

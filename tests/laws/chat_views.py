@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from penstock.core.dialects.base import Wire
+from penstock.core.dialects.carried import is_wordless
 from penstock.core.ir import (
     Base64,
     Block,
@@ -263,10 +264,19 @@ def as_whole(response: Response) -> Response:
     out = []
     for choice in response.choices:
         blocks = carried(choice)
+        behind = [
+            after
+            for before, after in zip(choice.blocks, choice.blocks[1:], strict=False)
+            if isinstance(before, Text) and before.text and is_wordless(after, "anthropic")
+        ]
+        behind = [replace(block, summary=False, id="") for block in behind if isinstance(block, Thinking)]
         thoughts = [block for block in blocks if isinstance(block, Thinking)]
+        for block in behind:  # the seal of a text stands behind it
+            thoughts.remove(block)
         texts = [block for block in choice.blocks if isinstance(block, Text)]
         refusals = [block for block in blocks if isinstance(block, Refusal)]
         calls = [block for block in blocks if isinstance(block, ToolUse)]
         said = merge_texts(shifted([*texts]))
-        out.append(replace(choice, blocks=(*thoughts, *said, *merge_texts(refusals), *calls), finish=finish(choice)))
+        told = (*thoughts, *said, *behind, *merge_texts(refusals), *calls)
+        out.append(replace(choice, blocks=told, finish=finish(choice)))
     return replace(response, choices=tuple(out))

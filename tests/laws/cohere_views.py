@@ -60,7 +60,7 @@ def as_answer(response: Response, streamed: bool) -> Response:
     if usage is not None:
         fresh = usage.input - usage.cache_read
         usage = Usage(fresh=fresh, cache_read=usage.cache_read, output=usage.output)
-    finish = names.finish_in(names.finish_out(choice.finish, choice.stop_sequence, called), called)
+    finish = names.finish_in(names.finish_out(choice.finish, choice.stop_sequence, called), called, True)
     return Response(
         id=response.id,
         model="",

@@ -1,6 +1,6 @@
 """What the Gemini dialect cannot carry, written down once: the loss functions of its laws.
 
-``fit``: an answer whose citations lie inside their texts. ``as_answer``: a neutral answer as a Gemini client gets it.
+``fit``: an answer that says something, and whose citations lie inside their texts. ``as_answer``: a neutral answer as a Gemini client gets it.
 ``minus``: a request without what ``Loss`` paths name. ``settle``: spellings of one meaning made equal.
 """
 
@@ -52,8 +52,17 @@ def fit(response: Response) -> Response:
         kept = block.citations[:1] if block.text else ()
         return replace(block, citations=tuple(replace(c, start=0, end=len(block.text), quote="") for c in kept))
 
-    choices = tuple(replace(choice, blocks=tuple(map(cited, choice.blocks))) for choice in response.choices)
-    return replace(response, choices=choices)
+    choices = [replace(choice, blocks=tuple(map(cited, choice.blocks))) for choice in response.choices]
+    return says(replace(response, choices=tuple(choices)))
+
+
+def says(response: Response) -> Response:
+    """An answer without a word is a failure of this API: one that a client of it would get none of says something."""
+    choices = [
+        choice if _choice(choice, False).blocks else replace(choice, blocks=(*choice.blocks, Text("said")))
+        for choice in response.choices
+    ]
+    return replace(response, choices=tuple(choices))
 
 
 def as_answer(response: Response, streamed: bool = False) -> Response:
@@ -88,7 +97,7 @@ def _choice(choice: Choice, streamed: bool) -> Choice:
                 args = msgspec.json.format(args, indent=-1)
             blocks.append(replace(block, args=args, kind="function", cache=None))
     called = any(isinstance(block, ToolUse) for block in blocks)
-    finish = wire.finish_in(wire.finish_out(choice.finish), called)
+    finish = wire.finish_in(wire.finish_out(choice.finish), called, True)
     return Choice(tuple(_placed(block) for block in blocks), finish, "", tokens(choice.logprobs))
 
 

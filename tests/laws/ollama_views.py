@@ -84,7 +84,7 @@ def as_answer(response: Response, streamed: bool, generate: bool = False) -> Res
     called = any(isinstance(block, ToolUse) for block in blocks)
     usage = response.usage
     counts = Usage(fresh=usage.input, output=usage.output) if usage is not None and usage.total else None
-    finish = names.reason_in(names.reason_out(choice.finish), called)
+    finish = names.reason_in(names.reason_out(choice.finish), called, True)
     return Response(
         id="",
         model="asked",

@@ -72,7 +72,8 @@ def as_answer(response: Response) -> Response:
 
 def _answer_block(block: Block) -> Block | None:
     if isinstance(block, ToolUse):
-        return ToolUse(block.id, block.name, block.args or ("{}" if block.kind == "function" else ""), block.kind)
+        args = block.args or ("{}" if block.kind == "function" else "")
+        return ToolUse(block.id, block.name, args, block.kind, seal=block.seal)
     if isinstance(block, Opaque):
         return block if block.dialect == NAME else None
     if isinstance(block, Text):

@@ -14,7 +14,7 @@ from penstock.core.dialects import gemini as dialect
 from penstock.core.dialects.base import View, Wire
 from penstock.core.ir import End, Loss, Opaque, Request, Response, Stop, ToolResult, ToolUse, canon, collect, explode
 from tests.laws.anthropic_views import differences
-from tests.laws.gemini_views import as_answer, fit, minus, plain, settle
+from tests.laws.gemini_views import as_answer, fit, minus, plain, says, settle
 from tests.laws.strategies import chop, cuts, requests, responses, run_decoder, run_encoder
 
 VIEW = View(model="asked", mint=lambda prefix: f"{prefix}new")
@@ -42,13 +42,13 @@ def test_a_whole_answer_comes_back(response: Response) -> None:
     assert plain(dialect.parse_response(body)) == as_answer(response)
 
 
-@given(responses(), cuts)
+@given(responses().map(says), cuts)
 def test_any_cut_of_the_bytes_gives_the_same_events(response: Response, where: list[int]) -> None:
     raw = encode(response)
     assert run_decoder(dialect.decoder(), chop(raw, where)) == run_decoder(dialect.decoder(), [raw])
 
 
-@given(responses())
+@given(responses().map(says))
 def test_the_end_comes_once_and_last(response: Response) -> None:
     events = run_decoder(dialect.decoder(), [encode(response)])
     stops = [event.choice for event in events if isinstance(event, Stop)]

@@ -38,7 +38,7 @@ def test_answers_of_every_dialect_reach_googles_client(response: Response, where
 
 @given(responses(), cuts, st.integers(1, 9))
 def test_googles_answers_reach_every_client(response: Response, where: list[int], cut: int) -> None:
-    sent = run_encoder(gemini.encoder(UPSTREAM), explode(response, cut))
+    sent = run_encoder(gemini.encoder(UPSTREAM), explode(gemini_views.says(response), cut))
     events = run_decoder(gemini.decoder(), chop(sent, where))
     answer = collect(events)
     for client in THREE.values():

@@ -155,8 +155,7 @@ def _lost(client: Dialect, block: Any, streamed: bool) -> set[str]:
         return set() if block.dialect == client.name else {""}
     if isinstance(block, ToolUse):
         custom = block.kind == "custom"
-        kept = client.name == "openai_chat" and not custom
-        sealed = {".seal"} if block.seal is not None and not kept else set()
+        sealed = {".seal"} if block.seal is not None and client.name == "openai_chat" and custom else set()
         return sealed | ({".kind"} if messages and custom else set())
     if isinstance(block, Refusal):
         return {".refusal"} if messages and block.text else set()

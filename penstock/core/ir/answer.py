@@ -99,7 +99,8 @@ class Start(Struct, frozen=True, gc=False):
 
 class Open(Struct, frozen=True, gc=False):
     """A block begins. ``index`` counts blocks over the whole stream from 0; ``block`` is its empty shell: text, args
-    and citations empty, ids and names set. A block that never streams (Opaque, Image) comes whole in here."""
+    and citations empty, ids and names set, a call's seal where it is known by then. A block that never streams (Opaque,
+    Image) comes whole in here."""
 
     index: int
     block: Block

@@ -15,7 +15,7 @@ from penstock.core.ir.request import Block, Citation, Message, Refusal, Request,
 def shell(block: Block) -> Block:
     """Return the block as it is at ``Open``: nothing streamed into it yet."""
     if isinstance(block, ToolUse):
-        return replace(block, args="", seal=None)
+        return replace(block, args="")
     if isinstance(block, Thinking):
         return replace(block, text="", seal=None)
     if isinstance(block, Text):
@@ -40,7 +40,7 @@ def explode(response: Response, cut: int = 5) -> Iterator[Event]:
             if isinstance(block, Text):
                 for citation in block.citations:
                     yield Delta(index, citation=citation)
-            elif isinstance(block, (Thinking, ToolUse)) and block.seal is not None:
+            elif isinstance(block, Thinking) and block.seal is not None:
                 yield Delta(index, seal=block.seal)
             yield Close(index)
             index += 1
@@ -70,7 +70,7 @@ class _Growing:
         body = "".join(self.parts)
         block = self.block
         if isinstance(block, ToolUse):
-            return replace(block, args=body, seal=self.seal)
+            return replace(block, args=body, seal=self.seal or block.seal)
         if isinstance(block, Thinking):
             return replace(block, text=body, seal=self.seal)
         if isinstance(block, Text):

@@ -93,10 +93,11 @@ TOOL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
     ],
 )
 def test_the_stop_reason_is_never_forced_to_stop(word: str, reason: str) -> None:
-    assert collect(feed(start(), *ended(word))).choices[0].finish == reason
+    said = [opened(0, TEXT), delta(0, type="text_delta", text="a"), stop(0)]
+    assert collect(feed(start(), *said, *ended(word))).choices[0].finish == reason
     back = sent(Start("msg_1", "m"), Stop(reason), End())
     told = next(step for step in back if step["type"] == "message_delta")["delta"]["stop_reason"]
-    assert told == ("end_turn" if word == "new_reason" else word)
+    assert told == ("max_tokens" if word == "new_reason" else word)
 
 
 def test_arguments_go_to_their_own_call() -> None:

@@ -224,7 +224,7 @@ def test_what_an_answer_cannot_carry_is_reported() -> None:
         ("refusal", "content_filter"),
         ("pause", "stop"),
         ("context", "length"),
-        ("other:eos_token", "stop"),
+        ("other:eos_token", "length"),
     ],
 )
 def test_finish_reasons(finish: str, word: str) -> None:

@@ -223,7 +223,8 @@ def test_geminis_signature_of_a_call() -> None:
         ("content_filter", "filter"),
         ("model_length", "length"),
         ("eos", "stop"),
-        ("insufficient_system_resource", "other:insufficient_system_resource"),
+        ("STOP", "stop"),
+        ("something_new", "other:something_new"),
     ],
 )
 def test_finish_reasons(word: str, reason: str) -> None:

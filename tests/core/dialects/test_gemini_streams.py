@@ -108,12 +108,27 @@ def test_candidates_stay_apart() -> None:
         ("RECITATION", "filter"),
         ("PROHIBITED_CONTENT", "filter"),
         ("IMAGE_SAFETY", "filter"),
-        ("MALFORMED_FUNCTION_CALL", "other:MALFORMED_FUNCTION_CALL"),
         ("SOMETHING_NEW", "other:SOMETHING_NEW"),
     ],
 )
 def test_reasons(word: str, reason: str) -> None:
     assert decoded(chunk({"text": "x"}, finishReason=word)).choices[0].finish == reason
+
+
+@pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "LANGUAGE", "OTHER"])
+def test_a_failure_is_an_error_at_once(word: str) -> None:
+    decoder = dialect.decoder()
+    with pytest.raises(GatewayError) as caught:
+        decoder.feed(sse.Event(b"", json.dumps(chunk({"text": "x"}, finishReason=word, finishMessage="print(x)")).encode()))
+    assert caught.value.kind == "upstream_error" and caught.value.row.retry == "target"
+    assert word in caught.value.message and "print(x)" in caught.value.message
+
+
+def test_an_answer_that_says_nothing_is_none() -> None:
+    for word in ("STOP", "SOMETHING_NEW"):
+        with pytest.raises(GatewayError) as caught:
+            decoded(chunk(finishReason=word))
+        assert caught.value.kind == "upstream_error"
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.anthropic import usage as counts
 from penstock.core.dialects.anthropic import wire
-from penstock.core.dialects.anthropic.blocks_in import bad, items, present, read_block, string
+from penstock.core.dialects.anthropic.blocks_in import bad, items, present, read_block, string, unsealed
 from penstock.core.dialects.anthropic.blocks_out import AnswerWriter
 from penstock.core.dialects.anthropic.errors import stream_error
 from penstock.core.dialects.base import RenderedAnswer, View
+from penstock.core.dialects.carried import arranged
 from penstock.core.dialects.turns import Item
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
@@ -49,6 +50,7 @@ def _parse(body: bytes) -> Response:
     blocks: list[Block] = []
     for number, raw in enumerate(items(content, "content")):
         blocks.extend(read_block(raw, f"content.{number}"))
+    blocks = list(unsealed(tuple(blocks)))
     meter = counts.Meter()
     extra = [Opaque(wire.NAME, key, bytes(raw)) for key, raw in fields.items() if key not in _KNOWN and not _null(raw)]
     used = present(fields, "usage")
@@ -56,7 +58,7 @@ def _parse(body: bytes) -> Response:
         meter.feed(counts.read(used))
         extra.extend(counts.unknown(used))
     has_tools = any(isinstance(block, ToolUse) for block in blocks)
-    finish = wire.finish_in(string(fields, "stop_reason", "", ""), has_tools)
+    finish = wire.finish_in(string(fields, "stop_reason", "", ""), has_tools, bool(blocks))
     choice = Choice(tuple(blocks), finish, string(fields, "stop_sequence", "", ""))
     return Response(
         id=string(fields, "id", "", ""),
@@ -102,7 +104,7 @@ def render_response(response: Response, view: View) -> RenderedAnswer:
         "type": "message",
         "role": "assistant",
         "model": view.model,
-        "content": writer.blocks(blocks, "assistant"),
+        "content": writer.blocks(arranged(blocks, wire.FAMILY), "assistant"),
         "stop_reason": reason,
         "stop_sequence": sequence,
         "usage": used,

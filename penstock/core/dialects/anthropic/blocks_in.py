@@ -15,8 +15,10 @@ from typing import NoReturn
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
+from msgspec.structs import replace
 
 from penstock.core.dialects.anthropic import wire
+from penstock.core.dialects.carried import bound
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Base64,
@@ -28,6 +30,7 @@ from penstock.core.ir import (
     Image,
     Opaque,
     PlainText,
+    Seal,
     Source,
     Text,
     Thinking,
@@ -191,6 +194,34 @@ def citation(raw: Raw | bytes) -> Citation:
         quote=cited.cited_text or "",
         opaque=None if own else Opaque(wire.NAME, cited.type, bytes(raw)),
     )
+
+
+def carried_seal(raw: bytes) -> Seal | None:
+    """Return the seal of a text that rides in a citation's ``encrypted_index`` (see ``blocks_out.seal_citation``), None
+    for any other citation."""
+    if _SEALED not in raw:
+        return None
+    found = _CITED.decode(raw).encrypted_index or ""
+    return unpack_seal(found, wire.FAMILY) if found.startswith("penstock.seal.") else None
+
+
+_SEALED = b'"penstock.seal.'
+
+
+def unsealed(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Give the seals that were put beside calls and texts back to them."""
+    if not any(type(block) is Thinking or (type(block) is Text and block.citations) for block in blocks):
+        return blocks
+    out: list[Block] = []
+    for block in blocks:
+        if isinstance(block, Text) and block.citations:
+            opaque = block.citations[-1].opaque
+            seal = carried_seal(opaque.raw) if opaque is not None else None
+            if seal is not None:
+                out += (replace(block, citations=block.citations[:-1]), Thinking("", seal))
+                continue
+        out.append(block)
+    return tuple(bound(out))
 
 
 # The slow path: key by key --------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from penstock.core.ir import (
     PlainText,
     Refusal,
     Role,
+    Seal,
     Source,
     Text,
     Thinking,
@@ -279,6 +280,19 @@ class AnswerWriter(Writer):
     def document(self, block: Document, at: str) -> Out | None:
         self.lose(at, "answers hold no documents here")
         return None
+
+
+def seal_citation(seal: Seal) -> bytes:
+    """Make the citation in which a streamed text's seal rides: that came behind the text, where a thought would be the
+    last block, which clients show as the answer. ``encrypted_index`` is the API's own field for what must come back."""
+    made = {
+        "type": "web_search_result_location",
+        "url": "",
+        "title": None,
+        "encrypted_index": seal.pack(wire.FAMILY),
+        "cited_text": "",
+    }
+    return encode(made)
 
 
 def cite_out(cited: Citation) -> Raw | None:

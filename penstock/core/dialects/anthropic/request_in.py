@@ -27,6 +27,7 @@ from penstock.core.dialects.anthropic.blocks_in import (
     read_content,
     string,
     text_block,
+    unsealed,
 )
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
@@ -180,7 +181,7 @@ def _message(turn: _Turn) -> Message:
     content = turn.content
     if isinstance(content, str):
         return Message(turn.role, (Text(content),))
-    return Message(turn.role, tuple([from_wire(block) for block in content]))
+    return Message(turn.role, unsealed(tuple([from_wire(block) for block in content])))
 
 
 def _read_message(raw: Raw, at: str) -> Message:
@@ -196,7 +197,7 @@ def _read_message(raw: Raw, at: str) -> Message:
     content = present(fields, "content")
     if content is None and role != "system":
         bad(f"{at}.content", None, "a string or an array of content blocks")
-    blocks = () if content is None else read_content(content, f"{at}.content")
+    blocks = () if content is None else unsealed(read_content(content, f"{at}.content"))
     rest = {key: fields[key] for key in fields if key not in ("role", "content") and present(fields, key) is not None}
     if rest:
         blocks = (beside(TURN, rest), *blocks)

@@ -14,12 +14,22 @@ from typing import NoReturn
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
+from msgspec.structs import replace
 
 from penstock.core import sse
 from penstock.core.dialects.anthropic import usage as counts
 from penstock.core.dialects.anthropic import wire
-from penstock.core.dialects.anthropic.blocks_in import args_of, citation, fields_of, present, read_block, string
+from penstock.core.dialects.anthropic.blocks_in import (
+    args_of,
+    carried_seal,
+    citation,
+    fields_of,
+    present,
+    read_block,
+    string,
+)
 from penstock.core.dialects.anthropic.errors import stream_error
+from penstock.core.dialects.carried import CALL, TEXT, split
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,
@@ -71,15 +81,17 @@ _START_KNOWN = frozenset(("id", "type", "role", "model", "content", "stop_reason
 
 
 class _Part:
-    """An open block: its neutral ``index``, its ``kind``, and what cannot be told before it closes: the ``input`` of
-    its opening event, and of a block of unknown kind everything (``fields`` and the ``pieces`` of its input)."""
+    """An open block: its neutral ``index`` (-1 for a thought of which nothing came: it may be a call's seal), its
+    ``kind``, and what cannot be told before it closes: the ``input`` of its opening event, and of a block of unknown
+    kind everything (``fields`` and the ``pieces`` of its input)."""
 
-    __slots__ = ("fields", "index", "input", "kind", "pieces", "told")
+    __slots__ = ("fields", "index", "input", "kind", "pieces", "seal", "told")
 
     def __init__(self, index: int, kind: str) -> None:
         self.index = index
         self.kind = kind
         self.told = False
+        self.seal: Seal | None = None  # of a text: it is told behind it
         self.input = ""
         self.fields: dict[str, Raw] = {}
         self.pieces: list[str] = []
@@ -88,10 +100,11 @@ class _Part:
 class MessagesDecoder:
     """A decoder of Messages streams: see ``base.StreamDecoder``."""
 
-    __slots__ = ("_ended", "_meter", "_next", "_parts", "_reason", "_sequence", "_started", "_tools")
+    __slots__ = ("_ended", "_marks", "_meter", "_next", "_parts", "_reason", "_sequence", "_started", "_tools")
 
     def __init__(self) -> None:
         self._parts: dict[int, _Part] = {}
+        self._marks: dict[str, list[Seal]] = {CALL: [], TEXT: []}  # seals of calls and texts that are still to come
         self._next = 0
         self._meter = counts.Meter()
         self._started = False
@@ -141,7 +154,23 @@ class MessagesDecoder:
             return (Other(Opaque(wire.NAME, "content_block_delta", data)),)
         if part is None or part.kind != wanted:
             return self._turned(index, wanted, delta)
+        if part.index < 0:
+            return self._thought(part, delta)
+        if kind == "citations_delta" and (seal := carried_seal(bytes(delta.citation))) is not None:
+            part.seal = seal
+            return ()
         return _told(part.index, delta)
+
+    def _thought(self, part: _Part, delta: _Delta) -> Iterable[Event]:
+        """Begin a thought with the first that is told of it, unless that is the seal of a call or a text."""
+        mark, seal = split(unpack_seal(delta.signature or "", wire.FAMILY))
+        if mark in self._marks and seal is not None:
+            self._marks[mark].append(seal)
+            part.told = True
+            return ()
+        part.index = self._next
+        self._next += 1
+        return (Open(part.index, Thinking("")), *_told(part.index, delta))
 
     def _arguments(self, part: _Part | None, index: int, text: str) -> Iterable[Event]:
         if part is None or part.kind != "tool":
@@ -177,10 +206,17 @@ class MessagesDecoder:
             out.extend((Open(self._next, extra), Close(self._next)))
             self._next += 1
         part = self._parts[started.index] = _Part(self._next, _kind_of(block))
+        if block == Thinking(""):
+            part.index = -1
+            return out
         self._next += 1
         if isinstance(block, Opaque):
             part.fields = _FIELDS.decode(block.raw)
             return out
+        if isinstance(block, ToolUse) and self._marks[CALL]:
+            block = replace(block, seal=self._marks[CALL].pop(0))
+        elif isinstance(block, Text) and self._marks[TEXT]:
+            part.seal = self._marks[TEXT].pop(0)
         out.append(Open(part.index, shell(block)))
         if isinstance(block, ToolUse):
             self._tools = True
@@ -204,10 +240,24 @@ class MessagesDecoder:
         part = self._parts.pop(index)
         if part.kind == "opaque":
             return (Open(part.index, _whole(part)), Close(part.index))
+        if part.index < 0:
+            return self._empty(part)
+        if part.seal is not None:
+            at = self._next
+            self._next += 1
+            return (Close(part.index), Open(at, Thinking("")), Delta(at, seal=part.seal), Close(at))
         if part.kind == "tool" and not part.told:
             # Without arguments the API sends none or only "{}"; some servers send all of them in the opening event.
             return (Delta(part.index, part.input or "{}"), Close(part.index))
         return (Close(part.index),)
+
+    def _empty(self, part: _Part) -> Iterable[Event]:
+        """Tell a thought of which nothing came but its beginning and its end; nothing of one that was a seal."""
+        if part.told:
+            return ()
+        at = self._next
+        self._next += 1
+        return (Open(at, Thinking("")), Close(at))
 
     # The message
 
@@ -264,7 +314,7 @@ class MessagesDecoder:
         for index in list(self._parts):
             out.extend(self._end_part(index))
         self._ended = True
-        out.append(Stop(wire.finish_in(self._reason, self._tools), self._sequence))
+        out.append(Stop(wire.finish_in(self._reason, self._tools, self._next > 0), self._sequence))
         out.append(End(self._meter.usage()))
         return out
 

@@ -3,6 +3,8 @@
 Source: https://docs.anthropic.com/en/docs/build-with-claude/streaming. Blocks of this stream never interleave: what
 comes for another block than the open one waits until that is closed, so no delta is ever written into a block of
 another kind (a fault that gateways have shipped).
+
+A text's end is told when something else begins or the answer ends: until then its seal may come (``seal_citation``).
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from penstock.core import sse
 from penstock.core.dialects.anthropic import usage as counts
 from penstock.core.dialects.anthropic import wire
 from penstock.core.dialects.anthropic.answer import message_id
-from penstock.core.dialects.anthropic.blocks_out import Out, cite_out, is_fields, merge
+from penstock.core.dialects.anthropic.blocks_out import Out, cite_out, is_fields, merge, seal_citation
 from penstock.core.dialects.anthropic.errors import error_body
+from penstock.core.dialects.arguments import Pieces, object_of
 from penstock.core.dialects.base import View
+from penstock.core.dialects.carried import CALL, CALLED, pack
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,
@@ -33,6 +37,7 @@ from penstock.core.ir import (
     Open,
     Other,
     Refusal,
+    Seal,
     Start,
     Stop,
     Text,
@@ -53,6 +58,7 @@ class MessagesEncoder:
     """An encoder of Messages streams: see ``base.StreamEncoder``."""
 
     __slots__ = (
+        "_args",
         "_beside",
         "_buffer",
         "_cited",
@@ -60,11 +66,13 @@ class MessagesEncoder:
         "_dropped",
         "_ended",
         "_kind",
+        "_late",
         "_lead",
         "_number",
         "_start",
         "_started",
         "_stop",
+        "_text",
         "_unknown",
         "_view",
         "_waiting",
@@ -82,6 +90,9 @@ class MessagesEncoder:
         self._kind = ""
         self._lead = b""  # what every text delta of the open block begins with
         self._buffer: list[str] = []
+        self._args = Pieces()  # of the open call
+        self._late: Seal | None = None  # of the open call, that was told without it
+        self._text = False  # a text is closed whose end is not told yet
         self._cited = 0  # citations of the open block
         self._waiting: dict[int, list[Event]] = {}
         self._dropped: set[int] = set()
@@ -158,6 +169,7 @@ class MessagesEncoder:
         out = [self._begin()]
         while self._current >= 0:
             out.append(self._closed(Close(self._current)))
+        out.append(self._end_text())
         self._ended = True
         stop = self._stop or Stop("stop")
         reason = wire.finish_out(stop.reason, stop.sequence)
@@ -183,7 +195,7 @@ class MessagesEncoder:
         if opaque.kind.startswith("message_delta."):
             self._unknown.append(opaque)
             return b""
-        return sse.encode(opaque.raw, opaque.kind.encode())
+        return self._end_text() + sse.encode(opaque.raw, opaque.kind.encode())
 
     # Blocks
 
@@ -195,8 +207,15 @@ class MessagesEncoder:
             self._waiting[event.index] = [event]
             return b""
         out = self._begin()
+        block = event.block
         self._current = event.index
-        written = self._shell(event.block, event.index)
+        if self._text and isinstance(block, Thinking) and not block.redacted:
+            self._kind = "unsure"  # a thought, or the text's seal
+            return out
+        out += self._end_text()
+        if isinstance(block, ToolUse) and block.seal is not None:
+            out += self._write_seal(block.seal, CALL)
+        written = self._shell(block, event.index)
         return out if written is None else out + self._write_start(written)
 
     def _write_start(self, block: Out | bytes) -> bytes:
@@ -222,6 +241,7 @@ class MessagesEncoder:
             if block.kind != "function":
                 self._lose(f"choices.0.blocks.{index}.kind", f"a {block.kind} call is told as a function call")
             kind = "tool" if block.kind == "function" else "custom"
+            self._args = Pieces()
             return self._as(kind, b"input_json_delta", b"partial_json", shown)
         if isinstance(block, Thinking) and not block.redacted:
             return self._as("thinking", b"thinking_delta", b"thinking", _THINKING)
@@ -249,13 +269,22 @@ class MessagesEncoder:
     def _delta(self, event: Delta) -> bytes:
         kind = self._kind
         out = b""
+        if kind == "unsure":
+            if not event.text and event.seal is not None and event.seal.family != wire.FAMILY:
+                self._kind = "dropped"
+                return _DELTA % (self._number, b"citations_delta", b"citation") + seal_citation(event.seal) + _END
+            out = self._begin_thought()
+            kind = self._kind
         if event.text:
-            if kind in ("text", "tool", "thinking"):
-                out = self._lead + _json(event.text) + _END
+            if kind == "text" or kind == "thinking":
+                out += self._lead + _json(event.text) + _END
+            elif kind == "tool":
+                text = self._args.feed(event.text)
+                out = self._lead + _json(text) + _END if text else b""
             elif kind == "custom":
                 self._buffer.append(event.text)
         if event.seal is not None:
-            out += self._sealed(event.seal.pack(wire.FAMILY))
+            out += self._sealed(event.seal)
         if event.citation is not None and kind == "text":
             raw = cite_out(event.citation)
             if raw is None:
@@ -267,16 +296,43 @@ class MessagesEncoder:
             self._cited += 1
         return out
 
+    def _begin_thought(self) -> bytes:
+        """Begin the thought that may have been a text's seal."""
+        out = self._end_text()
+        shown = self._shell(Thinking(""), self._current)
+        assert shown is not None
+        return out + self._write_start(shown)
+
+    def _end_text(self) -> bytes:
+        """Tell the end of a text that is over."""
+        if not self._text:
+            return b""
+        self._text = False
+        return self._write_end()
+
+    def _write_end(self) -> bytes:
+        number = self._number
+        self._number += 1
+        return sse.encode(b'{"type":"content_block_stop","index":%d}' % number, b"content_block_stop")
+
+    def _write_seal(self, seal: Seal, mark: str) -> bytes:
+        """Write a thought without words that bears the seal of the call beside it."""
+        signature = _json(pack(seal, mark, wire.FAMILY).data)
+        out = self._write_start(_THINKING)
+        out += _DELTA % (self._number, b"signature_delta", b"signature") + signature + _END
+        return out + self._write_end()
+
     def _cite_at(self) -> str:
         return f"choices.0.blocks.{self._current}.citations.{self._cited}"
 
-    def _sealed(self, packed: str) -> bytes:
+    def _sealed(self, seal: Seal) -> bytes:
+        packed = seal.pack(wire.FAMILY)
         if self._kind == "thinking":
             return _DELTA % (self._number, b"signature_delta", b"signature") + _json(packed) + _END
         if self._kind == "redacted":
             self._kind = "opaque"
             return self._write_start(wire.RedactedBlock(packed))
-        self._lose(f"choices.0.blocks.{self._current}.seal", "tool calls carry no signature here")
+        self._late = seal
         return b""
 
     def _closed(self, event: Close) -> bytes:
@@ -299,19 +355,24 @@ class MessagesEncoder:
     def _write_stop(self) -> bytes:
         """Close the open block."""
         kind, index = self._kind, self._current
+        out = self._begin_thought() if kind == "unsure" else b""
         self._current = -1
+        if kind == "text":
+            self._text = True
+            return b""
         if kind == "redacted":
             self._lose(f"choices.0.blocks.{index}", "redacted reasoning without its data")
             return b""
         if kind == "dropped":
             return b""
-        out = b""
         if kind == "custom":
             args = _json({"input": "".join(self._buffer)}).decode()
             out = self._lead + _json(args) + _END
-        number = self._number
-        self._number += 1
-        return out + sse.encode(b'{"type":"content_block_stop","index":%d}' % number, b"content_block_stop")
+        elif kind == "tool" and (held := self._args.end()):
+            out = self._lead + _json(bytes(object_of(held)[0]).decode()) + _END
+        out += self._write_end()
+        late, self._late = self._late, None
+        return out if late is None else out + self._write_seal(late, CALLED)
 
 
 def _event(name: str, fields: dict[str, Any]) -> bytes:

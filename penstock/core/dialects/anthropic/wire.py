@@ -11,6 +11,8 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+from penstock.core.dialects.endings import Words, is_other
+
 NAME = "anthropic"
 FAMILY = "anthropic"
 
@@ -112,7 +114,9 @@ STOP_IN = {
     "pause_turn": "pause",
     "refusal": "refusal",
     "model_context_window_exceeded": "context",
+    "compaction": "other:compaction",  # to be gone on with, as the client asked for; an answer in no other dialect
 }
+WORDS = Words("stop_reason", STOP_IN, {"error": "upstream_error", "abort": "upstream_error"})
 STOP_OUT = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -125,18 +129,18 @@ STOP_OUT = {
 }
 
 
-def finish_in(word: str | None, has_tools: bool) -> str:
-    """Return the neutral reason for a ``stop_reason``. A server that left it null is judged by what it wrote."""
-    if not word:
-        return "tool_use" if has_tools else "stop"
-    return STOP_IN.get(word) or f"other:{word}"
+def finish_in(word: str | None, has_tools: bool, said: bool) -> str:
+    """Return the neutral reason for a ``stop_reason``; see ``Words.read`` for what it raises. A server that left it
+    null is judged by what it wrote."""
+    return "tool_use" if not word and has_tools else WORDS.read(word or "", said)
 
 
 def finish_out(reason: str, sequence: str) -> str:
-    """Return the ``stop_reason`` for a neutral reason: the nearest one where the API has none."""
+    """Return the ``stop_reason`` for a neutral reason: the nearest one where the API has none; for one that nobody
+    knows that of an answer which was cut off."""
     if reason == "stop" and sequence:
         return "stop_sequence"
-    return STOP_OUT.get(reason, "end_turn")
+    return STOP_OUT.get(reason) or ("max_tokens" if is_other(reason) else "end_turn")
 
 
 NO_SEQUENCE = "told only of an answer that it ended"

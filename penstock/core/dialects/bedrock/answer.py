@@ -54,17 +54,20 @@ def parse_response(body: bytes) -> Response:
         answer = _ANSWER(body)
         blocks = read_blocks(answer.output.message.content, "output.message.content")
         told, sequence = stop_sequence(answer.additional_model_response_fields)
+        finish = wire.finish_in(answer.stop_reason, bool(blocks))
         rest = {key: raw for key, raw in _FIELDS(body).items() if key not in _KNOWN and bytes(raw) != b"null"}
     except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's answer is none of Converse: {error}.") from None
     except GatewayError as error:
+        if error.kind != "bad_request":
+            raise
         raise GatewayError("broken_answer", f"The upstream's answer is none of Converse: {error.message}") from None
     if told:
         rest.pop(MORE, None)
     return Response(
         id="",
         model="",
-        choices=(Choice(blocks, wire.finish_in(answer.stop_reason or "end_turn"), sequence),),
+        choices=(Choice(blocks, finish, sequence),),
         usage=usage.read(answer.usage),
         service_tier=answer.service_tier.type if answer.service_tier is not None else "",
         extra=tuple(Opaque(wire.NAME, key, bytes(raw)) for key, raw in rest.items()),

@@ -291,7 +291,7 @@ class ConverseDecoder:
         self._start(out)
         for place in [*self._held, *self._open]:
             self._shut(place, out)
-        out.append(Stop(wire.finish_in(self._stop), self._sequence))
+        out.append(Stop(wire.finish_in(self._stop, self._next > 0), self._sequence))
         out.append(End(self._usage))
         return out
 

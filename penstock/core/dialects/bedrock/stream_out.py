@@ -8,6 +8,7 @@ from msgspec import Raw
 from msgspec.json import encode
 
 from penstock.core import eventstream
+from penstock.core.dialects.arguments import Pieces, object_of
 from penstock.core.dialects.base import View
 from penstock.core.dialects.bedrock import usage, wire
 from penstock.core.dialects.bedrock.answer import MORE
@@ -37,7 +38,19 @@ from penstock.core.ir import (
 class ConverseEncoder:
     """An encoder of Converse streams: see ``base.StreamEncoder``. One answer, block after block."""
 
-    __slots__ = ("_args", "_blocks", "_more", "_others", "_stop", "_tier", "_usage", "_view", "_writer", "losses")
+    __slots__ = (
+        "_args",
+        "_blocks",
+        "_more",
+        "_others",
+        "_pieces",
+        "_stop",
+        "_tier",
+        "_usage",
+        "_view",
+        "_writer",
+        "losses",
+    )
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
@@ -45,6 +58,7 @@ class ConverseEncoder:
         self._writer = AnswerWriter(self.losses)
         self._blocks: dict[int, Any] = {}
         self._args: dict[int, list[str]] = {}  # of calls whose arguments are no function's
+        self._pieces: dict[int, Pieces] = {}  # of all others
         self._stop = Stop("stop")
         self._usage: Usage | None = None
         self._tier = ""
@@ -94,6 +108,10 @@ class ConverseEncoder:
             if block.kind != "function":
                 self._lose(f"choices.0.blocks.{event.index}.kind", f"a {block.kind} call is sent as a function call")
                 self._args[event.index] = []
+            else:
+                self._pieces[event.index] = Pieces()
+            if block.seal is not None:
+                self._lose(f"choices.0.blocks.{event.index}.seal", "tool calls carry no signature here")
             start = {"toolUse": {"toolUseId": block.id, "name": block.name}}
             self._blocks[event.index] = block
             return _event("contentBlockStart", {"start": start, "contentBlockIndex": event.index})
@@ -121,8 +139,8 @@ class ConverseEncoder:
         if isinstance(block, ToolUse):
             if at in self._args:
                 self._args[at].append(event.text)
-            elif event.text:
-                out = _piece(at, {"toolUse": {"input": event.text}})
+            elif told := self._pieces[at].feed(event.text):
+                out = _piece(at, {"toolUse": {"input": told}})
             if event.seal is not None:
                 self._lose(f"choices.0.blocks.{at}.seal", "tool calls carry no signature here")
             return out
@@ -150,6 +168,8 @@ class ConverseEncoder:
         if at in self._args:
             text = "".join(self._args.pop(at))
             out = _piece(at, {"toolUse": {"input": encode({"input": text}).decode()}})
+        elif at in self._pieces and (held := self._pieces.pop(at).end()):
+            out = _piece(at, {"toolUse": {"input": bytes(object_of(held)[0]).decode()}})
         return out + _event("contentBlockStop", {"contentBlockIndex": at})
 
     # The end

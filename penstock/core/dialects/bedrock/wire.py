@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from penstock.core.dialects.base import Wire
+from penstock.core.dialects.endings import Words, own_word
 from penstock.core.models import is_adaptive, publisher
 
 NAME = "bedrock"
@@ -61,6 +62,11 @@ STOP_IN = {
     "pause_turn": "pause",
     "model_context_window_exceeded": "context",
 }
+WORDS = Words(
+    "stopReason",
+    STOP_IN,
+    {"malformed_model_output": "upstream_error", "malformed_tool_use": "upstream_error", "error": "upstream_error"},
+)
 STOP_OUT = {
     "stop": "end_turn",
     "tool_use": "tool_use",
@@ -73,17 +79,17 @@ STOP_OUT = {
 _WORD = re.compile(r"[a-z][a-z_]+")
 
 
-def finish_in(word: str) -> str:
-    """Return the neutral reason for a ``stopReason``."""
-    return STOP_IN.get(word) or f"other:{word}"
+def finish_in(word: str, said: bool) -> str:
+    """Return the neutral reason for a ``stopReason``; see ``Words.read`` for what it raises."""
+    return WORDS.read(word, said)
 
 
 def finish_out(reason: str, sequence: str = "") -> str:
-    """Return the ``stopReason`` for a neutral reason."""
+    """Return the ``stopReason`` for a neutral reason; for a word that is none that of an answer which was cut off."""
     if reason == "stop" and sequence:
         return "stop_sequence"
-    word = reason.removeprefix("other:")
-    return STOP_OUT.get(reason) or (word if _WORD.fullmatch(word) else "end_turn")
+    word = own_word(reason, WORDS)
+    return STOP_OUT.get(reason) or (word if _WORD.fullmatch(word) else "max_tokens")
 
 
 def wire_of(model: str) -> Wire:

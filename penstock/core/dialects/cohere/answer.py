@@ -59,7 +59,7 @@ def _read(fields: dict[str, Raw], message: dict[str, Raw]) -> Response:
     return Response(
         id=optional_text(fields, "id", ""),
         model=optional_text(fields, "model", ""),
-        choices=(Choice(tuple(blocks), finish_in(reason, called), logprobs=told),),
+        choices=(Choice(tuple(blocks), finish_in(reason, called, bool(blocks)), logprobs=told),),
         usage=usage.read(present(fields, "usage")),
         extra=tuple(extra),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from penstock.core.dialects.endings import Words, is_other
 from penstock.core.ir import Seal, Thinking
 
 NAME = "cohere"
@@ -26,7 +27,8 @@ CITATIONS = "citations"  # of an answer: those that are about no text (a plan, a
 TOP = frozenset("documents citation_options safety_mode strict_tools priority k p stop_sequences".split())
 """Own fields that are understood from clients of other dialects as well, as LiteLLM's users write them."""
 
-# https://docs.cohere.com/reference/chat ("finish_reason"); the last three are v1's, still seen behind proxies.
+# https://docs.cohere.com/reference/chat ("finish_reason"); the last two, and USER_CANCEL below, are v1's, still seen
+# behind proxies.
 FINISH_IN = {
     "COMPLETE": "stop",
     "STOP_SEQUENCE": "stop",
@@ -34,9 +36,13 @@ FINISH_IN = {
     "TOOL_CALL": "tool_use",
     "ERROR_LIMIT": "context",
     "ERROR_TOXIC": "filter",
-    "USER_CANCEL": "stop",
 }
 FAILED = frozenset(("ERROR", "TIMEOUT"))
+WORDS = Words(
+    "finish_reason",
+    FINISH_IN,
+    {"ERROR": "upstream_error", "TIMEOUT": "upstream_gateway_timeout", "USER_CANCEL": "upstream_error"},
+)
 _FINISH_OUT = {"length": "MAX_TOKENS", "context": "ERROR_LIMIT", "tool_use": "TOOL_CALL", "filter": "ERROR_TOXIC"}
 _FINISH_OUT["refusal"] = "ERROR_TOXIC"
 
@@ -60,14 +66,15 @@ def thinks(model: str) -> bool:
     return _PLAIN.search(model) is None
 
 
-def finish_in(word: str, called: bool) -> str:
-    """Return the neutral reason for a ``finish_reason``."""
-    reason = FINISH_IN.get(word) or (f"other:{word}" if word else "stop")
+def finish_in(word: str, called: bool, said: bool) -> str:
+    """Return the neutral reason for a ``finish_reason``; see ``Words.read`` for what it raises."""
+    reason = WORDS.read(word, said)
     return "tool_use" if reason == "stop" and called else reason
 
 
 def finish_out(reason: str, sequence: str, called: bool) -> str:
-    """Return the nearest ``finish_reason``. An answer with calls never says COMPLETE here."""
+    """Return the nearest ``finish_reason``. An answer with calls never says COMPLETE here, nor does one that ended with
+    a word that nobody knows."""
     if reason == "stop":
         return "TOOL_CALL" if called else "STOP_SEQUENCE" if sequence else "COMPLETE"
-    return _FINISH_OUT.get(reason, "COMPLETE")
+    return "MAX_TOKENS" if is_other(reason) else _FINISH_OUT.get(reason, "COMPLETE")

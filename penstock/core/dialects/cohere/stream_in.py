@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from penstock.core import sse
+from penstock.core.dialects.arguments import Pieces, settle
 from penstock.core.dialects.cohere import citations, logprobs, usage
 from penstock.core.dialects.cohere.errors import failed, parse_error
 from penstock.core.dialects.cohere.names import FAILED, NAME, finish_in, plan_seal
@@ -84,7 +85,7 @@ _NOTHING = _Message()
 class ChatDecoder:
     """A decoder of Cohere's streams: see ``base.StreamDecoder``."""
 
-    __slots__ = ("_at", "_called", "_calls", "_count", "_done", "_held", "_kind", "_next", "_number", "_started")
+    __slots__ = ("_args", "_at", "_called", "_calls", "_count", "_done", "_kind", "_next", "_number", "_started")
 
     def __init__(self) -> None:
         self._kind = ""  # of the open block: text | thinking | plan | ""
@@ -94,7 +95,7 @@ class ChatDecoder:
         self._count = 0  # and of the next one
         self._called = False
         self._calls: dict[int, int] = {}  # the API's number of an open call -> its block
-        self._held: dict[int, str] = {}  # block -> arguments that may yet turn out to be "null"
+        self._args: dict[int, Pieces] = {}  # of open calls, by their blocks
         self._started = False
         self._done = False
 
@@ -168,14 +169,14 @@ class ChatDecoder:
             out.append(Delta(self._at, piece))
 
     def _call_start(self, told: _Event, delta: _Delta, out: list[Event]) -> None:
-        self._shut(out)
+        self._shut_said(out)  # calls that are open may go on: what was Chat elsewhere tells them in turns
         self._called = True
         for at, call in enumerate(_calls(delta)):
             function = call.function or _Function()
             block = self._next
             self._next += 1
             self._calls[(told.index or 0) + at] = block
-            self._held[block] = ""
+            self._args[block] = Pieces()
             out.append(Open(block, ToolUse(call.id or "", function.name or "", "")))
             self._argue(block, function.arguments or "", out)
 
@@ -187,16 +188,10 @@ class ChatDecoder:
             self._argue(block, (call.function or _Function()).arguments or "", out)
 
     def _argue(self, block: int, piece: str, out: list[Event]) -> None:
-        """Tell arguments as they come, but hold those that begin as "null" does."""
-        held = self._held.get(block)
-        if held is not None:
-            piece = held + piece
-            if "null".startswith(piece):
-                self._held[block] = piece
-                return
-            del self._held[block]
-        if piece:
-            out.append(Delta(block, piece))
+        """Tell arguments as they come, from the brace on that they begin with."""
+        told = self._args[block].feed(piece)
+        if told:
+            out.append(Delta(block, told))
 
     def _call_end(self, told: _Event, delta: _Delta, out: list[Event]) -> None:
         block = self._calls.pop(told.index or 0, None)
@@ -204,8 +199,9 @@ class ChatDecoder:
             self._end_call(block, out)
 
     def _end_call(self, block: int, out: list[Event]) -> None:
-        if self._held.pop(block, None) is not None:
-            out.append(Delta(block, "{}"))
+        pieces = self._args.pop(block)
+        if not pieces.told:
+            out.append(Delta(block, settle(pieces.end())))
         out.append(Close(block))
 
     def _cite(self, told: _Event, delta: _Delta, out: list[Event]) -> None:
@@ -226,7 +222,7 @@ class ChatDecoder:
         if reason in FAILED or delta.error:
             raise failed(reason, delta.error or "")
         self._shut(out)
-        out.append(Stop(finish_in(reason, self._called)))
+        out.append(Stop(finish_in(reason, self._called, self._next > 0)))
         out.append(End(usage.read(delta.usage or None)))
         self._done = True
 
@@ -241,13 +237,17 @@ class ChatDecoder:
             self._count = self._number + 1
         out.append(Open(self._at, _SHELLS[kind]))
 
-    def _shut(self, out: list[Event]) -> None:
-        """End what is open: a text or a thought, and calls whose end was not told."""
+    def _shut_said(self, out: list[Event]) -> None:
+        """End a text or a thought that is open."""
         if self._kind:
             if self._kind == "plan":
                 out.append(Delta(self._at, seal=plan_seal()))
             out.append(Close(self._at))
             self._kind = ""
+
+    def _shut(self, out: list[Event]) -> None:
+        """End what is open: a text or a thought, and calls whose end was not told."""
+        self._shut_said(out)
         for block in self._calls.values():
             self._end_call(block, out)
         self._calls = {}

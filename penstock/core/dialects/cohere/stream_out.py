@@ -97,8 +97,10 @@ class ChatEncoder:
         elif isinstance(block, (Text, Refusal)) or (isinstance(block, Thinking) and not block.redacted):
             self._blocks[index] = block
         elif isinstance(block, ToolUse):
-            self._blocks[index] = block
+            self._blocks[index] = replace(block, seal=None)
             self._called = True
+            if block.seal is not None:
+                self._lose(f"{where}.seal", "a call carries no signature here")
             if block.kind == "function":
                 return self._start_call(index, block)
         else:

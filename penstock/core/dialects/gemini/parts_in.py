@@ -101,6 +101,20 @@ def said(text: str, thought: bool | None, sealed: str | None) -> tuple[Block, ..
     return (Text(text), mark) if text else (mark,)
 
 
+def add_signature(blocks: list[Block], found: tuple[Block, ...]) -> None:
+    """Add the blocks of a part that is a thought. One without words signs the pieces of a thought before it: clients
+    keep each piece of a stream as a part of its own."""
+    sign = found[0] if len(found) == 1 else None
+    if not isinstance(sign, Thinking) or sign.text or sign.redacted or sign.seal is None:
+        blocks.extend(found)
+        return
+    pieces: list[str] = []
+    while blocks and isinstance(last := blocks[-1], Thinking) and last.seal is None and not last.redacted:
+        pieces.append(last.text)
+        blocks.pop()
+    blocks.append(Thinking("".join(reversed(pieces)), sign.seal))
+
+
 def _call(call: wire.FunctionCall, sealed: str | None) -> ToolUse:
     args = "{}"
     if call.args and not is_null(call.args):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from penstock.core.dialects import guided
 from penstock.core.dialects.gemini import schema, wire
-from penstock.core.dialects.gemini.parts_in import TURN, UNNAMED, beside, blocks_of, read_part
+from penstock.core.dialects.gemini.parts_in import TURN, UNNAMED, add_signature, beside, blocks_of, read_part
 from penstock.core.dialects.gemini.reading import (
     bad,
     camel,
@@ -144,7 +144,10 @@ def _contents(fields: Mapping[str, Raw]) -> tuple[Message, ...]:
             found = blocks_of_safely(part)
             if not found:
                 break
-            blocks.extend(found)
+            if part.thought:
+                add_signature(blocks, found)
+            else:
+                blocks.extend(found)
         else:
             out.append(Message(role, tuple(blocks)))
             continue
@@ -153,6 +156,9 @@ def _contents(fields: Mapping[str, Raw]) -> tuple[Message, ...]:
         return tuple(out)
     contents = items(value, "contents", "an array of contents")
     return tuple(_read_content(raw, f"contents.{at}") for at, raw in enumerate(contents))
+
+
+_TRUE = Raw(b"true")
 
 
 def blocks_of_safely(part: wire.Part) -> tuple[Block, ...]:
@@ -174,7 +180,11 @@ def _read_content(raw: Raw, at: str) -> Message:
     parts = present(fields, "parts")
     if parts is not None:
         for number, part in enumerate(items(parts, f"{at}.parts", "an array of parts")):
-            blocks.extend(read_part(part, f"{at}.parts.{number}"))
+            found = read_part(part, f"{at}.parts.{number}")
+            if mapping(part, f"{at}.parts.{number}").get("thought") == _TRUE:
+                add_signature(blocks, found)
+            else:
+                blocks.extend(found)
     rest = {key: fields[key] for key in fields.keys() - {"role", "parts"} if not is_null(fields[key])}
     if rest:
         blocks.insert(0, beside(TURN, rest))

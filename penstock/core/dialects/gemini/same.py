@@ -20,6 +20,8 @@ from penstock.core.same import Editor, Incomplete, open_answer
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
+_NONE = Raw(b"[]")
+_NOTHING = (_NONE, Raw(b"null"))
 _FINISHED = re.compile(rb'"finishReason"[ \t\r\n]*:[ \t\r\n]*"(?!FINISH_REASON_UNSPECIFIED)[^"]')
 _BLOCKED = re.compile(rb'"blockReason"[ \t\r\n]*:[ \t\r\n]*"(?!BLOCKED_REASON_UNSPECIFIED)[^"]')
 
@@ -29,6 +31,8 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     fields = open_answer(body)
     if "error" in fields and "candidates" not in fields:
         raise stream_error(body)
+    if fields.get("candidates", _NONE) in _NOTHING and "promptFeedback" not in fields:
+        raise GatewayError("broken_answer", "The upstream's answer has no candidate, and no word of why.")
     fields["modelVersion"] = model
     meter = Meter()
     if "usageMetadata" in fields:

@@ -50,6 +50,7 @@ class _Content(Struct):
 class _Candidate(Struct, rename="camel"):
     content: _Content | None = None
     finish_reason: str | None = None
+    finish_message: str | None = None
     index: int = 0
 
 
@@ -164,7 +165,9 @@ class ContentDecoder:
             for part in candidate.content.parts or ():
                 self._part(part, line, number, out)
         if wire.is_finish(candidate.finish_reason):
-            line.reason = candidate.finish_reason or ""
+            # Told at once: what is no answer can still be asked for again as long as nothing of it is out.
+            said, why = line.at >= 0, candidate.finish_message or ""
+            line.reason = wire.finish_in(candidate.finish_reason or "", line.called, said, why)
 
     def _beside(self, raw: bytes, line: _Line, number: int, out: list[Event]) -> None:
         """Read what stands in a candidate beside its content. Nearly every chunk of a stream has nothing of it."""
@@ -228,8 +231,6 @@ class ContentDecoder:
             line.called = True
             self._open(shell(replace(block, id=block.id or self._call_id())), "call", line, number, out)
             out.append(Delta(line.at, block.args or "{}"))
-            if block.seal is not None:
-                out.append(Delta(line.at, seal=block.seal))
             self._shut(line, out)
         else:
             beside = isinstance(block, Opaque) and block.kind[:1] == FIELDS
@@ -282,7 +283,8 @@ class ContentDecoder:
             if line.cited:  # by then all text was told: a text without words holds them
                 self._open(Text(""), "text", line, number, out)
                 self._shut(line, out, last=True)
-            out.append(Stop(wire.finish_in(line.reason, line.called), choice=number))
+            called = line.reason == "stop" and line.called
+            out.append(Stop("tool_use" if called else line.reason, choice=number))
         if not self._lines:
             out.append(Stop("filter"))
         out.append(End(self._meter.usage()))

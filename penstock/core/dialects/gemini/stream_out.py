@@ -196,7 +196,7 @@ class ContentEncoder:
             return b""
         block, choice = shown.block, shown.choice
         if isinstance(block, ToolUse):
-            whole = msgspec.structs.replace(block, args="".join(shown.pieces), seal=shown.seal)
+            whole = msgspec.structs.replace(block, args="".join(shown.pieces), seal=shown.seal or block.seal)
             part = self._writer.use(whole, f"choices.{choice}.blocks.{event.index}")
             return self._part(choice, self._with_fields(part))
         if isinstance(block, Thinking):

@@ -14,6 +14,8 @@ import re
 
 from msgspec import Raw, Struct
 
+from penstock.core.dialects.endings import Words, own_word
+from penstock.core.errors import GatewayError
 from penstock.core.ir import Seal, unpack_seal
 
 NAME = "gemini"
@@ -98,6 +100,26 @@ FINISH_IN = {
         "filter",
     ),
 }
+# The model, or what reads its tokens, made nothing that can be used. Each has come with no content and, asked again,
+# with an answer (vercel/ai#11127, google-gemini/gemini-cli#16747).
+WORDS = Words(
+    "finishReason",
+    FINISH_IN,
+    dict.fromkeys(
+        (
+            "MALFORMED_FUNCTION_CALL",
+            "MALFORMED_RESPONSE",
+            "UNEXPECTED_TOOL_CALL",
+            "TOO_MANY_TOOL_CALLS",
+            "MISSING_THOUGHT_SIGNATURE",
+            "LANGUAGE",
+            "OTHER",
+            "NO_IMAGE",
+            "IMAGE_OTHER",
+        ),
+        "upstream_error",
+    ),
+)
 FINISH_OUT = {
     "stop": "STOP",
     "tool_use": "STOP",
@@ -111,18 +133,21 @@ _UNSAID = ("", "FINISH_REASON_UNSPECIFIED")
 _WORD = re.compile(r"[A-Z][A-Z_]+")
 
 
-def finish_in(word: str, called: bool) -> str:
-    """Return the neutral reason. "STOP" is also the word for an answer that calls functions."""
-    reason = FINISH_IN.get(word) or f"other:{word}"
+def finish_in(word: str, called: bool, said: bool, why: str = "") -> str:
+    """Return the neutral reason. "STOP" is also the word for an answer that calls functions. Raises what ``Words.read``
+    raises, and "upstream_error" for a STOP with nothing before it, which is no answer either."""
+    reason = WORDS.read(word, said, why)
+    if reason == "stop" and not said:
+        raise GatewayError("upstream_error", f'The upstream\'s answer is empty, with finishReason "{word}".')
     return "tool_use" if reason == "stop" and called else reason
 
 
 def finish_out(reason: str) -> str:
-    """Return the ``finishReason``; words of other vendors that this API has not are OTHER."""
+    """Return the ``finishReason``; words of other vendors are OTHER where they are not shaped as one."""
     known = FINISH_OUT.get(reason)
     if known is not None:
         return known
-    word = reason.removeprefix("other:")
+    word = own_word(reason, WORDS)
     return word if _WORD.fullmatch(word) else "OTHER"
 
 

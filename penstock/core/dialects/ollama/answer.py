@@ -142,7 +142,7 @@ def parse_response(body: bytes) -> Response:
         blocks.append(Text(part.content))
     blocks += [Image(Base64(media_type(data), data)) for data in part.images or ()]
     calls = [call_block(call, number) for number, call in enumerate(part.tool_calls or ())]
-    finish = reason_in(line.done_reason or "", bool(calls))
+    finish = reason_in(line.done_reason or "", bool(calls), bool(blocks or calls))
     choice = Choice((*blocks, *calls), finish, logprobs=logprobs_in(line.logprobs))
     return Response(
         id="", model=line.model or "", choices=(choice,), usage=usage_of(line), created=seconds(line.created_at)

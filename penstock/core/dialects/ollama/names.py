@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from penstock.core.dialects.endings import Words, is_other
+
 NAME = "ollama"
 FAMILY = "ollama"
 GENERATE = "ollama_generate"
@@ -22,8 +24,10 @@ OPTIONS = frozenset(
 TOP = frozenset(("keep_alive", "think", "truncate", "shift", "format"))  # Ollama's own fields at the top
 
 # done_reason: server/routes.go and llm/server.go; "load" and "unload" answer a request without a prompt.
-REASONS_IN = {"stop": "stop", "length": "length", "": "stop"}
-REASONS_OUT = {"length": "length", "context": "length"}
+REASONS_IN = {"stop": "stop", "length": "length", "load": "other:load", "unload": "other:unload"}
+REASONS_IN["content_filter"] = "filter"  # ours, for clients: the server has no such thing
+WORDS = Words("done_reason", REASONS_IN, {"error": "upstream_error"})
+REASONS_OUT = {"length": "length", "context": "length", "filter": "content_filter", "refusal": "content_filter"}
 
 # Base64 of the first bytes of what is told apart by them: images have no media type on the wire.
 _MAGIC = (("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp"))
@@ -34,17 +38,18 @@ def media_type(data: str) -> str:
     return next((kind for start, kind in _MAGIC if data.startswith(start)), "image/jpeg")
 
 
-def reason_in(word: str, called: bool) -> str:
-    """Return the neutral reason for a ``done_reason``, which is "stop" after tool calls, too."""
-    reason = REASONS_IN.get(word) or f"other:{word}"
+def reason_in(word: str, called: bool, said: bool) -> str:
+    """Return the neutral reason for a ``done_reason``, which is "stop" after tool calls, too. Older servers tell none.
+    See ``Words.read`` for what it raises."""
+    reason = WORDS.read(word or "stop", said)
     return "tool_use" if reason == "stop" and called else reason
 
 
 def reason_out(reason: str) -> str:
-    """Return the nearest ``done_reason``."""
+    """Return the nearest ``done_reason``; for a reason that nobody knows that of an answer which was cut off."""
     if reason.startswith("other:") and reason[6:] in ("load", "unload"):
         return reason[6:]
-    return REASONS_OUT.get(reason, "stop")
+    return "length" if is_other(reason) else REASONS_OUT.get(reason, "stop")
 
 
 def timestamp(seconds: int) -> str:

@@ -69,7 +69,8 @@ class Decoder:
         if line.done:
             self._done = True
             self._shut(out)
-            out.append(Stop(reason_in(line.done_reason or "", bool(self._calls))))
+            said = self._next > 0
+            out.append(Stop(reason_in(line.done_reason or "", bool(self._calls), said)))
             out.append(End(usage_of(line)))
         return out
 

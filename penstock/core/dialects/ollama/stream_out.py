@@ -108,6 +108,8 @@ class Encoder:
             self._blocks[event.index] = block
         elif isinstance(block, ToolUse) and not self._generate:
             self._blocks[event.index] = block
+            if block.seal is not None:
+                self.losses.append(Loss(f"blocks.{event.index}.seal", "an answer carries no signature here"))
         else:
             self.losses.append(Loss(where, f"an answer holds no {type(block).__name__} here"))
         return b""

@@ -8,7 +8,8 @@ from msgspec import Raw
 from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.base import RenderedAnswer, View
-from penstock.core.dialects.openai_chat.errors import error_in_answer, failed
+from penstock.core.dialects.carried import TEXT, is_wordless, pack
+from penstock.core.dialects.openai_chat.errors import error_in_answer, told_error
 from penstock.core.dialects.openai_chat.messages_in import legacy_call, read_assistant
 from penstock.core.dialects.openai_chat.names import (
     CALL_FAMILY,
@@ -18,6 +19,7 @@ from penstock.core.dialects.openai_chat.names import (
     finish_in,
     finish_out,
     is_legacy,
+    settled,
 )
 from penstock.core.dialects.openai_chat.reading import (
     integer,
@@ -55,9 +57,8 @@ def parse_response(body: bytes) -> Response:
         fields = _TOP(body)
     except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's answer is not a JSON object: {error}.") from None
-    found = present(fields, "error")
-    if found is not None and "choices" not in fields:
-        raise error_in_answer(found)
+    if told_error(fields):
+        raise error_in_answer(fields["error"])
     try:
         return _response(fields)
     except GatewayError as error:
@@ -78,6 +79,8 @@ def _response(fields: dict[str, Raw]) -> Response:
         index = present(choice, "index")
         number = place if index is None else integer(index, f"choices[{place}].index")
         found.append((number, _choice(choice, f"choices[{place}]", mint)))
+    if not found:
+        raise GatewayError("broken_answer", "The upstream's answer has no choice in its 'choices'.")
     found.sort(key=lambda pair: pair[0])
     created, usage = present(fields, "created"), present(fields, "usage")
     return Response(
@@ -121,10 +124,7 @@ def _choice(fields: dict[str, Raw], path: str, mint: list[int]) -> Choice:
         mint[0] += 1
     called = any(isinstance(block, ToolUse) for block in blocks)
     refused = any(isinstance(block, Refusal) for block in blocks)
-    word = optional_text(fields, "finish_reason", path) or "stop"
-    if word == "error":
-        raise failed()
-    finish = finish_in(word, called, refused)
+    finish = settled(finish_in(optional_text(fields, "finish_reason", path), bool(blocks)), called, refused)
     logprobs = present(fields, "logprobs")
     return Choice(tuple(blocks), finish, stop_sequence(fields), b"" if logprobs is None else bytes(logprobs))
 
@@ -186,12 +186,25 @@ def _write_choice(choice: Choice, number: int, legacy: bool, losses: list[Loss])
 class _Message:
     """An answer's message being written. Chat has one string for all text: citations move along with it."""
 
-    __slots__ = ("_legacy", "_losses", "_path", "annotations", "calls", "length", "own", "refusal", "texts", "thoughts")
+    __slots__ = (
+        "_after_text",
+        "_legacy",
+        "_losses",
+        "_path",
+        "annotations",
+        "calls",
+        "length",
+        "own",
+        "refusal",
+        "texts",
+        "thoughts",
+    )
 
     def __init__(self, path: str, legacy: bool, losses: list[Loss]) -> None:
         self._path = path
         self._legacy = legacy
         self._losses = losses
+        self._after_text = False
         self.texts: list[str] = []
         self.length = 0
         self.refusal: str | None = None
@@ -201,6 +214,10 @@ class _Message:
         self.own: dict[str, Raw] = {}
 
     def add(self, block: Block, place: int) -> None:
+        self._add(block, place)
+        self._after_text = isinstance(block, Text) and bool(block.text)
+
+    def _add(self, block: Block, place: int) -> None:
         if isinstance(block, Text):
             for citation in block.citations:
                 written = write_citation(citation, self.length, len(block.text))
@@ -218,6 +235,9 @@ class _Message:
                 if block.seal is not None and (self._legacy or block.kind == "custom"):
                     self._losses.append(Loss(f"{self._path}.{place}.seal", "only a function's call carries one"))
         elif isinstance(block, Thinking):
+            if self._after_text and is_wordless(block, THOUGHT_FAMILY) and block.seal is not None:
+                # Thoughts stand before the text here: its seal says that it belongs behind it.
+                block = Thinking("", pack(block.seal, TEXT, THOUGHT_FAMILY))
             if block.text or block.seal is not None:
                 self.thoughts.append(block)
         elif isinstance(block, Refusal):

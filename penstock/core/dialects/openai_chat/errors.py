@@ -64,6 +64,16 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Gateway
     )
 
 
+_SAYS_NOTHING = frozenset((b"null", b"false", b"{}", b'""', b"[]"))
+
+
+def told_error(fields: Mapping[str, Raw]) -> bool:
+    """Tell whether the top level of an answer or of a chunk holds an error. OpenRouter sends it beside choices that say
+    what came until then; some servers have an empty one in every answer."""
+    raw = fields.get("error")
+    return raw is not None and bytes(raw) not in _SAYS_NOTHING
+
+
 def error_in_answer(raw: Raw | bytes) -> GatewayError:
     """Parse the ``error`` member of a stream's event or of a 200: its kind comes from its code, else from its type."""
     message, kind, code, param = _words(b'{"error":' + bytes(raw) + b"}")
@@ -92,11 +102,6 @@ def errors_in_stream(data: bytes) -> GatewayError:
 
 class _Listed(msgspec.Struct):
     status_code: int = 0
-
-
-def failed() -> GatewayError:
-    """Make the error of a finish_reason "error" (OpenRouter, Mistral) with no word of why."""
-    return GatewayError("upstream_error", 'The upstream ended the answer with finish_reason "error".')
 
 
 def _words(body: bytes) -> tuple[str, str, str, str]:

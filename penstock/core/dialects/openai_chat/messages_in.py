@@ -8,6 +8,7 @@ from msgspec import Raw
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
+from penstock.core.dialects.carried import bound
 from penstock.core.dialects.openai_chat.names import (
     CALL,
     CALL_FAMILY,
@@ -173,7 +174,7 @@ def read_assistant(fields: Mapping[str, Raw], path: str, mint: list[int] | None 
         for place, call in enumerate(mappings(raw, f"{path}.tool_calls")):
             if not _read_call(call, f"{path}.tool_calls[{place}]", mint, blocks):
                 blocks.append(Opaque(NAME, TOOL_CALL, exact(raw, place)))
-    return blocks
+    return list(bound(blocks))
 
 
 def _pairs(raw: Raw, path: str) -> list[tuple[dict[str, Raw], bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.core.dialects.endings import Words, is_other
 from penstock.core.ir import Opaque, Request
 
 NAME = "openai_chat"
@@ -20,7 +21,7 @@ TOOL_CALL = "tool_call"  # an element of ``tool_calls`` of an unknown type
 LEGACY = "functions"  # on a Tool: the client speaks the ``functions`` form of 2023 and wants answers in it
 DELTA = "delta"  # on an event: ``{"index": choice, "delta": {...}}``
 
-# Finish reasons: OpenAI's five, then words that compatible servers were seen to use for the same.
+# Finish reasons: OpenAI's five, then words that compatible servers were seen to use for the same, in whatever case.
 FINISH_IN = {
     "stop": "stop",
     "length": "length",
@@ -37,7 +38,32 @@ FINISH_IN = {
     "refusal": "refusal",
     "pause_turn": "pause",
     "model_context_window_exceeded": "context",
+    "complete": "stop",  # Cohere's and others' own words, which proxies pass on
+    "completed": "stop",
+    "stop_token": "stop",
+    "tool_call": "tool_use",
+    "max_output_tokens": "length",
+    "max_length": "length",
+    "repetition": "length",  # vLLM cuts off what repeats itself
+    "error_limit": "context",
+    "sensitive": "filter",  # Zhipu
+    "content_filtered": "filter",
+    "guardrail_intervened": "filter",
+    "safety": "filter",
+    "recitation": "filter",
 }
+# DeepSeek (api-docs.deepseek.com, "finish_reason"), Zhipu, vLLM and SGLang ("abort"), OpenRouter and Mistral ("error").
+WORDS = Words(
+    "finish_reason",
+    FINISH_IN,
+    {
+        "error": "upstream_error",
+        "abort": "upstream_error",
+        "network_error": "upstream_error",
+        "insufficient_system_resource": "upstream_unavailable",
+        "malformed_function_call": "upstream_error",
+    },
+)
 FINISH_OUT = {
     "stop": "stop",
     "length": "length",
@@ -49,22 +75,26 @@ FINISH_OUT = {
 }
 
 
-def finish_in(word: str, called: bool, refused: bool) -> str:
-    """Return the neutral reason for a ``finish_reason``. OpenAI says "stop" after a forced call and after a refusal,
+def finish_in(word: str, said: bool) -> str:
+    """Return the neutral reason for a ``finish_reason``; see ``Words.read`` for what it raises."""
+    return FINISH_IN.get(word) or WORDS.read(word.lower(), said)
+
+
+def settled(reason: str, called: bool, refused: bool) -> str:
+    """Return the reason of an answer that is complete. OpenAI says "stop" after a forced call and after a refusal,
     Ollama after any call: what the answer holds decides."""
-    reason = FINISH_IN.get(word) or f"other:{word}"
     if reason == "stop":
         return "tool_use" if called else "refusal" if refused else "stop"
     return reason
 
 
 def finish_out(reason: str, refused: bool, legacy: bool) -> str:
-    """Return the nearest ``finish_reason``; an unknown reason is "stop", the word every client knows."""
+    """Return the nearest ``finish_reason``; for a reason that nobody knows that of an answer which was cut off."""
     if reason == "refusal" and refused:
         return "stop"
     if reason == "tool_use" and legacy:
         return "function_call"
-    return FINISH_OUT.get(reason, "stop")
+    return "length" if is_other(reason) else FINISH_OUT[reason]
 
 
 def is_legacy(request: Request | None) -> bool:

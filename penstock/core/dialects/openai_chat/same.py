@@ -10,7 +10,10 @@ import msgspec
 from msgspec import Raw
 
 from penstock.core import sse
-from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in_stream
+from penstock.core.dialects.endings import failure
+from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in_stream, told_error
+from penstock.core.dialects.openai_chat.names import WORDS
+from penstock.core.dialects.openai_chat.same_calls import CallMender, mend_message
 from penstock.core.dialects.openai_chat.usage import read_usage
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
@@ -21,6 +24,10 @@ _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _FINISHED = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"[^"]')
 _SEVERAL = re.compile(rb'"index"[ \t]*:[ \t]*[1-9]')  # of a choice, or of a tool call: then one look too many
+_STOPPED = b'"finish_reason":"stop"'
+_CALLS = b'"tool_calls"'
+_BEGUN = re.compile(rb'"tool_calls"[ \t]*:[ \t]*\[[ \t]*\{')
+_NONE = Raw(b"[]")
 _FIRST = b'[{"index":0'  # spares the usual chunk that search
 _NULL = Raw(b"null")
 
@@ -37,9 +44,15 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """Replace the ``model`` of a whole Chat answer, and read its usage. Raises ``broken_answer`` when it is not a JSON
     object, and the upstream's error when it carries one under status 200 (some servers do)."""
     fields = open_answer(body)
-    if "error" in fields and "choices" not in fields and fields["error"] != _NULL:
+    if "error" in fields and told_error(fields):
         raise error_in_answer(fields["error"])
+    choices = fields.get("choices", _NULL)
+    if choices == _NULL or choices == _NONE:
+        raise GatewayError("broken_answer", "The upstream's answer has no choice in its 'choices'.")
     fields["model"] = model
+    if _STOPPED not in body or _CALLS in body:  # what most answers are has nothing to mend
+        _check(choices)
+        fields["choices"] = mend_message(choices) if _CALLS in body else choices
     usage = in_tier(read_usage(fields["usage"]), fields.get("service_tier")) if "usage" in fields else None
     return _ENCODE(fields), usage
 
@@ -50,12 +63,13 @@ class Stream:
     ``want_usage``: the client asked for the usage chunk; we always ask the upstream for it and keep it to ourselves
     otherwise. ``started``: an answer's chunk was seen. A broken stream ends in ``Incomplete``, never in ``[DONE]``."""
 
-    __slots__ = ("_done", "_ended", "_last", "_model", "_want_usage", "chunks", "started", "usage")
+    __slots__ = ("_calls", "_done", "_ended", "_last", "_model", "_want_usage", "chunks", "started", "usage")
 
     def __init__(self, model: Raw, want_usage: bool) -> None:
         self._model = model
         self._want_usage = want_usage
         self._done = False
+        self._calls: CallMender | None = None  # once there is a call
         self._ended: set[int] = set()  # choices that have their finish reason
         self._last = 0  # the highest index of a choice
         self.started = False
@@ -79,6 +93,8 @@ class Stream:
         choices = fields.get("choices")
         if choices is None and ("error" in fields or "errors" in fields):
             _refuse(fields, data)
+        elif "error" in fields and told_error(fields):  # OpenRouter's stands beside the choices
+            raise error_in_answer(fields["error"])
         self.started = True
         self.chunks += 1
         if "usage" in fields and not self._meter(fields, choices):
@@ -86,9 +102,13 @@ class Stream:
         fields["model"] = self._model
         if choices is not None:
             raw = bytes(choices)
+            ended = _FINISHED.search(raw)
+            if self._calls is not None and ended or _CALLS in raw and _BEGUN.search(raw):
+                choices = self._mend(choices)
+                fields["choices"] = choices
             if b'"finish_reason"' not in raw:
                 fields["choices"] = _with_finish(choices)
-            if (not raw.startswith(_FIRST) and _SEVERAL.search(raw)) or _FINISHED.search(raw):
+            if ended or (not raw.startswith(_FIRST) and _SEVERAL.search(raw)):
                 self._note(choices)
         return b"data: " + _ENCODE(fields) + b"\n\n"
 
@@ -102,6 +122,12 @@ class Stream:
         del fields["usage"]
         return not (usage is not None and (choices is None or not bytes(choices).strip(b"[ \t]")))
 
+    def _mend(self, choices: Raw) -> Raw:
+        """Mend the calls that a client could not read as they came."""
+        if self._calls is None:
+            self._calls = CallMender()
+        return self._calls.feed(choices)
+
     def _note(self, choices: Raw) -> None:
         """Note which choices there are, and which of them are complete."""
         try:
@@ -111,6 +137,7 @@ class Stream:
         for choice in told:
             self._last = max(self._last, choice.index)
             if choice.finish_reason:
+                _fail(choice.finish_reason)
                 self._ended.add(choice.index)
 
     def close(self) -> bytes:
@@ -121,6 +148,24 @@ class Stream:
         if len(self._ended) > self._last:
             return sse.DONE
         raise Incomplete()
+
+
+def _check(choices: Raw) -> None:
+    """Raise the error of a choice that failed."""
+    try:
+        told = _CHOICES(choices)
+    except BAD_JSON:
+        return  # not of this dialect: its client says what is wrong with it
+    for choice in told:
+        if choice.finish_reason:
+            _fail(choice.finish_reason)
+
+
+def _fail(word: str) -> None:
+    """Raise the error that a finish reason is, if it is one of failure."""
+    kind = WORDS.fails.get(word)
+    if kind is not None:
+        raise failure(WORDS.field, word, kind=kind)
 
 
 def _refuse(fields: dict[str, Raw], data: bytes) -> None:

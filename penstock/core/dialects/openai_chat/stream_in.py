@@ -12,11 +12,13 @@ from msgspec.json import encode
 from msgspec.structs import replace
 
 from penstock.core import sse
+from penstock.core.dialects.carried import split
 from penstock.core.dialects.openai_chat.answer import seconds
+from penstock.core.dialects.openai_chat.calls import Calls, Slot, add_name
 from penstock.core.dialects.openai_chat.chunks import NOTHING, Call, Chunk, Function, Part, Piece, Thought, read_chunk
-from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in_stream, failed
+from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in_stream
 from penstock.core.dialects.openai_chat.messages_in import citation, thought_signature
-from penstock.core.dialects.openai_chat.names import DELTA, NAME, THOUGHT_FAMILY, finish_in
+from penstock.core.dialects.openai_chat.names import DELTA, NAME, THOUGHT_FAMILY, finish_in, settled
 from penstock.core.dialects.openai_chat.reading import absent, opens, text
 from penstock.core.dialects.openai_chat.usage import usage_of
 from penstock.core.errors import GatewayError
@@ -44,27 +46,12 @@ from penstock.core.ir import (
 _SHELLS: dict[str, Block] = {"text": Text(""), "thinking": Thinking(""), "refusal": Refusal("")}
 
 
-class _Slot:
-    """A call as it comes in. ``block`` is -1 until its name is known: only then can it be opened."""
-
-    __slots__ = ("block", "custom", "filled", "id", "name", "waiting")
-
-    def __init__(self, id: str, name: str, custom: bool) -> None:
-        self.id = id
-        self.name = name
-        self.custom = custom
-        self.block = -1
-        self.filled = False
-        self.waiting = ""
-
-
 class _Line:
     """One choice."""
 
     __slots__ = (
         "base",
-        "by_id",
-        "by_index",
+        "calls",
         "finish",
         "kind",
         "length",
@@ -72,9 +59,9 @@ class _Line:
         "open",
         "refused",
         "sequence",
-        "slots",
         "spoke",
         "thought",
+        "unopened",
     )
 
     def __init__(self, number: int) -> None:
@@ -84,9 +71,8 @@ class _Line:
         self.kind = ""  # of the open block that is no call: text | thinking | refusal | ""
         self.open = -1
         self.thought = -1  # the index that the upstream gave the open thought
-        self.slots: list[_Slot] = []
-        self.by_index: dict[int, _Slot] = {}
-        self.by_id: dict[str, _Slot] = {}
+        self.calls = Calls()
+        self.unopened: list[Slot] = []  # calls whose names or ids may still grow
         self.finish = ""
         self.sequence = ""
         self.refused = False
@@ -151,12 +137,12 @@ class Decoder:
         self._done = True
         out: list[Event] = [] if self._started else [self._start]
         for line in lines:
-            for slot in line.slots:
+            for slot in line.calls.slots:
                 self._ready(line, slot, out)
             self._shut(line, out)
-            out.extend(Close(slot.block) for slot in line.slots)
+            out.extend(Close(slot.block) for slot in line.calls.slots)
         for line in lines:
-            reason = finish_in(line.finish, bool(line.slots), line.refused)
+            reason = settled(line.finish, bool(line.calls.slots), line.refused)
             out.append(Stop(reason, line.sequence, line.number))
         out.append(End(self._usage))
         return out
@@ -187,9 +173,8 @@ class Decoder:
         if piece.error is not NOTHING and not absent(piece.error):  # OpenRouter
             raise error_in_answer(piece.error)
         if piece.finish_reason:
-            if piece.finish_reason == "error":
-                raise failed()
-            line.finish = piece.finish_reason
+            # Read at once: what is no answer can still be asked for again as long as nothing of it is out.
+            line.finish = finish_in(piece.finish_reason, line.spoke or line.refused or bool(line.calls.slots))
             for raw in (piece.stop_reason, piece.matched_stop):
                 if raw is not NOTHING and opens(raw, '"'):
                     line.sequence = text(raw, "stop_reason")
@@ -231,13 +216,15 @@ class Decoder:
                 self._say(line, "text", message.content, out)
                 line.length += len(message.content)
         for place, call in enumerate(message.tool_calls or ()):
-            known = line.by_id.get(call.id or "") or (line.slots[place] if place < len(line.slots) else None)
+            slots = line.calls.slots
+            known = line.calls.known(call.id or "") or (slots[place] if place < len(slots) else None)
             if known is None:
                 self._call(line, call, out)
             elif not known.filled and call.function is not None:
                 self._fill(line, known, call.function.arguments or "", out)
 
     def _open(self, line: _Line, kind: str, out: list[Event], block: Block | None = None) -> None:
+        self._settle(line, out)
         self._shut(line, out)
         line.kind, line.open, line.base = kind, self._next, line.length
         self._next += 1
@@ -282,7 +269,7 @@ class Decoder:
         line.spoke = True
         if block.thinking:
             out.append(Delta(line.open, block.thinking))
-        seal = unpack_seal(block.signature or "", THOUGHT_FAMILY)
+        seal = split(unpack_seal(block.signature or "", THOUGHT_FAMILY))[1]  # in a stream it stands where it belongs
         if seal is not None:
             out.append(Delta(line.open, seal=seal))
             self._shut(line, out)
@@ -295,58 +282,50 @@ class Decoder:
             name, args = call.custom.name or "", call.custom.input or ""
         else:
             name, args = (inner.name or "", inner.arguments or "") if inner is not None else ("", "")
-        slot = self._slot(line, call, name)
-        if name and not slot.name:
-            slot.name = name
-        if slot.name:
+        custom = call.custom is not None or call.type == "custom"
+        count = len(line.calls.slots)
+        slot = line.calls.find(call.index, call.id or "", name, args, custom, f"call_{self._calls}")
+        if len(line.calls.slots) > count:
+            self._calls += 1
+            self._settle(line, out)
+            line.unopened.append(slot)
+        add_name(slot, name)
+        sealed = thought_signature(call.extra_content) if call.extra_content is not NOTHING else None
+        if sealed is not None and slot.block < 0:
+            slot.seal = sealed
+        if slot.name and (args or slot.waiting):  # until they begin, the name and the id may still grow
             self._ready(line, slot, out)
         self._fill(line, slot, args, out)
-        if call.extra_content is not NOTHING and (seal := thought_signature(call.extra_content)) is not None:
-            self._ready(line, slot, out)
-            out.append(Delta(slot.block, seal=seal))
+        if sealed is not None and slot.seal is not sealed:
+            out.append(Delta(slot.block, seal=sealed))
 
-    def _slot(self, line: _Line, call: Call, name: str) -> _Slot:
-        """Find the call whose piece this is. By index; two calls under one index are told apart by a new id that comes
-        with a name (a new id alone is a server that mints one per chunk). Without an index by id; without both, a name
-        begins a call and anything else goes on with the last one."""
-        id, index = call.id or "", call.index
-        slot: _Slot | None
-        if index is not None:
-            slot = line.by_index.get(index)
-            if slot is not None and id and name and id != slot.id and slot.name:
-                slot = line.by_id.get(id)
-        elif id:
-            slot = line.by_id.get(id)
-            if slot is None and not name and line.slots:
-                slot = line.slots[-1]
-        else:
-            slot = line.slots[-1] if line.slots and not name else None
-        if slot is None:
-            slot = _Slot(id or f"call_{self._calls}", name, call.custom is not None or call.type == "custom")
-            self._calls += 1
-            line.slots.append(slot)
-            line.by_id[slot.id] = slot
-        if index is not None:
-            line.by_index[index] = slot
-        return slot
+    def _settle(self, line: _Line, out: list[Event]) -> None:
+        """Open the calls whose names are known: something else begins."""
+        if not line.unopened:
+            return
+        waiting, line.unopened = line.unopened, []
+        for slot in waiting:
+            if slot.name:
+                self._ready(line, slot, out)
+            elif slot.block < 0:
+                line.unopened.append(slot)
 
-    def _ready(self, line: _Line, slot: _Slot, out: list[Event]) -> None:
+    def _ready(self, line: _Line, slot: Slot, out: list[Event]) -> None:
         if slot.block >= 0:
             return
         self._shut(line, out)
         slot.block = self._next
         self._next += 1
-        out.append(
-            Open(slot.block, ToolUse(slot.id, slot.name, "", "custom" if slot.custom else "function"), line.number)
-        )
+        kind = "custom" if slot.custom else "function"
+        out.append(Open(slot.block, ToolUse(slot.id, slot.name, "", kind, seal=slot.seal), line.number))
         if slot.waiting:
             out.append(Delta(slot.block, slot.waiting))
             slot.waiting = ""
 
-    def _fill(self, line: _Line, slot: _Slot, args: str, out: list[Event]) -> None:
+    def _fill(self, line: _Line, slot: Slot, args: str, out: list[Event]) -> None:
         if not args:
             return
-        slot.filled = True
+        slot.take_args(args)
         if slot.block < 0:
             slot.waiting += args
         else:

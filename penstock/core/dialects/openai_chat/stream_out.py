@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 from msgspec.json import Encoder as JsonEncoder
+from msgspec.structs import replace
 
 from penstock.core import sse
 from penstock.core.dialects.base import View
+from penstock.core.dialects.carried import TEXT, is_wordless, pack
 from penstock.core.dialects.openai_chat.answer import write_citation, write_signature
 from penstock.core.dialects.openai_chat.errors import error_fields
 from penstock.core.dialects.openai_chat.names import DELTA, MESSAGE, NAME, THOUGHT_FAMILY, finish_out, is_legacy
@@ -41,7 +43,7 @@ _FIELDS = {Text: b'{"content":', Thinking: b'{"reasoning_content":', Refusal: b'
 class _Shown:
     """An open block. ``field``: how a text delta begins; ``base``: where a text stands in the whole content."""
 
-    __slots__ = ("base", "block", "choice", "empty", "field", "length", "place", "tail")
+    __slots__ = ("after_text", "base", "block", "choice", "empty", "field", "length", "place", "tail")
 
     def __init__(self, block: Block, choice: int) -> None:
         self.block = block
@@ -52,14 +54,16 @@ class _Shown:
         self.base = 0
         self.length = 0
         self.empty = True
+        self.after_text = False
 
 
 class _Line:
     """One choice: how much of each kind was said."""
 
-    __slots__ = ("annotations", "calls", "length", "refused", "thoughts")
+    __slots__ = ("after_text", "annotations", "calls", "length", "refused", "thoughts")
 
     def __init__(self) -> None:
+        self.after_text = False  # the block that was closed last is a text
         self.calls = 0
         self.thoughts = 0
         self.annotations = 0
@@ -149,6 +153,7 @@ class Encoder:
         line = self._lines[event.choice]
         block = event.block
         shown = self._blocks[event.index] = _Shown(block, event.choice)
+        line.after_text, shown.after_text = False, line.after_text
         if isinstance(block, Text):
             shown.base = line.length
         elif isinstance(block, ToolUse):
@@ -176,12 +181,19 @@ class Encoder:
                 self.losses.append(Loss(f"choices.{event.choice}.blocks.{event.index}", "function_call holds one call"))
                 del self._blocks[event.index]
                 return b""
+            if block.seal is not None:
+                self._unsealed(event.choice, event.index)
             shown.field, shown.tail = b'{"function_call":{"arguments":', b"}}"
             return self._chunk(event.choice, _JSON({"function_call": {"name": block.name, "arguments": ""}}))
         kind, key = ("custom", "input") if block.kind == "custom" else ("function", "arguments")
         shown.field = b'{"tool_calls":[{"index":%d,"%s":{"%s":' % (place, kind.encode(), key.encode())
         shown.tail = b"}}]}"
         call = {"index": place, "id": block.id, "type": kind, kind: {"name": block.name, key: ""}}
+        if block.seal is not None:
+            if block.kind == "function":
+                call["extra_content"] = write_signature(block.seal)
+            else:
+                self._unsealed(event.choice, event.index)
         return self._chunk(event.choice, _JSON({"tool_calls": [call]}))
 
     def _delta(self, shown: _Shown, event: Delta) -> bytes:
@@ -211,16 +223,21 @@ class Encoder:
                 call["extra_content"] = write_signature(event.seal)
                 out += self._chunk(shown.choice, _JSON({"tool_calls": [call]}))
             else:
-                self.losses.append(Loss(f"{self._place(shown, event)}.seal", "only a function's call carries one"))
+                self._unsealed(shown.choice, event.index)
         elif isinstance(block, Thinking):
             thought: dict[str, Any] = {"index": shown.place, "type": "thinking", "thinking": ""}
             packed = event.seal.pack(THOUGHT_FAMILY)
+            if shown.after_text and shown.empty and is_wordless(replace(block, seal=event.seal), THOUGHT_FAMILY):
+                packed = pack(event.seal, TEXT, THOUGHT_FAMILY).data
             if block.redacted:
                 thought = {"index": shown.place, "type": "redacted_thinking", "data": packed}
             else:
                 thought["signature"] = packed
             out += self._chunk(shown.choice, _JSON({"thinking_blocks": [thought]}))
         return out
+
+    def _unsealed(self, choice: int, index: int) -> None:
+        self.losses.append(Loss(f"choices.{choice}.blocks.{index}.seal", "only a function's call carries one"))
 
     @staticmethod
     def _place(shown: _Shown, event: Delta) -> str:
@@ -231,6 +248,8 @@ class Encoder:
         if shown is None:
             return b""
         self._lines[shown.choice].length += shown.length
+        if shown.length:
+            self._lines[shown.choice].after_text = True
         if shown.empty and isinstance(shown.block, ToolUse) and shown.block.kind != "custom":
             return self._chunk(shown.choice, shown.field + b'"{}"' + shown.tail)  # clients parse it as JSON
         return b""

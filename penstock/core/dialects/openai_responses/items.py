@@ -44,6 +44,25 @@ class Item:
         head = encode({"type": event, **self.at(**places)})[:-1]
         return f"event: {event}\ndata: ".encode() + head + b',"delta":', b',"sequence_number":'
 
+    def end_part(self, text: str, logs: Logs) -> list[tuple[str, dict[str, Any]]]:
+        """Close the open part, whose text is whole: return the events that say so, with their fields."""
+        part = self.part
+        kind: str = part["type"]
+        summary = kind == "summary_text"
+        home = self.made["summary" if summary else "content"]
+        at = self.at(**{"summary_index" if summary else "content_index": len(home)})
+        home.append(part)
+        told: dict[str, Any] = {**at, "text": text}
+        part["refusal" if kind == "refusal" else "text"] = text
+        if kind == "output_text":
+            logs.put(part)
+            told["logprobs"] = part["logprobs"]
+        elif kind == "refusal":
+            told = {**at, "refusal": text}
+        name = {"summary_text": "reasoning_summary_text"}.get(kind, kind)
+        ended = "reasoning_summary_part" if summary else "content_part"
+        return [(f"response.{name}.done", told), (f"response.{ended}.done", {**at, "part": part})]
+
 
 class Logs:
     """OpenAI log probabilities: a list per text. What comes while no text is open is the first text's that has none."""

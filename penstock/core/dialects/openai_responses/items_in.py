@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
+from penstock.core.dialects.carried import bound
 from penstock.core.dialects.openai_chat.reading import (
     absent,
     items,
@@ -77,7 +78,7 @@ class _Turns:
 
     def _flush(self) -> None:
         if self._open:
-            self._out.append(Message(self._role, tuple(self._open)))
+            self._out.append(Message(self._role, tuple(bound(self._open))))
 
     def done(self) -> tuple[Message, ...]:
         self._flush()
@@ -186,7 +187,7 @@ def read_output(raw: Raw, path: str = "output") -> list[Block]:
     out: list[Block] = []
     for place, one in enumerate(items(raw, path)):
         out.extend(read_output_item(one, f"{path}[{place}]"))
-    return out
+    return list(bound(out))
 
 
 def read_output_item(raw: Raw, path: str) -> list[Block]:

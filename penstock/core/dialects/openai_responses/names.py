@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from penstock.core.dialects.endings import is_other
+from penstock.core.errors import GatewayError
+
 NAME = "openai_responses"
 FAMILY = "openai"
 
@@ -29,11 +32,11 @@ _INCOMPLETE_OUT = {
 
 def finish_in(status: str, reason: str, called: bool, refused: bool) -> str:
     """Return the neutral reason of an answer with this ``status`` and ``incomplete_details.reason``. A completed answer
-    does not say why it ended: what it holds does."""
+    does not say why it ended: what it holds does. Raises "broken_answer" for one that is not at its end."""
     if status == "incomplete":
         return _INCOMPLETE_IN.get(reason) or (f"other:{reason}" if reason else "length")
     if status not in ("", "completed"):
-        return f"other:{status}"
+        raise GatewayError("broken_answer", f'The upstream\'s answer is not complete: its status is "{status[:80]}".')
     return "tool_use" if called else "refusal" if refused else "stop"
 
 
@@ -41,7 +44,7 @@ def finish_out(reason: str, refused: bool) -> str:
     """Return ``incomplete_details.reason`` for a neutral reason; "" for an answer that is complete."""
     if reason == "refusal" and not refused:  # no words of refusal were given: a filter's doing
         return "content_filter"
-    return _INCOMPLETE_OUT.get(reason, "")
+    return _INCOMPLETE_OUT.get(reason) or ("max_output_tokens" if is_other(reason) else "")
 
 
 def effort_of(budget: int) -> str:

@@ -16,6 +16,7 @@ from msgspec.json import Decoder as JsonDecoder
 from msgspec.structs import replace
 
 from penstock.core import sse
+from penstock.core.dialects.carried import CALL, split
 from penstock.core.dialects.openai_chat.answer import seconds
 from penstock.core.dialects.openai_chat.reading import mapping, optional_text, present
 from penstock.core.dialects.openai_responses.answer import finish_of, raise_failed, take_logprobs, write_logs
@@ -39,6 +40,7 @@ from penstock.core.ir import (
     Other,
     Refusal,
     Response,
+    Seal,
     Start,
     Stop,
     Text,
@@ -102,7 +104,7 @@ class _Part:
 class Decoder:
     """A decoder of Responses streams: see ``base.StreamDecoder``."""
 
-    __slots__ = ("_calls", "_ended", "_ids", "_items", "_last", "_logged", "_next", "_parts", "_started")
+    __slots__ = ("_calls", "_ended", "_ids", "_items", "_last", "_logged", "_marks", "_next", "_parts", "_started")
 
     def __init__(self) -> None:
         self._parts: dict[_Place, _Part] = {}
@@ -111,6 +113,7 @@ class Decoder:
         self._last: int | str = 0  # for servers that name no place
         self._next = 0
         self._calls: list[ToolUse] = []
+        self._marks: list[Seal] = []  # of calls that are still to come
         self._started = False
         self._ended = False
         self._logged = False
@@ -230,6 +233,8 @@ class Decoder:
                 if not isinstance(block, ToolUse):
                     out.extend(self._open((item, "beside", self._next), block))
                     continue
+                if self._marks:
+                    block = replace(block, seal=self._marks.pop(0))
                 out.extend(self._open((item, "call", 0), replace(block, args="")))
                 if block.args:  # some servers open a call with all that it has
                     self._parts[(item, "call", 0)].block = block
@@ -305,6 +310,10 @@ class Decoder:
         blocks = read_output_item(raw, "item")
         out = self._begin()
         parts = self._items.get(item, [])
+        mark, seal = split(blocks[0].seal) if len(blocks) == 1 and isinstance(blocks[0], Thinking) else ("", None)
+        if mark == CALL and seal is not None and not parts:
+            self._marks.append(seal)
+            return out
         live = [part for part in parts if not isinstance(part.block, Opaque)]
         if live:
             out.extend(self._complete(live, blocks))

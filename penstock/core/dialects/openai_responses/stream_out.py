@@ -15,11 +15,13 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from penstock.core import sse
+from penstock.core.dialects import carried
 from penstock.core.dialects.base import View
+from penstock.core.dialects.carried import CALL, CALLED
 from penstock.core.dialects.openai_responses.echo import Frame
 from penstock.core.dialects.openai_responses.errors import error_codes
 from penstock.core.dialects.openai_responses.items import Item, Logs, hold
-from penstock.core.dialects.openai_responses.names import ITEM_FIELDS, NAME, PART, PART_FIELDS, finish_out
+from penstock.core.dialects.openai_responses.names import FAMILY, ITEM_FIELDS, NAME, PART, PART_FIELDS, finish_out
 from penstock.core.dialects.openai_responses.parts import write_citation
 from penstock.core.dialects.openai_responses.reasoning import joins, pack
 from penstock.core.errors import GatewayError
@@ -59,6 +61,7 @@ class Encoder:
         "_fields",
         "_frame",
         "_item",
+        "_late",
         "_lead",
         "_logs",
         "_pieces",
@@ -97,6 +100,7 @@ class Encoder:
         self._beside: Opaque | None = None
         self._logs = Logs()
         self._refused = False
+        self._late: Seal | None = None  # of the open call, that was told without it
         self._stop: Stop | None = None
         self._ended = False
 
@@ -240,7 +244,10 @@ class Encoder:
         if isinstance(block, (Text, Refusal, Thinking)):
             return self._begin()
         if isinstance(block, ToolUse):
-            return self._begin() + self._call(block)
+            out = self._begin()
+            if block.seal is not None:
+                out += self._carry(block.seal, CALL)
+            return out + self._call(block)
         if isinstance(block, Opaque) and block.dialect == NAME:
             return self._begin() + self._own(block)
         self._lost(f"{block.kind if isinstance(block, Opaque) else type(block).__name__} has no place here")
@@ -411,13 +418,20 @@ class Encoder:
     def _sealed(self, seal: Seal) -> bytes:
         block = self._block
         if not isinstance(block, Thinking):
-            self._lost("a call carries no signature here", ".seal")
+            self._late = seal
             return b""
         out = b"" if self._lead else self._begin_thought(block)
         assert self._item is not None
         self._item.made["encrypted_content"] = pack(seal, block.redacted)
         self._thought = replace(self._thought, seal=seal)
         return out
+
+    def _carry(self, seal: Seal, mark: str) -> bytes:
+        """Tell the seal of the call beside it in an item of reasoning without words: calls have no field for one."""
+        sealed = pack(carried.pack(seal, mark, FAMILY), False)
+        made = {"id": self._view.mint("rs_"), "type": "reasoning", "summary": [], "encrypted_content": sealed}
+        self._thought = Thinking("", seal)  # nothing joins it
+        return self._begin_item(made)
 
     def _cited(self, citation: Citation) -> bytes:
         out = b"" if self._lead else self._begin_part()
@@ -440,14 +454,14 @@ class Encoder:
         try:
             if isinstance(block, ToolUse):
                 assert item is not None
-                return self._end_call(item, text)
+                out = self._end_call(item, text)
+                late, self._late = self._late, None
+                return out if late is None else out + self._carry(late, CALLED)
             if not told or item is None:
                 if isinstance(block, (Text, Refusal)):  # nothing of it was told: what was beside it goes with it
                     self._fields = self._beside = None
                 return b""
-            if isinstance(block, Thinking):
-                return self._end_reasoning(item, text, block.summary)
-            return self._end_text(item, text)
+            return self._end_told(item, text)
         finally:
             self._current = -1
             self._block = None
@@ -469,29 +483,8 @@ class Encoder:
             fields["name"] = item.made["name"]
         return out + self._tell(f"response.{name}.done", fields)
 
-    def _end_text(self, item: Item, text: str) -> bytes:
-        part = item.part
-        at = item.at(content_index=len(item.made["content"]))
-        if part["type"] == "refusal":
-            part["refusal"] = text
-            out = self._tell("response.refusal.done", {**at, "refusal": text})
-        else:
-            part["text"] = text
-            self._logs.put(part)
-            out = self._tell("response.output_text.done", {**at, "text": text, "logprobs": part["logprobs"]})
-        item.made["content"].append(part)
-        return out + self._tell("response.content_part.done", {**at, "part": part})
-
-    def _end_reasoning(self, item: Item, text: str, summary: bool) -> bytes:
-        part = item.part
-        part["text"] = text
-        home = item.made["summary" if summary else "content"]
-        at = item.at(**{"summary_index" if summary else "content_index": len(home)})
-        home.append(part)
-        name = "reasoning_summary_text" if summary else "reasoning_text"
-        out = self._tell(f"response.{name}.done", {**at, "text": text})
-        ended = "reasoning_summary_part" if summary else "content_part"
-        return out + self._tell(f"response.{ended}.done", {**at, "part": part})
+    def _end_told(self, item: Item, text: str) -> bytes:
+        return b"".join([self._tell(name, fields) for name, fields in item.end_part(text, self._logs)])
 
 
 def encoder(view: View) -> Encoder:
