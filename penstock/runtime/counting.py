@@ -9,6 +9,7 @@ from penstock.core.count import estimate
 from penstock.core.dialects import DIALECTS, guided
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
+from penstock.core.fit import fit
 from penstock.runtime.call import GATEWAY_FIELDS
 from penstock.runtime.post import ask
 
@@ -69,8 +70,9 @@ def _fields(attempt: Attempt, client: Any, spoken: Any) -> dict[str, Raw]:
         fields["model"] = target.model_raw
     else:
         attempt.lane = "cross"
-        rendered = spoken.render_request(client.parse_count_request(attempt.fields), wire)
-        attempt.losses = rendered.losses
+        fitted = fit(client.parse_count_request(attempt.fields), target.takes_for(spoken.name))
+        rendered = spoken.render_request(fitted.request, wire)
+        attempt.losses = fitted.losses + fitted.told(rendered.losses)
         fields = {**rendered.fields, "model": target.model_raw}
         fields = spoken.count_fields(fields)
     fields = spoken.count_request(fields, wire)
