@@ -14,12 +14,14 @@ from msgspec import Struct
 
 
 class ModelFacts(Struct, frozen=True):
-    """What is known of a model by its name alone.
+    """What is known of a model by its name alone. What a name does not tell is no rule: every fact below holds for
+    models that are known by maker and version, and for no other.
 
-    ``maker``: "anthropic", "google", "openai", ...; "" where the name does not tell. ``version``: of Claude and Gemini,
-    (4, 6) or (2, 5); (0, 0) where it has none. ``adaptive``: it sizes its thinking itself, by effort, and refuses a
-    budget of tokens. ``native_schema``: whether it enforces a JSON schema at its maker's; None where the name does not
-    tell. ``generation``: of Gemini, 2.5 or 3.0; 0.0 for all others.
+    ``maker``: "anthropic", "google", "openai", ...; "" where the name does not tell. ``version``: of Claude, Gemini and
+    GPT, (4, 6) or (2, 5); (0, 0) where it has none. ``adaptive``: it sizes its thinking itself, by effort, and may
+    refuse a budget of tokens. ``native_schema``: whether it enforces a JSON schema at its maker's; None where the name
+    does not tell. ``generation``: of Gemini, 2.5 or 3.0; 0.0 for all others. ``reasons``: one of OpenAI's that think
+    before they answer. ``takes_stop``: whether stop sequences may be set.
     """
 
     maker: str = ""
@@ -27,6 +29,58 @@ class ModelFacts(Struct, frozen=True):
     adaptive: bool = False
     native_schema: bool | None = None
     generation: float = 0.0
+    reasons: bool = False
+    takes_stop: bool = True
+
+    @property
+    def is_claude(self) -> bool:
+        """Tell whether it is one of Anthropic's, wherever it is served."""
+        return self.maker == "anthropic"
+
+    @property
+    def is_openais(self) -> bool:
+        """Tell whether it is one of OpenAI's own, and not of those that anybody may serve (gpt-oss)."""
+        return self.maker == "openai" and (self.reasons or self.version > (0, 0))
+
+    @property
+    def takes_sampling(self) -> bool:
+        """Tell whether temperature, top_p and top_k may be set at all. From Claude 4.7 on they are refused
+        (https://platform.claude.com/docs/en/about-claude/models/migration-guide, The-PR-Agent/pr-agent issue 2456)."""
+        return self.maker != "anthropic" or self.version < (4, 7)
+
+    @property
+    def takes_both_samplers(self) -> bool:
+        """Tell whether temperature and top_p may be set together. Claude refuses that from Opus 4.1 on
+        (SalesforceAIResearch/MCP-Universe issue 49)."""
+        return self.maker != "anthropic" or self.version < (4, 1)
+
+    @property
+    def takes_prefill(self) -> bool:
+        """Tell whether it goes on with an answer that has begun. Claude does until 4.5: "This model does not support
+        assistant message prefill" (https://platform.claude.com/docs/en/release-notes/overview, 2026-02-05)."""
+        return self.maker != "anthropic" or self.version < (4, 6)
+
+    @property
+    def takes_budget(self) -> bool:
+        """Tell whether thinking may be given a budget of tokens: not from Claude 4.7 on ("thinking.type.enabled is not
+        supported for this model", cloudwego/eino-ext pull request 781)."""
+        return self.maker != "anthropic" or self.version < (4, 7)
+
+    @property
+    def thinks_unasked(self) -> bool:
+        """Tell whether it thinks where nothing is said of thinking: Claude from 5 on
+        (https://platform.claude.com/docs/en/about-claude/models/whats-new-sonnet-5)."""
+        return self.maker == "anthropic" and self.version >= (5, 0)
+
+    @property
+    def thinks(self) -> bool | None:
+        """Tell whether it can think at all; None where that is not known. Claude does from 3.7 on
+        (https://platform.claude.com/docs/en/build-with-claude/extended-thinking)."""
+        if self.maker == "anthropic":
+            return self.version >= (3, 7) if self.version > (0, 0) else None
+        if self.maker == "openai":
+            return True if self.reasons else False if self.version > (0, 0) else None
+        return None
 
 
 _UNKNOWN = ModelFacts()
@@ -64,6 +118,10 @@ def facts(model: str) -> ModelFacts:
         found = _GEMINI.search(name)
         version = (int(found[1]), int(found[2] or 0)) if found is not None else (0, 0)
         return ModelFacts(who, version, native_schema=True, generation=generation(name))
+    if who == "openai":
+        reasons = is_reasoning(name)
+        stops = not reasons or _O1.search(name) is not None
+        return ModelFacts(who, gpt_version(name), reasons=reasons, takes_stop=stops)
     return ModelFacts(who) if who else _UNKNOWN
 
 
@@ -120,6 +178,24 @@ def is_pro(model: str) -> bool:
 # OpenAI ---------------------------------------------------------------------------------------------------------------
 
 _COMPLETES = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002", "text-davinci")
+
+
+_GPT = re.compile(r"gpt-(\d)(\d)?(?:[.-](\d)(?!\d))?")
+_O1 = re.compile(r"(?<![a-z])o1(?:$|[-:@])")  # the last of the o series that takes stop sequences
+_REASONING = re.compile(r"(?<![a-z])(?:o[1-9](?:$|[-:@])|gpt-[5-9](?!\d)(?!-chat))")
+
+
+def gpt_version(model: str) -> tuple[int, int]:
+    """Read the version in a GPT's name: (4, 1) of "gpt-4.1-mini", (3, 5) of Azure's "gpt-35-turbo"; (0, 0) for what is
+    none, or has none. A date is no part of it."""
+    found = _GPT.search(model)
+    return (int(found[1]), int(found[3] or found[2] or 0)) if found is not None else (0, 0)
+
+
+def is_reasoning(model: str) -> bool:
+    """Tell whether one of OpenAI's thinks before it answers: the o series, and GPT from 5 on but for ``gpt-5-chat``
+    (https://platform.openai.com/docs/guides/reasoning)."""
+    return _REASONING.search(model) is not None
 
 
 def completes_prompts(model: str) -> bool:

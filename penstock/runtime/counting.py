@@ -79,7 +79,7 @@ def _fields(attempt: Attempt, client: Any, spoken: Any) -> dict[str, Raw]:
         attempt.lane = "cross"
         fitted = fit(client.parse_count_request(attempt.fields), target.takes_for(spoken.name))
         rendered = spoken.render_request(fitted.request, wire)
-        attempt.losses = fitted.losses + rendered.losses
+        attempt.losses = fitted.losses + fitted.told(rendered.losses)
         fields = {**rendered.fields, "model": target.model_raw}
         fields = spoken.count_fields(fields)
     fields = spoken.count_request(fields, wire)

@@ -49,12 +49,12 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
     """Render the client's request in the target's dialect. What is left out goes into ``attempt.losses``, or is refused
     when the deployment says ``on_unsupported: reject``. ``given``: another request in the place of the client's."""
     target, wire = attempt.target, attempt.target.wire_for(dialect.name)
-    asked = given if given is not None else attempt.parsed()
-    fitted = fit(asked, target.takes_for(dialect.name))
-    request = fitted.request
+    request = asked = given if given is not None else attempt.parsed()
     lowered = lowered_for(target, request, dialect.name)
     if lowered is not None:
         request = replace(request, output=lowered.output)
+    fitted = fit(request, target.takes_for(dialect.name))
+    request = fitted.request
     done = list(fitted.undo)
     if lowered is not None and lowered.wrapped:
         done.append(Unwrapped())
@@ -69,7 +69,7 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
     if target.defaults or target.drop:
         apply_defaults(fields, target.defaults, target.drop)
         dialect.adopt(fields)
-    losses = fitted.losses + rendered.losses + tuple(apply_quirks(fields, quirks, True))
+    losses = fitted.losses + fitted.told(rendered.losses) + tuple(apply_quirks(fields, quirks, True))
     if lowered is not None and lowered.lost:
         losses += lost(asked.output, target, lowered)
     if losses and target.on_unsupported == "reject":

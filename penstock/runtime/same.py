@@ -12,6 +12,7 @@ from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.providers.apply import apply_defaults, apply_quirks
+from penstock.core.providers.fitting import plain_effort
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def same_request(attempt: Attempt, given: dict[str, Raw], quirks: Quirks, dialec
     if target.defaults or target.drop:
         apply_defaults(fields, target.defaults, target.drop)
     losses = apply_quirks(fields, quirks, target.drop_params)
+    if "reasoning_effort" in fields:
+        losses += plain_effort(fields)
     EDITORS[dialect].prepare(fields, attempt.stream, quirks.stream_usage)
     attempt.losses = tuple(losses)
     return seal(fields)

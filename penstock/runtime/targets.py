@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
 from penstock.core.fit import Takes, limits_of
 from penstock.core.models import facts
+from penstock.core.providers.modelled import with_model
 from penstock.core.providers.wires import wire_in
 from penstock.runtime.addressing import endpoint_of
 from penstock.runtime.prices import price_of, with_terms
@@ -107,9 +109,11 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
             found = self._cache.takes[dialect] = Takes(
                 dialect=dialect,
                 wire=self.wire_for(dialect),
-                model=facts(self.rules_of),
-                limits=limits_of(dialect),
-                drop_params=self.drop_params,
+                model=(model := facts(self.rules_of)),
+                limits=limits_of(dialect, model),
+                drop_params=self.drop_params or self.deployment.on_unsupported in ("warn", "drop"),
+                allowed=frozenset(self.deployment.allowed_openai_params),
+                forced=DIALECTS[dialect].forced,
             )
         return found
 
@@ -131,7 +135,8 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     def _quirks(self, what: str) -> Quirks:
         """Return the row's quirks for this model, without what ``allowed_openai_params`` says that the upstream
         takes."""
-        quirks = self.provider.quirks_for(self.rules_of, what.removesuffix("_stream"))
+        dialect = what.removesuffix("_stream")
+        quirks = with_model(self.provider.quirks_for(self.rules_of, dialect), facts(self.rules_of), dialect)
         if self.edit is not None and what in (*self.dialects, *self.stream_names.values()):
             quirks = replace(quirks, edit=self.edit)
         return quirks.allowing(frozenset(self.deployment.allowed_openai_params))

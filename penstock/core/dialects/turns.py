@@ -8,19 +8,17 @@ came in (each API answers 400 otherwise); a result that no call asked for is tol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.core.ir import Block, Message, Opaque, Refusal, Text, ToolResult, ToolUse
+from penstock.core.ir import Block, Message, Opaque, Text, ToolResult, ToolUse
 
 Item = tuple[str, Block]
 """A block and its path in the neutral form."""
 SYSTEM = ("system", "developer")
-_COUNT = 6  # characters of a number behind an id that stood before
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -97,15 +95,16 @@ def build_turns(
     start: int,
     writer: Writer,
     policy: Policy,
-    ids: Ids | None = None,
     names: dict[str, str] | None = None,
 ) -> list[Turn]:
-    """Build the turns from ``start`` on, neighbours of one role joined. ``ids``: respells those of calls and results,
-    None where they may stay. ``names``: filled with the function's name for the path of each result."""
+    """Build the turns from ``start`` on, neighbours of one role joined, also over a turn in which nothing is said.
+    ``names``: filled with the function's name for the path of each result."""
     turns: list[Turn] = []
     calls = False
     for number in range(start, len(messages)):
         message = messages[number]
+        if not message.blocks and not message.name:
+            continue
         role: str = message.role
         fields = _fields(message, policy)
         if message.name:
@@ -128,7 +127,7 @@ def build_turns(
             elif wrapped and type(block) is Text and block.text:
                 block = replace(block, text=f"<system>{block.text}</system>")
             add((path, block))
-    return _Results(turns, writer, policy, ids, names).place() if calls else turns
+    return _Results(turns, writer, policy, names).place() if calls else turns
 
 
 def _fields(message: Message, policy: Policy) -> Opaque | None:
@@ -144,15 +143,12 @@ class _Results:
     Ids are matched to the nearest open call before them, because small models count from ``call_0`` again in every
     turn; a result that came before its call is matched to that."""
 
-    __slots__ = ("_ids", "_names", "_open", "_placed", "_policy", "_turns", "_writer")
+    __slots__ = ("_names", "_open", "_placed", "_policy", "_turns", "_writer")
 
-    def __init__(
-        self, turns: list[Turn], writer: Writer, policy: Policy, ids: Ids | None, names: dict[str, str] | None
-    ) -> None:
+    def __init__(self, turns: list[Turn], writer: Writer, policy: Policy, names: dict[str, str] | None) -> None:
         self._turns = turns
         self._writer = writer
         self._policy = policy
-        self._ids = ids
         self._names = names
         self._open: dict[str, tuple[int, str]] = {}  # id of a call without its result -> its turn, its function
         self._placed: dict[int, list[Item]] = {}  # turn that called -> what stands first in the one after it
@@ -171,8 +167,6 @@ class _Results:
             block = item[1]
             if type(block) is ToolUse and turn.role == "assistant":
                 self._open[block.id] = number, block.name
-                if self._ids is not None:
-                    item = (item[0], self._ids.call(block, item[0]))
             elif type(block) is ToolResult:
                 called = self._open.pop(block.id, None)
                 if called is not None:
@@ -204,8 +198,7 @@ class _Results:
         turn, name = called
         if self._names is not None:
             self._names[path] = name
-        told = block if self._ids is None else self._ids.result(block)
-        self._placed.setdefault(turn, []).extend([*beside, (path, told)])
+        self._placed.setdefault(turn, []).extend([*beside, (path, block)])
 
     def _take_fields(self, kept: list[Item]) -> list[Item]:
         """Take out the fields that were kept beside the next block: they move with it."""
@@ -233,71 +226,6 @@ class _Results:
                 out.append(turn)
         last = self._placed.get(len(self._turns) - 1)
         return [*out, Turn("user", last)] if last is not None else out
-
-
-class Spelling(Struct, frozen=True):
-    """The ids that an API takes. ``accepted``: all of one. ``refused``: a character that may not be in it. ``longest``:
-    characters, 0 where there is no limit. ``why``: what is said of one that was respelled."""
-
-    accepted: re.Pattern[str]
-    refused: re.Pattern[str]
-    longest: int
-    why: str
-
-
-class Ids:
-    """Ids an API accepts, each once in a conversation. Others' ids ("functions.f:0", a "call_0" in every turn) are
-    respelled, alike in the call and its result."""
-
-    __slots__ = ("_counts", "_current", "_seen", "_spelling", "_writer")
-
-    def __init__(self, spelling: Spelling, writer: Writer) -> None:
-        self._spelling = spelling
-        self._writer = writer
-        self._current: dict[str, str] = {}
-        self._seen: set[str] = set()
-        self._counts: dict[str, int] = {}  # how often an id was given out: the next search begins there
-
-    def call(self, block: ToolUse, path: str) -> ToolUse:
-        """Return the call with an id that the API takes."""
-        unique = self._unique(self._spelled(block.id))
-        self._seen.add(unique)
-        self._current[block.id] = unique
-        if unique == block.id:
-            return block
-        self._writer.lose(f"{path}.id", self._spelling.why)
-        return replace(block, id=unique)
-
-    def _spelled(self, id: str) -> str:
-        if self._spelling.accepted.fullmatch(id):
-            return id
-        return _end(self._spelling.refused.sub("_", id), self._spelling.longest) or "call"
-
-    def _unique(self, spelled: str) -> str:
-        if spelled not in self._seen:
-            return spelled
-        stem = _end(spelled, self._spelling.longest and self._spelling.longest - _COUNT)
-        count = self._counts.get(spelled, 1) + 1
-        while f"{stem}_{count}" in self._seen:
-            count += 1
-        self._counts[spelled] = count
-        return f"{stem}_{count}"
-
-    def result(self, block: ToolResult) -> ToolResult:
-        """Return the result with the id that its call has now."""
-        unique = self._current.get(block.id, block.id)
-        return block if unique == block.id else replace(block, id=unique)
-
-
-def _end(text: str, longest: int) -> str:
-    return text[-longest:] if longest else text
-
-
-def text_before_end(turn: Turn) -> str:
-    """Return the path of the last text of a turn that says something: the one that a trimmed end belongs to. Not simply
-    the last item: what leaves no block behind it (an empty text, a thought) would be named instead."""
-    told = (at for at, block in reversed(turn.items) if isinstance(block, (Text, Refusal)) and block.text.strip())
-    return next(told)
 
 
 Placed = tuple[str, str, ToolResult]

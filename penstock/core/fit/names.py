@@ -8,16 +8,13 @@ in every turn, and needs no memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core.fit.base import Takes, Undo
-from penstock.core.fit.limits import Spelling
+from penstock.core.fit.respell import respell
 from penstock.core.ir import Block, Event, Loss, Message, Open, Request, Response, ToolUse
-
-_HASH = 8  # characters
 
 
 def fit_names(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Request, Undo | None]:
@@ -32,7 +29,7 @@ def fit_names(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Reque
     taken = {name for name in _names(request) if accepts(name)}
     new: dict[str, str] = {}
     for name in foreign:
-        new[name] = _respell(name, spelling, taken)
+        new[name] = respell(name, spelling, taken)
         taken.add(new[name])
     choice = request.tool_choice
     if choice is not None:
@@ -54,19 +51,6 @@ def _names(request: Request) -> Iterator[str]:
         for block in message.blocks:
             if type(block) is ToolUse:
                 yield block.name
-
-
-def _respell(name: str, spelling: Spelling, taken: set[str]) -> str:
-    stem = spelling.refused.sub("_", name)
-    for attempt in range(1 << 10):
-        salt = str(attempt) if attempt else ""
-        digest = blake2b((name + salt).encode("utf-8", "surrogatepass"), digest_size=_HASH // 2).hexdigest()
-        short = f"{stem[: spelling.longest - _HASH - 1]}_{digest}"
-        if not spelling.accepted.fullmatch(short):
-            short = f"_{short}"[: spelling.longest]
-        if short not in taken:
-            break
-    return short
 
 
 def _message(message: Message, new: dict[str, str]) -> Message:

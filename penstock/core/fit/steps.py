@@ -6,12 +6,19 @@ from penstock.core.fit.base import Fitted, Step, Takes, Undo
 from penstock.core.fit.client_tools import fit_client_tools
 from penstock.core.fit.compaction import fit_compaction
 from penstock.core.fit.forms import fit_forms
+from penstock.core.fit.ids import fit_ids
+from penstock.core.fit.labels import fit_labels
+from penstock.core.fit.media import fit_media
 from penstock.core.fit.names import fit_names
+from penstock.core.fit.sampling import fit_sampling
 from penstock.core.fit.search import fit_search
+from penstock.core.fit.texts import fit_texts, open_by_user
+from penstock.core.fit.thinking import fit_thinking
 from penstock.core.fit.words import fit_words
 from penstock.core.ir import Loss, Request
 
-# Forms of tools go before names: what they make has a name, too.
+# Forms of tools go before names: what they make has a name, too. Texts before thinking, which depends on what is left
+# of the last turn; thinking before sampling, which depends on whether there is any.
 STEPS: tuple[Step, ...] = (
     fit_forms,
     fit_client_tools,
@@ -19,6 +26,12 @@ STEPS: tuple[Step, ...] = (
     fit_compaction,
     fit_words,
     fit_names,
+    fit_ids,
+    fit_media,
+    fit_texts,
+    fit_labels,
+    fit_thinking,
+    fit_sampling,
 )
 
 
@@ -30,4 +43,5 @@ def fit(request: Request, takes: Takes) -> Fitted:
         request, back = step(request, takes, losses)
         if back is not None:
             undo.append(back)
-    return Fitted(request, tuple(losses), tuple(undo))
+    request, opened = open_by_user(request, takes, losses)  # last of all: it moves the places that losses name
+    return Fitted(request, tuple(losses), tuple(undo), opened)

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Raw
 
+from penstock.core.fit.sampling import is_default, refusal
 from penstock.core.ir import Loss
+from penstock.core.providers.choosing import offer_chosen
 from penstock.core.providers.spec import NO_QUIRKS, Quirks
 from penstock.core.providers.turns import edit_turns
 
@@ -41,6 +43,8 @@ def apply_quirks(fields: dict[str, Raw], quirks: Quirks, drop_unsupported: bool)
         for key in sorted(quirks.unsupported):
             if fields.pop(key, None) is not None:
                 losses.append(Loss(key, "the provider does not support it"))
+    if quirks.refused:
+        losses += _refused(fields, quirks.refused, drop_unsupported)
     if not quirks.stream_usage:
         fields.pop("stream_options", None)
     losses += _clamped(fields, quirks)
@@ -49,6 +53,8 @@ def apply_quirks(fields: dict[str, Raw], quirks: Quirks, drop_unsupported: bool)
     for key, words in quirks.weaken.items():
         if (word := _replace(fields, key, words)) is not None:
             losses.append(Loss(key, f"weakened to {word}"))
+    if not quirks.named_choice and "tool_choice" in fields:
+        offer_chosen(fields)
     if quirks.no_json_object and "response_format" in fields:
         _any_object(fields)
     if quirks.no_formats and drop_unsupported and "response_format" in fields:
@@ -60,6 +66,20 @@ def apply_quirks(fields: dict[str, Raw], quirks: Quirks, drop_unsupported: bool)
     if quirks.edit is not None:
         quirks.edit(fields)
     return losses
+
+
+def _refused(fields: dict[str, Raw], keys: frozenset[str], drop: bool) -> Iterable[Loss]:
+    for key in sorted(keys & fields.keys()):
+        try:
+            value = _NUMBER(fields[key])
+        except msgspec.DecodeError:
+            continue  # null, or nothing that the dialect knows
+        if is_default(key, value):
+            continue
+        if not drop:
+            raise refusal(key)
+        del fields[key]
+        yield Loss(key, "this model takes no such setting")
 
 
 def _clamped(fields: dict[str, Raw], quirks: Quirks) -> Iterable[Loss]:

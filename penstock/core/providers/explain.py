@@ -40,6 +40,8 @@ def explain(quirks: Quirks) -> list[str]:
         lines.append("`response_format` of type `json_object` is sent as a schema of any object")
     if not quirks.stream_usage:
         lines.append("`stream_options` is not sent; usage comes without it")
+    if not quirks.named_choice:
+        lines.append('a tool that `tool_choice` names is offered alone, with `tool_choice: "required"`')
     if quirks.cache_marks:
         lines.append("`cache_control` is sent")
     if quirks.searches:

@@ -6,7 +6,7 @@ because the version of last year answers 404.
 
 from __future__ import annotations
 
-from penstock.core.providers.quirks import LM_STUDIO, TRTLLM
+from penstock.core.providers.quirks import LLAMA_CPP, LM_STUDIO, TRTLLM
 from penstock.core.providers.spec import Provider, Quirks, row
 
 _BOTH = ("anthropic", "openai_responses")
@@ -54,6 +54,7 @@ ENGINES: tuple[Provider, ...] = (
         may_speak=("anthropic",),
         owner="llamacpp",
         local=True,
+        quirks=LLAMA_CPP,
         guides="llama_cpp",
         docs="https://github.com/ggml-org/llama.cpp/tree/master/tools/server",
     ),
@@ -63,6 +64,7 @@ ENGINES: tuple[Provider, ...] = (
         "LLAMAFILE_API_KEY",
         may_speak=("anthropic",),
         local=True,
+        quirks=LLAMA_CPP,
         guides="llama_cpp",
         docs="https://github.com/mozilla-ai/llamafile",
     ),
@@ -110,6 +112,7 @@ ENGINES: tuple[Provider, ...] = (
         may_speak=("anthropic",),
         local=True,
         paths={"anthropic": "http://localhost:12434/anthropic"},
+        quirks=LLAMA_CPP,  # which is what it runs
         docs="https://docs.docker.com/ai/model-runner/api-reference",
     ),
     row(
@@ -119,6 +122,7 @@ ENGINES: tuple[Provider, ...] = (
         version="/api/v1",
         may_speak=("openai_responses",),
         local=True,
+        quirks=LLAMA_CPP,  # which is what it runs
         docs="https://lemonade-server.ai/docs",
     ),
     row(

@@ -59,6 +59,11 @@ TRTLLM = Quirks(
 )
 """trtllm-serve forbids fields that its ChatCompletionRequest does not name (tensorrt_llm/serve/openai_protocol.py)."""
 
-LM_STUDIO = Quirks(no_json_object=True)
-"""400 "'response_format.type' must be 'json_schema' or 'text'" (lmstudio-ai/lmstudio-bug-tracker issue 189). On its
-Responses a schema is ignored (issue 2403), so the row names Chat as the dialect for schemas."""
+LLAMA_CPP = Quirks(named_choice=False)
+"""A named `tool_choice` is taken and not enforced, "required" is (llama.cpp's tools/server, build 0c1e570: words in 7
+of 12 answers)."""
+
+LM_STUDIO = Quirks(no_json_object=True, named_choice=False)
+"""400 "'response_format.type' must be 'json_schema' or 'text'" (lmstudio-ai/lmstudio-bug-tracker issue 189), and
+"Invalid tool_choice type: 'object'" (issue 670). On its Responses a schema is ignored (issue 2403), so the row names
+Chat as the dialect for schemas."""

@@ -37,6 +37,9 @@ class Quirks:
     """Top-level request keys that the upstream refuses and nobody misses."""
     unsupported: frozenset[str] = frozenset()
     """Top-level request keys that the upstream refuses and somebody would miss."""
+    refused: frozenset[str] = frozenset()
+    """Settings of sampling that the model itself refuses: left out with `drop_params`, else an error here, unless the
+    value asks for what happens anyway."""
     drop_in_messages: frozenset[str] = frozenset()
     """Keys of messages (roles other than `tool`) that the upstream refuses, e.g. a replayed `reasoning_content`."""
     flat_text: bool = False
@@ -76,6 +79,9 @@ class Quirks:
     """Takes `stream_options.include_usage`. False: it is not asked for (usage comes anyway, or is counted here)."""
     no_json_object: bool = False
     """Refuses `response_format: {"type": "json_object"}` and takes schemas: it becomes the schema of any object."""
+    named_choice: bool = True
+    """Holds the model to a tool that `tool_choice` names. False: only to "required", so that the one tool is offered
+    alone, and of a choice of some the others are not."""
     cache_marks: bool = False
     """Takes Anthropic's `cache_control` on parts, calls and tools. False: the marks of a Messages request are left
     out."""
@@ -99,7 +105,13 @@ class Quirks:
         if not names:
             return self
         formats = frozenset() if "response_format" in names else self.no_formats
-        return replace(self, drop=self.drop - names, unsupported=self.unsupported - names, no_formats=formats)
+        return replace(
+            self,
+            drop=self.drop - names,
+            unsupported=self.unsupported - names,
+            refused=self.refused - names,
+            no_formats=formats,
+        )
 
 
 NO_QUIRKS = Quirks()

@@ -26,13 +26,17 @@ def wire_of(provider: Provider, model: str, rules_of: str, dialects: tuple[str, 
     own = ""  # who made the model, where the provider's name does not say it
     if dialects == ("gemini",) or (provider.claude and dialects == ("anthropic",)):
         own = dialects[0]
+    made = facts(rules_of)
     return Wire(
         model=model,
-        family=own or provider.family or provider.name,
+        # Claude reads its signatures wherever it is served ("across different platforms",
+        # https://docs.claude.com/en/docs/build-with-claude/extended-thinking).
+        family="anthropic" if made.is_claude else own or provider.family or provider.name,
         stream_usage=quirks.stream_usage,
         cache_marks=quirks.cache_marks,
-        replay_reasoning=quirks.replay_reasoning,
-        adaptive=facts(rules_of).adaptive,
+        # Whoever takes Anthropic's marks in Chat takes its thoughts, too (``thinking_blocks``, OpenRouter and LiteLLM).
+        replay_reasoning=quirks.replay_reasoning or (made.is_claude and quirks.cache_marks),
+        adaptive=made.adaptive,
         official=(provider.official or bool(own)) and at_home,
         call_ids=provider.call_ids,
         searches=quirks.searches,

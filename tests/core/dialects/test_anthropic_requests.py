@@ -98,14 +98,6 @@ def test_an_orphan_result_is_told_as_text() -> None:
     assert texts == ["[tool result ghost]", "boo", "hi"] and [loss.path for loss in losses] == ["messages.0.blocks.0"]
 
 
-def test_ids_the_api_refuses_are_respelled_alike_in_call_and_result() -> None:
-    turn = (assistant(ToolUse("functions.f:0", "f", "{}")), user(ToolResult("functions.f:0", (Text("r"),))))
-    body, losses = render(*turn, *turn)
-    ids = [[block.get("id") or block["tool_use_id"] for block in message["content"]] for message in body["messages"]]
-    assert ids == [["functions_f_0"], ["functions_f_0"], ["functions_f_0_2"], ["functions_f_0_2"]]
-    assert [loss.path for loss in losses] == ["messages.0.blocks.0.id", "messages.2.blocks.0.id"]
-
-
 def test_system_turns_at_the_start_and_in_the_middle() -> None:
     body, losses = render(
         Message("system", (Text("a"),)),
@@ -122,13 +114,6 @@ def test_a_system_prompt_alone_becomes_the_users_turn() -> None:
     body, losses = render(Message("system", (Text("do it"),)))
     assert body["messages"] == [{"role": "user", "content": "<system>do it</system>"}] and "system" not in body
     assert [loss.path for loss in losses] == ["messages.0.role"]
-
-
-def test_text_the_api_refuses_is_left_out_and_reported() -> None:
-    turns = (user(Text("q")), assistant(Text("\n\n"), Text(""), Text("so ")))
-    body, losses = render(*turns, stop=("\n", "END"))
-    assert body["messages"][1]["content"] == "so" and body["stop_sequences"] == ["END"]
-    assert [loss.path for loss in losses] == ["messages.1.blocks.0", "messages.1.blocks.2.text", "stop.0"]
 
 
 @pytest.mark.parametrize(
@@ -155,30 +140,6 @@ def test_models_that_size_their_thinking_themselves_get_an_effort() -> None:
     wire = Wire(model="new", family="anthropic", adaptive=True)
     body, losses = render(user(Text("q")), wire=wire, reasoning=Reasoning(effort="xhigh"))
     assert body["thinking"] == {"type": "adaptive"} and body["output_config"] == {"effort": "xhigh"} and losses == ()
-
-
-def test_what_the_api_refuses_beside_thinking_is_left_out() -> None:
-    body, losses = render(user(Text("q")), reasoning=Reasoning(effort="low"), temperature=0.2, top_k=3, top_p=0.5)
-    assert not {"temperature", "top_k", "top_p"} & set(body)
-    assert [loss.path for loss in losses] == ["temperature", "top_p", "top_k"]
-    forced = {"tools": (Tool("f"),), "tool_choice": ToolChoice("required")}
-    body, losses = render(user(Text("q")), reasoning=Reasoning(effort="low"), **forced)
-    assert "thinking" not in body and [loss.path for loss in losses] == ["reasoning"]
-
-
-def test_thinking_is_not_asked_for_where_the_api_would_refuse_it() -> None:
-    """A Chat client cannot keep signatures: amid its tool calls the last turn begins without a thought."""
-    asked = {"reasoning": Reasoning(effort="medium")}
-    loop = (user(Text("q")), assistant(ToolUse("a", "f", "{}")), user(ToolResult("a", (Text("1"),))))
-    body, losses = render(*loop, **asked)
-    assert "thinking" not in body and [loss.path for loss in losses] == ["reasoning"]
-    kept = assistant(Thinking("t", Seal("anthropic", "s")), ToolUse("a", "f", "{}"))
-    body, losses = render(loop[0], kept, loop[2], **asked)
-    assert body["thinking"]["type"] == "enabled" and losses == ()
-    body, losses = render(*loop, wire=Wire(model="new", family="anthropic", adaptive=True), **asked)
-    assert body["thinking"] == {"type": "adaptive"} and losses == ()
-    body, losses = render(user(Text("q")), assistant(Text("So")), **asked)
-    assert "thinking" not in body and [loss.path for loss in losses] == ["reasoning"]
 
 
 def test_every_knob_the_api_lacks_is_reported() -> None:

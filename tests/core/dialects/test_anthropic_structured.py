@@ -17,7 +17,6 @@ from penstock.core.ir import (
     Choice,
     Message,
     OutputFormat,
-    Reasoning,
     Request,
     Response,
     Text,
@@ -73,11 +72,6 @@ def test_own_tools_stay_usable_beside_the_forced_one() -> None:
     assert named["tool_choice"]["name"] == "f"
     none, _ = body(request(tools=own, tool_choice=ToolChoice("none")), native_schema=False)
     assert none["tool_choice"]["name"] == "json_output_"
-
-
-def test_thinking_is_left_out_beside_a_forced_tool_and_reported() -> None:
-    sent, losses = body(request(reasoning=Reasoning(effort="high")), native_schema=False)
-    assert "thinking" not in sent and losses == ["reasoning"]
 
 
 @pytest.mark.parametrize(

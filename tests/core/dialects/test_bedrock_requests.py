@@ -223,19 +223,6 @@ def test_tools_of_before_are_declared_again() -> None:
     assert "messages.2.blocks.0.is_error" in lost
 
 
-def test_ids_are_respelled_alike() -> None:
-    long = "call|" + "x" * 80
-    messages = (
-        Message("user", (Text("go"),)),
-        Message("assistant", (ToolUse(long, "f", "{}"),)),
-        Message("user", (ToolResult(long, (Text("ok"),)),)),
-    )
-    body, lost = render(OPUS, messages=messages)
-    id = body["messages"][1]["content"][0]["toolUse"]["toolUseId"]
-    assert len(id) == 64 and id == body["messages"][2]["content"][0]["toolResult"]["toolUseId"]
-    assert "messages.1.blocks.0.id" in lost
-
-
 # Defaults and unknown fields ------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from msgspec import Raw
-from msgspec.structs import replace
 
 from penstock.core.dialects import openai_chat as chat
 from penstock.core.dialects import structured
@@ -320,9 +319,3 @@ def test_texts_shows_what_was_written_and_nothing_else() -> None:
     assert found == ["one", "two", "three", "four", "five", "six", "seven", "eight"]
 
 
-def test_a_user_longer_than_vendors_take_is_left_out_and_told() -> None:
-    # Claude Code's metadata.user_id is a JSON text of 140 characters and more; OpenAI refuses more than 64.
-    request = replace(read(), dialect="anthropic", user="u" * 65)
-    assert "user" not in sent(request) and losses(request) == ["user"]
-    assert sent(replace(request, user="u" * 64))["user"] == "u" * 64
-    assert sent(replace(request, dialect="openai_chat"))["user"] == "u" * 65

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from penstock.core.dialects.anthropic.turns import POLICY as MESSAGES
 from penstock.core.dialects.bedrock.turns import POLICY as CONVERSE
 from penstock.core.dialects.gemini.turns import POLICY as CONTENTS
-from penstock.core.dialects.turns import Ids, Policy, Spelling, Turn, build_turns, results_by_turn, split_system
+from penstock.core.dialects.turns import Policy, Turn, build_turns, results_by_turn, split_system
 from penstock.core.ir import Message, Opaque, Role, Text, ToolResult, ToolUse
 
 POLICIES = {"anthropic": MESSAGES, "bedrock": CONVERSE, "gemini": CONTENTS}
-SHORT = Spelling(re.compile(r"[a-z0-9_]{1,12}"), re.compile(r"[^a-z0-9_]"), 12, "respelled")
 
 
 class Lost:
@@ -83,42 +77,6 @@ def test_system_turns_alone_keep_their_last_one() -> None:
     for words, want in (("", [1, 1, 1]), (" ", [0, 1, 0]), ("hi", [0, 0, 0])):
         said = (turn("system", Text(words)),)
         assert [split_system(said, Lost(), policy)[1] for policy in POLICIES.values()] == want
-
-
-def spelled(ids: list[str]) -> tuple[list[str], Mapping[str, str]]:
-    lost = Lost()
-    speller = Ids(SHORT, lost)
-    return [speller.call(call(id), f"calls.{n}").id for n, id in enumerate(ids)], lost.said
-
-
-def test_ids_are_respelled_once_each() -> None:
-    told, lost = spelled(["a", "a", "a.b", "a_b", "", "x" * 20, "x" * 20])
-    assert told == ["a", "a_2", "a_b", "a_b_2", "call", "x" * 12, "x" * 6 + "_2"]
-    assert sorted(lost) == [f"calls.{n}.id" for n in (1, 2, 3, 4, 5, 6)]
-
-
-@given(st.lists(st.sampled_from(["a", "a_2", "a_3", "a.2", "", "call", "y" * 13, "z" * 13]), max_size=30))
-def test_no_id_is_given_out_twice(ids: list[str]) -> None:
-    told, _ = spelled(ids)
-    assert len(set(told)) == len(told)
-    assert all(SHORT.accepted.fullmatch(id) for id in told)
-
-
-def test_many_calls_of_one_id_take_one_step_each() -> None:
-    """Small models count from ``call_0`` again in every turn: a search from the start would take a square of steps."""
-
-    class Counted(set[str]):
-        asked = 0
-
-        def __contains__(self, id: object) -> bool:
-            Counted.asked += 1
-            return super().__contains__(id)
-
-    speller = Ids(SHORT, Lost())
-    speller._seen = Counted()
-    for number in range(2000):
-        speller.call(call("call_0"), str(number))
-    assert Counted.asked <= 2 * 2000
 
 
 def test_results_by_the_turn_of_their_call() -> None:

@@ -86,8 +86,9 @@ def test_whose_name_is_the_user_s_own_is_told_by_its_base_model() -> None:
         ("bedrock/eu.anthropic.claude-opus-4-6-v1", None, "anthropic", True),
         ("bedrock/meta.llama3-1-8b-instruct-v1:0", None, "bedrock-meta", True),
         ("cohere_chat/command-a", None, "cohere", False),
-        ("openrouter/anthropic/claude-opus-4-6", None, "openrouter", False),
-        ("litellm_proxy/claude-opus-4-6", "http://proxy.test", "litellm_proxy", False),
+        ("openrouter/anthropic/claude-opus-4-6", None, "anthropic", False),
+        ("litellm_proxy/claude-opus-4-6", "http://proxy.test", "anthropic", False),
+        ("litellm_proxy/m", "http://proxy.test", "litellm_proxy", False),
     ],
 )
 def test_family_and_strictness(model: str, base: str | None, family: str, official: bool) -> None:

@@ -61,15 +61,14 @@ def is_fields(block: Block) -> bool:
 
 class Writer:
     """Blocks of a request for the upstream. ``own``: the client spoke this dialect, so its blocks go back as they
-    were. ``official``: the vendor's own API, which refuses blank text. ``family``: whose signatures it reads.
-    ``replay``: wants earlier reasoning text back, signed or not."""
+    were. ``family``: whose signatures the model reads. ``replay``: wants earlier reasoning text back, signed or
+    not."""
 
-    __slots__ = ("family", "losses", "official", "own", "replay")
+    __slots__ = ("family", "losses", "own", "replay")
 
-    def __init__(self, family: str, own: bool, official: bool, replay: bool, losses: list[Loss]) -> None:
+    def __init__(self, family: str, own: bool, replay: bool, losses: list[Loss]) -> None:
         self.family = family
         self.own = own
-        self.official = official
         self.replay = replay
         self.losses = losses
 
@@ -104,9 +103,6 @@ class Writer:
         text = block.text
         if not text:
             return None  # the API refuses empty text, and it says nothing
-        if self.official and not self.own and text.isspace():
-            self.lose(at, "the API refuses text of white space only")
-            return None
         cites: list[Raw] | None = None
         if block.citations:
             cites = self.citations(block.citations, at) or None
@@ -203,7 +199,7 @@ class Writer:
         source = self.source(block.source, at)
         if source is None:
             return None
-        if self.official and not self.own and isinstance(source, wire.Base64Source):
+        if not self.own and isinstance(source, wire.Base64Source):
             as_text = _as_text(source)
             if as_text is not None:
                 source = as_text
@@ -250,7 +246,7 @@ class AnswerWriter(Writer):
     """Blocks of an answer for the client: every seal is shown, foreign ones under their owner's name."""
 
     def __init__(self, losses: list[Loss]) -> None:
-        super().__init__(wire.FAMILY, True, False, True, losses)
+        super().__init__(wire.FAMILY, True, True, losses)
 
     def thinking(self, block: Thinking, at: str) -> Out | None:
         packed = "" if block.seal is None else block.seal.pack(wire.FAMILY)

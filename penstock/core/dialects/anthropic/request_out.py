@@ -36,15 +36,15 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     if forced is not None:
         request = structured.force(request, forced)
     family = wire_.family or (wire.FAMILY if wire_.official else "")
-    writer = Writer(family, own, wire_.official, wire_.replay_reasoning and not wire_.official, losses)
+    writer = Writer(family, own, wire_.replay_reasoning and not wire_.official, losses)
     body: dict[str, Any] = {"model": wire_.model}
     _prompt(request, writer, body)
     tools = _tools(request.tools, writer)
     if tools:
         body["tools"] = tools
     _choice(request, bool(tools), writer, body)
-    _thinking(request, wire_, forced is not None, writer, body)
-    _sampling(request, writer, body)
+    _thinking(request, wire_, writer, body)
+    _sampling(request, body)
     _output(format_, writer, body)
     _account(request, writer, body)
     put_back(request, writer, body, wire.NAME, _INNER)
@@ -57,8 +57,7 @@ def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
     if written is not None:
         body["system"] = written
     turns = build_turns(request.messages, start, writer)
-    last = len(turns) - 1
-    messages = [write_turn(turn, writer, number == last) for number, turn in enumerate(turns)]
+    messages = [write_turn(turn, writer) for turn in turns]
     body["messages"] = [message for message in messages if message is not None]
 
 
@@ -128,16 +127,11 @@ def _choice(request: Request, has_tools: bool, writer: Writer, body: dict[str, A
 # Reasoning and limits -------------------------------------------------------------------------------------------------
 
 
-def _thinking(request: Request, wire_: Wire, forced: bool, writer: Writer, body: dict[str, Any]) -> None:
+def _thinking(request: Request, wire_: Wire, writer: Writer, body: dict[str, Any]) -> None:
     reasoning = request.reasoning
     limit = request.max_tokens if request.max_tokens is not None else wire_.max_tokens
     body["max_tokens"] = limit
     if reasoning is None:
-        return
-    mode = "adaptive" if wire_.adaptive and not reasoning.mode else reasoning.mode
-    against = _against(body, mode) if wire_.official and (forced or not writer.own) else ""
-    if against and not _off(reasoning):
-        writer.lose("reasoning", against)
         return
     if reasoning.summary in ("concise", "detailed"):
         writer.lose("reasoning.summary", "summaries have no length here")
@@ -153,30 +147,6 @@ def _thinking(request: Request, wire_: Wire, forced: bool, writer: Writer, body:
         writer.lose("reasoning.display", "an effort alone has no display")
     elif display and thinking is not None and thinking["type"] != "disabled":
         thinking["display"] = display
-
-
-def _off(reasoning: Reasoning) -> bool:
-    asked = reasoning.budget is not None or reasoning.effort not in ("none", "")
-    return reasoning.mode == "disabled" or (not reasoning.mode and not asked)
-
-
-def _against(body: dict[str, Any], mode: str) -> str:
-    """Tell why the API would refuse to think in this request; "" when it would not.
-
-    Its own words: "Thinking may not be enabled when tool_choice forces tool use"; a prefill excludes thinking; and with
-    a budget "a final assistant message must start with a thinking block" while its calls are being answered, which a
-    client of another dialect cannot have kept."""
-    if "tool_choice" in body and body["tool_choice"]["type"] in ("any", "tool"):
-        return "no thinking while a tool call is forced"
-    turns = body["messages"]
-    if not turns or mode == "adaptive":
-        return ""
-    if turns[-1]["role"] == "assistant":
-        return "no thinking after a prefill"
-    answered = isinstance(turns[-1]["content"], list) and type(turns[-1]["content"][0]) is wire.ToolResultBlock
-    if answered and len(turns) > 1 and type(turns[-2]["content"][0]) not in (wire.ThinkingBlock, wire.RedactedBlock):
-        return "no thinking amid calls whose turn began without it"
-    return ""
 
 
 def _as_given(reasoning: Reasoning, limit: int, writer: Writer, body: dict[str, Any]) -> None:
@@ -237,34 +207,11 @@ def _by_budget(reasoning: Reasoning, asked: int | None, limit: int, writer: Writ
     body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
-def _sampling(request: Request, writer: Writer, body: dict[str, Any]) -> None:
-    strict = writer.official and not writer.own
-    temperature, top_p, top_k = request.temperature, request.top_p, request.top_k
-    if strict and "thinking" in body and body["thinking"]["type"] != "disabled":
-        # The API refuses these beside thinking: temperature must be 1, top_p at least 0.95, top_k absent.
-        if temperature is not None and temperature != 1:
-            writer.lose("temperature", "cannot be set while thinking")
-            temperature = None
-        if top_p is not None and top_p < 0.95:
-            writer.lose("top_p", "must be at least 0.95 while thinking")
-            top_p = None
-        if top_k is not None:
-            writer.lose("top_k", "cannot be set while thinking")
-            top_k = None
-    if strict and temperature is not None and temperature > 1:
-        writer.lose("temperature", "at most 1 here: sent as 1")
-        temperature = 1.0
-    for key, value in (("temperature", temperature), ("top_p", top_p), ("top_k", top_k)):
-        if value is not None:
-            body[key] = value
-    stops = []
-    for number, stop in enumerate(request.stop):
-        if strict and not stop.strip():
-            writer.lose(f"stop.{number}", "a stop sequence of white space is refused")
-        else:
-            stops.append(stop)
-    if stops:
-        body["stop_sequences"] = stops
+def _sampling(request: Request, body: dict[str, Any]) -> None:
+    settings = {"temperature": request.temperature, "top_p": request.top_p, "top_k": request.top_k}
+    body.update({key: value for key, value in settings.items() if value is not None})
+    if request.stop:
+        body["stop_sequences"] = list(request.stop)
     if request.stream:
         body["stream"] = True
 

@@ -72,7 +72,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
     _prompt(request, writer, body)
     _tools(request, wire.model, alone, writer, body)
     limits = _limits(request)
-    more = thinking(request, wire, _against(body), limits, writer)
+    more = thinking(request, wire, limits, writer)
     _sampling(request, takes, more, limits, writer)
     if limits:
         body[LIMITS] = limits
@@ -88,8 +88,7 @@ def _prompt(request: Request, writer: Writer, body: dict[str, Any]) -> None:
     items, start = split_system(request.messages, writer, POLICY)
     system = writer.blocks(items, "system")
     turns = build_turns(request.messages, start, writer)
-    last = len(turns) - 1
-    written = [write_turn(turn, writer, number == last) for number, turn in enumerate(turns)]
+    written = [write_turn(turn, writer) for turn in turns]
     body["messages"] = [turn for turn in written if turn is not None]
     if system:
         body["system"] = system
@@ -182,24 +181,6 @@ def _choice(request: Request, takes: Converse, writer: Writer) -> dict[str, Any]
     return {"tool": {"name": choice.names[0]}} if mode == "named" else {"any": {}}
 
 
-def _against(body: dict[str, Any]) -> str:
-    """Tell why Claude would refuse to think in this request; "" when it would not. See the Messages dialect."""
-    picked = body.get("toolConfig", {}).get("toolChoice", {})
-    if "any" in picked or "tool" in picked:
-        return "no thinking while a tool call is forced"
-    turns = body["messages"]
-    if not turns:
-        return ""
-    if turns[-1]["role"] == "assistant":
-        return "no thinking after a prefill"
-    first = turns[-1]["content"][0]
-    if len(turns) > 1 and isinstance(first, dict) and "toolResult" in first:
-        before = turns[-2]["content"][0]
-        if isinstance(before, dict) and "reasoningContent" not in before:
-            return "no thinking amid calls whose turn began without it"
-    return ""
-
-
 # Settings -------------------------------------------------------------------------------------------------------------
 
 
@@ -209,32 +190,14 @@ def _limits(request: Request) -> dict[str, Any]:
 
 
 def _sampling(request: Request, takes: Converse, more: dict[str, Any], limits: dict[str, Any], writer: Writer) -> None:
-    thinks = more.get("thinking", {}).get("type", "disabled") != "disabled" and not writer.own
-    if not writer.own and limits.get("temperature", 0) > 1:
-        writer.lose("temperature", "at most 1 here: sent as 1")
-        limits["temperature"] = 1.0
-    if thinks and limits.get("temperature", 1) != 1:
-        writer.lose("temperature", "cannot be set while thinking")
-        del limits["temperature"]
-    if thinks and limits.get("topP", 1) < 0.95:
-        writer.lose("top_p", "must be at least 0.95 while thinking")
-        del limits["topP"]
     top_k = request.top_k
-    if top_k is not None and thinks:
-        writer.lose("top_k", "cannot be set while thinking")
-    elif top_k is not None and not takes.top_k:
+    if top_k is not None and not takes.top_k:
         writer.lose("top_k", "this model takes none")
     elif top_k is not None:
         key, _, inner = takes.top_k.partition(".")
         more[key] = {inner: top_k} if inner else top_k
-    stops = []
-    for number, stop in enumerate(request.stop):
-        if not writer.own and not stop.strip():
-            writer.lose(f"stop.{number}", "a stop sequence of white space is refused")
-        else:
-            stops.append(stop)
-    if stops:
-        limits["stopSequences"] = stops
+    if request.stop:
+        limits["stopSequences"] = list(request.stop)
 
 
 def _output(output: OutputFormat | None, writer: Writer, body: dict[str, Any]) -> None:

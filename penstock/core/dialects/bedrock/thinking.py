@@ -36,9 +36,9 @@ def is_off(reasoning: Reasoning) -> bool:
     return reasoning.mode == "disabled" or (not reasoning.mode and not asked)
 
 
-def thinking(request: Request, wire: Wire, against: str, limits: dict[str, Any], writer: Writer) -> dict[str, Any]:
-    """Return the model's own fields about thinking. ``against``: why Claude would refuse to think in this request.
-    ``limits``: the ``inferenceConfig`` so far, whose ``maxTokens`` a budget must stay under."""
+def thinking(request: Request, wire: Wire, limits: dict[str, Any], writer: Writer) -> dict[str, Any]:
+    """Return the model's own fields about thinking. ``limits``: the ``inferenceConfig`` so far, whose ``maxTokens`` a
+    budget must stay under."""
     reasoning = request.reasoning
     if reasoning is None:
         return {}
@@ -46,7 +46,7 @@ def thinking(request: Request, wire: Wire, against: str, limits: dict[str, Any],
         writer.lose("reasoning.summary", "summaries have no length here")
     field = converse(wire.model).thinks
     if field == "thinking":
-        return _claude(reasoning, wire, against, limits, writer)
+        return _claude(reasoning, wire, limits, writer)
     if reasoning.display == "omitted" and not is_off(reasoning):
         writer.lose("reasoning.display", "what is thought cannot be left out here")
     if field == "reasoningConfig":
@@ -63,15 +63,10 @@ def thinking(request: Request, wire: Wire, against: str, limits: dict[str, Any],
 # Claude ---------------------------------------------------------------------------------------------------------------
 
 
-def _claude(
-    reasoning: Reasoning, wire: Wire, against: str, limits: dict[str, Any], writer: Writer
-) -> dict[str, Any]:
+def _claude(reasoning: Reasoning, wire: Wire, limits: dict[str, Any], writer: Writer) -> dict[str, Any]:
     if is_off(reasoning):
         return {"thinking": {"type": "disabled"}} if wire.adaptive else {}
     mode = reasoning.mode or ("adaptive" if wire.adaptive else "enabled")
-    if against and not writer.own:
-        writer.lose("reasoning", against)
-        return {}
     if mode == "adaptive":
         return _adaptive(reasoning, writer)
     if reasoning.display == "omitted":

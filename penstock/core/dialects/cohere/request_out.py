@@ -28,7 +28,6 @@ _BOUND: dict[str, tuple[str, float, float]] = {
     "frequency_penalty": ("frequency_penalty", 0.0, 1.0),
     "presence_penalty": ("presence_penalty", 0.0, 1.0),
 }
-MOST_STOPS = 5
 _NOWHERE = (
     ("top_logprobs", "only the chosen tokens are told here"),
     ("logit_bias", "sampling has no bias per token here"),
@@ -81,9 +80,7 @@ def render_request(request: Request, wire: Wire) -> Rendered:
             if fields[key] != value:
                 losses.append(Loss(attribute, f"clamped to {low}..{high}"))
     if request.stop:
-        fields["stop_sequences"] = list(request.stop[:MOST_STOPS])
-        if len(request.stop) > MOST_STOPS:
-            losses.append(Loss("stop", f"only the first {MOST_STOPS} are taken here"))
+        fields["stop_sequences"] = list(request.stop)
     if request.output is not None:
         _format(request.output, fields, losses)
     if request.reasoning is not None:

@@ -80,12 +80,11 @@ class Writer:
     ``family``: whose signatures the upstream reads. ``ids``: it takes ids of calls. ``version``: the generation of the
     model. ``names``: the function of each result, by the result's path."""
 
-    __slots__ = ("family", "ids", "losses", "names", "official", "own", "version")
+    __slots__ = ("family", "ids", "losses", "names", "own", "version")
 
-    def __init__(self, family: str, own: bool, official: bool, ids: bool, version: float, losses: list[Loss]) -> None:
+    def __init__(self, family: str, own: bool, ids: bool, version: float, losses: list[Loss]) -> None:
         self.family = family
         self.own = own
-        self.official = official
         self.ids = ids
         self.version = version
         self.losses = losses
@@ -261,7 +260,7 @@ class AnswerWriter(Writer):
     """Parts of an answer for the client: every seal is shown, foreign ones packed under their owner's name."""
 
     def __init__(self, losses: list[Loss]) -> None:
-        super().__init__(wire.FAMILY, True, False, True, 3.0, losses)
+        super().__init__(wire.FAMILY, True, True, 3.0, losses)
 
     def text(self, block: Text, at: str) -> dict[str, Any] | None:
         return {"text": block.text} if block.text else None

@@ -22,7 +22,6 @@ from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool
 from penstock.core.models import generation
 
-MAX_STOPS = 5
 _JSON_SCHEMA = 2.5  # the first generation that takes JSON Schema itself
 _TIERS = {"auto": "", "default": "", "flex": "flex", "priority": "priority"}
 _INNER = ("generationConfig.", "toolConfig.")
@@ -53,11 +52,11 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     if stand_in is not None:
         request = structured.force(request, stand_in)
     version = generation(wire_.model)
-    writer = Writer(wire_.family or wire.FAMILY, own, wire_.official, wire_.call_ids, version, losses)
+    writer = Writer(wire_.family or wire.FAMILY, own, wire_.call_ids, version, losses)
     body: dict[str, Any] = {}
     _prompt(request, writer, body)
     _tools(request, writer, body)
-    config = _config(request, writer)
+    config = _config(request)
     thinking = None if request.reasoning is None else thinking_config(request.reasoning, wire_.model, version, writer)
     if thinking:
         config["thinkingConfig"] = thinking
@@ -144,18 +143,13 @@ def _choice(request: Request, has_functions: bool, writer: Writer, body: dict[st
 # Settings -------------------------------------------------------------------------------------------------------------
 
 
-def _config(request: Request, writer: Writer) -> dict[str, Any]:
-    stops = list(request.stop)
-    if writer.official and not writer.own:
-        for number in range(MAX_STOPS, len(stops)):
-            writer.lose(f"stop.{number}", f"at most {MAX_STOPS} stop sequences here")
-        stops = stops[:MAX_STOPS]
+def _config(request: Request) -> dict[str, Any]:
     settings = {
         "temperature": request.temperature,
         "topP": request.top_p,
         "topK": request.top_k,
         "maxOutputTokens": request.max_tokens,
-        "stopSequences": stops or None,
+        "stopSequences": list(request.stop) or None,
         "seed": request.seed,
         "candidateCount": request.n,
         "presencePenalty": request.presence_penalty,

@@ -123,8 +123,14 @@ def _stream_options(raw: Raw, out: dict[str, Any]) -> bool:
 
 
 def _reasoning_effort(raw: Raw, out: dict[str, Any]) -> bool:
-    _reason(out, effort=text(raw, "reasoning_effort"))
-    return True
+    """Read a word, or LiteLLM's object of an effort and a summary."""
+    if not opens(raw, "{"):
+        _reason(out, effort=text(raw, "reasoning_effort"))
+        return True
+    fields = mapping(raw, "reasoning_effort")
+    effort, summary = (optional_text(fields, key, "reasoning_effort") for key in ("effort", "summary"))
+    _reason(out, effort=effort, summary=summary)
+    return fields.keys() <= {"effort", "summary"}
 
 
 def _reason(out: dict[str, Any], **found: Any) -> None:

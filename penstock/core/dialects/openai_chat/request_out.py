@@ -32,8 +32,6 @@ _TEXTS = (
     ("service_tier", "service_tier"),
     ("cache_key", "prompt_cache_key"),
 )
-# OpenAI refuses a longer one ("Invalid 'user': string too long"), others from 128 on. Claude Code's has 140 and more.
-LONGEST_USER = 64
 FORMAT_NAME = "response"  # a schema must have a name here
 
 
@@ -54,9 +52,6 @@ def render_request(request: Request, wire: Wire) -> Rendered:
     for attribute, key in _TEXTS:
         if value := getattr(request, attribute):
             fields[key] = value
-    if len(request.user) > LONGEST_USER and request.dialect != NAME:
-        del fields["user"]
-        losses.append(Loss("user", f"longer than {LONGEST_USER} characters"))
     if request.max_tokens is not None:
         fields["max_completion_tokens" if wire.official else "max_tokens"] = request.max_tokens
     if request.top_k is not None:

@@ -18,7 +18,6 @@ from penstock.core.dialects.openai_responses.names import ENCRYPTED, LOGPROBS, N
 from penstock.core.ir import Loss, Opaque, OutputFormat, Reasoning, Request, Tool, ToolChoice
 
 LEAST_OUTPUT = 16  # the vendor refuses a smaller max_output_tokens
-LONGEST_USER = 64  # the vendor refuses a longer one; Claude Code's has 140 and more
 FORMAT_NAME = "response"  # a schema must have a name here
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _INNER = ("reasoning.", "text.format.", "text.")
@@ -81,9 +80,6 @@ def _sampling(request: Request, wire: Wire, own: bool, body: dict[str, Any], los
         value = getattr(request, attribute)
         if value not in (None, ""):
             body[key] = value
-    if len(request.user) > LONGEST_USER and not own:
-        del body["user"]
-        losses.append(Loss("user", f"longer than {LONGEST_USER} characters"))
     limit = request.max_tokens
     if limit is not None:
         if limit < LEAST_OUTPUT and wire.official and not own:
