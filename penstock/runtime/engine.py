@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
+from penstock.core.mask import Mask, hide
 from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import Outcome, Try, attempts
 from penstock.runtime.attempt import Attempt
@@ -76,6 +76,7 @@ class Engine:
     async def handle(self, call: Call, state: State) -> None:
         """Answer an admitted call, whatever happens, and record it once."""
         error: GatewayError | None = None
+        call.known = state
         try:
             surface = call.surface
             assert surface is not None
@@ -136,8 +137,7 @@ class Engine:
         attempt.stop()
         if failed.kind not in _OURS:
             failed.provider = failed.provider or attempt.provider
-        # The one door that every upstream's words pass on their way to clients, logs and records: vendors repeat keys.
-        failed.message = scrub(failed.message)
+        hide_secrets(attempt, failed, target.model)
         if failed.row.fault == "upstream":
             live.health.failed(failed.message, failed.kind, self.means.clock())
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
@@ -159,6 +159,15 @@ class Engine:
             self.records.put(record_of(call, error, now, at))
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
             call.attempt = None
+
+
+def hide_secrets(attempt: Attempt, error: GatewayError, model: str) -> None:
+    """Take every secret out of an error: the one door that an upstream's words pass on their way to clients, logs and
+    records. Vendors repeat keys. ``model``: the name that the upstream knows, which may look like a key."""
+    masks = [attempt.call.known.mask]
+    if attempt.signed:
+        masks.insert(0, Mask.of_lines(attempt.signed))
+    hide(error, masks, (model, attempt.call.model))
 
 
 def _fold(call: Call, attempt: Attempt) -> None:

@@ -16,6 +16,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from penstock.config.known import secrets_in
+from penstock.core.mask import NO_SECRETS, Mask
 from penstock.core.money import number
 from penstock.core.providers.pass_through import METHODS
 from penstock.runtime.http import Origin, render_header
@@ -28,7 +30,8 @@ _VARIABLE = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)")
 
 class PassThroughEndpoint(msgspec.Struct, frozen=True):
     """One endpoint. ``root``: scheme and host. ``base``: the target's path. ``query``: what stands behind it, without
-    what a client sends itself. ``timeout``: seconds to the first byte and between bytes."""
+    what a client sends itself. ``timeout``: seconds to the first byte and between bytes. ``secrets``: what must not be
+    told of what goes along; ``mask`` takes it out."""
 
     path: str
     origin: Origin
@@ -42,6 +45,8 @@ class PassThroughEndpoint(msgspec.Struct, frozen=True):
     cost: Decimal | None = None
     timeout: float | None = None
     forward: bool = False
+    secrets: frozenset[str] = frozenset()
+    mask: Mask = NO_SECRETS
 
     def __repr__(self) -> str:
         return f"PassThroughEndpoint({self.path!r} -> {self.origin})"  # headers hold keys
@@ -95,6 +100,9 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
     methods = row.get("methods")
     if methods is not None and not (isinstance(methods, list) and set(map(str, methods)) <= set(METHODS)):
         raise ValueError(f"methods of {path!r} is {methods!r}; it must be a list of {', '.join(METHODS)}")
+    # A variable may stand within a value here, so that the file does not tell what is secret.
+    told = {name.decode(): value.decode("latin-1") for name, value in headers}
+    secrets = frozenset(secrets_in({**told, **dict(query), "target": target}))
     return PassThroughEndpoint(
         path=path,
         origin=origin,
@@ -108,6 +116,8 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
         cost=_amount(row, "cost_per_request"),
         timeout=None if (seconds := _amount(row, "timeout")) is None else float(seconds),
         forward=bool(row.get("forward_headers")),
+        secrets=secrets,
+        mask=Mask(secrets),
     )
 
 

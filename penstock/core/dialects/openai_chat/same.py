@@ -23,6 +23,7 @@ _FINISHED = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"[^"]')
 _SEVERAL = re.compile(rb'"index"[ \t]*:[ \t]*[1-9]')  # of a choice, or of a tool call: then one look too many
 _FIRST = b'[{"index":0'  # spares the usual chunk that search
 _NULL = Raw(b"null")
+_NO_ERROR = (_NULL, Raw(b'""'), Raw(b"{}"), Raw(b"false"))
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -37,8 +38,7 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """Replace the ``model`` of a whole Chat answer, and read its usage. Raises ``broken_answer`` when it is not a JSON
     object, and the upstream's error when it carries one under status 200 (some servers do)."""
     fields = open_answer(body)
-    if "error" in fields and "choices" not in fields and fields["error"] != _NULL:
-        raise error_in_answer(fields["error"])
+    _refuse(fields, body)
     fields["model"] = model
     usage = in_tier(read_usage(fields["usage"]), fields.get("service_tier")) if "usage" in fields else None
     return _ENCODE(fields), usage
@@ -77,7 +77,7 @@ class Stream:
             start = data[:80].decode("utf-8", "replace")
             raise GatewayError("broken_stream", f"The upstream sent an event that is not JSON: {start!r}.") from None
         choices = fields.get("choices")
-        if choices is None and ("error" in fields or "errors" in fields):
+        if "error" in fields or choices is None:
             _refuse(fields, data)
         self.started = True
         self.chunks += 1
@@ -124,10 +124,10 @@ class Stream:
 
 
 def _refuse(fields: dict[str, Raw], data: bytes) -> None:
-    """Raise the error that came in the place of a chunk; null is none."""
-    if fields.get("error", _NULL) != _NULL:
+    """Raise the error that came in the place of an answer, or beside its choices: what broke off did not succeed."""
+    if fields.get("error", _NULL) not in _NO_ERROR:
         raise error_in_answer(fields["error"])
-    if "errors" in fields:
+    if "errors" in fields and "choices" not in fields:
         raise errors_in_stream(data)
 
 
