@@ -109,7 +109,7 @@ class Mask:
     def clean(self, text: str, names: Iterable[str] = ()) -> str:
         """Replace in a message every known secret, also one that the message's end cuts off, and all that looks like a
         credential but is the name of a model: one of the mask's own, or of ``names``."""
-        text = self._without_tail(self.text(text[:LONGEST]))
+        text = self._without_tail(self.text(text))
         more = [name for name in names if name and name not in self._names and scrub(name) != name]
         odd = self._odd if not more else _any_of([*more, *(name for name in self._names if scrub(name) != name)])
         if odd is None:
@@ -153,6 +153,7 @@ def hide(error: GatewayError, masks: Iterable[Mask], names: Iterable[str] = ()) 
     *others, last = masks
 
     def clean(text: str) -> str:
+        text = text[:LONGEST]
         for mask in others:
             text = mask.text(text)
         return last.clean(text, names)

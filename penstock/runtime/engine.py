@@ -87,6 +87,8 @@ class Engine:
             call.read_fields(fields, default)
             surface.check(fields)
             plan = state.plan(call.model)
+            if self.means.trace is not None:
+                self.means.trace.planned(call, plan)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
             first = await self._try(call, plan.only) if plan.only is not None else None
             if first is None or first.error is not None:
@@ -131,6 +133,8 @@ class Engine:
         else:
             if live.health.ill:
                 live.health.succeeded()
+            if call.means.trace is not None:
+                call.means.trace.ended(attempt, None)
             return Outcome()
         finally:
             live.in_flight -= 1
@@ -138,6 +142,8 @@ class Engine:
         if failed.kind not in _OURS:
             failed.provider = failed.provider or attempt.provider
         hide_secrets(attempt, failed, target.model)
+        if call.means.trace is not None:
+            call.means.trace.ended(attempt, failed)
         if failed.row.fault == "upstream":
             live.health.failed(failed.message, failed.kind, self.means.clock())
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))

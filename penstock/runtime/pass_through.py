@@ -115,6 +115,8 @@ class PassThrough(Attempt, eq=False):
             lines = self.signed = await endpoint.signer.lines(endpoint, exchange.method, exchange.body)
         target = self.credential.target if self.credential is not None else None
         tls = target.tls if target is not None else None
+        if means.trace is not None:
+            means.trace.passes(self, endpoint)
         self.start()
         try:
             answer = await means.pool.send(endpoint.origin, endpoint.head, body, self._timeouts(target), lines, tls)

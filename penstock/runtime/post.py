@@ -45,6 +45,8 @@ async def post(
     if not attempt.since:  # ``attempt.start()``, where every request passes
         attempt.since = means.clock()
     timeouts = timeouts or target.timeouts
+    if means.trace is not None:
+        means.trace.asks(attempt, endpoint, body)
     if isinstance(body, bytes):
         try:
             answer = await means.pool.ask(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)

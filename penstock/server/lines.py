@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR,
           "CRITICAL": logging.CRITICAL}  # fmt: skip
+_MOST = 20_000  # characters of a traceback: its end tells most
 _YES = frozenset(("true", "1", "yes", "on"))
 
 
@@ -66,7 +67,7 @@ def write_lines(sink: LogSink, level: int, json_lines: bool, clean: Callable[[st
     message. May be called again with another form or level."""
     render = as_json if json_lines else as_text
     sink.render = render if level <= logging.INFO else quiet(render)
-    sink.note = partial_json if json_lines else str
+    sink.note = _remark if json_lines else str
     root = logging.getLogger()
     root.handlers[:] = [_LineHandler(sink, json_lines, clean)]
     # Libraries at their DEBUG tell signatures and heads of requests: of them only what is wrong is of use.
@@ -76,7 +77,7 @@ def write_lines(sink: LogSink, level: int, json_lines: bool, clean: Callable[[st
     _catch_the_rest(json_lines)
 
 
-def partial_json(text: str) -> str:
+def _remark(text: str) -> str:
     """Render a remark of the log's own as a line of JSON."""
     return json_line("WARNING", text.rstrip("\n"))
 
@@ -110,7 +111,7 @@ class _LineHandler(logging.Handler):
             message = record.getMessage()
         except (TypeError, ValueError):  # arguments that do not fit: a slip in some library, and no reason to be silent
             message = f"{record.msg} {record.args!r}"
-        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        trace = logging.Formatter().formatException(record.exc_info)[-_MOST:] if record.exc_info else ""
         if not self._json:
             text = f"{record.levelname} {record.name}: {message}" + (f"\n{trace}" if trace else "")
             self._sink.line(f"{stamp(record.created)} {self._clean(text)}\n")
