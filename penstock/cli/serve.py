@@ -144,7 +144,13 @@ def _litellm_flags(command: click.Command) -> click.Command:
     help="Form of the log lines. Default: JSON_LOGS or the config's json_logs, else text.",
 )
 @click.option("--json-logs", "--json_logs", is_flag=True, help="The same as --log-format json.")
-@click.option("--verbose", "--debug", "--detailed_debug", is_flag=True, help="Log each request's way; as set_verbose in the config, or LITELLM_LOG=DEBUG.")
+@click.option(
+    "--verbose",
+    "--debug",
+    "--detailed_debug",
+    is_flag=True,
+    help="Log each request's way; as set_verbose in the config, or LITELLM_LOG=DEBUG.",
+)
 @click.option(
     "--max-body-mb",
     type=click.FloatRange(min=0, min_open=True),

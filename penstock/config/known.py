@@ -1,4 +1,4 @@
-"""Which texts of a config and of its environment are secret: what must never be seen in an answer, a log or a record."""
+"""Which texts of a config and of its environment are secret, and must never be seen in an answer, a log or a record."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ WELL_KNOWN_KEYS = frozenset(
 """Keys printed in tutorials and samples (S3's `.env` has `sk-1234...`): anyone may guess them."""
 
 _SHOW_FROM = 16
-_SAYS_SECRET = re.compile(r"secret|passw|passphrase|credential|authorization|bearer|cookie|signature|apikey", re.I)
+_SAYS_SECRET = re.compile(
+    r"secret|passw|passphrase|credential|assertion|authorization|bearer|cookie|signature|apikey", re.IGNORECASE
+)
 _SHORT = frozenset("key token auth pass sig jwt".split())
 _SAYS_WHERE = frozenset("path file url uri name type endpoint alias".split())  # of a secret, which is not there
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")

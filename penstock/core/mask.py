@@ -1,8 +1,8 @@
 """Takes known secrets out of text that came from elsewhere, letter by letter, in whatever writing they stand there.
 
-``redact.scrub`` knows what keys of the big vendors look like; the key of a small one, or a password, looks like nothing.
-But a vendor can only repeat what it was sent, and that is known: so it is looked for as it is, percent-encoded, escaped
-for JSON and HTML, and within base64 (HTTP Basic has it behind a name).
+``redact.scrub`` knows what keys of the big vendors look like; the key of a small one, or a password, looks like
+nothing. But a vendor can only repeat what it was sent, and that is known: so it is looked for as it is,
+percent-encoded, escaped for JSON and HTML, and within base64 (HTTP Basic has it behind a name).
 """
 
 from __future__ import annotations
@@ -222,11 +222,10 @@ def _any_of(names: Iterable[str]) -> re.Pattern[str] | None:
 
 def _forms_of(secret: str) -> dict[str, bool]:
     """Return the writings of a secret, and of each whether it is a part of something in base64."""
-    percent = quote(secret, safe="")
-    plain = {
-        secret, percent, quote(secret, safe="/"), quote(secret, safe="!'()*"), quote_plus(secret), re.sub("%..", lambda m: m[0].lower(), percent),
-        html.escape(secret), html.escape(secret, quote=False), html.escape(secret).replace("&#x27;", "&#39;"),
-    }  # fmt: skip
+    percent, marked = quote(secret, safe=""), html.escape(secret)
+    plain = {secret, percent, quote(secret, safe="/"), quote(secret, safe="!'()*"), quote_plus(secret)}
+    plain |= {re.sub("%..", lambda found: found[0].lower(), percent), marked, marked.replace("&#x27;", "&#39;")}
+    plain.add(html.escape(secret, quote=False))
     for text in [*plain]:
         once = json.dumps(text)[1:-1]
         plain |= {once, json.dumps(text, ensure_ascii=False)[1:-1], once.replace("/", "\\/"), json.dumps(once)[1:-1]}

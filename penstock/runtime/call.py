@@ -55,8 +55,9 @@ class Call:
     (seconds spent waiting for upstreams), ``spent`` and ``spent_cost`` are those of the tries before it."""
 
     __slots__ = (
-        "attempt", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw", "mount_style", "outlet",
-        "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries", "upstream",
+        "attempt", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw", "mount_style",
+        "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries",
+        "upstream",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Means(NamedTuple):
     """What calls share. ``pool``: connections to upstreams. ``store``: what is kept between requests. ``lives``: what
     is known of deployments. ``clock``: seconds, as the event loop counts them. ``beside``: tasks that outlive the
-    request they came from, held here for as long as they run. ``trace``: says what happens to each; None: nobody asked."""
+    request they came from, held here for as long as they run. ``trace``: says what happens to each; None where nobody
+    asked."""
 
     pool: Pool
     store: Store

@@ -53,7 +53,7 @@ class PassThrough(Attempt, eq=False):
 
     ``credential``: None for such an address. ``where``: the provider, or the path of the config. ``asked``: the model,
     as far as the request or the answer tells it. ``flat``: US dollars that each request costs, instead of a price by
-    use. ``timeout``: seconds, instead of the deployment's. ``sent``: the key that goes along, by itself. Its ``fields`` are
+    use. ``timeout``: seconds, instead of the deployment's. ``sent``: knows the key that goes along. Its ``fields`` are
     the body's top level where it is JSON."""
 
     where: str = ""

@@ -13,9 +13,10 @@ from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers import get as get_provider
+from penstock.core.providers.lending import withheld_message
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
-from penstock.runtime.building import Stars, build_target, settings_of
+from penstock.runtime.building import Stars, address_of, build_target, settings_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class State:
             except GatewayError as error:
                 self.problems.append(error.message)
                 continue
+            account = target.account
+            if account.withheld and not deployment.api_key:
+                address = address_of(deployment, target.provider) or ""
+                text = withheld_message(target.provider, deployment.model_name, address, account.withheld)
+                self.problems.append(text)
             self.targets.append(target)
             members.append(Member(deployment.model_name, deployment.id, target))
         self.problems += _strangers(self.settings)

@@ -76,7 +76,7 @@ class Trace:
         call = attempt.call
         took = f"{attempt.upstream * 1000:.1f} ms"
         if attempt.first_at is not None:
-            took += f", first byte to the client {(attempt.first_at - call.exchange.started) * 1000:.1f} ms after it came"
+            took += f", first byte out {(attempt.first_at - call.exchange.started) * 1000:.1f} ms after the request"
         if error is None:
             log.debug("call=%s try %d: answered; upstream %s", call.call_id, attempt.number, took)
         else:

@@ -18,8 +18,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 @dataclass
 class ServeOptions:
     """What the command line says. ``config`` None: embedded defaults. ``grace``: seconds that streams may take to
-    finish after SIGTERM. ``json_logs``/``max_body_mb`` None: as the config says. ``fd``: an inherited socket. ``notes``: what
-    is to be said of options that have no effect."""
+    finish after SIGTERM. ``json_logs``/``max_body_mb`` None: as the config says. ``fd``: an inherited socket.
+    ``notes``: what is to be said of options that have no effect."""
 
     config: Path | None = None
     host: str = "127.0.0.1"

@@ -119,7 +119,7 @@ def writings(key: str) -> str:
 def fields(key: str) -> dict[str, object]:
     """Every field that an error of any dialect has, and the key in each."""
     text = writings(key)
-    inner = {name: text for name in ("message", "type", "code", "param", "status", "detail", "msg", "reason")}
+    inner = dict.fromkeys(("message", "type", "code", "param", "status", "detail", "msg", "reason"), text)
     inner |= {"details": [{"reason": key, "retryDelay": key}], "metadata": {"raw": text}}
     return inner
 
@@ -260,7 +260,7 @@ def test_no_error_of_a_chat_tells_the_key(stand: Stand, name: str) -> None:
 @pytest.mark.parametrize("path", OPERATIONS)
 def test_no_error_of_an_operation_tells_the_key(stand: Stand, name: str, path: str) -> None:
     key = KEYS[name]
-    for kind, (content_type, body) in bodies(key).items():
+    for content_type, body in bodies(key).values():
         for status in (401, 500):
             stand.upstream.script = answer(status, content_type, body, key)
             got, told = stand.chat(name, path, OPERATIONS[path])

@@ -114,7 +114,10 @@ def signer(account: Account) -> Tokens | None:
         raise ImportError(str(error), name="google-auth") from None
     if account.deployment.api_key is not None:
         return None
-    info = _info(_source(account.deployment, account.env))
+    source = _source(account.deployment, account.env)
+    if account.foreign and not source:
+        return None  # the machine's own account is for Google
+    info = _info(source)
     key = hashlib.sha256(msgspec.json.encode(info, order="deterministic")).hexdigest()
     found = _SHARED.get(key)
     if found is None:
