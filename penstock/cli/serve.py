@@ -10,6 +10,7 @@ import click
 
 from penstock.cli.environment import defaults, environment
 
+_NOTES = "penstock.notes"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 4000
 
@@ -76,7 +77,8 @@ def _is_address(value: str) -> bool:
 
 def _without_effect(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        click.echo(f"{param.opts[0]} has no effect: Penstock has no counterpart of that part of litellm.", err=True)
+        note = f"{param.opts[0]} has no effect: Penstock has no counterpart of that part of litellm."
+        ctx.meta[_NOTES] = (*ctx.meta.get(_NOTES, ()), note)
 
 
 def _litellm_flags(command: click.Command) -> click.Command:
@@ -139,9 +141,16 @@ def _litellm_flags(command: click.Command) -> click.Command:
     "--log-format",
     type=click.Choice(["text", "json"]),
     envvar=["PENSTOCK_LOG_FORMAT"],
-    help="Form of the log lines. Default: the config's json_logs, else text.",
+    help="Form of the log lines. Default: JSON_LOGS or the config's json_logs, else text.",
 )
-@click.option("--verbose", "--debug", "--detailed_debug", is_flag=True, help="Log more; as set_verbose in the config.")
+@click.option("--json-logs", "--json_logs", is_flag=True, help="The same as --log-format json.")
+@click.option(
+    "--verbose",
+    "--debug",
+    "--detailed_debug",
+    is_flag=True,
+    help="Log each request's way; as set_verbose in the config, or LITELLM_LOG=DEBUG.",
+)
 @click.option(
     "--max-body-mb",
     type=click.FloatRange(min=0, min_open=True),
@@ -158,6 +167,7 @@ def serve(
     grace: float,
     no_auth: bool,
     log_format: str | None,
+    json_logs: bool,
     verbose: bool,
     max_body_mb: float | None,
     fd: int | None,
@@ -179,10 +189,11 @@ def serve(
         workers=workers,
         grace=grace,
         no_auth=no_auth,
-        json_logs=None if log_format is None else log_format == "json",
+        json_logs=True if json_logs else None if log_format is None else log_format == "json",
         verbose=verbose,
         max_body_mb=max_body_mb,
         fd=fd,
+        notes=click.get_current_context().meta.get(_NOTES, ()),
     )
     sys.exit(run(options))
 

@@ -123,7 +123,7 @@ LITELLM = (
     ("log_level", "str", "known", "DEBUG", "log level"),
     ("logging", "bool", "known", True, "log at all"),
     ("litellm_mode", "str", "known", "DEV", "development or production"),
-    ("log_raw_request_response", "bool", "known", False, "log upstream requests and answers"),
+    ("log_raw_request_response", "bool", "acted", False, "with a verbose log: bodies of requests and answers, too"),
     ("log_client_error_tracebacks", "bool", "known", False, "log stack traces of client errors"),
     ("log_auth_failure_key_identity", "bool", "known", False, "log whose key was refused"),
     ("request_correlation_in_logs", "bool", "known", False, "put the call id into every log line"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from typing import Any, NoReturn
 
 WELL_KNOWN_KEYS = frozenset(
@@ -48,6 +49,22 @@ WELL_KNOWN_KEYS = frozenset(
 """Keys printed in tutorials and samples (S3's `.env` has `sk-1234...`): anyone may guess them."""
 
 _SHOW_FROM = 16
+_SAYS_SECRET = re.compile(
+    r"secret|passw|passphrase|credential|assertion|authorization|bearer|cookie|signature|apikey", re.IGNORECASE
+)
+_SHORT = frozenset("key token auth pass sig jwt".split())
+_SAYS_WHERE = frozenset("path file url uri name type endpoint alias".split())  # of a secret, which is not there
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether the name of a key, header or variable says that its value is secret (`azure_ad_token`, `X-Api-Key`,
+    `clientsecret`), and not where a secret is (`private_key_path`)."""
+    words = [word.lower() for word in _WORDS.findall(name[:200])]
+    if not words or words[-1] in _SAYS_WHERE:
+        return False
+    said = _SAYS_SECRET.search(name) is not None or not _SHORT.isdisjoint(words)
+    return said or words[-1].endswith(("key", "token"))
 
 
 class Secret:

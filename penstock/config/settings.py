@@ -16,6 +16,8 @@ from penstock.config.tree import Node
 MASTER_KEY_VARIABLES = ("LITELLM_MASTER_KEY", "PENSTOCK_MASTER_KEY")
 """Where the master key is looked for when the config has none, in this order."""
 
+WELL_KNOWN = "is a key that everybody knows from samples; choose a random one"
+
 _SHARED_NAMES = (
     "num_retries fallbacks context_window_fallbacks content_policy_fallbacks default_fallbacks max_fallbacks "
     "allowed_fails"
@@ -120,7 +122,7 @@ def _master_key(
         problems.warn(where, line, path, f"{named}has spaces around it; they are left out")
         key = Secret(text.strip())
     if key.is_well_known():
-        problems.warn(where, line, path, f"{named}is a key that everybody knows from samples; choose a random one")
+        problems.warn(where, line, path, f"{named}{WELL_KNOWN}")
     return {"master_key": key, "master_key_source": source}
 
 

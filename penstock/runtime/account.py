@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 class Account(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """One deployment's account at its provider. ``model``: the name the upstream knows. ``env``: the environment, with
-    what the deployment says of the account over it. ``settings``: those behind the deployment's own."""
+    what the deployment says of the account over it. ``settings``: those behind the deployment's own.
+    ``foreign``: the deployment's address is not the vendor's; then no key of the environment is in ``env``, and
+    ``withheld`` names those that were."""
 
     provider: Provider
     model: str
@@ -26,6 +28,8 @@ class Account(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     settings: Mapping[str, Any]
     env: Mapping[str, str]
     tls: Tls | None = None
+    foreign: bool = False
+    withheld: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Account({self.label})"  # the environment holds keys

@@ -65,6 +65,7 @@ class Attempt(Struct, eq=False):
     losses: tuple[Loss, ...] = ()
     notes: bytes = b""  # header lines beside the usual ones
     tail: bytes = b""  # the answer's body, or the last events of its stream
+    signed: bytes = b""  # header lines with a token that was fetched, which no answer may repeat
     binary: bool = False  # a streamed answer in which nothing can be said: an error cuts it off
     repairs: int = 0  # requests beyond the first, for the same answer
     usage: Usage | None = None

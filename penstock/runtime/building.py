@@ -15,10 +15,12 @@ from msgspec import Raw
 from penstock.core.dialects import guided
 from penstock.core.errors import GatewayError
 from penstock.core.providers import get as get_provider
+from penstock.core.providers.bedrock import BEDROCK
+from penstock.core.providers.lending import is_foreign, withheld
 from penstock.core.providers.resolve import resolve
 from penstock.core.providers.urls import at_own_host, dialects_at
 from penstock.core.providers.wires import guides_of, wire_of
-from penstock.runtime.account import Account
+from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud.serving import Serving, defaults_of, serving_of
 from penstock.runtime.http import Timeouts, Tls
@@ -26,6 +28,7 @@ from penstock.runtime.targets import Target
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
+    from penstock.core.providers.spec import Provider
 
 DEFAULT_TIMEOUT = 600.0  # seconds to the first byte and between bytes; LiteLLM's 6000 s only hides dead upstreams
 CONNECT_TIMEOUT = 10.0
@@ -63,8 +66,36 @@ def _account(
     provider = get_provider(name)
     if provider is None:
         raise GatewayError("not_configured", f"The provider {name!r} of model {deployment.model_name!r} is not known.")
+    env, foreign, names = _lent(deployment, provider, env)
     verify = deployment.ssl_verify if deployment.ssl_verify is not None else settings.get("ssl_verify")
-    return Account(provider=provider, model=model, deployment=deployment, settings=settings, env=env, tls=_tls(verify))
+    return Account(
+        provider=provider,
+        model=model,
+        deployment=deployment,
+        settings=settings,
+        env=env,
+        tls=_tls(verify),
+        foreign=foreign,
+        withheld=names,
+    )
+
+
+def _lent(
+    deployment: Deployment, provider: Provider, env: Mapping[str, str]
+) -> tuple[Mapping[str, str], bool, tuple[str, ...]]:
+    """Return the environment without the vendor's keys where a deployment leads elsewhere; whether it does, and the
+    names of those keys."""
+    address = address_of(deployment, provider)
+    if not is_foreign(provider, address, env):
+        return env, False, ()
+    names = withheld(provider, address, env)
+    return {name: value for name, value in env.items() if name not in names} if names else env, True, names
+
+
+def address_of(deployment: Deployment, provider: Provider) -> str | None:
+    """Return the address that a deployment itself gives."""
+    named = deployment.params.get("aws_bedrock_runtime_endpoint") if provider.name == BEDROCK else None
+    return deployment.api_base or (word(named) or None)
 
 
 def _dialects(account: Account) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from penstock.core.dialects.base import StreamEncoder
     from penstock.core.ir import Request, Usage
+    from penstock.core.mask import Mask
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Caller
@@ -39,6 +40,13 @@ _NOTHING = Raw(b'""')
 _NONE: Mapping[str, str] = {}
 
 
+class Known(Protocol):
+    """What an answer may not repeat: see ``State.mask``."""
+
+    @property
+    def mask(self) -> Mask: ...
+
+
 class Call:
     """One request. Mutable, never shared between requests; written by the site
     (which path it means), the gate and the engine, never by an attempt.
@@ -48,11 +56,13 @@ class Call:
     the tries before it."""
 
     __slots__ = (
-        "attempt", "call_id", "caller", "exchange", "fields", "means", "model", "model_raw", "mount_style", "outlet",
-        "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries", "upstream",
+        "attempt", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw", "mount_style",
+        "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries",
+        "upstream",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
+    known: Known  # of the config that it is answered by, once somebody answers it
 
     def __init__(self, exchange: Exchange, means: Means, caller: Caller, surface: Surface | None = None) -> None:
         self.exchange = exchange

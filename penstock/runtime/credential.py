@@ -8,7 +8,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from penstock.config import Deployment
+from penstock.config.known import secrets_in
 from penstock.core.errors import GatewayError
+from penstock.core.mask import Mask
 from penstock.core.providers.pass_through import kin
 from penstock.core.providers.resolve import auth_headers, credential, missing_key_message, needs_key
 from penstock.core.providers.urls import at_own_host
@@ -49,6 +51,12 @@ class Credential:
         if key is None and (needed or unsigned):
             raise GatewayError("not_configured", missing_key_message(target.provider))
         return key
+
+    @cached_property
+    def mask(self) -> Mask:
+        """Return what takes the key out of good answers, too: a vendor may repeat it in an address (``location``,
+        ``x-goog-upload-url``). Of a token that a signer fetches it knows nothing."""
+        return Mask({self.key or "", *secrets_in(self.target.deployment.extra_headers)})
 
     def headers(self, dialect: str) -> list[tuple[bytes, bytes]]:
         """Return the headers that carry the credential, and the deployment's own. Raises "not_configured"."""

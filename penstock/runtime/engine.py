@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
+from penstock.core.mask import Mask, hide
 from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import Outcome, Plan, Try, attempts
 from penstock.runtime.attempt import Attempt
@@ -77,6 +77,7 @@ class Engine:
         """Answer an admitted call, whatever happens, and record it once. ``plan``: instead of what the state plans for
         the call's model."""
         error: GatewayError | None = None
+        call.known = state
         try:
             surface = call.surface
             assert surface is not None
@@ -88,6 +89,8 @@ class Engine:
             surface.check(fields)
             if plan is None:
                 plan = state.plan(call.model)
+            if self.means.trace is not None:
+                self.means.trace.planned(call, plan)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
             first = await self._try(call, plan.only) if plan.only is not None else None
             if first is None or first.error is not None:
@@ -133,14 +136,17 @@ class Engine:
         else:
             if live.health.ill:
                 live.health.succeeded()
+            if call.means.trace is not None:
+                call.means.trace.ended(attempt, None)
             return Outcome()
         finally:
             live.in_flight -= 1
         attempt.stop()
         if failed.kind not in _OURS:
             failed.provider = failed.provider or attempt.provider
-        # The one door that every upstream's words pass on their way to clients, logs and records: vendors repeat keys.
-        failed.message = scrub(failed.message)
+        hide_secrets(attempt, failed, target.model)
+        if call.means.trace is not None:
+            call.means.trace.ended(attempt, failed)
         if failed.row.fault == "upstream":
             live.health.failed(failed.message, failed.kind, self.means.clock())
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
@@ -170,6 +176,15 @@ class Engine:
             self.records.put(record_of(call, error, now, at))
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
             call.attempt = None
+
+
+def hide_secrets(attempt: Attempt, error: GatewayError, model: str) -> None:
+    """Take every secret out of an error: the one door that an upstream's words pass on their way to clients, logs and
+    records. Vendors repeat keys. ``model``: the name that the upstream knows, which may look like a key."""
+    masks = [attempt.call.known.mask]
+    if attempt.signed:
+        masks.insert(0, Mask.of_lines(attempt.signed))
+    hide(error, masks, (model, attempt.call.model))
 
 
 def _fold(call: Call, attempt: Attempt) -> None:

@@ -6,20 +6,23 @@ vendor's own errors. What is passed neither cools nor heals a deployment.
 
 from __future__ import annotations
 
+import re
 import time
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from penstock.config import Deployment
 from penstock.core.count import estimate
 from penstock.core.errors import GatewayError, shed
+from penstock.core.mask import NO_SECRETS, Lines, Mask
 from penstock.core.price import NOTHING, plain
-from penstock.core.providers.pass_through import SHORTEST_SECRET, answer_headers
-from penstock.core.seen import Seen
+from penstock.core.providers.pass_through import answer_headers
+from penstock.core.seen import Seen, kind_of
+from penstock.runtime.answer import MAX_ERROR
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.building import CONNECT_TIMEOUT
-from penstock.runtime.engine import client_error
+from penstock.runtime.engine import client_error, hide_secrets
 from penstock.runtime.http import Timeouts, TransportError, in_task
 from penstock.runtime.live import Live
 from penstock.runtime.prices import UNPRICED, TargetPrice, price_of, with_terms
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
 
 LANE = "pass"
+_SMALL = 64 * 1024  # bytes of an answer that is read whole: nobody can use a part of a JSON text
+_ERROR = re.compile(rb'"error"[ \t\r\n]*:[ \t\r\n]*[{"]')  # under status 200
 _PROMPTS = ("messages", "contents", "input", "prompt")
 # A browser must not run what an upstream serves as if it were ours: not a page, not a picture with a script in it.
 _INERT = b"x-content-type-options: nosniff\r\ncontent-security-policy: sandbox\r\n"
@@ -48,13 +53,15 @@ class PassThrough(Attempt, eq=False):
 
     ``credential``: None for such an address. ``where``: the provider, or the path of the config. ``asked``: the model,
     as far as the request or the answer tells it. ``flat``: US dollars that each request costs, instead of a price by
-    use. ``timeout``: seconds, instead of the deployment's. Its ``fields`` are the body's top level where it is JSON."""
+    use. ``timeout``: seconds, instead of the deployment's. ``sent``: knows the key that goes along. Its ``fields`` are
+    the body's top level where it is JSON."""
 
     where: str = ""
     asked: str = ""
     credential: Credential | None = None
     flat: Decimal | None = None
     timeout: float | None = None
+    sent: Mask = NO_SECRETS
     seen: Seen | None = None
 
     @classmethod
@@ -87,10 +94,13 @@ class PassThrough(Attempt, eq=False):
         call.attempt, call.tries = self, 1
         try:
             await self._run(endpoint)
-        except TransportError as broken:
+        except (TransportError, GatewayError) as broken:
             shed(broken)
-            error = client_error(broken, call.outlet.responded)
-            error.provider = self.where
+            error = broken
+            if not isinstance(error, GatewayError):
+                error = client_error(error, call.outlet.responded)
+                error.provider = self.where
+            hide_secrets(self, error, self.asked)
             raise error from None
         finally:
             self.settle(call.outlet.status)
@@ -102,9 +112,11 @@ class PassThrough(Attempt, eq=False):
         lines = b""
         if endpoint.signer is not None:
             await in_task()  # whatever it uses to fetch a token may want one
-            lines = await endpoint.signer.lines(endpoint, exchange.method, exchange.body)
+            lines = self.signed = await endpoint.signer.lines(endpoint, exchange.method, exchange.body)
         target = self.credential.target if self.credential is not None else None
         tls = target.tls if target is not None else None
+        if means.trace is not None:
+            means.trace.passes(self, endpoint)
         self.start()
         try:
             answer = await means.pool.send(endpoint.origin, endpoint.head, body, self._timeouts(target), lines, tls)
@@ -131,9 +143,9 @@ class PassThrough(Attempt, eq=False):
             raise GatewayError("broken_answer", text, provider=self.where)
         content_type = answer.header(b"content-type") or b""
         seen = self.seen = Seen(content_type)
-        key = ((self.credential.key if self.credential is not None else None) or "").encode()
-        told = answer_headers(answer.headers, key if len(key) >= SHORTEST_SECRET else b"")
-        head = b"".join(b"%b: %b\r\n" % pair for pair in told)
+        mask = self._mask(status)
+        told = answer_headers(answer.headers)
+        head = b"".join(b"%b: %b\r\n" % (name, mask.data(value)) for name, value in told)
         head += b"x-litellm-call-id: %b\r\n" % call.call_id.encode()
         if b"json" not in content_type and b"event-stream" not in content_type:
             head += _INERT
@@ -141,10 +153,17 @@ class PassThrough(Attempt, eq=False):
         framing = None if length is None else b"content-length: %b\r\n" % length
         if exchange.method == "HEAD" or status in (204, 304):
             framing = framing or b"" if exchange.method == "HEAD" else b""
-        if answer.complete:  # it came with its head: reading it holds nothing back
-            data = await answer.read(1 << 40)
+        kind = kind_of(content_type)
+        small = kind == "whole" and length is not None and length.isdigit() and int(length) <= _SMALL
+        # An answer that came with its head: reading it holds nothing back. An error is read whole, for its words may
+        # hold what only we and the vendor know; so is what may be one under status 200.
+        if answer.complete or small or status >= 300:
+            data = await answer.read(1 << 40 if status < 300 else MAX_ERROR)
             if data:
                 self.begun(call.means.clock())
+            if status >= 300 or _ERROR.search(data):
+                data = self._mask(500).data(data)
+                framing = framing and b"content-length: %d\r\n" % len(data) if exchange.method != "HEAD" else framing
             seen.feed(data)
             seen.close()
             self.settle(status)
@@ -154,17 +173,29 @@ class PassThrough(Attempt, eq=False):
             outlet.pass_on(data)
         else:
             outlet.pass_head(call, status, head, framing)
-            await self._relay(answer, seen)
+            lines = Lines(partial(self._mask, 500)) if kind in ("lines", "whole") and framing is None else None
+            await self._relay(answer, seen, lines)
         outlet.finish()
 
-    async def _relay(self, answer: Response, seen: Seen) -> None:
+    def _mask(self, status: int) -> Mask:
+        """Return what takes out of an answer what only we and the vendor know: of a good one what was sent along, of
+        any other all secrets that there are."""
+        if status < 300:
+            return self.sent
+        known = self.call.known.mask
+        return known.also(Mask.of_lines(self.signed)) if self.signed else known
+
+    async def _relay(self, answer: Response, seen: Seen, lines: Lines | None) -> None:
         outlet, clock = self.call.outlet, self.call.means.clock
 
         def relay(chunk: bytes) -> None:
             if self.first_at is None:
                 self.first_at = clock()
-            outlet.pass_on(chunk)
             seen.feed(chunk)
+            if lines is None:
+                outlet.pass_on(chunk)
+            elif chunk := lines.feed(chunk):
+                outlet.pass_on(chunk)
 
         outlet.feed_from(answer)
         self.start()
@@ -173,6 +204,8 @@ class PassThrough(Attempt, eq=False):
         finally:
             self.stop()
             outlet.feed_from(None)
+            if lines is not None and (rest := lines.close()):  # also of an answer that broke off
+                outlet.pass_on(rest)
             seen.close()
 
     # What it used -----------------------------------------------------------------------------------------------------

@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from penstock.config.known import secrets_in
+from penstock.core.mask import Mask
 from penstock.core.money import number
 from penstock.core.providers.pass_through import METHODS
 from penstock.runtime.http import Origin, render_header
@@ -28,7 +31,8 @@ _VARIABLE = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)")
 
 class PassThroughEndpoint(msgspec.Struct, frozen=True):
     """One endpoint. ``root``: scheme and host. ``base``: the target's path. ``query``: what stands behind it, without
-    what a client sends itself. ``timeout``: seconds to the first byte and between bytes."""
+    what a client sends itself. ``timeout``: seconds to the first byte and between bytes. ``secrets``: what must not be
+    told of what goes along."""
 
     path: str
     origin: Origin
@@ -42,9 +46,15 @@ class PassThroughEndpoint(msgspec.Struct, frozen=True):
     cost: Decimal | None = None
     timeout: float | None = None
     forward: bool = False
+    secrets: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"PassThroughEndpoint({self.path!r} -> {self.origin})"  # headers hold keys
+
+    @property
+    def mask(self) -> Mask:
+        """Return what takes the secrets out of good answers, too."""
+        return _mask_of(self.secrets)
 
     def takes(self, path: str) -> bool:
         return path == self.path or (self.below and path.startswith(self.path.rstrip("/") + "/"))
@@ -56,6 +66,9 @@ class PassThroughEndpoint(msgspec.Struct, frozen=True):
         own = urlencode([(name, value) for name, value in self.query if name not in named])
         whole = "&".join(part for part in (query, own) if part)
         return self.root + self.base + rest + (f"?{whole}" if whole else "")
+
+
+_mask_of = lru_cache(256)(Mask)
 
 
 def pass_through_endpoints_of(
@@ -95,6 +108,9 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
     methods = row.get("methods")
     if methods is not None and not (isinstance(methods, list) and set(map(str, methods)) <= set(METHODS)):
         raise ValueError(f"methods of {path!r} is {methods!r}; it must be a list of {', '.join(METHODS)}")
+    # A variable may stand within a value here, so that the file does not tell what is secret.
+    told = {name.decode(): value.decode("latin-1") for name, value in headers}
+    secrets = frozenset(secrets_in({**told, **dict(query), "target": target}))
     return PassThroughEndpoint(
         path=path,
         origin=origin,
@@ -108,6 +124,7 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
         cost=_amount(row, "cost_per_request"),
         timeout=None if (seconds := _amount(row, "timeout")) is None else float(seconds),
         forward=bool(row.get("forward_headers")),
+        secrets=secrets,
     )
 
 

@@ -38,11 +38,15 @@ async def post(
         lines += forwarded_headers(attempt, endpoint)
     if endpoint.signer is not None:
         await in_task()  # whatever it uses to fetch a token may want one
-        lines += await endpoint.signer.lines(endpoint, "POST", body if isinstance(body, bytes) else b"")
+        signed = await endpoint.signer.lines(endpoint, "POST", body if isinstance(body, bytes) else b"")
+        attempt.signed = signed
+        lines += signed
     means = call.means
     if not attempt.since:  # ``attempt.start()``, where every request passes
         attempt.since = means.clock()
     timeouts = timeouts or target.timeouts
+    if means.trace is not None:
+        means.trace.asks(attempt, endpoint, body)
     if isinstance(body, bytes):
         try:
             answer = await means.pool.ask(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)

@@ -119,6 +119,11 @@ def as_json(r: Record) -> str:
     return msgspec.json.encode(line).decode() + "\n"
 
 
+def quiet(render: Callable[[Record], str]) -> Callable[[Record], str]:
+    """Make a rendering of failures of ours and of upstreams only: a log that is told to be quiet has no others."""
+    return lambda record: render(record) if record.status >= 500 else ""
+
+
 class _Ready:
     """Writes to a descriptor as far as that does not block."""
 
@@ -190,6 +195,7 @@ class LogSink:
 
     def __init__(self, render: Callable[[Record], str], stream: TextIO | None = None) -> None:
         self.render = render  # may be replaced: lines after that have the other form
+        self.note: Callable[[str], str] = str  # what the log says of itself, in that form
         self._stream = stream or sys.stdout
         self._lines: list[str] = []
         self._queue: SimpleQueue[tuple[int, str] | None] = SimpleQueue()
@@ -222,7 +228,7 @@ class LogSink:
         if not self._lines and not self._lost:
             return
         if self._lost:
-            self._lines.append(f"{self._lost} lines were not written: nobody read the log\n")
+            self._lines.append(self.note(f"{self._lost} lines were not written: nobody read the log\n"))
             self._lost = 0
         if self._ready is not None and self._queued == self._written:
             self._lines = self._ready.write(self._lines)

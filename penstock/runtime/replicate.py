@@ -16,7 +16,7 @@ import msgspec
 from penstock.core import sse
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.openai_chat.errors import retry_after
-from penstock.core.errors import GatewayError, shed
+from penstock.core.errors import GatewayError
 from penstock.core.providers.apply import apply_defaults
 from penstock.core.providers.replicate import (
     NAME,
@@ -33,10 +33,10 @@ from penstock.core.providers.replicate import (
     same_house,
     usage_of,
 )
-from penstock.runtime.answer import MAX_ANSWER, MAX_ERROR
+from penstock.runtime.answer import MAX_ANSWER
 from penstock.runtime.cross import CrossStream, cross_response
 from penstock.runtime.http import Origin, Timeouts, TransportError
-from penstock.runtime.post import post
+from penstock.runtime.post import post, refusal
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -128,13 +128,7 @@ async def _read(answer: Response) -> bytes:
     try:
         if 200 <= answer.status < 300:
             return await answer.read(MAX_ANSWER)
-        try:
-            body = await answer.read(MAX_ERROR)
-        except TransportError as error:
-            shed(error)
-            body = b""
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-        raise _refused(answer.status, headers, body)
+        raise await refusal(answer, _refused)
     finally:
         answer.close()
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from penstock.config.known import names_of, secrets_of
 from penstock.core.charge import EVERYBODY
 from penstock.core.errors import GatewayError
+from penstock.core.mask import Mask
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers import get as get_provider
+from penstock.core.providers.lending import withheld_message
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
-from penstock.runtime.building import Stars, build_target, settings_of
+from penstock.runtime.building import Stars, address_of, build_target, settings_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 
 if TYPE_CHECKING:
@@ -43,6 +47,11 @@ class State:
             except GatewayError as error:
                 self.problems.append(error.message)
                 continue
+            account = target.account
+            if account.withheld and not deployment.api_key:
+                address = address_of(deployment, target.provider) or ""
+                text = withheld_message(target.provider, deployment.model_name, address, account.withheld)
+                self.problems.append(text)
             self.targets.append(target)
             members.append(Member(deployment.model_name, deployment.id, target))
         self.problems += _strangers(self.settings)
@@ -55,6 +64,15 @@ class State:
         self._fallbacks = _fallbacks(config)
         self._stars = Stars()
         self._plans: dict[str, Plan[Target]] = {}
+
+    @cached_property
+    def mask(self) -> Mask:
+        """Return what takes every secret of this config and its environment out of an upstream's words: made at the
+        first error."""
+        found = secrets_of(self.config, self.env)
+        for endpoint in self.pass_through_endpoints:
+            found |= endpoint.secrets
+        return Mask(found, names_of(self.config))
 
     def plan(self, model: str) -> Plan[Target]:
         """Return the plan for a name that a client sent. Raises "unknown_model" with the nearest names."""

@@ -8,6 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from penstock import __version__
+from penstock.server.lines import tell, wants_json
 
 if TYPE_CHECKING:
     from penstock.server.gateway import Gateway
@@ -18,6 +19,11 @@ SHOWN = 12  # model names
 
 def show(options: ServeOptions, gateway: Gateway) -> None:
     """Print the start lines to standard output; the request lines follow there."""
+    config = gateway.state.config
+    tell(_lines(options, gateway), wants_json(options, config.environment, config), stream=sys.stdout)
+
+
+def _lines(options: ServeOptions, gateway: Gateway) -> str:
     names = sorted(gateway.state.catalog.names(), key=lambda name: "*" in name)  # those to try at once come first
     concrete = [name for name in names if "*" not in name]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
@@ -35,8 +41,7 @@ def show(options: ServeOptions, gateway: Gateway) -> None:
     key = f" -H {_credential(gateway)}" if gateway.identity.needs_key else ""
     body = quote(json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}, ensure_ascii=False))
     lines.append(f"Try it:\n  curl {base}/v1/chat/completions -H 'Content-Type: application/json'{key} -d {body}")
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    return "\n".join(lines)
 
 
 def _credential(gateway: Gateway) -> str:

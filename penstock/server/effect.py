@@ -6,19 +6,24 @@ that outlives a reload is built from it. The tests change every key and reload.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.runtime.identity import Identity, is_loopback
+from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
-from penstock.server.lines import write_lines
+from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
 from penstock.server.options import ServeOptions, master_key
 
 if TYPE_CHECKING:
     from penstock.config import Config
     from penstock.runtime.records import LogSink
     from penstock.server.gateway import Gateway
+
+
+log = logging.getLogger("penstock")
 
 
 class Setting(NamedTuple):
@@ -76,10 +81,19 @@ def _sizes(to: InEffect, config: Config) -> None:
 
 
 def _log_lines(to: InEffect, config: Config) -> None:
-    json_lines = to.options.json_logs
-    if json_lines is None:
-        json_lines = config.general.json_logs
-    write_lines(to.log, to.options.verbose or config.general.set_verbose, json_lines)
+    env = config.environment
+    level = level_of(to.options, env, config)
+
+    def clean(text: str) -> str:  # what is served by then: a reload brings other secrets
+        return to.gateway.state.mask.clean(text)
+
+    write_lines(to.log, level, wants_json(to.options, env, config), clean)
+    named = env.get("LITELLM_LOG", "").strip()
+    if named and named.upper() not in LEVELS:
+        log.warning("LITELLM_LOG is %r and no level of a log; known are %s", named[:20], ", ".join(LEVELS))
+    engine = to.gateway.engine
+    bodies = bool(config.litellm.values.get("log_raw_request_response"))
+    engine.means = engine.means._replace(trace=Trace(bodies) if level <= logging.DEBUG else None)
 
 
 SETTINGS = (
@@ -90,6 +104,9 @@ SETTINGS = (
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.json_logs", _log_lines, "json_logs", "--log-format"),
+    Setting("litellm_settings.log_raw_request_response", _log_lines),
+    Setting("JSON_LOGS", _log_lines, "json_logs", "--log-format"),
+    Setting("LITELLM_LOG", _log_lines, "verbose", "--verbose"),
     Setting("general_settings.set_verbose", _log_lines, "verbose", "--verbose"),
     Setting("litellm_settings.set_verbose", _log_lines, "verbose", "--verbose"),
     # Connections that stand would go on through the old proxy.

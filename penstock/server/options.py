@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +12,14 @@ from penstock.runtime.identity import is_loopback
 if TYPE_CHECKING:
     from penstock.config import Config
 
-WELL_KNOWN_KEYS = frozenset(
-    {"sk-1234", "sk-1234567890", "sk-12345678", "sk-123456", "sk-test", "sk-master", "changeme"}
-)
-
-
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass
 class ServeOptions:
     """What the command line says. ``config`` None: embedded defaults. ``grace``: seconds that streams may take to
-    finish after SIGTERM. ``json_logs``/``max_body_mb`` None: as the config says. ``fd``: an inherited socket."""
+    finish after SIGTERM. ``json_logs``/``max_body_mb`` None: as the config says. ``fd``: an inherited socket.
+    ``notes``: what is to be said of options that have no effect."""
 
     config: Path | None = None
     host: str = "127.0.0.1"
@@ -36,6 +31,7 @@ class ServeOptions:
     verbose: bool = False
     max_body_mb: float | None = None
     fd: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Refused(Exception):
@@ -47,10 +43,10 @@ def master_key(config: Config) -> str | None:
     return key.reveal() if key else None
 
 
-def check_exposure(config: Config, options: ServeOptions) -> None:
-    """Refuse to listen beyond loopback without a key, unless the user says otherwise in so many words. Raises
-    ``Refused``; a reload must ask again, because a config that lost its key would open a running gateway to
-    everyone."""
+def check_exposure(config: Config, options: ServeOptions) -> str:
+    """Refuse to listen beyond loopback without a key, unless the user says otherwise in so many words: then return a
+    warning. Raises ``Refused``; a reload must ask again, because a config that lost its key would open a running
+    gateway to everyone."""
     key = master_key(config)
     if key is None:
         if not is_loopback(options.host) and not options.no_auth:
@@ -60,6 +56,5 @@ def check_exposure(config: Config, options: ServeOptions) -> None:
                 "or say --no-auth if that is what you want."
             )
         if options.no_auth and not is_loopback(options.host):
-            print(f"warning: --no-auth: anyone who can reach {options.host}:{options.port} may call.", file=sys.stderr)
-    elif key in WELL_KNOWN_KEYS:
-        print("warning: the master key is a well-known example; choose a random one.", file=sys.stderr)
+            return f"--no-auth: anyone who can reach {options.host}:{options.port} may call."
+    return ""

@@ -87,9 +87,11 @@ async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None
         credential = credential_for(state, provider, model)
     target = credential.target
     provider = target.provider
+    call.known = state
     attempt = PassThrough.of(call, provider.name, model, credential)
     attempt.timeout = state.config.general.values.get("pass_through_request_timeout")
     own = credential.headers(dialect_at(provider, rest))
+    attempt.sent = credential.mask
     try:
         url = passed_url(provider, target.deployment.api_base, target.env, rest)
     except LookupError as error:
@@ -112,8 +114,9 @@ async def _to_address(endpoint: PassThroughEndpoint, gateway: Gateway, call: Cal
     if endpoint.below and not raw.startswith(endpoint.path.rstrip("/").encode()):
         raise GatewayError("bad_request", "This path is not passed on: its beginning is encoded.", param="path")
     call.fields = _fields(exchange)
+    call.known = gateway.state
     attempt = PassThrough.of(call, endpoint.path, _model(exchange, call.fields), None)
-    attempt.flat = endpoint.cost
+    attempt.flat, attempt.sent = endpoint.cost, endpoint.mask
     attempt.timeout = endpoint.timeout or general.values.get("pass_through_request_timeout")
     secret = gateway.gate.secret(exchange, b"", SHORTEST_SECRET)
     headers = request_headers(exchange.headers, [name for name, _ in endpoint.headers], secret)

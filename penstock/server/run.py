@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
 from penstock import __version__
+from penstock.server.lines import tell, wants_json
 from penstock.server.options import Refused, ServeOptions, check_exposure
 from penstock.server.signals import hold_reloads, let_reloads
 from penstock.server.sources.base import Source, gather
@@ -27,22 +29,30 @@ def serve(options: ServeOptions) -> int:
     hold_reloads()
     sources = sources_of(options.config, environment)
     try:
+        json_lines = wants_json(options, environment())
+    except OSError:  # a .env that cannot be read, which a source will tell
+        json_lines = wants_json(options, os.environ)
+    for note in options.notes:
+        tell(note, json_lines, "WARNING")
+    try:
         # Those with the settings first: what they say decides whether anything may listen at all.
         config, problems = asyncio.run(gather(sources[:1]))
+        json_lines = json_lines if config is None else wants_json(options, config.environment, config)
         for problem in problems:
-            print(f"{problem.level}: {problem}", file=sys.stderr)
+            tell(str(problem) if json_lines else f"{problem.level}: {problem}", json_lines, problem.level.upper())
         if config is None:
             raise Refused(_cannot_start(options, sources[0]))
-        check_exposure(config, options)
+        if warning := check_exposure(config, options):
+            tell(warning if json_lines else f"warning: {warning}", json_lines, "WARNING")
         listener = _listen(options)
     except Refused as refused:
-        print(f"penstock: {refused}", file=sys.stderr)
+        tell(f"penstock: {refused}", json_lines, "ERROR")
         let_reloads()
         return 1
     if options.workers > 1 and options.fd is None:
         from penstock.server.workers import supervise
 
-        return supervise(options, listener)
+        return supervise(options, listener, json_lines)
     return _run(options, config, sources, listener)
 
 

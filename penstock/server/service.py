@@ -142,7 +142,8 @@ class Service:
             log.error("SIGHUP: the old config stays")
             return
         try:
-            check_exposure(config, self.options)
+            if warning := check_exposure(config, self.options):
+                log.warning("%s", warning)
         except Refused as refused:
             log.error("SIGHUP: %s; the old config stays", refused)
             return

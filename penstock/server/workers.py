@@ -10,6 +10,7 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from penstock.server.lines import tell
 from penstock.server.options import STOP_SIGNALS
 from penstock.server.signals import hold_all, let_all, let_reloads
 
@@ -24,6 +25,7 @@ STEADY = 10.0  # seconds after which a worker's death is an accident and not a f
 # Fields of ``ServeOptions`` that a worker is not told, and why. All others are handed on.
 NOT_HANDED_ON = {
     "workers": "a worker is one process",
+    "notes": "they are said once",
     "fd": "each is told the number that the socket has for it",
 }
 # Fields whose option has another name, or other words for its values.
@@ -47,14 +49,15 @@ def worker_arguments(options: ServeOptions) -> list[str]:
     return words
 
 
-def supervise(options: ServeOptions, listener: socket.socket) -> int:
+def supervise(options: ServeOptions, listener: socket.socket, json_lines: bool = False) -> int:
     """Run ``options.workers`` workers until told to stop. SIGHUP and stop signals are passed on to each."""
-    return _Supervisor(options, listener).run()
+    return _Supervisor(options, listener, json_lines).run()
 
 
 class _Supervisor:
-    def __init__(self, options: ServeOptions, listener: socket.socket) -> None:
+    def __init__(self, options: ServeOptions, listener: socket.socket, json_lines: bool) -> None:
         self._options = options
+        self._json_lines = json_lines
         self._listener = listener
         self._stopping = False
         self._workers: list[subprocess.Popen[bytes]] = []
@@ -69,7 +72,8 @@ class _Supervisor:
             signal.signal(signal.SIGHUP, self._reload)
         let_reloads()
         options = self._options
-        print(f"Penstock at http://{options.host}:{options.port}, {options.workers} workers", flush=True)
+        text = f"Penstock at http://{options.host}:{options.port}, {options.workers} workers"
+        tell(text, self._json_lines, stream=sys.stdout)
         for at in range(options.workers):
             self._start(at)
         while not self._stopping:
@@ -101,7 +105,8 @@ class _Supervisor:
         for at, worker in enumerate(self._workers):
             code = worker.poll()
             if code is not None and not self._stopping:
-                print(f"worker {worker.pid} ended with code {code}; starting another", file=sys.stderr, flush=True)
+                text = f"worker {worker.pid} ended with code {code}; starting another"
+                tell(text, self._json_lines, "WARNING")
                 lived = time.monotonic() - self._born[worker.pid]
                 # One that cannot start (a config that broke meanwhile) is tried again ever more seldom.
                 self._wait = RESTART_WAIT if lived > STEADY else min(self._wait * 2, LONGEST_WAIT)

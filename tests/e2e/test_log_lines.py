@@ -81,8 +81,8 @@ def chat(text: str = "hello", **fields: object) -> dict:
 def test_the_text_line_has_every_figure(served, mock):
     gateway = served(config(mock.url), **ENVIRONMENT)
     _, body = post(gateway, chat())
-    until(lambda: "call=" in gateway.output(), 3)
-    [line] = [line for line in gateway.output().splitlines() if "call=" in line]
+    until(lambda: "key=master" in gateway.output(), 3)
+    [line] = [line for line in gateway.output().splitlines() if "key=master" in line]
     found = re.fullmatch(
         r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) call=(?P<call>[0-9a-f-]{36}) key=master model=m "
         r"target=openai/real-model 200 (?P<ms>[\d.]+)ms ttft=(?P<ttft>[\d.]+)ms in=(?P<in>\d+) out=(?P<out>\d+) "

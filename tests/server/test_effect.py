@@ -31,6 +31,7 @@ ACTED = [
 NO_EFFECT = {
     "general_settings.dangerously_permit_weak_or_unset_master_key": "it has none at a start either: it is accepted",
 }
+WITH_A_VERBOSE_LOG = {"litellm_settings.log_raw_request_response"}
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
     "bool": (False, True),
@@ -116,10 +117,11 @@ def behaviour(service: Service) -> dict[str, Any]:
     """What requests and log lines will meet."""
     gateway, state = service.gateway, service.gateway.state
     plans = {name: state.plan(name) for name in "abcd"}
+    trace = gateway.engine.means.trace
     return {
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from),
         "key": gateway.identity._key,
-        "lines": (service.log.render, logging.getLogger().level),
+        "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
         "settings": state.settings,
         "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after) for name, plan in plans.items()},
@@ -135,7 +137,8 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
     values = BY_KEY.get(name) or BY_SPEC[row.spec.partition(":")[0]]  # KeyError: a new type needs two values above
     if name == "router_settings.fallbacks":
         values = tuple([{"d": ["b", "c"]}, *value] for value in values)
-    running = await Running.start(tmp_path, {}, **{section: {key: values[0]}})
+    environ = {"LITELLM_LOG": "DEBUG"} if name in WITH_A_VERBOSE_LOG else {}
+    running = await Running.start(tmp_path, environ, **{section: {key: values[0]}})
     before = behaviour(running.service)
     said = await running.reload(**{section: {key: values[1]}})
     changed = behaviour(running.service) != before

@@ -28,6 +28,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ServeOptions:
         verbose=True,
         max_body_mb=2.5,
         fd=9,
+        notes=("--local has no effect",),
     )
 
 
@@ -46,7 +47,7 @@ def test_each_option_is_handed_on_or_listed_with_a_reason(monkeypatch: pytest.Mo
     unset = [name for name in names if getattr(told, name) == getattr(ServeOptions, name)]
     assert unset == [], "give these another value in the fixture: a default is handed on by itself"
     worker = as_the_worker_reads(monkeypatch, worker_arguments(told))
-    assert worker == replace(told, workers=1, fd=None)
+    assert worker == replace(told, workers=1, fd=None, notes=())
 
 
 @pytest.mark.parametrize("json_logs", [None, True, False])

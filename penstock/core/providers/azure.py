@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from penstock.core.providers.paths import in_path
+
 DEFAULT_API_VERSION = "2025-02-01-preview"
 """LiteLLM's default, for configurations that name none."""
 UNDATED = frozenset({"v1", "latest", "preview"})
@@ -33,7 +35,7 @@ def azure_url(root: str, query: str, suffix: str, model: str, api_version: str) 
     Raises `LookupError` when the deployment is needed and `model` is empty.
     """
     resource, dated, rest = root.partition(_DEPLOYMENTS)
-    deployment = rest.partition("/")[0] or quote(model, safe="")
+    deployment = rest.partition("/")[0] or in_path(model)
     v1 = False
     if not dated:
         resource, found, _ = root.partition(_V1)

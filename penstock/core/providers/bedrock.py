@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import quote
 
 from penstock.core.providers.names import SHORT
+from penstock.core.providers.paths import in_path
 
 BEDROCK = "bedrock"
 METHODS: Mapping[str, str] = {
@@ -83,5 +83,5 @@ def bedrock_url(root: str, query: str, what: str, model: str) -> str:
         raise LookupError(f"no URL path is known for {what!r} of provider 'bedrock'")
     found = _METHOD.match(root)
     assert found is not None  # every string fits
-    name = found["model"] or quote(model, safe="")
+    name = found["model"] or in_path(model)
     return f"{found['root']}/model/{name}/{method}{query}"

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
+from penstock.core.providers.paths import in_path
+
 GEMINI = "gemini"
 VERTEX = frozenset({"vertex_ai", "vertex_ai_beta"})
 METHODS: Mapping[str, str] = {
@@ -50,7 +52,7 @@ def _named(model: str) -> str:
     """Quote a model's name for a path: ``tunedModels/x`` keeps its slash, everything that would end the path is
     escaped."""
     model = model.removeprefix("models/")
-    return quote(model, safe="/@._-~") if model.startswith("tunedModels/") else quote(model, safe="@._-~")
+    return in_path(model, "/@._-~" if model.startswith("tunedModels/") else "@._-~")
 
 
 def _with_query(url: str, own: str, given: str) -> str:
@@ -115,7 +117,7 @@ def _vertex_path(what: str, model: str) -> str:
     if what == "anthropic_count_tokens":
         return "/publishers/anthropic/models/count-tokens:rawPredict"
     if what in _CLAUDE:
-        return f"/publishers/anthropic/models/{quote(model, safe='@._-~')}{_CLAUDE[what]}"
+        return f"/publishers/anthropic/models/{in_path(model, '@._-~')}{_CLAUDE[what]}"
     method = METHODS.get(what)
     if method is None:
         raise LookupError(f"no URL path is known for {what!r} of provider 'vertex_ai'")
@@ -123,7 +125,7 @@ def _vertex_path(what: str, model: str) -> str:
         return f"/endpoints/{model}{method}"
     for prefix in ("publishers/google/models/", "google/", "gemini/"):
         model = model.removeprefix(prefix)
-    return f"/publishers/google/models/{quote(model, safe='@._-~')}{method}"
+    return f"/publishers/google/models/{in_path(model, '@._-~')}{method}"
 
 
 def _host(place: str) -> str:

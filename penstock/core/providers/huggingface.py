@@ -6,7 +6,7 @@ Hugging Face's own inference has this form; a model may name it (`model:hf-infer
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from penstock.core.providers.paths import in_path
 
 HUB = "huggingface"
 OWN = "hf-inference"
@@ -21,4 +21,4 @@ def hub_url(model: str) -> str:
     name, _, via = model.partition(":")
     if via not in ("", OWN):
         raise LookupError(f"Hugging Face's router has embeddings of {OWN} only, not of {via!r}: leave it out")
-    return f"https://router.huggingface.co/{OWN}/models/{quote(name, safe='/')}/pipeline/feature-extraction"
+    return f"https://router.huggingface.co/{OWN}/models/{in_path(name, '/')}/pipeline/feature-extraction"

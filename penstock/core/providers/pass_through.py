@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, unquote_to_bytes
 
-from penstock.core.dialects.redact import MASK
 from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS, get
 from penstock.core.providers.google import VERTEX
@@ -162,14 +161,12 @@ def request_headers(
     return list(sent.items())
 
 
-def answer_headers(headers: Iterable[tuple[bytes, bytes]], secret: bytes = b"") -> list[tuple[bytes, bytes]]:
+def answer_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return an upstream's headers for the client, in order, duplicates kept. Whether web pages may read the answer is
-    the gateway's to say, so an upstream's CORS headers stay here, too. ``secret``: the provider's key, which a vendor
-    may repeat in an address (``location``, ``x-goog-upload-url``) and no client is told."""
+    the gateway's to say, so an upstream's CORS headers stay here, too."""
     pairs = list(headers)
     taken = _NOT_TOLD | _named(b",".join(value for name, value in pairs if name == b"connection"))
-    told = [(name, value) for name, value in pairs if name not in taken and not name.startswith(b"access-control-")]
-    return [(name, value.replace(secret, MASK.encode())) for name, value in told] if secret else told
+    return [(name, value) for name, value in pairs if name not in taken and not name.startswith(b"access-control-")]
 
 
 def _named(connection: bytes) -> frozenset[bytes]:

@@ -34,6 +34,7 @@ from penstock.core.ir import (
     ToolResult,
     Usage,
 )
+from penstock.core.providers.paths import in_path
 
 NAME = "replicate"
 RUNNING = frozenset({"starting", "processing"})
@@ -66,9 +67,9 @@ def path_of(model: str) -> tuple[str, str]:
     """Return (path behind the base, version for the body or "") of `owner/name`, `owner/name:version`, `name:version`,
     `deployments/owner/name` or a bare version."""
     if model.startswith("deployments/"):
-        return f"/{model}/predictions", ""
+        return f"/{in_path(model, '/')}/predictions", ""
     if _OWNER_NAME.fullmatch(model):
-        return f"/models/{model}/predictions", ""
+        return f"/models/{in_path(model, '/')}/predictions", ""
     return "/predictions", model.rpartition(":")[2]
 
 

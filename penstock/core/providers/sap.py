@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw
 from msgspec.json import encode
+
+from penstock.core.providers.paths import in_path
 
 NAME = "sap"
 DEPLOYMENTS = "/v2/inference/deployments/"
@@ -72,7 +74,7 @@ def sap_url(root: str, query: str, what: str, deployment: str) -> str:
     interface. Raises ``LookupError`` without a deployment, and for an operation that is not there."""
     parts = urlsplit(root)
     before, found, rest = parts.path.partition(DEPLOYMENTS)
-    name = rest.partition("/")[0] if found else quote(deployment, safe="")
+    name = rest.partition("/")[0] if found else in_path(deployment)
     if what == "openai_chat" and rest.endswith("/chat/completions"):
         return root + query
     tail = {NAME: "/v2/completion", "embeddings": "/v2/embeddings"}.get(what)

@@ -72,8 +72,14 @@ _HOSTS_BY_SHAPE: tuple[tuple[str, str, str], ...] = (
     ("", ".services.ai.azure.com", "azure_ai"),
     ("", ".models.ai.azure.com", "azure_ai"),
     ("bedrock-runtime.", ".amazonaws.com", "bedrock"),
+    ("bedrock-runtime-fips.", ".amazonaws.com", "bedrock"),
+    ("bedrock-runtime.", ".amazonaws.com.cn", "bedrock"),
+    ("", ".vpce.amazonaws.com", "bedrock"),
     ("bedrock-mantle.", ".api.aws", "bedrock_mantle"),
     ("", "-aiplatform.googleapis.com", "vertex_ai"),
+    ("", "aiplatform.googleapis.com", "vertex_ai"),
+    ("aiplatform.", ".rep.googleapis.com", "vertex_ai"),
+    ("", ".p.googleapis.com", "vertex_ai"),
     ("", ".ml.cloud.ibm.com", "watsonx"),
     ("", ".snowflakecomputing.com", "snowflake"),
     ("", ".cloud.databricks.com", "databricks"),
@@ -271,6 +277,23 @@ def at_own_host(provider: Provider, api_base: str | None, env: Mapping[str, str]
     """Tell whether requests go to the provider itself and not to a server of the user's."""
     given = given_base(provider, api_base, env or {})
     return given is None or _at_own(provider, given)
+
+
+def is_home(provider: Provider, api_base: str) -> bool:
+    """Tell whether an address is at a host of the vendor's, whatever region or account stands in it."""
+    host = host_of(api_base)
+    shapes = (shape for shape in _HOSTS_BY_SHAPE if shape[2] == provider.name.removesuffix("_beta"))
+    return _at_own(provider, api_base) or any(
+        host.startswith(begins) and host.endswith(ends) for begins, ends, _ in shapes
+    )
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL, with its port if it names one; "" for what is no URL."""
+    try:
+        return _host(url)
+    except ValueError:
+        return ""
 
 
 def provider_of_host(api_base: str) -> Provider | None:

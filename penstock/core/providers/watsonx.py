@@ -13,6 +13,8 @@ from urllib.parse import quote, urlsplit
 from msgspec import Raw
 from msgspec.json import encode
 
+from penstock.core.providers.paths import in_path
+
 NAME = "watsonx"
 DEFAULT_VERSION = "2024-03-13"
 """LiteLLM's date, for configurations that name none; the interface insists on one."""
@@ -48,7 +50,7 @@ def watsonx_url(root: str, query: str, what: str, model: str, version: str) -> s
     parts = urlsplit(root)
     before, _, after = parts.path.partition("/ml/")
     named = after.partition("deployments/")[2].partition("/")[0]
-    deployment = named or (quote(model.removeprefix(DEPLOYMENT), safe="") if model.startswith(DEPLOYMENT) else "")
+    deployment = named or (in_path(model.removeprefix(DEPLOYMENT)) if model.startswith(DEPLOYMENT) else "")
     if deployment and what not in _DEPLOYED:
         raise LookupError(f"a deployment of watsonx has no {what}; name a model for it")
     place = f"/deployments/{deployment}" if deployment else ""

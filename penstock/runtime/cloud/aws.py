@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.runtime.account import word
 
@@ -194,11 +193,11 @@ def _fetch(settings: Settings) -> Fetched:
         told = error.response.get("Error", {})
         text = f"AWS refused the credentials: {told.get('Code', '')}: {told.get('Message', '')}"
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise GatewayError("connect" if status >= 500 else "not_configured", scrub(text)[:400]) from None
+        raise GatewayError("connect" if status >= 500 else "not_configured", text[:400]) from None
     except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:
-        raise GatewayError("connect", f"No AWS credentials: {scrub(str(error))[:300]}") from None
+        raise GatewayError("connect", f"No AWS credentials: {str(error)[:300]}") from None
     except (exceptions.BotoCoreError, ValueError, OSError) as error:
-        raise GatewayError("not_configured", f"No AWS credentials: {scrub(str(error))[:300]}") from None
+        raise GatewayError("not_configured", f"No AWS credentials: {str(error)[:300]}") from None
 
 
 def _assumes(settings: Settings) -> bool:

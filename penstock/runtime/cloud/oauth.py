@@ -2,21 +2,22 @@
 
 The addresses come from the configuration or from the platform's own environment, never from a client. A secret goes
 over https, or to this machine; redirects are not followed; of an answer nothing is repeated but the error's own words,
-without what looks like a credential.
+without what it was sent and what looks like a credential.
 """
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from penstock.core.dialects.redact import scrub
+from penstock.config.known import secrets_in
 from penstock.core.errors import GatewayError
+from penstock.core.mask import LONGEST, Mask
 from penstock.runtime.cloud.tokens import Token
 from penstock.runtime.http import Origin, Pool, Proxies, Timeouts, TransportError, render_head
 
@@ -64,10 +65,10 @@ async def fetch(
         finally:
             answer.close()
     except TransportError as error:
-        raise GatewayError("connect", f"No token of {whose}: {scrub(str(error))[:300]}") from None
+        raise GatewayError("connect", f"No token of {whose}: {_clean(str(error), form, headers)[:300]}") from None
     finally:
         await pool.close()  # a few times an hour: there is nothing to keep open
-    return _read(whose, answer.status, data)
+    return _read(whose, answer.status, data, lambda words: _clean(words, form, headers))
 
 
 def _origin(whose: str, url: str, metadata: bool) -> tuple[Origin, str]:
@@ -83,7 +84,12 @@ def _origin(whose: str, url: str, metadata: bool) -> tuple[Origin, str]:
     return origin, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-def _read(whose: str, status: int, data: bytes) -> dict[str, Any]:
+def _clean(words: str, form: Mapping[str, str] | None, headers: Mapping[str, str] | None) -> str:
+    """Take out of an endpoint's words what it was sent, and what looks like a credential."""
+    return Mask(secrets_in({**(form or {}), **(headers or {})})).clean(words)
+
+
+def _read(whose: str, status: int, data: bytes, clean: Callable[[str], str]) -> dict[str, Any]:
     try:
         told = msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -93,7 +99,7 @@ def _read(whose: str, status: int, data: bytes) -> dict[str, Any]:
     if 200 <= status < 300:
         raise GatewayError("connect", f"No token of {whose}: its answer is no JSON object.")
     refused = 400 <= status < 500 and status not in (408, 429)
-    words = _words(told)
+    words = clean(_words(told))[:400]
     text = f"No token of {whose}: it answered {status}{': ' + words if words else ''}"
     raise GatewayError("not_configured" if refused else "connect", text.rstrip(".") + ".")
 
@@ -102,7 +108,7 @@ def _words(told: Mapping[str, Any]) -> str:
     """Join the words of an error: RFC 6749's, or IBM's (``errorCode``, ``errorMessage``)."""
     found = [told.get(name) for name in ("error", "error_description", "errorCode", "errorMessage", "message")]
     text = ", ".join(" ".join(word.split()) for word in found if isinstance(word, str) and word)
-    return scrub(text)[:400]
+    return text[:LONGEST]
 
 
 def token_of(

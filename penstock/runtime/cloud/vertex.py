@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.core.providers.google import CLAUDE_VERSION, PLACES, PROJECTS, first_of, vertex_dialects
 from penstock.runtime.cloud import tokens
@@ -115,7 +114,10 @@ def signer(account: Account) -> Tokens | None:
         raise ImportError(str(error), name="google-auth") from None
     if account.deployment.api_key is not None:
         return None
-    info = _info(_source(account.deployment, account.env))
+    source = _source(account.deployment, account.env)
+    if account.foreign and not source:
+        return None  # the machine's own account is for Google
+    info = _info(source)
     key = hashlib.sha256(msgspec.json.encode(info, order="deterministic")).hexdigest()
     found = _SHARED.get(key)
     if found is None:
@@ -200,8 +202,8 @@ class Tokens(tokens.Tokens):
 
 
 def _said(error: Exception) -> str:
-    """Return the first words of a foreign error, without what looks like a credential."""
-    return scrub(str(error.args[0] if error.args else error))[:300]
+    """Return the first words of a foreign error."""
+    return str(error.args[0] if error.args else error)[:300]
 
 
 _SHARED: dict[str, Tokens] = {}

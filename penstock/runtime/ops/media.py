@@ -17,6 +17,7 @@ from penstock.core import sse
 from penstock.core.dialects import DIALECTS
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
+from penstock.core.mask import Lines
 from penstock.core.ops import audio, forms, images
 from penstock.core.ops.audio import Used
 from penstock.core.price import Units
@@ -201,9 +202,16 @@ async def _stream(attempt: Attempt, answer: Answer, content_type: bytes) -> None
     call = attempt.call
     outlet = call.outlet
     events = sse.Decoder() if b"event-stream" in content_type else None
+    lines = None if events is None else Lines(lambda: call.known.mask)
     attempt.binary = events is None
 
     def relay(chunk: bytes) -> None:
+        if lines is not None:
+            chunk = lines.feed(chunk)
+        if chunk:
+            send(chunk)
+
+    def send(chunk: bytes) -> None:
         if not outlet.responded:
             outlet.claim(attempt)
             attempt.begun(call.means.clock())
@@ -216,6 +224,8 @@ async def _stream(attempt: Attempt, answer: Answer, content_type: bytes) -> None
     outlet.feed_from(answer)
     try:
         await answer.pump(relay)
+        if lines is not None and (rest := lines.close()):
+            send(rest)
     except sse.TooLong as error:
         raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
     finally:

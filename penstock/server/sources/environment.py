@@ -33,7 +33,8 @@ class EnvironmentSource(Source):
         self._environ = environ
 
     async def load(self, config: Config) -> SourceContent:
-        from penstock.config import defaults
+        from penstock.config import Problem, defaults
+        from penstock.config.settings import WELL_KNOWN
         from penstock.core.providers import PROVIDERS
         from penstock.core.providers.resolve import credential
 
@@ -46,4 +47,10 @@ class EnvironmentSource(Source):
             for provider in PROVIDERS.values()
             if provider.keys and credential(provider, None, environ) and _USABLE & set(provider.dialects)
         ]
-        return SourceContent(tuple(found), defaults(environ))
+        settings = defaults(environ)
+        general = settings.general
+        problems: tuple[Problem, ...] = ()
+        if general.master_key is not None and general.master_key.is_well_known():
+            text = f"the master key in {general.master_key_source} {WELL_KNOWN}"
+            problems = (Problem(self.name, 0, "", text, "warning"),)
+        return SourceContent(tuple(found), settings, problems)

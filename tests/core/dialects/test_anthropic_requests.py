@@ -30,6 +30,7 @@ from penstock.core.ir import (
     ToolResult,
     ToolUse,
 )
+from penstock.core.mask import NO_SECRETS, hide
 
 VIEW = View(model="asked", mint=lambda prefix: f"{prefix}new")
 WIRE = Wire(model="real", family="anthropic")
@@ -298,8 +299,10 @@ def test_errors_are_read_whatever_their_shape(status: int, body: Any, kind: str,
 
 
 def test_errors_do_not_repeat_keys() -> None:
-    body = b'{"error":{"message":"bad key sk-ant-api03-AAAABBBBCCCC given"}}'
-    assert "AAAABBBB" not in dialect.parse_error(401, {}, body).message
+    inner = b'{"message":"bad key sk-ant-api03-AAAABBBBCCCC given","details":{"key":"sk-ant-api03-AAAABBBBCCCC"}}'
+    error = dialect.parse_error(401, {}, b'{"error":%b}' % inner)
+    hide(error, [NO_SECRETS])
+    assert "AAAABBBB" not in error.message and error.details == b'{"key":"[redacted]"}'
 
 
 def test_errors_go_out_in_the_dialects_shape() -> None:

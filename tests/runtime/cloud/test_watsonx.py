@@ -153,7 +153,9 @@ async def test_who_pays(
 async def test_which_credential_is_used(
     issuer: Issuer, tmp_path: Path, params: dict[str, Any], env: dict[str, str], line: str
 ) -> None:
-    async with open_door(tmp_path, config(**params), env={"WATSONX_IAM_URL": issuer.url, **env}) as door:
+    # The address stands beside the key: so the key is for it.
+    beside = {"WATSONX_URL": "{mock}", "WATSONX_IAM_URL": issuer.url}
+    async with open_door(tmp_path, config(**params), env={**beside, **env}) as door:
         status, _, body = await door.post(HELLO)
         assert status == 200, body
         got = [value for name, value in door.mock.received[-1].headers if name == "authorization"]

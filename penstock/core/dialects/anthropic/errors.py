@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError, kind_of_status
 
 STATUS = {
@@ -51,7 +50,7 @@ _BODY = Decoder(_Outer)
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
     """Parse a non-2xx answer: the kind by status (and text, for a 400), the vendor's words kept."""
     inner = _inner(body)
-    message = scrub(inner.message or f"The upstream answered {status} without a message.")
+    message = inner.message or f"The upstream answered {status} without a message."
     kind = kind_of_status(status, f"{inner.type} {inner.code} {inner.message}")
     return GatewayError(
         kind,
@@ -66,8 +65,8 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Gateway
 
 
 def _details(raw: Raw) -> bytes:
-    """Return ``error.details`` without secrets: the vendor's clients find their way back by its ``error_code``."""
-    text = scrub(bytes(raw).decode("utf-8", "replace"))
+    """Return ``error.details``: the vendor's clients find their way back by its ``error_code``."""
+    text = bytes(raw).decode("utf-8", "replace")
     if not text.startswith("{"):
         return b""
     try:

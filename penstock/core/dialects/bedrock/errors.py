@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Struct
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError, kind_of_status
 
 _AUTH = "upstream_auth"
@@ -103,7 +102,7 @@ def _error(status: int, name: str, told: _Body, after: str) -> GatewayError:
     same = kind_of_status(status, words) == kind
     return GatewayError(
         kind,
-        scrub(words) or f"The upstream answered {name or status} without a message.",
+        words or f"The upstream answered {name or status} without a message.",
         retry_after=seconds if 0 <= seconds < 1e7 else None,
         status=status if same else None,
         upstream_type=name,

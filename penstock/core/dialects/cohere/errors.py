@@ -14,7 +14,6 @@ import msgspec
 from msgspec.json import encode
 
 from penstock.core.dialects.openai_chat.errors import LONGEST, retry_after
-from penstock.core.dialects.redact import scrub
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
@@ -69,8 +68,8 @@ def _words(body: bytes) -> tuple[str, str]:
 
 
 def clean(text: str) -> str:
-    """Cut the text short, and mask anything that looks like a key."""
-    text = scrub(text.strip())
+    """Cut the text short."""
+    text = text.strip()
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 

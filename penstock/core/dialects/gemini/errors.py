@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError, kind_of_status
 
 STATUS = {
@@ -83,7 +82,7 @@ def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> Gateway
     valid is a 400 of this API and an ``upstream_auth`` of ours: another deployment may have a good one."""
     inner = _inner(body)
     details = _details(inner.details)
-    message = scrub(inner.message or f"The upstream answered {status} without a message.")
+    message = inner.message or f"The upstream answered {status} without a message."
     kind = kind_of_status(status, f"{inner.status} {inner.message}")
     if any(detail.reason == "API_KEY_INVALID" for detail in details):
         kind = "upstream_auth"

@@ -10,7 +10,6 @@ from msgspec.json import encode
 
 from penstock.core.dialects.ollama.lines import escaped
 from penstock.core.dialects.openai_chat.errors import LONGEST, retry_after
-from penstock.core.dialects.redact import scrub
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
@@ -68,7 +67,7 @@ def _words(body: bytes) -> str:
 
 
 def _clean(text: str) -> str:
-    text = scrub(text.strip())
+    text = text.strip()
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import encode
 
-from penstock.core.dialects.redact import scrub
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
@@ -45,7 +44,7 @@ _STATUS_BY_WORD = {
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayError:
-    """Parse a non-2xx answer. The vendor's message is kept without anything that looks like a key."""
+    """Parse a non-2xx answer. The vendor's message is kept; the engine takes secrets out."""
     message, kind, code, param = _words(body)
     if status < 400:
         named = "upstream_bad_gateway"
@@ -134,11 +133,11 @@ def _words(body: bytes) -> tuple[str, str, str, str]:
 
 
 def _word(value: Any) -> str:
-    return scrub(value)[:200] if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    return value[:200] if isinstance(value, str) else str(value) if isinstance(value, int) else ""
 
 
 def _clean(text: str) -> str:
-    text = scrub(text.strip())
+    text = text.strip()
     return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 

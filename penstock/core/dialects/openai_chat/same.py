@@ -44,8 +44,7 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """Replace the ``model`` of a whole Chat answer, and read its usage. Raises ``broken_answer`` when it is not a JSON
     object, and the upstream's error when it carries one under status 200 (some servers do)."""
     fields = open_answer(body)
-    if "error" in fields and told_error(fields):
-        raise error_in_answer(fields["error"])
+    _refuse(fields, body)
     choices = fields.get("choices", _NULL)
     if choices == _NULL or choices == _NONE:
         raise GatewayError("broken_answer", "The upstream's answer has no choice in its 'choices'.")
@@ -91,10 +90,8 @@ class Stream:
             start = data[:80].decode("utf-8", "replace")
             raise GatewayError("broken_stream", f"The upstream sent an event that is not JSON: {start!r}.") from None
         choices = fields.get("choices")
-        if choices is None and ("error" in fields or "errors" in fields):
+        if "error" in fields or choices is None:
             _refuse(fields, data)
-        elif "error" in fields and told_error(fields):  # OpenRouter's stands beside the choices
-            raise error_in_answer(fields["error"])
         self.started = True
         self.chunks += 1
         if "usage" in fields and not self._meter(fields, choices):
@@ -169,10 +166,10 @@ def _fail(word: str) -> None:
 
 
 def _refuse(fields: dict[str, Raw], data: bytes) -> None:
-    """Raise the error that came in the place of a chunk; null is none."""
-    if fields.get("error", _NULL) != _NULL:
+    """Raise the error that came in the place of an answer, or beside its choices: what broke off did not succeed."""
+    if told_error(fields):
         raise error_in_answer(fields["error"])
-    if "errors" in fields:
+    if "errors" in fields and "choices" not in fields:
         raise errors_in_stream(data)
 
 

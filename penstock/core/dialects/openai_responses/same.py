@@ -24,6 +24,7 @@ _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _RESPONSE = b'"response"'  # as a key; inside a text its quotes would be escaped
 _ERROR = b'"error"'
+_NULL = Raw(b"null")
 _LAST = (b"response.completed", b"response.incomplete")
 
 
@@ -56,7 +57,7 @@ class Stream:
             self.started = True
             self.chunks += 1
             return b"event: %b\ndata: %b\n\n" % (name, data)
-        if _RESPONSE in data or _ERROR in data:
+        if _RESPONSE in data or _ERROR in data or name == b"error":
             data = self._read(name, data)
         elif data[:1] != b"{":
             self._not_an_object(data)
@@ -80,6 +81,8 @@ class Stream:
         if kind == b"error" or name == b"error":
             raise stream_error(fields)
         if response is None:
+            if fields.get("error", _NULL) != _NULL:  # not of this API; engines send it in all of theirs
+                raise stream_error(fields)
             return data
         if kind == b"response.failed":
             raise stream_error(response)
