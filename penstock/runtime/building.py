@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from penstock.core.defaults import Said, read_said
 from penstock.core.dialects import guided
 from penstock.core.errors import GatewayError
 from penstock.core.providers import get as get_provider
@@ -20,7 +21,7 @@ from penstock.core.providers.urls import at_own_host, dialects_at
 from penstock.core.providers.wires import guides_of, wire_of
 from penstock.runtime.account import Account
 from penstock.runtime.attempts import attempt_for
-from penstock.runtime.cloud.serving import Serving, defaults_of, serving_of
+from penstock.runtime.cloud.serving import Serving, serving_of
 from penstock.runtime.http import Timeouts, Tls
 from penstock.runtime.targets import Target
 
@@ -84,7 +85,9 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
     at_home = at_own_host(provider, deployment.api_base, account.env)
     wire = wire_of(provider, account.model, rules_of, dialects, at_home)
     whole, stream = _timeouts(deployment, settings)
-    said = _said(deployment, serving)
+    words = _words(deployment, serving)
+    drop = (*deployment.additional_drop_params, *serving.drop)
+    says_form = words.said is not None and words.said.request.output is not None
     validates = bool(_first(deployment.validate, settings.get("validate")))
     return Target(
         account=account,
@@ -107,15 +110,19 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         forms_of=provider.name if serving.forms_of is None else serving.forms_of,
         wire=wire,
         guides=guides_of(provider, deployment.guided_engine, wire.official),
-        defaults=said.defaults,
-        guided_defaults=said.guided,
-        drop=(*deployment.additional_drop_params, *serving.drop),
+        said=words.said,
+        defaults=words.plain,
+        extra_body=words.body,
+        drop=drop,
+        lays=bool(words.plain or words.body or drop),
+        says_form=says_form,
+        notes=words.wrong,
         drop_params=bool(_first(deployment.drop_params, settings.get("drop_params"))),
         edit=serving.edit,
         seal=serving.seal,
         on_unsupported=deployment.on_unsupported or "warn",
         validates=validates,
-        special=validates or bool(said.guided),
+        special=validates or says_form,
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         weight=deployment.weight,
@@ -144,23 +151,28 @@ class Stars:
         return made
 
 
-class _Said(NamedTuple):
-    """What a deployment says where requests do not: request keys, and apart from them vLLM's constraints, which go the
-    way that a request's own go."""
+class _Words(NamedTuple):
+    """What a deployment says where requests do not. ``said``: read; ``plain``: in Chat's words, without those of
+    vLLM's that go the way that a request's own go; ``body``: for the body as it goes out."""
 
-    defaults: dict[str, Raw]
-    guided: dict[str, Raw]
+    said: Said | None
+    plain: dict[str, Raw]
+    body: dict[str, Raw]
+    wrong: tuple[str, ...]
 
 
-def _said(deployment: Deployment, serving: Serving) -> _Said:
-    """Take vLLM's constraints out of a deployment's defaults; return both."""
-    defaults = dict(defaults_of(deployment) if serving.defaults is None else serving.defaults)
-    found = {key: defaults.pop(key) for key in guided.FIELDS & defaults.keys()}
-    extra = msgspec.json.decode(defaults.get("extra_body", Raw(b"{}")), type=dict[str, Raw])
-    inner = {key: extra.pop(key) for key in guided.FIELDS & extra.keys()}
-    if inner:
-        defaults["extra_body"] = Raw(msgspec.json.encode(extra))
-    return _Said(defaults, {**inner, **found})
+def _words(deployment: Deployment, serving: Serving) -> _Words:
+    """Read a deployment's parameters. What nobody can read is left out, and told."""
+    given = {key: Raw(msgspec.json.encode(value)) for key, value in deployment.defaults.items()}
+    body = {key: Raw(msgspec.json.encode(value)) for key, value in deployment.extra_body.items()}
+    guides = {key: body.pop(key) for key in guided.FIELDS & body.keys()}
+    said, wrong = read_said({**guides, **given})
+    plain = {key: raw for key, raw in given.items() if key not in wrong and key not in guided.FIELDS}
+    told = tuple(
+        f"Model {deployment.model_name!r}: litellm_params.{key} is left out: {error.message}"
+        for key, error in wrong.items()
+    )
+    return _Words(said, plain, {**serving.body, **body}, told)
 
 
 def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:

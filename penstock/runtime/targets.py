@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from penstock.core.defaults import losses_of
 from penstock.core.errors import GatewayError
 from penstock.core.providers.wires import wire_in
 from penstock.runtime.addressing import endpoint_of
@@ -19,7 +20,9 @@ from penstock.runtime.prices import price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
+    from penstock.core.defaults import Said
     from penstock.core.dialects.base import Dialect, Wire
+    from penstock.core.ir import Loss
     from penstock.core.providers.spec import Provider, Quirks
     from penstock.core.providers.watsonx import Edit
     from penstock.runtime.account import Account
@@ -34,6 +37,7 @@ class TargetCache(msgspec.Struct, eq=False):
 
     endpoints: dict[str, Endpoint] = {}
     wires: dict[str, Wire] = {}
+    never: dict[str, tuple[Loss, ...]] = {}
     price: TargetPrice | None = None
 
     def __repr__(self) -> str:
@@ -66,9 +70,12 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     forms_of: str  # whose bodies the small operations have
     wire: Wire
     guides: str
-    defaults: Mapping[str, Raw]
-    guided_defaults: Mapping[str, Raw]
+    said: Said | None  # what the deployment says where requests do not
+    defaults: Mapping[str, Raw]  # the same in Chat's words, for fields in these words
+    extra_body: Mapping[str, Raw]  # for the body as it goes out, whatever it speaks
     drop: tuple[str, ...]
+    lays: bool  # any of these
+    says_form: bool  # of the answer
     drop_params: bool
     edit: Edit | None  # of every chat's body, and ``seal`` of every other one: the account in it
     seal: Edit | None
@@ -83,6 +90,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     rpm: int | None
     tpm: int | None
     owner: str
+    notes: tuple[str, ...]  # what of its entry does not hold, and why
     dialects: tuple[str, ...]  # of its row; those that were found are its ``Live``'s
     _cache: TargetCache = msgspec.field(default_factory=TargetCache)
 
@@ -95,6 +103,15 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         if found is None:
             quirks = self._quirks(dialect)
             found = self._cache.wires[dialect] = wire_in(dialect, self.wire, self.provider, self.rules_of, quirks)
+        return found
+
+    def never_carried(self, dialect: Dialect) -> tuple[Loss, ...]:
+        """List what of the deployment's parameters cannot be carried in ``dialect``, whatever the request is."""
+        found = self._cache.never.get(dialect.name)
+        if found is None:
+            said = self.said
+            made = () if said is None else losses_of(said, dialect, self.wire_for(dialect.name))
+            found = self._cache.never[dialect.name] = made
         return found
 
     def operation(self, dialect: Dialect, stream: bool) -> str:

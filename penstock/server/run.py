@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from penstock.config import Config
 
 
+_CHECK = "`penstock check FILE`"
+
+
 def serve(options: ServeOptions) -> int:
     """Run until told to stop. Return the exit code: 0 after a clean stop, 1 when it could not start."""
     hold_reloads()
@@ -33,6 +36,8 @@ def serve(options: ServeOptions) -> int:
             print(f"{problem.level}: {problem}", file=sys.stderr)
         if config is None:
             raise Refused(_cannot_start(options, sources[0]))
+        if any(problem.level == "error" for problem in problems):
+            print(f"penstock: what these errors are about is left out; {_CHECK} shows them again", file=sys.stderr)
         check_exposure(config, options)
         listener = _listen(options)
     except Refused as refused:

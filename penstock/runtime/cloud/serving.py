@@ -22,7 +22,6 @@ from penstock.core.providers.watsonx import Edit
 from penstock.runtime.account import word
 
 if TYPE_CHECKING:
-    from penstock.config import Deployment
     from penstock.runtime.account import Account
 
 
@@ -38,7 +37,7 @@ class Serving(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     stream_names: Mapping[str, str] = {}  # dialect -> what ``Target.endpoint`` calls a stream in it
     edit: Edit | None = None  # of every chat's body, and ``seal`` of every other one: the account in it
     seal: Edit | None = None
-    defaults: Mapping[str, Raw] | None = None  # request keys for requests that do not set them
+    body: Mapping[str, Raw] = {}  # what stands in every chat's body that does not say it itself
     drop: tuple[str, ...] = ()  # request keys that are left out, beside the deployment's
 
     def __repr__(self) -> str:
@@ -57,11 +56,6 @@ def serving_of(account: Account, dialects: tuple[str, ...]) -> Serving:
         return found
     tell = _TELL.get(name)
     return AS_ITS_ROW_SAYS if tell is None else tell(account, dialects)
-
-
-def defaults_of(deployment: Deployment) -> dict[str, Raw]:
-    """Encode the request keys that a deployment sets for requests that do not."""
-    return {key: Raw(msgspec.json.encode(value)) for key, value in deployment.defaults.items()}
 
 
 def watsonx_payer(account: Account) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from penstock.config import Deployment
 from penstock.core.providers import PROVIDERS
 from penstock.runtime.account import Account
-from penstock.runtime.cloud.serving import AS_ITS_ROW_SAYS, defaults_of, serving_of
+from penstock.runtime.cloud.serving import AS_ITS_ROW_SAYS, serving_of
 from tests.rules.repo import ROOT, python_files
 
 
@@ -26,11 +26,11 @@ def test_the_environment_and_the_account_stay_as_they_are(provider: str) -> None
     env = {"DATABRICKS_HOST": "adb.test", "AWS_REGION": "eu-west-1", "VERTEXAI_PROJECT": "p"}
     params = {"account_id": "a", "deployment_id": "d", "watsonx_region_name": "jp", "vertex_location": "eu"}
     account = account_of(provider, "claude-opus-4-6", env, params=params, defaults={"temperature": 1})
-    kept = (dict(env), account.model, account.label, defaults_of(account.deployment))
+    kept = (dict(env), account.model, account.label)
     first = serving_of(account, account.provider.dialects)
     again = serving_of(account, account.provider.dialects)
-    assert (dict(env), account.model, account.label, defaults_of(account.deployment)) == kept
-    told = ("model", "path_model", "rules_of", "forms_of", "env", "dialects", "stream_names", "defaults", "drop")
+    assert (dict(env), account.model, account.label) == kept
+    told = ("model", "path_model", "rules_of", "forms_of", "env", "dialects", "stream_names", "body", "drop")
     assert [getattr(first, name) for name in told] == [getattr(again, name) for name in told]
 
 
@@ -47,7 +47,7 @@ def test_a_model_s_place_at_each_cloud() -> None:
     assert bedrock.env is not None and bedrock.env["AWS_REGION_NAME"] == "us-east-1"
     claude = serving_of(account_of("vertex_ai", "claude-opus-4-6"), ("gemini",))
     assert claude.dialects == ("anthropic",) and claude.drop == ("model",)
-    assert claude.defaults is not None and "anthropic_version" in claude.defaults
+    assert "anthropic_version" in claude.body
     series = serving_of(account_of("azure", "responses/mine"), ("openai_chat", "openai_responses"))
     assert series.dialects == ("openai_responses",) and series.rules_of == "responses/mine"
     payer = serving_of(account_of("watsonx", "x", params={"project_id": "p"}), ("openai_chat",))

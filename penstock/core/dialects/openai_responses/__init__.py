@@ -7,6 +7,8 @@ and ``texts``. For the gateway's own keeping of responses: ``stored``. For the s
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.openai_responses.answer import parse_response, render_response
 from penstock.core.dialects.openai_responses.errors import parse_error, render_error
@@ -29,6 +31,7 @@ DIALECT = Dialect(
     parse_error=parse_error,
     render_error=render_error,
     texts=texts,
+    sample={"input": Raw(b'"x"')},
 )
 
 __all__ = ["DIALECT"]
