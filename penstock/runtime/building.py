@@ -19,6 +19,7 @@ from penstock.core.providers import get as get_provider
 from penstock.core.providers.resolve import resolve
 from penstock.core.providers.urls import at_own_host, dialects_at
 from penstock.core.providers.wires import guides_of, wire_of
+from penstock.core.route.stars import fill
 from penstock.runtime.account import Account
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud.serving import Serving, serving_of
@@ -36,13 +37,13 @@ def build_target(
     deployment: Deployment,
     settings: Mapping[str, Any],
     env: Mapping[str, str],
-    star: str = "",
+    stars: tuple[str, ...] = (),
     otherwise: str = "",
 ) -> Target:
-    """Build the target of a deployment. ``star`` stands in for the model's ``*``; ``otherwise``: the provider, where
+    """Build the target of a deployment. ``stars`` stand in for the model's ``*``; ``otherwise``: the provider, where
     the deployment names none. Raises "not_configured" for a provider that is not known or an address that is no URL,
     and LookupError when the name behind a star belongs to no known provider."""
-    account = _account(deployment, settings, env, star, otherwise)
+    account = _account(deployment, settings, env, stars, otherwise)
     dialects = _dialects(account)
     serving = serving_of(account, dialects)
     if serving.dialects is not None:
@@ -50,16 +51,16 @@ def build_target(
     model = account.model if serving.model is None else serving.model
     env = account.env if serving.env is None else serving.env
     account = msgspec.structs.replace(account, model=model, env=env)
-    return _built(account, serving, dialects, f"{deployment.id}\n{star}" if star else deployment.id)
+    return _built(account, serving, dialects, "\n".join((deployment.id, *stars)))
 
 
 def _account(
-    deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str, str], star: str, otherwise: str
+    deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str, str], stars: tuple[str, ...], otherwise: str
 ) -> Account:
     """Determine who serves a deployment, and as which model."""
     name, model = deployment.provider or otherwise, deployment.upstream_model
-    if star:
-        model = model.replace("*", star)
+    if stars:
+        model = fill(model, stars)
         name, model = resolve(f"{name}/{model}" if name else model, deployment.api_base)
     provider = get_provider(name)
     if provider is None:
@@ -137,17 +138,17 @@ class Stars:
     """Targets of wildcard deployments, made on first use and kept: at most ``keep`` names per deployment."""
 
     def __init__(self, keep: int = 1000) -> None:
-        self._made: dict[tuple[str, str], Target] = {}
+        self._made: dict[tuple[str, ...], Target] = {}
         self._keep = keep
 
-    def target(self, base: Target, star: str, settings: Mapping[str, Any]) -> Target:
+    def target(self, base: Target, stars: tuple[str, ...], settings: Mapping[str, Any]) -> Target:
         """Find the target of a name. Raises LookupError when it belongs to no known provider."""
-        key = (base.id, star)
+        key = (base.id, *stars)
         made = self._made.get(key)
         if made is None:
             if len(self._made) >= self._keep:
                 self._made.pop(next(iter(self._made)))
-            made = self._made[key] = build_target(base.deployment, settings, base.env, star)
+            made = self._made[key] = build_target(base.deployment, settings, base.env, stars)
         return made
 
 

@@ -84,12 +84,12 @@ class State:
         found = self.catalog.find(name)
         if found is None:
             return ()
-        if found.star is None:
+        if not found.stars:
             return found.targets
         made = []
         for base in found.targets:
             try:
-                made.append(self._stars.target(base, found.star, self.settings))
+                made.append(self._stars.target(base, found.stars, self.settings))
             except LookupError:
                 continue
         return tuple(made)
