@@ -6,6 +6,7 @@ answer. Each step reads what the ones before it found; the target is made last, 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,6 +62,7 @@ def _account(
     name, model = deployment.provider or otherwise, deployment.upstream_model
     if stars:
         model = fill(model, stars)
+        deployment = dataclasses.replace(deployment, model=fill(deployment.model, stars))
         name, model = resolve(f"{name}/{model}" if name else model, deployment.api_base)
     provider = get_provider(name)
     if provider is None:
