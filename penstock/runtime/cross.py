@@ -91,7 +91,7 @@ def view(attempt: Attempt) -> View:
     # The encoder keeps this, and the attempt its encoder: nothing in here may lead back to them.
     clock, started = call.means.clock, call.exchange.started
     return View(
-        model=call.model,
+        model=call.asked,
         request=replace(request, previous_id=attempt.previous) if attempt.previous else request,
         now=int(time.time()),
         mint=mint,

@@ -82,8 +82,9 @@ class Engine:
             fields = open_body(call.exchange.body) if surface.read is None else await surface.read(call)
             if surface.adapt is not None:
                 surface.adapt(call, fields, state)
-            default = state.default_model if surface.default_model is None else surface.default_model(state)
-            call.read_fields(fields, default)
+            default = "" if surface.default_model is None else surface.default_model(state)
+            forced = state.forced.get(surface.forced_by, "") if state.forced else ""
+            call.read_fields(fields, default, forced)
             surface.check(fields)
             plan = state.plan(call.model)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.

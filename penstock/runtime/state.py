@@ -51,7 +51,7 @@ class State:
         self.retries = _first(router.num_retries, config.litellm.num_retries, DEFAULT_RETRIES)
         self.retry_after = float(router.retry_after or 0)
         self.keep_alive = _keep_alive(config)
-        self.default_model = config.general.completion_model or ""
+        self.forced = _forced(config)
         self._fallbacks = _fallbacks(config)
         self._stars = Stars()
         self._plans: dict[str, Plan[Target]] = {}
@@ -130,6 +130,12 @@ def _strangers(settings: Mapping[str, Any]) -> Iterator[str]:
                 near = difflib.get_close_matches(name, PROVIDERS, 1)
                 hint = f", did you mean {near[0]!r}?" if near else ""
                 yield f"litellm_settings.{table}.{key}: there is no provider {name!r}{hint}; it changes no cost."
+
+
+def _forced(config: Config) -> dict[str, str]:
+    """Collect who answers whatever requests say, by the key that says so."""
+    keys = ("completion_model", "embedding_model", "image_generation_model", "moderation_model")
+    return {key: str(config.general.values[key]) for key in keys if config.general.values.get(key)}
 
 
 def _keep_alive(config: Config) -> float:
