@@ -115,7 +115,7 @@ def losses_of(said: Said, dialect: Dialect, wire: Wire) -> tuple[Loss, ...]:
         own = frozenset(dialect.render_request(plain, wire).losses)
         told = dialect.render_request(lay_under(plain, said), wire).losses
     except GatewayError:
-        return ()  # completions: prompts take what they take
+        return ()  # what a target refuses altogether is told to each request
     return tuple(loss for loss in dict.fromkeys(told) if loss not in own)
 
 

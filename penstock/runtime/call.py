@@ -48,7 +48,8 @@ class Call:
 
     __slots__ = (
         "asked", "attempt", "call_id", "caller", "exchange", "fields", "means", "model", "model_raw", "mount_style",
-        "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries", "upstream",
+        "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries",
+        "upstream",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in

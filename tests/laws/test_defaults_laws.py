@@ -79,7 +79,7 @@ TWO: Mapping[str, tuple[Any, Any]] = {
 }
 """Parameter -> two values of it."""
 
-TARGETS = sorted(DIALECTS.keys() - {"completions"})  # which renders no chat
+TARGETS = sorted(DIALECTS)
 CLIENTS = sorted(name for name in EDITORS if name not in ("sap", "completions"))
 OWN = sorted(set(CLIENTS) - {"openai_chat"})
 WIRE = Wire(model="m", max_tokens=4096)
