@@ -50,7 +50,7 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
 )
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
-    {"bad_request", "unsupported", "no_dialect", "not_configured", "request_timeout", "too_large", "gateway_bug"}
+    "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug".split()
 )
 _FINAL = (
     " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"

@@ -14,6 +14,7 @@ from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
 from penstock.runtime.building import Stars, build_target, settings_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
+from penstock.runtime.review import faults_of
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -43,6 +44,7 @@ class State:
             except GatewayError as error:
                 self.problems.append(error.message)
                 continue
+            self.problems += faults_of(target)
             self.targets.append(target)
             members.append(Member(deployment.model_name, deployment.id, target))
         self.problems += _strangers(self.settings)

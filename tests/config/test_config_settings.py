@@ -316,8 +316,8 @@ def test_defaults_have_no_models_and_the_master_key_of_the_environment() -> None
 def test_report(check: Check) -> None:
     text = MODEL + "      timeout: x\n      rpm: y\nfoo: 1\n"
     assert report(check(text)) == (
-        "c.yaml:5: model_list[0].litellm_params.timeout: expected a number of seconds above 0, got 'x'\n"
-        "c.yaml:6: model_list[0].litellm_params.rpm: expected a whole number, 0 or more, got 'y'\n"
+        "c.yaml:5: model_list[0].litellm_params.timeout: error: expected a number of seconds above 0, got 'x'\n"
+        "c.yaml:6: model_list[0].litellm_params.rpm: error: expected a whole number, 0 or more, got 'y'\n"
         "c.yaml:7: foo: warning: unknown key; ignored\n"
         "2 errors, 1 warning"
     )

@@ -78,6 +78,8 @@ def ranking_form(provider: str) -> Ranking:
     return _RANKINGS.get(provider, "jina")
 
 
+NO_CHATS = frozenset({"infinity", "jina_ai", "voyage", "tei"})
+"""Providers without a dialect that are served all the same: they embed and rank."""
 TEI = frozenset({"tei", "huggingface"})
 """Providers whose servers are text-embeddings-inference."""
 _ENGINES = frozenset(
