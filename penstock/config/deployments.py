@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 from penstock.config import keys
 from penstock.config.models import Deployment
@@ -23,16 +24,25 @@ _COPIED_NAMES = (
 )
 _COPIED = tuple(_COPIED_NAMES.split())
 _COPIED_LISTS = ("tags", "additional_drop_params", "allowed_openai_params")
+# LiteLLM's second spellings: the first is read where both are given.
+_SPELLINGS = {f"vertex_ai_{name}": f"vertex_{name}" for name in ("project", "location", "credentials")}
 
 
 class DeploymentReader:
     """Reads `model_list`; `written` is the same list before variables were put in, for ids that do not change with
-    them."""
+    them. `leaves_out`: an entry with errors is left out and the others serve, as LiteLLM's proxy does it."""
 
-    def __init__(self, credentials: Mapping[str, Section], resolve: Resolve | None, problems: Problems) -> None:
+    def __init__(
+        self,
+        credentials: Mapping[str, Section],
+        resolve: Resolve | None,
+        problems: Problems,
+        leaves_out: bool = True,
+    ) -> None:
         self.credentials = credentials
         self.resolve = resolve
         self.problems = problems
+        self.leaves_out = leaves_out
         self.ids: dict[str, Node] = {}
         self.named: set[str] = set()
         """Every model_name seen, also of entries that are broken, so that one mistake is not reported twice."""
@@ -49,10 +59,17 @@ class DeploymentReader:
         found = []
         for i, (item, original) in enumerate(zip(node.value, originals, strict=True)):
             if item.value is not None:
-                deployment = self._entry(item, original, ("model_list", i))
+                deployment = self._whole(item, original, ("model_list", i))
                 if deployment is not None:
                     found.append(deployment)
         return tuple(found)
+
+    def _whole(self, node: Node, original: Node, path: KeyPath) -> Deployment | None:
+        """Read one entry; None for one with errors."""
+        before = self.problems.errors
+        with self.problems.graded("error" if self.leaves_out else "fatal"):
+            deployment = self._entry(node, original, path)
+        return deployment if self.problems.errors == before else None
 
     def _entry(self, node: Node, original: Node, path: KeyPath) -> Deployment | None:
         problems = self.problems
@@ -66,6 +83,7 @@ class DeploymentReader:
         params = check(keys.params, block, params_path, problems)
         info = check(keys.info, facts, info_path, problems)
         _tidy_key(params, block, params_path, problems)
+        _check_base(params, block, params_path, problems)
         warn_unknown_params(keys.params, params, params_path, problems)
         warn_unknown_info(keys.info, info, info_path, problems)
         self._merge_credential(params, block, params_path)
@@ -103,7 +121,6 @@ class DeploymentReader:
             problems.error(child.file, child.line, (*path, "litellm_credential_name"), message)
             return
         params.values = {**credential.values, **params.values}
-        params.rest = {**credential.rest, **params.rest}
 
     def _identity(self, name: str, node: Node, original: Node, info: Section, paths: tuple[KeyPath, KeyPath]) -> str:
         path, info_path = paths
@@ -145,7 +162,11 @@ class DeploymentReader:
             message = f"has a * but model_name {name!r} has none, so the * is sent upstream as it is"
             child = node.value["litellm_params"].value["model"]
             self.problems.warn(child.file, child.line, (*path, "model"), message)
-        defaults = {key: child.plain() for key, child in params.rest.items() if child.value is not None}
+        for other, name_ in _SPELLINGS.items():
+            if other in params.values:
+                params.values.setdefault(name_, params.values[other])
+        if "base_model" in params.values:
+            info.values.setdefault("base_model", params.values["base_model"])
         extra_info = {key: child.plain() for key, child in info.rest.items()}
         return Deployment(
             id=identity,
@@ -158,8 +179,9 @@ class DeploymentReader:
             rpm=params.get("rpm", entry.get("rpm")),
             tpm=params.get("tpm", entry.get("tpm")),
             extra_headers={**params.get("headers", {}), **params.get("extra_headers", {})},
-            defaults=defaults,
-            params={**params.values, **defaults},
+            defaults={key: value for key, value in params.values.items() if _is_sent(key)},
+            extra_body=params.get("extra_body", {}),
+            params=params.values,
             info={**extra_info, **info.values},
             mode=info.get("mode"),
             file=node.file,
@@ -178,6 +200,11 @@ class DeploymentReader:
             message = str(exc.args[0]) if exc.args else f"no provider is known for {model!r}"
             self.problems.error(child.file, child.line, (*path, "model"), message)
             return "", model
+
+
+def _is_sent(key: str) -> bool:
+    row = keys.params.get(key)
+    return row is not None and row.status == "sent"
 
 
 def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section]:
@@ -206,6 +233,7 @@ def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section
         usable = _mapping(values)
         section = check(keys.params, usable, where, problems)
         _tidy_key(section, usable, where, problems)
+        _check_base(section, usable, where, problems)
         warn_unknown_params(keys.params, section, where, problems)
         found[name] = section
     return found
@@ -213,6 +241,15 @@ def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section
 
 def _mapping(node: Node | None) -> Node | None:
     return node if node is not None and isinstance(node.value, dict) else None
+
+
+def _check_base(params: Section, node: Node | None, path: KeyPath, problems: Problems) -> None:
+    # A name and a password in an address are no credential that is sent: every request would be a 401.
+    for key in ("api_base", "base_url"):
+        if node is not None and "@" in urlsplit(params.get(key, "")).netloc:
+            child = node.value[key]
+            message = "holds a user name or password, which is not sent; give api_key, or extra_headers"
+            problems.error(child.file, child.line, (*path, key), message)
 
 
 def _tidy_key(params: Section, node: Node | None, path: KeyPath, problems: Problems) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from penstock.config import keys
-from penstock.config.keys_params import REQUEST_PARAMS
 from penstock.config.keys_router import STRATEGIES
 from penstock.config.spec import MEANING
 
@@ -53,7 +52,10 @@ _NOTES = {
     "": "",
     "model_list[]": "One entry is one deployment: a provider, a model and a credential.",
     "model_list[].litellm_params": (
-        "Keys that are not listed are request parameters: they are sent upstream with requests that do not set them."
+        "The request parameters below the table work as if the client had sent them in Chat's words; what the client sends "
+        "itself wins. Any other parameter of a model's own goes into `extra_body`. A key that is on no list is never sent "
+        "upstream and is a warning. An entry with an error is left out, and the others serve; "
+        "`router_settings.ignore_invalid_deployments: false` stops the start instead."
     ),
     "model_list[].model_info": "Other keys are kept as information.",
     "router_settings": "These win over the same keys of `litellm_settings`.",
@@ -73,12 +75,12 @@ def render() -> str:
         parts.append(f"\n## {f'`{table.place}`' if table.place else 'Top level'}\n")
         if _NOTES[table.place]:
             parts.append(f"\n{_NOTES[table.place]}\n")
-        rows = sorted(table.rows.values(), key=lambda key: key.status)
+        rows = sorted((key for key in table.rows.values() if key.status != "sent"), key=lambda key: key.status)
         parts.append("\n| key | type | status | default | meaning |\n| --- | --- | --- | --- | --- |\n")
         parts.extend(_row(key) for key in rows)
         if table is keys.params:
-            names = ", ".join(f"`{name}`" for name in sorted(REQUEST_PARAMS))
-            parts.append(f"\nRequest parameters that are taken as defaults without a warning: {names}.\n")
+            sent = ", ".join(f"`{key.name}`" for key in sorted(table.rows.values()) if key.status == "sent")
+            parts.append(f"\nRequest parameters: {sent}.\n")
         if table is keys.router:
             acting = ", ".join(f"`{name}`" for name, status in STRATEGIES.items() if status == "acted")
             parts.append(f"\nStrategies that act: {acting}. The others are a warning, and `simple-shuffle` is used.\n")

@@ -16,7 +16,8 @@ from penstock.config.keys_router import ROUTER
 
 
 class Key(NamedTuple):
-    """A config key. `status` is `acted` or `known` (understood, without effect yet); `default` is LiteLLM's."""
+    """A config key. `status` is `acted`, `known` (understood, without effect yet) or `sent` (a request parameter);
+    `default` is LiteLLM's."""
 
     name: str
     spec: str

@@ -111,9 +111,9 @@ GENERAL = (
     # models
     ("default_model", "str", "acted", None, "model of chat requests below /api/v1 that name none"),
     ("default_vision_model", "str", "acted", None, "the same for /api/v1/vlm/openai"),
-    ("embedding_model", "str", "acted", None, "model of embedding requests that name none"),
-    ("image_generation_model", "str", "acted", None, "model of image requests that name none"),
-    ("moderation_model", "str", "acted", None, "model of moderation requests that name none"),
+    ("embedding_model", "str", "acted", None, "model of every embedding request, whatever it asks for"),
+    ("image_generation_model", "str", "acted", None, "model of every image request, whatever it asks for"),
+    ("moderation_model", "str", "acted", None, "model of every moderation request, whatever it asks for"),
     ("infer_model_from_keys", "bool", "known", None, "list models of providers whose key is set"),
     ("model_list_healthy_only", "bool", "known", None, "list only models that are healthy"),
     ("return_wildcard_routes", "bool", "known", None, "list wildcard names as they are"),

@@ -1,10 +1,13 @@
 """Key table of `model_list`: the entry, its `litellm_params` and `model_info`, and of `credential_list`.
 
-A row is (key, type, status, default, meaning). Sources: LiteLLM 1.109 documentation and its price map's fields.
-A key with `*` is a pattern. Keys of `litellm_params` that stand here are never sent upstream.
+A row is (key, type, status, default, meaning). Sources: LiteLLM 1.109 (its documentation, `GenericLiteLLMParams` and
+`all_litellm_params`) and its price map's fields. A key with `*` is a pattern. Keys of `litellm_params` that stand here
+are never sent upstream; those that are stand in `keys_request`.
 """
 
 from __future__ import annotations
+
+from penstock.config.keys_request import REQUEST
 
 ENTRY = (
     ("model_name", "str", "acted", None, "the name clients send; entries with one name form a group; may hold `*`"),
@@ -67,7 +70,7 @@ PARAMS = (
     ("silent_model", "str", "known", None, "group that receives a copy of every request"),
     ("auto_router_*", "any", "known", None, "settings of the automatic router"),
     # parameters
-    ("drop_params", "bool", "acted", None, "leave out parameters the provider does not take"),
+    ("drop_params", "flag", "acted", None, "leave out parameters the provider does not take"),
     ("on_unsupported", "one:drop,warn,reject", "acted", None, "Penstock's own: what to do with such parameters"),
     ("validate", "bool", "acted", None, "Penstock's own: check answers against the schema or choice asked for"),
     ("guided_engine", "one:vllm,sglang,trtllm,llama_cpp", "acted", None, "Penstock's own: whose `guided_*` it takes"),
@@ -110,9 +113,15 @@ PARAMS = (
     ("aws_bedrock_runtime_endpoint", "url", "acted", None, "AWS: address of Bedrock"),
     ("aws_sts_endpoint", "url", "acted", None, "AWS: address of the token service"),
     ("model_id", "str", "acted", None, "Bedrock: ARN that requests go to, such as an inference profile's"),
-    ("vertex_project", "str", "known", None, "Google Cloud: project"),
-    ("vertex_location", "str", "known", None, "Google Cloud: location"),
-    ("vertex_credentials", "any", "known", None, "Google Cloud: service account, as a path or as JSON"),
+    ("aws_*", "any", "known", None, "AWS: settings of batches, SageMaker, sessions and stores"),
+    ("bedrock_tags", "any", "known", None, "Bedrock: tags of batch jobs"),
+    ("vertex_project", "str", "acted", None, "Google Cloud: project"),
+    ("vertex_location", "str", "acted", None, "Google Cloud: location"),
+    ("vertex_credentials", "any", "acted", None, "Google Cloud: service account, as a path or as JSON"),
+    ("vertex_ai_project", "str", "acted", None, "the same as vertex_project, which wins"),
+    ("vertex_ai_location", "str", "acted", None, "the same as vertex_location, which wins"),
+    ("vertex_ai_credentials", "any", "acted", None, "the same as vertex_credentials, which wins"),
+    ("vertex_*", "any", "known", None, "Google Cloud: settings of batches and caches"),
     ("watsonx_region_name", "str", "acted", None, "watsonx: region"),
     ("project_id", "str", "acted", None, "watsonx: the project that pays"),
     ("space_id", "str", "acted", None, "watsonx: the deployment space that pays, where no project does"),
@@ -126,7 +135,38 @@ PARAMS = (
     ("deployment_id", "str", "acted", None, "SAP AI Core: deployment of the orchestration service"),
     ("resource_group", "str", "acted", None, "SAP AI Core: resource group; absent: `default`"),
     ("hf_model_name", "str", "known", None, "Hugging Face: name of the model behind the address"),
-    # other
+    # other parts of LiteLLM
+    ("extra_body", "mapping", "acted", None, "fields for the body as it goes out, as they are"),
+    ("extra_query", "mapping", "known", None, "query parameters of every upstream request"),
+    ("stream", "any", "known", False, "a request says itself whether it is streamed"),
+    ("base_model", "str", "acted", None, "older place of model_info.base_model, which wins"),
+    ("cache_control_injection_points", "list", "acted", None, "places to cache the prompt behind; across dialects"),
+    ("vector_store_id", "any", "known", None, "vector store of this deployment"),
+    ("vector_store_ids", "any", "known", None, "vector stores whose findings stand before the messages"),
+    ("knowledge_bases", "any", "known", None, "the same as vector_store_ids"),
+    *(
+        (name, "any", "known", None, f"settings of {what}")
+        for what, names in (
+            ("stores of files", "s3_* gcs_* gs_* bucket_name vector_bucket_name index_name max_file_size_mb"),
+            ("vector stores", "milvus_* valkey_* pg_vector_* embedding_model"),
+            ("loggers", "langfuse_* langsmith_* arize_* humanloop_* posthog_* wandb_* weave_* slack_* lunary_* otel_*"),
+            ("automatic routers", "complexity_router_* adaptive_router_* quality_router_* model_priorities"),
+            ("stored prompts", "prompt_label prompt_version dotprompt_* bitbucket_* gitlab_*"),
+            ("prompt templates", "roles initial_prompt_value final_prompt_value bos_token eos_token"),
+            ("turns that are put in", "user_continue_message assistant_continue_message ensure_alternating_roles"),
+            ("searches", "search_tool_name web_search_interception_*"),
+            ("retries", "retry_policy retry_strategy context_window_fallback_dict max_fallbacks fallback_depth"),
+            ("clients", "client use_client shared_session azure azure_ad_token_provider use_xai_oauth"),
+            ("regions", "allowed_model_region provider_affinity_header provider_specific_header"),
+            ("keep-alive signs", "allow_client_keepalive_override"),
+            ("records", "litellm_* no-log verbose logger_fn turn_off_message_logging log_raw_request_response"),
+            ("calls inside LiteLLM", "id force_timeout complete_response proxy_server_request secret_fields"),
+            ("caches", "cache_key preset_cache_key caching_groups model_config model_file_id_mapping"),
+            ("images in prompts", "disable_add_transform_inline_image_block"),
+            ("checks of answers", "enable_json_schema_validation fastest_response"),
+        )
+        for name in names.split()
+    ),
     ("model_info", "mapping", "known", None, "facts about the model; they belong beside litellm_params"),
     ("metadata", "mapping", "known", None, "metadata for records of this deployment"),
     ("prompt_id", "str", "known", None, "stored prompt to put before the messages"),
@@ -139,24 +179,8 @@ PARAMS = (
     ("supports_system_prompt", "bool", "acted", None, "Replicate: whether the model has an input system_prompt"),
     ("supports_system_message", "bool", "known", None, "whether the upstream takes system messages"),
     ("fallbacks", "list", "known", None, "fallbacks of this deployment; see router_settings"),
+    *REQUEST,
 )
-
-_REQUEST_PARAMS = (
-    "audio dimensions encoding_format extra_body extra_query frequency_penalty function_call functions "
-    "include_server_side_tool_invocations input_type instructions language logit_bias logprobs max_completion_tokens "
-    "max_output_tokens max_tokens min_p modalities moderation n num_ctx num_predict parallel_tool_calls prediction "
-    "presence_penalty prompt_cache_key prompt_cache_options prompt_cache_retention quality reasoning reasoning_effort "
-    "repetition_penalty response_format safety_identifier safety_settings seed service_tier size stop stop_sequences "
-    "store stream stream_options style suffix temperature text thinking think tool_choice tools top_k top_logprobs "
-    "top_p truncation user verbosity voice web_search_options chat_template_kwargs keep_alive guided_json "
-    "guided_regex guided_choice guided_grammar guided_json_object guided_whitespace_pattern structured_outputs "
-    "enable_thinking output_config cache_control prompt_template transforms route provider models plugins safe_prompt "
-    "prompt_mode random_seed reasoning_format include_reasoning reasoning_history context_length_exceeded_behavior "
-    "search_parameters search_mode search_domain_filter search_recency_filter return_images return_related_questions "
-    "nvext min_tokens"
-)
-REQUEST_PARAMS = frozenset(_REQUEST_PARAMS.split())
-"""Request parameters that may stand in `litellm_params` as defaults; a request's own value wins."""
 
 MODES = (
     "chat,completion,embedding,image_generation,image_edit,audio_transcription,audio_speech,rerank,responses,realtime,"

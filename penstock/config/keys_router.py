@@ -70,7 +70,7 @@ ROUTER = (
     ("deployment_affinity_ttl_seconds", "seconds", "known", 3600, "how long a caller stays at a deployment"),
     ("model_group_affinity_config", "mapping", "known", None, "affinity per group"),
     ("session_affinity_repin_on_failover", "bool", "known", False, "stay at the new deployment after a failover"),
-    ("ignore_invalid_deployments", "bool", "known", False, "start without deployments that are wrong"),
+    ("ignore_invalid_deployments", "bool", "acted", True, "leave out entries that are wrong and serve the others"),
     ("enable_health_check_routing", "bool", "known", False, "avoid deployments whose health check failed"),
     ("health_check_staleness_threshold", "seconds", "known", None, "age at which a health check no longer counts"),
     ("health_check_ignore_transient_errors", "bool", "known", False, "rate limits and timeouts do not fail a check"),

@@ -14,12 +14,20 @@ from penstock.config.names import Names, check_aliases, check_references
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
 from penstock.config.section import Section, warn_unknown
-from penstock.config.settings import build_general, build_litellm, build_router, master_key_from, read_section
+from penstock.config.settings import (
+    build_general,
+    build_litellm,
+    build_router,
+    master_key_from,
+    read_general,
+    read_section,
+)
 from penstock.config.tree import Node
 
 
 def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None) -> Loaded:
-    """Read the config at `path` and its includes. Never raises for what is in the files: see `Loaded.problems`.
+    """Read the config at `path` and its includes. Never raises for what is in the files: see `Loaded.problems`. What
+    only a part of it is wrong in is used without that part, as LiteLLM's proxy does.
 
     `env` is the environment (`.env` included, see `load_dotenv`); it is not changed. `resolve` maps (model, api_base,
     custom_llm_provider) to (provider, upstream model) and raises LookupError, which becomes an error at `model:`.
@@ -57,18 +65,20 @@ def _build(
     sections: Mapping[str, Node] = document.value
     _check_top(document, problems)
 
-    credentials = read_credentials(sections.get("credential_list"), problems)
-    reader = DeploymentReader(credentials, find, problems)
+    router_node, general_node = sections.get("router_settings"), sections.get("general_settings")
+    with problems.graded("error"):
+        router = read_section(keys.router, router_node, problems)
+        litellm = read_section(keys.litellm, sections.get("litellm_settings"), problems)
+        credentials = read_credentials(sections.get("credential_list"), problems)
+    leaves_out = router.get("ignore_invalid_deployments", True) is not False
+    reader = DeploymentReader(credentials, find, problems, leaves_out)
     deployments = reader.read(sections.get("model_list"), written.value.get("model_list"))
-    if not deployments and not problems.failed and written.value:
+    if not deployments and not problems.errors and written.value:
         node = sections.get("model_list")
         line = node.line if node is not None else 0
         problems.warn(file, line, ("model_list",), "no models are configured; requests will find none")
 
-    router_node, general_node = sections.get("router_settings"), sections.get("general_settings")
-    router = read_section(keys.router, router_node, problems)
-    litellm = read_section(keys.litellm, sections.get("litellm_settings"), problems)
-    general = read_section(keys.general, general_node, problems)
+    general = read_general(general_node, problems)
     config = Config(
         deployments=deployments,
         router=build_router(router, litellm, router_node, problems),
@@ -78,7 +88,8 @@ def _build(
         files=files,
         raw=document.plain(),
     )
-    _check_names(config, reader, sections, problems)
+    with problems.graded("error"):  # a name that leads nowhere leads nowhere: the others work
+        _check_names(config, reader, sections, problems)
     return config
 
 

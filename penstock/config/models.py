@@ -23,7 +23,8 @@ class Deployment:
 
     `id` is `model_info.id`, else the SHA-256 (hex) of the entry as written, so it survives a new key value and another
     order of keys. `provider` and `upstream_model` come from the resolver (`""` and `model` without one). `defaults` are
-    request parameters for requests that do not set them. `params` is the whole block, credentials as `Secret`.
+    request parameters for requests that do not set them, in Chat's words; `extra_body` is for the body as it goes out.
+    `params` is the whole block, credentials as `Secret`.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Deployment:
     guided_engine: str | None = None
     ssl_verify: bool | str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     info: Mapping[str, Any] = field(default_factory=dict, repr=False)
     mode: str | None = None
@@ -163,17 +165,18 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What `load` found: the config (None when there is any error) and all problems by file, line and path."""
+    """What `load` found: the config and all problems by file, line and path. The config is None where an error keeps it
+    from being used; what other errors are about is left out of it."""
 
     config: Config | None
     problems: tuple[Problem, ...]
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """List the problems that keep the config from being used."""
+        """List the problems that keep the config, or the part that they are about, from being used."""
         return tuple(problem for problem in self.problems if problem.level == "error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """List the problems that do not keep the config from being used."""
+        """List the problems that keep nothing from being used but a value without meaning."""
         return tuple(problem for problem in self.problems if problem.level == "warning")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from penstock.config.models import Deployment
 from penstock.config.problems import KeyPath, Problems
 from penstock.config.spec import Wrong, fallback_pairs
 from penstock.config.tree import Node
+from penstock.core.route.stars import match
 
 
 class Names:
@@ -17,21 +17,19 @@ class Names:
 
     def __init__(self, deployments: Iterable[Deployment]) -> None:
         self.exact: set[str] = set()
-        patterns: set[str] = set()
+        self._patterns: set[str] = set()
         self._ids: set[str] = set()
         for deployment in deployments:
             self.exact.add(deployment.model_name)
             if deployment.is_wildcard:
-                patterns.add(deployment.model_name)
+                self._patterns.add(deployment.model_name)
             if "id" in deployment.info:
                 self._ids.add(deployment.id)
-        joined = "|".join(".*".join(map(re.escape, pattern.split("*"))) for pattern in sorted(patterns))
-        self._pattern = re.compile(joined, re.DOTALL) if joined else None
 
     def __contains__(self, name: str) -> bool:
         if name in self.exact or name in self._ids:
             return True
-        return self._pattern is not None and self._pattern.fullmatch(name) is not None
+        return any(match(pattern, name) is not None for pattern in self._patterns)
 
     def require(self, name: str, node: Node, path: KeyPath, problems: Problems) -> None:
         """Add an error when no such name exists, with the nearest one."""

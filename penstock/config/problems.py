@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["error", "warning"]
+Grade = Literal["warning", "error", "fatal"]
+GRADES: tuple[Grade, ...] = ("warning", "error", "fatal")
 KeyPath = tuple[str | int, ...]
 
 _PLAIN_KEY = r"[\w./*:@+<-]{1,80}"
@@ -53,17 +56,36 @@ def render(path: KeyPath) -> str:
 class Problems:
     """Collects findings, each once. A hostile file cannot make it grow without end."""
 
-    __slots__ = ("_dropped", "_found", "_hints", "failed")
+    __slots__ = ("_dropped", "_found", "_grade", "_hints", "errors", "failed")
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
         self._hints = _MOST_HINTS
         self._dropped = 0
+        self._grade: Grade = "fatal"
+        self.errors = 0
+        """How many errors were added."""
         self.failed = False
-        """True once an error was added."""
+        """True once an error was added that keeps the config from being used."""
+
+    @contextmanager
+    def graded(self, grade: Grade) -> Iterator[None]:
+        """Lower errors within it to ``grade``: an "error" that is about a part which the caller leaves out, or a
+        "warning" about a value that counts as absent."""
+        before = self._grade
+        if GRADES.index(grade) < GRADES.index(before):
+            self._grade = grade
+        try:
+            yield
+        finally:
+            self._grade = before
 
     def error(self, file: str, line: int, path: KeyPath, message: str) -> None:
-        """Add an error: the config is not used."""
+        """Add an error: the config is not used, or what the error is about is not (see ``graded``)."""
+        if self._grade == "warning":
+            self.warn(file, line, path, f"{message}; counts as absent")
+            return
+        self.errors += 1
         self._add(Problem(file, line, render(path), message, "error"))
 
     def warn(self, file: str, line: int, path: KeyPath, message: str) -> None:
@@ -71,12 +93,13 @@ class Problems:
         self._add(Problem(file, line, render(path), message, "warning"))
 
     def _add(self, problem: Problem) -> None:
-        first_error = problem.level == "error" and not self.failed
+        fails = problem.level == "error" and self._grade == "fatal"
+        first_error = problem.level == "error" and (self.errors == 1 or (fails and not self.failed))
         if len(self._found) < _MOST_PROBLEMS or first_error:
             self._found[problem] = None
         elif problem not in self._found:
             self._dropped += 1
-        self.failed = self.failed or first_error
+        self.failed = self.failed or fails
 
     def sorted(self) -> tuple[Problem, ...]:
         """Return all findings by file, line and path."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.config.keys import Key, Table, elsewhere
-from penstock.config.keys_params import REQUEST_PARAMS
 from penstock.config.problems import KeyPath, Problems
 from penstock.config.spec import ABSENT, convert
 from penstock.config.tree import Node, describe_type
@@ -26,8 +25,8 @@ class Section:
 
 
 def check(table: Table, node: Node | None, path: KeyPath, problems: Problems) -> Section:
-    """Convert the section's values by type. Wrong types are errors, keys without effect are warnings; null is
-    absent."""
+    """Convert the section's values by type. Wrong types are errors, keys without effect are warnings, and so is what
+    is wrong in one of these or in a request parameter; null is absent."""
     section = Section()
     for name, child in items(node, path, problems):
         where = (*path, name)
@@ -35,11 +34,15 @@ def check(table: Table, node: Node | None, path: KeyPath, problems: Problems) ->
         if key is None:
             section.rest[name] = child
             continue
-        value = convert(key.spec, child, where, problems)
+        if key.status == "acted":
+            value = convert(key.spec, child, where, problems)
+        else:
+            with problems.graded("warning"):
+                value = convert(key.spec, child, where, problems)
         if value is ABSENT:
             continue
         section.values[name] = value
-        if key.status == "known" and not _changes_nothing(key, value):
+        if key.status == "known" and not _asks_nothing(key, value):
             problems.warn(child.file, child.line, where, "known LiteLLM key, not acted on yet")
     return section
 
@@ -61,12 +64,12 @@ def warn_unknown(table: Table, section: Section, path: KeyPath, problems: Proble
 
 
 def warn_unknown_params(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
-    """Warn of unknown keys in `litellm_params`, where other keys are request parameters and go upstream."""
+    """Warn of unknown keys in `litellm_params`. They never go upstream: one of them may be somebody's secret."""
     for name, node in section.rest.items():
-        if name in REQUEST_PARAMS or node.value is None:
-            continue
-        hint = problems.hint(name, [*table.names(), *REQUEST_PARAMS])
-        problems.warn(node.file, node.line, (*path, name), f"unknown key{hint}; sent upstream as a default parameter")
+        if node.value is not None:
+            meant = _meant(name, table, problems)
+            text = f"unknown key{meant}; not sent upstream. A parameter of the model's own goes into extra_body"
+            problems.warn(node.file, node.line, (*path, name), text)
 
 
 def warn_unknown_info(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
@@ -83,8 +86,7 @@ def _meant(name: str, table: Table, problems: Problems) -> str:
     return f", it belongs in {place}" if place else problems.hint(name, table.names())
 
 
-def _changes_nothing(key: Key, value: Any) -> bool:
-    # LiteLLM's own default, written out, asks for nothing; neither do null, false and empty.
-    if value is None or value is False or (isinstance(value, str | list | tuple | dict) and not value):
-        return True
-    return key.default is not None and type(key.default) in (bool, int, str) and value == key.default
+def _asks_nothing(key: Key, value: Any) -> bool:
+    # LiteLLM's own default, written out, does ask for something: `allowed_fails: 3` counts on deployments that rest. A
+    # default of 0 does not: `max_budget: 0` is no budget.
+    return not value and (not isinstance(value, int | float) or value is False or key.default == 0)

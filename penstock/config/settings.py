@@ -46,6 +46,24 @@ def read_section(table: keys.Table, node: Node | None, problems: Problems) -> Se
     return section
 
 
+# Who may call is never decided by a default that nobody meant.
+_DECISIVE = frozenset(("master_key", "no_auth", "require_master_key"))
+
+
+def read_general(node: Node | None, problems: Problems) -> Section:
+    """Read `general_settings`. What is wrong in it is an error and counts as absent, but in what decides who may call:
+    that keeps the config from being used."""
+    if node is not None and not (node.value is None or isinstance(node.value, dict)):
+        return read_section(keys.general, node, problems)
+    with problems.graded("error"):
+        section = read_section(keys.general, node, problems)
+    for key in _DECISIVE:
+        child = node.value.get(key) if node is not None and node.value else None
+        if child is not None and child.value is not None and key not in section.values and str(child.value).strip():
+            problems.failed = True  # what is wrong with it has been said
+    return section
+
+
 def build_router(section: Section, litellm: Section, node: Node | None, problems: Problems) -> RouterSettings:
     """Build the router's settings, with `litellm_settings` under them. A strategy that does not act yet is a
     warning."""

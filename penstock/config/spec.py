@@ -94,6 +94,17 @@ def _bool(node: Node) -> bool:
     raise Wrong("true or false")
 
 
+def _flag(node: Node, path: KeyPath, problems: Problems) -> Any:
+    # LiteLLM takes what is no switch for an unset one, and people write a list where `additional_drop_params` is meant.
+    try:
+        return _bool(node)
+    except Wrong as wrong:
+        hint = "; for a list of parameters write additional_drop_params" if isinstance(node.value, list) else ""
+        got = f"expected {wrong.expected}, got {describe(node)}"
+        problems.warn(node.file, node.line, path, f"{got}; counts as absent{hint}")
+        return ABSENT
+
+
 def _number_in(node: Node, expected: str) -> int | float:
     value = node.value
     if isinstance(value, bool):
@@ -109,6 +120,10 @@ def _number_in(node: Node, expected: str) -> int | float:
     if isinstance(value, int) and abs(value) < 2**63:
         return value
     raise Wrong(expected)
+
+
+def _numeric(node: Node) -> int | float:
+    return _number_in(node, "a number")
 
 
 def _float(expected: str, ok: Callable[[float], bool] = lambda _: True) -> Callable[[Node], float]:
@@ -315,6 +330,8 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "bool": _bool,
     "count": _int("a whole number, 0 or more", lambda n: n >= 0),
     "positive": _int("a whole number above 0", lambda n: n > 0),
+    "integer": _int("a whole number", lambda _: True),
+    "numeric": _numeric,
     "number": _float("a number"),
     "amount": _float("a number, 0 or more", lambda n: n >= 0),
     "share": _float("a number from 0 to 1 (0.05 is 5 %)", lambda n: 0 <= n <= 1),
@@ -327,6 +344,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "list": _list,
 }
 _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
+    "flag": _flag,
     "texts": _texts,
     "names": _names,
     "headers": _headers,
@@ -350,8 +368,11 @@ MEANING: Mapping[str, str] = {
     "str": "text",
     "secret": "secret text",
     "bool": "true or false",
+    "flag": "true or false",
     "count": "whole number >= 0",
     "positive": "whole number > 0",
+    "integer": "whole number",
+    "numeric": "number",
     "number": "number",
     "amount": "number >= 0",
     "share": "number from 0 to 1",

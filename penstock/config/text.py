@@ -8,7 +8,7 @@ from penstock.config.models import Loaded
 def report(loaded: Loaded) -> str:
     """Render every problem on a line of its own, by file, line and path, then the count, such as `2 errors, 3
     warnings`."""
-    lines = [problem.text("warning: " if problem.level == "warning" else "") for problem in loaded.problems]
+    lines = [problem.text(f"{problem.level}: ") for problem in loaded.problems]
     return "\n".join([*lines, summary(loaded)])
 
 

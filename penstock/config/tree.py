@@ -108,8 +108,8 @@ def decode(data: bytes) -> str:
 
 
 def parse(text: str, file: str, problems: Problems) -> Node | None:
-    """Parse a YAML text into its tree; None when it is empty. A key given twice is an error in `problems`. Raises
-    BadYaml for what is not valid."""
+    """Parse a YAML text into its tree; None when it is empty. Of a key given twice the last one counts, with a warning
+    in `problems`. Raises BadYaml for what is not valid."""
     import yaml
 
     loader_class = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -279,16 +279,21 @@ class _Mapping:
         if isinstance(key, _Fresh) and key.merge:
             self._merge(node)
         elif key.text in self.node.value:
+            # PyYAML takes the last one, and so does LiteLLM.
             first = self.node.value[key.text].line
-            message = f"the key is given twice in one mapping, first in line {first}; keep one"
-            self.builder.problems.error(self.builder.file, key.line, self.path(), message)
+            message = f"the key is given twice in one mapping, first in line {first}; this one counts, remove the other"
+            self.builder.problems.warn(self.builder.file, key.line, self.path(), message)
+            self._set(key, node)
         else:
-            if isinstance(node, _Fresh):
-                node.line = key.line
-            else:
-                node = node.at(key.line)
-            self.node.value[key.text] = node
+            self._set(key, node)
         self.key = None
+
+    def _set(self, key: Node, node: Node) -> None:
+        if isinstance(node, _Fresh):
+            node.line = key.line
+        else:
+            node = node.at(key.line)
+        self.node.value[key.text] = node
 
     def _merge(self, node: Node) -> None:
         sources = node.value if isinstance(node.value, list) else [node]

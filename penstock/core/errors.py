@@ -56,6 +56,7 @@ TABLE: dict[str, Row] = {
     "not_configured": Row(
         401, "authentication_error", "authentication_error", "AuthenticationError", "other", "gateway"
     ),
+    "not_installed": Row(501, "internal_server_error", "api_error", "InternalServerError", "other", "gateway"),
     "no_dialect": Row(501, _BAD, "api_error", "BadRequestError", "other", "gateway"),
     # what an upstream said
     "upstream_bad_request": Row(400, _BAD, _BAD, "BadRequestError", "no", "client"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from penstock.core.count import estimate
+from penstock.core.defaults import R, lay_under, leave_out
 from penstock.core.ir import Usage
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Attempt(Struct, eq=False):
     fields: dict[str, Raw]  # those that are sent: the call's; a change makes a dict of its own
     stream: bool
     lane: str = ""
-    request: Request | None = None  # ``fields`` in the neutral form, where they are not the call's
+    request: Request | None = None  # ``fields`` in the neutral form, where it is not the call's own
     translator: Translator | None = None
     encoder: StreamEncoder | None = None  # the client's, where the lane has one
     undo: Undo | None = None  # what gives the client its own words back, where the request had to be said otherwise
@@ -112,12 +113,19 @@ class Attempt(Struct, eq=False):
     # The request.
 
     def parsed(self) -> Request:
-        """Return the request of ``fields`` in the neutral form, parsed once."""
-        if self.fields is self.call.fields and self.request is None:
-            return self.call.parsed()
+        """Return the request of ``fields`` in the neutral form, parsed once, with the deployment's parameters under
+        it."""
         if self.request is None:
-            self.request = self.call.parse(self.fields)
+            own = self.call.parsed() if self.fields is self.call.fields else self.call.parse(self.fields)
+            self.request = self.laid(own)
         return self.request
+
+    def laid(self, request: R) -> R:
+        """Lay the deployment's parameters under a request, and leave out what the deployment always leaves out."""
+        target = self.target
+        if target.said is not None:
+            request = lay_under(request, target.said)
+        return leave_out(request, target.drop) if target.drop else request
 
     def send_fields(self, fields: dict[str, Raw]) -> None:
         """Take other fields in the place of the call's, for this try alone."""

@@ -6,12 +6,14 @@ answer. Each step reads what the ones before it found; the target is made last, 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
+from penstock.core.defaults import Said, read_said
 from penstock.core.dialects import guided
 from penstock.core.errors import GatewayError
 from penstock.core.providers import get as get_provider
@@ -20,9 +22,10 @@ from penstock.core.providers.lending import is_foreign, withheld
 from penstock.core.providers.resolve import resolve
 from penstock.core.providers.urls import at_own_host, dialects_at
 from penstock.core.providers.wires import guides_of, wire_of
+from penstock.core.route.stars import fill
 from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
-from penstock.runtime.cloud.serving import Serving, defaults_of, serving_of
+from penstock.runtime.cloud.serving import Serving, serving_of
 from penstock.runtime.http import Timeouts, Tls
 from penstock.runtime.targets import Target
 
@@ -38,13 +41,13 @@ def build_target(
     deployment: Deployment,
     settings: Mapping[str, Any],
     env: Mapping[str, str],
-    star: str = "",
+    stars: tuple[str, ...] = (),
     otherwise: str = "",
 ) -> Target:
-    """Build the target of a deployment. ``star`` stands in for the model's ``*``; ``otherwise``: the provider, where
+    """Build the target of a deployment. ``stars`` stand in for the model's ``*``; ``otherwise``: the provider, where
     the deployment names none. Raises "not_configured" for a provider that is not known or an address that is no URL,
     and LookupError when the name behind a star belongs to no known provider."""
-    account = _account(deployment, settings, env, star, otherwise)
+    account = _account(deployment, settings, env, stars, otherwise)
     dialects = _dialects(account)
     serving = serving_of(account, dialects)
     if serving.dialects is not None:
@@ -52,16 +55,17 @@ def build_target(
     model = account.model if serving.model is None else serving.model
     env = account.env if serving.env is None else serving.env
     account = msgspec.structs.replace(account, model=model, env=env)
-    return _built(account, serving, dialects, f"{deployment.id}\n{star}" if star else deployment.id)
+    return _built(account, serving, dialects, "\n".join((deployment.id, *stars)))
 
 
 def _account(
-    deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str, str], star: str, otherwise: str
+    deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str, str], stars: tuple[str, ...], otherwise: str
 ) -> Account:
     """Determine who serves a deployment, and as which model."""
     name, model = deployment.provider or otherwise, deployment.upstream_model
-    if star:
-        model = model.replace("*", star)
+    if stars:
+        model = fill(model, stars)
+        deployment = dataclasses.replace(deployment, model=fill(deployment.model, stars))
         name, model = resolve(f"{name}/{model}" if name else model, deployment.api_base)
     provider = get_provider(name)
     if provider is None:
@@ -115,7 +119,9 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
     at_home = at_own_host(provider, deployment.api_base, account.env)
     wire = wire_of(provider, account.model, rules_of, dialects, at_home)
     whole, stream = _timeouts(deployment, settings)
-    said = _said(deployment, serving)
+    words = _words(deployment, serving)
+    drop = (*deployment.additional_drop_params, *serving.drop)
+    says_form = words.said is not None and words.said.request.output is not None
     validates = bool(_first(deployment.validate, settings.get("validate")))
     return Target(
         account=account,
@@ -138,15 +144,19 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         forms_of=provider.name if serving.forms_of is None else serving.forms_of,
         wire=wire,
         guides=guides_of(provider, deployment.guided_engine, wire.official),
-        defaults=said.defaults,
-        guided_defaults=said.guided,
-        drop=(*deployment.additional_drop_params, *serving.drop),
+        said=words.said,
+        defaults=words.plain,
+        extra_body=words.body,
+        drop=drop,
+        lays=bool(words.plain or words.body or drop),
+        says_form=says_form,
+        notes=words.wrong,
         drop_params=bool(_first(deployment.drop_params, settings.get("drop_params"))),
         edit=serving.edit,
         seal=serving.seal,
         on_unsupported=deployment.on_unsupported or "warn",
         validates=validates,
-        special=validates or bool(said.guided),
+        special=validates or says_form,
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         weight=deployment.weight,
@@ -161,37 +171,42 @@ class Stars:
     """Targets of wildcard deployments, made on first use and kept: at most ``keep`` names per deployment."""
 
     def __init__(self, keep: int = 1000) -> None:
-        self._made: dict[tuple[str, str], Target] = {}
+        self._made: dict[tuple[str, ...], Target] = {}
         self._keep = keep
 
-    def target(self, base: Target, star: str, settings: Mapping[str, Any]) -> Target:
+    def target(self, base: Target, stars: tuple[str, ...], settings: Mapping[str, Any]) -> Target:
         """Find the target of a name. Raises LookupError when it belongs to no known provider."""
-        key = (base.id, star)
+        key = (base.id, *stars)
         made = self._made.get(key)
         if made is None:
             if len(self._made) >= self._keep:
                 self._made.pop(next(iter(self._made)))
-            made = self._made[key] = build_target(base.deployment, settings, base.env, star)
+            made = self._made[key] = build_target(base.deployment, settings, base.env, stars)
         return made
 
 
-class _Said(NamedTuple):
-    """What a deployment says where requests do not: request keys, and apart from them vLLM's constraints, which go the
-    way that a request's own go."""
+class _Words(NamedTuple):
+    """What a deployment says where requests do not. ``said``: read; ``plain``: in Chat's words, without those of
+    vLLM's that go the way that a request's own go; ``body``: for the body as it goes out."""
 
-    defaults: dict[str, Raw]
-    guided: dict[str, Raw]
+    said: Said | None
+    plain: dict[str, Raw]
+    body: dict[str, Raw]
+    wrong: tuple[str, ...]
 
 
-def _said(deployment: Deployment, serving: Serving) -> _Said:
-    """Take vLLM's constraints out of a deployment's defaults; return both."""
-    defaults = dict(defaults_of(deployment) if serving.defaults is None else serving.defaults)
-    found = {key: defaults.pop(key) for key in guided.FIELDS & defaults.keys()}
-    extra = msgspec.json.decode(defaults.get("extra_body", Raw(b"{}")), type=dict[str, Raw])
-    inner = {key: extra.pop(key) for key in guided.FIELDS & extra.keys()}
-    if inner:
-        defaults["extra_body"] = Raw(msgspec.json.encode(extra))
-    return _Said(defaults, {**inner, **found})
+def _words(deployment: Deployment, serving: Serving) -> _Words:
+    """Read a deployment's parameters. What nobody can read is left out, and told."""
+    given = {key: Raw(msgspec.json.encode(value)) for key, value in deployment.defaults.items()}
+    body = {key: Raw(msgspec.json.encode(value)) for key, value in deployment.extra_body.items()}
+    guides = {key: body.pop(key) for key in guided.FIELDS & body.keys()}
+    said, wrong = read_said({**guides, **given})
+    plain = {key: raw for key, raw in given.items() if key not in wrong and key not in guided.FIELDS}
+    told = tuple(
+        f"Model {deployment.model_name!r}: litellm_params.{key} is left out: {error.message}"
+        for key, error in wrong.items()
+    )
+    return _Words(said, plain, {**serving.body, **body}, told)
 
 
 def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:

@@ -56,9 +56,9 @@ class Call:
     the tries before it."""
 
     __slots__ = (
-        "attempt", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw", "mount_style",
-        "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface", "tries",
-        "upstream",
+        "asked", "attempt", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw",
+        "mount_style", "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface",
+        "tries", "upstream",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -78,6 +78,7 @@ class Call:
         self.request_id = self.call_id.encode() if given is None else safe(given.decode("latin-1"))[:256]
         self.fields: dict[str, Raw] = {}
         self.model = ""
+        self.asked = ""  # the name the client asked for, which its answer carries
         self.model_raw = _NOTHING
         self.stream = False
         self.request: Request | None = None  # parsed on first need
@@ -87,13 +88,14 @@ class Call:
         self.spent: Usage | None = None
         self.spent_cost: Decimal | None = None
 
-    def read_fields(self, fields: dict[str, Raw], default_model: str = "") -> None:
-        """Take the body's top level and check what every chat dialect shares. Raises "bad_request"."""
+    def read_fields(self, fields: dict[str, Raw], default_model: str = "", forced: str = "") -> None:
+        """Take the body's top level and check what every chat dialect shares. ``forced``: who answers, whatever the
+        client says. Raises "bad_request"."""
         for name in REFUSED_FIELDS:
             if name in fields:
                 raise refused_field(name)
         named = _string(fields, "model")
-        model = named or default_model
+        model = named or forced or default_model
         if not model:
             raise GatewayError(
                 "bad_request", "The field 'model' is missing: name one of GET /v1/models.", param="model"
@@ -101,7 +103,8 @@ class Call:
         if len(model) > LONGEST_MODEL:  # it would stand in caches, headers and log lines
             text = f"The field 'model' is {len(model)} characters long; no name here is over {LONGEST_MODEL}."
             raise GatewayError("bad_request", text, param="model")
-        self.model = model
+        self.asked = model
+        self.model = forced or model
         if not named:
             fields["model"] = Raw(msgspec.json.encode(model))
         self.model_raw = fields["model"]
@@ -145,7 +148,7 @@ class Call:
         if self.attempt is not None and self.attempt.encoder is not None:
             return self.attempt.encoder
         assert self.surface is not None
-        return self.surface.dialect.encoder(View(model=self.model))
+        return self.surface.dialect.encoder(View(model=self.asked))
 
 
 def refused_field(name: str) -> GatewayError:

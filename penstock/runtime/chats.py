@@ -22,7 +22,8 @@ _EXAMPLE = '[{"role": "user", "content": "Hello"}]'
 def chat_row(name: str, check: Callable[[Mapping[str, Raw]], None], about: About, *forward: bytes) -> Surface:
     """Make the surface of a dialect. ``check``: what it insists on; ``forward``: request headers that pass upstream in
     the same dialect."""
-    return Surface(DIALECTS[name], lanes.run, check, EDITORS[name].wants_usage, forward, about=about)
+    usage = EDITORS[name].wants_usage
+    return Surface(DIALECTS[name], lanes.run, check, usage, forward, forced_by="completion_model", about=about)
 
 
 def _check_messages(fields: Mapping[str, Raw]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
+from penstock.core.defaults import WORDS
 from penstock.core.dialects import DIALECTS, guided
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, OutputFormat, Request
@@ -36,13 +37,11 @@ async def want(attempt: Attempt) -> None:
     if "extra_body" in fields:
         fields = _spread(fields)
     client = attempt.client.name
-    added = frozenset[str]()
-    if target.guided_defaults and guided.FIELDS.isdisjoint(fields) and not guided.given(fields, client):
-        fields = {**fields, **target.guided_defaults}
-        added = frozenset(target.guided_defaults)
     if fields is not attempt.fields:
         attempt.send_fields(fields)
     output = guided.read(fields)
+    if output is None and not guided.given(fields, client):
+        output = _said_form(target, client)
     asked = _flag(fields)
     check = None
     if asked or (asked is None and target.validates):
@@ -50,8 +49,18 @@ async def want(attempt: Attempt) -> None:
     ignored: tuple[str, ...] = ()
     if output is not None and guided.given(fields, client):
         output, ignored = None, guided.named(fields)
-    if output is not None or ignored or check is not None or added:
+    if output is not None or ignored or check is not None:
         attempt.form = AnswerForm(output, ignored, check)
+
+
+def _said_form(target: Target, client: str) -> OutputFormat | None:
+    """Return the form that the deployment asks for where a request does not. One in Chat's own words is laid under a
+    Chat request as it is."""
+    said = target.said
+    output = said.request.output if said is not None else None
+    if said is None or output is None or output.kind == "text" or (client in WORDS and not said.guided):
+        return None
+    return output
 
 
 def _flag(fields: dict[str, Raw]) -> bool | None:
@@ -95,7 +104,7 @@ def request(
             attempt.losses += _same_losses(target, form.output, dialect)
     else:
         attempt.lane = "cross"
-        other = attempt.call.parse(given) if given is not attempt.fields else None
+        other = attempt.laid(attempt.call.parse(given)) if given is not attempt.fields else None
         body = cross_request(attempt, quirks, DIALECTS[dialect], other)
     if form.ignored and target.on_unsupported != "drop":
         why = "the form that is asked for in the dialect's own words wins"
@@ -140,4 +149,3 @@ def _same_losses(target: Target, output: OutputFormat, dialect: str) -> tuple[Lo
 
 def _only(output: OutputFormat) -> Request:
     return Request(model="", messages=(), output=output)
-

@@ -83,6 +83,6 @@ def _fields(attempt: Attempt, client: Any, spoken: Any) -> dict[str, Raw]:
         fields = {**rendered.fields, "model": target.model_raw}
         fields = spoken.count_fields(fields)
     fields = spoken.count_request(fields, wire)
-    if _VERSION in target.defaults:
-        fields[_VERSION] = target.defaults[_VERSION]
+    if _VERSION in target.extra_body:
+        fields[_VERSION] = target.extra_body[_VERSION]
     return fields

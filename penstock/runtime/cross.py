@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from penstock.core import sse
 from penstock.core.count import estimate, tokens
+from penstock.core.defaults import drop_fields, lay_body, of_said
 from penstock.core.dialects.arguments import Settler, settle_calls
 from penstock.core.dialects.base import Dialect, View
 from penstock.core.dialects.endings import is_other
@@ -33,7 +34,7 @@ from penstock.core.ir import (
     Usage,
     explode,
 )
-from penstock.core.providers.apply import apply_defaults, apply_quirks
+from penstock.core.providers.apply import apply_quirks
 from penstock.core.providers.constraints import Lowered, lower, name_of
 from penstock.runtime.ids import mint
 
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 
 def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Request | None = None) -> bytes:
     """Render the client's request in the target's dialect. What is left out goes into ``attempt.losses``, or is refused
-    when the deployment says ``on_unsupported: reject``. ``given``: another request in the place of the client's."""
+    when the deployment says ``on_unsupported: reject``. ``given``: another request in the place of the client's, with
+    the deployment's parameters under it as ``Attempt.laid`` has them."""
     target, wire = attempt.target, attempt.target.wire_for(dialect.name)
     request = asked = given if given is not None else attempt.parsed()
     lowered = lowered_for(target, request, dialect.name)
@@ -66,21 +68,33 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
     fields = rendered.fields
     if lowered is not None:
         fields.update(lowered.fields)
-    if target.defaults or target.drop:
-        apply_defaults(fields, target.defaults, target.drop)
-        dialect.adopt(fields)
+    if target.lays:
+        lay_body(fields, target.extra_body)
+        drop_fields(fields, target.drop)
     losses = fitted.losses + fitted.told(rendered.losses) + tuple(apply_quirks(fields, quirks, True))
     if lowered is not None and lowered.lost:
         losses += lost(asked.output, target, lowered)
+    if losses and target.said is not None:  # what the deployment said and can never be carried was told at the start
+        losses = tuple(loss for loss in losses if loss not in target.never_carried(dialect))
     if losses and target.on_unsupported == "reject":
-        named = ", ".join(f"{loss.path} ({loss.why})" for loss in losses[:8])
-        raise GatewayError(
-            "unsupported",
-            f"{target.label} cannot carry: {named}. Leave it out, or set on_unsupported: drop for this deployment.",
-            param=losses[0].path,
-        )
+        _refuse(target, asked, losses)
     attempt.losses = losses if target.on_unsupported != "drop" else ()
     return seal(fields)
+
+
+def _refuse(target: Target, request: Request, losses: Iterable[Loss]) -> None:
+    """Raise "unsupported" for what is lost of the client's own; that a deployment's parameter does not fit beside it is
+    no fault of the client's."""
+    said = target.said
+    own = [loss for loss in losses if said is None or not of_said(loss, request, said)]
+    if not own:
+        return
+    named = ", ".join(f"{loss.path} ({loss.why})" for loss in own[:8])
+    raise GatewayError(
+        "unsupported",
+        f"{target.label} cannot carry: {named}. Leave it out, or set on_unsupported: drop for this deployment.",
+        param=own[0].path,
+    )
 
 
 def view(attempt: Attempt) -> View:
@@ -90,7 +104,7 @@ def view(attempt: Attempt) -> View:
     # The encoder keeps this, and the attempt its encoder: nothing in here may lead back to them.
     clock, started = call.means.clock, call.exchange.started
     return View(
-        model=call.model,
+        model=call.asked,
         request=replace(request, previous_id=attempt.previous) if attempt.previous else request,
         now=int(time.time()),
         mint=mint,

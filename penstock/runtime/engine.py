@@ -50,7 +50,7 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
 )
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
-    {"bad_request", "unsupported", "no_dialect", "not_configured", "request_timeout", "too_large", "gateway_bug"}
+    "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug".split()
 )
 _FINAL = (
     " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
@@ -84,8 +84,9 @@ class Engine:
             fields = open_body(call.exchange.body) if surface.read is None else await surface.read(call)
             if surface.adapt is not None:
                 surface.adapt(call, fields, state)
-            default = state.default_model if surface.default_model is None else surface.default_model(state)
-            call.read_fields(fields, default)
+            default = "" if surface.default_model is None else surface.default_model(state)
+            forced = state.forced.get(surface.forced_by, "") if state.forced else ""
+            call.read_fields(fields, default, forced)
             surface.check(fields)
             if plan is None:
                 plan = state.plan(call.model)

@@ -76,7 +76,7 @@ def _enforcing(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | 
     answers /v1/messages with an ``output_config.format`` in free text, and enforces the schema on Chat. An engine's
     fields for a choice, an expression or a grammar are those of its Chat."""
     target, fields = attempt.target, attempt.fields
-    if name == "openai_chat" or _SCHEMAS.isdisjoint(fields):
+    if name == "openai_chat" or (_SCHEMAS.isdisjoint(fields) and not target.says_form):
         return None  # Chat enforces every form that a target can be held to
     spoken = [other for other in dialects if other in DIALECTS and other != "completions"]
     if name == "completions":  # of which vendors' own has no field for a form

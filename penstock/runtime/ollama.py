@@ -36,7 +36,7 @@ async def run(attempt: Attempt) -> None:
         await lanes.run(attempt)
         return
     unload = _ZERO.fullmatch(bytes(fields.get("keep_alive", b""))) is not None
-    told: dict[str, Any] = {"model": call.model, "created_at": timestamp(int(time.time()))}
+    told: dict[str, Any] = {"model": call.asked, "created_at": timestamp(int(time.time()))}
     if client.name == GENERATE:
         told["response"] = ""
     else:
@@ -93,6 +93,6 @@ async def show(attempt: Attempt) -> None:
         fields: dict[str, Raw] = {key: attempt.fields[key] for key in kept if key in attempt.fields}
         body = await ask(attempt, "ollama_show", seal({"model": target.model_raw, **fields}), dialect=NAME)
     else:
-        told = listing.show(call.model, target.owner, int(time.time()), target.deployment.info)
+        told = listing.show(call.asked, target.owner, int(time.time()), target.deployment.info)
         body = msgspec.json.encode(told)
     call.outlet.whole(attempt, body)

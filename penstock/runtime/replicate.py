@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from penstock.core import sse
+from penstock.core.defaults import drop_fields, lay_body
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.openai_chat.errors import retry_after
 from penstock.core.errors import GatewayError
-from penstock.core.providers.apply import apply_defaults
 from penstock.core.providers.replicate import (
     NAME,
     RUNNING,
@@ -97,11 +97,10 @@ def _body(attempt: Attempt, version: str) -> bytes:
     any two dialects."""
     target = attempt.target
     given: dict[str, Raw] = {}
-    apply_defaults(given, target.defaults, ())
+    lay_body(given, target.extra_body)
     apart = target.deployment.params.get("supports_system_prompt")
     made, losses = render_input(attempt.parsed(), target.model, given, apart)
-    for key in target.drop:
-        made.pop(key, None)
+    drop_fields(made, target.drop)
     _report(attempt, tuple(losses))
     whole: dict[str, object] = {"input": made}
     if version:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
+from penstock.core.defaults import WORDS, drop_fields, lay_body, lay_in, lay_words
 from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
-from penstock.core.providers.apply import apply_defaults, apply_quirks
+from penstock.core.providers.apply import apply_quirks
 from penstock.core.providers.fitting import plain_effort
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
 
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
+    from penstock.core.ir import Loss
     from penstock.core.providers.spec import Quirks
     from penstock.runtime.attempt import Attempt
 
@@ -34,22 +36,37 @@ def same_request(attempt: Attempt, given: dict[str, Raw], quirks: Quirks, dialec
     if "extra_body" in fields:
         merge(fields)
     fields["model"] = target.model_raw
-    if target.defaults or target.drop:
-        apply_defaults(fields, target.defaults, target.drop)
+    lost = _lay_defaults(attempt, fields, dialect) if target.lays else ()
     losses = apply_quirks(fields, quirks, target.drop_params)
     if "reasoning_effort" in fields:
         losses += plain_effort(fields)
     EDITORS[dialect].prepare(fields, attempt.stream, quirks.stream_usage)
-    attempt.losses = tuple(losses)
+    attempt.losses = (*lost, *losses)
     return seal(fields)
+
+
+def _lay_defaults(attempt: Attempt, fields: dict[str, Raw], dialect: str) -> tuple[Loss, ...]:
+    """Lay what the deployment says under fields in ``dialect``, in place; returns what of it does not fit beside
+    them."""
+    target = attempt.target
+    lost: tuple[Loss, ...] = ()
+    if dialect in WORDS:
+        lay_words(fields, target.defaults, dialect)
+    elif target.said is not None:
+        lost = lay_in(fields, target.said, DIALECTS[dialect], target.wire_for(dialect))
+    lay_body(fields, target.extra_body)
+    drop_fields(fields, target.drop)
+    return lost
 
 
 def own_fields(attempt: Attempt) -> dict[str, Raw]:
     """Return the client's fields without those for the gateway, with the deployment's defaults."""
     target = attempt.target
     fields = {key: value for key, value in attempt.fields.items() if key not in GATEWAY_FIELDS}
-    if target.defaults or target.drop:
-        apply_defaults(fields, target.defaults, target.drop)
+    if target.lays:
+        lay_words(fields, target.defaults)
+        lay_body(fields, target.extra_body)
+        drop_fields(fields, target.drop)
     return fields
 
 

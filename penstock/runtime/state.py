@@ -13,11 +13,11 @@ from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers import get as get_provider
-from penstock.core.providers.lending import withheld_message
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
-from penstock.runtime.building import Stars, address_of, build_target, settings_of
+from penstock.runtime.building import Stars, build_target, settings_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
+from penstock.runtime.review import faults_of
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -47,11 +47,7 @@ class State:
             except GatewayError as error:
                 self.problems.append(error.message)
                 continue
-            account = target.account
-            if account.withheld and not deployment.api_key:
-                address = address_of(deployment, target.provider) or ""
-                text = withheld_message(target.provider, deployment.model_name, address, account.withheld)
-                self.problems.append(text)
+            self.problems += faults_of(target)
             self.targets.append(target)
             members.append(Member(deployment.model_name, deployment.id, target))
         self.problems += _strangers(self.settings)
@@ -60,7 +56,7 @@ class State:
         self.retries = _first(router.num_retries, config.litellm.num_retries, DEFAULT_RETRIES)
         self.retry_after = float(router.retry_after or 0)
         self.keep_alive = _keep_alive(config)
-        self.default_model = config.general.completion_model or ""
+        self.forced = _forced(config)
         self._fallbacks = _fallbacks(config)
         self._stars = Stars()
         self._plans: dict[str, Plan[Target]] = {}
@@ -103,12 +99,12 @@ class State:
         found = self.catalog.find(name)
         if found is None:
             return ()
-        if found.star is None:
+        if not found.stars:
             return found.targets
         made = []
         for base in found.targets:
             try:
-                made.append(self._stars.target(base, found.star, self.settings))
+                made.append(self._stars.target(base, found.stars, self.settings))
             except LookupError:
                 continue
         return tuple(made)
@@ -151,6 +147,12 @@ def _strangers(settings: Mapping[str, Any]) -> Iterator[str]:
                 near = difflib.get_close_matches(name, PROVIDERS, 1)
                 hint = f", did you mean {near[0]!r}?" if near else ""
                 yield f"litellm_settings.{table}.{key}: there is no provider {name!r}{hint}; it changes no cost."
+
+
+def _forced(config: Config) -> dict[str, str]:
+    """Collect who answers whatever requests say, by the key that says so."""
+    keys = ("completion_model", "embedding_model", "image_generation_model", "moderation_model")
+    return {key: str(config.general.values[key]) for key in keys if config.general.values.get(key)}
 
 
 def _keep_alive(config: Config) -> float:

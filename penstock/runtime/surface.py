@@ -43,7 +43,8 @@ class Surface(NamedTuple):
     adapt: Callable[[Call, dict[str, Raw], State], None] | None = None  # the fields, by the URL and its habits
     stream_type: bytes = b"text/event-stream; charset=utf-8"
     read: Callable[[Call], Awaitable[dict[str, Raw]]] | None = None  # the body's fields where it may not be JSON
-    default_model: Callable[[State], str] | None = None  # instead of the config's completion_model
+    default_model: Callable[[State], str] | None = None  # who answers requests that name nobody
+    forced_by: str = ""  # the key of general_settings that names who answers, whatever a request says
     key_in_query: bool = False
     upload: bool = False  # a large form is passed on while it arrives
     json: bool = True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from penstock.core.defaults import losses_of
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
 from penstock.core.fit import Takes, limits_of
@@ -23,7 +24,9 @@ from penstock.runtime.prices import price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
+    from penstock.core.defaults import Said
     from penstock.core.dialects.base import Dialect, Wire
+    from penstock.core.ir import Loss
     from penstock.core.providers.spec import Provider, Quirks
     from penstock.core.providers.watsonx import Edit
     from penstock.runtime.account import Account
@@ -39,6 +42,7 @@ class TargetCache(msgspec.Struct, eq=False):
     endpoints: dict[str, Endpoint] = {}
     wires: dict[str, Wire] = {}
     takes: dict[str, Takes] = {}
+    never: dict[str, tuple[Loss, ...]] = {}
     price: TargetPrice | None = None
 
     def __repr__(self) -> str:
@@ -71,9 +75,12 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     forms_of: str  # whose bodies the small operations have
     wire: Wire
     guides: str
-    defaults: Mapping[str, Raw]
-    guided_defaults: Mapping[str, Raw]
+    said: Said | None  # what the deployment says where requests do not
+    defaults: Mapping[str, Raw]  # the same in Chat's words, for fields in these words
+    extra_body: Mapping[str, Raw]  # for the body as it goes out, whatever it speaks
     drop: tuple[str, ...]
+    lays: bool  # any of these
+    says_form: bool  # of the answer
     drop_params: bool
     edit: Edit | None  # of every chat's body, and ``seal`` of every other one: the account in it
     seal: Edit | None
@@ -88,6 +95,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     rpm: int | None
     tpm: int | None
     owner: str
+    notes: tuple[str, ...]  # what of its entry does not hold, and why
     dialects: tuple[str, ...]  # of its row; those that were found are its ``Live``'s
     _cache: TargetCache = msgspec.field(default_factory=TargetCache)
 
@@ -115,6 +123,15 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
                 allowed=frozenset(self.deployment.allowed_openai_params),
                 forced=DIALECTS[dialect].forced,
             )
+        return found
+
+    def never_carried(self, dialect: Dialect) -> tuple[Loss, ...]:
+        """List what of the deployment's parameters cannot be carried in ``dialect``, whatever the request is."""
+        found = self._cache.never.get(dialect.name)
+        if found is None:
+            said = self.said
+            made = () if said is None else losses_of(said, dialect, self.wire_for(dialect.name))
+            found = self._cache.never[dialect.name] = made
         return found
 
     def operation(self, dialect: Dialect, stream: bool) -> str:

@@ -80,7 +80,7 @@ class Mount:
                     inner(call, fields, state)
 
             surface = surface._replace(adapt=both)
-        if self._default is not None and surface.default_model is None:
+        if self._default is not None and surface.default_model is None and surface.forced_by == "completion_model":
             surface = surface._replace(default_model=self._default)
         return surface
 

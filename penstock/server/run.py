@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from penstock.config import Config
 
 
+_CHECK = "`penstock check FILE`"
+
+
 def serve(options: ServeOptions) -> int:
     """Run until told to stop. Return the exit code: 0 after a clean stop, 1 when it could not start."""
     hold_reloads()
@@ -42,6 +45,8 @@ def serve(options: ServeOptions) -> int:
             tell(str(problem) if json_lines else f"{problem.level}: {problem}", json_lines, problem.level.upper())
         if config is None:
             raise Refused(_cannot_start(options, sources[0]))
+        if any(problem.level == "error" for problem in problems):
+            tell(f"penstock: what these errors are about is left out; {_CHECK} shows them again", json_lines, "ERROR")
         if warning := check_exposure(config, options):
             tell(warning if json_lines else f"warning: {warning}", json_lines, "WARNING")
         listener = _listen(options)

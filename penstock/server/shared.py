@@ -59,9 +59,9 @@ def error(told: dict[str, Any], status: int, call: Call) -> None:
 
 
 def default_model(state: State) -> str:
-    """Choose who answers chats that name nobody: ``general_settings.default_model``, ``completion_model``, else the
-    first chat model of the list."""
-    named = state.config.general.values.get("default_model") or state.default_model
+    """Choose who answers chats that name nobody: ``general_settings.default_model``, else the first chat model of the
+    list."""
+    named = state.config.general.values.get("default_model")
     return str(named) if named else _first(state, "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -54,7 +54,8 @@ _OLLAMA = chat_row("ollama", _anything, About("Answer a chat in Ollama's form", 
 _GENERATE = _OLLAMA._replace(
     dialect=DIALECTS["ollama_generate"], about=About("Complete a prompt in Ollama's form", streams=True)
 )
-_OLLAMA_ONE = _OLLAMA._replace(adapt=_single)
+_OLLAMA_ONE = _OLLAMA._replace(adapt=_single, forced_by="")
+_OLLAMA_EMBED = _OLLAMA_ONE._replace(forced_by="embedding_model")
 # Everything that Ollama serves, for errors in its shape; other paths below /api/ are not its own.
 _OLLAMA_PATH = re.compile(
     r"/api/(?:chat|generate|tags|show|ps|version|embed|embeddings|pull|push|create|copy|delete|blobs)(?:/|$)"
@@ -89,12 +90,6 @@ def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
 
 
 # The small operations: OpenAI's errors, whatever the operation.
-def _configured(key: str) -> Callable[[State], str]:
-    """Make a function that finds the model of requests that name none: a key of general_settings, else the config's
-    completion_model."""
-    return lambda state: str(state.config.general.values.get(key) or state.default_model)
-
-
 def _about(
     summary: str,
     file: str = "",
@@ -112,13 +107,14 @@ _EMBEDDINGS = CHAT._replace(
     attempt=ops.embeddings,
     check=embeddings.check,
     adapt=_single,
-    default_model=_configured("embedding_model"),
+    forced_by="embedding_model",
     about=_about("Embed texts", input=_TEXTS),
 )
 _RERANK = CHAT._replace(
     attempt=ops.rerank,
     check=rerank.check,
     adapt=_single,
+    forced_by="",
     about=_about("Rank documents by a query", query="string", documents="array"),
 )
 _MODERATIONS = CHAT._replace(
@@ -126,12 +122,13 @@ _MODERATIONS = CHAT._replace(
     check=moderations.check,
     adapt=_single,
     default_model=ops.moderation_model,
+    forced_by="moderation_model",
     about=_about("Judge texts", input=_TEXTS),
 )
 _IMAGES = CHAT._replace(
     attempt=ops.images_generations,
     check=images.check,
-    default_model=_configured("image_generation_model"),
+    forced_by="image_generation_model",
     about=_about("Make images of a text", prompt="string", streams=True),
 )
 _EDITS = _IMAGES._replace(
@@ -145,9 +142,10 @@ _SPEECH = CHAT._replace(
     attempt=ops.speech,
     check=audio.check_speech,
     adapt=_single,
+    forced_by="",
     about=_about("Speak a text", answer="audio/*", input="string"),
 )
-_FORM = CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True)
+_FORM = CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True, forced_by="")
 _TRANSCRIPTIONS = _FORM._replace(
     attempt=ops.transcriptions, about=_about("Write down what is said", "file", streams=True)
 )
@@ -186,8 +184,8 @@ SURFACES: dict[str, Surface] = {
     ),
     "/api/chat": _OLLAMA,
     "/api/generate": _GENERATE,
-    "/api/embed": _OLLAMA_ONE._replace(attempt=ollama.embed, about=_about("Embed texts in Ollama's form")),
-    "/api/embeddings": _OLLAMA_ONE._replace(
+    "/api/embed": _OLLAMA_EMBED._replace(attempt=ollama.embed, about=_about("Embed texts in Ollama's form")),
+    "/api/embeddings": _OLLAMA_EMBED._replace(
         attempt=ollama.embeddings, about=_about("Embed one text in Ollama's older form")
     ),
     "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show, about=About("Describe a model in Ollama's form", "models")),

@@ -138,7 +138,10 @@ def test_a_busy_port_is_one_clear_line_and_no_other_port(tmp_path: Path) -> None
 
 
 def test_a_broken_config_stops_the_start_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("model_list:\n  - model_name: a\n    litellm_params: {model: 7, timeout: soon}\n")
+    strict = "router_settings: {ignore_invalid_deployments: false}\n"
+    (tmp_path / "c.yaml").write_text(
+        "model_list:\n  - model_name: a\n    litellm_params: {model: 7, timeout: soon}\n" + strict
+    )
     code, output = ended(tmp_path, "serve", "--config", "c.yaml", "--port", str(free_port()))
     assert code == 1 and "c.yaml:3" in output and "timeout" in output
 

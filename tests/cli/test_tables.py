@@ -36,9 +36,52 @@ def run(*args: str) -> Result:
 
 
 def test_check_accepts_a_good_file(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text(GOOD)
+    (tmp_path / "c.yaml").write_text(GOOD.replace("mini}", "mini, api_key: k}"))
+    for way in (("c.yaml",), ("--config", "c.yaml"), ("-c", "c.yaml")):
+        result = run("check", *way)
+        assert result.exit_code == 0 and "0 errors, 0 warnings" in result.output
+    assert run("check").exit_code == run("check", "c.yaml", "-c", "c.yaml").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("params", "exit_code", "says"),
+    [
+        ("model: openai/gpt-4o", 0, "set OPENAI_API_KEY"),
+        ("model: elevenlabs/eleven_multilingual_v2, api_key: k", 0, "its API is not spoken here"),
+        ("model: sagemaker/endpoint", 0, "its API is not spoken here"),
+        ("model: predibase/llama, api_key: k", 0, "its API is not spoken here"),
+        ("model: bedrock/agent/A/B", 1, "bedrock/agent/... is not served"),
+        ("model: openai/x, api_key: k, api_base: 'http://u:a-word@h/v1'", 1, "holds a user name or password"),
+        ("model: openai/x, api_key: k, api_base: nonsense", 1, "expected a URL"),
+        ("model: azure/x, api_key: k", 0, "set AZURE_API_BASE"),
+        ("model: azure/x, api_key: k, api_base: 'http://h', api_version: api-version=2024-10-21", 0, "api_version"),
+        ("model: azure/x, api_key: k, api_base: 'http://h', api_version: '2024'", 0, "api_version"),
+        ("model: gemini/g, api_key: k, logit_bias: {'1': 2}", 0, "its parameter logit_bias is not carried"),
+        ("model: openai/x, api_key: k, tool_choice: sometimes", 0, "litellm_params.tool_choice is left out"),
+    ],
+)
+def test_check_tells_what_cannot_work(tmp_path: Path, params: str, exit_code: int, says: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"model_list:\n  - model_name: a\n    litellm_params: {{{params}}}\n")
     result = run("check", "c.yaml")
-    assert result.exit_code == 0 and "0 errors, 0 warnings" in result.output
+    assert result.exit_code == exit_code and says in result.output, result.output
+    assert "c.yaml:" in result.output and "a-word" not in result.output
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "model: voyage/voyage-3, api_key: k",
+        "model: tei/x, api_base: 'http://h'",
+        "model: replicate/a/b, api_key: k",
+        "model: azure/x, api_key: k, api_base: 'http://h', api_version: 2024-10-21",
+        "model: azure/x, api_key: k, api_base: 'http://h', api_version: 2025-02-01-preview",
+        "model: azure/x, api_key: k, api_base: 'http://h', api_version: preview",
+        "model: anthropic/claude-opus-4-6, api_key: k, max_tokens: 50, stop: [X], reasoning_effort: low",
+    ],
+)
+def test_check_says_nothing_of_what_works(tmp_path: Path, params: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"model_list:\n  - model_name: a\n    litellm_params: {{{params}}}\n")
+    assert run("check", "c.yaml").output == "0 errors, 0 warnings\n"
 
 
 def test_check_lists_all_errors_at_once_sorted_with_line_and_key(tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ def test_what_is_wrong_is_said(check: Check, setting: str, place: str, says: str
 
 
 def test_what_is_right_is_read(check: Check) -> None:
-    loaded = check(MODELS + "  cost_discount_config: {openai: '0.05'}\n  cost_margin_config: {global: 0.1, groq: {fixed_amount: 1e-3}}\n")
+    loaded = check(
+        MODELS
+        + "  cost_discount_config: {openai: '0.05'}\n  cost_margin_config: {global: 0.1, groq: {fixed_amount: 1e-3}}\n"
+    )
     assert loaded.config is not None and not loaded.problems
     values = loaded.config.litellm.values
     assert values["cost_discount_config"] == {"openai": 0.05}

@@ -23,14 +23,14 @@ def test_every_key_is_in_the_page_under_its_section() -> None:
     for table in keys.TABLES:
         title = f"`{table.place}`" if table.place else "Top level"
         (part,) = (part for part in parts if part.startswith(f"{title}\n"))
-        missing = [key.name for key in table.rows.values() if f"\n| `{key.name}` | " not in part]
-        assert missing == []
+        for key in table.rows.values():
+            assert (f"`{key.name}`" if key.status == "sent" else f"\n| `{key.name}` | ") in part
 
 
 def test_rows_are_well_formed() -> None:
     for table in keys.TABLES:
         for key in table.rows.values():
-            assert key.status in ("acted", "known"), key
+            assert key.status in ("acted", "known", "sent"), key
             assert key.spec.partition(":")[0] in spec.MEANING, key
             assert key.meaning and "|" not in key.meaning, key
     assert set(STRATEGIES.values()) <= {"acted", "known"}

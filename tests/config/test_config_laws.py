@@ -62,7 +62,7 @@ def loaded(text: str | bytes, env: dict[str, str] | None = None) -> Loaded:
 
 
 def well_formed(found: Loaded, text: str | bytes) -> None:
-    assert (found.config is None) == bool(found.errors)
+    assert found.config is not None or found.errors
     assert set(found.errors) | set(found.warnings) == set(found.problems)
     assert list(found.problems) == sorted(found.problems, key=lambda p: (p.file, p.line, p.path, p.level, p.message))
     last = len((text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")).splitlines()) + 1

@@ -60,7 +60,8 @@ extra_body: {a: {b: null}}""",
     assert deployment.allowed_openai_params == ("tools",)
     assert deployment.on_unsupported == "warn"
     assert deployment.ssl_verify == "/etc/ca.pem"
-    assert deployment.defaults == {"temperature": 0.5, "max_tokens": 10, "extra_body": {"a": {"b": None}}}
+    assert deployment.defaults == {"temperature": 0.5, "max_tokens": 10}
+    assert deployment.extra_body == {"a": {"b": None}}
     assert deployment.params["api_key"] == "sk-upstream" and deployment.params["temperature"] == 0.5
     assert (deployment.file, deployment.line) == ("c.yaml", 2)
     assert not deployment.is_wildcard
@@ -95,13 +96,12 @@ def test_other_spellings(check: Check) -> None:
         ("rpm: 1.5", "rpm: expected a whole number, 0 or more, got 1.5"),
         ("rpm: -3", "rpm: expected a whole number, 0 or more, got -3"),
         ("max_retries: '-1'", "max_retries: expected a whole number, 0 or more, got '-1'"),
-        ("drop_params: maybe", "drop_params: expected true or false, got 'maybe'"),
         ("api_base: localhost:8000", "api_base: expected a URL such as http://localhost:8000/v1, got 'localhost:8000'"),
         ("api_base: http://h:99999/", "api_base: expected a URL such as http://localhost:8000/v1, got 'http://h:99999/'"),
         ("api_base: ftp://h/", "api_base: expected a URL such as http://localhost:8000/v1, got 'ftp://h/'"),
         ("api_key: {a: b}", "api_key: expected text, got a mapping"),
-        ("tags: free", "tags: expected a list of texts, got 'free'"),
-        ("tags: [[a]]", "tags[0]: expected text, got a list"),
+        ("additional_drop_params: a", "additional_drop_params: expected a list of texts, got 'a'"),
+        ("additional_drop_params: [[a]]", "additional_drop_params[0]: expected text, got a list"),
         ("on_unsupported: drp", "on_unsupported: expected one of drop, warn, reject, got 'drp', did you mean 'drop'?"),
         ("extra_headers: [a]", "extra_headers: expected a mapping of header names to texts, got a list"),
         ("extra_headers: {'a b': c}", 'extra_headers["a b"]: is not a header name; use letters, digits and -'),
@@ -112,21 +112,83 @@ def test_other_spellings(check: Check) -> None:
 def test_wrong_types_are_errors(check: Check, line: str, message: str) -> None:
     loaded = check(MODEL + f"      {line}\n")
     assert errors(loaded) == [f"c.yaml:5: model_list[0].litellm_params.{message}"]
-    assert loaded.config is None
+    assert loaded.config is not None and loaded.config.deployments == ()
+
+
+def test_one_bad_entry_is_left_out_and_the_others_serve(check: Check) -> None:
+    """As in LiteLLM's proxy, whose router ignores invalid deployments unless told not to."""
+    text = MODEL + "  - model_name: bad\n    litellm_params: {model: openai/x, timeout: soon}\n"
+    text += "  - {model_name: last, litellm_params: {model: openai/x}}\n"
+    text += "router_settings:\n  fallbacks: [{fast: [bad, gone]}]\n  num_retries: two\n"
+    loaded = check(text)
+    assert [problem.path for problem in loaded.errors] == [
+        "model_list[1].litellm_params.timeout",
+        "router_settings.fallbacks[0].fast[1]",
+        "router_settings.num_retries",
+    ]
+    assert loaded.config is not None
+    assert loaded.config.model_names == ("fast", "last") and loaded.config.router.num_retries is None
+    strict = check(text + "  ignore_invalid_deployments: false\n")
+    assert strict.config is None and strict.errors == loaded.errors
+
+
+def test_what_is_wrong_where_it_has_no_effect_is_a_warning(check: Check) -> None:
+    loaded = check(
+        MODEL
+        + "      tags: free\n      temperature: hot\n      encoding_format: [float]\n      drop_params: [a]\n"
+        + "litellm_settings:\n  callbacks: [{websearch_interception: {}}]\n"
+    )
+    assert lines(loaded) == [
+        "c.yaml:5: model_list[0].litellm_params.tags: expected a list of texts, got 'free'; counts as absent",
+        "c.yaml:6: model_list[0].litellm_params.temperature: expected a number, got 'hot'; counts as absent",
+        "c.yaml:7: model_list[0].litellm_params.encoding_format: expected one of float, base64, got a list; counts as absent",
+        (
+            "c.yaml:8: model_list[0].litellm_params.drop_params: expected true or false, got a list; counts as absent; "
+            "for a list of parameters write additional_drop_params"
+        ),
+        "c.yaml:10: litellm_settings.callbacks[0]: expected text, got a mapping; counts as absent",
+    ]
+    assert loaded.config is not None
+    deployment = loaded.config.deployments[0]
+    assert deployment.defaults == {} and deployment.drop_params is None
+
+
+def test_request_parameters_may_come_from_the_environment(check: Check) -> None:
+    text = (
+        MODEL
+        + "      temperature: os.environ/T\n      max_tokens: os.environ/M\n      seed: '7'\n      stop: os.environ/S\n"
+    )
+    loaded = check(text, {"T": "0.5", "M": "10", "S": "x"})
+    assert loaded.config is not None and lines(loaded) == []
+    assert loaded.config.deployments[0].defaults == {"temperature": 0.5, "max_tokens": 10, "seed": 7, "stop": "x"}
+
+
+def test_second_spellings_of_google_s_account(check: Check) -> None:
+    loaded = check(MODEL + "      vertex_ai_project: p\n      vertex_ai_location: eu\n      vertex_location: us\n")
+    assert loaded.config is not None and lines(loaded) == []
+    params = loaded.config.deployments[0].params
+    assert (params["vertex_project"], params["vertex_location"]) == ("p", "us")
+
+
+def test_an_address_with_a_name_and_a_password_is_refused(check: Check) -> None:
+    loaded = check(MODEL + "      api_base: http://user:a-password@h/v1\n")
+    [error] = errors(loaded)
+    assert "holds a user name or password" in error and "a-password" not in error
 
 
 def test_unknown_parameters(check: Check) -> None:
     loaded = check(
         MODEL + "      temprature: 1\n      api_bsae: x\n      zzz: 1\n      zz2: null\n      thinking: {}\n"
     )
-    sent = "sent upstream as a default parameter"
+    sent = "not sent upstream. A parameter of the model's own goes into extra_body"
     assert lines(loaded) == [
         f"c.yaml:5: model_list[0].litellm_params.temprature: unknown key, did you mean 'temperature'?; {sent}",
         f"c.yaml:6: model_list[0].litellm_params.api_bsae: unknown key, did you mean 'api_base'?; {sent}",
         f"c.yaml:7: model_list[0].litellm_params.zzz: unknown key; {sent}",
     ]
     assert loaded.config is not None
-    assert loaded.config.deployments[0].defaults == {"temprature": 1, "api_bsae": "x", "zzz": 1, "thinking": {}}
+    deployment = loaded.config.deployments[0]
+    assert deployment.defaults == {"thinking": {}} and not {"temprature", "zzz"} & {*deployment.params}
 
 
 def test_known_keys_are_warnings_unless_they_ask_for_nothing(check: Check) -> None:
@@ -399,6 +461,8 @@ def test_more_wrong_types(check: Check) -> None:
     assert [problem.message.partition(", got")[0] for problem in loaded.errors] == [
         "expected a whole number, 0 or more",
         "expected a number of seconds above 0",
+    ]
+    assert [problem.message.partition(", got")[0] for problem in loaded.warnings] == [
         "expected a list",
         "expected a mapping",
         "expected a mapping of names to numbers",

@@ -20,7 +20,12 @@ from penstock.core.providers.operations import is_native
 
 TEXTS = st.text(max_size=30)
 FINISHES = st.sampled_from(["stop", "length"])
-ROW = {"token": "ab", "logprob": -0.5, "bytes": [97, 98], "top_logprobs": [{"token": "ab", "logprob": -0.5, "bytes": None}]}
+ROW = {
+    "token": "ab",
+    "logprob": -0.5,
+    "bytes": [97, 98],
+    "top_logprobs": [{"token": "ab", "logprob": -0.5, "bytes": None}],
+}
 
 
 def fields(**values: object) -> dict[str, Raw]:
@@ -30,7 +35,9 @@ def fields(**values: object) -> dict[str, Raw]:
 @st.composite
 def responses(draw):
     choices = tuple(Choice((Text(draw(TEXTS)),), draw(FINISHES)) for _ in range(draw(st.integers(1, 3))))
-    return Response(id="cmpl-1", model="real", choices=choices, usage=Usage(fresh=draw(st.integers(1, 9)), output=3), created=5)
+    return Response(
+        id="cmpl-1", model="real", choices=choices, usage=Usage(fresh=draw(st.integers(1, 9)), output=3), created=5
+    )
 
 
 def view(request=None) -> View:
@@ -73,24 +80,38 @@ def test_streams_say_what_whole_answers_say_however_they_are_cut(response, piece
 @given(st.lists(TEXTS, min_size=1, max_size=4), st.booleans(), st.integers(1, 3))
 def test_each_prompt_is_one_chat_and_its_answers_follow_it(prompts, echo, n):
     requests = ops.parse_all(fields(prompt=prompts, echo=echo, n=n))
-    assert [request.messages[-1].blocks[0].text if request.messages[-1].blocks else "" for request in requests] == prompts
+    assert [
+        request.messages[-1].blocks[0].text if request.messages[-1].blocks else "" for request in requests
+    ] == prompts
     one = msgspec.structs.replace(requests[0], echo=tuple(text for request in requests for text in request.echo))
     echoes = [ops.echo_of(one, choice) for choice in range(n * len(prompts))]
     assert echoes == [prompt if echo else "" for prompt in prompts for _ in range(n)]
 
 
 def test_a_prompt_becomes_a_chat_with_all_its_fields():
-    request = ops.parse_request(fields(prompt="Hi", max_tokens=5, stop=["."], logprobs=3, seed=1, min_p=0.1, stream=True))
+    request = ops.parse_request(
+        fields(prompt="Hi", max_tokens=5, stop=["."], logprobs=3, seed=1, min_p=0.1, stream=True)
+    )
     rendered = openai_chat.render_request(request, Wire(model="real"))
     told = {key: json.loads(bytes(raw)) for key, raw in rendered.fields.items()}
     assert told["messages"] == [{"role": "user", "content": "Hi"}] and told["model"] == "real"
-    assert (told["stop"], told["logprobs"], told["top_logprobs"], told["seed"], told["min_p"]) == (["."], True, 3, 1, 0.1)
+    assert (told["stop"], told["logprobs"], told["top_logprobs"], told["seed"], told["min_p"]) == (
+        ["."],
+        True,
+        3,
+        1,
+        0.1,
+    )
     assert rendered.losses == ()
 
 
 @pytest.mark.parametrize(
     ("asked", "lost"),
-    [({"best_of": 3}, ["extra.best_of"]), ({"best_of": 2, "n": 2}, []), ({"echo": True, "logprobs": 1}, ["extra.prompt_logprobs"])],
+    [
+        ({"best_of": 3}, ["extra.best_of"]),
+        ({"best_of": 2, "n": 2}, []),
+        ({"echo": True, "logprobs": 1}, ["extra.prompt_logprobs"]),
+    ],
 )
 def test_what_a_chat_cannot_do_is_a_loss(asked, lost):
     rendered = openai_chat.render_request(ops.parse_request(fields(prompt="Hi", **asked)), Wire(model="real"))
@@ -122,10 +143,40 @@ def test_more_than_one_prompt_and_tokens_are_told_apart():
     assert caught.value.kind == "unsupported" and caught.value.param == "prompt"
 
 
-def test_a_chat_cannot_become_a_completion():
-    with pytest.raises(GatewayError) as caught:
-        ops.render_request(ops.parse_request(fields(prompt="x")), Wire(model="real"))
-    assert caught.value.kind == "unsupported"
+def test_a_chat_becomes_a_prompt():
+    """As LiteLLM sends a chat to `text-completion-openai/`."""
+    chat = {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "hello"},
+            {"role": "user", "content": "bye"},
+        ],
+        "max_completion_tokens": 9,
+        "stop": ["X"],
+        "logprobs": True,
+        "top_logprobs": 2,
+        "best_of": 3,
+        "verbosity": "low",
+        "response_format": {"type": "json_object"},
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+    }
+    request = openai_chat.DIALECT.parse_request(
+        {key: msgspec.Raw(json.dumps(value).encode()) for key, value in chat.items()}
+    )
+    rendered = ops.render_request(request, Wire(model="real"))
+    assert {key: json.loads(bytes(raw)) for key, raw in rendered.fields.items()} == {
+        "model": "real",
+        "prompt": "Be brief.\n\nUser: hi\n\nAssistant: hello\n\nUser: bye\n\nAssistant:",
+        "max_tokens": 9,
+        "stop": ["X"],
+        "logprobs": 2,
+        "best_of": 3,
+    }
+    assert sorted(loss.path for loss in rendered.losses) == ["output", "tools", "verbosity"]
+    alone = ops.render_request(ops.parse_request(fields(prompt="x")), Wire(model="real"))
+    assert json.loads(bytes(alone.fields["prompt"])) == "x" and alone.losses == ()
 
 
 def test_the_texts_that_guards_see():
@@ -141,7 +192,6 @@ def test_the_texts_that_guards_see():
         ("openai", "local", False, "", None),
         ("openai", "local", False, "chat", False),
         ("hosted_vllm", "base", False, "", None),
-        ("text-completion-openai", "x", True, "", True),
         ("anthropic", "claude-x", True, "", False),
     ],
 )

@@ -88,7 +88,7 @@ def call_of(body: Any = None, path: str = "/v1/chat/completions", clock: Any = N
 def attempt_of(call: Call, target: Any = None, group: str = "m") -> Attempt:
     """A first try of a call, which holds it as the engine would; ``target`` may be all that the test looks at."""
     call.tries += 1
-    target = target or SimpleNamespace(label="openai/x", answer_lines=b"", live_id="x", id="x")
+    target = target or SimpleNamespace(label="openai/x", answer_lines=b"", live_id="x", id="x", said=None, drop=())
     live = call.means.lives.of(target)
     call.attempt = Attempt(call, target, group, live, call.surface.dialect, call.tries, call.fields, call.stream)
     return call.attempt

@@ -203,6 +203,6 @@ def test_a_bare_star_is_built_though_nobody_knows_whose_it_is(tmp_path):
 
 def test_guided_defaults_are_taken_out_of_the_others(tmp_path):
     extra = {"guided_choice": ["a"], "top_k": 5}
-    target = target_of(tmp_path, model="hosted_vllm/x", api_base="http://h", guided_regex="a+", extra_body=extra)
-    assert set(target.guided_defaults) == {"guided_regex", "guided_choice"} and target.special
-    assert not {"guided_regex", "guided_choice"} & set(target.defaults)
+    target = target_of(tmp_path, model="hosted_vllm/x", api_base="http://h", extra_body=extra)
+    assert target.special and target.says_form and target.notes == ()
+    assert not {"guided_regex", "guided_choice"} & {*target.defaults, *target.extra_body} and target.extra_body

@@ -138,10 +138,27 @@ async def test_bad_embedding_requests_never_reach_an_upstream(fields, says, tmp_
         assert status == 400 and says in decoded(body)["error"]["message"] and not door.mock.received
 
 
-async def test_the_configured_embedding_model_answers_who_names_none(tmp_path):
-    async with open_door(tmp_path, yaml() + "general_settings: {embedding_model: m}\n") as door:
-        status, _, body = await door.post({"input": "x"}, "/v1/embeddings")
-        assert status == 200 and decoded(body)["model"] == "m"
+@pytest.mark.parametrize(
+    ("key", "path", "fields"),
+    [
+        ("completion_model", "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+        ("completion_model", "/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}),
+        ("completion_model", "/v1/responses", {"input": "x"}),
+        ("completion_model", "/v1/completions", {"prompt": "x"}),
+        ("embedding_model", "/v1/embeddings", {"input": "x"}),
+        ("moderation_model", "/v1/moderations", {"input": "x"}),
+    ],
+)
+async def test_a_configured_model_answers_whatever_is_asked_for(key, path, fields, tmp_path):
+    """LiteLLM: "force the model". The answer carries the name that the client asked for."""
+    async with open_door(tmp_path, yaml() + f"general_settings: {{{key}: m}}\n") as door:
+        for named, told in (({}, "m"), ({"model": "gone"}, "gone"), ({"model": "m"}, "m")):
+            status, _, body = await door.post({**named, **fields}, path)
+            assert status == 200 and decoded(body)["model"] == told, body
+        sent = {received.json["model"] for received in door.mock.received}
+        assert "gone" not in sent
+        status, _, body = await door.post({"model": "gone", "query": "x", "documents": ["a"]}, "/v1/rerank")
+        assert status == 400, body
 
 
 # ---- completions

@@ -105,10 +105,6 @@ class StreamEncoder(Protocol):
     def ping(self) -> bytes: ...
 
 
-def _leave(fields: dict[str, Raw]) -> None:
-    """Change nothing: the dialect has a deployment's defaults where they stand, at the top in OpenAI's words."""
-
-
 def _forced(request: Request, wire: Wire) -> Forced | None:
     """Plan the tool that stands in for a schema by what the target enforces, and nothing else."""
     return plan(request, wire.native_schema)
@@ -142,9 +138,9 @@ class Dialect(Struct, frozen=True, kw_only=True, eq=False):
 
     ``framer``: the framing of its streams. ``stream_type``: a part of the content type that they have.
     ``stream_endpoint``: under which URL a stream is asked for (a key of ``providers.urls.SUFFIXES``), "" for the one of
-    whole answers. ``adopt``: moves a deployment's defaults from the top level, where they stand in OpenAI's words, to
-    where the dialect wants them, in place. ``forced``: the tool that stands in for a schema, where that depends on more
-    than ``wire.native_schema``; asked once for the request and once for its answer.
+    whole answers. ``sample``: the shortest conversation there is in it, for requests of which only the parameters
+    count. ``forced``: the tool that stands in for a schema, where that depends on more than ``wire.native_schema``;
+    asked once for the request and once for its answer.
 
     Of the counting of tokens, None where the dialect has no endpoint for it: ``parse_count_request``, what is to be
     counted; ``parse_count``, an upstream's answer; ``render_count``, the client's, with the source of the count
@@ -167,7 +163,7 @@ class Dialect(Struct, frozen=True, kw_only=True, eq=False):
     framer: Callable[[], Framer] = sse.Decoder
     stream_type: bytes = b"event-stream"
     stream_endpoint: str = ""
-    adopt: Callable[[dict[str, Raw]], None] = _leave
+    sample: Mapping[str, Raw] = {}
     forced: Callable[[Request, Wire], Forced | None] = _forced
 
     parse_count_request: Callable[[Mapping[str, Raw]], Request] | None = None

@@ -36,10 +36,21 @@ def lose_lacking(request: Request, writer: Writer, has: frozenset[str] = frozens
             writer.lose(path, "there is no such field here")
 
 
-def put_back(request: Request, writer: Writer, body: dict[str, Any], dialect: str, inner: tuple[str, ...]) -> None:
+def put_back(
+    request: Request,
+    writer: Writer,
+    body: dict[str, Any],
+    dialect: str,
+    inner: tuple[str, ...],
+    taken: frozenset[str] = frozenset(),
+) -> None:
     """Put fields that only ``dialect`` knows back to where they stood: a kind that begins with one of ``inner`` is a
-    path."""
+    path. ``taken``: its words that are taken at the top from clients of other dialects as well, as LiteLLM's users
+    write them."""
     for opaque in request.extra:
+        if opaque.dialect != dialect and opaque.kind in taken:
+            body.setdefault(opaque.kind, Raw(opaque.raw))
+            continue
         if opaque.dialect != dialect:
             writer.lose(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only")
             continue

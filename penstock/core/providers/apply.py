@@ -1,4 +1,4 @@
-"""A provider's quirks and a deployment's defaults, applied to a request's top level.
+"""A provider's quirks, applied to a request's top level.
 
 Everything that no rule names passes untouched, byte for byte: subtract, never enumerate. A value that is not what the
 dialect says is left in for the upstream to refuse in its own words.
@@ -135,17 +135,3 @@ def _format(fields: dict[str, Raw], refused: frozenset[str]) -> Iterable[Loss]:
     else:
         del fields["response_format"]
         yield Loss("response_format", f"the provider has no {kind}")
-
-
-def apply_defaults(fields: dict[str, Raw], defaults: Mapping[str, Raw], drop: Iterable[str]) -> None:
-    """Apply a deployment's default parameters (the request's own win) and its ``additional_drop_params``, top level
-    only."""
-    for key, value in defaults.items():
-        if key == "extra_body":
-            extra = msgspec.json.decode(value, type=dict[str, Raw])
-            for name, inner in extra.items():
-                fields.setdefault(name, inner)
-        else:
-            fields.setdefault(key, value)
-    for key in drop:
-        fields.pop(key, None)

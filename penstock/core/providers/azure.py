@@ -16,7 +16,7 @@ DEFAULT_API_VERSION = "2025-02-01-preview"
 UNDATED = frozenset({"v1", "latest", "preview"})
 """Values of `api_version` that mean the v1 interface."""
 
-SERIES: Mapping[str, str] = {"o_series/": "o1", "gpt5_series/": "gpt-5", "responses/": ""}
+SERIES: Mapping[str, str] = {"o_series/": "o1", "gpt5_series/": "gpt-5"}
 """Words of LiteLLM's before a deployment's name, which says nothing of the model -> the model whose rules hold."""
 
 _V1 = "/openai/v1"

@@ -51,6 +51,9 @@ BARE: tuple[tuple[str, tuple[str, ...]], ...] = (
 """(provider, patterns): the first row with a pattern that fits a name without prefix decides. A pattern is a name, or a
 prefix and `*`. The order is that of the rows; where LiteLLM looks into its price map, these rows say the same."""
 
+RESPONSES = "responses/"
+"""What LiteLLM's users write before a model that is to be asked in Responses: `openai/responses/gpt-5.1`."""
+
 SHORT: Mapping[str, Mapping[str, str]] = {
     "anthropic": {
         "claude-3-opus": "claude-3-opus-20240229",

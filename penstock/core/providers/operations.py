@@ -78,9 +78,10 @@ def ranking_form(provider: str) -> Ranking:
     return _RANKINGS.get(provider, "jina")
 
 
+NO_CHATS = frozenset({"infinity", "jina_ai", "voyage", "tei"})
+"""Providers without a dialect that are served all the same: they embed and rank."""
 TEI = frozenset({"tei", "huggingface"})
 """Providers whose servers are text-embeddings-inference."""
-_ALWAYS = frozenset({"text-completion-openai", "azure_text"})  # they do nothing else
 _ENGINES = frozenset(
     "hosted_vllm sglang trtllm llama_cpp llamafile lm_studio docker_model_runner lemonade xinference oobabooga "
     "together_ai fireworks_ai deepinfra featherless_ai hyperbolic".split()
@@ -96,8 +97,6 @@ def is_native(provider: str, model: str, official: bool, mode: str) -> bool | No
 
 
 def _completes_prompts(provider: str, official: bool) -> bool | None:
-    """Tell whether a provider has /completions: True, False, or None for servers that have it in all likelihood: one
-    that turns out not to is asked as a chat. A vendor's own chat models answer 404 there."""
-    if provider in _ALWAYS:
-        return True
+    """Tell whether a provider has /completions beside chats: False, or None for servers that have it in all likelihood:
+    one that turns out not to is asked as a chat. A vendor's own chat models answer 404 there."""
     return None if provider in _ENGINES or (provider == "openai" and not official) else False

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from penstock.core import sse
+from penstock.core.dialects.prompts import split, write
 from penstock.core.errors import GatewayError, kind_of_status
 from penstock.core.ir import (
     Choice,
@@ -24,14 +25,12 @@ from penstock.core.ir import (
     End,
     Event,
     Loss,
-    Message,
     Open,
     Request,
     Response,
     Start,
     Stop,
     Text,
-    ToolResult,
     Usage,
 )
 from penstock.core.providers.paths import in_path
@@ -81,12 +80,12 @@ def render_input(
     prompt."""
     losses = [Loss(name, why) for name, why in _LOST if getattr(request, name)]
     apart = supports_system if supports_system is not None else model.startswith(_SYSTEM)
-    system, turns = _split(request.messages, losses)
+    system, turns = split(request.messages, losses)
     made: dict[str, Any] = {}
     if system and apart:
         made["system_prompt"] = system
         system = ""
-    made["prompt"] = _prompt(system, turns)
+    made["prompt"] = write(system, turns)
     if request.max_tokens is not None:
         made[_limit(model)] = request.max_tokens
     for name in _SIMPLE:
@@ -109,47 +108,6 @@ def _limit(model: str) -> str:
     if "vicuna" in model or "flan" in model:
         return "max_length"
     return "max_new_tokens" if "llama-2" in model else "max_tokens"
-
-
-def _split(messages: Iterable[Message], losses: list[Loss]) -> tuple[str, list[tuple[str, str]]]:
-    """Split messages into the system prompt, and (role, text) of every other turn that has a text."""
-    system: list[str] = []
-    turns: list[tuple[str, str]] = []
-    for place, message in enumerate(messages):
-        text = _text(message, f"messages.{place}", losses)
-        if not text:
-            continue
-        if message.role in ("system", "developer"):
-            system.append(text)
-        else:
-            turns.append((message.role, text))
-    return "\n\n".join(system), turns
-
-
-def _text(message: Message, path: str, losses: list[Loss]) -> str:
-    parts: list[str] = []
-    for place, block in enumerate(message.blocks):
-        if isinstance(block, Text):
-            parts.append(block.text)
-        elif isinstance(block, ToolResult):
-            parts += [inner.text for inner in block.content if isinstance(inner, Text)]
-            losses.append(Loss(f"{path}.blocks.{place}", "a tool's result is told as text"))
-        else:
-            losses.append(Loss(f"{path}.blocks.{place}", "a prompt is text here"))
-    return "\n".join(parts)
-
-
-def _prompt(system: str, turns: list[tuple[str, str]]) -> str:
-    """Write the prompt: the one text of a single question as it is; a conversation as its turns with their speakers'
-    names."""
-    if len(turns) == 1 and turns[0][0] == "user":
-        told = turns[0][1]
-    else:
-        lines = [f"{'Assistant' if role == 'assistant' else 'User'}: {text}" for role, text in turns]
-        if not turns or turns[-1][0] != "assistant":
-            lines.append("Assistant:")
-        told = "\n\n".join(lines)
-    return f"{system}\n\n{told}" if system else told
 
 
 # Answers ------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ __all__ = [
     "BadKey",
     "MissingBase",
     "UnknownProvider",
+    "asks_for_responses",
     "auth_headers",
     "credential",
     "default_headers",
@@ -98,7 +99,10 @@ def upstream_model(provider: Provider, model: str, api_base: str | None = None) 
     Short names are written out (`bedrock/claude-3-opus`), Fireworks gets its `accounts/fireworks/models/`, Hugging
     Face's `together/deepseek-ai/DeepSeek-R1` becomes `deepseek-ai/DeepSeek-R1:together`. Nothing of this is done when
     the model has an `api_base` elsewhere, or contains `*`: call it again with the name that takes the star's place.
+    The word that asks for Responses goes everywhere, see `asks_for_responses`.
     """
+    if speaks_responses(provider):
+        model = model.removeprefix(names.RESPONSES)
     if "*" in model or not at_own_host(provider, api_base):
         return model
     if provider.name == "azure":
@@ -113,6 +117,18 @@ def upstream_model(provider: Provider, model: str, api_base: str | None = None) 
         # `#` marks a Fireworks deployment, which is a full name already.
         return model if "#" in model else provider.model_prefix + model
     return model
+
+
+def speaks_responses(provider: Provider) -> bool:
+    """Tell whether a provider, or a server of its kind, may be asked in Responses."""
+    return "openai_responses" in (*provider.dialects, *provider.may_speak)
+
+
+def asks_for_responses(provider: Provider, written: str) -> bool:
+    """Tell whether a model as the user wrote it, with or without its provider, is to be asked in Responses."""
+    head, _, rest = written.partition("/")
+    model = rest if get(head) is provider else written
+    return model.startswith(names.RESPONSES) and speaks_responses(provider)
 
 
 def _by_bare_name(model: str) -> Provider | None:

@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from penstock.core.route.stars import fixed, match
+
 T = TypeVar("T")
 LONGEST_NAME = 256  # characters of a wrong name that are compared with the right ones
 
 
 class Member(NamedTuple, Generic[T]):
-    """A target under its public name (which may hold one ``*``)."""
+    """A target under its public name (which may hold ``*``)."""
 
     name: str
     id: str
@@ -19,11 +21,11 @@ class Member(NamedTuple, Generic[T]):
 
 
 class Found(NamedTuple, Generic[T]):
-    """The group that serves a name. ``star``: what the wildcard stood for, None for a plain name."""
+    """The group that serves a name. ``stars``: what the wildcards stood for, empty for a plain name."""
 
     group: str
     targets: Sequence[T]
-    star: str | None = None
+    stars: tuple[str, ...] = ()
 
 
 class Catalog(Generic[T]):
@@ -37,17 +39,12 @@ class Catalog(Generic[T]):
         hidden: Collection[str] = (),
     ) -> None:
         self._groups: dict[str, list[T]] = {}
-        self._patterns: list[tuple[str, str, str]] = []
         ids: dict[str, T] = {}
         for member in members:
             self._groups.setdefault(member.name, []).append(member.target)
             ids[member.id] = member.target
-        for name in self._groups:
-            if "*" in name:
-                before, _, after = name.partition("*")
-                self._patterns.append((before, after, name))
         # The most specific pattern wins: the one with most fixed characters (LiteLLM's rule).
-        self._patterns.sort(key=lambda p: len(p[0]) + len(p[1]), reverse=True)
+        self._patterns = sorted((name for name in self._groups if "*" in name), key=fixed, reverse=True)
         self._plain: dict[str, Found[T]] = {n: Found(n, tuple(t)) for n, t in self._groups.items() if "*" not in n}
         by_id = {id_: Found(id_, (target,)) for id_, target in ids.items()}
         groups = dict(self._plain)  # an alias of an alias would depend on the order of the file
@@ -65,16 +62,15 @@ class Catalog(Generic[T]):
         return self._plain.get(name) or self._match(name)
 
     def _match(self, name: str) -> Found[T] | None:
-        for before, after, pattern in self._patterns:
-            if len(name) >= len(before) + len(after) and name.startswith(before) and name.endswith(after):
-                star = name[len(before) : len(name) - len(after)]
-                if star:
-                    return Found(pattern, tuple(self._groups[pattern]), star)
+        for pattern in self._patterns:
+            stars = match(pattern, name)
+            if stars is not None:
+                return Found(pattern, tuple(self._groups[pattern]), stars)
         return None
 
     def names(self) -> list[str]:
         """Return public names and aliases in the order of the config, wildcards included, deployment ids not."""
-        return [n for n in self._plain if n not in self._hidden] + [p for _, _, p in self._patterns]
+        return [n for n in self._plain if n not in self._hidden] + self._patterns
 
     def near(self, name: str, count: int = 5) -> list[str]:
         """Suggest names a client may have meant, nearest first; the first few of all when nothing is near."""

@@ -35,8 +35,8 @@ EXTRAS: dict[str, str] = {"vertex_ai": "vertex", "vertex_ai_beta": "vertex"}
 
 
 def signer_for(account: Account) -> Signer | None:
-    """Return what signs an account's requests, None where a plain key does. Raises "not_configured" where an extra is
-    not installed."""
+    """Return what signs an account's requests, None where a plain key does. Raises "not_installed" where an extra of
+    the package is missing: no credential would mend that."""
     module = SIGNERS.get(account.provider.name)
     if module is None:
         return None
@@ -45,5 +45,5 @@ def signer_for(account: Account) -> Signer | None:
     except ImportError as error:
         extra = EXTRAS.get(account.provider.name, account.provider.name)
         text = f"{account.label} needs the package {error.name!r}: pip install 'penstock[{extra}]'."
-        raise GatewayError("not_configured", text) from None
+        raise GatewayError("not_installed", text) from None
     return made

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from penstock.core.dialects.bedrock.request_out import defaults
-from penstock.core.dialects.bedrock.wire import wire_of
 from penstock.core.errors import GatewayError
 from penstock.core.providers.bedrock import BASE, KEY, REGIONS, place_of, region_of_arn, region_of_host
 from penstock.core.providers.google import first_of
 from penstock.runtime.account import word
 from penstock.runtime.cloud import aws
 from penstock.runtime.cloud.aws import Keys
-from penstock.runtime.cloud.serving import Serving, defaults_of
+from penstock.runtime.cloud.serving import Serving
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
@@ -68,19 +66,11 @@ def serving(account: Account, dialects: tuple[str, ...]) -> Serving:
     env = environment(deployment, account.env)
     region = region_of_arn(path_model) or place.region
     rules_of = word(deployment.info.get("base_model")) or place.model
-    given = defaults_of(deployment)
-    if given and deployment.mode != "embedding" and "embed" not in place.model:
-        try:
-            given = defaults(given, wire_of(rules_of))
-        except GatewayError as error:
-            text = f"Model {deployment.model_name!r}: litellm_params: {error.message}"
-            raise GatewayError("not_configured", text) from None
     return Serving(
         model=place.model,
         path_model=path_model,
         env={**env, REGIONS[0]: region} if region else env,
         rules_of=rules_of,
-        defaults=given,
     )
 
 

@@ -18,11 +18,11 @@ from penstock.core.providers import sap, watsonx
 from penstock.core.providers.azure import SERIES
 from penstock.core.providers.foundry import foundry_dialects
 from penstock.core.providers.google import first_of
+from penstock.core.providers.resolve import asks_for_responses
 from penstock.core.providers.watsonx import Edit
 from penstock.runtime.account import word
 
 if TYPE_CHECKING:
-    from penstock.config import Deployment
     from penstock.runtime.account import Account
 
 
@@ -38,7 +38,7 @@ class Serving(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     stream_names: Mapping[str, str] = {}  # dialect -> what ``Target.endpoint`` calls a stream in it
     edit: Edit | None = None  # of every chat's body, and ``seal`` of every other one: the account in it
     seal: Edit | None = None
-    defaults: Mapping[str, Raw] | None = None  # request keys for requests that do not set them
+    body: Mapping[str, Raw] = {}  # what stands in every chat's body that does not say it itself
     drop: tuple[str, ...] = ()  # request keys that are left out, beside the deployment's
 
     def __repr__(self) -> str:
@@ -54,14 +54,12 @@ def serving_of(account: Account, dialects: tuple[str, ...]) -> Serving:
     name = account.provider.name
     if (module := _MODULES.get(name)) is not None:
         found: Serving = import_module(module).serving(account, dialects)
-        return found
-    tell = _TELL.get(name)
-    return AS_ITS_ROW_SAYS if tell is None else tell(account, dialects)
-
-
-def defaults_of(deployment: Deployment) -> dict[str, Raw]:
-    """Encode the request keys that a deployment sets for requests that do not."""
-    return {key: Raw(msgspec.json.encode(value)) for key, value in deployment.defaults.items()}
+    else:
+        tell = _TELL.get(name)
+        found = AS_ITS_ROW_SAYS if tell is None else tell(account, dialects)
+    if asks_for_responses(account.provider, account.deployment.model):
+        return msgspec.structs.replace(found, dialects=("openai_responses",))
+    return found
 
 
 def watsonx_payer(account: Account) -> tuple[str, str]:
@@ -84,7 +82,7 @@ def _azure(account: Account, dialects: tuple[str, ...]) -> Serving:
     written = account.deployment.model.removeprefix(f"{account.provider.name}/")
     series = next((word for word in SERIES if written.startswith(word)), "")
     rules_of = SERIES.get(series) or _base_model(account)
-    return Serving(rules_of=rules_of, dialects=("openai_responses",) if series == "responses/" else None)
+    return Serving(rules_of=rules_of)
 
 
 def _foundry(account: Account, dialects: tuple[str, ...]) -> Serving:

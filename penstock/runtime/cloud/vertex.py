@@ -21,7 +21,7 @@ import msgspec
 from penstock.core.errors import GatewayError
 from penstock.core.providers.google import CLAUDE_VERSION, PLACES, PROJECTS, first_of, vertex_dialects
 from penstock.runtime.cloud import tokens
-from penstock.runtime.cloud.serving import Serving, defaults_of
+from penstock.runtime.cloud.serving import Serving
 from penstock.runtime.cloud.tokens import Token
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def serving(account: Account, dialects: tuple[str, ...]) -> Serving:
         return Serving(env=env, dialects=spoken, stream_names=streams)
     # The model stands in the URL, and a version in the body.
     version = {"anthropic_version": msgspec.Raw(msgspec.json.encode(CLAUDE_VERSION))}
-    defaults = {**defaults_of(account.deployment), **version}
-    return Serving(env=env, dialects=spoken, stream_names=streams, defaults=defaults, drop=("model",))
+    return Serving(env=env, dialects=spoken, stream_names=streams, body=version, drop=("model",))
 
 
 def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, str]:

@@ -63,7 +63,7 @@ async def _each(attempt: Attempt) -> None:
         raise GatewayError("unsupported", text, param="prompt")
     spoken, endpoint = DIALECTS[dialect], target.endpoint(dialect)
     parsed = completion_wire.parse_all(attempt.fields)
-    requests = [replace(request, stream=False, stream_usage=None) for request in parsed]
+    requests = [replace(attempt.laid(request), stream=False, stream_usage=None) for request in parsed]
     bodies: list[bytes] = []
     losses: list[Loss] = []
     for request in requests:

@@ -140,7 +140,8 @@ async def _sent(attempt: Attempt, what: str, whole: Whole) -> None:
         body: bytes | FormBody | Body = body_of(own_fields(attempt), attempt)
         content_type = b"application/json"
     else:
-        adds = {key: _plain(raw) for key, raw in target.defaults.items() if key not in attempt.fields}
+        said = {**target.extra_body, **target.defaults}
+        adds = {key: _plain(raw) for key, raw in said.items() if key not in attempt.fields}
         adds.pop("model", None)
         changes = {"model": target.model.encode()}
         leave = GATEWAY_FIELDS | frozenset(target.drop)

@@ -25,11 +25,8 @@ async def moderations(attempt: Attempt) -> None:
 
 
 def moderation_model(state: State) -> str:
-    """Choose the model that judges when a request names none: ``general_settings.moderation_model``, else the first
-    model that is for it, else OpenAI's own if it is to be had here. "" when there is none."""
-    named = state.config.general.values.get("moderation_model")
-    if named:
-        return str(named)
+    """Choose the model that judges when a request names none: the first model that is for it, else OpenAI's own if it
+    is to be had here. "" when there is none."""
     for target in state.targets:
         deployment = target.deployment
         if "*" not in deployment.model_name and (

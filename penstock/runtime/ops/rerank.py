@@ -30,7 +30,7 @@ async def rerank(attempt: Attempt) -> None:
     else:
         dialect = "cohere" if form == "cohere" else "openai_chat"
         ranked = rerank_wire.read(await ask(attempt, "rerank", body_of(fields, attempt), dialect=dialect))
-    body = rerank_wire.answer(attempt.fields, ranked, call.model, mint)
+    body = rerank_wire.answer(attempt.fields, ranked, call.asked, mint)
     attempt.usage = rerank_wire.usage_of(ranked)
     # A request is one search where nobody counts: what Cohere bills for up to a hundred documents.
     attempt.units = Units(queries=1 if ranked.searches is None else ranked.searches)

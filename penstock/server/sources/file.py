@@ -21,9 +21,11 @@ class FileSource(Source):
         self.name = str(path)
         self._path = path
         self._environ = environ
+        self._errors = 0  # of the file that is served
 
     async def load(self, config: Config) -> SourceContent:
-        """Read the file. ``Broken`` for one with errors, and for one that would take away every model there is."""
+        """Read the file. ``Broken`` for one that cannot be used, and for one that would take away what is served: every
+        model, or by an error that was not there an entry."""
         from penstock.config import load
         from penstock.core.providers.resolve import resolve
 
@@ -34,7 +36,10 @@ class FileSource(Source):
             raise Broken(f"cannot be read ({error.strerror})") from None
         if loaded.config is None:
             raise Broken("has errors", loaded.problems)
+        if self.last is not None and len(loaded.errors) > self._errors:
+            raise Broken("has errors that it had not before", loaded.problems)
         if self.last is not None and self.last.deployments and not loaded.config.deployments:
             # An editor that is about to write, or a template that was given nothing: hardly ever what is meant.
             raise Broken("names no models any more (if that is meant, restart)", loaded.problems)
+        self._errors = len(loaded.errors)
         return SourceContent(loaded.config.deployments, replace(loaded.config, deployments=()), loaded.problems)

@@ -13,7 +13,6 @@ from penstock.core import envelope
 from penstock.core.dialects import anthropic, bedrock, openai_chat
 from penstock.core.dialects.base import Rendered
 from penstock.core.dialects.bedrock.blocks_out import SEE_DOCUMENT, spelled
-from penstock.core.dialects.bedrock.request_out import adopt, defaults
 from penstock.core.dialects.bedrock.wire import wire_of
 from penstock.core.ir import (
     Base64,
@@ -228,32 +227,6 @@ def test_tools_of_before_are_declared_again() -> None:
 
 def raws(**fields: Any) -> dict[str, Raw]:
     return {key: Raw(json.dumps(value).encode()) for key, value in fields.items()}
-
-
-def test_a_deployments_defaults() -> None:
-    given = raws(
-        max_tokens=100,
-        temperature=0.2,
-        reasoning_effort="low",
-        guardrailConfig={"guardrailIdentifier": "g"},
-        extra_body={"top_k": 3},
-        some_model_field=1,
-    )
-    made = defaults(given, wire_of(NOVA))
-    fields = bedrock.render_request(
-        Request(model="m", messages=(Message("user", (Text("hi"),)),), temperature=0.9), wire_of(NOVA)
-    ).fields
-    for key, value in made.items():
-        fields.setdefault(key, value)
-    adopt(fields)
-    body = json.loads(envelope.seal(fields))
-    assert body["inferenceConfig"] == {"temperature": 0.9, "maxTokens": 100}
-    assert body["additionalModelRequestFields"] == {
-        "inferenceConfig": {"topK": 3},
-        "reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"},
-        "some_model_field": 1,
-    }
-    assert body["guardrailConfig"] == {"guardrailIdentifier": "g"}
 
 
 def test_fields_that_nobody_knows() -> None:

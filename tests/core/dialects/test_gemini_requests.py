@@ -357,17 +357,6 @@ def test_generations_by_name() -> None:
     assert {name: generation(name) for name in names} == names
 
 
-def test_defaults_of_a_deployment_are_put_where_google_has_them() -> None:
-    fields = dialect.render_request(ask(temperature=0.5), MID).fields
-    fields |= {
-        "temperature": envelope.open_body(b'{"a":1}')["a"],
-        **envelope.open_body(b'{"max_tokens":9,"top_p":null}'),
-    }
-    dialect.adopt(fields)
-    assert json.loads(bytes(fields["generationConfig"])) == {"temperature": 0.5, "maxOutputTokens": 9}
-    assert set(fields) == {"contents", "generationConfig"}
-
-
 def test_what_the_api_has_not_is_reported() -> None:
     request = ask(user="u", verbosity="low", logit_bias=b'{"1":2}', store=True, metadata=b'{"a":"b"}', cache_key="k")
     assert sorted(lost(request)) == ["cache_key", "logit_bias", "metadata", "store", "user", "verbosity"]

@@ -14,7 +14,6 @@ from penstock.core.dialects import openai_chat
 from penstock.core.dialects.base import View, Wire
 from penstock.core.dialects.ollama import embed, generate, listing, same
 from penstock.core.dialects.ollama.names import seconds, timestamp
-from penstock.core.dialects.ollama.request_out import adopt
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Base64,
@@ -120,21 +119,6 @@ def test_ollamas_own_words_in_a_chat_body_are_understood() -> None:
     body = sent(request)
     assert body["options"] == {"num_ctx": 8192, "min_p": 0.05} and body["keep_alive"] == "10m"
     assert lost(request) == ["extra.unknown_field"]
-
-
-def test_a_deployments_defaults_find_their_place() -> None:
-    """At the top Ollama would ignore them; what the request says wins."""
-    fields = envelope.open_body(
-        b'{"model":"m","options":{"temperature":0.1},"temperature":0.9,"num_ctx":16384,"max_tokens":5}'
-    )
-    adopt(fields)
-    assert json.loads(envelope.seal(fields)) == {
-        "model": "m",
-        "options": {"temperature": 0.1, "num_ctx": 16384, "num_predict": 5},
-    }
-    untouched = envelope.open_body(b'{"model":"m"}')
-    adopt(untouched)
-    assert envelope.seal(untouched) == b'{"model":"m"}'
 
 
 def test_no_limit_is_no_limit() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from penstock.core.providers import PROVIDERS, fitting
-from penstock.core.providers.apply import apply_defaults, apply_quirks
+from penstock.core.providers.apply import apply_quirks
 from penstock.core.providers.spec import NO_QUIRKS, Quirks
 
 IN_MESSAGES = (
@@ -186,10 +186,3 @@ def test_values_that_are_not_what_the_dialect_says_are_left_to_the_upstream() ->
     request = {"messages": 'not a list with "text" and "name"', "tool_choice": 5}
     assert fitted("mistral", request) == (request, ())
     assert fitted("sambanova", request) == (request, ())
-
-
-def test_defaults_stand_behind_the_request() -> None:
-    body = open_body.decode(b'{"model": "m", "temperature": 1}')
-    defaults = {"temperature": Raw(b"0"), "top_p": Raw(b"0.5"), "extra_body": Raw(b'{"top_k": 3, "temperature": 9}')}
-    apply_defaults(body, defaults, ["model"])
-    assert json.loads(msgspec.json.encode(body)) == {"temperature": 1, "top_p": 0.5, "top_k": 3}

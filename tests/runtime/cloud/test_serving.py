@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from penstock.config import Deployment
 from penstock.core.providers import PROVIDERS
 from penstock.runtime.account import Account
-from penstock.runtime.cloud.serving import AS_ITS_ROW_SAYS, defaults_of, serving_of
+from penstock.runtime.cloud.serving import AS_ITS_ROW_SAYS, serving_of
 from tests.rules.repo import ROOT, python_files
+from tests.runtime.made import state_of, target_of
 
 
 def account_of(provider: str, model: str, env: Mapping[str, str] | None = None, **fields: Any) -> Account:
@@ -26,11 +28,11 @@ def test_the_environment_and_the_account_stay_as_they_are(provider: str) -> None
     env = {"DATABRICKS_HOST": "adb.test", "AWS_REGION": "eu-west-1", "VERTEXAI_PROJECT": "p"}
     params = {"account_id": "a", "deployment_id": "d", "watsonx_region_name": "jp", "vertex_location": "eu"}
     account = account_of(provider, "claude-opus-4-6", env, params=params, defaults={"temperature": 1})
-    kept = (dict(env), account.model, account.label, defaults_of(account.deployment))
+    kept = (dict(env), account.model, account.label)
     first = serving_of(account, account.provider.dialects)
     again = serving_of(account, account.provider.dialects)
-    assert (dict(env), account.model, account.label, defaults_of(account.deployment)) == kept
-    told = ("model", "path_model", "rules_of", "forms_of", "env", "dialects", "stream_names", "defaults", "drop")
+    assert (dict(env), account.model, account.label) == kept
+    told = ("model", "path_model", "rules_of", "forms_of", "env", "dialects", "stream_names", "body", "drop")
     assert [getattr(first, name) for name in told] == [getattr(again, name) for name in told]
 
 
@@ -47,7 +49,7 @@ def test_a_model_s_place_at_each_cloud() -> None:
     assert bedrock.env is not None and bedrock.env["AWS_REGION_NAME"] == "us-east-1"
     claude = serving_of(account_of("vertex_ai", "claude-opus-4-6"), ("gemini",))
     assert claude.dialects == ("anthropic",) and claude.drop == ("model",)
-    assert claude.defaults is not None and "anthropic_version" in claude.defaults
+    assert "anthropic_version" in claude.body
     series = serving_of(account_of("azure", "responses/mine"), ("openai_chat", "openai_responses"))
     assert series.dialects == ("openai_responses",) and series.rules_of == "responses/mine"
     payer = serving_of(account_of("watsonx", "x", params={"project_id": "p"}), ("openai_chat",))
@@ -65,3 +67,29 @@ def test_no_repr_shows_the_environment() -> None:
 def test_a_cloud_takes_an_account_and_knows_no_target(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "runtime.targets" not in text and "runtime.building" not in text
+
+
+@pytest.mark.parametrize(
+    ("model", "upstream", "dialects"),
+    [
+        ("openai/responses/gpt-5.1", "gpt-5.1", ("openai_responses",)),
+        ("responses/gpt-5.1", "gpt-5.1", ("openai_responses",)),
+        ("azure/responses/prod", "prod", ("openai_responses",)),
+        ("hosted_vllm/responses/qwen", "qwen", ("openai_responses",)),
+        ("groq/responses/x", "x", ("openai_responses",)),
+        ("mistral/responses/x", "responses/x", None),  # which has no such API
+        ("openai/gpt-5.1", "gpt-5.1", None),
+    ],
+)
+def test_the_word_that_asks_for_responses(tmp_path: Path, model: str, upstream: str, dialects: Any) -> None:
+    provider = {"custom_llm_provider": "openai"} if model.startswith("responses/") else {}
+    target = target_of(tmp_path, model=model, api_base="http://h.test/v1", api_key="k", **provider)
+    assert target.model == upstream
+    assert (target.dialects == ("openai_responses",)) == (dialects is not None)
+
+
+def test_it_may_stand_for_a_star(tmp_path: Path) -> None:
+    state = state_of(tmp_path, 'model_list: [{model_name: "openai/*", litellm_params: {model: "openai/*"}}]')
+    name = "openai/responses/gpt-5.1"
+    [target] = state.plan(name).targets[name]
+    assert (target.model, target.dialects) == ("gpt-5.1", ("openai_responses",))

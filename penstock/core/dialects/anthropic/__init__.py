@@ -7,6 +7,8 @@ kept.
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from penstock.core.dialects.anthropic.answer import parse_response, render_response
 from penstock.core.dialects.anthropic.count import count_fields, parse_count, parse_count_request, render_count
 from penstock.core.dialects.anthropic.errors import parse_error, render_error
@@ -30,6 +32,7 @@ DIALECT = Dialect(
     parse_error=parse_error,
     render_error=render_error,
     texts=texts,
+    sample={"messages": Raw(b'[{"role":"user","content":"x"}]')},
     parse_count_request=parse_count_request,
     parse_count=parse_count,
     render_count=render_count,

@@ -24,6 +24,8 @@ _OBJECT = Decoder(dict[str, Raw])
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _INNER = ("output_config.", "metadata.", "thinking.", "tool_choice.")
 _HAS = frozenset(("user",))
+# https://docs.anthropic.com/en/api/messages and the betas that LiteLLM's documentation shows in a Chat body.
+_TAKEN = frozenset("cache_control container context_management inference_geo mcp_servers speed".split())
 _TIERS = {"auto": "auto", "standard_only": "standard_only", "default": "standard_only"}
 
 
@@ -47,7 +49,7 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     _sampling(request, body)
     _output(format_, writer, body)
     _account(request, writer, body)
-    put_back(request, writer, body, wire.NAME, _INNER)
+    put_back(request, writer, body, wire.NAME, _INNER, _TAKEN)
     return Rendered({key: Raw(encode(value)) for key, value in body.items()}, tuple(losses))
 
 

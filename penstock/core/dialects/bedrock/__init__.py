@@ -11,7 +11,7 @@ from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.bedrock.answer import parse_response, render_response
 from penstock.core.dialects.bedrock.errors import parse_error, render_error
 from penstock.core.dialects.bedrock.request_in import parse_request
-from penstock.core.dialects.bedrock.request_out import adopt, forced, render_request
+from penstock.core.dialects.bedrock.request_out import forced, render_request
 from penstock.core.dialects.bedrock.stream_in import decoder
 from penstock.core.dialects.bedrock.stream_out import encoder
 from penstock.core.dialects.bedrock.texts import texts
@@ -33,7 +33,6 @@ DIALECT = Dialect(
     framer=framer,
     stream_type=b"application/vnd.amazon.eventstream",
     stream_endpoint="bedrock_stream",
-    adopt=adopt,
     forced=forced,
 )
 

@@ -7,12 +7,10 @@ nobody here knows.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Raw
-from msgspec.json import Decoder, decode, encode
+from msgspec.json import Decoder, encode
 
 from penstock.core.dialects import structured
 from penstock.core.dialects.base import Rendered, Wire
@@ -21,7 +19,6 @@ from penstock.core.dialects.bedrock.thinking import thinking
 from penstock.core.dialects.bedrock.turns import POLICY, build_turns, used_tools, write_turn
 from penstock.core.dialects.bedrock.wire import NAME
 from penstock.core.dialects.lacking import lose_lacking
-from penstock.core.dialects.openai_chat.request_in import parse_request as parse_chat
 from penstock.core.dialects.turns import split_system
 from penstock.core.ir import Loss, OutputFormat, Request, Tool, ToolResult, ToolUse
 from penstock.core.models import (
@@ -46,8 +43,6 @@ _OPENAIS = frozenset(
     "stream_options context_management text instructions store".split()
 )
 _TIERS = {"auto": "", "default": "default", "standard_only": "default", "flex": "flex", "priority": "priority"}
-_THINKS = re.compile(rb'"thinking":\{"type":"(?!disabled)')
-_NOT_THINKING = (f"{LIMITS}.temperature", f"{LIMITS}.topP", f"{MORE}.top_k")
 _OBJECT = Decoder(dict[str, Raw]).decode
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 
@@ -246,43 +241,3 @@ def _unknown(request: Request, writer: Writer, body: dict[str, Any]) -> None:
             body.setdefault(MORE, {}).setdefault(kind, Raw(opaque.raw))
         else:
             writer.lose(f"extra.{kind}", f"a field of {opaque.dialect} only")
-
-
-# A deployment's default parameters ------------------------------------------------------------------------------------
-
-
-def defaults(fields: Mapping[str, Raw], wire: Wire) -> dict[str, Raw]:
-    """Translate a deployment's defaults, in OpenAI's words or Converse's, to where Converse has them: settings inside
-    an object under a dotted name, which ``adopt`` puts in its place. Raises ``GatewayError`` ("bad_request") for values
-    of a wrong type."""
-    given = dict(fields)
-    extra = given.pop("extra_body", None)
-    if extra is not None:
-        given = {**_OBJECT(extra), **given}
-    own = {key: given.pop(key) for key in [*given] if key in (LIMITS, "toolConfig", "system")}
-    asked = {"model": Raw(b'"m"'), "messages": Raw(b'[{"role":"user","content":"x"}]'), **given}
-    made = render_request(parse_chat(asked), wire).fields
-    del made["messages"]
-    out: dict[str, Raw] = {}
-    for key, value in (made | own).items():
-        if key in _OWN_OBJECTS:
-            out |= {f"{key}.{name}": inner for name, inner in _OBJECT(value).items()}
-        else:
-            out[key] = value
-    return out
-
-
-def adopt(fields: dict[str, Raw]) -> None:
-    """Put dotted defaults where they belong; what the request itself says wins. One that thinks takes no default of
-    what the API refuses beside thinking."""
-    dotted = [key for key in fields if key.partition(".")[0] in _OWN_OBJECTS and "." in key]
-    if dotted and _THINKS.search(bytes(fields.get(MORE, b""))):
-        for key in _NOT_THINKING:
-            fields.pop(key, None)
-        dotted = [key for key in dotted if key in fields]
-    for key in dotted:
-        head, _, name = key.partition(".")
-        held = decode(fields[head], type=dict[str, Raw]) if head in fields else {}
-        value = fields.pop(key)
-        if name not in held:
-            fields[head] = Raw(encode({**held, name: value}))

@@ -7,12 +7,14 @@ The parts are in ``request_in`` (with ``messages_in``), ``request_out`` (with
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.cohere.answer import parse_response, render_response
 from penstock.core.dialects.cohere.errors import parse_error, render_error
 from penstock.core.dialects.cohere.names import FAMILY, NAME
 from penstock.core.dialects.cohere.request_in import parse_request
-from penstock.core.dialects.cohere.request_out import adopt, forced, render_request
+from penstock.core.dialects.cohere.request_out import forced, render_request
 from penstock.core.dialects.cohere.stream_in import decoder
 from penstock.core.dialects.cohere.stream_out import encoder
 from penstock.core.dialects.cohere.texts import texts
@@ -29,7 +31,7 @@ DIALECT = Dialect(
     parse_error=parse_error,
     render_error=render_error,
     texts=texts,
-    adopt=adopt,
+    sample={"messages": Raw(b'[{"role":"user","content":"x"}]')},
     forced=forced,
 )
 

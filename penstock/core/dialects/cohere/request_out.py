@@ -221,26 +221,3 @@ def _extra(request: Request, fields: dict[str, Any], losses: list[Loss]) -> None
             fields.setdefault(opaque.kind, Raw(opaque.raw))
         else:
             losses.append(Loss(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only"))
-
-
-_RENAMED = {
-    "max_completion_tokens": "max_tokens",
-    "top_p": "p",
-    "top_k": "k",
-    "stop": "stop_sequences",
-}
-_OFF = Raw(b'{"type":"disabled"}')
-_ON = Raw(b'{"type":"enabled"}')
-
-
-def adopt(fields: dict[str, Raw]) -> None:
-    """Translate a deployment's defaults, which stand at the top in OpenAI's words, to this API's, in place. What the
-    request says itself stays."""
-    for old, new in _RENAMED.items():
-        value = fields.pop(old, None)
-        if value is not None and new not in fields:
-            alone = old == "stop" and bytes(memoryview(value)[:1]) == b'"'
-            fields[new] = Raw(b"[%b]" % bytes(value)) if alone else value
-    effort = fields.pop("reasoning_effort", None)
-    if effort is not None:
-        fields.setdefault("thinking", _OFF if bytes(effort) == b'"none"' else _ON)

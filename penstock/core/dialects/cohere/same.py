@@ -12,7 +12,6 @@ from penstock.core import sse
 from penstock.core.dialects.cohere import usage as counts
 from penstock.core.dialects.cohere.errors import failed, parse_error
 from penstock.core.dialects.cohere.names import FAILED
-from penstock.core.dialects.cohere.request_out import adopt
 from penstock.core.dialects.openai_chat.reading import absent, opens
 from penstock.core.ir import Usage
 from penstock.core.same import Editor, Incomplete, open_part
@@ -89,8 +88,7 @@ class Stream:
 
 
 def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
-    """Edit a request for the wire: a deployment's defaults in OpenAI's words become this API's."""
-    adopt(fields)
+    """Edit a request for the wire: streaming is said plainly, a bare schema stands where this API reads it."""
     fields["stream"] = Raw(b"true") if stream else Raw(b"false")
     guided = fields.pop("guided_json", None)
     if guided is not None and absent(fields.get("response_format")):

@@ -1,7 +1,8 @@
 """/v1/completions: one prompt instead of a conversation, ``text`` instead of a message.
 
 A dialect like the others (``dialects.base.Dialect``): to a target that has the operation it passes as it is; to every
-other it becomes a chat of one turn. With a ``suffix`` the model is asked to fill the gap; ``echo`` is done here.
+other it becomes a chat of one turn, and a chat for a model that only completes becomes a prompt. With a ``suffix`` the
+model is asked to fill the gap; ``echo`` is done here.
 Reference: platform.openai.com/docs/api-reference/completions.
 """
 
@@ -16,7 +17,8 @@ from msgspec.json import encode
 from msgspec.structs import replace
 
 from penstock.core import sse
-from penstock.core.dialects.base import Dialect, Rendered, RenderedAnswer, StreamDecoder, View, Wire
+from penstock.core.dialects.base import Dialect, RenderedAnswer, StreamDecoder, View
+from penstock.core.dialects.completions.request_out import render_request
 from penstock.core.dialects.completions.stream_out import Encoder
 from penstock.core.dialects.completions.words import chat_body, chat_chunk, plain_logprobs
 from penstock.core.dialects.ollama.generate import FILL
@@ -124,11 +126,6 @@ def _parse(fields: Mapping[str, Raw], prompt: str) -> Completion:
         extra = (*extra, Opaque(name, "prompt_logprobs", b"true"))
     values = {field: getattr(request, field) for field in request.__struct_fields__}
     return Completion(**{**values, "extra": extra}, echo=(prompt,) if echo else ())
-
-
-def render_request(request: Request, wire: Wire) -> Rendered:
-    """Refuse as "unsupported": nobody here knows the template that makes a prompt of a chat."""
-    raise GatewayError("unsupported", f"{wire.model} completes prompts and holds no chats; ask /v1/completions.")
 
 
 def parse_response(body: bytes) -> Response:

@@ -7,12 +7,14 @@ The parts are in ``request_in``, ``request_out`` (with ``turns``, ``parts_out``,
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.gemini.answer import parse_response, render_response
 from penstock.core.dialects.gemini.count import count_request, parse_count, parse_count_request, render_count
 from penstock.core.dialects.gemini.errors import parse_error, render_error
 from penstock.core.dialects.gemini.request_in import parse_request
-from penstock.core.dialects.gemini.request_out import adopt, forced, render_request
+from penstock.core.dialects.gemini.request_out import forced, render_request
 from penstock.core.dialects.gemini.stream_in import decoder
 from penstock.core.dialects.gemini.stream_out import encoder
 from penstock.core.dialects.gemini.texts import texts
@@ -31,7 +33,7 @@ DIALECT = Dialect(
     render_error=render_error,
     texts=texts,
     stream_endpoint="gemini_stream",
-    adopt=adopt,
+    sample={"contents": Raw(b'[{"role":"user","parts":[{"text":"x"}]}]')},
     forced=forced,
     parse_count_request=parse_count_request,
     parse_count=parse_count,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Raw
-from msgspec.json import decode, encode
+from msgspec.json import encode
 
 from penstock.core.dialects import guided, structured
 from penstock.core.dialects.base import Rendered, Wire
@@ -25,6 +25,7 @@ from penstock.core.models import generation
 _JSON_SCHEMA = 2.5  # the first generation that takes JSON Schema itself
 _TIERS = {"auto": "", "default": "", "flex": "flex", "priority": "priority"}
 _INNER = ("generationConfig.", "toolConfig.")
+_TAKEN = frozenset("safetySettings safety_settings cachedContent cached_content labels".split())
 _HAS = frozenset(("presence_penalty", "frequency_penalty", "seed", "n", "logprobs", "top_logprobs"))
 
 
@@ -64,7 +65,7 @@ def render_request(request: Request, wire_: Wire) -> Rendered:
     if config:
         body["generationConfig"] = config
     _account(request, writer, body)
-    put_back(request, writer, body, wire.NAME, _INNER)
+    put_back(request, writer, body, wire.NAME, _INNER, _TAKEN)
     return Rendered({key: Raw(encode(value)) for key, value in body.items()}, tuple(losses))
 
 
@@ -196,31 +197,3 @@ def _account(request: Request, writer: Writer, body: dict[str, Any]) -> None:
         elif tier:
             body["serviceTier"] = tier
     lose_lacking(request, writer, _HAS)
-
-
-# A deployment's default parameters are written in OpenAI's words, whatever the target speaks.
-_DEFAULTS = {
-    "temperature": "temperature",
-    "top_p": "topP",
-    "top_k": "topK",
-    "max_tokens": "maxOutputTokens",
-    "max_completion_tokens": "maxOutputTokens",
-    "seed": "seed",
-    "n": "candidateCount",
-    "presence_penalty": "presencePenalty",
-    "frequency_penalty": "frequencyPenalty",
-}
-
-
-def adopt(fields: dict[str, Raw]) -> None:
-    """Move settings that stand at the top of a body in OpenAI's words to where this API has them; what the request
-    itself says wins. ``safety_settings`` and the like are Google's own second spelling and stay."""
-    if _DEFAULTS.keys().isdisjoint(fields):
-        return
-    told = fields.get("generationConfig")
-    config = {} if told is None else decode(told, type=dict[str, Raw])
-    for name, key in _DEFAULTS.items():
-        value = fields.pop(name, None)
-        if value is not None and bytes(value) != b"null":
-            config.setdefault(key, value)
-    fields["generationConfig"] = Raw(encode(config))

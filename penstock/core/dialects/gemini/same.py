@@ -11,7 +11,6 @@ from msgspec import Raw
 
 from penstock.core import sse
 from penstock.core.dialects.gemini.errors import stream_error
-from penstock.core.dialects.gemini.request_out import adopt
 from penstock.core.dialects.gemini.usage import Meter
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
@@ -86,7 +85,6 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
     """Drop the model and the wish for a stream: they stand in the URL, and the API refuses both in a body."""
     fields.pop("model", None)
     fields.pop("stream", None)
-    adopt(fields)
 
 
 def wants_usage(fields: Mapping[str, Raw]) -> bool:

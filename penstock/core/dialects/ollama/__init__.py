@@ -5,6 +5,8 @@ The reference: docs.ollama.com/api and ollama/ollama ``api/types.go``, ``server/
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.ollama.answer import parse_response, render_response
 from penstock.core.dialects.ollama.errors import parse_error, render_error
@@ -12,7 +14,7 @@ from penstock.core.dialects.ollama.lines import STREAM_TYPE
 from penstock.core.dialects.ollama.lines import Lines as framer
 from penstock.core.dialects.ollama.names import FAMILY, NAME
 from penstock.core.dialects.ollama.request_in import parse_request
-from penstock.core.dialects.ollama.request_out import adopt, render_request
+from penstock.core.dialects.ollama.request_out import render_request
 from penstock.core.dialects.ollama.stream_in import Decoder as decoder
 from penstock.core.dialects.ollama.stream_out import Encoder as encoder
 from penstock.core.dialects.ollama.texts import texts
@@ -31,7 +33,7 @@ DIALECT = Dialect(
     texts=texts,
     framer=framer,
     stream_type=STREAM_TYPE,
-    adopt=adopt,
+    sample={"messages": Raw(b'[{"role":"user","content":"x"}]')},
 )
 
 __all__ = ["DIALECT"]

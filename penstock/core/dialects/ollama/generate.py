@@ -22,7 +22,6 @@ from penstock.core.dialects.ollama.lines import Lines as framer
 from penstock.core.dialects.ollama.messages_in import read_images
 from penstock.core.dialects.ollama.names import FAMILY, GENERATE, NAME
 from penstock.core.dialects.ollama.request_in import shared
-from penstock.core.dialects.ollama.request_out import adopt
 from penstock.core.dialects.ollama.request_out import render_request as render_chat
 from penstock.core.dialects.ollama.stream_in import Decoder as decoder
 from penstock.core.dialects.ollama.stream_out import Encoder
@@ -125,5 +124,5 @@ DIALECT = Dialect(
     texts=texts,
     framer=framer,
     stream_type=STREAM_TYPE,
-    adopt=adopt,
+    sample={"prompt": Raw(b'"x"')},
 )

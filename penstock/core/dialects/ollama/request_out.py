@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 from msgspec.json import encode
 
@@ -156,27 +155,3 @@ def _extra(request: Request, fields: dict[str, Any], options: dict[str, Any], lo
             fields.setdefault(kind, Raw(opaque.raw))
         else:
             losses.append(Loss(f"extra.{kind}", f"a field of {opaque.dialect} only"))
-
-
-_LIMITS = ("max_tokens", "max_completion_tokens")
-
-
-def adopt(fields: dict[str, Raw]) -> None:
-    """Move a deployment's defaults, which stand at the top in OpenAI's words, into ``options``, in place. What the
-    request says there itself stays: at the top Ollama would ignore it without a word."""
-    stray = [key for key in fields if key in OPTIONS or key in _LIMITS]
-    if not stray:
-        return
-    options = _inner(fields.get("options"))
-    for key in stray:
-        options.setdefault("num_predict" if key in _LIMITS else key, fields.pop(key))
-    fields["options"] = Raw(encode(options))
-
-
-def _inner(raw: Raw | None) -> dict[str, Raw]:
-    if raw is None or bytes(raw) == b"null":
-        return {}
-    try:
-        return dict(msgspec.json.decode(raw, type=dict[str, Raw]))
-    except msgspec.ValidationError:
-        return {}

@@ -10,7 +10,6 @@ from msgspec import Raw
 from penstock.core import sse
 from penstock.core.dialects.ollama.errors import error_in_line
 from penstock.core.dialects.ollama.lines import escaped
-from penstock.core.dialects.ollama.request_out import adopt
 from penstock.core.dialects.openai_chat.reading import absent, opens
 from penstock.core.ir import Usage
 from penstock.core.same import Editor, Incomplete, open_part
@@ -80,8 +79,7 @@ class Stream:
 
 
 def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
-    """Edit a request for the wire: streaming is said plainly, a deployment's defaults go where Ollama reads them."""
-    adopt(fields)
+    """Edit a request for the wire: streaming is said plainly, a bare schema stands where Ollama reads it."""
     fields["stream"] = _TRUE if stream else Raw(b"false")
     guided = fields.pop("guided_json", None)
     if guided is not None and absent(fields.get("format")):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.openai_chat.answer import parse_response, render_response
 from penstock.core.dialects.openai_chat.errors import parse_error, render_error
-from penstock.core.dialects.openai_chat.names import FAMILY, NAME
+from penstock.core.dialects.openai_chat.names import FAMILY, NAME, SAMPLE
 from penstock.core.dialects.openai_chat.request_in import parse_request
 from penstock.core.dialects.openai_chat.request_out import render_request
 from penstock.core.dialects.openai_chat.stream_in import Decoder as decoder
@@ -29,6 +29,7 @@ DIALECT = Dialect(
     parse_error=parse_error,
     render_error=render_error,
     texts=texts,
+    sample=SAMPLE,
 )
 
 __all__ = ["DIALECT"]

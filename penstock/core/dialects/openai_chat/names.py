@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from msgspec import Raw
+
 from penstock.core.dialects.endings import Words, is_other
 from penstock.core.ir import Opaque, Request
 
 NAME = "openai_chat"
 FAMILY = "openai"
+SAMPLE: Mapping[str, Raw] = {"messages": Raw(b'[{"role":"user","content":"x"}]')}
+"""The shortest conversation there is."""
 
 # Signatures have no field of their own in Chat. LiteLLM's ``thinking_blocks`` are Anthropic's blocks, and Google's
 # compatible endpoint keeps its signatures in ``extra_content``: a seal of another family is packed to fit in there.

@@ -317,3 +317,16 @@ _SHAPED: dict[str, Callable[[Raw, dict[str, Any]], bool]] = {
     "functions": _functions,
     "function_call": _function_call,
 }
+
+ATTRIBUTES: Mapping[str, str] = {
+    **{key: attribute for key, (attribute, _) in _SIMPLE.items() if key not in ("model", "messages", "stream")},
+    "max_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "stop": "stop",
+    "stream_options": "stream_usage",
+    **dict.fromkeys(("reasoning_effort", "reasoning", "thinking"), "reasoning"),
+    **dict.fromkeys(("response_format", *guided.FIELDS), "output"),
+    **dict.fromkeys(("tools", "functions"), "tools"),
+    **dict.fromkeys(("tool_choice", "function_call"), "tool_choice"),
+}
+"""Parameter -> the attribute of ``Request`` that it is read into."""

@@ -8,6 +8,8 @@ own keeping of responses: ``stored``. For the same-dialect lane: ``same``.
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from penstock.core.dialects.base import Dialect
 from penstock.core.dialects.openai_responses.answer import parse_response, render_response
 from penstock.core.dialects.openai_responses.count import (
@@ -40,6 +42,7 @@ DIALECT = Dialect(
     parse_count=parse_count,
     render_count=render_count,
     count_fields=count_fields,
+    sample={"input": Raw(b'"x"')},
 )
 
 __all__ = ["DIALECT"]

@@ -13,6 +13,7 @@ from msgspec.json import encode
 
 from penstock.core.dialects import guided, structured
 from penstock.core.dialects.base import Rendered, Wire
+from penstock.core.dialects.openai_chat.names import NAME as CHAT
 from penstock.core.dialects.openai_responses.items_out import render_input
 from penstock.core.dialects.openai_responses.names import ENCRYPTED, LOGPROBS, NAME, effort_of
 from penstock.core.ir import Loss, Opaque, OutputFormat, Reasoning, Request, Tool, ToolChoice
@@ -30,6 +31,10 @@ _SIMPLE = (
     ("user", "user"),
     ("cache_key", "prompt_cache_key"),
     ("previous_id", "previous_response_id"),
+)
+# Fields that Chat has in the same words, and those of LiteLLM's users who write this API's in a Chat body.
+_SHARED = frozenset(
+    "prompt_cache_retention prompt_cache_options safety_identifier truncation max_tool_calls moderation".split()
 )
 # Fields of engines, which the vendor has not: (attribute, what it says that needs no field).
 _FOREIGN: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -227,6 +232,9 @@ def write_choice(choice: ToolChoice, kinds: dict[str, str]) -> Any:
 def _extra(request: Request, body: dict[str, Any], losses: list[Loss]) -> None:
     """Put fields that only this dialect knows back to where they stood: a dotted kind is a path."""
     for opaque in request.extra:
+        if opaque.dialect == CHAT and opaque.kind in _SHARED:
+            body.setdefault(opaque.kind, Raw(opaque.raw))
+            continue
         if opaque.dialect != NAME:
             losses.append(Loss(f"extra.{opaque.kind}", f"a field of {opaque.dialect} only"))
             continue

@@ -1,0 +1,91 @@
+"""What of a config cannot work, told before a request meets it: by `penstock check`, and in part at the start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from penstock.core.dialects import DIALECTS
+from penstock.core.errors import GatewayError
+from penstock.core.providers.azure import UNDATED
+from penstock.core.providers.lending import withheld_message
+from penstock.core.providers.operations import NO_CHATS
+from penstock.runtime.building import address_of, build_target, settings_of
+
+if TYPE_CHECKING:
+    from penstock.config import Config, Deployment, Problem
+    from penstock.config.problems import Level
+    from penstock.runtime.targets import Target
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+_AZURES = re.compile(r"20\d\d-\d\d-\d\d(?:-preview)?")
+
+
+def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
+    """List what of a config's entries cannot work here: offline, nothing is started and nobody is called."""
+    from penstock.config import Problem
+
+    settings = settings_of(config)
+    found: list[Problem] = []
+    for deployment in config.deployments:
+        for level, text in _examined(deployment, settings, env):
+            found.append(Problem(deployment.file, deployment.line, "model_list", text, level))
+    return found
+
+
+def _examined(
+    deployment: Deployment, settings: Mapping[str, object], env: Mapping[str, str]
+) -> Iterator[tuple[Level, str]]:
+    try:
+        target = build_target(deployment, settings, env, otherwise="openai" if "*" in deployment.upstream_model else "")
+    except GatewayError as error:
+        yield "error", error.message
+        return
+    yield from (("warning", text) for text in faults_of(target))
+    if is_served(target):
+        yield from (("warning", text) for text in _missing(target))
+
+
+def is_served(target: Target) -> bool:
+    """Tell whether any request to a target can be answered."""
+    provider = target.provider
+    known = target.attempt is not None or provider.name in NO_CHATS or any(name in DIALECTS for name in target.dialects)
+    return known or bool(provider.paths)
+
+
+def faults_of(target: Target) -> Iterator[str]:
+    """Yield what of a target's entry does not hold, whatever a request says. Costs next to nothing: asked at every
+    start."""
+    named = f"Model {target.deployment.model_name!r}"
+    yield from target.notes
+    account = target.account
+    if account.withheld and not target.deployment.api_key:
+        address = address_of(target.deployment, target.provider) or ""
+        yield withheld_message(target.provider, target.deployment.model_name, address, account.withheld)
+    if not is_served(target):
+        yield f"{named}: {target.provider.name} is known, but its API is not spoken here: every request is a 501."
+        return
+    if (version := target.deployment.api_version) and not _is_version(version, target.provider.name):
+        yield f"{named}: api_version {version[:60]!r} is none; write it as 2024-10-21, without a name before it."
+    spoken = next((name for name in target.dialects if name in DIALECTS), None)
+    if target.said is not None and spoken is not None:
+        for loss in target.never_carried(DIALECTS[spoken]):
+            yield f"{named}: its parameter {loss.path} is not carried to {target.label}: {loss.why}."
+
+
+def _is_version(text: str, provider: str) -> bool:
+    if provider in ("azure", "azure_text"):
+        return text in UNDATED or _AZURES.fullmatch(text) is not None
+    return _VERSION.fullmatch(text) is not None
+
+
+def _missing(target: Target) -> Iterator[str]:
+    """Yield what a target lacks to be called: a key, an address, a package."""
+    what = "embeddings" if target.deployment.mode == "embedding" or not target.dialects else target.dialects[0]
+    if target.attempt is not None or "*" in target.model:
+        return
+    try:
+        target.endpoint(what)
+    except GatewayError as error:
+        yield error.message
