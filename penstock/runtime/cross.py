@@ -304,7 +304,7 @@ class CrossStream:
         return self._encode(self._decoder.close())
 
     def _encode(self, steps: Iterable[Event]) -> bytes:
-        out = b""
+        out: list[bytes] = []
         if self._unforce is not None:
             steps = [told for step in steps for told in self._unforce.feed(step)]
         for step in steps:
@@ -322,5 +322,5 @@ class CrossStream:
                     step = replace(step, usage=estimate(self._fields, 0))
                 else:
                     self._start = step.usage
-            out += self.encoder.feed(step)
-        return out
+            out.append(self.encoder.feed(step))
+        return out[0] if len(out) == 1 else b"".join(out)

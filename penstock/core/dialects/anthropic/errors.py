@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.redact import scrub
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
 STATUS = {
@@ -72,7 +73,7 @@ def _details(raw: Raw) -> bytes:
         return b""
     try:
         msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return b""
     return text.encode()
 
@@ -90,7 +91,7 @@ def stream_error(body: bytes | Raw) -> GatewayError:
 def _inner(body: bytes) -> _Inner:
     try:
         outer = _BODY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return _Inner(message=body[:_LONGEST].decode("utf-8", "replace").strip() or None)
     error = outer.error
     if isinstance(error, _Inner):
