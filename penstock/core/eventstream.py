@@ -18,6 +18,7 @@ from zlib import crc32
 from msgspec.json import encode as _json
 
 from penstock.core import sse
+from penstock.core.pieces import Pieces
 
 Value = bool | int | str | bytes
 
@@ -124,11 +125,10 @@ def event_of(message: Message) -> sse.Event:
 class Decoder:
     """A stream of messages cut into events (``base.Framer``). ``limit``: bytes of one message."""
 
-    __slots__ = ("_broken", "_limit", "_parts", "_size", "_wanted")
+    __slots__ = ("_begun", "_broken", "_limit", "_wanted")
 
     def __init__(self, limit: int = MAX_MESSAGE) -> None:
-        self._parts: list[bytes] = []  # of the message that is under way
-        self._size = 0
+        self._begun = Pieces(b"")  # the message that is under way
         self._wanted = 12  # bytes without which nothing can be done: the prelude, then the whole message
         self._limit = limit
         self._broken = False
@@ -136,11 +136,10 @@ class Decoder:
     def feed(self, chunk: bytes) -> list[sse.Event]:
         if self._broken:
             return []
-        self._parts.append(chunk)
-        self._size += len(chunk)
-        if self._size < self._wanted:
+        self._begun.add(chunk)
+        if self._begun.size < self._wanted:
             return []
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        data = self._begun.take()
         out: list[sse.Event] = []
         at = 0
         self._wanted = 12
@@ -154,18 +153,18 @@ class Decoder:
                 at += total
         except BadMessage as error:
             return [*out, self._break(str(error))]
-        rest = data[at:] if at else data
-        self._parts, self._size = ([rest] if rest else []), len(rest)
+        if at < len(data):
+            self._begun.add(data[at:] if at else data)
         return out
 
     def close(self) -> list[sse.Event]:
-        if self._broken or not self._size:
+        if self._broken or not self._begun.size:
             return []
         return [self._break("it ends amid a message")]
 
     def _break(self, why: str) -> sse.Event:
         self._broken = True
-        self._parts, self._size = [], 0
+        self._begun.take()
         return sse.Event(BROKEN, why.encode())
 
 

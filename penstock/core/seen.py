@@ -28,6 +28,7 @@ from penstock.core.same import in_tier
 
 WHOLE = 1024 * 1024  # bytes of an answer, or of one line of a stream, that are kept
 TAIL = 64 * 1024  # bytes of the end of a longer one
+_MOST_TRIES = 8  # places there that are read for counts
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
 _LIST = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _TEXT = msgspec.json.Decoder(str).decode
@@ -160,7 +161,7 @@ class Seen:
 
     def _end(self, tail: bytes) -> None:
         """Read the last counts that stand in the end of something longer, or broken off."""
-        for found in reversed(list(_LAST.finditer(tail))):
+        for found in reversed(list(_LAST.finditer(tail))[-_MOST_TRIES:]):
             try:
                 value, end = json.JSONDecoder().raw_decode(tail[found.end() :].decode("utf-8", "replace"))
             except (ValueError, RecursionError):

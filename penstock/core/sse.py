@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from penstock.core.pieces import Pieces
+
 _END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 
@@ -28,10 +30,10 @@ class Decoder:
     """A stream's bytes cut into events (``base.Framer``). A missing final blank line is tolerated, as browsers do not
     but every LLM client does. ``limit``: bytes one event may take."""
 
-    __slots__ = ("_buffer", "_data", "_first", "_limit", "_name", "_size", "_swallow")
+    __slots__ = ("_begun", "_data", "_first", "_limit", "_name", "_size", "_swallow")
 
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
-        self._buffer = b""
+        self._begun = Pieces(b"")  # the line that is under way
         self._name = b""
         self._data: list[bytes] = []
         self._size = 0
@@ -40,7 +42,7 @@ class Decoder:
         self._limit = limit
 
     def feed(self, chunk: bytes) -> list[Event]:
-        if not self._buffer and not self._data and not self._swallow and not self._name:
+        if not self._begun.size and not self._data and not self._swallow and not self._name:
             # The usual shape, one or more whole events per read, needs no line walk.
             if chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") and b"\r" not in chunk:
                 parts = chunk[6:-2].split(b"\n\ndata: ")
@@ -54,26 +56,28 @@ class Decoder:
             if chunk[:1] == b"\n":
                 chunk = chunk[1:]
             self._swallow = False
-        buffer = self._buffer + chunk if self._buffer else chunk
         out: list[Event] = []
         at = 0
-        # Only new bytes are searched: a long line that comes in many pieces must not cost its square.
-        search = len(self._buffer)
-        while (match := _END.search(buffer, search)) is not None:
-            if match.end() == len(buffer) and buffer[match.start()] == 13:  # a lone CR at the end may be half a CRLF
+        for match in _END.finditer(chunk):
+            if match.end() == len(chunk) and chunk[match.start()] == 13:  # a lone CR at the end may be half a CRLF
                 self._swallow = True
-            self._line(buffer[at : match.start()], out)
-            at = search = match.end()
-        self._buffer = buffer[at:]
-        if len(self._buffer) + self._size > self._limit:
+            line = chunk[at : match.start()]
+            if self._begun.size:
+                self._begun.add(line)
+                line = self._begun.take()
+            self._line(line, out)
+            at = match.end()
+        rest = chunk[at:] if at else chunk
+        if rest:
+            self._begun.add(rest)
+        if self._begun.size + self._size > self._limit:
             raise TooLong(f"one event is longer than {self._limit} bytes")
         return out
 
     def close(self) -> list[Event]:
         out: list[Event] = []
-        if self._buffer:
-            self._line(self._buffer, out)
-            self._buffer = b""
+        if self._begun.size:
+            self._line(self._begun.take(), out)
         self._line(b"", out)
         return out
 
@@ -93,7 +97,7 @@ class Decoder:
             value = value[1:]
         if field == b"data":
             self._data.append(value)
-            self._size += len(value) + 1
+            self._size += len(line) + 1
         elif field == b"event":
             self._name = value
 

@@ -302,13 +302,13 @@ class CrossStream:
         return self._encode(self._decoder.close())
 
     def _encode(self, steps: Iterable[Event]) -> bytes:
-        out = b""
+        out: list[bytes] = []
         steps = [told for step in steps for told in self._settle(step)]
         if self._undo is not None:
             steps = [told for step in steps for told in self._undo.feed(step)]
         for step in steps:
             if self._held is not None:
-                out += self.encoder.feed(self._held)
+                out.append(self.encoder.feed(self._held))
                 self._held = None
             self.started = True
             if isinstance(step, Delta):
@@ -331,5 +331,5 @@ class CrossStream:
                     self._start = step.usage
                 self._held, self.started = step, False
                 continue
-            out += self.encoder.feed(step)
-        return out
+            out.append(self.encoder.feed(step))
+        return out[0] if len(out) == 1 else b"".join(out)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from penstock.core.envelope import open_body
+from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
@@ -100,6 +100,8 @@ class Engine:
         except GatewayError as refused:
             shed(refused)
             error = refused
+        except RecursionError:
+            error = GatewayError("bad_request", MAX_DEPTH_TEXT)
         except asyncio.CancelledError:
             if call.attempt is not None:
                 call.attempt.usage = call.attempt.usage_seen()
@@ -134,6 +136,8 @@ class Engine:
         except TransportError as error:
             shed(error)
             failed = client_error(error, attempt.first_at is not None)
+        except RecursionError:  # what passed the door's reader may be too deep for one that stands deeper itself
+            failed = _too_deep(attempt)
         else:
             if live.health.ill:
                 live.health.succeeded()
@@ -208,6 +212,14 @@ def _spent(call: Call, failed: GatewayError) -> bool:
     if failed.row.retry != "no":
         failed.message += _FINAL
     return True
+
+
+def _too_deep(attempt: Attempt) -> GatewayError:
+    """Blame who sent what is nested too deeply: the upstream, once it was asked."""
+    if not attempt.since and not attempt.upstream:
+        return GatewayError("bad_request", MAX_DEPTH_TEXT)
+    kind = "broken_answer" if attempt.first_at is None else "broken_stream"
+    return GatewayError(kind, "The upstream's answer is nested too deeply.")
 
 
 def _pick(candidates: Sequence[Target]) -> Target:

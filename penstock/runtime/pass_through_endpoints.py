@@ -97,7 +97,7 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
     target = _filled(target, env)
     origin = Origin.parse(target)  # ValueError says what is wrong
     parts = urlsplit(target)
-    query = [tuple(part.split("=", 1)) if "=" in part else (part, "") for part in parts.query.split("&") if part]
+    query = [part.partition("=")[::2] for part in parts.query.split("&") if part]
     query += list(_words(row, "default_query_params", env).items())
     headers = []
     for name, value in _words(row, "headers", env).items():

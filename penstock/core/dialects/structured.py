@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import (
     Block,
     Choice,
@@ -108,7 +108,7 @@ def text_of(args: str, forced: Forced) -> str:
         return args
     try:
         inner = _OBJECT.decode(args).get(KEY)
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return args
     return args if inner is None else bytes(inner).decode()
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import msgspec
 from msgspec import Struct
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Block, Close, Delta, Event, Logprobs, Open, OutputFormat, Response, Text
 
 KEY = "value"
@@ -64,7 +64,7 @@ def unwrap(answer: str) -> str:
     """Return the text inside; the answer itself when it is no such object."""
     try:
         return _READ(answer).value
-    except (msgspec.DecodeError, UnicodeError):
+    except (UnicodeError, *BAD_JSON):
         loose = _LOOSE.fullmatch(answer)
         return loose[1] if loose is not None else answer
 

@@ -111,12 +111,15 @@ class Collector:
             self.end = event
 
     def response(self) -> Response:
-        numbers = sorted({g.choice for g in self.blocks.values()} | set(self.stops))
+        told: dict[int, list[Block]] = {number: [] for number in self.stops}
+        for index in sorted(self.blocks):
+            growing = self.blocks[index]
+            told.setdefault(growing.choice, []).append(growing.done())
         choices = []
-        for number in numbers:
+        for number in sorted(told):
             stop = self.stops.get(number, Stop("stop", choice=number))
-            blocks = tuple(self.blocks[i].done() for i in sorted(self.blocks) if self.blocks[i].choice == number)
-            choices.append(Choice(blocks, stop.reason, stop.sequence, join_logprobs(self.logprobs.get(number, []))))
+            logs = join_logprobs(self.logprobs.get(number, []))
+            choices.append(Choice(tuple(told[number]), stop.reason, stop.sequence, logs))
         usage = self.end.usage if self.end else None
         start = self.start
         return Response(
@@ -147,7 +150,11 @@ def join_logprobs(parts: list[bytes]) -> bytes:
     whole: dict[str, list[Raw] | None] = {}
     for part in parts:
         for key, items in _LOGPROBS.decode(part).items():
-            whole[key] = (whole.get(key) or []) + items if items else whole.get(key)
+            had = whole.get(key)
+            if had and items:
+                had += items
+            else:
+                whole[key] = items or had
     return encode(whole)
 
 

@@ -21,7 +21,7 @@ MAX_FIELD = 1024 * 1024  # bytes of a plain field; a file may be as long as the 
 # Two of these would let a client be checked for one and served another.
 _ACTED_ON = frozenset({"model", "stream", "response_format"})
 _TYPE = re.compile(rb"\s*multipart/form-data\s*;(.*)", re.I | re.S)
-_PARAM = re.compile(rb';?\s*([!#$%&\'*+.^_`|~0-9a-z-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.I)
+_PARAM = re.compile(rb'\s*+([!#$%&\'*+.^_`|~0-9a-z-]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s;]++))', re.I)
 _DISPOSITION = re.compile(rb"(?:^|\r\n)content-disposition:\s*form-data\s*((?:;[^\r\n]*)?)", re.I)
 
 
@@ -85,10 +85,17 @@ def names(head: bytes) -> tuple[str, str | None]:
 
 
 def _params(text: bytes) -> dict[str, bytes]:
-    return {
-        name.decode().lower(): re.sub(rb"\\(.)", rb"\1", quoted) if quoted else plain
-        for name, quoted, plain in _PARAM.findall(text)
-    }
+    found: dict[str, bytes] = {}
+    at = 0
+    while True:
+        # Tried where a parameter begins, and nowhere else: a name without a value would be read anew from each letter.
+        if (match := _PARAM.match(text, at)) is not None:
+            name, quoted, plain = match.groups(b"")
+            found[name.decode().lower()] = re.sub(rb"\\(.)", rb"\1", quoted) if quoted else plain
+            at = match.end()
+        at = text.find(b";", at) + 1
+        if not at:
+            return found
 
 
 def broken(why: str) -> GatewayError:

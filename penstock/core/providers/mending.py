@@ -245,17 +245,27 @@ def _cite(choice: Fields, sources: list[tuple[str, str]]) -> bool:
     if not _absent(message, "annotations"):
         return False
     text = _ANY(message.get("content", _NULL)) if whole else None
-    message["annotations"] = Raw(
-        _ENCODE([_annotation(url, title, n, text) for n, (url, title) in enumerate(sources, 1)])
-    )
+    marks = _marks(text) if isinstance(text, str) else {}
+    told = [_annotation(url, title, text, marks.get(n)) for n, (url, title) in enumerate(sources, 1)]
+    message["annotations"] = Raw(_ENCODE(told))
     choice[key] = Raw(_ENCODE(message))
     return True
 
 
-def _annotation(url: str, title: str, number: int, text: object) -> dict[str, Any]:
+_MARK = re.compile(r"\[([1-9][0-9]{0,5})\]")
+
+
+def _marks(text: str) -> dict[int, tuple[int, int]]:
+    """Find where each number in brackets stands first. In one go: a search for each of many sources would be one of the
+    whole text each time."""
+    found: dict[int, tuple[int, int]] = {}
+    for match in _MARK.finditer(text):
+        found.setdefault(int(match[1]), match.span())
+    return found
+
+
+def _annotation(url: str, title: str, text: object, mark: tuple[int, int] | None) -> dict[str, Any]:
     inner: dict[str, Any] = {"url": url, "title": title}
     if isinstance(text, str):
-        at = text.find(f"[{number}]")
-        inner["start_index"] = max(at, 0)
-        inner["end_index"] = at + len(f"[{number}]") if at >= 0 else len(text)
+        inner["start_index"], inner["end_index"] = mark or (0, len(text))
     return {"type": "url_citation", "url_citation": inner}

@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 
 from penstock.core import sse
 from penstock.core.dialects.prompts import split, write
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 from penstock.core.ir import (
     Choice,
@@ -132,7 +133,7 @@ def read_prediction(body: bytes) -> Prediction:
     """Parse a prediction. Raises "broken_answer" for what is none."""
     try:
         found = _DECODE(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's answer is not a prediction: {error}.") from None
     if not found.status:
         raise GatewayError("broken_answer", "The upstream's answer is not a prediction: it has no status.")
@@ -178,7 +179,7 @@ def parse_error(status: int, body: bytes, retry_after: float | None) -> GatewayE
     """Parse a refusal: RFC 7807's `{"title", "detail", "status"}`."""
     try:
         found = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         found = {}
     words = [str(found[key]) for key in ("title", "detail") if found.get(key)]
     text = ": ".join(words) or body[:500].decode("utf-8", "replace") or f"The upstream answered with status {status}."
@@ -231,7 +232,7 @@ class Decoder:
 def _detail(data: bytes) -> str:
     try:
         found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return data.decode("utf-8", "replace")
     return str(found.get("detail") or found) if isinstance(found, dict) else str(found)
 
@@ -240,7 +241,7 @@ def _reason(data: bytes) -> str:
     """Read the reason in a `done` (`{"reason": "canceled"}`); "" for one that is complete."""
     try:
         return str(msgspec.json.decode(data, type=dict[str, Any]).get("reason") or "")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return ""
 
 

@@ -190,41 +190,60 @@ def _think(turns: list[Turn], quirks: Quirks, losses: list[Loss]) -> bool:
 
 
 def _alternate(turns: list[Turn], quirks: Quirks, losses: list[Loss]) -> bool:
-    out: list[Turn] = []
+    runs: list[list[Turn]] = []
     for turn in turns:
-        role = _role(turn)
-        last = out[-1] if out else None
-        if last is not None and role in (_USER, _ASSISTANT) and role == _role(last) and _join(last, turn):
-            continue
-        out.append(turn)
-    changed = len(out) != len(turns)
-    turns[:] = out
+        if runs and _role(turn) in (_USER, _ASSISTANT) and _alike(runs[-1][-1], turn):
+            runs[-1].append(turn)
+        else:
+            runs.append([turn])
+    changed = len(runs) != len(turns)
+    for run in runs:
+        if len(run) > 1:
+            run[0]["content"] = _joined([turn.get("content", _NULL) for turn in run])
+    turns[:] = [run[0] for run in runs]
     return changed
 
 
-def _join(first: Turn, second: Turn) -> bool:
-    """Put the second message's content behind the first one's. False: one of them holds more than role and content, and
-    stays as it is."""
-    if not first.keys() <= {"role", "content", "name"} or not second.keys() <= {"role", "content", "name"}:
+def _alike(first: Turn, second: Turn) -> bool:
+    """Tell whether the second message may stand behind the first one as one: both are of one role and hold no more than
+    text or parts."""
+    if _role(first) != _role(second) or first.get("name") != second.get("name"):
         return False
-    if first.get("name") != second.get("name"):
+    return _is_plain(second) and _is_plain(first)
+
+
+def _is_plain(turn: Turn) -> bool:
+    if not turn.keys() <= {"role", "content", "name"}:
         return False
-    one, two = first.get("content", _NULL), second.get("content", _NULL)
+    content = turn.get("content", _NULL)
     try:
-        if _NULL in (one, two):
-            first["content"] = two if one == _NULL else one
-        elif bytes(one)[:1] == bytes(two)[:1] == b'"':
-            first["content"] = Raw(_ENCODE(f"{_STRING(one)}\n\n{_STRING(two)}"))
-        else:
-            first["content"] = Raw(_ENCODE(_parts(one) + _parts(two)))
+        return content == _NULL or _parts(content) is not None
     except msgspec.DecodeError:
         return False
-    return True
+
+
+def _joined(contents: list[Raw]) -> Raw:
+    """Join the contents of neighbours, all at once: one after the other, the first would be copied for each of them.
+    Texts stand a blank line apart; from the first list of parts on, all is parts."""
+    texts: list[str] = []
+    parts: list[Raw] | None = None
+    for content in contents:
+        if content == _NULL:
+            continue
+        if parts is None and bytes(memoryview(content)[:1]) == b'"':
+            texts.append(_STRING(content))
+            continue
+        if parts is None:
+            parts = _parts(Raw(_ENCODE("\n\n".join(texts)))) if texts else []
+        parts += _parts(content)
+    if parts is None:
+        return Raw(_ENCODE("\n\n".join(texts))) if texts else _NULL
+    return Raw(_ENCODE(parts))
 
 
 def _parts(content: Raw) -> list[Raw]:
-    if bytes(content)[:1] == b'"':
-        return [Raw(_ENCODE({"type": "text", "text": content}))]
+    if bytes(memoryview(content)[:1]) == b'"':
+        return [Raw(_ENCODE({"type": "text", "text": _STRING(content)}))]
     return _PARTS(content)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from penstock.core import envelope
+from penstock.core.budget import Budget
 from penstock.core.dialects import gemini as dialect
 from penstock.core.dialects.base import Wire
 from penstock.core.dialects.gemini import schema, wire
@@ -252,7 +253,7 @@ def test_definitions_are_written_out_and_a_loop_ends() -> None:
         "properties": {"who": {"$ref": "#/$defs/p"}, "any": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
         "required": ["who", "gone"],
     }
-    made, left_out = schema.to_openapi(json.dumps(told).encode())
+    made, left_out = schema.to_openapi(json.dumps(told).encode(), Budget("it"))
     person = made["properties"]["who"]
     assert person["properties"] == {"name": {"type": "STRING"}, "kids": {"type": "OBJECT"}}
     assert made["properties"]["any"] == {"nullable": True, "type": "INTEGER"} and made["required"] == ["who"]

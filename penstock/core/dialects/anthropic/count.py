@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.anthropic.request_in import parse_prompt
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Request
 
@@ -43,7 +43,7 @@ def parse_count(body: bytes) -> int:
     """Read the upstream's count in tokens. Raises ``GatewayError("broken_answer")``."""
     try:
         return _COUNTED.decode(body).input_tokens
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's token count cannot be read: {error}.") from None
 
 

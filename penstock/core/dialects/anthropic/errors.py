@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
 STATUS = {
@@ -71,7 +72,7 @@ def _details(raw: Raw) -> bytes:
         return b""
     try:
         msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return b""
     return text.encode()
 
@@ -89,7 +90,7 @@ def stream_error(body: bytes | Raw) -> GatewayError:
 def _inner(body: bytes) -> _Inner:
     try:
         outer = _BODY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return _Inner(message=body[:_LONGEST].decode("utf-8", "replace").strip() or None)
     error = outer.error
     if isinstance(error, _Inner):

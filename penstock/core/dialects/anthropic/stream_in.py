@@ -30,6 +30,7 @@ from penstock.core.dialects.anthropic.blocks_in import (
 )
 from penstock.core.dialects.anthropic.errors import stream_error
 from penstock.core.dialects.carried import CALL, TEXT, split
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,
@@ -124,7 +125,7 @@ class MessagesDecoder:
             handler = _HANDLERS.get(kind)
             if handler is not None:
                 return handler(self, event.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except BAD_JSON as error:
             return _unreadable(event, error)
         except GatewayError as error:
             if error.kind != "bad_request":

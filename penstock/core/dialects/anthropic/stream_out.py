@@ -73,6 +73,7 @@ class MessagesEncoder:
         "_started",
         "_stop",
         "_text",
+        "_told",
         "_unknown",
         "_view",
         "_waiting",
@@ -81,6 +82,7 @@ class MessagesEncoder:
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._told: set[Loss] = set()
         self._view = view
         self._started = False
         self._ended = False
@@ -143,7 +145,8 @@ class MessagesEncoder:
 
     def _lose(self, path: str, why: str) -> None:
         loss = Loss(path, why)
-        if loss not in self.losses:
+        if loss not in self._told:  # a list of them would be searched anew for every block
+            self._told.add(loss)
             self.losses.append(loss)
 
     # The message

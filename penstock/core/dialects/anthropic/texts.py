@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import decode
 
-from penstock.core.dialects.walking import strings
+from penstock.core.dialects.walking import FREE, SILENT, SPOKEN, walk
 
 _SPOKEN = ("text", "thinking", "title", "context", "content", "data")
 
@@ -18,22 +18,13 @@ def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
     """Yield the texts in the order they stand. Inline bytes, ids and signatures are not texts."""
     for key in ("system", "messages"):
         if key in fields:
-            yield from _walk(decode(fields[key]), True)
+            yield from walk(decode(fields[key]), SPOKEN, _below)
 
 
-def _walk(value: Any, spoken: bool) -> Iterator[str]:
-    if isinstance(value, str):
-        if spoken and value:
-            yield value
-    elif isinstance(value, list):
-        for part in value:
-            yield from _walk(part, spoken)
-    elif isinstance(value, dict):
-        kind = value.get("type")
-        for key, part in value.items():
-            if key == "input":
-                yield from strings(part)
-            elif key == "data" and kind != "text":
-                continue  # base64, or the sealed data of a thought
-            else:
-                yield from _walk(part, key in _SPOKEN)
+def _below(value: dict[str, Any]) -> Iterator[tuple[Any, int]]:
+    kind = value.get("type")
+    for key, part in value.items():
+        if key == "input":
+            yield part, FREE
+        elif key != "data" or kind == "text":  # else base64, or the sealed data of a thought
+            yield part, SPOKEN if key in _SPOKEN else SILENT

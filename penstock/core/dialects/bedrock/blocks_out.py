@@ -82,7 +82,7 @@ class Writer:
         self.losses = losses
         self.caches = caches
         self.status = status
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}  # of documents, and how often each was wanted
 
     def lose(self, path: str, why: str) -> None:
         self.losses.append(Loss(path, why))
@@ -265,11 +265,12 @@ class Writer:
         if self.own and name:
             return name
         plain = unique = spelled(name) or "document"
-        count = 1
+        count = self._names.get(plain, 0)  # where the search for a free one ended the last time
         while unique in self._names:
             count += 1
-            unique = f"{plain[:190]}-{count}"
-        self._names.add(unique)
+            unique = f"{plain[:190]}-{count + 1}"
+        self._names[plain] = count
+        self._names[unique] = 0
         if name and unique != name:
             self.lose(f"{at}.name", f"spelled {unique!r}: names are letters, digits, spaces, -, () and [], each once")
         return unique

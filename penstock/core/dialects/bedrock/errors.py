@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.json import Decoder, encode
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
 _AUTH = "upstream_auth"
@@ -113,7 +114,7 @@ def _error(status: int, name: str, told: _Body, after: str) -> GatewayError:
 def _read(body: bytes) -> _Body:
     try:
         return _BODY(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return _Body(message=body[:_LONGEST].decode("utf-8", "replace").strip() or None)
 
 

@@ -39,21 +39,13 @@ class ConverseEncoder:
     """An encoder of Converse streams: see ``base.StreamEncoder``. One answer, block after block."""
 
     __slots__ = (
-        "_args",
-        "_blocks",
-        "_more",
-        "_others",
-        "_pieces",
-        "_stop",
-        "_tier",
-        "_usage",
-        "_view",
-        "_writer",
+        "_args", "_blocks", "_more", "_others", "_pieces", "_stop", "_tier", "_told", "_usage", "_view", "_writer",
         "losses",
-    )
+    )  # fmt: skip
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._told: set[Loss] = set()
         self._view = view
         self._writer = AnswerWriter(self.losses)
         self._blocks: dict[int, Any] = {}
@@ -204,7 +196,8 @@ class ConverseEncoder:
 
     def _lose(self, path: str, why: str) -> None:
         loss = Loss(path, why)
-        if loss not in self.losses:
+        if loss not in self._told:  # a list of them would be searched anew for every block
+            self._told.add(loss)
             self.losses.append(loss)
 
 

@@ -74,7 +74,7 @@ class Written:
         self.content: list[Any] = []
         self.calls: list[dict[str, Any]] = []
         self.citations: list[Any] = []
-        self.plan = ""
+        self.plan: list[str] = []
 
     def add(self, block: Block, where: str, losses: list[Loss]) -> None:
         """Add a block; what has no place is a loss."""
@@ -88,7 +88,7 @@ class Written:
                     losses.append(Loss(f"{where}.citations", "a citation has a document here"))
             self.content.append({"type": "text", "text": block.text})
         elif isinstance(block, Thinking) and is_plan(block):
-            self.plan += block.text
+            self.plan.append(block.text)
         elif isinstance(block, Thinking) and not block.redacted:
             if block.text:
                 self.content.append({"type": "thinking", "thinking": block.text})
@@ -103,8 +103,8 @@ class Written:
 
     def fields(self) -> dict[str, Any]:
         out: dict[str, Any] = {"role": "assistant"}
-        if self.plan:
-            out["tool_plan"] = self.plan
+        if any(self.plan):
+            out["tool_plan"] = "".join(self.plan)
         if self.content:
             out["content"] = self.content
         if self.calls:

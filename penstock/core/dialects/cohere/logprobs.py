@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
+
+from penstock.core.envelope import BAD_JSON
 
 
 class _Item(Struct):
@@ -30,7 +31,7 @@ class _Rows(Struct):
 
 _ITEM = Decoder(_Item).decode
 _ROWS = Decoder(_Rows).decode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError)
+_BAD = BAD_JSON
 
 
 def to_openai(items: Iterable[Raw]) -> bytes:

@@ -46,12 +46,16 @@ def _event(kind: str, **fields: Any) -> bytes:
 class ChatEncoder:
     """An encoder of Cohere's streams: see ``base.StreamEncoder``."""
 
-    __slots__ = ("_blocks", "_called", "_calls", "_content", "_numbers", "_rows", "_stop", "_view", "losses")
+    __slots__ = (
+        "_blocks", "_called", "_calls", "_content", "_held", "_numbers", "_rows", "_stop", "_told", "_view", "losses",
+    )  # fmt: skip
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._told: set[Loss] = set()
         self._view = view
-        self._blocks: dict[int, Block] = {}  # open ones; thoughts and custom calls with what they hold so far
+        self._blocks: dict[int, Block] = {}  # open ones
+        self._held: dict[int, list[str]] = {}  # the pieces of open thoughts and calls
         self._numbers: dict[int, int] = {}  # block -> the API's number of its text or call
         self._content = 0
         self._calls = 0
@@ -109,7 +113,8 @@ class ChatEncoder:
 
     def _lose(self, path: str, why: str) -> None:
         loss = Loss(path, why)
-        if loss not in self.losses:
+        if loss not in self._told:  # a list of them would be searched anew for every block
+            self._told.add(loss)
             self.losses.append(loss)
 
     def _start_call(self, index: int, block: ToolUse) -> bytes:
@@ -123,7 +128,9 @@ class ChatEncoder:
         if block is None:
             return b""
         if isinstance(block, Thinking):
-            self._blocks[event.index] = replace(block, text=block.text + event.text, seal=event.seal or block.seal)
+            self._held.setdefault(event.index, []).append(event.text)
+            if event.seal is not None:
+                self._blocks[event.index] = replace(block, seal=event.seal)
             return b""
         where = f"choices.0.blocks.{event.index}"
         if event.seal is not None:
@@ -148,7 +155,7 @@ class ChatEncoder:
     def _argue(self, event: Delta, block: ToolUse) -> bytes:
         if not event.text:
             return b""
-        self._blocks[event.index] = replace(block, args=block.args + event.text)
+        self._held.setdefault(event.index, []).append(event.text)
         return self._arguments(event.index, event.text) if block.kind == "function" else b""
 
     def _arguments(self, index: int, text: str) -> bytes:
@@ -167,10 +174,11 @@ class ChatEncoder:
 
     def _close(self, index: int) -> bytes:
         block = self._blocks.pop(index, None)
+        held = "".join(self._held.pop(index, ()))
         if isinstance(block, Thinking):
-            return self._thought(index, block)
+            return self._thought(index, replace(block, text=block.text + held))
         if isinstance(block, ToolUse):
-            return self._end_call(index, block)
+            return self._end_call(index, replace(block, args=block.args + held))
         return _event("content-end", index=self._numbers[index]) if index in self._numbers else b""
 
     def _thought(self, index: int, block: Thinking) -> bytes:
@@ -195,7 +203,8 @@ class ChatEncoder:
     def _logprobs(self, event: Logprobs) -> bytes:
         """Tell log probabilities on the pieces of a text; outside of one they wait for an empty piece at the end."""
         rows = logprobs.to_cohere(event.raw) if event.choice == 0 else []
-        at = next((index for index in self._numbers if isinstance(self._blocks.get(index), Text)), None)
+        open_texts = (at for at, block in self._blocks.items() if isinstance(block, Text) and at in self._numbers)
+        at = next(open_texts, None)
         if at is None:
             self._rows += rows
             return b""

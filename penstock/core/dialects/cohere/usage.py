@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Usage
 
 
@@ -37,7 +37,7 @@ def read(raw: Raw | None) -> Usage | None:
         return None
     try:
         told = _READ(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return None
     counts = told.tokens or told.billed_units
     if counts is None or (counts.input_tokens is None and counts.output_tokens is None):

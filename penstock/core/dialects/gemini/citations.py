@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Citation
 
 
@@ -52,7 +53,7 @@ class _Grounding(Struct, rename="camel"):
 
 _NATIVE = Decoder(_Native).decode
 _GROUNDING = Decoder(_Grounding).decode
-_BAD = (msgspec.DecodeError, UnicodeDecodeError)
+_BAD = BAD_JSON
 
 
 def counted_from(cited: Citation, base: int, plain: bool) -> Citation:

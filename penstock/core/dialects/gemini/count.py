@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
 from penstock.core.dialects.base import Wire
 from penstock.core.dialects.gemini.reading import camel, mapping
 from penstock.core.dialects.gemini.request_in import parse_request
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Request
 
@@ -51,7 +51,7 @@ def parse_count(body: bytes) -> int:
     """Read the upstream's count in tokens. Raises ``GatewayError("broken_answer")``."""
     try:
         return _COUNTED(body).total_tokens
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except BAD_JSON as error:
         raise GatewayError("broken_answer", f"The upstream's token count cannot be read: {error}.") from None
 
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError, kind_of_status
 
 STATUS = {
@@ -106,7 +106,7 @@ def stream_error(body: bytes | Raw) -> GatewayError:
 def _inner(body: bytes) -> _Inner:
     try:
         outer = _BODY(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return _Inner(message=body[:_LONGEST].decode("utf-8", "replace").strip() or None)
     if isinstance(outer, list):
         outer = outer[0] if outer else _Outer()
@@ -118,7 +118,7 @@ def _inner(body: bytes) -> _Inner:
 def _details(raw: Raw) -> list[_Detail]:
     try:
         return _DETAILS(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return []
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder, encode
+
+from penstock.core.envelope import BAD_JSON
 
 
 class _Token(Struct, rename="camel"):
@@ -50,7 +51,7 @@ def to_openai(raw: Raw | bytes) -> bytes:
     """Translate to OpenAI's ``logprobs`` object; b"" for what is no such result."""
     try:
         result = _RESULT(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return b""
     tops = result.top_candidates or []
     content = []
@@ -64,7 +65,7 @@ def from_openai(raw: bytes) -> dict[str, Any] | None:
     """Translate OpenAI's ``logprobs`` object; None for what has no tokens. Those of a refusal stand with the others."""
     try:
         told = _OPEN(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return None
     tokens = [*(told.content or ()), *(told.refusal or ())]
     if not tokens:

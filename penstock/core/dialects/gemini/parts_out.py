@@ -10,9 +10,11 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder, encode
 
+from penstock.core.budget import Budget
 from penstock.core.dialects.arguments import object_of
 from penstock.core.dialects.gemini import wire
 from penstock.core.dialects.gemini.parts_in import FIELDS, TURN
+from penstock.core.dialects.gemini.schema import to_openapi
 from penstock.core.dialects.turns import Item
 from penstock.core.ir import (
     Audio,
@@ -80,7 +82,7 @@ class Writer:
     ``family``: whose signatures the upstream reads. ``ids``: it takes ids of calls. ``version``: the generation of the
     model. ``names``: the function of each result, by the result's path."""
 
-    __slots__ = ("family", "ids", "losses", "names", "own", "version")
+    __slots__ = ("_budget", "family", "ids", "losses", "names", "own", "version")
 
     def __init__(self, family: str, own: bool, ids: bool, version: float, losses: list[Loss]) -> None:
         self.family = family
@@ -89,9 +91,15 @@ class Writer:
         self.version = version
         self.losses = losses
         self.names: dict[str, str] = {}
+        self._budget = Budget("its references, each written out where it is used, which this model needs,")
 
     def lose(self, path: str, why: str) -> None:
         self.losses.append(Loss(path, why))
+
+    def subset(self, raw: bytes, path: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Translate a schema for the models before 2.5. All schemas of a request share one budget."""
+        self._budget.param = path
+        return to_openapi(raw, self._budget)
 
     def parts(self, items: Iterable[Item]) -> list[dict[str, Any] | Raw]:
         out: list[dict[str, Any] | Raw] = []

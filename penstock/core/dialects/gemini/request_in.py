@@ -6,6 +6,7 @@ keyed by its path ("safetySettings", "generationConfig.speechConfig", "toolConfi
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 import msgspec
@@ -199,7 +200,7 @@ def _name_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     ):
         return messages
     serial = 0
-    waiting: dict[str, list[str]] = {}
+    waiting: dict[str, deque[str]] = {}
     out: list[Message] = []
     for message in messages:
         blocks: list[Block] = []
@@ -210,11 +211,11 @@ def _name_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
                     while f"call_{serial}" in taken:
                         serial += 1
                     block = replace(block, id=f"call_{serial}")
-                waiting.setdefault(block.name, []).append(block.id)
+                waiting.setdefault(block.name, deque()).append(block.id)
             elif isinstance(block, ToolResult) and block.id[:1] == UNNAMED:
                 name = block.id[1:]
                 queue = waiting.get(name)
-                block = replace(block, id=queue.pop(0) if queue else f"call_{name}")
+                block = replace(block, id=queue.popleft() if queue else f"call_{name}")
             blocks.append(block)
         out.append(replace(message, blocks=tuple(blocks)))
     return tuple(out)

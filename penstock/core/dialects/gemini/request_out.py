@@ -13,7 +13,7 @@ from msgspec.json import encode
 
 from penstock.core.dialects import guided, structured
 from penstock.core.dialects.base import Rendered, Wire
-from penstock.core.dialects.gemini import schema, wire
+from penstock.core.dialects.gemini import wire
 from penstock.core.dialects.gemini.parts_out import Writer
 from penstock.core.dialects.gemini.thinking import thinking_config
 from penstock.core.dialects.gemini.turns import POLICY, build_turns, write_turn
@@ -114,7 +114,7 @@ def _function(tool: Tool, at: str, writer: Writer) -> dict[str, Any]:
     if writer.version >= _JSON_SCHEMA:
         out["parametersJsonSchema"] = Raw(tool.schema)
         return out
-    made, lost = schema.to_openapi(tool.schema)
+    made, lost = writer.subset(tool.schema, f"{at}.schema")
     for path, why in lost:
         writer.lose(f"{at}.schema.{path}", why)
     if made.get("properties"):  # the older models refuse an object without properties
@@ -182,7 +182,7 @@ def _output(output: OutputFormat | None, version: float, writer: Writer, config:
     if version >= _JSON_SCHEMA:
         config["responseJsonSchema"] = Raw(output.schema)
         return
-    made, lost = schema.to_openapi(output.schema)
+    made, lost = writer.subset(output.schema, "output.schema")
     for path, why in lost:
         writer.lose(f"output.schema.{path}", why)
     config["responseSchema"] = made

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.json import decode, encode
 
+from penstock.core.budget import VALUE, Budget, short_name
 from penstock.core.dialects.gemini.wire import CAMEL
 
 _TYPES = {"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
@@ -91,11 +92,14 @@ _SILENT = frozenset("$schema $id $comment $anchor $defs definitions examples rea
 
 
 class _Subset:
-    """One schema on its way to the subset. ``lost``: what had no place, as paths inside the schema."""
+    """One schema on its way to the subset. ``lost``: what had no place, as paths inside the schema. ``budget``: of what
+    is written in the place of references; all else is written once, as it came."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, budget: Budget) -> None:
         self.root = root
+        self.budget = budget
         self.lost: list[tuple[str, str]] = []
+        self.found: dict[str, tuple[dict[str, Any], int] | None] = {}  # reference -> definition, what it costs
 
     def node(self, node: Any, at: str, seen: tuple[str, ...], depth: int) -> dict[str, Any]:
         if node is False or not isinstance(node, dict) or depth > DEPTH:
@@ -116,12 +120,16 @@ class _Subset:
         self, node: dict[str, Any], reference: str, at: str, seen: tuple[str, ...], depth: int
     ) -> dict[str, Any]:
         """Write out a definition where it is used; one that contains itself ends there."""
-        found = _at(self.root, reference)
+        if reference not in self.found:
+            target = _at(self.root, reference)
+            self.found[reference] = None if target is None else (target, _cost(target))
+        found = self.found[reference]
         if reference in seen or found is None:
             self.lost.append((f"{at}.$ref", "a reference to itself" if reference in seen else "a reference to nothing"))
             return {"type": "OBJECT"}
+        self.budget.spend(found[1])
         rest = {key: value for key, value in node.items() if key != "$ref"}
-        return self.node({**found, **rest}, at, (*seen, reference), depth + 1)
+        return self.node({**found[0], **rest}, at, (*seen, reference), depth + 1)
 
     def kind(self, node: dict[str, Any], out: dict[str, Any], at: str) -> None:
         kinds = node.get("type")
@@ -140,9 +148,11 @@ class _Subset:
                 self.lost.append((f"{at}.type", "not a type here"))
 
     def keyword(self, key: str, value: Any, out: dict[str, Any], at: str, seen: tuple[str, ...], depth: int) -> None:
-        where = f"{at}.{key}"
+        where = f"{at}.{short_name(key)}"
         if key == "properties" and isinstance(value, dict):
-            out[key] = {name: self.node(one, f"{where}.{name}", seen, depth + 1) for name, one in value.items()}
+            out[key] = {
+                name: self.node(one, f"{where}.{short_name(name)}", seen, depth + 1) for name, one in value.items()
+            }
         elif key == "items" and isinstance(value, dict):
             out[key] = self.node(value, where, seen, depth + 1)
         elif key in ("anyOf", "oneOf") and isinstance(value, list):
@@ -215,9 +225,16 @@ def _at(root: Any, reference: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def to_openapi(raw: bytes) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Translate a JSON Schema to the subset, and tell what of it was left out: (path inside the schema, why)."""
+def _cost(definition: dict[str, Any]) -> int:
+    """Weigh what is written for one use of a definition: its bytes, and the time of each object in it."""
+    raw = encode(definition)
+    return len(raw) + VALUE * raw.count(b"{")
+
+
+def to_openapi(raw: bytes, budget: Budget) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Translate a JSON Schema to the subset, and tell what of it was left out: (path inside the schema, why). Raises
+    "bad_request" when definitions that use each other come to more than ``budget`` has."""
     root = decode(raw)
-    subset = _Subset(root)
+    subset = _Subset(root, budget)
     made = subset.node(root, "", (), 0)
     return made, [(path.lstrip("."), why) for path, why in subset.lost]

@@ -65,10 +65,13 @@ class _Shown:
 class ContentEncoder:
     """An encoder of Gemini's streams: see ``base.StreamEncoder``."""
 
-    __slots__ = ("_beside", "_blocks", "_lengths", "_others", "_start", "_stops", "_tail", "_view", "_writer", "losses")
+    __slots__ = (
+        "_beside", "_blocks", "_lengths", "_others", "_start", "_stops", "_tail", "_told", "_view", "_writer", "losses",
+    )  # fmt: skip
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._told: set[Loss] = set()
         self._view = view
         self._writer = AnswerWriter(self.losses)
         self._start: Start | None = None
@@ -237,7 +240,8 @@ class ContentEncoder:
 
     def _lose(self, path: str, why: str) -> None:
         loss = Loss(path, why)
-        if loss not in self.losses:
+        if loss not in self._told:  # a list of them would be searched anew for every block
+            self._told.add(loss)
             self.losses.append(loss)
 
 

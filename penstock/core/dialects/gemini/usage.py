@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Usage
 
 
@@ -49,7 +49,7 @@ class Meter:
             return
         try:
             new = _COUNTS(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except BAD_JSON:
             return
         self.seen = True
         told = self._told

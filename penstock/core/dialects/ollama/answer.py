@@ -183,12 +183,20 @@ def figures(usage: Usage | None, first: int, total: int) -> dict[str, int]:
 
 
 class Written(Struct):
-    """The blocks of one choice, sorted into the fields of a message."""
+    """The blocks of one choice, sorted into the fields of a message. ``texts`` and ``thoughts``: in pieces."""
 
-    text: str = ""
-    thinking: str = ""
+    texts: list[str] = []
+    thoughts: list[str] = []
     images: list[str] = []
     calls: list[dict[str, Any]] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def thinking(self) -> str:
+        return "".join(self.thoughts)
 
 
 def write_blocks(blocks: tuple[Block, ...], path: str, losses: list[Loss]) -> Written:
@@ -197,11 +205,11 @@ def write_blocks(blocks: tuple[Block, ...], path: str, losses: list[Loss]) -> Wr
     for place, block in enumerate(blocks):
         where = f"{path}.blocks.{place}"
         if isinstance(block, (Text, Refusal)):
-            out.text += block.text
+            out.texts.append(block.text)
             if isinstance(block, Text) and block.citations:
                 losses.append(Loss(f"{where}.citations", "text carries no citations here"))
         elif isinstance(block, Thinking) and not block.redacted:
-            out.thinking += block.text
+            out.thoughts.append(block.text)
             if block.seal is not None:
                 losses.append(Loss(f"{where}.seal", "a thought carries no signature here"))
         elif isinstance(block, ToolUse):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.core.pieces import Pieces
 from penstock.core.sse import Event, TooLong
 
 STREAM_TYPE = b"application/x-ndjson"
@@ -24,29 +25,26 @@ class Lines:
     """A stream of lines cut into events, one per line that is not blank (``base.Framer``). JSON escapes the line ends
     inside it, so LF alone ends a line; a CR before it is white space to JSON. ``limit``: bytes one line may take."""
 
-    __slots__ = ("_buffer", "_limit", "_size")
+    __slots__ = ("_begun", "_limit")
 
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
-        self._buffer: list[bytes] = []
-        self._size = 0
+        self._begun = Pieces(b"")  # the line that is under way
         self._limit = limit
 
     def feed(self, chunk: bytes) -> list[Event]:
-        if not self._buffer and chunk.endswith(b"\n") and chunk.find(b"\n") == len(chunk) - 1:
+        if not self._begun.size and chunk.endswith(b"\n") and chunk.find(b"\n") == len(chunk) - 1:
             line = chunk[:-1]  # the usual shape, one whole line per read
             return [Event(b"", line)] if line and not line.isspace() else []
         *whole, rest = chunk.split(b"\n")
-        if whole and self._buffer:
-            whole[0] = b"".join([*self._buffer, whole[0]])
-            self._buffer, self._size = [], 0
+        if whole and self._begun.size:
+            self._begun.add(whole[0])
+            whole[0] = self._begun.take()
         if rest:
-            self._buffer.append(rest)
-            self._size += len(rest)
-            if self._size > self._limit:
+            self._begun.add(rest)
+            if self._begun.size > self._limit:
                 raise TooLong(f"one line is longer than {self._limit} bytes")
         return [Event(b"", line) for line in whole if line and not line.isspace()]
 
     def close(self) -> list[Event]:
-        line = b"".join(self._buffer)
-        self._buffer, self._size = [], 0
+        line = self._begun.take()
         return [Event(b"", line)] if line and not line.isspace() else []

@@ -6,7 +6,8 @@ request, so that dialects which want them can be served.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 
 from msgspec import Raw
 
@@ -38,12 +39,34 @@ def read_turns(raw: Raw) -> tuple[Message, ...]:
 
 
 class _Reader:
-    """A reader of turns; it remembers the calls that wait for their results."""
+    """A reader of turns; it remembers the calls that wait for their results, in order, by id and by name. A call is
+    taken out of one table at a time, so that a turn of many costs no search through all of them: ``_open`` tells."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_by_id", "_by_name", "_open", "_order")
 
     def __init__(self) -> None:
-        self._waiting: list[ToolUse] = []
+        self._wait(())
+
+    def _wait(self, calls: Iterable[ToolUse]) -> None:
+        self._open: set[int] = set()  # places in the turn of the calls that still wait
+        self._order: deque[tuple[int, str]] = deque()
+        self._by_id: dict[str, deque[tuple[int, str]]] = {}
+        self._by_name: dict[str, deque[tuple[int, str]]] = {}
+        for place, call in enumerate(calls):
+            waits = (place, call.id)
+            self._open.add(place)
+            self._order.append(waits)
+            self._by_id.setdefault(call.id, deque()).append(waits)
+            self._by_name.setdefault(call.name, deque()).append(waits)
+
+    def _take(self, queue: deque[tuple[int, str]] | None) -> str | None:
+        """Take the first call of a queue that still waits, and return its id."""
+        while queue:
+            place, id = queue.popleft()
+            if place in self._open:
+                self._open.discard(place)
+                return id
+        return None
 
     def turn(self, fields: dict[str, Raw], place: int) -> Message:
         path = f"messages[{place}]"
@@ -60,7 +83,7 @@ class _Reader:
         blocks += _content(fields, path)
         if (raw := present(fields, "tool_calls")) is not None:
             calls = [read_call(call, f"{path}.tool_calls[{n}]", f"call_{place}_{n}") for n, call in _each(raw, path)]
-            self._waiting = list(calls)
+            self._wait(calls)
             blocks += calls
         return Message(known, tuple(blocks))
 
@@ -68,12 +91,11 @@ class _Reader:
         """Read a result, and find the call it answers: by id, else the first that waits under its name, else the first
         that waits."""
         id, name = optional_text(fields, "tool_call_id", path), optional_text(fields, "tool_name", path)
-        waiting = self._waiting
-        fits = [call for call in waiting if call.id == id] if id else []
-        fits = fits or [call for call in waiting if not id and call.name == name] or ([] if id or name else waiting)
-        if fits:
-            id = fits[0].id
-            waiting.remove(fits[0])
+        if id:
+            self._take(self._by_id.get(id))
+        else:
+            found = self._take(self._by_name.get(name))
+            id = (self._take(self._order) if found is None and not name else found) or ""
         return ToolResult(id or f"call_{place}", (*_unknown(fields), *_content(fields, path)))
 
 

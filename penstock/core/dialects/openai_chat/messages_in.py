@@ -20,7 +20,7 @@ from penstock.core.dialects.openai_chat.names import (
 from penstock.core.dialects.openai_chat.parts import cache_mark, read_content
 from penstock.core.dialects.openai_chat.reading import (
     absent,
-    exact,
+    exactly,
     mapping,
     mappings,
     needed,
@@ -168,17 +168,16 @@ def read_assistant(fields: Mapping[str, Raw], path: str, mint: list[int] | None 
         blocks.append(Refusal(refusal))
     raw = present(fields, "annotations")
     if raw is not None:
-        cite(blocks, [citation(fields_, raw_) for fields_, raw_ in _pairs(raw, f"{path}.annotations")])
+        exact = exactly(raw)
+        told = enumerate(mappings(raw, f"{path}.annotations"))
+        cite(blocks, [citation(one, exact(place)) for place, one in told])
     raw = present(fields, "tool_calls")
     if raw is not None:
+        exact = exactly(raw)
         for place, call in enumerate(mappings(raw, f"{path}.tool_calls")):
             if not _read_call(call, f"{path}.tool_calls[{place}]", mint, blocks):
-                blocks.append(Opaque(NAME, TOOL_CALL, exact(raw, place)))
+                blocks.append(Opaque(NAME, TOOL_CALL, exact(place)))
     return list(bound(blocks))
-
-
-def _pairs(raw: Raw, path: str) -> list[tuple[dict[str, Raw], bytes]]:
-    return [(fields, exact(raw, place)) for place, fields in enumerate(mappings(raw, path))]
 
 
 def _thoughts(fields: Mapping[str, Raw], path: str) -> list[Block]:

@@ -10,7 +10,7 @@ from msgspec import Raw
 from penstock.core.dialects.openai_chat.names import NAME, PART, THOUGHT_FAMILY
 from penstock.core.dialects.openai_chat.reading import (
     absent,
-    exact,
+    exactly,
     mapping,
     mappings,
     needed,
@@ -76,9 +76,10 @@ def read_content(raw: Raw, path: str) -> list[Block]:
     if opens(raw, '"'):
         return [Text(text(raw, path))]
     out: list[Block] = []
+    exact = exactly(raw)
     for place, part in enumerate(mappings(raw, path)):
         if not _read_part(part, f"{path}[{place}]", out):
-            out.append(Opaque(NAME, optional_text(part, "type", path), exact(raw, place)))
+            out.append(Opaque(NAME, optional_text(part, "type", path), exact(place)))
     return out
 
 

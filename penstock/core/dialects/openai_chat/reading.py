@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -113,9 +113,17 @@ def mappings(raw: Raw, path: str) -> list[dict[str, Raw]]:
         raise wrong(path, raw, "an array of objects") from None
 
 
-def exact(raw: Raw, place: int) -> bytes:
-    """Return the bytes of one element of an array that was read before."""
-    return bytes(_LIST(raw)[place])
+def exactly(raw: Raw) -> Callable[[int], bytes]:
+    """Return a reader of the bytes of single elements of an array that was read before. The array is cut once, at the
+    first need: once for each element would be its square."""
+    found: list[Raw] = []
+
+    def element(place: int) -> bytes:
+        if not found:
+            found.extend(_LIST(raw))
+        return bytes(found[place])
+
+    return element
 
 
 def texts(raw: Raw, path: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Raw
 
+from penstock.core.budget import check_depth
 from penstock.core.dialects.openai_chat.messages_in import arguments
 from penstock.core.dialects.openai_chat.reading import mapping, mappings, opens, optional_text, present, text
 
@@ -44,7 +45,8 @@ def _message(message: Mapping[str, Raw], path: str) -> Iterator[str]:
         yield arguments(mapping(raw, f"{path}.function_call").get("arguments"), f"{path}.function_call.arguments")
 
 
-def _content(message: Mapping[str, Raw], path: str) -> Iterator[str]:
+def _content(message: Mapping[str, Raw], path: str, depth: int = 0) -> Iterator[str]:
+    check_depth(depth, path)
     raw = present(message, "content")
     if raw is None:
         return
@@ -60,4 +62,4 @@ def _content(message: Mapping[str, Raw], path: str) -> Iterator[str]:
             if opens(inner, '"'):
                 yield text(inner, f"{where}.{key}")
             else:
-                yield from _content({"content": inner}, where)
+                yield from _content({"content": inner}, path, depth + 1)

@@ -11,16 +11,6 @@ from msgspec.json import Decoder, encode
 _LOGS = Decoder(dict[str, list[Raw] | None]).decode
 
 
-_MOST = 512  # pieces before they are put together: each takes 60 bytes beside its text
-
-
-def hold(pieces: list[str], text: str) -> None:
-    """Keep one more piece of a text that is needed whole at the end."""
-    pieces.append(text)
-    if len(pieces) > _MOST:
-        pieces[:] = ["".join(pieces)]
-
-
 class Item:
     """An item being told. ``made``: the item as it will be; ``part``: its open part; ``index``: its place in the
     output."""

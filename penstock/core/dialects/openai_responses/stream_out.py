@@ -20,7 +20,7 @@ from penstock.core.dialects.base import View
 from penstock.core.dialects.carried import CALL, CALLED
 from penstock.core.dialects.openai_responses.echo import Frame
 from penstock.core.dialects.openai_responses.errors import error_codes
-from penstock.core.dialects.openai_responses.items import Item, Logs, hold
+from penstock.core.dialects.openai_responses.items import Item, Logs
 from penstock.core.dialects.openai_responses.names import FAMILY, ITEM_FIELDS, NAME, PART, PART_FIELDS, finish_out
 from penstock.core.dialects.openai_responses.parts import write_citation
 from penstock.core.dialects.openai_responses.reasoning import joins, pack
@@ -45,6 +45,7 @@ from penstock.core.ir import (
     Thinking,
     ToolUse,
 )
+from penstock.core.pieces import Pieces
 
 _json = msgspec.json.Encoder().encode
 _FIELDS = Decoder(dict[str, Raw]).decode
@@ -54,33 +55,16 @@ class Encoder:
     """An encoder of Responses streams: see ``base.StreamEncoder``. ``items``: the output items that are finished."""
 
     __slots__ = (
-        "_beside",
-        "_block",
-        "_current",
-        "_ended",
-        "_fields",
-        "_frame",
-        "_item",
-        "_late",
-        "_lead",
-        "_logs",
-        "_pieces",
-        "_refused",
-        "_sequence",
-        "_start",
-        "_stop",
-        "_summaries",
-        "_tail",
-        "_thought",
-        "_view",
-        "_waiting",
-        "items",
-        "losses",
-    )
+        "_beside", "_block", "_current", "_ended", "_fields", "_frame", "_ids", "_item", "_late", "_lead", "_logs",
+        "_pieces", "_refused", "_sequence", "_start", "_stop", "_summaries", "_tail", "_thought", "_told", "_view",
+        "_waiting", "items", "losses",
+    )  # fmt: skip
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._told: set[Loss] = set()
         self.items: list[Any] = []
+        self._ids: set[str] = set()  # of the thoughts told so far: a client refuses an item whose id it has
         self._view = view
         asked = view.request.reasoning if view.request is not None else None
         # A client that asked for summaries shows and keeps those alone (Codex sends no reasoning text back).
@@ -94,7 +78,7 @@ class Encoder:
         self._item: Item | None = None  # the item that is being told
         self._lead = b""  # what every delta of the open part begins with; b"" before its first
         self._tail = b""
-        self._pieces: list[str] = []
+        self._pieces = Pieces("")
         self._thought = Thinking("")  # the last thought of the open item
         self._fields: Opaque | None = None
         self._beside: Opaque | None = None
@@ -157,7 +141,8 @@ class Encoder:
 
     def _lose(self, path: str, why: str) -> None:
         loss = Loss(path, why)
-        if loss not in self.losses:
+        if loss not in self._told:  # a list of them would be searched anew for every block
+            self._told.add(loss)
             self.losses.append(loss)
 
     def _lost(self, why: str, part: str = "") -> None:
@@ -240,7 +225,6 @@ class Encoder:
         self._current = event.index
         self._block = block = event.block
         self._lead = b""
-        self._pieces = []
         if isinstance(block, (Text, Refusal, Thinking)):
             return self._begin()
         if isinstance(block, ToolUse):
@@ -297,7 +281,7 @@ class Encoder:
             if not self._lead:
                 out = self._begin_part()
             if self._lead:
-                hold(self._pieces, text)
+                self._pieces.add(text)
                 out += self._lead + _json(text) + self._tail + b"%d}\n\n" % self._sequence
                 self._sequence += 1
         if event.seal is not None:
@@ -344,10 +328,8 @@ class Encoder:
         if item is not None and item.kind == "reasoning" and joins(self._thought, block):
             self._thought = block
             return b""
-        taken = any(isinstance(told, dict) and told["id"] == block.id for told in self.items)
-        if item is not None and item.made["id"] == block.id:
-            taken = True
-        id = block.id if block.id and not taken else self._view.mint("rs_")
+        id = block.id if block.id and block.id not in self._ids else self._view.mint("rs_")
+        self._ids.add(id)
         out = self._begin_item({"id": id, "type": "reasoning", "summary": []})
         self._thought = block
         return out
@@ -437,7 +419,7 @@ class Encoder:
         out = b"" if self._lead else self._begin_part()
         item = self._item
         assert item is not None
-        made = write_citation(citation, sum(map(len, self._pieces)))
+        made = write_citation(citation, self._pieces.size)
         if made is None:
             self._lost("a citation needs a URL here", ".citations")
             return out
@@ -449,8 +431,7 @@ class Encoder:
     def _end_part(self) -> bytes:
         """Close the open block."""
         block, told, item = self._block, bool(self._lead), self._item
-        text = "".join(self._pieces)
-        self._pieces = []
+        text = self._pieces.take()
         try:
             if isinstance(block, ToolUse):
                 assert item is not None

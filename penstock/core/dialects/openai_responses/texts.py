@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.json import decode
 
-from penstock.core.dialects.walking import strings
+from penstock.core.dialects.walking import FREE, SILENT, SPOKEN, walk
 
 # Keys whose strings are said or read by someone. Ids, names, URLs, inline bytes and sealed reasoning are not.
 _SPOKEN = frozenset(
@@ -21,23 +21,16 @@ def texts(fields: Mapping[str, Raw]) -> Iterator[str]:
     """Yield the texts: instructions, messages, what calls were made with and what they returned."""
     for key in ("instructions", "input"):
         if key in fields:
-            yield from _walk(decode(fields[key]), True)
+            yield from walk(decode(fields[key]), SPOKEN, _below)
     if "prompt" in fields:
-        yield from _walk(decode(fields["prompt"]), False)
+        yield from walk(decode(fields["prompt"]), SILENT, _below)
 
 
-def _walk(value: Any, spoken: bool) -> Iterator[str]:
-    if isinstance(value, str):
-        if spoken and value:
-            yield value
-    elif isinstance(value, list):
-        for part in value:
-            yield from _walk(part, spoken)
-    elif isinstance(value, dict):
-        if value.get("type") == "image_generation_call":  # its result is inline bytes
-            return
-        for key, part in value.items():
-            if key in _STRINGS:
-                yield from strings(part)
-            else:
-                yield from _walk(part, key in _SPOKEN)
+def _below(value: dict[str, Any]) -> Iterator[tuple[Any, int]]:
+    if value.get("type") == "image_generation_call":  # its result is inline bytes
+        return
+    for key, part in value.items():
+        if key in _STRINGS:
+            yield part, FREE
+        else:
+            yield part, SPOKEN if key in _SPOKEN else SILENT
