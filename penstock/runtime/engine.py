@@ -19,6 +19,7 @@ from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
 from penstock.runtime.call import Call
 from penstock.runtime.drive import drive
+from penstock.runtime.held import Held
 from penstock.runtime.http import (
     BodyTruncated,
     ConnectTimeout,
@@ -69,7 +70,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         lives: Lives | None = None,
     ) -> None:
-        self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set())
+        self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 

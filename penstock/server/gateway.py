@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from penstock.core.dialects.base import Dialect
+    from penstock.runtime.coming import Coming
     from penstock.runtime.engine import Engine
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.gate import Entry
@@ -33,11 +34,12 @@ DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it a
 
 class Visit(NamedTuple):
     """What a request is that is no call of a surface. ``entry``: what the gate asks of it. ``answer``: answers it once
-    it is let in. ``recorded``: it gets a record also when it went well."""
+    it is let in. ``recorded``: it gets a record also when it went well. ``reads``: it wants the request's body."""
 
     entry: Entry
     answer: Callable[[Gateway, Call], Awaitable[None]]
     recorded: bool = True
+    reads: bool = True
 
 
 class Site(Protocol):
@@ -65,6 +67,7 @@ class Gateway:
         self.site = site
         self.active: set[Exchange] = set()
         self.clock = engine.means.clock
+        self.held = engine.means.held
         self.started_at = time.time()
         self.limit(max_body, max_upload)
 
@@ -106,7 +109,10 @@ class Gateway:
         self.active.add(exchange)
 
     def end(self, exchange: Exchange) -> None:
+        """Let go of an exchange that is over. May be called again."""
         self.active.discard(exchange)
+        self.held.size -= exchange.held  # ``held.free``, where every request passes
+        exchange.held = 0
         # The call holds its exchange: apart, both are freed at once, and the collector has nothing to find. As a circle
         # per request they made it stop the loop for 5 ms now and then, which was the whole of the slowest percent.
         exchange.call = None
@@ -123,9 +129,20 @@ class Gateway:
                     found = site.find(call, state)
                 if isinstance(found, Surface):
                     call.surface = found
+                    coming = exchange.coming
+                    if coming is not None:
+                        self._check_length(exchange, coming)
                     waits = self.gate.admit(call, found)
                     if waits is not None:
                         await waits
+                    if coming is not None:
+                        await self._arrive(call, coming)
+                    else:  # ``held.take``, where every request passes
+                        held, size = self.held, len(exchange.body)
+                        if held.size + size > held.limit:
+                            raise held.refusal(size)
+                        held.size += size
+                        exchange.held = size
                     await self.engine.handle(call, state)
                 else:
                     await self._visit(call, found)
@@ -142,26 +159,60 @@ class Gateway:
 
     async def _visit(self, call: Call, visit: Visit) -> None:
         await in_task()  # pages are free to use what they like
+        coming = call.exchange.coming
+        if coming is not None:
+            self._check_length(call.exchange, coming)
         waits = self.gate.admit(call, visit.entry)
         if waits is not None:
             await waits
+        if coming is None:
+            self.held.take(call.exchange, len(call.exchange.body))
+        elif visit.reads:
+            await self._arrive(call, coming)
         try:
             await visit.answer(self, call)
         except asyncio.CancelledError:
-            ending = call.exchange.ending
-            if ending is None:
-                self.engine.record(call, GatewayError("client_gone", "The client closed the connection."))
-                raise
-            raise ending from None
+            self._left(call)
+            raise
         if visit.recorded:
             self.engine.record(call, None)
+
+    def _check_length(self, exchange: Exchange, coming: Coming) -> None:
+        """Refuse a body that says itself that it is over the limit; "too_large"."""
+        if coming.length is None:
+            return
+        upload = exchange.upload is not None
+        if coming.length > (self.max_upload if upload else self.max_body):
+            coming.given_up = True
+            raise self.upload_too_large() if upload else self.body_too_large()
+
+    async def _arrive(self, call: Call, coming: Coming) -> None:
+        """Wait for a body that is still on its way, now that its request is let in. A form that is passed on as it
+        comes is left to its surface. Raises "too_large", "overloaded", and what ended the client's sending."""
+        exchange = call.exchange
+        if exchange.upload is not None:
+            self.held.take(exchange, HELD if coming.length is None else min(coming.length, HELD))
+            return
+        try:
+            exchange.body = await coming.read(exchange, self.held, self.max_body, self.body_too_large)
+        except asyncio.CancelledError:
+            self._left(call)
+            raise
+        exchange.started = call.outlet.silent_since = self.clock()
+
+    def _left(self, call: Call) -> None:
+        """Record a call that was cancelled because its client left; raise why it was ended, where it was not that."""
+        ending = call.exchange.ending
+        if ending is not None:
+            raise ending from None
+        self.engine.record(call, GatewayError("client_gone", "The client closed the connection."))
 
     def tick(self) -> None:
         """Give streams that say nothing a sign of life. Called about once a second."""
         now = self.clock()
         for exchange in self.active:
-            call, upload = exchange.call, exchange.upload
-            if isinstance(call, Call) and call.surface is not None and (upload is None or upload.source.complete):
+            call, coming = exchange.call, exchange.coming
+            if isinstance(call, Call) and call.surface is not None and (coming is None or coming.source.complete):
                 if call.stream or (call.attempt is not None and call.attempt.stream):
                     call.outlet.keep_alive(call, now, self.state.keep_alive)
 
@@ -202,5 +253,3 @@ class Gateway:
     def upload_too_large(self) -> GatewayError:
         text = f"The upload is over {self.max_upload} bytes, the limit here (general_settings.max_file_size_mb)."
         return GatewayError("too_large", text)
-
-
