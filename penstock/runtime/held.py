@@ -36,10 +36,16 @@ class Held:
     def take(self, holder: Holder, size: int) -> None:
         """Note ``size`` more bytes of a request. Raises "overloaded" when there is no room for them now, "too_large"
         when there never is."""
-        if self.size + size > self.limit:
+        if not self.fits(holder, size):
             raise self.refusal(holder.held + size)
+
+    def fits(self, holder: Holder, size: int) -> bool:
+        """Note ``size`` more bytes of a request, where there is room for them; else False."""
+        if self.size + size > self.limit:
+            return False
         self.size += size
         holder.held += size
+        return True
 
     def free(self, holder: Holder) -> None:
         """Give back what a holder has taken. May be called again: it has nothing then."""

@@ -24,7 +24,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 @dataclass
 class ServeOptions:
     """What the command line says. ``config`` None: embedded defaults. ``grace``: seconds that streams may take to
-    finish after SIGTERM. ``json_logs``/``max_body_mb`` None: as the config says. ``fd``: an inherited socket."""
+    finish after SIGTERM. ``workers``: processes that share the port and the memory; one that has an inherited socket
+    (``fd``) is one of them. ``json_logs``/``max_body_mb`` None: as the config says."""
 
     config: Path | None = None
     host: str = "127.0.0.1"

@@ -23,7 +23,6 @@ STEADY = 10.0  # seconds after which a worker's death is an accident and not a f
 
 # Fields of ``ServeOptions`` that a worker is not told, and why. All others are handed on.
 NOT_HANDED_ON = {
-    "workers": "a worker is one process",
     "fd": "each is told the number that the socket has for it",
 }
 # Fields whose option has another name, or other words for its values.

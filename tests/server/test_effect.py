@@ -117,7 +117,7 @@ def behaviour(service: Service) -> dict[str, Any]:
     gateway, state = service.gateway, service.gateway.state
     plans = {name: state.plan(name) for name in "abcd"}
     return {
-        "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from),
+        "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "key": gateway.identity._key,
         "lines": (service.log.render, logging.getLogger().level),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
