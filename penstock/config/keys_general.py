@@ -96,6 +96,7 @@ GENERAL = (
     ("max_in_flight_requests_per_worker", "positive", "known", None, "requests per process at one time"),
     ("max_queued_requests_per_worker", "count", "known", None, "requests that wait for a place"),
     ("admission_queue_timeout_seconds", "wait", "known", 1, "longest wait for a place"),
+    ("max_held_mb", "size", "acted", None, "Penstock's own: MB that all requests together may hold"),
     ("max_response_size_mb", "size", "known", None, "largest answer, in MB"),
     ("token_rate_limit_type", "one:total,input,output", "known", "total", "which tokens limits count"),
     ("fail_closed_rate_limit_enforcement", "bool", "known", None, "refuse requests while limits cannot be counted"),

@@ -110,6 +110,7 @@ def build_general(
     # Only a null that stands in the file forbids DATABASE_URL (S3-06); `os.environ/X` with X unset does not.
     is_null = database is not None and database.value is None and database.written is None
     url: Secret | None = section.get("database_url")
+    _compare_sizes(section.values, children, problems)
     return GeneralSettings(
         **given,
         **_master_key(section, children.get("master_key"), env, file, problems),
@@ -118,6 +119,15 @@ def build_general(
         values=section.values,
         **log_switches(litellm, section),
     )
+
+
+def _compare_sizes(values: Mapping[str, Any], children: Mapping[str, Node], problems: Problems) -> None:
+    """Warn of a bound for all requests that is below the one for each of them."""
+    together, each = values.get("max_held_mb"), values.get("max_request_size_mb")
+    if together is not None and each is not None and together < each:
+        child = children["max_held_mb"]
+        text = f"is below max_request_size_mb ({each:g}): no request over {together:g} MB is ever served"
+        problems.warn(child.file, child.line, ("general_settings", "max_held_mb"), text)
 
 
 def _master_key(

@@ -53,6 +53,8 @@ TABLE: dict[str, Row] = {
     "client_gone": Row(499, "client_disconnected", "api_error", "APIConnectionError", "no", "nobody"),
     "gateway_bug": Row(500, "internal_server_error", "api_error", "InternalServerError", "no", "gateway"),
     "draining": Row(503, "service_unavailable_error", "overloaded_error", "ServiceUnavailableError", "no", "gateway"),
+    # the gateway itself has no more of something (memory, descriptors): no upstream's fault, and soon over
+    "overloaded": Row(503, "service_unavailable_error", "overloaded_error", "ServiceUnavailableError", "no", "gateway"),
     "not_configured": Row(
         401, "authentication_error", "authentication_error", "AuthenticationError", "other", "gateway"
     ),

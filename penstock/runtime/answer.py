@@ -10,9 +10,9 @@ MAX_ERROR = 1024 * 1024  # bytes of an error answer that are read
 
 
 class Answer(Protocol):
-    """An answer whose head is here. ``whole``: the body where all of it has come, else None; ``read`` waits for it,
-    ``pump`` hands it on as it comes. ``pause`` and ``resume`` hold the sender back. ``close`` gives up what is left;
-    whoever was given an answer closes it."""
+    """An answer whose head is here. ``whole``: the body where all of it has come, else None; ``read`` waits for it, and
+    asks ``room`` (``Call.room``) for what it gathers; ``pump`` hands it on as it comes. ``pause`` and ``resume`` hold
+    the sender back. ``close`` gives up what is left; whoever was given an answer closes it."""
 
     @property
     def status(self) -> int: ...
@@ -20,7 +20,7 @@ class Answer(Protocol):
     def headers(self) -> list[tuple[bytes, bytes]]: ...
     def header(self, name: bytes) -> bytes | None: ...
     def whole(self, limit: int) -> bytes | None: ...
-    async def read(self, limit: int) -> bytes: ...
+    async def read(self, limit: int, room: Callable[[int], bool] | None = None) -> bytes: ...
     async def pump(self, feed: Callable[[bytes], None]) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -42,7 +42,7 @@ class HeldAnswer:
     def whole(self, limit: int) -> bytes | None:
         return self.body
 
-    async def read(self, limit: int) -> bytes:
+    async def read(self, limit: int, room: Callable[[int], bool] | None = None) -> bytes:
         return self.body
 
     async def pump(self, feed: Callable[[bytes], None]) -> None:

@@ -73,7 +73,7 @@ async def check_answer(attempt: Attempt, answer: Answer, dialect: str, mend: Men
 
 async def _hold(attempt: Attempt, answer: Answer) -> HeldAnswer:
     try:
-        return HeldAnswer(answer.status, answer.headers, await answer.read(MAX_HELD))
+        return HeldAnswer(answer.status, answer.headers, await answer.read(MAX_HELD, attempt.call.room))
     finally:
         attempt.stop()
         answer.close()

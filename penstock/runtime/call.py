@@ -111,6 +111,10 @@ class Call:
         self.stream = _boolean(fields, "stream")
         self.fields = fields
 
+    def room(self, size: int) -> bool:
+        """Note so many bytes of an answer that is read as a whole; False where there is no room for them."""
+        return self.means.held.fits(self.exchange, size)
+
     def raw_path(self) -> bytes:
         """Return the path that the call leads to, as the client sent it, percent-encoded. Raises "bad_request" where a
         mount's prefix is encoded."""

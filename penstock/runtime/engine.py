@@ -19,10 +19,12 @@ from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
 from penstock.runtime.call import Call
 from penstock.runtime.drive import drive
+from penstock.runtime.held import RETRY_AFTER, Held
 from penstock.runtime.http import (
     BodyTruncated,
     ConnectTimeout,
     FirstByteTimeout,
+    LocalLimit,
     PoolTimeout,
     ProtocolError,
     StallTimeout,
@@ -44,13 +46,15 @@ if TYPE_CHECKING:
 
 # Transport errors to kinds; the first class that fits.
 _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...], str], ...] = (
+    (LocalLimit, "overloaded"),
     ((ConnectTimeout, FirstByteTimeout, StallTimeout, TotalTimeout, PoolTimeout), "timeout"),
     ((ProtocolError, BodyTruncated, TooLarge), "broken_answer"),
     (TransportError, "connect"),
 )
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
-    "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug".split()
+    "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug "
+    "overloaded".split()
 )
 _FINAL = (
     " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
@@ -69,7 +73,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         lives: Lives | None = None,
     ) -> None:
-        self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set())
+        self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
@@ -229,6 +233,6 @@ def _pick(candidates: Sequence[Target]) -> Target:
 def client_error(error: TransportError, begun: bool) -> GatewayError:
     """Turn a transport error into what a client is told of it. ``begun``: a part of the answer is out."""
     kind = next(kind for classes, kind in _TRANSPORT if isinstance(error, classes))
-    if begun and kind != "timeout":
+    if begun and kind not in ("timeout", "overloaded"):
         kind = "broken_stream"
-    return GatewayError(kind, str(error))
+    return GatewayError(kind, str(error), retry_after=RETRY_AFTER if kind == "overloaded" else None)

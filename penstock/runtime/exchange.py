@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from penstock.core.errors import GatewayError
+    from penstock.runtime.coming import Coming
     from penstock.runtime.http import Driven
     from penstock.runtime.ops.upload import Upload
 
@@ -30,7 +31,7 @@ class Exchange:
     """What a door hands in. ``headers``: lower-case names; a name that came twice has its values joined by ", "
     (RFC 9110, 5.3), so a doubled Host or Authorization is never one of the two. ``path`` is percent-decoded.
 
-    Its life: made by a door when the request is there (or its head, of an upload); becomes a ``Call``; is answered by
+    Its life: made by a door when the request is there (or its head, see ``coming``); becomes a ``Call``; is answered by
     that call's ``Outlet`` and nobody else, with ``whole``, or with ``start``, ``write``* and ``finish``, or cut off
     with ``abort``; is over then. ``headers`` of an answer are finished lines, each ended by CRLF; the door adds framing
     (content-length or chunked, connection). ``abort`` cuts the connection: the client must see that the answer is not
@@ -40,8 +41,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "body", "bytes_out", "call", "client", "ending", "gone", "headers", "method", "path", "query", "responded",
-        "started", "task",
+        "body", "bytes_out", "call", "client", "ending", "gone", "headers", "held", "method", "path", "query",
+        "responded", "started", "task",
     )  # fmt: skip
 
     method: str
@@ -49,6 +50,7 @@ class Exchange:
     query: bytes
     headers: dict[bytes, bytes]
     body: bytes  # of an upload that is passed on as it comes: the ``Upload``, of which only the length is of use
+    held: int  # bytes of ``runtime.held.Held`` that are taken for it: of its body, and of whole answers to it
     client: str
     responded: bool  # a status line was sent
     bytes_out: int  # body bytes
@@ -57,7 +59,8 @@ class Exchange:
     task: asyncio.Task[None] | Driven | None  # the gateway's work on it
     ending: GatewayError | None  # why the task was cancelled, when the client did not leave
     started: float  # the loop's clock when the request's last byte had come; of an upload, when its head had
-    upload: Upload | None = None  # a form that is still on its way
+    coming: Coming | None = None  # the body, where the door had only the head when it handed the request in
+    upload: Upload | None = None  # a form that is passed on as it comes
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class Exchange:
         self.headers = dict(headers or {})
         self.client, self.started = client, started
         self.responded = self.gone = False
-        self.bytes_out = 0
+        self.bytes_out = self.held = 0
         self.call = self.task = self.ending = None
 
     def whole(self, status: int, headers: bytes, body: bytes) -> None:

@@ -155,7 +155,7 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
             return
         data = answer.whole(MAX_ANSWER)
         if data is None:
-            data = await answer.read(MAX_ANSWER)
+            data = await answer.read(MAX_ANSWER, attempt.call.room)
         if quirks.mend is not None:
             data = quirks.mend(data)
         attempt.stop()
@@ -175,7 +175,7 @@ async def _stream(
     """Relay a stream. Runs in the transport's own callback: no task switch, no queue, one write per read."""
     if not attempt.stream:  # servers exist that stream unless told not to
         try:
-            cross_collected(attempt, await answer.read(MAX_ANSWER), DIALECTS[dialect], mend)
+            cross_collected(attempt, await answer.read(MAX_ANSWER, attempt.call.room), DIALECTS[dialect], mend)
         except sse.TooLong as error:
             raise GatewayError("broken_answer", f"The upstream's stream is not usable: {error}.") from None
         return

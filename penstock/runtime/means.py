@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from penstock.runtime.held import Held
     from penstock.runtime.http import Pool
     from penstock.runtime.live import Lives
     from penstock.runtime.trace import Trace  # circle: it reads calls, which have means
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 class Means(NamedTuple):
     """What calls share. ``pool``: connections to upstreams. ``store``: what is kept between requests. ``lives``: what
     is known of deployments. ``clock``: seconds, as the event loop counts them. ``beside``: tasks that outlive the
-    request they came from, held here for as long as they run. ``trace``: says what happens to each; None where nobody
-    asked."""
+    request they came from, held here for as long as they run. ``held``: what all requests hold in memory. ``trace``:
+    says what happens to each; None where nobody asked."""
 
     pool: Pool
     store: Store
     lives: Lives
     clock: Callable[[], float]
     beside: set[asyncio.Task[None]]
+    held: Held
     trace: Trace | None = None

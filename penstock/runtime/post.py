@@ -82,7 +82,7 @@ async def ask(
     """Send a body and return the whole answer. Stops the watch."""
     answer = await post(attempt, endpoint, body, reads, extra=extra)
     try:
-        return await answer.read(limit)
+        return await answer.read(limit, attempt.call.room)
     finally:
         attempt.stop()
         answer.close()

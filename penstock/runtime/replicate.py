@@ -7,7 +7,7 @@ in which most language models are done; what takes longer is asked for again and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -77,7 +77,8 @@ async def run(attempt: Attempt) -> None:
     body = _body(attempt, version)
     timeouts = attempt.target.stream_timeouts if attempt.stream else attempt.target.timeouts
     extra = b"" if attempt.stream else _PREFER
-    made = read_prediction(await _read(await post(attempt, endpoint, body, _refused, extra=extra, timeouts=timeouts)))
+    answer = await post(attempt, endpoint, body, _refused, extra=extra, timeouts=timeouts)
+    made = read_prediction(await _read(answer, attempt.call.room))
     try:
         url = made.urls.get("stream")
         if attempt.stream and url and made.status in RUNNING:
@@ -122,11 +123,11 @@ def _refused(status: int, headers: Mapping[str, str], body: bytes) -> GatewayErr
     return parse_error(status, body, retry_after(headers))
 
 
-async def _read(answer: Response) -> bytes:
+async def _read(answer: Response, room: Callable[[int], bool] | None) -> bytes:
     """Read the body of a good answer. Raises what a refusal says."""
     try:
         if 200 <= answer.status < 300:
-            return await answer.read(MAX_ANSWER)
+            return await answer.read(MAX_ANSWER, room)
         raise await refusal(answer, _refused)
     finally:
         answer.close()
@@ -149,9 +150,9 @@ class _House:
         body = b"" if method == b"POST" else None
         return await self._means.pool.send(origin, head, body, timeouts, extra, self._target.tls)
 
-    async def look(self, url: str) -> Prediction:
-        """Return a prediction as it stands now."""
-        return read_prediction(await _read(await self.ask(b"GET", url, _BRIEF)))
+    async def look(self, url: str, room: Callable[[int], bool] | None = None) -> Prediction:
+        """Return a prediction as it stands now. ``room``: see ``Answer``."""
+        return read_prediction(await _read(await self.ask(b"GET", url, _BRIEF), room))
 
     def cancel(self, made: Prediction) -> None:
         """Stop a prediction that goes on costing money. Beside whatever ended the attempt, which may be a
@@ -183,7 +184,7 @@ async def _wait(attempt: Attempt, house: _House, made: Prediction) -> Prediction
         if not url:
             raise GatewayError("broken_answer", "The upstream's prediction has no address to ask for its result.")
         urls = made.urls
-        made = await house.look(url)
+        made = await house.look(url, attempt.call.room)
         made.urls = made.urls or urls
     return made
 
@@ -192,7 +193,7 @@ async def _stream(attempt: Attempt, house: _House, made: Prediction, url: str) -
     """Relay a prediction's events; when they are over, one look at it tells the tokens."""
     answer = await house.ask(b"GET", url, attempt.target.stream_timeouts, _EVENTS)
     if answer.status != 200:
-        await _read(answer)
+        await _read(answer, None)
         raise GatewayError("broken_answer", f"The upstream's stream answered with status {answer.status}.")
     decoder, lines = Decoder(made.id), sse.Decoder()
     translator = attempt.translator = CrossStream(attempt, cast(Dialect, _Form(decoder)))

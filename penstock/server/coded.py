@@ -33,6 +33,11 @@ async def read_coded(exchange: Exchange, limit: int) -> None:
         exchange.body = await asyncio.to_thread(decode, body, coded_as, limit)
 
 
+def room_for(size: int, limit: int) -> int:
+    """Return to how many bytes a compressed body of ``size`` may grow."""
+    return min(limit, max(FLOOR, RATIO * size))
+
+
 def decode(body: bytes, coded_as: bytes, limit: int) -> bytes:
     """Undo the codings of a body, the last one first. See ``read_coded``."""
     names = codings(coded_as)
@@ -42,7 +47,7 @@ def decode(body: bytes, coded_as: bytes, limit: int) -> bytes:
         text = f"The body has {len(names)} Content-Encodings; at most {MAX_CODINGS} are undone."
         raise GatewayError("content_coding", text, upstream_type=", ".join(readable()))
     codecs = [_codec(name) for name in reversed(names)]
-    room = min(limit, max(FLOOR, RATIO * len(body)))
+    room = room_for(len(body), limit)
     parts: list[bytes] = []
     try:
         for start in range(0, len(body), _PIECE):

@@ -15,6 +15,7 @@ from penstock.runtime.identity import Identity, is_loopback
 from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
 from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
+from penstock.server.memory import SHARE_HELD, memory_bytes
 from penstock.server.options import ServeOptions, master_key
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ RESTART = None
 
 @dataclass
 class InEffect:
-    """What the settings are applied to. ``values``: by name, as last put into effect."""
+    """What the settings are applied to. ``values``: by name, as last put into effect. ``memory``: bytes that this
+    machine, or its container, has."""
 
     options: ServeOptions
     gateway: Gateway
     log: LogSink
     values: dict[str, object] = field(default_factory=dict)
+    memory: int = field(default_factory=memory_bytes)
 
     def put(self, config: Config) -> list[str]:
         """Put every setting into effect that can be; return a sentence for each that changed and cannot."""
@@ -78,6 +81,8 @@ def _who_may_call(to: InEffect, config: Config) -> None:
 def _sizes(to: InEffect, config: Config) -> None:
     body = to.options.max_body_mb or config.general.max_request_size_mb
     to.gateway.limit(_bytes(body), _bytes(config.general.values.get("max_file_size_mb")))
+    held = _bytes(config.general.values.get("max_held_mb")) or to.memory * SHARE_HELD // 100
+    to.gateway.held.limit = max(1, held // to.options.workers)
 
 
 def _log_lines(to: InEffect, config: Config) -> None:
@@ -102,6 +107,7 @@ SETTINGS = (
     Setting(CREDENTIALS, _who_may_call),
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),
     Setting("general_settings.max_file_size_mb", _sizes),
+    Setting("general_settings.max_held_mb", _sizes),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.log_raw_request_response", _log_lines),

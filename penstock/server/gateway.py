@@ -16,12 +16,13 @@ from penstock.runtime.identity import NOBODY
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
 from penstock.runtime.web_pages import is_preflight
-from penstock.server.coded import read_coded
+from penstock.server.coded import read_coded, room_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from penstock.core.dialects.base import Dialect
+    from penstock.runtime.coming import Coming
     from penstock.runtime.engine import Engine
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.gate import Entry
@@ -35,13 +36,14 @@ DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it a
 
 class Visit(NamedTuple):
     """What a request is that is no call of a surface. ``entry``: what the gate asks of it. ``answer``: answers it once
-    it is let in. ``recorded``: it gets a record also when it went well. ``as_sent``: it wants a compressed body as it
-    came."""
+    it is let in. ``recorded``: it gets a record also when it went well. ``reads``: it wants the request's body; one
+    that is compressed as it came, where ``as_sent``."""
 
     entry: Entry
     answer: Callable[[Gateway, Call], Awaitable[None]]
     recorded: bool = True
     as_sent: bool = False
+    reads: bool = True
 
 
 class Site(Protocol):
@@ -69,6 +71,7 @@ class Gateway:
         self.site = site
         self.active: set[Exchange] = set()
         self.clock = engine.means.clock
+        self.held = engine.means.held
         self.started_at = time.time()
         self.limit(max_body, max_upload)
 
@@ -110,7 +113,10 @@ class Gateway:
         self.active.add(exchange)
 
     def end(self, exchange: Exchange) -> None:
+        """Let go of an exchange that is over. May be called again."""
         self.active.discard(exchange)
+        self.held.size -= exchange.held  # ``held.free``, where every request passes
+        exchange.held = 0
         # The call holds its exchange: apart, both are freed at once, and the collector has nothing to find. As a circle
         # per request they made it stop the loop for 5 ms now and then, which was the whole of the slowest percent.
         exchange.call = None
@@ -129,9 +135,20 @@ class Gateway:
                     found = site.find(call, state)
                 if isinstance(found, Surface):
                     call.surface = found
+                    coming = exchange.coming
+                    if coming is not None:
+                        self._check_length(exchange, coming)
                     waits = self.gate.admit(call, found)
                     if waits is not None:
                         await waits
+                    if coming is not None:
+                        await self._arrive(call, coming)
+                    else:  # ``held.take``, where every request passes
+                        held, size = self.held, len(exchange.body)
+                        if held.size + size > held.limit:
+                            raise held.refusal(size)
+                        held.size += size
+                        exchange.held = size
                     if b"content-encoding" in exchange.headers:
                         await self._decode(call)
                     await self.engine.handle(call, state)
@@ -160,9 +177,16 @@ class Gateway:
 
     async def _visit(self, call: Call, visit: Visit) -> None:
         await in_task()  # pages are free to use what they like
+        coming = call.exchange.coming
+        if coming is not None:
+            self._check_length(call.exchange, coming)
         waits = self.gate.admit(call, visit.entry)
         if waits is not None:
             await waits
+        if coming is None:
+            self.held.take(call.exchange, len(call.exchange.body))
+        elif visit.reads:
+            await self._arrive(call, coming)
         if b"content-encoding" in call.exchange.headers and not visit.as_sent:
             await self._decode(call)
         try:
@@ -174,12 +198,40 @@ class Gateway:
             self.engine.record(call, None)
 
     async def _decode(self, call: Call) -> None:
-        """Undo the compression of a call's body. Raises what ``read_coded`` does."""
+        """Undo the compression of a call's body. Raises what ``read_coded`` does, and "overloaded"."""
+        exchange, held = call.exchange, self.held
+        coded = len(exchange.body)
+        room = room_for(coded, self.max_body)
+        held.take(exchange, room)
         try:
-            await read_coded(call.exchange, self.max_body)
+            await read_coded(exchange, self.max_body)
         except asyncio.CancelledError:
             self._left(call)
             raise
+        held.take(exchange, len(exchange.body) - coded - room)
+
+    def _check_length(self, exchange: Exchange, coming: Coming) -> None:
+        """Refuse a body that says itself that it is over the limit; "too_large"."""
+        if coming.length is None:
+            return
+        upload = exchange.upload is not None
+        if coming.length > (self.max_upload if upload else self.max_body):
+            coming.given_up = True
+            raise self.upload_too_large() if upload else self.body_too_large()
+
+    async def _arrive(self, call: Call, coming: Coming) -> None:
+        """Wait for a body that is still on its way, now that its request is let in. A form that is passed on as it
+        comes is left to its surface. Raises "too_large", "overloaded", and what ended the client's sending."""
+        exchange = call.exchange
+        if exchange.upload is not None:
+            self.held.take(exchange, HELD if coming.length is None else min(coming.length, HELD))
+            return
+        try:
+            exchange.body = await coming.read(exchange, self.held, self.max_body, self.body_too_large)
+        except asyncio.CancelledError:
+            self._left(call)
+            raise
+        exchange.started = call.outlet.silent_since = self.clock()
 
     def _left(self, call: Call) -> None:
         """Record a call that was cancelled because its client left; raise why it was ended, where it was not that."""
@@ -192,8 +244,8 @@ class Gateway:
         """Give streams that say nothing a sign of life. Called about once a second."""
         now = self.clock()
         for exchange in self.active:
-            call, upload = exchange.call, exchange.upload
-            if isinstance(call, Call) and call.surface is not None and (upload is None or upload.source.complete):
+            call, coming = exchange.call, exchange.coming
+            if isinstance(call, Call) and call.surface is not None and (coming is None or coming.source.complete):
                 if call.stream or (call.attempt is not None and call.attempt.stream):
                     call.outlet.keep_alive(call, now, self.state.keep_alive)
 
@@ -241,5 +293,3 @@ class Gateway:
     def upload_too_large(self) -> GatewayError:
         text = f"The upload is over {self.max_upload} bytes, the limit here (general_settings.max_file_size_mb)."
         return GatewayError("too_large", text)
-
-

@@ -18,8 +18,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 @dataclass
 class ServeOptions:
     """What the command line says. ``config`` None: embedded defaults. ``grace``: seconds that streams may take to
-    finish after SIGTERM. ``json_logs``/``max_body_mb`` None: as the config says. ``fd``: an inherited socket.
-    ``notes``: what is to be said of options that have no effect."""
+    finish after SIGTERM. ``workers``: processes that share the port and the memory; one that has an inherited socket
+    (``fd``) is one of them. ``json_logs``/``max_body_mb`` None: as the config says. ``notes``: what is to be said of
+    options that have no effect."""
 
     config: Path | None = None
     host: str = "127.0.0.1"

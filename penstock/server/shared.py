@@ -154,9 +154,13 @@ async def serve_batch(batch: Batch, surface: Surface, gateway: Gateway, call: Ca
                 return
             await gateway.engine.handle(one, state)
 
-    async with asyncio.TaskGroup() as group:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                group.create_task(run(item))
+    finally:
         for item in items:
-            group.create_task(run(item))
+            gateway.held.free(item)
     results = [_result(index, item) for index, item in enumerate(items)]
     good = sum(result["success"] for result in results)
     told = {

@@ -16,7 +16,7 @@ from penstock.server.gateway import Visit
 from penstock.server.pages import ROUTES
 from penstock.server.paths import tidied
 from penstock.server.refusals import no_route
-from penstock.server.routes import Route, Routes
+from penstock.server.routes import READ, Route, Routes
 from penstock.server.surfaces import PATTERNS, SURFACES, dialect_of, find
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ class Site:
         if found is None:
             return None
         route, call.params = found
-        return Visit(route, partial(_answer, route), recorded=route.role != PUBLIC)
+        reads = call.exchange.method not in READ
+        return Visit(route, partial(_answer, route), recorded=route.role != PUBLIC, reads=reads)
 
     def _elsewhere(self, call: Call, state: State) -> Visit:
-        return pass_through.by_provider(call.path, state) or Visit(Rule((call.exchange.method,)), self._none)
+        nothing = Visit(Rule((call.exchange.method,)), self._none, reads=False)
+        return pass_through.by_provider(call.path, state) or nothing
 
     async def _none(self, gateway: Gateway, call: Call) -> None:
         """Raise "no_route". Who may call is told what is near; who may not was refused before, and learns nothing of

@@ -24,7 +24,6 @@ STEADY = 10.0  # seconds after which a worker's death is an accident and not a f
 
 # Fields of ``ServeOptions`` that a worker is not told, and why. All others are handed on.
 NOT_HANDED_ON = {
-    "workers": "a worker is one process",
     "notes": "they are said once",
     "fd": "each is told the number that the socket has for it",
 }

@@ -194,6 +194,14 @@ def test_general_settings(check: Check) -> None:
     assert loaded.config.general.values["alerting"] == ("slack",)
 
 
+def test_a_bound_for_all_that_is_below_the_one_for_each(check: Check) -> None:
+    found = check(MODEL + "general_settings:\n  max_request_size_mb: 64\n  max_held_mb: 16\n")
+    text = "is below max_request_size_mb (64): no request over 16 MB is ever served"
+    assert lines(found) == [f"c.yaml:7: general_settings.max_held_mb: {text}"]
+    assert not lines(check(MODEL + "general_settings: {max_request_size_mb: 64, max_held_mb: 64}\n"))
+    assert lines(check(MODEL + "general_settings: {max_held_mb: 0}\n")), "a number above 0"
+
+
 @pytest.mark.parametrize(
     ("text", "env", "key", "source"),
     [

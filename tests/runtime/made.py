@@ -15,6 +15,7 @@ from penstock.core.providers.resolve import resolve
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.call import Call
 from penstock.runtime.exchange import Exchange
+from penstock.runtime.held import Held
 from penstock.runtime.identity import ANONYMOUS
 from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
@@ -78,7 +79,7 @@ def call_of(body: Any = None, path: str = "/v1/chat/completions", clock: Any = N
     """A call whose fields were read; ``call.exchange`` is a ``Sent``."""
     data = body if isinstance(body, bytes) else json.dumps(body or {"model": "m", "messages": [{}]}).encode()
     exchange = Sent(data, path, **headers)
-    means = Means(None, MemoryStore(), Lives(), clock or (lambda: 0.0), set())
+    means = Means(None, MemoryStore(), Lives(), clock or (lambda: 0.0), set(), Held())
     call = Call(exchange, means, ANONYMOUS, SURFACES[path])
     exchange.call = call
     call.read_fields(open_body(data))

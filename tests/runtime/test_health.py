@@ -9,6 +9,7 @@ import pytest
 
 from penstock.mock import Mock, Script, Step
 from penstock.runtime.health import TROUBLE_LASTS, Health
+from penstock.runtime.held import Held
 from penstock.runtime.http import Pool
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
@@ -60,7 +61,7 @@ model_list:
 
 
 def prober_of(state, pool=None, now=0.0) -> Prober:
-    means = Means(pool, None, LIVES, lambda: now, set())
+    means = Means(pool, None, LIVES, lambda: now, set(), Held())
     return Prober(SimpleNamespace(state=state, clock=lambda: now, engine=SimpleNamespace(means=means)))
 
 

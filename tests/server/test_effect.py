@@ -119,7 +119,7 @@ def behaviour(service: Service) -> dict[str, Any]:
     plans = {name: state.plan(name) for name in "abcd"}
     trace = gateway.engine.means.trace
     return {
-        "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from),
+        "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "key": gateway.identity._key,
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],

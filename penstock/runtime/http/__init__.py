@@ -17,6 +17,7 @@ from penstock.runtime.http.errors import (
     ConnectTimeout,
     Disconnected,
     FirstByteTimeout,
+    LocalLimit,
     PoolTimeout,
     ProtocolError,
     ProxyError,
@@ -35,7 +36,7 @@ from penstock.runtime.http.response import Response
 
 __all__ = [
     "Batch", "BodyTruncated", "ConnectError", "ConnectTimeout", "Disconnected", "Driven", "FirstByteTimeout", "Limits",
-    "Origin", "Pool", "PoolTimeout", "ProtocolError", "Proxies", "ProxyError", "Response", "StallTimeout", "Timeouts",
-    "Timings", "Tls", "TlsError", "TooLarge", "TotalTimeout", "TransportError", "in_task", "render_head",
+    "LocalLimit", "Origin", "Pool", "PoolTimeout", "ProtocolError", "Proxies", "ProxyError", "Response", "StallTimeout",
+    "Timeouts", "Timings", "Tls", "TlsError", "TooLarge", "TotalTimeout", "TransportError", "in_task", "render_head",
     "render_header",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The one family of errors that callers of the transport see.
 
     TransportError
+    ├── LocalLimit           this process may have no more of something: it is nobody else's fault
     ├── PoolTimeout          no connection became free in time; nothing was sent
     ├── ConnectError         DNS, refused, unreachable; nothing was sent
     │   ├── ConnectTimeout   the connection (DNS, TCP, proxy, TLS) was not ready in time
@@ -44,6 +45,10 @@ class TransportError(Exception):
     def __str__(self) -> str:
         message: str = self.args[0]
         return message if self.origin is None else f"{self.origin}: {message}"
+
+
+class LocalLimit(TransportError):
+    """This process has come to a limit of its own: descriptors, or bytes held for answers. The upstream did nothing."""
 
 
 class PoolTimeout(TransportError):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from penstock.runtime.http.driven import Wake
-from penstock.runtime.http.errors import TooLarge, TransportError
+from penstock.runtime.http.errors import LocalLimit, TooLarge, TransportError
 from penstock.runtime.http.options import Timings
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from penstock.runtime.http.origin import Origin
 
 Feed = Callable[[bytes], None]
+Room = Callable[[int], bool]
 _UNREAD = "the response was closed before its body was read"
 
 
@@ -28,7 +29,7 @@ class Response:
 
     __slots__ = (
         "_chunks", "_conn", "_connect_ms", "_decoder", "_ended", "_error", "_feed", "_first_byte_ms", "_held", "_limit",
-        "_origin", "_paused", "_reading", "_reused", "_size", "_waiter", "headers", "status",
+        "_origin", "_paused", "_reading", "_reused", "_room", "_size", "_waiter", "headers", "status",
     )  # fmt: skip
 
     def __init__(self, conn: Connection, status: int, headers: list[tuple[bytes, bytes]], first_byte_ms: float) -> None:
@@ -71,8 +72,9 @@ class Response:
                 return value
         return None
 
-    async def read(self, limit: int) -> bytes:
+    async def read(self, limit: int, room: Room | None = None) -> bytes:
         """Return the rest of the body as a whole. TooLarge beyond ``limit`` bytes, any TransportError when it breaks.
+        ``room`` is asked for the bytes that are to be gathered; LocalLimit where it says no.
 
         Does not suspend when the body has already arrived. Ends a `pause`.
         """
@@ -81,11 +83,21 @@ class Response:
             if announced is not None and int(announced) > limit:
                 self.close()
                 raise too_large(limit, self._origin)
+            if room is not None:
+                if not room(self._size if announced is None else int(announced)):
+                    self.close()
+                    raise no_room(self._origin)
+                if announced is not None:
+                    room = None  # there is room for all of it
             self._limit = limit
+            self._room = room
             self._reading = True
             self._hold(False)
             self.resume()
-            await self._wait()
+            try:
+                await self._wait()
+            finally:
+                self._room = None  # which may hold whoever holds us
         if self._size > limit:
             self.close()
             raise too_large(limit, self._origin)
@@ -162,7 +174,9 @@ class Response:
         return self._paused or self._held
 
     def keep(self, chunk: bytes) -> None:
-        """Store a batch that no pump takes; TooLarge beyond the limit of a `read`."""
+        """Store a batch that no pump takes; TooLarge beyond the limit of a `read`, LocalLimit without room for it."""
+        if self._reading and self._room is not None and not self._room(len(chunk)):
+            raise no_room(self._origin)
         self._chunks.append(chunk)
         self._size += len(chunk)
         if self._size > self._limit:
@@ -224,3 +238,8 @@ class Response:
 
 def too_large(limit: int, origin: Origin) -> TooLarge:
     return TooLarge(f"the response body is larger than {limit} bytes", phase="body", sent=True, origin=origin)
+
+
+def no_room(origin: Origin) -> LocalLimit:
+    text = "there is no room for the answer: the gateway holds as many bytes as it may (general_settings.max_held_mb)"
+    return LocalLimit(text, phase="body", sent=True, origin=origin)

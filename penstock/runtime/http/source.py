@@ -7,9 +7,10 @@ come down to a quarter of that. The taker waits for bytes. Knows nothing of eith
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
+
+from penstock.runtime.http.driven import Wake
 
 HIGH = 256 * 1024  # bytes that wait before the pusher is told to pause
 
@@ -30,7 +31,7 @@ class Source:
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Wake[None] | None = None
         self._closed = False
         self.received = 0
         self.complete = False
@@ -84,8 +85,11 @@ class Source:
                 raise self._error
             if self.complete or self._closed:
                 return b""
-            waiter = self._waiter = asyncio.get_running_loop().create_future()
-            await waiter
+            waiter = self._waiter = Wake()
+            try:
+                await waiter
+            finally:
+                self._waiter = None
         data = self._chunks.popleft()
         self._size -= len(data)
         if self.paused and self._size <= self._high // 4:

@@ -186,7 +186,7 @@ async def _relay(
         if whole is None or b"event-stream" in content_type:
             await _stream(attempt, answer, content_type)
             return
-        data = await answer.read(MAX_ANSWER)
+        data = await answer.read(MAX_ANSWER, attempt.call.room)
         _used(attempt, whole(content_type, data))
         attempt.stop()
         if outlet.responded:  # a stream was asked for, and its first sign of life is out

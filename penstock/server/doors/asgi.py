@@ -9,24 +9,30 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
-from penstock.core.errors import GatewayError
+from penstock.runtime.coming import Coming
 from penstock.runtime.exchange import Exchange, Source
-from penstock.server.doors.upload import feed, is_upload, serve, upload_of
+from penstock.runtime.http.source import Source as BodySource
+from penstock.runtime.ops.upload import Upload
+from penstock.server.doors import bodies
+from penstock.server.doors.upload import is_upload, serve
 
 if TYPE_CHECKING:
-    from penstock.runtime.ops.upload import Upload
     from penstock.server.gateway import Gateway
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HIGH_WATER = 64 * 1024  # bytes of answer that wait for the server before the upstream is held back
+_BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")  # have a body only where the head says so
 
 
 class AsgiExchange(Exchange):
-    """Gathers what is written; ``pump`` sends it on."""
+    """Gathers what is written; ``pump`` sends it on. ``room``: the server may be asked for more of the body. What is
+    left of a body behind the answer is the server's, which throws it away (uvicorn, without keeping it)."""
 
-    __slots__ = ("_out", "_ready", "_size", "_source", "done", "raw", "upload")
+    __slots__ = (
+        "_out", "_ready", "_size", "_source", "coming", "done", "raw", "room", "upload",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.responded = False
@@ -34,14 +40,26 @@ class AsgiExchange(Exchange):
         self.task = None
         self.ending = None
         self.call = None
+        self.body = b""
+        self.coming: Coming | None = None
         self.upload: Upload | None = None
-        self.bytes_out = 0
+        self.bytes_out = self.held = 0
         self.done = False
         self.raw: bytes | None = None
+        self.room = asyncio.Event()
         self._out: list[MutableMapping[str, Any]] = []
         self._ready = asyncio.Event()
         self._size = 0
         self._source: Source | None = None
+
+    def expect(self, gateway: Gateway) -> None:
+        """Make ready for the body, which the server is asked for when the gateway wants it, and not before."""
+        source = BodySource(self.room.clear, self.room.set)
+        source.wanted = self.room.set
+        self.coming = Coming(source, bodies.length_of(self.headers))
+        if is_upload(gateway, self.method, self.path, self.headers):
+            self.upload = Upload(source, self.coming.length)
+            self.body = cast(bytes, self.upload)
 
     def whole(self, status: int, headers: bytes, body: bytes) -> None:
         self.start(status, headers + b"content-length: %d\r\n" % len(body))
@@ -144,37 +162,13 @@ class AsgiDoor:
             headers[name] = headers[name] + b", " + value if name in headers else value
         exchange.headers = headers
         gateway = self.gateway
-        exchange.body = b""
-        refused: GatewayError | None = None
-        try:
-            if is_upload(gateway, exchange.method, exchange.path, headers):
-                room = asyncio.Event()
-                upload = exchange.upload = upload_of(gateway, headers, room.clear, room.set)
-                upload.source.wanted = room.set
-                exchange.body = cast(bytes, upload)
-            else:
-                exchange.body = await _read(receive, gateway.max_body, headers.get(b"content-length", b""))
-        except ConnectionError:
-            return
-        except _TooLarge:
-            refused = gateway.body_too_large()
-        except GatewayError as error:
-            refused = error
+        framed = b"content-length" in headers or b"transfer-encoding" in headers
+        if headers.get(b"content-length") != b"0" and (framed or exchange.method not in _BODILESS):
+            exchange.expect(gateway)
         exchange.started = gateway.clock()
         gateway.begin(exchange)
-        if refused is not None:
-            try:
-                gateway.refuse(exchange, refused)
-                await exchange.pump(send)
-            finally:
-                gateway.end(exchange)
-            return
-        if exchange.upload is not None:
-            coming = feed(receive, upload.source, room, gateway)
-            work = exchange.task = asyncio.ensure_future(serve(gateway, exchange))
-        else:
-            coming = _left(receive)
-            work = exchange.task = asyncio.ensure_future(gateway.serve(exchange))
+        coming = _feed(receive, exchange, gateway) if exchange.coming is not None else _left(receive)
+        work = exchange.task = asyncio.ensure_future(serve(gateway, exchange))
         watch = asyncio.ensure_future(coming)
         pump = asyncio.ensure_future(exchange.pump(send))
         try:
@@ -187,31 +181,41 @@ class AsgiDoor:
                 if not task.done() and not (task is work and answered):
                     task.cancel()
             gateway.end(exchange)
+            if exchange.coming is not None:
+                exchange.coming.source.close()
             exchange.task = None  # a cancelled one keeps its error, and that the frames that hold the exchange
             await asyncio.gather(work, watch, pump, return_exceptions=True)
 
 
-class _TooLarge(Exception):
-    """The body is over the limit, or says so."""
-
-
-async def _read(receive: Receive, limit: int, announced: bytes) -> bytes:
-    """Read the whole body. Raises ``_TooLarge``, and ConnectionError when the client leaves."""
-    if announced.isdigit() and int(announced[:20]) > limit:
-        raise _TooLarge
-    parts: list[bytes] = []
-    size = 0
+async def _feed(receive: Receive, exchange: AsgiExchange, gateway: Gateway) -> None:
+    """Push what an ASGI server receives, from when it is wanted and while there is room for it; returns when the client
+    has left. The server itself holds the client back while nobody asks it for more."""
+    coming, room, upload = exchange.coming, exchange.room, exchange.upload is not None
+    assert coming is not None
+    source, spent = coming.source, 0.0
     while True:
-        message = await receive()
+        await room.wait()
+        began = gateway.clock()
+        over = source.complete or source.failed or exchange.done
+        try:
+            async with asyncio.timeout(None if over else bodies.BODY_STALL):
+                message = await receive()
+        except TimeoutError:
+            source.fail(bodies.stalled())
+            continue
+        spent += gateway.clock() - began
         if message["type"] == "http.disconnect":
-            raise ConnectionError("the client left before its request was complete")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise _TooLarge
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+            return
+        if source.complete:
+            continue
+        if data := message.get("body", b""):
+            source.feed(data)
+        if upload and source.received > gateway.max_upload:
+            source.fail(gateway.upload_too_large())
+        elif not message.get("more_body", False):
+            source.end()
+        elif (error := bodies.too_slow(coming, spent, upload)) is not None:
+            source.fail(error)
 
 
 async def _left(receive: Receive) -> None:

@@ -23,18 +23,18 @@ from penstock.server.doors.status import STATUS_LINES
 from penstock.server.doors.upgrade import not_http, offers_upgrade, wants_websocket, without_upgrade
 
 if TYPE_CHECKING:
-    from penstock.server.doors.upload import UploadExchange
+    from penstock.server.doors.coming import ComingExchange
     from penstock.server.gateway import Gateway
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
 MAX_URL = 16 * 1024
 MAX_PIPELINED = 16
+MAX_QUEUED = 64 * 1024  # bytes of a request behind which no more is read before its turn
 HEAD_TIME = 20.0  # seconds from a request's first byte to the end of its headers
-BODY_STALL = 30.0  # seconds without a body byte
-BODY_TIME = 300.0  # seconds for a whole body
 IDLE_TIME = 75.0  # seconds an idle connection is kept (nginx's default)
 LINGER = 2.0  # seconds to read on after an error, so that the client gets to see it
+MAX_SPILLED = 64 * 1024 * 1024  # bytes that are read on, for the same
 CLIENT_STALL = 120.0  # seconds a client may refuse to read a streamed answer
 # Requests are driven in batches, without a task each (``driven`` has the gain); PENSTOCK_DRIVEN=0 gives each a task.
 DRIVES = os.environ.get("PENSTOCK_DRIVEN") != "0"
@@ -50,7 +50,7 @@ class QuickExchange(Exchange):
     def __init__(self, proto: QuickProtocol) -> None:
         self.proto = proto
         self.responded = False
-        self.bytes_out = 0
+        self.bytes_out = self.held = 0
         self.gone = False
         self.task = None
         self.ending = None
@@ -110,17 +110,19 @@ class QuickExchange(Exchange):
             self.stalled_at = self.stalled_at or self.proto.loop.time()
             source.pause()
 
-    # What an upload does differently. ---------------------------------------------------------------------------------
+    # What is different while the body is still on its way (``ComingExchange``). ---------------------------------------
 
     cut_short = False  # the answer is out before the body has come
-    linger = 0.0  # seconds to read on, beyond ``LINGER``
+    linger = 0.0  # seconds to read on behind it, beyond ``LINGER``
 
     def begin(self) -> None:
         self.proto._begin(self)
 
     def check(self, now: float) -> None:
-        """Do nothing: a large upload (``UploadExchange``) ends here what is too slow. Called about once a second while
-        the exchange is answered."""
+        """Do nothing: where the body is still on its way, what is too slow ends here. Called about once a second."""
+
+    def drop(self) -> None:
+        """Do nothing: the client is gone, and where the body is on its way, the rest of it will not come."""
 
 
 class QuickProtocol(HttpToolsProtocol):
@@ -135,10 +137,11 @@ class QuickProtocol(HttpToolsProtocol):
         self.head_bytes = 0
         self.in_head = True
         self.deadline = 0.0
-        self.body_deadline = 0.0
         self.write_paused = False
         self.closing = False
-        self.uploading: UploadExchange | None = None  # being received and answered at the same time
+        self.coming: ComingExchange | None = None  # begun, or in the queue, while its body is received
+        self.spilled = 0  # bytes thrown away behind the last answer
+        self.unread = 0  # bytes of whole answers that were written and that the client has not read
         self.pairs: list[tuple[bytes, bytes]] = []
         self.plain = b""  # a head that is to be parsed again, see ``upgrade``
         self.peer = ""
@@ -159,11 +162,15 @@ class QuickProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self.closing = True
+        for waiting in self.queue:
+            waiting.drop()
         self.queue.clear()
-        self.exchange = self.uploading = None
+        self.exchange = self.coming = None
+        self._all_read()
         active, self.active = self.active, None
         if active is not None:
             active.gone = True
+            active.drop()
             # A cancelled task keeps its error, and that the frames that hold the exchange.
             task, active.task = active.task, None
             if task is not None:
@@ -175,6 +182,7 @@ class QuickProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
+            self._spill(len(data))
             return
         fresh = self.in_head and not self.head_bytes and self.active is None
         if fresh and self.known is not None and self._again(data, self.known):
@@ -200,6 +208,10 @@ class QuickProtocol(HttpToolsProtocol):
                 if self.in_head and self.head_bytes > MAX_HEAD_BYTES:
                     text = f"The request's head is over {MAX_HEAD_BYTES} bytes."
                     self._refuse(GatewayError("headers_too_large", text))
+                elif self.exchange is not None and not self.in_head and not self.closing:
+                    from penstock.server.doors.coming import receive  # which builds on this module
+
+                    receive(self, self.exchange)
                 elif fresh and self.lessons and self.received == before + 1 and self.active is not None:
                     self.lessons -= 1
                     self.known = remember(data, self.active)
@@ -229,6 +241,7 @@ class QuickProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        self._all_read()
         if self.active is not None and self.active.source is not None:
             self.active.source.resume()
 
@@ -282,13 +295,7 @@ class QuickProtocol(HttpToolsProtocol):
         exchange.query = b""
         exchange.error = self._check_head(exchange, version)
         self.head_bytes = 0
-        now = self.loop.time()
-        self.deadline = now + BODY_STALL
-        self.body_deadline = now + BODY_TIME
-        if exchange.error is None and headers.get(b"expect", b"").lower() == b"100-continue" and exchange.chunked:
-            if self.active is None:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        elif exchange.error is not None:
+        if exchange.error is not None:
             exchange.keep_alive = False
             self._refuse(exchange.error)
 
@@ -329,14 +336,14 @@ class QuickProtocol(HttpToolsProtocol):
         if coding is not None or (length is not None and int(length) > self.gateway.look_from):
             from penstock.server.doors.upload import receive  # which builds on this module
 
-            return receive(self, exchange)
+            receive(self, exchange)
         return None
 
     def on_body(self, body: bytes) -> None:
         exchange = self.exchange
         if exchange is None:
-            if self.uploading is not None:
-                self.uploading.feed(body)
+            if self.coming is not None:
+                self.coming.feed(body)
             return
         if exchange.error is not None:
             return
@@ -348,14 +355,13 @@ class QuickProtocol(HttpToolsProtocol):
             self._refuse(exchange.error)
             return
         exchange.chunks.append(body)
-        self.deadline = min(self.loop.time() + BODY_STALL, self.body_deadline)
 
     def on_message_complete(self) -> None:
         exchange = self.exchange
         if exchange is None or self.closing:
-            if self.uploading is not None and not self.closing:
-                self.uploading.upload.source.end()
-                self.uploading = None
+            if self.coming is not None and not self.closing:
+                self.coming.coming.source.end()
+                self.coming = None
                 self.in_head = True
                 self.head_bytes = 0
             return
@@ -370,7 +376,7 @@ class QuickProtocol(HttpToolsProtocol):
             self._begin(exchange)
         else:
             self.queue.append(exchange)
-            if len(self.queue) >= MAX_PIPELINED:
+            if len(self.queue) >= MAX_PIPELINED or len(exchange.body) > MAX_QUEUED:
                 self.transport.pause_reading()
 
     # Answering --------------------------------------------------------------------------------------------------------
@@ -390,6 +396,9 @@ class QuickProtocol(HttpToolsProtocol):
 
     def done(self, exchange: QuickExchange) -> None:
         """Go on when the answer is out: to the next request, or the idle wait, or the end of the connection."""
+        if self.write_paused:  # what the client has not read is still in memory
+            self.unread += exchange.held
+            exchange.held = 0
         self.gateway.end(exchange)
         if self.active is not exchange:
             return
@@ -404,7 +413,7 @@ class QuickProtocol(HttpToolsProtocol):
             return
         if self.queue:
             following = self.queue.popleft()
-            if len(self.queue) == MAX_PIPELINED - 1:
+            if len(self.queue) == MAX_PIPELINED - 1 or len(following.body) > MAX_QUEUED:
                 self.transport.resume_reading()
             self.loop.call_soon(self._begin_later, following)
             self.active = following
@@ -426,6 +435,17 @@ class QuickProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
+
+    def _spill(self, size: int) -> None:
+        """Throw away what comes behind the last answer, and the connection with it, if that is much."""
+        self.spilled += size
+        if self.spilled > MAX_SPILLED:
+            self.transport.abort()
+
+    def _all_read(self) -> None:
+        """Give back what was held for answers that the client has read now, or never will."""
+        self.gateway.held.size -= self.unread
+        self.unread = 0
 
     def _begin_later(self, exchange: QuickExchange) -> None:
         # Not from within done(): a thousand pipelined requests must not nest a thousand calls deep.
@@ -452,8 +472,8 @@ class QuickProtocol(HttpToolsProtocol):
         else:
             self.active.keep_alive = False
             self.queue.clear()
-            if self.uploading is not None:
-                self.uploading.upload.source.fail(error)
+            if self.coming is not None:
+                self.coming.coming.source.fail(error)
         self.closing = True
 
     def sweep(self, now: float) -> None:
@@ -461,17 +481,18 @@ class QuickProtocol(HttpToolsProtocol):
         active = self.active
         if active is not None:
             active.check(now)
+            if self.coming is not None and self.coming is not active:
+                self.coming.check(now)
             if self.write_paused and active.stalled_at and now - active.stalled_at > CLIENT_STALL:
                 self.transport.abort()
             return
         if self.deadline and now > self.deadline:
             if self.closing:
                 self.transport.abort()
-            elif self.in_head and not self.head_bytes:
-                self._close()  # idle: nothing was asked, nothing is said
+            elif not self.in_head or not self.head_bytes:
+                self._close()  # idle, or what is left of an answered request: nothing was asked, nothing is said
             else:
-                what = "head" if self.in_head else "body"
-                self._refuse(GatewayError("request_timeout", f"The request's {what} did not come in time."))
+                self._refuse(GatewayError("request_timeout", "The request's head did not come in time."))
 
 
 def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from penstock.server.doors import upload as doors
+from penstock.server.doors import bodies as doors
 from tests.door import open_door
 from tests.server.test_asgi import Driver, each, under_uvicorn
 from tests.server.upload.ear import BOUNDARY, END, JSON, MIB, Ear, Sender, head, part, until, upload, yaml

@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from penstock.core.errors import GatewayError
-from penstock.server.doors import upload as doors
+from penstock.server.doors import bodies as doors
 from tests.door import busy, open_door
 from tests.server.upload.ear import END, ERROR, MIB, Ear, Sender, answer, head, part, until, upload, yaml
 from tests.server.upload.test_upload import FILE, settled
