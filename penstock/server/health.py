@@ -31,7 +31,7 @@ MOST_TOKENS = 16  # the least that OpenAI's Responses take
 PATIENCE = 60.0  # seconds for one deployment's answer, where its model_info has no health_check_timeout
 AT_ONCE = 8
 _TEXT = "test from penstock"
-# Mode of a model -> the surface that asks it, and the body. What is not here costs more than a few tokens.
+# Mode of a model -> the surface that asks it, and the body. What is not here would cost more than a few tokens.
 _CHAT = ("/v1/chat/completions", {"messages": [{"role": "user", "content": _TEXT}], "max_tokens": MOST_TOKENS})
 _QUESTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "chat": _CHAT,
@@ -157,7 +157,7 @@ async def _ask_one(gateway: Gateway, call: Call, target: Target) -> tuple[dict[s
     question = _QUESTIONS.get(mode)
     if asked is None or question is None:
         [(row, trouble)] = _known(gateway, [target])
-        why = f"a request in mode {mode} costs too much" if question is None else "the wildcard names no model"
+        why = f"no short question is known for mode {mode}" if question is None else "the wildcard names no model"
         hint = "" if question is None else "; set model_info.health_check_model"
         return row | {"not_asked": why + hint}, trouble
     path, body = question
