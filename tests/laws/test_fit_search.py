@@ -136,6 +136,29 @@ def test_a_search_in_any_spelling_and_beside_functions(spelled: str, target: str
         assert "web_search_20250305" in body and lost == ["tools.1.external_web_access"]
 
 
+GOOGLES = [
+    {"googleSearch": {}},
+    {"google_search": {}},
+    {"googleSearchRetrieval": {"dynamicRetrievalConfig": {"mode": "M"}}},
+]
+IN_CHAT = [{"type": "web_search_20260209", "name": "web_search", "max_uses": 3}, {"type": "web_search"}, *GOOGLES]
+
+
+@pytest.mark.parametrize("tool", IN_CHAT, ids=lambda tool: next(iter(tool.values()), "") or next(iter(tool)))
+@pytest.mark.parametrize(("target", "word"), [("anthropic", "web_search_20"), ("gemini", "googleSearch")])
+def test_a_search_in_another_vendors_words_in_chat(tool: dict[str, Any], target: str, word: str) -> None:
+    """LiteLLM's callers send the vendors' own tools in Chat."""
+    body, lost = sent(parse("openai_chat", tools=[tool]), takes_of(target, SEARCHES[target]))
+    assert word in body
+    assert not [path for path in lost if "max_uses" not in path and "Retrieval" not in path and "dynamic" not in path]
+
+
+def test_one_search_is_asked_for() -> None:
+    tools = [{"type": "web_search"}, {"type": "web_search_preview"}]
+    body, lost = sent(parse("openai_responses", tools=tools), takes_of("anthropic", "claude-opus-4-6"))
+    assert body.count("web_search_20250305") == 1 and lost == ["tools.1"]
+
+
 def test_the_oldest_geminis_have_a_search_of_another_name() -> None:
     assert "googleSearchRetrieval" in sent(asked("anthropic", {})[0], takes_of("gemini", "gemini-1.5-pro"))[0]
 

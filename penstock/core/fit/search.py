@@ -16,9 +16,9 @@ from msgspec import Struct
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
+from penstock.core import models
 from penstock.core.fit.base import Takes, Undo
 from penstock.core.ir import Loss, Opaque, Request, Tool, ToolChoice
-from penstock.core.models import generation
 
 CHAT, RESPONSES, MESSAGES, GEMINI = "openai_chat", "openai_responses", "anthropic", "gemini"
 FIELD = "web_search_options"
@@ -26,7 +26,6 @@ _ANY = Decoder(dict[str, Any]).decode
 _BAD = (msgspec.DecodeError, UnicodeError, RecursionError)
 _GOOGLE = frozenset(("googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval"))
 _PLACE = ("city", "region", "country", "timezone")
-_OLDEST_CLAUDE = (3, 5)
 
 
 class WebSearch(Struct, frozen=True):
@@ -47,7 +46,7 @@ def fit_search(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Requ
     field = next((extra for extra in request.extra if extra.kind == FIELD and extra.dialect == CHAT), None)
     if field is None and all(tool.kind == "function" for tool in request.tools):
         return request, None
-    if request.dialect == takes.dialect or takes.dialect not in _WRITERS or not _has_search(request, takes, losses):
+    if request.dialect == takes.dialect or takes.dialect not in _WRITERS or not _has_search(request, takes):
         return request, None
     found = list(_searches(request, field, takes.dialect))
     if not found:
@@ -85,20 +84,17 @@ def _forced(request: Request, names: set[str], spoken: str, losses: list[Loss]) 
     return replace(request, tool_choice=None)
 
 
-def _has_search(request: Request, takes: Takes, losses: list[Loss]) -> bool:
-    """Tell whether the target searches. The price map does not settle it: it is silent on many that do."""
-    model = takes.model
+def _has_search(request: Request, takes: Takes) -> bool:
+    """Tell whether the target searches."""
+    model, official = takes.wire.model, takes.wire.official
     if takes.dialect == MESSAGES:
-        return model.maker == "anthropic" and (model.version == (0, 0) or model.version >= _OLDEST_CLAUDE)
+        return models.searches_in_messages(takes.model)
     if takes.dialect == GEMINI:
         # "Multiple tools are supported only when they are all search tools."
-        named = takes.wire.model.lower()
-        return "gemma" not in named and not any(tool.kind == "function" for tool in request.tools)
+        return models.searches_in_gemini(model) and not any(tool.kind == "function" for tool in request.tools)
     if takes.dialect == RESPONSES:
-        if model.maker in ("openai", "xai"):
-            return "gpt-oss" not in takes.wire.model and "gpt-3.5" not in takes.wire.model
-        return takes.wire.official and not model.maker
-    return takes.wire.searches or (model.maker == "openai" and "search" in takes.wire.model)
+        return models.searches_in_responses(model, official)
+    return takes.wire.searches or models.searches_in_chat(model)
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -231,7 +227,7 @@ def _as_chats(search: WebSearch, takes: Takes) -> _Made:
 
 
 def _as_googles(search: WebSearch, takes: Takes) -> _Made:
-    key = "googleSearch" if generation(takes.wire.model) >= 2 else "googleSearchRetrieval"
+    key = "googleSearch" if models.generation(takes.wire.model) >= 2 else "googleSearchRetrieval"
     inner: dict[str, Any] = {}
     lost = list(search.rest) + _given(search, "search_context_size", "user_location", "max_uses", "allowed_domains")
     if search.blocked and takes.wire.call_ids:
