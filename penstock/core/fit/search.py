@@ -46,25 +46,36 @@ def fit_search(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Requ
     field = next((extra for extra in request.extra if extra.kind == FIELD and extra.dialect == CHAT), None)
     if field is None and all(tool.kind == "function" for tool in request.tools):
         return request, None
-    if request.dialect == takes.dialect or takes.dialect not in _WRITERS or not _has_search(request, takes):
+    if request.dialect == takes.dialect or takes.dialect not in _WRITERS or not _has_search(takes):
         return request, None
     found = list(_searches(request, field, takes.dialect))
     if not found:
         return request, None
+    if takes.dialect == GEMINI and any(tool.kind == "function" for tool in request.tools):
+        # "Multiple tools are supported only when they are all search tools."
+        losses += [Loss(search.at, "Google searches only where no functions are offered") for _, search in found]
+        return _without(request, found, field), None
     search = found[0][1]
     made, lost = _WRITERS[takes.dialect](search, takes)
     losses += [Loss(f"{search.at}.{name}", "the target's web search has no such setting") for name in lost]
     losses += [Loss(other.at, "one web search is asked for") for _, other in found[1:]]
-    gone = {id(tool) for tool, _ in found}
-    tools = [tool for tool in request.tools if id(tool) not in gone]
-    extra = [one for one in request.extra if one is not field]
+    fitted = _without(request, found, field)
     if isinstance(made, Tool):
-        tools.append(made)
+        fitted = replace(fitted, tools=(*fitted.tools, made))
     else:
-        extra.append(made)
-    fitted = replace(request, tools=tuple(tools), extra=tuple(extra))
+        fitted = replace(fitted, extra=(*fitted.extra, made))
     names = {tool.name for tool, _ in found if tool is not None and tool.name}
     return _forced(fitted, names, takes.dialect, losses), None
+
+
+def _without(request: Request, found: list[tuple[Tool | None, WebSearch]], field: Opaque | None) -> Request:
+    """Take the searches out of a request."""
+    gone = {id(tool) for tool, _ in found}
+    return replace(
+        request,
+        tools=tuple(tool for tool in request.tools if id(tool) not in gone),
+        extra=tuple(one for one in request.extra if one is not field),
+    )
 
 
 def _forced(request: Request, names: set[str], spoken: str, losses: list[Loss]) -> Request:
@@ -84,14 +95,13 @@ def _forced(request: Request, names: set[str], spoken: str, losses: list[Loss]) 
     return replace(request, tool_choice=None)
 
 
-def _has_search(request: Request, takes: Takes) -> bool:
+def _has_search(takes: Takes) -> bool:
     """Tell whether the target searches."""
     model, official = takes.wire.model, takes.wire.official
     if takes.dialect == MESSAGES:
         return models.searches_in_messages(takes.model)
     if takes.dialect == GEMINI:
-        # "Multiple tools are supported only when they are all search tools."
-        return models.searches_in_gemini(model) and not any(tool.kind == "function" for tool in request.tools)
+        return models.searches_in_gemini(model)
     if takes.dialect == RESPONSES:
         return models.searches_in_responses(model, official)
     return takes.wire.searches or models.searches_in_chat(model)

@@ -7,12 +7,14 @@ from penstock.core.fit.client_tools import fit_client_tools
 from penstock.core.fit.compaction import fit_compaction
 from penstock.core.fit.forms import fit_forms
 from penstock.core.fit.names import fit_names
+from penstock.core.fit.natives import fit_natives
 from penstock.core.fit.search import fit_search
 from penstock.core.fit.words import fit_words
 from penstock.core.ir import Loss, Request
 
 # Forms of tools go before names: what they make has a name, too.
 STEPS: tuple[Step, ...] = (
+    fit_natives,
     fit_forms,
     fit_client_tools,
     fit_search,
