@@ -204,6 +204,43 @@ def completes_prompts(model: str) -> bool:
     return model.startswith(_COMPLETES)
 
 
+def is_closed_openai(model: str) -> bool:
+    """Tell whether a model is one that only OpenAI runs, so that behind any address its own Responses API answers. The
+    open ones run on every engine (https://platform.openai.com/docs/models)."""
+    return facts(model).maker == "openai" and "gpt-oss" not in model
+
+
+# Searches of the web --------------------------------------------------------------------------------------------------
+# The price map is silent on many that search (claude-sonnet-4-5), so it does not settle who does not.
+
+_SEARCHING_CLAUDE = (3, 5)
+
+
+def searches_in_messages(known: ModelFacts) -> bool:
+    """Tell whether a Claude searches (https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool)."""
+    return known.maker == "anthropic" and (known.version == (0, 0) or known.version >= _SEARCHING_CLAUDE)
+
+
+def searches_in_responses(model: str, official: bool) -> bool:
+    """Tell whether a model searches by Responses' ``web_search``: OpenAI's but the oldest, and Grok; at the vendor's
+    own, ``official``, also what has a name of the user's (https://platform.openai.com/docs/guides/tools-web-search,
+    https://docs.x.ai/docs/guides/tools/search-tools)."""
+    maker = facts(model).maker
+    return maker == "xai" or (is_closed_openai(model) and "gpt-3.5" not in model) or (official and not maker)
+
+
+def searches_in_chat(model: str) -> bool:
+    """Tell whether a model of OpenAI's takes Chat's ``web_search_options``: those that are made for it
+    (https://platform.openai.com/docs/guides/tools-web-search?api-mode=chat)."""
+    return is_closed_openai(model) and "search" in model
+
+
+def searches_in_gemini(model: str) -> bool:
+    """Tell whether Google's model searches: every Gemini, no Gemma
+    (https://ai.google.dev/gemini-api/docs/google-search)."""
+    return "gemma" not in model.lower()
+
+
 # On Amazon Bedrock ----------------------------------------------------------------------------------------------------
 # The publisher stands in the id ("us.anthropic.claude-opus-4-6-v1", ".../amazon.nova-pro-v1:0"). An application's
 # inference profile hides it: then everything is tried as asked.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from penstock.core import sse
 from penstock.core.dialects import DIALECTS, EDITORS, guided
 from penstock.core.errors import GatewayError
+from penstock.core.models import is_closed_openai
 from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES
 from penstock.runtime import answer_check, constrained
 from penstock.runtime.answer import MAX_ANSWER
@@ -25,7 +26,6 @@ from penstock.runtime.speaks import forget_dialect
 if TYPE_CHECKING:
     from penstock.runtime.answer import Answer
     from penstock.runtime.attempt import Attempt, Translator
-    from penstock.runtime.targets import Target
 
 _SCHEMAS = frozenset({"output_config", "output_format", "text", "format"}) | guided.FIELDS  # where a form is asked for
 RESPONSES = "openai_responses"
@@ -56,19 +56,14 @@ def choose(attempt: Attempt) -> str:
 def _bridging(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | None:
     """Find another dialect of the target's for what it would not understand in ``name``: a form of the answer, or
     tools of Responses that servers which follow OpenAI drop or refuse (jundot/omlx issue 3371)."""
-    if name == RESPONSES and not _is_openais(attempt.target):
+    target = attempt.target
+    if name == RESPONSES and not (target.wire.official or is_closed_openai(target.rules_of)):
         fields = attempt.fields
         if any(key in fields and _FORMS.search(fields[key]) for key in ("tools", "input")):
             other = next((spoken for spoken in dialects if spoken in _FLAT), None)
             if other is not None:
                 return other
     return _enforcing(attempt, dialects, name)
-
-
-def _is_openais(target: Target) -> bool:
-    """Tell whether a target's Responses API is OpenAI's, if perhaps behind a proxy."""
-    model = target.takes_for(RESPONSES).model
-    return target.wire.official or (model.maker == "openai" and "gpt-oss" not in target.model)
 
 
 def _enforcing(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | None:

@@ -28,7 +28,7 @@ from penstock.core.dialects.openai_responses.stored import (
     with_ids,
 )
 from penstock.core.errors import GatewayError, shed
-from penstock.runtime import lanes
+from penstock.runtime import counting, lanes
 from penstock.runtime.ids import mint
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ async def run(attempt: Attempt) -> None:
         await lanes.run(attempt)
     if keeps(asked):
         await _keep(attempt, asked, before)
+
+
+async def count(attempt: Attempt) -> None:
+    """Make one try at a count of an input, the turns before in front."""
+    await go_on(attempt)
+    await counting.run(attempt)
 
 
 def refuse_state(attempt: Attempt) -> None:

@@ -12,7 +12,7 @@ from penstock.core.dialects import DIALECTS, completions
 from penstock.core.dialects.base import Dialect
 from penstock.core.ops import audio, embeddings, images, moderations, rerank
 from penstock.core.providers.pass_through import dialect_at, provider_at
-from penstock.runtime import compaction, counting, ollama, ops
+from penstock.runtime import compaction, counting, ollama, ops, stored_responses
 from penstock.runtime.chats import CHAT, INPUTS, MESSAGES, RESPONSES, TALK, chat_row
 from penstock.runtime.surface import About, Surface
 from penstock.server import google, inpath
@@ -154,10 +154,10 @@ _BESIDE: dict[str, Surface] = {
     "/responses/compact": RESPONSES._replace(
         attempt=compaction.run,
         adapt=_single,
-        about=About("Put a summary in the place of a conversation", one_of=INPUTS),
+        about=About("Compact a conversation into a summary", one_of=INPUTS),
     ),
     "/responses/input_tokens": RESPONSES._replace(
-        attempt=counting.run, adapt=_single, about=About("Count the tokens of an input", one_of=INPUTS)
+        attempt=stored_responses.count, adapt=_single, about=About("Count the tokens of an input", one_of=INPUTS)
     ),
 }
 OPERATIONS: dict[str, Surface] = {

@@ -13,8 +13,13 @@ from penstock.core.models import (
     converse,
     facts,
     is_adaptive,
+    is_closed_openai,
     is_titan_embedding,
     is_titan_of_images,
+    searches_in_chat,
+    searches_in_gemini,
+    searches_in_messages,
+    searches_in_responses,
     takes_schema,
     takes_schema_on_bedrock,
     takes_strict_on_bedrock,
@@ -134,3 +139,17 @@ def test_models_of_single_operations() -> None:
     assert completes_prompts("gpt-3.5-turbo-instruct-0914") and not completes_prompts("gpt-3.5-turbo")
     assert is_titan_of_images("amazon.titan-embed-image-v1") and is_titan_embedding("amazon.titan-embed-text-v2:0")
     assert not is_titan_of_images("amazon.titan-embed-text-v2:0") and not is_titan_embedding("cohere.embed-image")
+
+
+def test_who_searches_the_web() -> None:
+    claudes = ["claude-sonnet-4-5", "claude-3-5-haiku-20241022", "claude-3-haiku-20240307", "qwen3-32b"]
+    assert [searches_in_messages(facts(model)) for model in claudes] == [True, True, False, False]
+    known = ["gpt-5.1", "gpt-4o", "o3", "grok-4", "gpt-oss-120b", "gpt-3.5-turbo", "llama-3.3-70b", "mine"]
+    assert [searches_in_responses(m, False) for m in known] == [True, True, True, True, False, False, False, False]
+    assert searches_in_responses("mine", True) and not searches_in_responses("deepseek-r1", True)
+    assert [searches_in_chat(m) for m in ("gpt-4o-search-preview", "gpt-5-search-api", "gpt-5.1")] == [True, True, False]
+    assert searches_in_gemini("gemini-2.0-flash") and not searches_in_gemini("gemma-3-27b-it")
+
+
+def test_which_models_only_openai_runs() -> None:
+    assert [is_closed_openai(m) for m in ("gpt-5.1", "o3", "gpt-oss-20b", "qwen3", "")] == [True, True, False, False, False]

@@ -131,9 +131,59 @@ def test_a_search_in_any_spelling_and_beside_functions(spelled: str, target: str
     request = parse("openai_responses", tools=[function, {"type": spelled, "external_web_access": False}])
     body, lost = sent(request, takes_of(target, SEARCHES[target]))
     if target == "gemini":  # which refuses both at once
-        assert "googleSearch" not in body and lost == ["tools.1"]
+        assert "googleSearch" not in body and lost == ["tools.1"], "told once"
     else:
         assert "web_search_20250305" in body and lost == ["tools.1.external_web_access"]
+
+
+GOOGLES = [
+    {"googleSearch": {}},
+    {"google_search": {}},
+    {"googleSearchRetrieval": {"dynamicRetrievalConfig": {"mode": "M"}}},
+]
+IN_CHAT = [{"type": "web_search_20260209", "name": "web_search", "max_uses": 3}, {"type": "web_search"}, *GOOGLES]
+
+
+@pytest.mark.parametrize("tool", IN_CHAT, ids=lambda tool: next(iter(tool.values()), "") or next(iter(tool)))
+@pytest.mark.parametrize(("target", "word"), [("anthropic", "web_search_20"), ("gemini", "googleSearch")])
+def test_a_search_in_another_vendors_words_in_chat(tool: dict[str, Any], target: str, word: str) -> None:
+    """LiteLLM's callers send the vendors' own tools in Chat."""
+    body, lost = sent(parse("openai_chat", tools=[tool]), takes_of(target, SEARCHES[target]))
+    assert word in body or next(iter(tool)) in body
+    assert not [path for path in lost if "max_uses" not in path and "Retrieval" not in path and "dynamic" not in path]
+
+
+VENDORS_OWN = [
+    ("anthropic", {"type": "web_search_20260209", "name": "web_search", "max_uses": 3}, {}),
+    ("anthropic", {"type": "bash_20250124", "name": "bash"}, {}),
+    ("anthropic", {"type": "web_fetch_20250910", "name": "web_fetch"}, {}),
+    (
+        "anthropic",
+        {"type": "computer_20250124", "name": "c", "display_width_px": 9, "display_height_px": 8},
+        {"name": "c"},
+    ),
+    ("gemini", {"urlContext": {}}, {}),
+    ("gemini", {"googleSearch": {"timeRangeFilter": {}}}, {}),
+    ("openai_responses", {"type": "mcp", "server_label": "s", "server_url": "https://s"}, {}),
+    ("openai_responses", {"type": "web_search", "search_context_size": "low"}, {}),
+]
+
+
+@pytest.mark.parametrize(("target", "tool", "nested"), VENDORS_OWN, ids=lambda part: str(part)[:24])
+def test_a_vendors_own_tool_in_chat_is_its_own_again(target: str, tool: dict[str, Any], nested: dict[str, Any]) -> None:
+    """``nested``: LiteLLM's form, with the settings in the parameters of a function."""
+    asked = tool
+    if nested:
+        settings = {key: value for key, value in tool.items() if key not in ("type", *nested)}
+        asked = {"type": tool["type"], "function": {**nested, "parameters": settings}}
+    body, lost = sent(parse("openai_chat", tools=[asked]), takes_of(target, SEARCHES[target]))
+    assert json.loads(body)["tools"] == [tool] and not lost
+
+
+def test_one_search_is_asked_for() -> None:
+    tools = [{"type": "web_search"}, {"type": "web_search_preview"}]
+    body, lost = sent(parse("openai_responses", tools=tools), takes_of("anthropic", "claude-opus-4-6"))
+    assert body.count("web_search_20250305") == 1 and lost == ["tools.1"]
 
 
 def test_the_oldest_geminis_have_a_search_of_another_name() -> None:

@@ -179,6 +179,14 @@ async def test_input_tokens_are_counted_for_every_model(door: Door, model: str) 
         assert set(door.mock.received[-1].json) == {"model", "input", "tools"}, "all that the endpoint takes"
 
 
+async def test_the_turns_before_are_counted(door: Door) -> None:
+    first = await respond(door, "chat", input="a word " * 500, store=True)
+    for model in ("chat", "claude"):
+        alone = await respond(door, model, "/v1/responses/input_tokens", input="b")
+        more = await respond(door, model, "/v1/responses/input_tokens", input="b", previous_response_id=first["id"])
+        assert more["input_tokens"] > alone["input_tokens"] + 400
+
+
 THREADED = {"max_tokens": 9, "messages": [{"role": "user", "content": "more"}]}
 
 

@@ -37,7 +37,7 @@ OPERATIONS = [
 NAMES = [f"{method} {path}" for method, path, _ in OPERATIONS]
 # With what a summary may begin. A new one is added by someone who read it.
 FIRST = set(
-    """Answer Calculate Cancel Change Complete Count Describe Embed Estimate Forget Generate Judge List Make Pass Rank
+    """Answer Calculate Cancel Change Compact Complete Count Describe Embed Estimate Forget Generate Judge List Make Pass Rank
     Read Show Speak Stream Tell Write""".split()
 )
 

@@ -16,9 +16,9 @@ from msgspec import Struct
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
+from penstock.core import models
 from penstock.core.fit.base import Takes, Undo
 from penstock.core.ir import Loss, Opaque, Request, Tool, ToolChoice
-from penstock.core.models import generation
 
 CHAT, RESPONSES, MESSAGES, GEMINI = "openai_chat", "openai_responses", "anthropic", "gemini"
 FIELD = "web_search_options"
@@ -26,7 +26,6 @@ _ANY = Decoder(dict[str, Any]).decode
 _BAD = (msgspec.DecodeError, UnicodeError, RecursionError)
 _GOOGLE = frozenset(("googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval"))
 _PLACE = ("city", "region", "country", "timezone")
-_OLDEST_CLAUDE = (3, 5)
 
 
 class WebSearch(Struct, frozen=True):
@@ -47,25 +46,36 @@ def fit_search(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Requ
     field = next((extra for extra in request.extra if extra.kind == FIELD and extra.dialect == CHAT), None)
     if field is None and all(tool.kind == "function" for tool in request.tools):
         return request, None
-    if request.dialect == takes.dialect or takes.dialect not in _WRITERS or not _has_search(request, takes, losses):
+    if request.dialect == takes.dialect or takes.dialect not in _WRITERS or not _has_search(takes):
         return request, None
     found = list(_searches(request, field, takes.dialect))
     if not found:
         return request, None
+    if takes.dialect == GEMINI and any(tool.kind == "function" for tool in request.tools):
+        # "Multiple tools are supported only when they are all search tools."
+        losses += [Loss(search.at, "Google searches only where no functions are offered") for _, search in found]
+        return _without(request, found, field), None
     search = found[0][1]
     made, lost = _WRITERS[takes.dialect](search, takes)
     losses += [Loss(f"{search.at}.{name}", "the target's web search has no such setting") for name in lost]
     losses += [Loss(other.at, "one web search is asked for") for _, other in found[1:]]
-    gone = {id(tool) for tool, _ in found}
-    tools = [tool for tool in request.tools if id(tool) not in gone]
-    extra = [one for one in request.extra if one is not field]
+    fitted = _without(request, found, field)
     if isinstance(made, Tool):
-        tools.append(made)
+        fitted = replace(fitted, tools=(*fitted.tools, made))
     else:
-        extra.append(made)
-    fitted = replace(request, tools=tuple(tools), extra=tuple(extra))
+        fitted = replace(fitted, extra=(*fitted.extra, made))
     names = {tool.name for tool, _ in found if tool is not None and tool.name}
     return _forced(fitted, names, takes.dialect, losses), None
+
+
+def _without(request: Request, found: list[tuple[Tool | None, WebSearch]], field: Opaque | None) -> Request:
+    """Take the searches out of a request."""
+    gone = {id(tool) for tool, _ in found}
+    return replace(
+        request,
+        tools=tuple(tool for tool in request.tools if id(tool) not in gone),
+        extra=tuple(one for one in request.extra if one is not field),
+    )
 
 
 def _forced(request: Request, names: set[str], spoken: str, losses: list[Loss]) -> Request:
@@ -85,20 +95,16 @@ def _forced(request: Request, names: set[str], spoken: str, losses: list[Loss]) 
     return replace(request, tool_choice=None)
 
 
-def _has_search(request: Request, takes: Takes, losses: list[Loss]) -> bool:
-    """Tell whether the target searches. The price map does not settle it: it is silent on many that do."""
-    model = takes.model
+def _has_search(takes: Takes) -> bool:
+    """Tell whether the target searches."""
+    model, official = takes.wire.model, takes.wire.official
     if takes.dialect == MESSAGES:
-        return model.maker == "anthropic" and (model.version == (0, 0) or model.version >= _OLDEST_CLAUDE)
+        return models.searches_in_messages(takes.model)
     if takes.dialect == GEMINI:
-        # "Multiple tools are supported only when they are all search tools."
-        named = takes.wire.model.lower()
-        return "gemma" not in named and not any(tool.kind == "function" for tool in request.tools)
+        return models.searches_in_gemini(model)
     if takes.dialect == RESPONSES:
-        if model.maker in ("openai", "xai"):
-            return "gpt-oss" not in takes.wire.model and "gpt-3.5" not in takes.wire.model
-        return takes.wire.official and not model.maker
-    return takes.wire.searches or (model.maker == "openai" and "search" in takes.wire.model)
+        return models.searches_in_responses(model, official)
+    return takes.wire.searches or models.searches_in_chat(model)
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -231,7 +237,7 @@ def _as_chats(search: WebSearch, takes: Takes) -> _Made:
 
 
 def _as_googles(search: WebSearch, takes: Takes) -> _Made:
-    key = "googleSearch" if generation(takes.wire.model) >= 2 else "googleSearchRetrieval"
+    key = "googleSearch" if models.generation(takes.wire.model) >= 2 else "googleSearchRetrieval"
     inner: dict[str, Any] = {}
     lost = list(search.rest) + _given(search, "search_context_size", "user_location", "max_uses", "allowed_domains")
     if search.blocked and takes.wire.call_ids:

@@ -10,6 +10,7 @@ from penstock.core.fit.ids import fit_ids
 from penstock.core.fit.labels import fit_labels
 from penstock.core.fit.media import fit_media
 from penstock.core.fit.names import fit_names
+from penstock.core.fit.natives import fit_natives
 from penstock.core.fit.sampling import fit_sampling
 from penstock.core.fit.search import fit_search
 from penstock.core.fit.texts import fit_texts, open_by_user
@@ -20,6 +21,7 @@ from penstock.core.ir import Loss, Request
 # Forms of tools go before names: what they make has a name, too. Texts before thinking, which depends on what is left
 # of the last turn; thinking before sampling, which depends on whether there is any.
 STEPS: tuple[Step, ...] = (
+    fit_natives,
     fit_forms,
     fit_client_tools,
     fit_search,
