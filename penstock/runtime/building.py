@@ -104,7 +104,7 @@ def _dialects(account: Account) -> tuple[str, ...]:
     try:
         return dialects_at(account.provider, deployment.api_base, account.env)
     except ValueError as error:  # an address out of the environment, which no config check has seen
-        text = f"Model {deployment.model_name!r}: the address of {account.provider.name} is no URL: {error}"
+        text = f"Model {deployment.model_name!r}: {error}"
         raise GatewayError("not_configured", text) from None
 
 
