@@ -93,7 +93,8 @@ class Mask:
         spans = sorted(span for form in self._present(text) for span in self._spans(form, text))
         if not spans:
             return text
-        parts, at = [], 0
+        parts: list[str] = []
+        at = 0
         for begin, end in spans:
             if begin >= at:
                 parts += (text[at:begin], MASK)
