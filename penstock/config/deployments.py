@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from penstock.config import keys
 from penstock.config.models import Deployment
-from penstock.config.problems import KeyPath, Problems
+from penstock.config.problems import KeyPath, Problems, shown
 from penstock.config.secret import Secret
 from penstock.config.section import Section, check, warn_unknown, warn_unknown_info, warn_unknown_params
 from penstock.config.tree import Node, describe_type
@@ -117,7 +117,7 @@ class DeploymentReader:
         if credential is None:
             child = node.value["litellm_credential_name"]
             hint = problems.hint(name, self.credentials)
-            message = f"no credential named {name[:100]!r} in credential_list{hint}"
+            message = f"no credential named {shown(name)} in credential_list{hint}"
             problems.error(child.file, child.line, (*path, "litellm_credential_name"), message)
             return
         params.values = {**credential.values, **params.values}
@@ -128,7 +128,7 @@ class DeploymentReader:
         if given:
             if given in self.ids:
                 first = self.ids[given]
-                message = f"the id {given[:100]!r} is taken by the model of {first.file}:{first.line}; ids are unique"
+                message = f"the id {shown(given)} is taken by the model of {first.file}:{first.line}; ids are unique"
                 id_node = node.value["model_info"].value["id"]
                 self.problems.error(id_node.file, id_node.line, (*info_path, "id"), message)
             self.ids.setdefault(given, node)
@@ -159,7 +159,7 @@ class DeploymentReader:
         api_base = params.get("api_base") or params.get("base_url")
         provider, upstream_model = self._resolve(model, api_base, params, node, path)
         if "*" in model and "*" not in name:
-            message = f"has a * but model_name {name!r} has none, so the * is sent upstream as it is"
+            message = f"has a * but model_name {shown(name)} has none, so the * is sent upstream as it is"
             child = node.value["litellm_params"].value["model"]
             self.problems.warn(child.file, child.line, (*path, "model"), message)
         for other, name_ in _SPELLINGS.items():
@@ -197,7 +197,9 @@ class DeploymentReader:
             return self.resolve(model, api_base, params.get("custom_llm_provider"))
         except LookupError as exc:
             child = node.value["litellm_params"].value["model"]
-            message = str(exc.args[0]) if exc.args else f"no provider is known for {model!r}"
+            words = (model, params.get("custom_llm_provider") or "")
+            told = str(exc.args[0]) if exc.args and all(shown(word) == repr(word) for word in words) else ""
+            message = told or f"no provider is known for a model named {shown(model)}"
             self.problems.error(child.file, child.line, (*path, "model"), message)
             return "", model
 
@@ -226,7 +228,7 @@ def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section
             problems.error(item.file, item.line, (*path, "credential_name"), "is missing; deployments refer to it")
             continue
         if name in found:
-            problems.error(item.file, item.line, (*path, "credential_name"), f"{name!r} is given twice; keep one")
+            problems.error(item.file, item.line, (*path, "credential_name"), f"{shown(name)} is given twice; keep one")
             continue
         values = item.value.get("credential_values")
         where = (*path, "credential_values")

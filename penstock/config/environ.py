@@ -135,4 +135,6 @@ def _is_name(name: str) -> bool:
 def _unset(name: str) -> str:
     if not _is_name(name):
         return "os.environ/ names no variable; write os.environ/NAME. The value counts as absent"
+    if name.upper() != name:  # as keys are, and hardly any variable
+        return "the environment variable that is named here is not set; the value counts as absent"
     return f"the environment variable {name} is not set; the value counts as absent"

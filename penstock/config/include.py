@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from penstock.config.problems import Problems
+from penstock.config.problems import Problems, shown
 from penstock.config.tree import Node, describe_type, read
 
 MAX_FILES = 100
@@ -46,11 +46,11 @@ class _Reader:
             target = path.parent / item.value
             name = os.path.join(os.path.dirname(include.file), item.value)
             if self._seen(target):
-                self.problems.warn(*where, f"{item.value!r} is included already; skipped here")
+                self.problems.warn(*where, f"{shown(item.value)} is included already; skipped here")
             elif len(self.seen) >= MAX_FILES:
                 self.problems.error(*where, f"more than {MAX_FILES} files; put some together")
             elif not os.path.isfile(target):
-                self.problems.error(*where, f"no file {item.value!r} beside {os.path.basename(include.file)!r}")
+                self.problems.error(*where, f"no file {shown(item.value)} beside {os.path.basename(include.file)!r}")
             else:
                 self._merge(merged, self.load(target, name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from penstock.config.models import Deployment
-from penstock.config.problems import KeyPath, Problems
+from penstock.config.problems import KeyPath, Problems, shown
 from penstock.config.spec import Wrong, fallback_pairs
 from penstock.config.tree import Node
 from penstock.core.route.stars import match
@@ -36,7 +36,7 @@ class Names:
         if name in self:
             return
         hint = problems.hint(name, self.exact)
-        problems.error(node.file, node.line, path, f"no model named {name[:100]!r} in model_list{hint}")
+        problems.error(node.file, node.line, path, f"no model named {shown(name)} in model_list{hint}")
 
 
 FALLBACK_KEYS = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")

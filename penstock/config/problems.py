@@ -39,13 +39,49 @@ class Problem:
         return f"{where}{path}{label}{self.message}"
 
 
+_SHORT = 8  # characters; no key is so short, and most slips of the pen are
+_RUN = re.compile(r"[A-Za-z0-9+=]{16,}")  # in no name that people give a model, and in nearly every key
+_HIDDEN = "'...'"
+_ADDRESS = re.compile(r"(?:[a-z]+:)?//(?:[^/@\s]*@)?|(?=[a-z0-9.-]+:\d{1,5}(?:/|$))")
+_HOST = re.compile(r"(?:[\w-]{1,8}|[a-z0-9-]{1,15}(?:\.[a-z0-9-]{1,15})*)?(?::\d+)?")
+
+
+def shown(name: str) -> str:
+    """Quote a name from the file for a message: of a model, a file, a variable. One that may be a key pasted into the
+    wrong place is hidden."""
+    return _HIDDEN if _RUN.search(name) else repr(name if len(name) <= 100 else name[:97] + "...")
+
+
+def described(value: object, kind: str = "text") -> str:
+    """Describe a value from the file for a message. It may be a secret, whatever its key is called: what is longer than
+    a few characters is shown only as far as it is an address, else by its kind and its length."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int | float):
+        return str(value) if len(str(value)) <= _SHORT else "a number"
+    if not isinstance(value, str):
+        return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else kind
+    if len(value) <= _SHORT:
+        return repr(value)
+    found = _ADDRESS.match(value)
+    if found is None:
+        return f"{kind} of {len(value)} characters"
+    host, slash, rest = value[found.end() :].partition("/")
+    begin = re.sub(r"//.*@", "//***@", found[0])
+    if not _HOST.fullmatch(host):
+        return f"{kind} of {len(value)} characters"
+    return repr(f"{begin}{host}{slash}{rest if len(rest) <= _SHORT and '?' not in rest else '...'}")
+
+
 def render(path: KeyPath) -> str:
     """Render a path of keys: `("model_list", 0, "litellm_params")` gives `model_list[0].litellm_params`; odd keys are
-    quoted as JSON."""
+    quoted as JSON, and hidden where they may be secrets."""
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
+        elif _RUN.search(part):
+            text += "[...]"
         elif re.fullmatch(_PLAIN_KEY, part):
             text += f".{part}" if text else part
         else:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from penstock.config.problems import KeyPath, Problems, nearest
+from penstock.config.problems import KeyPath, Problems, described, nearest
 from penstock.config.secret import Secret
 from penstock.config.tree import Node, describe_type
 
@@ -21,16 +21,18 @@ ABSENT: Any = object()
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _HEADER_NAME = frozenset("!#$%&'*+.^_`|~-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-_USERINFO = r"//[^/@\s]*@"
+_VARIABLE = r"os\.environ/[A-Z_][A-Z0-9_]*|\$\{[A-Z_][A-Z0-9_]*\}"
 
 
 class Wrong(Exception):
-    """The value has another type. `expected` completes "expected ...", `hint` follows "got ..."."""
+    """The value has another type. `expected` completes "expected ...", `hint` follows "got ..."; `got`: the value,
+    where it can be shown."""
 
-    def __init__(self, expected: str, hint: str = "") -> None:
+    def __init__(self, expected: str, hint: str = "", got: str = "") -> None:
         super().__init__(expected)
         self.expected = expected
         self.hint = hint
+        self.got = got
 
 
 def convert(spec: str, node: Node, path: KeyPath, problems: Problems) -> Any:
@@ -50,22 +52,23 @@ def convert(spec: str, node: Node, path: KeyPath, problems: Problems) -> Any:
             return _NESTED[name](node, path, problems)
         return _PLAIN[name](node)
     except Wrong as wrong:
-        got = describe(node, secret=name in SECRET_SPECS)
+        got = wrong.got or describe(node, secret=name in SECRET_SPECS)
         problems.error(node.file, node.line, path, f"expected {wrong.expected}, got {got}{wrong.hint}")
         return ABSENT
 
 
 def describe(node: Node, secret: bool = False) -> str:
-    """Describe a value for a message: at most 60 characters, never a secret. Variables are shown as they were
-    written."""
+    """Describe a value for a message, never one that may be a secret. Variables are shown as they were written."""
     value = node.value
     if isinstance(value, bool):
         return "true" if value else "false"
     if secret or value is None or isinstance(value, dict | list):
         return describe_type(node)
-    text = re.sub(_USERINFO, "//***@", node.text if node.written is None else node.written)
-    text = text if len(text) <= 60 else f"{text[:57]}..."
-    return repr(text) if isinstance(value, str) else text
+    if node.written is not None:
+        return repr(node.written) if re.fullmatch(_VARIABLE, node.written) else described(node.written)
+    if isinstance(value, int | float) and len(node.text) <= 8:
+        return node.text
+    return described(node.text if isinstance(value, str) else value)
 
 
 def _any(node: Node) -> Any:
@@ -310,7 +313,9 @@ def _one_of(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Probl
     text = str(node.text).strip()
     if isinstance(node.value, dict | list | bool) or text not in choices:
         near = None if isinstance(node.value, dict | list) else nearest(text, choices)
-        raise Wrong(f"one of {', '.join(choices)}", f", did you mean {near!r}?" if near else "")
+        if near:  # a slip of the pen, and no secret
+            raise Wrong(f"one of {', '.join(choices)}", f", did you mean {near!r}?", repr(text))
+        raise Wrong(f"one of {', '.join(choices)}")
     return text
 
 
@@ -318,7 +323,8 @@ def _usually(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Prob
     # An open set: providers add members, so an unknown one is kept.
     text = _text(node)
     if text not in choices:
-        message = f"unknown value {describe(node)}{problems.hint(text, choices)}; kept as it is"
+        hint = problems.hint(text, choices)
+        message = f"unknown value {repr(text) if hint else describe(node)}{hint}; kept as it is"
         problems.warn(node.file, node.line, path, message)
     return text
 

@@ -107,8 +107,8 @@ def _dialects(account: Account) -> tuple[str, ...]:
     deployment = account.deployment
     try:
         return dialects_at(account.provider, deployment.api_base, account.env)
-    except ValueError as error:  # an address out of the environment, which no config check has seen
-        text = f"Model {deployment.model_name!r}: the address of {account.provider.name} is no URL: {error}"
+    except ValueError:  # an address out of the environment, which no config check has seen
+        text = f"Model {deployment.model_name!r}: the address of {account.provider.name} is no URL."
         raise GatewayError("not_configured", text) from None
 
 

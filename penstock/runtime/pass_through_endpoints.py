@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from penstock.config.known import secrets_in
+from penstock.config.problems import described, shown
 from penstock.core.mask import Mask
 from penstock.core.money import number
 from penstock.core.providers.pass_through import METHODS
@@ -91,9 +92,9 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
         raise ValueError("expected a mapping with path and target")
     path, target = row.get("path"), row.get("target")
     if not isinstance(path, str) or not path.startswith("/") or path == "/":
-        raise ValueError(f"path is {path!r}; it must begin with / and name something, such as /rerank")
+        raise ValueError(f"path is {described(path)}; it must begin with / and name something, such as /rerank")
     if not isinstance(target, str):
-        raise ValueError(f"target of {path!r} is missing; write the whole URL")
+        raise ValueError(f"target of {shown(path)} is missing; write the whole URL")
     target = _filled(target, env)
     origin = Origin.parse(target)  # ValueError says what is wrong
     parts = urlsplit(target)
@@ -107,10 +108,10 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
             headers.append(line)
     methods = row.get("methods")
     if methods is not None and not (isinstance(methods, list) and set(map(str, methods)) <= set(METHODS)):
-        raise ValueError(f"methods of {path!r} is {methods!r}; it must be a list of {', '.join(METHODS)}")
+        raise ValueError(f"methods of {shown(path)} is {described(methods)}; it must be a list of {', '.join(METHODS)}")
     # A variable may stand within a value here, so that the file does not tell what is secret.
     told = {name.decode(): value.decode("latin-1") for name, value in headers}
-    secrets = frozenset(secrets_in({**told, **dict(query), "target": target}))
+    secrets = frozenset(secrets_in({**told, **{name: value for name, value in query}, "target": target}))
     return PassThroughEndpoint(
         path=path,
         origin=origin,
@@ -132,7 +133,7 @@ def _amount(row: Mapping[str, Any], key: str) -> Decimal | None:
     value = row.get(key)
     amount = number(value)
     if value is not None and (amount is None or amount < 0):
-        raise ValueError(f"{key} is {value!r}; it must be a number from 0")
+        raise ValueError(f"{key} is {described(value)}; it must be a number from 0")
     return amount
 
 

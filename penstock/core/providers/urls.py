@@ -64,6 +64,7 @@ _TAILS = sorted(
 )
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)")
 _LAST_VERSION = re.compile(r"(/v\d+[a-z0-9]*)\1*$")
+_HOST_AND_PORT = re.compile(r"[a-z0-9-]{1,15}(?:\.[a-z0-9-]{1,15})*:\d{1,5}(?:/[a-z0-9]{0,8}){0,3}")
 _VARIABLE = re.compile(r"\{([A-Z0-9_|]+)\}")
 _AZURE = frozenset({"azure", "azure_text"})
 _HOSTS_BY_SHAPE: tuple[tuple[str, str, str], ...] = (
@@ -325,12 +326,15 @@ def _split(provider: Provider, given: str) -> tuple[str, str]:
     """Split a base into (base without trailing slash, query with its `?` or empty)."""
     try:
         parts = urlsplit(given)
-    except ValueError as error:
-        raise BadBase(f"api_base {given!r} of provider {provider.name} is no URL: {error}") from error
+    except ValueError:
+        raise BadBase(f"the address given for provider {provider.name} is no URL") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        plain = given.partition("://")[2] or given
+        # What stands there may be a key in the wrong variable: it is repeated only where it is a host with a port.
+        plain = (given.partition("://")[2] or given).lstrip("/")
+        example = plain if _HOST_AND_PORT.fullmatch(plain) else "localhost:8000/v1"
         raise BadBase(
-            f"api_base {given!r} of provider {provider.name} is no http URL; write for example http://{plain.lstrip('/')}"
+            f"the address given for provider {provider.name} (api_base, or a variable) is no http URL; write for "
+            f"example http://{example}"
         )
     root = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     return root, f"?{parts.query}" if parts.query else ""
