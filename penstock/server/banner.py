@@ -30,11 +30,20 @@ def show(options: ServeOptions, gateway: Gateway) -> None:
         lines.append(
             "No config: providers with a key in the environment, local engines on their usual ports, and a mock."
         )
+    if not names:
+        place = options.config or "a config file"
+        lines.append(f"Nothing can be asked yet: write entries under model_list in {place}, and send SIGHUP.")
+        _write(lines)
+        return
     # A real engine makes a better first answer than the mock.
     model = next((n for n in concrete if n != "mock/echo"), concrete[0] if concrete else "MODEL")
     key = f" -H {_credential(gateway)}" if gateway.identity.needs_key else ""
     body = quote(json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}, ensure_ascii=False))
     lines.append(f"Try it:\n  curl {base}/v1/chat/completions -H 'Content-Type: application/json'{key} -d {body}")
+    _write(lines)
+
+
+def _write(lines: list[str]) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

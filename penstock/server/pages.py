@@ -127,9 +127,8 @@ def _one_model(gateway: Gateway, call: Call) -> Page:
     """Describe one model. In the shape of the vendor whose client asks."""
     name = call.params["name"]
     if gateway.state.catalog.find(name) is None:
-        near = gateway.state.catalog.near(name)
-        hint = f" Nearest names here: {', '.join(near)}." if near else ""
-        raise GatewayError("upstream_not_found", f"The model {shown(name)!r} does not exist here.{hint}", param="model")
+        text = f"The model {shown(name)!r} does not exist here. {gateway.state.instead_of(name)}"
+        raise GatewayError("upstream_not_found", text, param="model")
     if b"anthropic-version" in call.exchange.headers:
         return Page(200, JSON, msgspec.json.encode(_anthropic_entry(gateway, name)))
     if google.is_google(call.path, call.exchange.headers):
