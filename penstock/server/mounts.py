@@ -86,7 +86,7 @@ class Mount:
 
     def turn(self, call: Call) -> str:
         """Turn a call to the path that it means here; return what follows the prefix."""
-        rest = call.exchange.path[len(self.prefix) :]
+        rest = call.path[len(self.prefix) :]
         call.path = self.base + rest or "/"
         call.mount_style = self.answers.get(rest, self.style)
         return rest
