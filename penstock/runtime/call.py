@@ -56,7 +56,7 @@ class Call:
     the tries before it."""
 
     __slots__ = (
-        "asked", "attempt", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw",
+        "asked", "attempt", "below", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw",
         "mount_style", "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface",
         "tries", "upstream",
     )  # fmt: skip
@@ -70,6 +70,7 @@ class Call:
         self.caller = caller
         self.surface = surface  # None for a page, or what is passed through
         self.path = exchange.path  # where it leads: behind a mount, the plain path
+        self.below = ""  # the path of a shared host that the gateway is at, where the client said it
         self.mount_style: MountStyle | None = None  # how answers are told differently under a mount
         self.params: Mapping[str, str] = _NONE  # what stands in the path of a route
         self.outlet = Outlet(exchange, exchange.started)
@@ -118,7 +119,8 @@ class Call:
     def raw_path(self) -> bytes:
         """Return the path that the call leads to, as the client sent it, percent-encoded. Raises "bad_request" where a
         mount's prefix is encoded."""
-        raw = b"/" + self.exchange.raw_path().lstrip(b"/")  # a base URL that ends in a slash doubles the first
+        # A base URL that ends in a slash doubles the first.
+        raw = (b"/" + self.exchange.raw_path().lstrip(b"/")).removeprefix(self.below.encode())
         if self.mount_style is None:
             return raw
         prefix = self.mount_style.prefix.encode()

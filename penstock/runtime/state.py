@@ -13,6 +13,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers import get as get_provider
+from penstock.core.providers.resolve import credential, missing_key_message
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
 from penstock.runtime.building import Stars, build_target, settings_of
@@ -126,13 +127,22 @@ class State:
         return next((endpoint for endpoint in self.pass_through_endpoints if endpoint.takes(path)), None)
 
     def unknown(self, model: str) -> GatewayError:
-        near = self.catalog.near(model)
-        hint = f" Nearest names here: {', '.join(near)}." if near else " No model is configured here."
+        """Make the error for a name that nothing here serves."""
         shown = model if len(model) <= 120 else model[:117] + "..."
         # In LiteLLM's words, which rules over logs match, and then in plain ones.
         text = f"Invalid model name passed in model={shown}. There are no healthy deployments for this model: "
-        text += f"there is no such model here.{hint} See GET /v1/models."
+        text += f"there is no such model here. {self.instead_of(model)} See GET /v1/models."
         return GatewayError("unknown_model", text, param="model")
+
+    def instead_of(self, model: str) -> str:
+        """Say what to do about a name that nothing here serves: set a provider's key, where no config file says what
+        there is; else take one of the nearest names."""
+        head, slash, _ = model.partition("/")
+        provider = get_provider(head) if slash and not self.config.files else None
+        if provider is not None and provider.keys and credential(provider, None, self.env) is None:
+            return f"{missing_key_message(provider)} It is looked for at the start, and again at SIGHUP."
+        near = self.catalog.near(model)
+        return f"Nearest names here: {', '.join(near)}." if near else "No model is configured here."
 
 
 KEEP_ALIVE = 10.0  # seconds of silence in a stream before a sign of life; 0 in the config switches it off

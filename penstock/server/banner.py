@@ -36,6 +36,10 @@ def _lines(options: ServeOptions, gateway: Gateway) -> str:
         lines.append(
             "No config: providers with a key in the environment, local engines on their usual ports, and a mock."
         )
+    if not names:
+        place = options.config or "a config file"
+        lines.append(f"Nothing can be asked yet: write entries under model_list in {place}, and send SIGHUP.")
+        return "\n".join(lines)
     # A real engine makes a better first answer than the mock.
     model = next((n for n in concrete if n != "mock/echo"), concrete[0] if concrete else "MODEL")
     key = f" -H {_credential(gateway)}" if gateway.identity.needs_key else ""

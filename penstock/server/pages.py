@@ -108,7 +108,7 @@ def _landing(gateway: Gateway, call: Call) -> Page:
     )
     text = _LANDING.format(
         version=__version__,
-        base=f"http://{host}",
+        base=f"http://{host}{escape(call.below)}",
         auth="\n  -H 'Authorization: Bearer YOUR_KEY' \\" if gateway.identity.needs_key else "",
         model=escape(names[0]) if names else "MODEL",
     )

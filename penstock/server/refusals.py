@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 def no_model(state: State, name: str) -> GatewayError:
     """Make a 404 for a model that a page was asked about, with the nearest names."""
-    near = state.catalog.near(name)
-    hint = f" Nearest names here: {', '.join(near)}." if near else ""
-    return GatewayError("upstream_not_found", f"The model {shown(name)!r} does not exist here.{hint}", param="model")
+    text = f"The model {shown(name)!r} does not exist here. {state.instead_of(name)}"
+    return GatewayError("upstream_not_found", text, param="model")
 
 
 def no_route(call: Call, paths: Iterable[str]) -> GatewayError:
@@ -27,5 +26,5 @@ def no_route(call: Call, paths: Iterable[str]) -> GatewayError:
     near = nearest(call.path, paths)
     if near and style is not None:
         near = style.path_here(near)
-    hint = f" Did you mean {near.replace(':path}', '}')}?" if near else ""
+    hint = f" Did you mean {call.below}{near.replace(':path}', '}')}?" if near else ""
     return GatewayError("no_route", f"There is nothing at {exchange.method} {shown(exchange.path)}.{hint}")

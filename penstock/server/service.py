@@ -55,7 +55,7 @@ class Service:
             Engine(self.pool, self.records),
             State(config, config.environment),
             Identity(master_key(config), guard_loopback=True),
-            Site(),
+            Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like

@@ -30,14 +30,18 @@ if TYPE_CHECKING:
 
 
 class Site:
-    """A ``gateway.Site`` of all that is served. ``routes``: pages and management URLs."""
+    """A ``gateway.Site`` of all that is served. ``routes``: pages and management URLs. ``root``: the path of a shared
+    host below which all of it is found as well (LiteLLM's ``SERVER_ROOT_PATH``)."""
 
-    def __init__(self, routes: Routes | None = None) -> None:
+    def __init__(self, routes: Routes | None = None, root: str = "") -> None:
         self.routes = routes or Routes(ROUTES)
+        self.root = root_of(root)
         self.surfaces: Mapping[str, Surface] = SURFACES
 
     def find(self, call: Call, state: State) -> Surface | Visit:
         """Find what a request is. One below a mount is turned to the path that it means."""
+        if self.root and call.path != (path := self._inner(call.path)):
+            call.below, call.path = self.root, path
         path = call.path
         tidy = call.path = tidied(path)
         if state.pass_through_endpoints:
@@ -83,12 +87,12 @@ class Site:
         """Raise "no_route". Who may call is told what is near; who may not was refused before, and learns nothing of
         what is here."""
         paths = [*SURFACES, *self.routes.paths()]
-        mount = mounts.mount_at(tidied(call.exchange.path), call.exchange.query)
+        mount = mounts.mount_at(tidied(self._inner(call.exchange.path)), call.exchange.query)
         raise no_route(call, paths if mount is None else [*paths, *mount.own_paths()])
 
     def dialect_of(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
         """Tell in whose shape an error about a path is told."""
-        return dialect_of(tidied(path), headers)
+        return dialect_of(tidied(self._inner(path)), headers)
 
     @cached_property
     def openapi(self) -> bytes:
@@ -100,8 +104,20 @@ class Site:
 
     def upload_at(self, path: str) -> bool:
         """Tell whether a large form to this path may be passed on while it comes."""
-        surface = find(tidied(path))
+        surface = find(tidied(self._inner(path)))
         return surface is not None and surface.upload
+
+    def _inner(self, path: str) -> str:
+        """Return the path without the root that it may be below."""
+        if self.root and (path + "/").startswith(self.root + "/"):
+            return path[len(self.root) :] or "/"
+        return path
+
+
+def root_of(text: str) -> str:
+    """Write a path as a root: with a slash before it and none behind; "" for none."""
+    inner = text.strip().strip("/")
+    return f"/{inner}" if inner else ""
 
 
 async def _answer(route: Route, gateway: Gateway, call: Call) -> None:

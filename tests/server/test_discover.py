@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from penstock.core.errors import GatewayError
 from penstock.core.providers import engines
 from penstock.core.providers.engines import Engine
 from penstock.mock import Mock, Script, Step
@@ -23,7 +24,7 @@ from tests.door import open_door
 
 
 async def discovered(environ, probes=(), monkeypatch=None):
-    monkeypatch.setattr(found, "probes", lambda: tuple(probes))
+    monkeypatch.setattr(found, "places", lambda env: tuple(probes))
     sources = sources_of(None, lambda: environ)
     try:
         config, problems = await gather(sources)
@@ -84,7 +85,7 @@ async def test_engines_that_answer_are_found_with_their_models(monkeypatch):
         monkeypatch.setattr(engines, "ENGINES", rows)
         monkeypatch.setattr(found, "PATIENCE", 0.2)
         began = asyncio.get_running_loop().time()
-        config = await discovered({}, engines.probes(), monkeypatch)
+        config = await discovered({}, engines.places({}), monkeypatch)
         assert asyncio.get_running_loop().time() - began < 1.5, "all at once, and none is waited for"
         assert names(config) == ["mock/echo", "hosted_vllm/qwen", "hosted_vllm/a/b", "ollama/llama3:8b"]
         assert config.deployments[1].api_base == f"http://127.0.0.1:{vllm.port}"
@@ -96,6 +97,68 @@ async def test_engines_that_answer_are_found_with_their_models(monkeypatch):
             assert [r.method for r in mock.received] == ["GET"] and "authorization" not in dict(
                 mock.received[0].headers
             )
+
+
+async def test_an_engine_is_looked_for_where_its_variable_says(monkeypatch):
+    """`OLLAMA_BASE_URL` is seed 1's, `OLLAMA_API_BASE` LiteLLM's (C-21)."""
+    tags = {"models": [{"name": "llama3:8b"}]}
+    listing = {"object": "list", "data": [{"id": "qwen", "owned_by": "vllm"}]}
+    async with (
+        Mock(Script(default=Step(body=tags))) as ollama,
+        Mock(Script(default=Step(body=listing))) as vllm,
+        Mock(Script(default=Step(status=404))) as nobody,
+    ):
+        environ = {
+            "OLLAMA_BASE_URL": ollama.url,
+            "VLLM_API_BASE": f"{vllm.url}/v1",
+            "HOSTED_VLLM_API_KEY": "k-vllm",
+            "LM_STUDIO_API_BASE": f"{nobody.url}/v1",
+        }
+        monkeypatch.setattr(engines, "ENGINES", engines.ENGINES[:3])
+        sources = sources_of(None, lambda: environ)
+        try:
+            config, problems = await gather(sources)
+        finally:
+            for source in sources:
+                await source.close()
+        assert [name for name in names(config) if "*" not in name] == [
+            "mock/echo",
+            "ollama/llama3:8b",
+            "hosted_vllm/qwen",
+        ]
+        assert "LM_STUDIO_API_BASE is set, and no engine there lists its models" in [p.message for p in problems]
+        sent = {place: dict(mock.received[0].headers) for place, mock in (("o", ollama), ("v", vllm))}
+        assert sent["v"]["authorization"] == "Bearer k-vllm" and "authorization" not in sent["o"]
+        state = State(config, environ)
+        [target] = state.plan("hosted_vllm/qwen").targets["hosted_vllm/qwen"]
+        assert target.endpoint("openai_chat").url == f"{vllm.url}/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("environ", "found_it"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": "s"}, True),
+        ({"AWS_PROFILE": "dev"}, True),
+        ({"AWS_ROLE_ARN": "arn:x", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}, True),
+        ({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/c"}, True),
+        ({"AWS_BEARER_TOKEN_BEDROCK": "b"}, True),
+        ({"AWS_ACCESS_KEY_ID": "AKIA1"}, False),
+        ({"AWS_REGION": "eu-west-1"}, False),
+    ],
+)
+async def test_an_aws_account_brings_bedrock(environ, found_it, monkeypatch):
+    config = await discovered(environ, (), monkeypatch)
+    assert ("bedrock/*" in names(config)) == found_it
+
+
+async def test_a_provider_without_its_key_is_told_as_that(monkeypatch):
+    """ "Nearest names here: mock/echo" was no help to who asked for openai/gpt-4o."""
+    config = await discovered({}, (), monkeypatch)
+    state = State(config, {})
+    for model, says in (("openai/gpt-4o", "set OPENAI_API_KEY"), ("nobody/x", "mock/echo"), ("gpt-4o", "mock/echo")):
+        with pytest.raises(GatewayError) as caught:
+            state.plan(model)
+        assert caught.value.kind == "unknown_model" and says in caught.value.message
 
 
 # The banner -----------------------------------------------------------------------------------------------------------
@@ -125,6 +188,14 @@ async def test_the_curl_line_works_when_pasted(tmp_path, capsys, name, source):
         out, _ = await asyncio.wait_for(process.communicate(), 10)
         told = json.loads(out)
         assert process.returncode == 0 and told["choices"] and told["model"] == json.loads(f'"{name}"')
+
+
+async def test_a_config_without_models_says_what_to_do(tmp_path, capsys):
+    """A line to paste that cannot work is worse than none."""
+    async with open_door(tmp_path, "model_list: []\n") as door:
+        banner.show(ServeOptions(port=door.port, config=tmp_path / "config.yaml"), door.gateway)
+        said = capsys.readouterr().out
+        assert "Models: none" in said and "model_list" in said and "config.yaml" in said and "curl" not in said
 
 
 async def test_the_banner_prefers_a_real_engine_and_labels_the_mock(tmp_path, capsys):

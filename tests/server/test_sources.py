@@ -192,7 +192,7 @@ async def test_an_engine_that_is_too_busy_to_answer_keeps_its_models(
             vllm.script = Script(default=step)
             busy = await source.load(Config())
             assert [d.model_name for d in busy.deployments] == ["mock/echo", "hosted_vllm/qwen"]
-            text = f"local engines: vLLM on port {vllm.port} gave no list of its models; those known stay"
+            text = f"local engines: vLLM at http://127.0.0.1:{vllm.port} gave no list of its models; those known stay"
             assert said(busy.problems) == [("warning", text)]
         gone = await source.load(Config())
         assert [d.model_name for d in gone.deployments] == ["mock/echo"] and gone.problems == ()

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from penstock.core.providers import PROVIDERS
+from penstock.core.providers.urls import endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +48,47 @@ ENGINES: tuple[Engine, ...] = (
 )
 
 
-def probes() -> tuple[tuple[int, str], ...]:
-    """Return (port, path) to ask, each once, in the order of the table."""
-    return tuple(dict.fromkeys((engine.port, engine.probe) for engine in ENGINES))
+class Place(NamedTuple):
+    """Where an engine may be: `url` lists its models, `base` reaches it. `engine`: who is expected there, None where
+    several share a port; `variable`: the one that names the place, "" for a usual port."""
+
+    url: str
+    base: str
+    engine: Engine | None = None
+    variable: str = ""
+
+
+def places(env: Mapping[str, str]) -> tuple[Place, ...]:
+    """List where to look, each place once: what the variables of the engines' rows name, and else their usual ports."""
+    found: dict[tuple[str, int | None, str], Place] = {}
+    told: set[str] = set()
+    for engine in ENGINES:
+        variable = next((name for name in PROVIDERS[engine.provider].bases if env.get(name, "").strip()), None)
+        if variable is not None and engine.provider not in told:
+            told.add(engine.provider)
+            if (place := _named(engine, variable, env[variable].strip())) is not None:
+                found.setdefault(_where(place.url), place)
+    for engine in ENGINES:
+        if engine.provider not in told:
+            url = engine.base + engine.probe
+            found.setdefault(_where(url), Place(url, engine.base))
+    return tuple(found.values())
+
+
+def _named(engine: Engine, variable: str, base: str) -> Place | None:
+    """Make the place that a variable names; None for what is no URL (the calls that need it say so)."""
+    base = base if "://" in base else f"http://{base}"  # as Ollama's own variables have it
+    what = "ollama_tags" if engine.probe == "/api/tags" else "models"
+    try:
+        url = endpoint(PROVIDERS[engine.provider], base, {}, what)
+        return Place(url, base, engine, variable) if urlsplit(url).hostname else None
+    except (LookupError, ValueError):
+        return None
+
+
+def _where(url: str) -> tuple[str, int | None, str]:
+    parts = urlsplit(url)
+    return ("127.0.0.1" if parts.hostname == "localhost" else parts.hostname or "", parts.port, parts.path)
 
 
 def model_names(listing: object) -> tuple[str, ...]:
@@ -56,10 +99,11 @@ def model_names(listing: object) -> tuple[str, ...]:
     return tuple(name for name, _ in _entries(listing))
 
 
-def identify(port: int, probe: str, listing: object) -> Engine | None:
-    """Find which engine answered `probe` on `port` with `listing` (decoded JSON). None: no model server.
+def identify(place: Place, listing: object) -> Engine | None:
+    """Find which engine answered at `place` with `listing` (decoded JSON). None: no model server.
 
-    An engine that names itself in `owned_by` is believed on any port; otherwise the first row of the port is taken.
+    An engine that names itself in `owned_by` is believed anywhere; otherwise it is the one that was expected, or the
+    first row of the port.
     """
     if not isinstance(listing, Mapping) or not any(isinstance(listing.get(key), list) for key in ("data", "models")):
         return None
@@ -67,10 +111,9 @@ def identify(port: int, probe: str, listing: object) -> Engine | None:
     for engine in ENGINES:
         if engine.owned_by and engine.owned_by in owners:
             return engine
-    for engine in ENGINES:
-        if (engine.port, engine.probe) == (port, probe):
-            return engine
-    return None
+    if place.engine is not None:
+        return place.engine
+    return next((engine for engine in ENGINES if engine.base + engine.probe == place.url), None)
 
 
 def _entries(listing: object) -> list[tuple[str, str]]:

@@ -82,6 +82,22 @@ def names_account(deployment: Deployment) -> bool:
     return any(word(deployment.params.get(name)) for name in _OWN)
 
 
+# Each of these sets of variables is an account: keys, a profile, a role of the machine's own identity.
+_ACCOUNTS = (
+    ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    ("AWS_PROFILE",),
+    ("AWS_PROFILE_NAME",),
+    ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",),
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI",),
+)
+
+
+def names_account_in(env: Mapping[str, str]) -> bool:
+    """Tell whether an environment names an account."""
+    return any(all(env.get(name, "").strip() for name in names) for names in _ACCOUNTS)
+
+
 def settings_of(deployment: Deployment, env: Mapping[str, str], region: str) -> Settings:
     """Collect the account's settings of a deployment. Keys of the environment stand in only where the deployment names
     no account. Raises "not_configured" for half a pair of keys."""

@@ -1,15 +1,19 @@
-"""This machine as a source: every local engine that answers on its usual port, and a mock, plainly labelled, so that
-something answers on a machine with nothing.
+"""Local engines as a source: every one that answers on its usual port or where its variable says, and a mock, plainly
+labelled, so that something answers on a machine with nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
-from penstock.core.providers.engines import Engine, identify, model_names, probes
+from penstock.core.providers import PROVIDERS
+from penstock.core.providers.engines import Engine, Place, identify, model_names, places
+from penstock.core.providers.resolve import BadKey, auth_headers, credential
 from penstock.runtime.http import ConnectError, Origin, Pool, Timeouts, TransportError, render_head
 from penstock.server.sources.base import Source, SourceContent
 from penstock.server.sources.made import deployment
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from penstock.mock import Mock
 
 PATIENCE = 0.4  # seconds for a local engine to list its models
+NAMED_PATIENCE = 2.0  # the same where a variable names the place: it may be another machine
 MAX_LISTING = 4 * 1024 * 1024
 Found = tuple[Engine, tuple[str, ...]]
 
@@ -28,13 +33,14 @@ class Busy(Exception):
 
 
 class EnginesSource(Source):
-    """Looks for local engines each time it is asked. One that was found and is too busy to answer now keeps its models;
-    one that is gone has none. ``close`` stops the mock."""
+    """Looks for engines each time it is asked. One that was found and is too busy to answer now keeps its models; one
+    that is gone has none. ``close`` stops the mock. ``environ`` returns the variables that may name places."""
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Callable[[], Mapping[str, str]] = dict) -> None:
         self.name = "local engines"
+        self._environ = environ
         self._mock: Mock | None = None
-        self._known: dict[tuple[int, str], Found] = {}
+        self._known: dict[Place, Found] = {}
 
     async def load(self, config: Config) -> SourceContent:
         if self._mock is None:
@@ -44,31 +50,36 @@ class EnginesSource(Source):
             await self._mock.start()
         problems = await self._look()
         found = [deployment("mock/echo", "mock", "echo", f"{self._mock.url}/v1", owner="penstock-mock")]
-        for (port, _), (engine, names) in self._known.items():
-            found += [_local(engine, name, f"http://127.0.0.1:{port}") for name in names]
+        for place, (engine, names) in self._known.items():
+            found += [_local(engine, name, place.base) for name in names]
         return SourceContent(tuple(found), problems=tuple(problems))
 
     async def _look(self) -> list[Problem]:
-        """Ask all ports at once, and remember who is there."""
+        """Ask at all places at once, and remember who is there."""
         from penstock.config import Problem
 
-        places = probes()
+        env = self._environ()
+        asked = places(env)
         pool = Pool()
         try:
-            answers = await asyncio.gather(*(_ask(pool, port, path) for port, path in places), return_exceptions=True)
+            answers = await asyncio.gather(*(_ask(pool, place, env) for place in asked), return_exceptions=True)
         finally:
             await pool.close()
-        known: dict[tuple[int, str], Found] = {}
+        known: dict[Place, Found] = {}
         problems = []
-        for place, answer in zip(places, answers, strict=True):
+        for place, answer in zip(asked, answers, strict=True):
+            text = ""
             if isinstance(answer, Busy) and place in self._known:
                 known[place] = self._known[place]
-                text = f"{known[place][0].name} on port {place[0]} gave no list of its models; those known stay"
-                problems.append(Problem(self.name, 0, "", text, "warning"))
+                text = f"{known[place][0].name} at {place.base} gave no list of its models; those known stay"
             elif isinstance(answer, BaseException) and not isinstance(answer, Busy):
                 raise answer
             elif isinstance(answer, tuple):
                 known[place] = answer
+            elif place.variable:
+                text = f"{place.variable} is set, and no engine there lists its models"
+            if text:
+                problems.append(Problem(self.name, 0, "", text, "warning"))
         self._known = known
         return problems
 
@@ -77,12 +88,13 @@ class EnginesSource(Source):
             await self._mock.stop()
 
 
-async def _ask(pool: Pool, port: int, path: str) -> Found | None:
-    """Ask who listens on ``port``; return the engine and its models, None where it is none. Raises ``Busy``."""
-    origin = Origin.parse(f"http://127.0.0.1:{port}")
-    head = render_head(b"GET", path.encode(), origin, [(b"accept", b"application/json")])
+async def _ask(pool: Pool, place: Place, env: Mapping[str, str]) -> Found | None:
+    """Ask who listens at a place; return the engine and its models, None where it is none. Raises ``Busy``."""
+    origin = Origin.parse(place.url)
+    head = render_head(b"GET", urlsplit(place.url).path.encode(), origin, _headers(place, env))
+    patience = NAMED_PATIENCE if place.variable else PATIENCE
     try:
-        answer = await pool.send(origin, head, None, Timeouts(PATIENCE, PATIENCE, PATIENCE, PATIENCE, PATIENCE))
+        answer = await pool.send(origin, head, None, Timeouts(patience, patience, patience, patience, patience))
         try:
             if answer.status >= 500:
                 raise Busy
@@ -93,8 +105,22 @@ async def _ask(pool: Pool, port: int, path: str) -> Found | None:
         return None
     except TransportError:
         raise Busy from None
-    engine = identify(port, path, listing)
+    engine = identify(place, listing)
     return (engine, model_names(listing)) if engine is not None else None
+
+
+def _headers(place: Place, env: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """List the headers of the question. An engine's own key goes to the place that its own variable names, and nowhere
+    else."""
+    headers = [(b"accept", b"application/json")]
+    if place.engine is not None:
+        provider = PROVIDERS[place.engine.provider]
+        if (key := credential(provider, None, env)) is not None:
+            try:
+                headers += auth_headers(provider, key)
+            except BadKey:
+                pass  # told to the calls that need it
+    return headers
 
 
 def _local(engine: Engine, name: str, base: str) -> Deployment:

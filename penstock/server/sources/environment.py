@@ -12,8 +12,9 @@ from penstock.server.sources.made import deployment
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.core.providers.spec import Provider
 
-_USABLE = frozenset({"openai_chat", "openai_responses", "anthropic", "gemini", "cohere"})
+_USABLE = frozenset({"openai_chat", "openai_responses", "anthropic", "gemini", "cohere", "bedrock"})
 
 
 def environment() -> Mapping[str, str]:
@@ -25,8 +26,15 @@ def environment() -> Mapping[str, str]:
     return load_dotenv(Path.cwd(), os.environ)
 
 
+def _signs(provider: Provider, environ: Mapping[str, str]) -> bool:
+    """Tell whether the environment holds an account that signs a provider's requests."""
+    from penstock.runtime.cloud.aws import names_account_in
+
+    return provider.name == "bedrock" and names_account_in(environ)
+
+
 class EnvironmentSource(Source):
-    """Gives ``openai/*`` where there is an OPENAI_API_KEY, and so on."""
+    """Gives ``openai/*`` where there is an OPENAI_API_KEY, and so on; ``bedrock/*`` where there is an AWS account."""
 
     def __init__(self, environ: Callable[[], Mapping[str, str]]) -> None:
         self.name = "the environment"
@@ -45,7 +53,7 @@ class EnvironmentSource(Source):
         found = [
             deployment(f"{provider.name}/*", provider.name, "*", None)
             for provider in PROVIDERS.values()
-            if provider.keys and credential(provider, None, environ) and _USABLE & set(provider.dialects)
+            if _USABLE & set(provider.dialects) and (credential(provider, None, environ) or _signs(provider, environ))
         ]
         settings = defaults(environ)
         general = settings.general

@@ -16,4 +16,4 @@ def sources_of(config: Path | None, environ: Callable[[], Mapping[str, str]]) ->
     nothing is looked for."""
     if config is not None:
         return [FileSource(config, environ)]
-    return [EnvironmentSource(environ), EnginesSource()]
+    return [EnvironmentSource(environ), EnginesSource(environ)]

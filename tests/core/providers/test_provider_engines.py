@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.providers import PROVIDERS
-from penstock.core.providers.engines import ENGINES, identify, model_names, probes
+from penstock.core.providers.engines import ENGINES, Engine, Place, identify, model_names, places
 from penstock.core.providers.urls import endpoint
 
 anything = st.recursive(
@@ -25,8 +25,12 @@ def listing(owner: str) -> dict[str, object]:
 @given(anything, st.sampled_from([8000, 11434, 9]))
 def test_whatever_answers_is_read_without_error(body: object, port: int) -> None:
     assert all(isinstance(name, str) for name in model_names(body))
-    found = identify(port, "/v1/models", body)
+    found = identify(at(port), body)
     assert found is None or found in ENGINES
+
+
+def at(port: int, path: str = "/v1/models") -> Place:
+    return Place(f"http://127.0.0.1:{port}{path}", f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
@@ -44,8 +48,34 @@ def test_default_ports() -> None:
 
 
 def test_a_shared_port_is_asked_once() -> None:
-    assert probes().count((8000, "/v1/models")) == 1
-    assert (11434, "/api/tags") in probes()
+    urls = [place.url for place in places({})]
+    assert urls.count("http://127.0.0.1:8000/v1/models") == 1
+    assert "http://127.0.0.1:11434/api/tags" in urls and len(urls) == len(set(urls))
+
+
+@pytest.mark.parametrize(
+    ("engine", "variable"), [(engine, name) for engine in ENGINES for name in PROVIDERS[engine.provider].bases]
+)
+def test_every_variable_of_an_engine_s_row_names_a_place(engine: Engine, variable: str) -> None:
+    """`OLLAMA_BASE_URL` and the like were read by requests, and not where engines are looked for."""
+    [place] = [one for one in places({variable: "http://gpu.test:9999"}) if one.variable]
+    assert place.base == "http://gpu.test:9999" and place.variable == variable and place.engine is engine
+    assert place.url.startswith("http://gpu.test:9999/") and place.url.endswith(
+        "/api/tags" if engine.probe == "/api/tags" else "/models"
+    )
+    assert identify(place, {"data": [{"id": "m"}]}) is engine
+    mine = [one.url for one in places({variable: "http://gpu.test:9999"})]
+    shared = any(other is not engine and (other.port, other.probe) == (engine.port, engine.probe) for other in ENGINES)
+    assert (engine.base + engine.probe in mine) == shared  # the usual port is not asked for it any more
+
+
+def test_a_place_is_asked_once_and_what_is_none_is_left_out() -> None:
+    assert [one.variable for one in places({"OLLAMA_API_BASE": "localhost:11434", "OLLAMA_BASE_URL": "http://b"})][
+        0
+    ] == "OLLAMA_API_BASE"
+    urls = [one.url for one in places({"VLLM_API_BASE": "http://localhost:8000/v1"})]
+    assert sum(":8000" in url for url in urls) == 1
+    assert not [one for one in places({"VLLM_API_BASE": "http://[nonsense"}) if one.variable]
 
 
 @pytest.mark.parametrize(
@@ -61,21 +91,21 @@ def test_a_shared_port_is_asked_once() -> None:
     ],
 )
 def test_owned_by_tells_engines_apart(owner: str, port: int, provider: str) -> None:
-    found = identify(port, "/v1/models", listing(owner))
+    found = identify(at(port), listing(owner))
     assert found is not None and found.provider == provider
 
 
 def test_ollama_tags() -> None:
     body = {"models": [{"name": "llama3.2:latest", "model": "llama3.2:latest", "size": 1}, {"name": "x:70b"}]}
     assert model_names(body) == ("llama3.2:latest", "x:70b")
-    found = identify(11434, "/api/tags", body)
+    found = identify(at(11434, "/api/tags"), body)
     assert found is not None and found.provider == "ollama"
-    empty = identify(11434, "/api/tags", {"models": []})
+    empty = identify(at(11434, "/api/tags"), {"models": []})
     assert empty is not None and empty.provider == "ollama"
 
 
 def test_another_program_on_the_port_is_nobody() -> None:
-    assert identify(8080, "/v1/models", {"status": "ok"}) is None
-    assert identify(8080, "/v1/models", "<html>") is None
-    assert identify(9, "/v1/models", listing("someone")) is None
-    assert identify(9, "/v1/models", {"data": [{"id": "m"}]}) is None
+    assert identify(at(8080), {"status": "ok"}) is None
+    assert identify(at(8080), "<html>") is None
+    assert identify(at(9), listing("someone")) is None
+    assert identify(at(9), {"data": [{"id": "m"}]}) is None
