@@ -111,7 +111,7 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
         raise ValueError(f"methods of {shown(path)} is {described(methods)}; it must be a list of {', '.join(METHODS)}")
     # A variable may stand within a value here, so that the file does not tell what is secret.
     told = {name.decode(): value.decode("latin-1") for name, value in headers}
-    secrets = frozenset(secrets_in({**told, **{name: value for name, value in query}, "target": target}))
+    secrets = frozenset(secrets_in({**told, **dict(query), "target": target}))
     return PassThroughEndpoint(
         path=path,
         origin=origin,

@@ -16,7 +16,7 @@ from penstock.core.defaults import losses_of
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
 from penstock.core.fit import Takes, limits_of
-from penstock.core.models import facts
+from penstock.core.models import ModelFacts, facts
 from penstock.core.providers.modelled import with_model
 from penstock.core.providers.wires import wire_in
 from penstock.runtime.addressing import endpoint_of
@@ -114,10 +114,13 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         """Return what a request in ``dialect`` is fitted to."""
         found = self._cache.takes.get(dialect)
         if found is None:
+            wire, model = self.wire_for(dialect), facts(self.rules_of)
+            if dialect == "anthropic" and wire.official and not model.maker:
+                model = ModelFacts("anthropic")  # at its own host there is no other, whatever the name
             found = self._cache.takes[dialect] = Takes(
                 dialect=dialect,
-                wire=self.wire_for(dialect),
-                model=(model := facts(self.rules_of)),
+                wire=wire,
+                model=model,
                 limits=limits_of(dialect, model),
                 drop_params=self.drop_params or self.deployment.on_unsupported in ("warn", "drop"),
                 allowed=frozenset(self.deployment.allowed_openai_params),

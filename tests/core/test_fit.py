@@ -160,7 +160,7 @@ def test_a_claude_that_thinks_unasked_is_told_not_to_where_a_call_is_forced() ->
         (OPUS47, Reasoning(mode="enabled", budget=20000), {"type": "adaptive"}, "high"),
         (OPUS47, Reasoning(mode="enabled", budget=1024), {"type": "adaptive"}, "low"),
         (OPUS46, Reasoning(mode="enabled", budget=2000), {"type": "enabled", "budget_tokens": 2000}, None),
-        (SONNET, Reasoning(mode="adaptive", effort="high"), {"type": "enabled", "budget_tokens": 16384}, "high"),
+        (SONNET, Reasoning(mode="adaptive", effort="high"), {"type": "enabled", "budget_tokens": 16384}, None),
         (SONNET, Reasoning(mode="enabled", budget=2000), {"type": "enabled", "budget_tokens": 2000}, None),
         ("claude-latest", Reasoning(mode="adaptive"), {"type": "adaptive"}, None),
     ],

@@ -28,9 +28,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     ``tool_names``, ``call_ids``, ``format_names``: how they are spelled, None where any is taken. ``tools``, ``stops``:
     how many. ``blanks``: whether texts, and stop sequences, of white space are taken; where they are not, an answer
-    that has begun may not end in it either. ``opens``: whether the assistant may speak first. ``warmest``: the highest
-    temperature. ``user``, ``cache_key``: how long. ``metadata``: how many pairs. ``images``: their types. ``steers``:
-    how hard to think is said by an effort alone.
+    that has begun may not end in it either. ``opens``: whether the assistant may speak first. ``prefills``: whether an
+    answer may have begun. ``warmest``: the highest temperature. ``user``, ``cache_key``: how long. ``metadata``: how
+    many pairs. ``images``: their types. ``steers``: how hard to think is said by an effort alone.
     """
 
     tool_names: Spelling | None = None
@@ -40,6 +40,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     stops: int = 0
     blanks: bool = True
     opens: bool = True
+    prefills: bool = True
     warmest: float = 0.0
     user: int = 0
     cache_key: int = 0
@@ -77,8 +78,9 @@ _OPENAI = Limits(
 # Stop sequences: https://ai.google.dev/api/generate-content#generationconfig, https://docs.cohere.com/reference/chat.
 # Blank texts: "text content blocks must contain non-whitespace text", "The text field in the ContentBlock object is
 # blank" (anomalyco/opencode issue 31259). A temperature over 1: https://docs.claude.com/en/api/messages,
-# https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InferenceConfiguration.html. Who speaks first:
-# "first message must use the "user" role", "A conversation must start with a user message".
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InferenceConfiguration.html. Who speaks first
+# and last: "first message must use the "user" role", "A conversation must start with a user message",
+# https://docs.cohere.com/reference/chat#request.body.messages (the last one is a user's or a tool's).
 _LIMITS: Mapping[str, Limits] = {
     "openai_chat": replace(_OPENAI, call_ids=_spelling(_VISIBLE, 40)),
     "sap": replace(_OPENAI, call_ids=_spelling(_VISIBLE, 40)),
@@ -98,7 +100,7 @@ _LIMITS: Mapping[str, Limits] = {
         warmest=1.0,
     ),
     "gemini": Limits(tool_names=_spelling("a-zA-Z0-9_.:-", 64, "[a-zA-Z_]"), stops=5, opens=False),
-    "cohere": Limits(stops=5),
+    "cohere": Limits(stops=5, prefills=False),
 }
 _OPENAIS = frozenset(("openai_chat", "openai_responses", "sap"))
 _STOPS = 4  # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop
@@ -109,7 +111,7 @@ def limits_of(dialect: str, model: ModelFacts = _UNKNOWN) -> Limits:
     """Return what an API takes that speaks ``dialect``, of a request to ``model``."""
     limits = _LIMITS.get(dialect, _NONE)
     if model.is_claude:
-        return replace(limits, blanks=False, opens=False, warmest=1.0)
+        return replace(limits, blanks=False, opens=False, prefills=model.takes_prefill, warmest=1.0)
     if model.is_openais and dialect in _OPENAIS:
         return replace(limits, stops=_STOPS, tools=_TOOLS)
     return limits

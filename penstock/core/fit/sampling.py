@@ -112,7 +112,8 @@ def _of_reasoner(request: Request, takes: Takes, losses: list[Loss]) -> Request:
     if not given:
         return request
     reasoning = request.reasoning
-    if takes.model.version >= (5, 1) and reasoning is not None and is_off(reasoning):
+    told = reasoning is not None and (reasoning.effort or reasoning.mode) in ("none", "disabled")
+    if told and takes.model.version >= (5, 1):  # vercel/ai pull request 10940
         given = {name: value for name, value in given.items() if name not in _NONE_WITH}
     for name, value in given.items():
         if not is_default(name, value):

@@ -24,14 +24,16 @@ _SYSTEM = ("system", "developer")
 
 def fit_texts(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Request, Undo | None]:
     """Leave out texts of white space, and trim or close an answer that has begun."""
-    if takes.limits.blanks or request.dialect == takes.dialect:
+    limits = takes.limits
+    if (limits.blanks and limits.prefills) or request.dialect == takes.dialect:
         return request, None
     messages = request.messages
-    if any(_is_blank(block) for message in messages for block in message.blocks):
-        steers = takes.limits.steers
-        messages = tuple(_message(message, f"messages.{turn}", losses, steers) for turn, message in enumerate(messages))
+    if not limits.blanks and any(_is_blank(block) for message in messages for block in message.blocks):
+        messages = tuple(
+            _message(message, f"messages.{turn}", losses, limits.steers) for turn, message in enumerate(messages)
+        )
     last = len(messages) - 1
-    while last >= 0 and not messages[last].blocks:
+    while last >= 0 and not _says(messages[last]):
         last -= 1
     if last >= 0 and messages[last].role == "assistant":
         messages = _begun(messages, last, takes, losses)
@@ -44,12 +46,16 @@ def open_by_user(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Re
         return request, -1
     messages = request.messages
     said = [place for place, message in enumerate(messages) if message.role not in _SYSTEM]
-    place = next((place for place in said if messages[place].blocks), said[-1] if said else -1)
-    if place < 0 or (messages[place].role == "user" and messages[place].blocks):
+    place = next((place for place in said if _says(messages[place])), said[-1] if said else -1)
+    if place < 0 or (messages[place].role == "user" and _says(messages[place])):
         return request, -1
     losses.append(Loss(f"messages.{place}", f"the user speaks first here: {OPENING!r} is said before it"))
     opening = Message("user", (Text(OPENING),))
     return replace(request, messages=(*messages[:place], opening, *messages[place:])), place
+
+
+def _says(message: Message) -> bool:
+    return any(block != _NOTHING for block in message.blocks)
 
 
 def _is_blank(block: Block) -> bool:
@@ -83,8 +89,8 @@ def _begun(messages: tuple[Message, ...], last: int, takes: Takes, losses: list[
     blocks = messages[last].blocks
     if any(isinstance(block, ToolUse) for block in blocks):
         return messages
-    if not takes.model.takes_prefill:
-        losses.append(Loss(f"messages.{last}", f"this model goes on with no begun answer: {GO_ON!r} is said after it"))
+    if not takes.limits.prefills:
+        losses.append(Loss(f"messages.{last}", f"no begun answer is gone on with here: {GO_ON!r} is said after it"))
         return (*messages, Message("user", (Text(GO_ON),)))
     for number in range(len(blocks) - 1, -1, -1):
         block = blocks[number]

@@ -34,11 +34,16 @@ def fit_thinking(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Re
     stand_in = takes.model.is_claude and takes.forced(request, takes.wire) is not None
     if own and not stand_in:
         return request, None
+    if reasoning is not None and takes.model.thinks is False:
+        if not is_off(reasoning):
+            losses.append(Loss("reasoning", "this model does not think"))
+        return replace(request, reasoning=None), None
+    if reasoning is not None and takes.model.adaptive and not own and _is_unsized(reasoning):
+        shown = reasoning.display == "summarized" or bool(reasoning.summary)
+        reasoning = replace(reasoning, mode="adaptive") if shown else None
+        request = replace(request, reasoning=reasoning)
     if reasoning is None or is_off(reasoning):
         return _unasked(request, stand_in, takes), None
-    if takes.model.thinks is False:
-        losses.append(Loss("reasoning", "this model does not think"))
-        return replace(request, reasoning=None), None
     if takes.model.is_claude:
         fitted = reasoning if own else _in_form(reasoning, takes.model)
         against = _against(request, fitted, stand_in, takes)
@@ -49,7 +54,13 @@ def fit_thinking(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Re
         fitted = reasoning
     if takes.limits.steers and fitted.mode == "enabled" and not fitted.effort and fitted.budget is None:
         fitted = replace(fitted, effort=_BY_EFFORT)  # Ollama's ``think: true``: these APIs have no other word for it
-    return (request if fitted is reasoning else replace(request, reasoning=fitted)), None
+    return (request if fitted is request.reasoning else replace(request, reasoning=fitted)), None
+
+
+def _is_unsized(reasoning: Reasoning) -> bool:
+    """Tell whether nothing is said of how hard to think, only of whether thoughts are shown: who wants to see them from
+    a model that sizes its thinking itself wants it to think."""
+    return not reasoning.effort and not reasoning.mode and reasoning.budget is None
 
 
 def _unasked(request: Request, stand_in: bool, takes: Takes) -> Request:

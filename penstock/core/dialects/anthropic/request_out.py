@@ -26,6 +26,7 @@ _INNER = ("output_config.", "metadata.", "thinking.", "tool_choice.")
 _HAS = frozenset(("user",))
 # https://docs.anthropic.com/en/api/messages and the betas that LiteLLM's documentation shows in a Chat body.
 _TAKEN = frozenset("cache_control container context_management inference_geo mcp_servers speed".split())
+_SIZELESS = ("adaptive", "disabled")  # thinking that needs no budget
 _TIERS = {"auto": "auto", "standard_only": "standard_only", "default": "standard_only"}
 
 
@@ -137,9 +138,9 @@ def _thinking(request: Request, wire_: Wire, writer: Writer, body: dict[str, Any
         return
     if reasoning.summary in ("concise", "detailed"):
         writer.lose("reasoning.summary", "summaries have no length here")
-    if reasoning.mode or (writer.own and reasoning.budget is None):
+    if reasoning.mode in _SIZELESS or (writer.own and (reasoning.mode or reasoning.budget is None)):
         _as_given(reasoning, limit, writer, body)
-    elif wire_.adaptive:
+    elif wire_.adaptive and not reasoning.mode:
         _as_given(_adaptive(reasoning), limit, writer, body)
     else:
         _by_budget(reasoning, request.max_tokens, limit, writer, body)
@@ -187,11 +188,12 @@ def _by_budget(reasoning: Reasoning, asked: int | None, limit: int, writer: Writ
     """Set the budget for an effort word. The answer's limit counts thinking too and must be greater: a limit of the
     client's own cuts the budget, and only where it is under the least budget is it raised."""
     effort = reasoning.effort
-    if effort == "none":
+    if effort == "none" and not reasoning.mode:
         body["thinking"] = {"type": "disabled"}
         return
-    if not effort and reasoning.budget is None:
+    if not effort and reasoning.budget is None and not reasoning.mode:
         return
+    effort = "" if effort == "none" else effort
     budget = reasoning.budget if reasoning.budget is not None else wire.BUDGETS.get(effort, wire.BUDGETS["medium"])
     if effort and wire.effort_of(budget) != effort:
         writer.lose("reasoning.effort", f"carried as a budget of {budget} tokens")
