@@ -16,12 +16,13 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from penstock.core.dialects import guided
-from penstock.core.dialects.base import Dialect, Wire
+from penstock.core.dialects.base import Dialect, Rendered
 from penstock.core.dialects.openai_chat.names import NAME as CHAT
 from penstock.core.dialects.openai_chat.names import SAMPLE
 from penstock.core.dialects.openai_chat.request_in import ATTRIBUTES, parse_request
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
+from penstock.core.fit import Takes, fit
 from penstock.core.ir import Loss, Opaque, Reasoning, Request, Tool
 from penstock.core.paths import remove
 
@@ -108,18 +109,26 @@ def of_said(loss: Loss, request: Request, said: Said) -> bool:
     return value is not None and getattr(request, name) == value
 
 
-def losses_of(said: Said, dialect: Dialect, wire: Wire) -> tuple[Loss, ...]:
+def _rendered(request: Request, dialect: Dialect, takes: Takes) -> Rendered:
+    """Render what a target takes of a request; what is not taken is among the losses."""
+    fitted = fit(request, takes)
+    rendered = dialect.render_request(fitted.request, takes.wire)
+    return replace(rendered, losses=fitted.losses + fitted.told(rendered.losses))
+
+
+def losses_of(said: Said, dialect: Dialect, takes: Takes) -> tuple[Loss, ...]:
     """List what of a deployment's parameters a target cannot carry, whatever the request is."""
-    plain = Request(model=wire.model, messages=said.request.messages, dialect=CHAT, tools=(_TOOL,))
+    takes = replace(takes, drop_params=True)
+    plain = Request(model=takes.wire.model, messages=said.request.messages, dialect=CHAT, tools=(_TOOL,))
     try:
-        own = frozenset(dialect.render_request(plain, wire).losses)
-        told = dialect.render_request(lay_under(plain, said), wire).losses
+        own = frozenset(_rendered(plain, dialect, takes).losses)
+        told = _rendered(lay_under(plain, said), dialect, takes).losses
     except GatewayError:
         return ()  # what a target refuses altogether is told to each request
     return tuple(loss for loss in dict.fromkeys(told) if loss not in own)
 
 
-def lay_in(fields: dict[str, Raw], said: Said, dialect: Dialect, wire: Wire) -> tuple[Loss, ...]:
+def lay_in(fields: dict[str, Raw], said: Said, dialect: Dialect, takes: Takes) -> tuple[Loss, ...]:
     """Change in a client's own fields, in place, what the deployment's parameters change in their rendering. Returns
     what was lost of these. The form of the answer is asked for elsewhere, see ``runtime.constrained``."""
     probe = {key: raw for key, raw in fields.items() if key not in _LONG}
@@ -132,7 +141,8 @@ def lay_in(fields: dict[str, Raw], said: Said, dialect: Dialect, wire: Wire) -> 
         both = replace(both, output=None)
     if both is own:
         return ()
-    before, after = dialect.render_request(own, wire), dialect.render_request(both, wire)
+    takes = replace(takes, drop_params=True)  # what the client says itself is the vendor's to judge
+    before, after = _rendered(own, dialect, takes), _rendered(both, dialect, takes)
     for key in before.fields.keys() - after.fields.keys():
         fields.pop(key, None)
     for key, raw in after.fields.items():

@@ -53,7 +53,7 @@ def _lay_defaults(attempt: Attempt, fields: dict[str, Raw], dialect: str) -> tup
     if dialect in WORDS:
         lay_words(fields, target.defaults, dialect)
     elif target.said is not None:
-        lost = lay_in(fields, target.said, DIALECTS[dialect], target.wire_for(dialect))
+        lost = lay_in(fields, target.said, DIALECTS[dialect], target.takes_for(dialect))
     lay_body(fields, target.extra_body)
     drop_fields(fields, target.drop)
     return lost

@@ -133,7 +133,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         found = self._cache.never.get(dialect.name)
         if found is None:
             said = self.said
-            made = () if said is None else losses_of(said, dialect, self.wire_for(dialect.name))
+            made = () if said is None else losses_of(said, dialect, self.takes_for(dialect.name))
             found = self._cache.never[dialect.name] = made
         return found
 

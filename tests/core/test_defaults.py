@@ -21,10 +21,18 @@ from penstock.core.defaults import (
 )
 from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Wire
+from penstock.core.fit import Takes, limits_of
 from penstock.core.ir import Loss, Message, Reasoning, Request, Text
+from penstock.core.models import facts
 from penstock.core.paths import LONGEST, steps_of
 
 WIRE = Wire(model="m", max_tokens=4096)
+
+
+def takes(dialect: str, model: str = "m") -> Takes:
+    """What a target of a dialect takes, by the rules of its model."""
+    known = facts(model)
+    return Takes(dialect=dialect, wire=WIRE, model=known, limits=limits_of(dialect, known))
 
 
 def raws(**fields: Any) -> dict[str, Raw]:
@@ -98,7 +106,7 @@ def test_in_one_dialect_the_client_s_bytes_stay() -> None:
         model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}], system="s", tools=[tool, tool], new=[1]
     )
     before = told(fields)
-    assert lay_in(fields, said, claude, WIRE) == ()
+    assert lay_in(fields, said, claude, takes("anthropic")) == ()
     assert told(fields) == {
         **before,
         "temperature": 0.5,
@@ -115,7 +123,7 @@ def test_what_cannot_stand_beside_the_client_s_own_is_told_and_not_sent() -> Non
     assert said is not None
     thinking = {"type": "enabled", "budget_tokens": 1024}
     fields = raws(model="m", max_tokens=4000, messages=[{"role": "user", "content": "x"}], thinking=thinking)
-    [lost] = lay_in(fields, said, DIALECTS["anthropic"], WIRE)
+    [lost] = lay_in(fields, said, DIALECTS["anthropic"], takes("anthropic", "claude-sonnet-4-5"))
     assert lost.path == "temperature" and "temperature" not in fields and told(fields)["thinking"] == thinking
 
 
@@ -125,7 +133,7 @@ def test_settings_that_stand_together_are_laid_one_by_one() -> None:
     fields = raws(
         contents=[{"parts": [{"text": "x"}]}], generation_config={"temperature": 0.1, "mediaResolution": "LOW"}
     )
-    lay_in(fields, said, DIALECTS["gemini"], WIRE)
+    lay_in(fields, said, DIALECTS["gemini"], takes("gemini"))
     assert told(fields)["generation_config"] == {"temperature": 0.1, "mediaResolution": "LOW", "maxOutputTokens": 50}
     assert "generationConfig" not in fields
 
@@ -133,8 +141,8 @@ def test_settings_that_stand_together_are_laid_one_by_one() -> None:
 def test_what_can_never_be_carried() -> None:
     said, _ = read_said(raws(logit_bias={"1": 2}, tool_choice="auto", seed=3))
     assert said is not None
-    assert [loss.path for loss in losses_of(said, DIALECTS["anthropic"], WIRE)] == ["seed", "logit_bias"]
-    assert [loss.path for loss in losses_of(said, DIALECTS["completions"], WIRE)] == ["tool_choice"]
+    assert [loss.path for loss in losses_of(said, DIALECTS["anthropic"], takes("anthropic"))] == ["seed", "logit_bias"]
+    assert [loss.path for loss in losses_of(said, DIALECTS["completions"], takes("completions"))] == ["tool_choice"]
     merged = lay_under(ask(), said)
     assert of_said(Loss("seed", ""), merged, said) and not of_said(Loss("seed", ""), lay_under(ask(seed=9), said), said)
     assert not of_said(Loss("messages.0", ""), merged, said)

@@ -26,7 +26,9 @@ from penstock.core.dialects.guided import FIELDS as GUIDED
 from penstock.core.dialects.ollama.names import OPTIONS
 from penstock.core.dialects.ollama.names import TOP as OLLAMAS
 from penstock.core.dialects.openai_chat.request_in import ATTRIBUTES
+from penstock.core.fit import Takes, fit, limits_of
 from penstock.core.ir import Request
+from penstock.core.models import facts
 from penstock.core.providers.sap import MODULES
 
 CHAT = DIALECTS["openai_chat"]
@@ -105,8 +107,14 @@ def asked(names: list[str], which: int = 0) -> Request:
     return CHAT.parse_request({**plain("openai_chat"), **words(names, which)})
 
 
+def takes(dialect: str, wire: Wire) -> Takes:
+    model = facts(wire.model)
+    return Takes(dialect=dialect, wire=wire, model=model, limits=limits_of(dialect, model), drop_params=True)
+
+
 def body(request: Request, dialect: str, wire: Wire) -> dict[str, Any]:
-    rendered = DIALECTS[dialect].render_request(request, wire).fields
+    fitted = fit(request, takes(dialect, wire)).request
+    rendered = DIALECTS[dialect].render_request(fitted, wire).fields
     return {key: json.loads(bytes(value)) for key, value in rendered.items()}
 
 
@@ -148,7 +156,7 @@ def test_in_one_dialect_as_well(names: list[str], dialect: str, wire: Wire) -> N
     said, _ = read_said(words(names))
     fields = {**plain(dialect), "own": raw(1)}
     if said is not None:
-        lay_in(fields, said, DIALECTS[dialect], wire)
+        lay_in(fields, said, DIALECTS[dialect], takes(dialect, wire))
     own = replace(DIALECTS[dialect].parse_request(plain(dialect)), dialect="openai_chat")
     before, after = body(own, dialect, wire), body(expected(names, dialect, own), dialect, wire)
     changed = {key: value for key, value in after.items() if before.get(key) != value}
