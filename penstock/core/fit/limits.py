@@ -18,9 +18,11 @@ class Spelling(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """The limits of one API. ``tool_names``: None where it takes any."""
+    """The limits of one API. ``tool_names``: None where it takes any. ``asks_last``: the last message must be a user's
+    or a tool's."""
 
     tool_names: Spelling | None = None
+    asks_last: bool = False
 
 
 def _spelling(letters: str, longest: int, first: str = "") -> Spelling:
@@ -40,6 +42,7 @@ _LIMITS: Mapping[str, Limits] = {
     "openai_responses": Limits(tool_names=_spelling(_PLAIN, 64)),
     "anthropic": Limits(tool_names=_spelling(_PLAIN, 128)),
     "bedrock": Limits(tool_names=_spelling(_PLAIN, 64)),
+    "cohere": Limits(asks_last=True),  # https://docs.cohere.com/reference/chat
     "gemini": Limits(tool_names=_spelling("a-zA-Z0-9_.:-", 64, "[a-zA-Z_]")),
 }
 

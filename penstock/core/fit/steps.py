@@ -8,6 +8,7 @@ from penstock.core.fit.compaction import fit_compaction
 from penstock.core.fit.forms import fit_forms
 from penstock.core.fit.names import fit_names
 from penstock.core.fit.natives import fit_natives
+from penstock.core.fit.order import fit_order
 from penstock.core.fit.search import fit_search
 from penstock.core.fit.words import fit_words
 from penstock.core.ir import Loss, Request
@@ -20,6 +21,7 @@ STEPS: tuple[Step, ...] = (
     fit_search,
     fit_compaction,
     fit_words,
+    fit_order,
     fit_names,
 )
 
