@@ -22,7 +22,18 @@ import pytest
 from penstock.mock import Mock, Script, Step
 from tests.e2e.clients.cli import Done, run
 from tests.e2e.clients.install import node_client
-from tests.e2e.serving import LLAMA_KEY, MASTER_KEY, Served, clean_env, find_llama, llama_server, serving, until
+from tests.e2e.serving import (
+    LLAMA_KEY,
+    MASTER_KEY,
+    Served,
+    clean_env,
+    find_llama,
+    free_port,
+    get,
+    llama_server,
+    serving,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(1000)  # the first run installs the clients
 
@@ -223,6 +234,34 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
             yield gateway
 
 
+@pytest.fixture
+def ollama(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    """The same in front of the real Ollama, where it stands beside llama-server."""
+    found = chain_model(tmp_path, request.param)
+    if isinstance(found, str):
+        pytest.skip(found)
+    binary, modelfile = found[0].parent / "ollama", found[0].parent / "Modelfile.chain"
+    if not binary.is_file() or not modelfile.is_file():
+        pytest.skip(f"no Ollama with a Modelfile.chain in {binary.parent}")
+    (tmp_path / "Modelfile").write_bytes(modelfile.read_bytes())
+    address = f"127.0.0.1:{free_port()}"
+    places = {"OLLAMA_HOST": address, "OLLAMA_MODELS": str(tmp_path / "models"), "OLLAMA_NOPRUNE": "1"}
+    env = {**clean_env(tmp_path), **places}
+    with (tmp_path / "ollama.log").open("wb") as log:
+        process = subprocess.Popen([binary, "serve"], cwd=tmp_path, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: get(f"http://{address}/")[0] == 200, 30)
+        made = [binary, "create", "chain", "-f", "Modelfile"]
+        subprocess.run(made, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=60)
+        params = {"model": "ollama_chat/chain", "api_base": f"http://{address}"}
+        yaml = json.dumps({"model_list": [{"model_name": "llama", "litellm_params": params}]})
+        with serving(tmp_path, yaml, "--log-format", "json", LITELLM_MASTER_KEY=MASTER_KEY) as gateway:
+            yield gateway
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 def brief(folder: Path) -> tuple[str, ...]:
     """Short instructions: the engine reads slowly, and others want the processor, too."""
     (folder / "brief.md").write_text("You run commands.\n")
@@ -297,3 +336,18 @@ def test_the_tool_runner_calls_a_function_at_a_real_engine(engine: Served) -> No
     called, message = ask_runner(engine.url, "llama", 2)
     assert called[0] == "Bonn" and message.stop_reason == "tool_use"
     until(lambda: len(answered(engine)) == 2)
+
+
+@pytest.mark.parametrize("ollama", [{"name": "exec_command", "arguments": {"cmd": ECHO}}], indirect=True)
+def test_codex_runs_a_command_at_a_real_ollama(ollama: Served, tmp_path: Path) -> None:
+    command = codex_command(ollama, "llama", *brief(tmp_path), "add")
+    done = run_until(command, tmp_path, ollama, 2, GW_KEY=MASTER_KEY)
+    assert len(answered(ollama)) >= 2 and SAID in done.out, f"{done}\n{ollama.output()[-2000:]}"
+
+
+@pytest.mark.parametrize("ollama", [CALL], indirect=True)
+def test_claude_code_runs_a_command_at_a_real_ollama(ollama: Served, tmp_path: Path) -> None:
+    small = ("--tools", "Bash", "--allowedTools", "Bash", "--system-prompt", "You run commands.")
+    end = ("--max-turns", "2", "--output-format", "stream-json", "--verbose")
+    done = run(claude_command("llama", "add", *small, *end), tmp_path, PATIENCE, **claude_env(ollama))
+    assert SAID in done.out and "tool_result" in done.out, done

@@ -18,7 +18,19 @@ from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Wire
 from penstock.core.fit import Takes, fit, freeform, limits_of
 from penstock.core.fit.undo import chain
-from penstock.core.ir import Choice, Collector, Message, Opaque, Request, Response, Text, ToolUse, collect, explode
+from penstock.core.ir import (
+    Choice,
+    Collector,
+    Message,
+    Opaque,
+    Request,
+    Response,
+    Text,
+    ToolResult,
+    ToolUse,
+    collect,
+    explode,
+)
 from penstock.core.models import facts
 from tests.laws.pools import FULL_TEXTS, OBJECTS, TEXTS
 
@@ -250,3 +262,22 @@ def test_a_broken_call_of_the_clients_own_shell_stays_a_function() -> None:
         for told in filter_.feed(event):
             collector.feed(told)
     assert collector.response().choices == broken.choices == undo.response(broken).choices
+
+
+def test_a_system_turn_at_the_end_is_told_before_the_question() -> None:
+    """Claude Code puts reminders behind the user's words, and Cohere wants the user's or a tool's message last."""
+    call, result = ToolUse("c", "f", "{}"), ToolResult("c", (Text("r"),))
+    late = Message("system", (Text("late"),))
+    asked, calls, told = Message("user", (Text("q"),)), Message("assistant", (call,)), Message("user", (result,))
+    said = Message("assistant", (Text("a"),))
+    for turns, wanted in (
+        ((asked, late), (late, asked)),
+        ((asked, calls, told, late, late), (asked, late, late, calls, told)),
+        ((late,), (late,)),
+        ((asked, said, late), (asked, said, late)),
+        ((late, asked), (late, asked)),
+    ):
+        fitted = fit(Request(model="m", messages=turns), TAKES["cohere"])
+        assert fitted.request.messages == wanted
+        assert bool(fitted.losses) == (turns != wanted)
+        assert fit(Request(model="m", messages=turns), TAKES["anthropic"]).request.messages == turns

@@ -30,7 +30,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     how many. ``blanks``: whether texts, and stop sequences, of white space are taken; where they are not, an answer
     that has begun may not end in it either. ``opens``: whether the assistant may speak first. ``prefills``: whether an
     answer may have begun. ``warmest``: the highest temperature. ``user``, ``cache_key``: how long. ``metadata``: how
-    many pairs. ``images``: their types. ``steers``: how hard to think is said by an effort alone.
+    many pairs. ``images``: their types. ``steers``: how hard to think is said by an effort alone. ``asks_last``: the
+    last message must be a user's or a tool's.
     """
 
     tool_names: Spelling | None = None
@@ -47,6 +48,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     metadata: int = 0
     images: frozenset[str] = frozenset()
     steers: bool = False
+    asks_last: bool = False
 
 
 def _spelling(letters: str, longest: int, first: str = "") -> Spelling:
@@ -100,7 +102,7 @@ _LIMITS: Mapping[str, Limits] = {
         warmest=1.0,
     ),
     "gemini": Limits(tool_names=_spelling("a-zA-Z0-9_.:-", 64, "[a-zA-Z_]"), stops=5, opens=False),
-    "cohere": Limits(stops=5, prefills=False),
+    "cohere": Limits(stops=5, prefills=False, asks_last=True),
 }
 _OPENAIS = frozenset(("openai_chat", "openai_responses", "sap"))
 _STOPS = 4  # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop

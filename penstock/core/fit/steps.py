@@ -11,6 +11,7 @@ from penstock.core.fit.labels import fit_labels
 from penstock.core.fit.media import fit_media
 from penstock.core.fit.names import fit_names
 from penstock.core.fit.natives import fit_natives
+from penstock.core.fit.order import fit_order
 from penstock.core.fit.sampling import fit_sampling
 from penstock.core.fit.search import fit_search
 from penstock.core.fit.texts import fit_texts, open_by_user
@@ -27,6 +28,7 @@ STEPS: tuple[Step, ...] = (
     fit_search,
     fit_compaction,
     fit_words,
+    fit_order,
     fit_names,
     fit_ids,
     fit_media,

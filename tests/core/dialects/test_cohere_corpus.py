@@ -18,12 +18,10 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Base64,
     Image,
-    Message,
     Opaque,
     Other,
     OutputFormat,
     Reasoning,
-    Request,
     Response,
     Text,
     Thinking,
@@ -290,22 +288,3 @@ def test_what_is_no_answer(body: bytes, kind: str) -> None:
 )
 def test_which_models_think(model: str, does: bool) -> None:
     assert thinks(model) is does
-
-
-def test_a_system_turn_at_the_end_is_told_before_the_question() -> None:
-    """The API wants the user's or a tool's message last; Claude Code puts reminders behind the user's."""
-    call, result = ToolUse("c", "f", "{}"), ToolResult("c", (Text("r"),))
-    late = Message("system", (Text("late"),))
-    asked, calls, told = Message("user", (Text("q"),)), Message("assistant", (call,)), Message("user", (result,))
-    render = dialect.DIALECT.render_request
-    cases = [
-        ((asked, late), ["system", "user"]),
-        ((asked, calls, told, late, late), ["user", "system", "system", "assistant", "tool"]),
-        ((late,), ["system"]),
-        ((asked, Message("assistant", (Text("a"),)), late), ["user", "assistant", "system"]),
-    ]
-    for turns, roles in cases:
-        rendered = render(Request(model="m", messages=turns), Wire(model="m"))
-        assert [turn["role"] for turn in json.loads(bytes(rendered.fields["messages"]))] == roles
-    lost = render(Request(model="m", messages=(asked, late)), Wire(model="m")).losses
-    assert [loss.path for loss in lost] == ["messages.1"]

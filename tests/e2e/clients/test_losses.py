@@ -12,10 +12,12 @@ from tests.e2e.clients.upstreams import Upstream
 
 SHELL = {"type": "custom", "name": "shell", "description": "runs", "format": {"type": "text"}}
 SEARCH = {"type": "web_search"}
-GROUP = {"type": "namespace", "name": "files", "description": "Files", "tools": []}
+OPEN = {"type": "function", "name": "open", "parameters": {"type": "object", "properties": {}}, "strict": False}
+GROUP = {"type": "namespace", "name": "files", "description": "Files", "tools": [OPEN]}
 WAV = {"data": PNG, "format": "wav"}
 
-# (client dialect, fields) -> per upstream dialect what is told: a path, or "" for nothing.
+# (client dialect, fields) -> per upstream dialect what is told: a path, or "" for nothing; behind "=" the name of the
+# tool that arrives in its place.
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "logit_bias": (
         "openai_chat",
@@ -27,17 +29,17 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "web search": (
         "openai_responses",
         {"tools": [SEARCH]},
-        {"openai_responses": "", "openai_chat": "tools.0", "anthropic": "tools.0"},
+        {"openai_responses": "", "openai_chat": "tools.0", "anthropic": "=web_search"},
     ),
     "namespace": (
         "openai_responses",
         {"tools": [GROUP]},
-        {"openai_responses": "", "openai_chat": "tools.0", "anthropic": "tools.0"},
+        {"openai_responses": "", "openai_chat": "=files__open", "anthropic": "=files__open"},
     ),
     "custom tool": (
         "openai_responses",
         {"tools": [SHELL]},
-        {"openai_responses": "", "openai_chat": "tools.0", "anthropic": "tools.0"},
+        {"openai_responses": "", "openai_chat": "=shell", "anthropic": "=shell"},
     ),
     "truncation": (
         "openai_responses",
@@ -47,7 +49,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "server tool": (
         "anthropic",
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-        {"anthropic": "", "openai_chat": "tools.0", "openai_responses": "tools.0"},
+        {"anthropic": "", "openai_chat": "tools.0", "openai_responses": "=web_search"},
     ),
     "geography": (
         "anthropic",
@@ -64,7 +66,9 @@ def test_a_field_passes_or_is_told(face_of: Callable[..., Face], upstream: Upstr
     got = face.ask("hello", model=upstream.alias, native=fields)
     expected = told[upstream.dialect]
     lost = [path for path in got.dropped if path != "extra.system_fingerprint"]
-    if expected:
+    if expected.startswith("="):
+        assert lost == [] and upstream.tool_names() == [expected[1:]]
+    elif expected:
         assert expected in lost
     else:
         assert lost == []

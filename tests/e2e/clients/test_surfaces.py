@@ -90,20 +90,28 @@ def test_the_tool_runner_goes_round_the_loop(face_of: Callable[..., Face], upstr
     assert face.statuses == [400, 200, 200]
 
 
-def test_a_lost_thread_keeps_the_vendors_error_code(
+def test_a_thread_is_refused_in_the_words_that_the_sdk_knows(face_of: Callable[..., Face], upstream: Upstream) -> None:
+    face = face_of("anthropic")
+    with pytest.raises(anthropic.types.ThreadUnsupportedRequestError):
+        face.client.beta.messages.create(
+            model=upstream.alias, max_tokens=50, thread={"type": "create"}, messages=[face.user("more")]
+        )
+    assert not upstream.mock.received
+
+
+def test_an_error_keeps_the_vendors_error_code(
     face_of: Callable[..., Face], upstreams: dict[str, Upstream]
 ) -> None:
     face, upstream = face_of("anthropic"), upstreams["anthropic"]
     lost = {"type": "not_found_error", "message": "Gone.", "details": {"error_code": "thread_not_found"}}
     upstream.mock.script = upstream.script(
-        rules=[Rule(contains='"continue"', nth=1, step=Step(status=404, error=lost))]
+        rules=[Rule(contains="go on", nth=1, step=Step(status=404, error=lost))]
     )
     with pytest.raises(anthropic.NotFoundError) as caught:
         face.client.beta.messages.create(
             model=upstream.alias,
             max_tokens=50,
-            thread={"type": "continue", "previous_message_id": "msg_1"},
-            messages=[face.user("more")],
+            messages=[face.user("go on")],
         )
     assert caught.value.error_code == "thread_not_found"
 

@@ -100,23 +100,7 @@ class _Writer:
                 self._out.append(fields)
             for path, _, result in self._placed.get(number, ()):
                 self._result(path, result)
-        if self._out and self._out[-1]["role"] == "system":
-            self._ask_last()
         return self._out
-
-    def _ask_last(self) -> None:
-        """Put the system turns at the end before what is asked: the last message must be a user's or a tool's."""
-        out = self._out
-        end = len(out)
-        while end and out[end - 1]["role"] == "system":
-            end -= 1
-        at = end
-        while at and out[at - 1]["role"] == "tool":
-            at -= 1
-        if at == 0 or out[end - 1]["role"] not in ("user", "tool"):
-            return
-        self._out = [*out[: at - 1], *out[end:], *out[at - 1 : end]]
-        self._lose(f"messages.{len(self._messages) - 1}", "a system's turn is told before the question")
 
     def _lose(self, path: str, why: str) -> None:
         self._losses.append(Loss(path, why))
