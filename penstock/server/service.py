@@ -24,6 +24,7 @@ from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
 from penstock.server.effect import InEffect
 from penstock.server.gateway import Gateway
+from penstock.server.memory import give_back_memory
 from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
 from penstock.server.prober import Prober
 from penstock.server.signals import let_reloads
@@ -46,6 +47,7 @@ class Service:
     """Everything that lives as long as the process serves."""
 
     def __init__(self, options: ServeOptions, config: Config, sources: list[Source]) -> None:
+        give_back_memory()
         self.options = options
         self.sources = sources
         self.log = LogSink(as_text)
