@@ -121,7 +121,7 @@ class Stream:
         return not (usage is not None and (choices is None or not bytes(choices).strip(b"[ \t]")))
 
     def _look(self, fields: dict[str, Raw], choices: Raw, raw: bytes) -> None:
-        """See to the choices of a chunk: calls that a client could not read as they came are mended, ends are noted."""
+        """Mend the calls of a chunk that a client could not read as they came, and note which choices end."""
         ended = _FINISHED.search(raw)
         if (_CALLS in raw and _BEGUN.search(raw)) or (ended and self._calls is not None):
             if self._calls is None:
