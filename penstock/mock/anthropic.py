@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.mock import brain
+from penstock.mock import brain, threads
 from penstock.mock.anthropic_check import bad, blocks_of, cached_blocks, check, turns
 from penstock.mock.brain import Answer, Ask, Result, Tool
 from penstock.mock.openai_common import overlay, usage_as_told
@@ -43,7 +43,8 @@ MEDIA = ("image", "document")
 def error_object(exc: Refused) -> dict[str, Any]:
     """Make `{type, message}`, with the table's words where the exception says nothing."""
     kind, message = ERRORS.get(exc.status, ERRORS[500 if exc.status >= 500 else 400])
-    return {"type": kind, "message": exc.message or message}
+    details = {} if exc.details is None else {"details": exc.details}
+    return {"type": kind, "message": exc.message or message, **details}
 
 
 def error_reply(exchange: Exchange, exc: Refused) -> Reply:
@@ -113,6 +114,8 @@ def _read(exchange: Exchange, counting: bool) -> dict[str, Any]:
         raise bad(f"The request body is not valid JSON: {exc}") from exc
     if not isinstance(body, dict):
         raise bad("Input should be a valid dictionary")
+    if not counting:
+        body = threads.resume(exchange, body, "/projects/" not in exchange.path)
     check(exchange, body, counting)
     if body["model"].startswith("missing/"):
         raise Refused(404, f"model: {body['model']}")
@@ -134,6 +137,7 @@ def reply(exchange: Exchange) -> Reply:
         raise bad(f"prompt is too long: {prompt.total} tokens > {limit} maximum")
     answer = brain.answer(_ask(body), exchange.step, lambda _: exchange.new_id("toolu_01", 22))
     talk = _Talk(exchange, body, answer, _cache(exchange, body, prompt))
+    threads.keep(exchange, body, talk.id, talk.blocks())
     if body.get("stream"):
         return Reply(200, headers_of(exchange), content_type="text/event-stream; charset=utf-8", frames=talk.frames())
     return Reply(200, headers_of(exchange), encode(talk.whole()), tokens=answer.tokens)
@@ -261,6 +265,10 @@ class _Talk:
     body: dict[str, Any]
     answer: Answer
     prompt_usage: dict[str, Any]
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.id = self.exchange.new_id("msg_01", 22)
 
     def usage(self) -> dict[str, Any] | None:
         usage = {**self.prompt_usage, "output_tokens": self.answer.tokens}
@@ -308,7 +316,7 @@ class _Talk:
 
     def _message(self, content: list[Any]) -> dict[str, Any]:
         return {
-            "id": self.exchange.new_id("msg_01", 22),
+            "id": self.id,
             "type": "message",
             "role": "assistant",
             "model": self.exchange.model(self.body["model"]),

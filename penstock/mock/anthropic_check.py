@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from penstock.mock import brain
+from penstock.mock import brain, claude_rules
 from penstock.mock.reply import Exchange, Refused
 
 # anthropic 2.10 types/message_create_params.py; temperature, top_p, top_k left its types, older models take them
@@ -39,6 +39,8 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "stop_sequences": ((list,), "list"),
 }
 _NAME = re.compile(r"^[a-zA-Z0-9_-]{1,128}$")
+_ID = re.compile(r"^[a-zA-Z0-9_-]+$")
+_CALLED = re.compile(r"^[a-zA-Z0-9_-]{1,200}$")
 _THINKING = ("thinking", "redacted_thinking")
 _BLOCKS = {
     "text": "text", "image": "source", "document": "source", "search_result": "content", "thinking": "thinking",
@@ -68,6 +70,7 @@ def check(exchange: Exchange, body: dict[str, Any], counting: bool) -> None:
             raise bad(f"{name}: Input should be a valid {right}")
     if not counting:
         _check_max_tokens(body["max_tokens"])
+        _check_ranges(body)
     _check_tools(body)
     _check_thinking(body)
     _check_messages(exchange, body)
@@ -79,6 +82,25 @@ def _check_max_tokens(value: Any) -> None:
         raise bad("max_tokens: Input should be a valid integer")
     if value < 0:
         raise bad("max_tokens: Input should be greater than or equal to 0")
+
+
+def _check_ranges(body: dict[str, Any]) -> None:
+    for name in ("temperature", "top_p"):
+        value = body.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise bad(f"{name}: Input should be a valid number")
+        if not 0 <= value <= 1:
+            raise bad(f"{name}: range: 0..1")
+    for at, stop in enumerate(body.get("stop_sequences") or []):
+        if not isinstance(stop, str):
+            raise bad(f"stop_sequences.{at}: Input should be a valid string")
+        if not stop.strip():
+            raise bad("stop_sequences: each stop sequence must contain non-whitespace")
+    told = claude_rules.refusal_of_model(str(body["model"]), body, body.get("thinking") or {})
+    if told:
+        raise bad(told)
 
 
 def _check_tools(body: dict[str, Any]) -> None:
@@ -165,6 +187,8 @@ def _check_messages(exchange: Exchange, body: dict[str, Any]) -> None:
             )
         _check_blocks(exchange, message["content"], role, f"messages.{at}.content")
     last = messages[-1]
+    if last["role"] == "assistant" and claude_rules.refuses_prefill(str(body["model"])):
+        raise bad(claude_rules.PREFILL)
     if last["role"] == "assistant":
         tail = blocks_of(last["content"])
         if tail and tail[-1].get("type") == "text" and tail[-1]["text"] != tail[-1]["text"].rstrip():
@@ -190,12 +214,25 @@ def _check_blocks(exchange: Exchange, content: Any, role: str, where: str) -> No
             raise bad(f"{where}.{at}.{kind}.{needed}: Field required")
         if kind == "text" and not block["text"]:
             raise bad("messages: text content blocks must be non-empty")
+        if kind == "text" and not block["text"].strip():
+            raise bad("messages: text content blocks must contain non-whitespace text")
         if kind in _THINKING:
             _check_seal(exchange, block, role, f"{where}.{at}")
-        if kind == "tool_use" and role != "assistant":
-            raise bad(f"{where}.{at}: `tool_use` blocks can only be in `assistant` messages")
+        if kind == "tool_use":
+            _check_use(block, role, f"{where}.{at}")
         if kind == "tool_result":
             _check_result(block, f"{where}.{at}.tool_result")
+
+
+def _check_use(block: dict[str, Any], role: str, where: str) -> None:
+    if role != "assistant":
+        raise bad(f"{where}: `tool_use` blocks can only be in `assistant` messages")
+    if not _ID.match(str(block["id"])):
+        raise bad(f"{where}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'")
+    if not _CALLED.match(str(block.get("name", ""))):
+        raise bad(f"{where}.tool_use.name: String should match pattern '^[a-zA-Z0-9_-]{{1,200}}$'")
+    if not isinstance(block.get("input"), Mapping):
+        raise bad(f"{where}.tool_use.input: Input should be a valid dictionary")
 
 
 def _check_seal(exchange: Exchange, block: dict[str, Any], role: str, where: str) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.mock import brain
+from penstock.mock import brain, claude_rules
 from penstock.mock.reply import Exchange, Refused, encode
 
 _ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
@@ -346,6 +346,13 @@ def _check_model(body: dict[str, Any], model: str) -> None:
         raise bad("This model doesn't support the outputConfig.textFormat field.")
     choice = (body.get("toolConfig") or {}).get("toolChoice") or {}
     thinking = more.get("thinking") or {}
+    if claude:
+        sampling = {"temperature": limits.get("temperature"), "top_p": limits.get("topP"), "top_k": more.get("top_k")}
+        told = claude_rules.refusal_of_model(model, sampling, thinking)
+        if told:
+            raise bad(f"The model returned the following errors: {told}")
+        if body["messages"][-1]["role"] == "assistant" and claude_rules.refuses_prefill(model):
+            raise bad(f"The model returned the following errors: {claude_rules.PREFILL}")
     if claude and thinking.get("type") in ("enabled", "adaptive"):
         _check_thinking(thinking, limits, more, choice)
     effort = (more.get("reasoningConfig") or {}).get("maxReasoningEffort")

@@ -4,6 +4,7 @@ Field lists: the `google-genai` package's types (3.3). Google's JSON is read in 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +30,14 @@ SCHEMA = frozenset(
     "type format title description nullable enum maxItems minItems properties required minProperties maxProperties"
     " minLength maxLength pattern example anyOf propertyOrdering default items minimum maximum".split()
 )
-_SKIPS = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
+# Words that pass for a signature of another model's history. The field is bytes, which JSON has in base64: the words
+# are such as they stand, and clients that encode every signature send them encoded once more.
+_SKIPS = frozenset(
+    spelled
+    for word in ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
+    for spelled in (word, base64.b64encode(word.encode()).decode())
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _SNAKE = re.compile(r"_([a-z])")
 _VERSION = re.compile(r"gemini-(?:[a-z]+-)*(\d+)")
 
@@ -165,6 +173,9 @@ def _check_signatures(exchange: Exchange, contents: list[dict[str, Any]], model:
         for place, part in enumerate(content["parts"]):
             call = part.get("functionCall")
             given = part.get("thoughtSignature")
+            if given is not None and not _is_base64(given):
+                where = f"contents[{at}].parts[{place}].thought_signature"
+                raise bad(f"Invalid value at '{where}' (TYPE_BYTES), Base64 decoding failed for {given!r}")
             if isinstance(given, str) and given not in _SKIPS:  # both alphabets of base64 are read
                 given = given.replace("-", "+").replace("_", "/")
             name = call["name"] if call else ""
@@ -177,6 +188,14 @@ def _check_signatures(exchange: Exchange, contents: list[dict[str, Any]], model:
                     f" data, function call `default_api:{name}` , position {place + 1}."
                 )
             first = first and not call
+
+
+def _is_base64(value: Any) -> bool:
+    """Tell whether protobuf's JSON reads the value as bytes: either alphabet of base64, with or without its padding."""
+    if not isinstance(value, str) or not _BASE64.fullmatch(value):
+        return False
+    bare = value.rstrip("=")
+    return len(bare) % 4 != 1 and ("=" not in value or len(value) % 4 == 0)
 
 
 def _results(content: dict[str, Any]) -> bool:

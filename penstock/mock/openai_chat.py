@@ -7,6 +7,7 @@ delta with the finish reason last, then the usage chunk if `stream_options.inclu
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,14 @@ from typing import Any
 from penstock.mock import brain
 from penstock.mock.brain import Answer, Ask, Call, Result, Tool
 from penstock.mock.openai_common import (
+    LONGEST_ID,
+    MOST_STOPS,
+    MOST_TOOLS,
     check_context,
+    check_count,
+    check_length,
     check_model,
+    check_name,
     check_types,
     check_unknown,
     error_object,
@@ -61,7 +68,8 @@ def reply(exchange: Exchange) -> Reply:
     check_types(body, TYPES)
     check_unknown(exchange, body, FIELDS)
     check_model(model)
-    _check_messages(messages)
+    _check_limits(body)
+    _check_messages(messages, model)
     ask = _ask(body, messages)
     prompt = _prompt_tokens(body, messages)
     check_context(exchange, prompt, "messages")
@@ -93,7 +101,34 @@ def _bad(message: str, param: str, code: str | None = "invalid_value") -> Refuse
     return Refused(400, message, "invalid_request_error", code, param)
 
 
-def _check_messages(messages: list[Any]) -> None:
+def _check_limits(body: dict[str, Any]) -> None:
+    check_count(body.get("stop"), MOST_STOPS, "stop")
+    check_count(body.get("tools"), MOST_TOOLS, "tools")
+    for at, tool in enumerate(body.get("tools") or []):
+        if isinstance(tool, dict) and isinstance(tool.get("function"), dict):
+            check_name(tool["function"].get("name"), f"tools[{at}].function.name")
+
+
+# https://docs.mistral.ai/capabilities/function_calling: its models' templates insist on it, at every server.
+_MISTRALS = re.compile(r"(?:^|/)(?:open-)?(?:mi[sx]tral|ministral|magistral|codestral|devstral|pixtral)", re.IGNORECASE)
+_MISTRALS_ID = re.compile(r"[a-zA-Z0-9]{9}")
+
+
+def _check_calls(message: dict[str, Any], at: int, model: str) -> None:
+    for place, call in enumerate(message.get("tool_calls") or []):
+        param = f"messages[{at}].tool_calls[{place}]"
+        if not isinstance(call, dict):
+            continue
+        check_length(call.get("id"), LONGEST_ID, f"{param}.id")
+        if isinstance(call.get("function"), dict):
+            check_name(call["function"].get("name"), f"{param}.function.name")
+        id = call.get("id")
+        if _MISTRALS.search(model) and isinstance(id, str) and not _MISTRALS_ID.fullmatch(id):
+            text = f"Tool call id was {id} but must be a-z, A-Z, 0-9, with a length of 9."
+            raise _bad(text, f"{param}.id", "invalid_value")
+
+
+def _check_messages(messages: list[Any], model: str) -> None:
     if not messages:
         raise _bad(
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
@@ -117,6 +152,7 @@ def _check_messages(messages: list[Any]) -> None:
                 None,
             )
         if role == "assistant":
+            _check_calls(message, at, model)
             open_calls = {str(call.get("id")) for call in message.get("tool_calls") or []}
         elif role == "tool":
             if message.get("tool_call_id") not in open_calls:

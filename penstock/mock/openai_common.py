@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -107,6 +108,36 @@ def check_types(body: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]) 
     for name, wanted in types.items():
         if body.get(name) is not None:
             require(body, name, *wanted)
+
+
+_NAME = re.compile(r"^[a-zA-Z0-9_-]+$")
+LONGEST_NAME, LONGEST_ID, LONGEST_CALL_ID, MOST_STOPS, MOST_TOOLS = 64, 40, 64, 4, 128
+
+
+def check_name(name: Any, param: str) -> None:
+    """Raise Refused 400 for a function's name that OpenAI does not take."""
+    if not isinstance(name, str):
+        return
+    check_length(name, LONGEST_NAME, param)
+    if not _NAME.match(name):
+        text = f"Invalid '{param}': string does not match pattern. Expected a string that matches the pattern"
+        raise Refused(400, f"{text} '^[a-zA-Z0-9_-]+$'.", "invalid_request_error", "invalid_value", param)
+
+
+def check_length(value: Any, longest: int, param: str) -> None:
+    """Raise Refused 400 for a string that is too long."""
+    if isinstance(value, str) and len(value) > longest:
+        text = f"Invalid '{param}': string too long. Expected a string with maximum length {longest}, but got a string"
+        code = "string_above_max_length"
+        raise Refused(400, f"{text} with length {len(value)} instead.", "invalid_request_error", code, param)
+
+
+def check_count(values: Any, most: int, param: str) -> None:
+    """Raise Refused 400 for an array that is too long."""
+    if isinstance(values, list) and len(values) > most:
+        text = f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array"
+        code = "array_above_max_length"
+        raise Refused(400, f"{text} with length {len(values)} instead.", "invalid_request_error", code, param)
 
 
 def _type_name(value: object) -> str:

@@ -12,8 +12,13 @@ from urllib.parse import parse_qs
 from penstock.mock import brain
 from penstock.mock.brain import Ask, Result, Tool
 from penstock.mock.openai_common import (
+    LONGEST_CALL_ID,
+    MOST_TOOLS,
     check_context,
+    check_count,
+    check_length,
     check_model,
+    check_name,
     check_types,
     check_unknown,
     error_object,
@@ -174,6 +179,10 @@ def _read(exchange: Exchange) -> tuple[dict[str, Any], list[Any], int]:
     check_types(body, TYPES)
     check_unknown(exchange, body, FIELDS)
     check_model(model)
+    check_count(body.get("tools"), MOST_TOOLS, "tools")
+    for at, tool in enumerate(body.get("tools") or []):
+        if isinstance(tool, dict) and tool.get("type") in ("function", "custom"):
+            check_name(tool.get("name"), f"tools[{at}].name")
     previous = body.get("previous_response_id")
     items: list[Any] = []
     if previous is not None:
@@ -211,7 +220,10 @@ def _check_items(exchange: Exchange, items: list[Any]) -> None:
         if kind == "message" and item.get("role") not in ("user", "assistant", "system", "developer"):
             raise _bad(f"Invalid value: '{item.get('role')}'. Supported values are: 'assistant', 'system', 'developer',"
                        " and 'user'.", f"input[{at}].role", "invalid_value")  # fmt: skip
+        if kind in CALLS or kind in OUTPUTS:
+            check_length(item.get("call_id"), LONGEST_CALL_ID, f"input[{at}].call_id")
         if kind in CALLS:
+            check_name(item.get("name"), f"input[{at}].name")
             calls[item.get("call_id", "")] = CALLS[kind]
         elif kind in OUTPUTS:
             if calls.get(item.get("call_id", "")) != kind:

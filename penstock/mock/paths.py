@@ -10,6 +10,7 @@ import msgspec
 from penstock.mock import (
     anthropic,
     bedrock,
+    chatgpt,
     clouds,
     cohere,
     gemini,
@@ -70,6 +71,9 @@ def route(received: Received, script: Script) -> tuple[str, Any]:
         return "openai_chat", cloud if method == "POST" and "openai_chat" in script.dialects else None
     if replicate.PATH.fullmatch(path) and "replicate" in script.dialects:
         return "replicate", replicate.handler(method, path)
+    if chatgpt.ROOT in path:
+        asked = path.endswith(f"{chatgpt.ROOT}/responses") and method == "POST"
+        return "openai_responses", chatgpt.reply if asked and "openai_responses" in script.dialects else None
     if path.endswith("/chat/completions"):
         return "openai_chat", openai_chat.reply if method == "POST" and "openai_chat" in script.dialects else None
     if path.endswith(("/messages", "/messages/count_tokens")):

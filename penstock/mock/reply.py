@@ -54,14 +54,17 @@ class Refused(Exception):
         super().__init__(message)
         self.status, self.message, self.type, self.code, self.param = status, message, type, code, param
         self.headers = dict(headers or {})
+        self.details: dict[str, Any] | None = None  # Anthropic's
 
 
 @dataclass(slots=True)
 class Memory:
-    """What a mock remembers between requests: prompt prefixes (for cache usage) and stored Responses."""
+    """What a mock remembers between requests: prompt prefixes (for cache usage), stored Responses, and Anthropic's
+    threads."""
 
     prefixes: dict[str, None] = field(default_factory=dict)
     responses: dict[str, Any] = field(default_factory=dict)
+    threads: dict[str, Any] = field(default_factory=dict)
     keep: int = 4096
 
     def seen(self, prefix: str) -> bool:
@@ -75,9 +78,17 @@ class Memory:
 
     def store(self, key: str, value: Any) -> None:
         """Keep a response; the oldest goes when there are too many."""
-        self.responses[key] = value
-        if len(self.responses) > self.keep:
-            del self.responses[next(iter(self.responses))]
+        _put(self.responses, key, value, self.keep)
+
+    def keep_thread(self, key: str, value: Any) -> None:
+        """Keep a thread of Anthropic's, likewise."""
+        _put(self.threads, key, value, self.keep)
+
+
+def _put(table: dict[str, Any], key: str, value: Any, most: int) -> None:
+    table[key] = value
+    if len(table) > most:
+        del table[next(iter(table))]
 
 
 @dataclass(slots=True)

@@ -367,7 +367,7 @@ WAYS: dict[str, Way] = {
     "cut in mid-stream": asks(STREAM, step=CUT),
     "cut in mid-stream, cross": asks({**TALK, "stream": True}, MESSAGES, step=CUT),
     "an error in mid-stream": asks(STREAM, step=Step(error_event_after=2).over(SLOWLY)),
-    "an error in mid-stream, cross": asks({**TALK, "stream": True}, MESSAGES, step=Step(error_event_after=2).over(SLOWLY)),
+    "an error in mid-stream, cross": asks({**TALK, "stream": True}, MESSAGES, step=Step(error_event_after=3).over(SLOWLY)),
     "a bad event, cross": asks({**TALK, "stream": True}, MESSAGES, step=Step(malform=["bad_json"]).over(SLOWLY)),
     "passed through, 500": asks({**HELLO, "model": "x"}, "/openai/v1/chat/completions", status=500, step=Step(status=500)),
     "a timeout": asks({**HELLO, "model": "impatient"}, status=408, step=STILL),

@@ -213,6 +213,8 @@ def write_blocks(blocks: tuple[Block, ...], path: str, losses: list[Loss]) -> Wr
             if block.seal is not None:
                 losses.append(Loss(f"{where}.seal", "a thought carries no signature here"))
         elif isinstance(block, ToolUse):
+            if block.seal is not None:
+                losses.append(Loss(f"{where}.seal", "a call carries no signature here"))
             out.calls.append(call_out(block, len(out.calls), where, losses))
         elif isinstance(block, Image) and isinstance(block.source, Base64):
             out.images.append(block.source.data)

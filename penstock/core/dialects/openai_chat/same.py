@@ -22,6 +22,10 @@ from penstock.core.same import Editor, Incomplete, in_tier, open_answer
 
 _DECODE = msgspec.json.Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
+# What nearly all chunks are: a piece of the only choice's text and nothing else. There is nothing to see to in them.
+_PLAIN = re.compile(
+    rb'\[\{"index":0,"delta":\{"content":"[^"\\]*(?:\\.[^"\\]*)*"\}(?:,"logprobs":null)?,"finish_reason":null\}\]'
+).fullmatch
 _FINISHED = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"[^"]')
 _SEVERAL = re.compile(rb'"index"[ \t]*:[ \t]*[1-9]')  # of a choice, or of a tool call: then one look too many
 _STOPPED = b'"finish_reason":"stop"'
@@ -99,14 +103,8 @@ class Stream:
         fields["model"] = self._model
         if choices is not None:
             raw = bytes(choices)
-            ended = _FINISHED.search(raw)
-            if self._calls is not None and ended or _CALLS in raw and _BEGUN.search(raw):
-                choices = self._mend(choices)
-                fields["choices"] = choices
-            if b'"finish_reason"' not in raw:
-                fields["choices"] = _with_finish(choices)
-            if ended or (not raw.startswith(_FIRST) and _SEVERAL.search(raw)):
-                self._note(choices)
+            if _PLAIN(raw) is None:
+                self._look(fields, choices, raw)
         return b"data: " + _ENCODE(fields) + b"\n\n"
 
     def _meter(self, fields: dict[str, Raw], choices: Raw | None) -> bool:
@@ -119,11 +117,17 @@ class Stream:
         del fields["usage"]
         return not (usage is not None and (choices is None or not bytes(choices).strip(b"[ \t]")))
 
-    def _mend(self, choices: Raw) -> Raw:
-        """Mend the calls that a client could not read as they came."""
-        if self._calls is None:
-            self._calls = CallMender()
-        return self._calls.feed(choices)
+    def _look(self, fields: dict[str, Raw], choices: Raw, raw: bytes) -> None:
+        """Mend the calls of a chunk that a client could not read as they came, and note which choices end."""
+        ended = _FINISHED.search(raw)
+        if (_CALLS in raw and _BEGUN.search(raw)) or (ended and self._calls is not None):
+            if self._calls is None:
+                self._calls = CallMender()
+            fields["choices"] = choices = self._calls.feed(choices)
+        if b'"finish_reason"' not in raw:
+            fields["choices"] = _with_finish(choices)
+        if ended or (not raw.startswith(_FIRST) and _SEVERAL.search(raw)):
+            self._note(choices)
 
     def _note(self, choices: Raw) -> None:
         """Note which choices there are, and which of them are complete."""
