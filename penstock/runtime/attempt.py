@@ -55,7 +55,8 @@ class Attempt(Struct, eq=False):
     fields: dict[str, Raw]  # those that are sent: the call's; a change makes a dict of its own
     stream: bool
     lane: str = ""
-    request: Request | None = None  # ``fields`` in the neutral form, where they are not the call's
+    long: bool = False  # its request is translated apart, see ``apart``
+    request: Request | None = None  # ``fields`` in the neutral form, where they are not the call's, or ``long``
     translator: Translator | None = None
     encoder: StreamEncoder | None = None  # the client's, where the lane has one
     form: AnswerForm | None = None  # a form to enforce or to check
