@@ -70,7 +70,8 @@ def _is_exact(fields: dict[str, Raw], body: bytes) -> bool:
 
 
 _TEXT = Decoder(str).decode
-_KEY = re.compile(rb'[ \t\r\n]*,?[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*')
+# Possessive: what a part has taken it never gives back, or white space of n characters would be tried n * n times.
+_KEY = re.compile(rb'[ \t\r\n]*+(?:,[ \t\r\n]*+)?("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:[ \t\r\n]*+')
 
 
 def _duplicate(fields: dict[str, Raw], body: bytes) -> str | None:

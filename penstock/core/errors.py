@@ -11,7 +11,7 @@ status as a string and an upstream's message is prefixed ``litellm.<Class>: <Cla
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Retry = Literal["no", "target", "other", "fallback"]
 Fault = Literal["client", "upstream", "gateway", "nobody"]
@@ -171,6 +171,11 @@ class GatewayError(Exception):
         self.upstream_code = upstream_code
         self.details = details
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how it is made again in another process."""
+        named = ("param", "provider", "retry_after", "status", "upstream_type", "upstream_code", "details")
+        return _again, (type(self), self.kind, self.message, {name: getattr(self, name) for name in named})
+
     @property
     def text(self) -> str:
         """Return the message as LiteLLM's callers match on it: class and provider first when an upstream is the
@@ -189,6 +194,12 @@ def exception_name(provider: str) -> str:
     """Return the word by which LiteLLM's messages name a provider, and rules over logs match: OpenAIException,
     AnthropicException, Hosted_vllmException."""
     return f"{_SPELLED.get(provider) or provider[:1].upper() + provider[1:]}Exception"
+
+
+def _again(made: type[GatewayError], kind: str, message: str, named: dict[str, Any]) -> GatewayError:
+    error = made.__new__(made)
+    GatewayError.__init__(error, kind, message, **named)
+    return error
 
 
 def shed(error: BaseException) -> None:

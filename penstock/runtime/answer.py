@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
 MAX_ANSWER = 256 * 1024 * 1024  # bytes of a whole answer: images in base64, vectors of a long list
+_PIECE = 64 * 1024  # bytes of a held answer that are passed on at once
 MAX_ERROR = 1024 * 1024  # bytes of an error answer that are read
 
 
@@ -46,8 +48,10 @@ class HeldAnswer:
         return self.body
 
     async def pump(self, feed: Callable[[bytes], None]) -> None:
-        if self.body:
-            feed(self.body)
+        for at in range(0, len(self.body), _PIECE):
+            if at:
+                await asyncio.sleep(0)  # others have their turn between two pieces
+            feed(self.body[at : at + _PIECE])
 
     def pause(self) -> None:
         return None

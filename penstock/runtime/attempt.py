@@ -57,7 +57,8 @@ class Attempt(Struct, eq=False):
     fields: dict[str, Raw]  # those that are sent: the call's; a change makes a dict of its own
     stream: bool
     lane: str = ""
-    request: Request | None = None  # ``fields`` in the neutral form, where it is not the call's own
+    long: bool = False  # its request is translated apart, see ``apart``
+    request: Request | None = None  # ``fields`` in the neutral form, where it is not the call's own, or ``long``
     translator: Translator | None = None
     encoder: StreamEncoder | None = None  # the client's, where the lane has one
     undo: Undo | None = None  # what gives the client its own words back, where the request had to be said otherwise

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.core import sse
 from penstock.core.dialects import DIALECTS, EDITORS, guided
+from penstock.core.envelope import open_body, seal
 from penstock.core.errors import GatewayError
 from penstock.core.models import is_closed_openai
 from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES
-from penstock.runtime import answer_check, constrained
+from penstock.core.providers.turns import has_edits
+from penstock.runtime import answer_check, apart, constrained
 from penstock.runtime.answer import MAX_ANSWER
+from penstock.runtime.aside import Aside, together
 from penstock.runtime.cross import CrossStream, cross_answer, cross_collected, cross_request
 from penstock.runtime.http import in_task
 from penstock.runtime.post import post
@@ -24,6 +29,7 @@ from penstock.runtime.same import is_stream, same_request
 from penstock.runtime.speaks import forget_dialect
 
 if TYPE_CHECKING:
+    from penstock.core.providers.spec import Quirks
     from penstock.runtime.answer import Answer
     from penstock.runtime.attempt import Attempt, Translator
 
@@ -91,6 +97,12 @@ def _enforcing(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | 
 def run(attempt: Attempt) -> Awaitable[None]:
     """Make the whole try. Raises ``GatewayError`` or ``TransportError``; when ``attempt.first_at`` is set by then, a
     part of an answer is out."""
+    if len(attempt.call.exchange.body) >= apart.LARGE or attempt.previous:
+        return _perhaps_long(attempt)
+    return _run(attempt)
+
+
+def _run(attempt: Attempt) -> Awaitable[None]:
     target = attempt.target
     if target.special or not _SPECIAL.isdisjoint(attempt.fields):
         return _constrained(attempt)
@@ -101,6 +113,17 @@ def run(attempt: Attempt) -> Awaitable[None]:
         return _relay(attempt, name)
     dialect = choose(attempt)
     return _relay(attempt, dialect) if not attempt.live.asked else _rediscovering(attempt, dialect)
+
+
+async def _perhaps_long(attempt: Attempt) -> None:
+    """Carry out a request that may take long to translate. What is chosen by its settings is chosen when they are
+    read."""
+    attempt.long = apart.is_long_request(attempt)
+    if attempt.long:
+        await in_task()
+        if not _SCHEMAS.isdisjoint(attempt.fields):
+            await apart.parsed(attempt)
+    await _run(attempt)
 
 
 async def _constrained(attempt: Attempt) -> None:
@@ -131,14 +154,7 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
     spoken = DIALECTS[dialect]
     endpoint = target.endpoint(target.operation(spoken, True) if attempt.stream else dialect)
     quirks = endpoint.quirks
-    if form is not None:
-        body = constrained.request(attempt, form, quirks, dialect)
-    elif dialect == attempt.client.name:
-        attempt.lane = "same"
-        body = same_request(attempt, attempt.fields, quirks, dialect)
-    else:
-        attempt.lane = "cross"
-        body = cross_request(attempt, quirks, spoken)
+    body = await _body_apart(attempt, quirks, dialect) if attempt.long else _body(attempt, quirks, dialect)
     timeouts = target.stream_timeouts if attempt.stream else target.timeouts
     answer: Answer = await post(attempt, endpoint, body, spoken.parse_error, timeouts=timeouts)
     try:
@@ -151,12 +167,15 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
         data = answer.whole(MAX_ANSWER)
         if data is None:
             data = await answer.read(MAX_ANSWER, attempt.call.room)
-        if quirks.mend is not None:
-            data = quirks.mend(data)
         attempt.stop()
-        if attempt.lane == "cross" or attempt.stream:
-            cross_answer(attempt, data, spoken)
-        else:
+        crossing = attempt.lane == "cross" or attempt.stream
+        if crossing or quirks.mend is not None:
+            if apart.is_long(data):
+                await in_task()
+                data = await apart.run(attempt, _whole, data, dialect, quirks.mend, crossing)
+            else:
+                data = _whole(attempt, data, dialect, quirks.mend, crossing)
+        if not crossing:
             call = attempt.call
             body, attempt.usage = EDITORS[dialect].answer(data, call.model_raw)
             call.outlet.whole(attempt, body)
@@ -164,13 +183,54 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
         answer.close()
 
 
+def _body(attempt: Attempt, quirks: Quirks, dialect: str) -> bytes:
+    """Make the body for the target, and note which lane it is."""
+    if attempt.form is not None:
+        return constrained.request(attempt, attempt.form, quirks, dialect)
+    if dialect == attempt.client.name:
+        attempt.lane = "same"
+        return same_request(attempt, attempt.fields, quirks, dialect)
+    attempt.lane = "cross"
+    return cross_request(attempt, quirks, DIALECTS[dialect])
+
+
+async def _body_apart(attempt: Attempt, quirks: Quirks, dialect: str) -> bytes:
+    """Make the body of a long request: apart, where its turns are looked at."""
+    if attempt.form is None and dialect == attempt.client.name and not has_edits(quirks):
+        return _body(attempt, quirks, dialect)
+    edit = quirks.edit  # of the top level alone, and often no function that another process could be told of
+    body = await apart.render(attempt, _body, quirks if edit is None else replace(quirks, edit=None), dialect)
+    if edit is not None:
+        fields = open_body(body)
+        edit(fields)
+        body = seal(fields)
+    return body
+
+
+def _whole(
+    attempt: Attempt, data: bytes, dialect: str, mend: Callable[[bytes], bytes] | None, crossing: bool
+) -> bytes:
+    """Give the client a whole answer, if it is translated; else return it as the client's dialect has it."""
+    if mend is not None:
+        data = mend(data)
+    if not crossing:
+        return data
+    cross_answer(attempt, data, DIALECTS[dialect])
+    return b""
+
+
 async def _stream(
     attempt: Attempt, answer: Answer, dialect: str, mend: Callable[[bytes], bytes] | None
 ) -> None:
     """Relay a stream. Runs in the transport's own callback: no task switch, no queue, one write per read."""
     if not attempt.stream:  # servers exist that stream unless told not to
+        data = await answer.read(MAX_ANSWER, attempt.call.room)
         try:
-            cross_collected(attempt, await answer.read(MAX_ANSWER, attempt.call.room), DIALECTS[dialect], mend)
+            if apart.is_long(data):
+                await in_task()
+                await apart.run(attempt, cross_collected, data, DIALECTS[dialect], mend)
+            else:
+                cross_collected(attempt, data, DIALECTS[dialect], mend)
         except sse.TooLong as error:
             raise GatewayError("broken_answer", f"The upstream's stream is not usable: {error}.") from None
         return
@@ -190,13 +250,18 @@ async def _stream(
 
     def relay(chunk: bytes) -> None:
         events = decode(chunk)
-        data = feed(events[0]) if len(events) == 1 else _together(attempt, feed, events)
-        if data:
-            stream(attempt, data, translator.started)
+        if len(events) == 1:
+            if data := feed(events[0]):
+                stream(attempt, data, translator.started)
+        else:
+            _emit(attempt, *together(feed, events))
 
     outlet.feed_from(answer)
     try:
-        await answer.pump(relay)
+        if attempt.lane == "same" and mend is None:
+            await answer.pump(relay)
+        else:
+            await Aside(answer, feed, partial(_emit, attempt)).pump(decode)
         data = b"".join([feed(event) for event in decoder.close()]) + translator.close()
     except sse.TooLong as error:
         raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
@@ -208,20 +273,16 @@ async def _stream(
     outlet.finish()
 
 
+def _emit(attempt: Attempt, data: bytes, error: GatewayError | None) -> None:
+    """Send what became of some events, and raise what is wrong with the next. What precedes it is the client's, once
+    its answer has begun."""
+    if data and (error is None or attempt.first_at is not None):
+        assert attempt.translator is not None
+        attempt.call.outlet.stream(attempt, data, attempt.translator.started)
+    if error is not None:
+        raise error
+
+
 def _mended(feed: Callable[[sse.Event], bytes], mend: Callable[[bytes], bytes]) -> Callable[[sse.Event], bytes]:
     """Wrap ``feed`` so that it gets events that are what their dialect says (``Quirks.mend``)."""
     return lambda event: feed(sse.Event(event.name, mend(event.data)))
-
-
-def _together(attempt: Attempt, feed: Callable[[sse.Event], bytes], events: list[sse.Event]) -> bytes:
-    """Translate the events that came in one piece. What precedes a bad one is the client's, once its answer has
-    begun."""
-    parts: list[bytes] = []
-    try:
-        for event in events:
-            parts.append(feed(event))
-    except GatewayError:
-        if attempt.first_at is not None and any(parts):
-            attempt.call.outlet.stream(attempt, b"".join(parts))
-        raise
-    return b"".join(parts)

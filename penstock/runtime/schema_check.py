@@ -1,9 +1,8 @@
 """Whether a text has the form that was asked for: in this process where that is quick for sure, else in another.
 
 A schema is the client's. With references it can take exponential time, and an extension module that runs it holds the
-interpreter's lock all the while: a thread would stop the whole gateway. So such checks, and large ones, run in a child
-process with a deadline; it is started at the first of them and ended with this process. ``python -m`` this module is
-that child: JSON texts on its standard input and output, each with its length (4 bytes, big endian) before it.
+interpreter's lock all the while: a thread would stop the whole gateway. So such checks, and large ones, run in child
+processes of their own (``children``), with a deadline after which the process is killed.
 
 Schemas are checked by ``jsonschema-rs`` (the extra ``validate``): one wheel without dependencies, all drafts, no
 look-up over the network, expressions in bounded time. It is imported at the first need.
@@ -11,15 +10,10 @@ look-up over the network, expressions in bounded time. It is imported at the fir
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import subprocess
-import sys
-import threading
 from functools import lru_cache
 from importlib import import_module
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +21,7 @@ from msgspec import Struct
 from penstock.core.dialects.wrapped import anchored
 from penstock.core.errors import GatewayError
 from penstock.core.ir import OutputFormat
+from penstock.runtime import children
 
 DEADLINE = 5.0  # seconds of a check in the child
 MOST_WORK = 4_000_000  # bytes of the schema times bytes of the text: up to here it is done here
@@ -164,6 +159,8 @@ async def prepare(output: OutputFormat | None, explicit: bool) -> Check | None:
 
 # In the other process -------------------------------------------------------------------------------------------------
 
+CHILDREN = children.Children(2)
+
 
 async def run(check: Check, text: str | None) -> str | None:
     """Run ``fault`` (``compile_`` when ``text`` is None) without holding up the event loop: small work here, the rest
@@ -171,7 +168,22 @@ async def run(check: Check, text: str | None) -> str | None:
     size = len(check.wanted) * (len(text) if text is not None else len(check.wanted))
     if check.kind == "choice" or (size <= MOST_WORK and not (text is not None and _HEAVY.search(check.wanted))):
         return _here(check, text)
-    return await asyncio.to_thread(_CHILD.ask, check, text)
+    try:
+        bad, told = await CHILDREN.run(_there, check, text, deadline=DEADLINE, wait=2 * DEADLINE)
+    except (children.Late, children.Died):
+        raise Slow from None
+    if bad:
+        raise Bad(told)
+    found: str | None = told
+    return found
+
+
+def _there(check: Check, text: str | None) -> tuple[bool, str | None]:
+    """Run a check in the child: whether the check itself is wrong, and what it says."""
+    try:
+        return False, _here(check, text)
+    except Bad as bad:
+        return True, str(bad)
 
 
 def _here(check: Check, text: str | None) -> str | None:
@@ -179,83 +191,3 @@ def _here(check: Check, text: str | None) -> str | None:
         compile_(check)
         return None
     return fault(check, text)
-
-
-class _Child:
-    """The process that checks what might take long. One check at a time; threads wait for each other."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def ask(self, check: Check, text: str | None) -> str | None:
-        """Let the child process check a text; start it if need be. Blocks, so call it in a thread. Raises ``Bad``, and
-        ``Slow`` when it takes longer than ``DEADLINE`` seconds."""
-        if not self._lock.acquire(timeout=4 * DEADLINE):
-            raise Slow
-        try:
-            process = self._running()
-            late = threading.Timer(DEADLINE, process.kill)
-            late.start()
-            try:
-                assert process.stdin is not None and process.stdout is not None
-                _write(process.stdin, msgspec.json.encode((check.kind, check.wanted, text)))
-                answer = _read(process.stdout)
-            except OSError:
-                answer = None
-            finally:
-                late.cancel()
-            if answer is None:
-                process.kill()
-                process.wait()
-                self._process = None
-                raise Slow
-        finally:
-            self._lock.release()
-        bad, told = msgspec.json.decode(answer, type=tuple[bool, str | None])
-        if bad:
-            raise Bad(told)
-        return told
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        process = self._process
-        if process is None or process.poll() is not None:
-            command = [sys.executable, "-m", "penstock.runtime.schema_check"]
-            kept = {key: value for key, value in os.environ.items() if key in _KEPT}
-            kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=kept)
-            self._process = process
-        return process
-
-
-_KEPT = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")  # it needs no keys
-_CHILD = _Child()
-
-
-def _write(stream: IO[bytes], data: bytes) -> None:
-    stream.write(len(data).to_bytes(4, "big") + data)
-    stream.flush()
-
-
-def _read(stream: IO[bytes]) -> bytes | None:
-    """Read one message (4 bytes of length, then the data); None at the end of the stream."""
-    head = stream.read(4)
-    if len(head) < 4:
-        return None
-    data = stream.read(int.from_bytes(head, "big"))
-    return data if len(data) == int.from_bytes(head, "big") else None
-
-
-def serve(source: IO[bytes], sink: IO[bytes]) -> None:
-    """Answer checks from ``source`` on ``sink`` until the input ends: the whole life of the child process."""
-    while (data := _read(source)) is not None:
-        kind, wanted, text = msgspec.json.decode(data, type=tuple[str, bytes, str | None])
-        try:
-            answer: tuple[bool, str | None] = (False, _here(Check(kind, wanted), text))
-        except Bad as bad:
-            answer = (True, str(bad))
-        _write(sink, msgspec.json.encode(answer))
-
-
-if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)

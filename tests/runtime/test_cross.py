@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from penstock.core import sse
 from penstock.core.errors import GatewayError
 from penstock.mock import Script, Step
 from penstock.runtime import lanes
+from penstock.runtime.aside import together
 from tests.door import open_door
 from tests.runtime.made import attempt_of, call_of
 
@@ -196,14 +198,15 @@ def test_what_came_before_a_bad_event_is_the_client_s_once_its_answer_began():
     events = [sse.Event(b"", b"one"), sse.Event(b"", b"bad"), sse.Event(b"", b"two")]
     call = call_of({"model": "m", "messages": [{}], "stream": True})
     attempt = attempt_of(call)
+    attempt.translator = SimpleNamespace(started=True)
     with pytest.raises(GatewayError):
-        lanes._together(attempt, feed, events)
+        lanes._emit(attempt, *together(feed, events))
     assert call.exchange.out == b"", "another target can still answer"
     attempt.first_at = 1.0
     with pytest.raises(GatewayError):
-        lanes._together(attempt, feed, events)
+        lanes._emit(attempt, *together(feed, events))
     assert call.exchange.out == b"one"
-    assert lanes._together(attempt, feed, events[::2]) == b"onetwo"
+    assert together(feed, events[::2]) == (b"onetwo", None)
 
 
 @pytest.mark.parametrize("name", ["api_key", "api_base", "base_url"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.runtime import schema_check
+from penstock.runtime import children, schema_check
 from penstock.runtime.schema_check import Bad, Check, Slow, fault
 
 CITY = b'{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}'
@@ -92,12 +92,24 @@ def _environment(pid: int) -> bytes:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to look into a process")
 async def test_large_texts_go_to_the_other_process_which_knows_no_keys(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    monkeypatch.setattr(schema_check, "_CHILD", schema_check._Child())
+    monkeypatch.setattr(schema_check, "CHILDREN", children.Children(1))
     check = Check("json_schema", b'{"type":"array","items":{"type":"integer"}, "description": "%s"}' % (b"x" * 2000))
     large = json.dumps(list(range(100_000)))
     assert await schema_check.run(check, large) is None
-    process = schema_check._CHILD._process
-    assert process is not None and process.poll() is None and process.pid != os.getpid()
-    assert b"sk-secret" not in _environment(process.pid)
-    process.kill()
-    process.wait()
+    (pid,) = schema_check.CHILDREN.pids
+    assert pid != os.getpid() and b"sk-secret" not in _environment(pid)
+    schema_check.CHILDREN.close()
+
+
+async def test_slow_checks_leave_the_pool_of_credentials_and_uploads_alone(monkeypatch):
+    monkeypatch.setattr(schema_check, "DEADLINE", 2.0)
+    text = "[" * 40 + '"x"' + "]" * 40
+    checks = [asyncio.create_task(schema_check.run(Check("json_schema", _endless()), text)) for _ in range(40)]
+    await asyncio.sleep(0.3)
+    begun = time.monotonic()
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "a token"), 1.0) == "a token"
+    assert time.monotonic() - begun < 1.0
+    assert len(schema_check.CHILDREN.pids) <= 2
+    told = await asyncio.gather(*checks, return_exceptions=True)
+    assert {type(one) for one in told} == {Slow}, "those that were never begun, too, in a bounded time"
+    assert time.monotonic() - begun < 3 * 2.0 + 3

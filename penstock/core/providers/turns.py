@@ -41,7 +41,7 @@ _TEXTS = msgspec.json.Decoder(list[_Text]).decode
 def edit_turns(fields: dict[str, Raw], quirks: Quirks) -> list[Loss]:
     """Edit ``fields["messages"]`` in place. What is taken away is returned; what is only put elsewhere (a joined
     message, another id) is no loss. A list that is not of the dialect is left for the upstream to refuse."""
-    if not _has_edits(quirks):  # a long conversation is not even looked at
+    if not has_edits(quirks):  # a long conversation is not even looked at
         return []
     raw = bytes(fields["messages"])
     edits = [edit for wanted, edit in _EDITS if wanted(quirks, raw)]
@@ -60,7 +60,8 @@ def edit_turns(fields: dict[str, Raw], quirks: Quirks) -> list[Loss]:
     return losses
 
 
-def _has_edits(quirks: Quirks) -> bool:
+def has_edits(quirks: Quirks) -> bool:
+    """Tell whether a provider's messages are looked at."""
     return bool(
         quirks.drop_in_messages
         or quirks.roles

@@ -123,7 +123,8 @@ def _offered(request: Request, fields: dict[str, Any], losses: list[Loss]) -> li
     if choice.mode in ("none", "required"):
         fields["tool_choice"] = choice.mode.upper()
         return every
-    kept = [(place, tool) for place, tool in every if tool.name in choice.names]
+    names = frozenset(choice.names)
+    kept = [(place, tool) for place, tool in every if tool.name in names]
     if choice.mode == "named" or choice.required:
         fields["tool_choice"] = "REQUIRED"
     if len(kept) != len(every) or choice.mode == "allowed":
