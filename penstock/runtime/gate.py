@@ -13,7 +13,7 @@ from penstock.runtime.identity import NOBODY, in_query, presented
 from penstock.runtime.outlet import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable
 
     from penstock.runtime.call import Call
     from penstock.runtime.exchange import Exchange
@@ -71,7 +71,8 @@ class Gate:
         if entry.role == PUBLIC:
             call.caller = NOBODY
         else:
-            call.caller = self.identity.check(exchange.headers, exchange.query if entry.key_in_query else b"")
+            query = exchange.query if entry.key_in_query else b""
+            call.caller = self.identity.check(exchange.headers, query, exchange.client)
             if entry.role == ADMIN and not call.caller.admin:
                 raise GatewayError("forbidden", "Only the master key, or a key of an admin's, may do this.")
         if exchange.method not in entry.methods:
@@ -88,9 +89,9 @@ class Gate:
             raise GatewayError("forbidden", "No key is configured, so requests from other web pages are refused.")
         return None
 
-    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Tell whether a key is good: for public pages that say more to those who may know more."""
-        return self.identity.knows(headers)
+    def knows(self, exchange: Exchange) -> bool:
+        """Tell whether a request would be let in: for public pages that say more to those who may know more."""
+        return self.identity.knows(exchange.headers, exchange.client)
 
     def secret(self, exchange: Exchange, query: bytes, shortest: int) -> bytes:
         """Return the caller's key for the gateway, which must go no further; b"" where none is needed, or for one too

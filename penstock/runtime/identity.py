@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import hmac
+import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from penstock.core.errors import GatewayError
+
+# What a proxy adds: its own address is no word about who asked it.
+_PROXIED = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})  # what nearly all of them are
+_ANY = frozenset({"0.0.0.0", "::"})  # where clients write the address that a server listens on: this machine
+_ONLY_LOCAL = (
+    "Authentication Error, no master key is configured, so only callers on this machine are served. Set "
+    "general_settings.master_key (or LITELLM_MASTER_KEY) and send it, or start with --no-auth (PENSTOCK_NO_AUTH=true, "
+    "general_settings.no_auth: true) to serve everybody."
+)
 
 
 class Caller(NamedTuple):
@@ -33,6 +44,22 @@ def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
+        return False
+
+
+def is_own(address: str) -> bool:
+    """Tell whether an IP address is one of this machine's own. Nothing is sent: the system is asked from which address
+    it would speak to that one, and it speaks to itself from the very same."""
+    try:
+        ip = ip_address(address.partition("%")[0])
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        if ip.is_loopback:
+            return True
+        family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_DGRAM) as asked:
+            asked.connect((str(ip), 9))
+            return bool(asked.getsockname()[0] == str(ip))
+    except (ValueError, OSError):
         return False
 
 
@@ -65,21 +92,25 @@ def in_query(query: bytes) -> bytes | None:
 class Identity:
     """Who may call. ``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this
     machine as their host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made
-    to point at 127.0.0.1, and the browser then sends the page's requests here)."""
+    to point at 127.0.0.1, and the browser then sends the page's requests here). ``local_only``: then only callers on
+    this machine are served."""
 
-    def __init__(self, master_key: str | None, guard_loopback: bool) -> None:
+    def __init__(self, master_key: str | None, guard_loopback: bool, local_only: bool = False) -> None:
         self._key = master_key.encode() if master_key else None
         self._guard = guard_loopback and self._key is None
+        self._local_only = local_only and self._key is None
         self._good_hosts: set[bytes] = set()  # Host headers that passed: at most a few spellings of this machine
 
     @property
     def needs_key(self) -> bool:
         return self._key is not None
 
-    def check(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> Caller:
+    def check(self, headers: Mapping[bytes, bytes], query: bytes = b"", client: str = "") -> Caller:
         """Return the caller; raise "unauthorized" or "forbidden". ``query``: of the paths where a credential may stand
-        in ``?key=`` (Google's); a header goes before it."""
+        in ``?key=`` (Google's); a header goes before it. ``client``: the address it comes from."""
         if self._key is None:
+            if self._local_only and not _is_local(headers, client):
+                raise GatewayError("unauthorized", _ONLY_LOCAL)
             if self._guard:
                 self._check_page(headers)
             return ANONYMOUS
@@ -94,10 +125,10 @@ class Identity:
             raise GatewayError("unauthorized", "Authentication Error, the api key is not valid for this gateway.")
         return MASTER
 
-    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
+    def knows(self, headers: Mapping[bytes, bytes], client: str = "") -> bool:
         """Tell whether ``check`` would pass: for pages that say more to those who may know more."""
         try:
-            self.check(headers)
+            self.check(headers, client=client)
         except GatewayError:
             return False
         return True
@@ -109,7 +140,7 @@ class Identity:
         origin = headers.get(b"origin")
         if origin is not None:
             page = origin.decode("latin-1")
-            if not is_loopback(_host_name(page.partition("://")[2])):
+            if not _is_here(_host_name(page.partition("://")[2])):
                 raise GatewayError(
                     "forbidden",
                     f"No key is configured, so requests from the web page {page[:200]!r} are refused. "
@@ -118,7 +149,7 @@ class Identity:
 
     def _check_host(self, named: bytes) -> None:
         host = _host_name(named.decode("latin-1"))
-        if host and not is_loopback(host):
+        if host and not _is_here(host):
             raise GatewayError(
                 "forbidden",
                 f"No key is configured, so only requests to localhost are served; this one names the host {host!r}. "
@@ -126,6 +157,17 @@ class Identity:
             )
         if len(self._good_hosts) < 100:
             self._good_hosts.add(named)
+
+
+def _is_here(host: str) -> bool:
+    """Tell whether a host that a client names is this machine: no name that somebody else can point here."""
+    address = host.strip("[]")
+    return is_loopback(host) or address in _ANY or is_own(address)
+
+
+def _is_local(headers: Mapping[bytes, bytes], client: str) -> bool:
+    """Tell whether a request comes from this machine, and from no proxy on it."""
+    return headers.keys().isdisjoint(_PROXIED) and (client in _LOOPBACK or is_own(client))
 
 
 def _host_name(value: str) -> str:

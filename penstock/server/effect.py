@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.runtime.identity import Identity, is_loopback
 from penstock.server.lines import write_lines
-from penstock.server.options import ServeOptions, master_key
+from penstock.server.options import ServeOptions, master_key, serves_everybody
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -64,7 +64,9 @@ class InEffect:
 
 def _who_may_call(to: InEffect, config: Config) -> None:
     # Workers, too: they are told the address of the socket that they inherit.
-    to.gateway.identity = Identity(master_key(config), guard_loopback=is_loopback(to.options.host))
+    everybody = serves_everybody(config, to.options)
+    guard = not everybody or is_loopback(to.options.host)
+    to.gateway.identity = Identity(master_key(config), guard_loopback=guard, local_only=not everybody)
 
 
 def _sizes(to: InEffect, config: Config) -> None:
@@ -81,6 +83,8 @@ def _log_lines(to: InEffect, config: Config) -> None:
 
 SETTINGS = (
     Setting("general_settings.master_key", _who_may_call),
+    Setting("general_settings.no_auth", _who_may_call),
+    Setting("general_settings.dangerously_permit_weak_or_unset_master_key", _who_may_call),
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),

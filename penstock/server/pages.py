@@ -32,7 +32,7 @@ def _health(gateway: Gateway, call: Call) -> Page:
         "models": len(state.catalog.names()),
         "providers": sorted({target.provider.name for target in state.targets}),
     }
-    if gateway.gate.knows(call.exchange.headers):
+    if gateway.gate.knows(call.exchange):
         now = gateway.clock()
         lives = gateway.engine.means.lives
         troubles = [(target, lives.of(target).health.trouble(now)) for target in state.targets]
@@ -159,7 +159,7 @@ def _landing(gateway: Gateway, call: Call) -> Page:
 
     host = escape(call.exchange.headers.get(b"host", b"127.0.0.1:4000").decode("latin-1"))
     names = (
-        [n for n in gateway.state.catalog.names() if "*" not in n] if gateway.gate.knows(call.exchange.headers) else []
+        [n for n in gateway.state.catalog.names() if "*" not in n] if gateway.gate.knows(call.exchange) else []
     )
     text = _LANDING.format(
         version=__version__,

@@ -242,6 +242,9 @@ async def test_no_spelling_of_a_url_opens_a_closed_door(tmp_path):
 # Without a key, on loopback: web pages must not get in ----------------------------------------------------------------
 
 HERE = [
+    "0.0.0.0",
+    "0.0.0.0:4000",
+    "[::]",
     "localhost",
     "LOCALHOST:4000",
     "localhost.",
@@ -263,9 +266,6 @@ ELSEWHERE = [
     "192.168.1.10:4000",
     "[fe80::1]",
     "[2001:db8::1]:4000",
-    "0.0.0.0",
-    "0.0.0.0:4000",
-    "[::]",
     "evil.example, localhost",
     "localhost, evil.example",
     "localhostx",
