@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core import sse
+from penstock.core.caching import mark_points
 from penstock.core.count import estimate, tokens
 from penstock.core.defaults import drop_fields, lay_body, of_said
 from penstock.core.dialects.base import Dialect, View
@@ -48,10 +49,13 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
     the deployment's parameters under it as ``Attempt.laid`` has them."""
     target = attempt.target
     asked = request = given if given is not None else attempt.parsed()
+    wire = target.wire_for(dialect.name)
+    if target.cache_points and (dialect.caches or wire.cache_marks):
+        request = mark_points(request, target.cache_points)
     lowered = lowered_for(target, request, dialect.name)
     if lowered is not None:
         request = replace(request, output=lowered.output)
-    rendered = dialect.render_request(request, target.wire_for(dialect.name))
+    rendered = dialect.render_request(request, wire)
     fields = rendered.fields
     if lowered is not None:
         fields.update(lowered.fields)

@@ -109,7 +109,9 @@ class Identity:
         """Return the caller; raise "unauthorized" or "forbidden". ``query``: of the paths where a credential may stand
         in ``?key=`` (Google's); a header goes before it. ``client``: the address it comes from."""
         if self._key is None:
-            if self._local_only and not _is_local(headers, client):
+            if self._local_only and not (
+                headers.keys().isdisjoint(_PROXIED) and (client in _LOOPBACK or is_own(client))
+            ):
                 raise GatewayError("unauthorized", _ONLY_LOCAL)
             if self._guard:
                 self._check_page(headers)
@@ -163,11 +165,6 @@ def _is_here(host: str) -> bool:
     """Tell whether a host that a client names is this machine: no name that somebody else can point here."""
     address = host.strip("[]")
     return is_loopback(host) or address in _ANY or is_own(address)
-
-
-def _is_local(headers: Mapping[bytes, bytes], client: str) -> bool:
-    """Tell whether a request comes from this machine, and from no proxy on it."""
-    return headers.keys().isdisjoint(_PROXIED) and (client in _LOOPBACK or is_own(client))
 
 
 def _host_name(value: str) -> str:
