@@ -104,7 +104,7 @@ def _litellm_flags(command: click.Command) -> click.Command:
     show_default=True,
     metavar="ADDRESS",
     envvar=["PENSTOCK_HOST"],
-    help="Address to listen on. Anything but loopback needs a master key or --no-auth.",
+    help="Address to listen on. Without a master key only callers on this machine are served; see --no-auth.",
 )
 @click.option(
     "-p",
@@ -136,7 +136,12 @@ def _litellm_flags(command: click.Command) -> click.Command:
     envvar=["PENSTOCK_GRACE"],
     help="How long running answers may take to finish after SIGTERM.",
 )
-@click.option("--no-auth", is_flag=True, help="Serve an address that others can reach without any key. Warns at start.")
+@click.option(
+    "--no-auth",
+    is_flag=True,
+    envvar=["PENSTOCK_NO_AUTH"],
+    help="Without a master key, serve everybody who can reach the address. Warns at every start.",
+)
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),

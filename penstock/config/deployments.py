@@ -49,7 +49,7 @@ class DeploymentReader:
 
     def read(self, node: Node | None, written: Node | None) -> tuple[Deployment, ...]:
         """Read all entries that are whole. Broken ones are errors, null ones (commented out) are skipped."""
-        if node is None or node.value is None:
+        if node is None or not node.value:
             return ()
         if not isinstance(node.value, list):
             message = f"expected a list of models, got {describe_type(node)}; begin each with `- model_name:`"

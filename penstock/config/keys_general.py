@@ -29,11 +29,13 @@ TOP = (
 GENERAL = (
     # acted on
     ("master_key", "secret", "acted", None, "the key that may do everything; absent: LITELLM_MASTER_KEY"),
+    ("no_auth", "bool", "acted", False, "without a master key, serve everybody and not this machine alone"),
+    ("require_master_key", "bool", "acted", False, "do not start without a master key"),
     ("set_verbose", "bool", "acted", False, "log at debug level; litellm_settings.set_verbose wins"),
     ("json_logs", "bool", "acted", False, "log as JSON lines; litellm_settings.json_logs wins"),
     ("completion_model", "str", "acted", None, "model of every chat request, whatever it asks for"),
     ("max_request_size_mb", "size", "acted", None, "largest request body, in MB"),
-    ("dangerously_permit_weak_or_unset_master_key", "bool", "acted", False, "accepted; a weak key is a warning only"),
+    ("dangerously_permit_weak_or_unset_master_key", "bool", "acted", False, "LiteLLM's words for no_auth"),
     # database
     ("database_url", "secret", "known", None, "database; null: DATABASE_URL is never used either"),
     ("store_model_in_db", "bool", "known", False, "keep models in the database"),

@@ -59,7 +59,8 @@ def _build(
     written: Node, files: tuple[Path, ...], env: Mapping[str, str], find: Resolve | None, problems: Problems
 ) -> Config:
     file = written.file
-    environment = apply_section(written.value.get("environment_variables"), env, problems)
+    with problems.graded("error"):  # a variable that may not be set is not set; the others are
+        environment = apply_section(written.value.get("environment_variables"), env, problems)
     later = Node({k: v for k, v in written.value.items() if k != "environment_variables"}, written.file, written.line)
     document = resolve(later, (), environment, problems)
     sections: Mapping[str, Node] = document.value

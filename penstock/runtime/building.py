@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from penstock.core.caching import read_points
 from penstock.core.defaults import Said, read_said
 from penstock.core.dialects import guided
 from penstock.core.errors import GatewayError
@@ -148,6 +149,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         defaults=words.plain,
         extra_body=words.body,
         drop=drop,
+        cache_points=read_points(deployment.params.get("cache_control_injection_points") or ()),
         lays=bool(words.plain or words.body or drop),
         says_form=says_form,
         notes=words.wrong,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from penstock.core import sse
+from penstock.core.caching import mark_points
 from penstock.core.count import estimate, tokens
 from penstock.core.defaults import drop_fields, lay_body, of_said
 from penstock.core.dialects.arguments import Settler, settle_calls
@@ -52,6 +53,8 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
     the deployment's parameters under it as ``Attempt.laid`` has them."""
     target, wire = attempt.target, attempt.target.wire_for(dialect.name)
     request = asked = given if given is not None else attempt.parsed()
+    if target.cache_points and (dialect.caches or wire.cache_marks):
+        request = mark_points(request, target.cache_points)
     lowered = lowered_for(target, request, dialect.name)
     if lowered is not None:
         request = replace(request, output=lowered.output)

@@ -74,7 +74,8 @@ class Gate:
         if entry.role == PUBLIC:
             call.caller = NOBODY
         else:
-            call.caller = self.identity.check(exchange.headers, exchange.query if entry.key_in_query else b"")
+            query = exchange.query if entry.key_in_query else b""
+            call.caller = self.identity.check(exchange.headers, query, exchange.client)
             if entry.role == ADMIN and not call.caller.admin:
                 raise GatewayError("forbidden", "Only the master key, or a key of an admin's, may do this.")
         if exchange.method not in entry.methods:
@@ -100,20 +101,21 @@ class Gate:
         for a page that may not read it."""
         return self.web_pages.lines(headers[b"origin"], self.identity.needs_key)
 
-    def permission(self, headers: Mapping[bytes, bytes]) -> bytes:
+    def permission(self, exchange: Exchange) -> bytes:
         """Return the header lines of the answer to a preflight, which brings no key. Raises "forbidden" for a page that
-        may not ask."""
+        may not ask, and "unauthorized" where nobody may from where it is."""
+        headers = exchange.headers
         if not self.identity.needs_key:
-            self.identity.check(headers)
+            self.identity.check(headers, client=exchange.client)
         if not self.page_lines(headers):
             page = safe(headers[b"origin"].decode("latin-1"))[:200].decode()
             text = f"Requests from the web page {page!r} are refused: it is not named in LITELLM_CORS_ORIGINS."
             raise GatewayError("forbidden", text)
         return self.web_pages.permission(headers)
 
-    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Tell whether a key is good: for public pages that say more to those who may know more."""
-        return self.identity.knows(headers)
+    def knows(self, exchange: Exchange) -> bool:
+        """Tell whether a request would be let in: for public pages that say more to those who may know more."""
+        return self.identity.knows(exchange.headers, exchange.client)
 
     def secret(self, exchange: Exchange, query: bytes, shortest: int) -> bytes:
         """Return the caller's key for the gateway, which must go no further; b"" where none is needed, or for one too

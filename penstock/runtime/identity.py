@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import hmac
+import socket
 from collections.abc import Container, Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from penstock.core.errors import GatewayError
+
+# What a proxy adds: its own address is no word about who asked it.
+_PROXIED = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})  # what nearly all of them are
+_ANY = frozenset({"0.0.0.0", "::"})  # where clients write the address that a server listens on: this machine
+_ONLY_LOCAL = (
+    "Authentication Error, no master key is configured, so only callers on this machine are served. Set "
+    "general_settings.master_key (or LITELLM_MASTER_KEY) and send it, or start with --no-auth (PENSTOCK_NO_AUTH=true, "
+    "general_settings.no_auth: true) to serve everybody."
+)
 
 
 class Caller(NamedTuple):
@@ -36,15 +47,28 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_this_machine(host: str) -> bool:
-    """Tell whether a host is one by which programs on this machine call it: loopback, or the address of any interface
-    (0.0.0.0, ::), which is what a server is told to listen on, and what users then copy into their clients."""
-    if is_loopback(host):
-        return True
+def is_own(address: str) -> bool:
+    """Tell whether an IP address is one of this machine's own. Nothing is sent: the system is asked from which address
+    it would speak to that one, and it speaks to itself from the very same."""
     try:
-        return ip_address(host.strip("[]")).is_unspecified
-    except ValueError:
+        ip = ip_address(address.partition("%")[0])
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        if ip.is_loopback:
+            return True
+        family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_DGRAM) as asked:
+            asked.connect((str(ip), 9))
+            return bool(asked.getsockname()[0] == str(ip))
+    except (ValueError, OSError):
         return False
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether a host is one by which programs on this machine call it, and that nobody else can point here:
+    loopback, an address of its own, or that of any interface (0.0.0.0, ::), which is what a server is told to listen
+    on, and what users then copy into their clients."""
+    address = host.strip("[]")
+    return is_loopback(host) or address in _ANY or is_own(address)
 
 
 def is_local_page(origin: bytes) -> bool:
@@ -81,23 +105,30 @@ def in_query(query: bytes) -> bytes | None:
 class Identity:
     """Who may call. ``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this
     machine as their host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made
-    to point at 127.0.0.1, and the browser then sends the page's requests here). ``pages``: origins of web pages that
-    are not foreign (see ``web_pages``)."""
+    to point at 127.0.0.1, and the browser then sends the page's requests here). ``local_only``: then only callers on
+    this machine are served. ``pages``: origins of web pages that are not foreign (see ``web_pages``)."""
 
-    def __init__(self, master_key: str | None, guard_loopback: bool, pages: Container[bytes] = ()) -> None:
+    def __init__(
+        self, master_key: str | None, guard_loopback: bool, local_only: bool = False, pages: Container[bytes] = ()
+    ) -> None:
         self._pages = pages
         self._key = master_key.encode() if master_key else None
         self._guard = guard_loopback and self._key is None
+        self._local_only = local_only and self._key is None
         self._good_hosts: set[bytes] = set()  # Host headers that passed: at most a few spellings of this machine
 
     @property
     def needs_key(self) -> bool:
         return self._key is not None
 
-    def check(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> Caller:
+    def check(self, headers: Mapping[bytes, bytes], query: bytes = b"", client: str = "") -> Caller:
         """Return the caller; raise "unauthorized" or "forbidden". ``query``: of the paths where a credential may stand
-        in ``?key=`` (Google's); a header goes before it."""
+        in ``?key=`` (Google's); a header goes before it. ``client``: the address it comes from."""
         if self._key is None:
+            if self._local_only and not (
+                headers.keys().isdisjoint(_PROXIED) and (client in _LOOPBACK or is_own(client))
+            ):
+                raise GatewayError("unauthorized", _ONLY_LOCAL)
             if self._guard:
                 self._check_page(headers)
             return ANONYMOUS
@@ -112,10 +143,10 @@ class Identity:
             raise GatewayError("unauthorized", "Authentication Error, the api key is not valid for this gateway.")
         return MASTER
 
-    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
+    def knows(self, headers: Mapping[bytes, bytes], client: str = "") -> bool:
         """Tell whether ``check`` would pass: for pages that say more to those who may know more."""
         try:
-            self.check(headers)
+            self.check(headers, client=client)
         except GatewayError:
             return False
         return True

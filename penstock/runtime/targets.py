@@ -24,6 +24,7 @@ from penstock.runtime.prices import price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
+    from penstock.core.caching import Point
     from penstock.core.defaults import Said
     from penstock.core.dialects.base import Dialect, Wire
     from penstock.core.ir import Loss
@@ -79,6 +80,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     defaults: Mapping[str, Raw]  # the same in Chat's words, for fields in these words
     extra_body: Mapping[str, Raw]  # for the body as it goes out, whatever it speaks
     drop: tuple[str, ...]
+    cache_points: tuple[Point, ...]  # where the prompt is cached, across dialects
     lays: bool  # any of these
     says_form: bool  # of the answer
     drop_params: bool

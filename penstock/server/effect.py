@@ -16,7 +16,7 @@ from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
 from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
 from penstock.server.memory import SHARE_HELD, memory_bytes
-from penstock.server.options import ServeOptions, master_key
+from penstock.server.options import ServeOptions, master_key, serves_everybody
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -73,8 +73,10 @@ class InEffect:
 
 def _who_may_call(to: InEffect, config: Config) -> None:
     # Workers, too: they are told the address of the socket that they inherit.
+    everybody = serves_everybody(config, to.options)
+    guard = not everybody or is_loopback(to.options.host)
     pages = WebPages.of(config.environment)
-    to.gateway.identity = Identity(master_key(config), is_loopback(to.options.host), pages.named)
+    to.gateway.identity = Identity(master_key(config), guard, local_only=not everybody, pages=pages.named)
     to.gateway.gate.web_pages = pages
 
 
@@ -103,6 +105,8 @@ def _log_lines(to: InEffect, config: Config) -> None:
 
 SETTINGS = (
     Setting("general_settings.master_key", _who_may_call),
+    Setting("general_settings.no_auth", _who_may_call),
+    Setting("general_settings.dangerously_permit_weak_or_unset_master_key", _who_may_call),
     Setting(ORIGINS, _who_may_call),
     Setting(CREDENTIALS, _who_may_call),
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),

@@ -172,7 +172,7 @@ class Gateway:
         call.outlet.page_lines = gate.page_lines(exchange.headers)
         if not is_preflight(exchange.method, exchange.headers):
             return False
-        call.outlet.page(call, 200, b"text/plain\r\n" + gate.permission(exchange.headers).removesuffix(b"\r\n"), b"OK")
+        call.outlet.page(call, 200, b"text/plain\r\n" + gate.permission(exchange).removesuffix(b"\r\n"), b"OK")
         return True
 
     async def _visit(self, call: Call, visit: Visit) -> None:

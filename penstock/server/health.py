@@ -58,7 +58,7 @@ async def health(gateway: Gateway, call: Call) -> Page:
         waits = gateway.gate.admit(call, _LIVE)
         if waits is not None:
             await waits
-    if live or gateway.gate.knows(call.exchange.headers):
+    if live or gateway.gate.knows(call.exchange):
         targets = _named(state, asked.get("model") or asked.get("model_id") or "")
         told |= _counted(await _ask(gateway, call, targets) if live else _known(gateway, targets))
     return Page(200, JSON, msgspec.json.encode(told))

@@ -44,18 +44,39 @@ def master_key(config: Config) -> str | None:
     return key.reveal() if key else None
 
 
-def check_exposure(config: Config, options: ServeOptions) -> str:
-    """Refuse to listen beyond loopback without a key, unless the user says otherwise in so many words: then return a
-    warning. Raises ``Refused``; a reload must ask again, because a config that lost its key would open a running
-    gateway to everyone."""
-    key = master_key(config)
-    if key is None:
-        if not is_loopback(options.host) and not options.no_auth:
-            raise Refused(
-                f"no master key is configured, so binding {options.host} would let anyone who can reach it spend your "
-                "money. Set general_settings.master_key or PENSTOCK_MASTER_KEY, or use --host 127.0.0.1, "
-                "or say --no-auth if that is what you want."
-            )
-        if options.no_auth and not is_loopback(options.host):
-            return f"--no-auth: anyone who can reach {options.host}:{options.port} may call."
-    return ""
+def serves_everybody(config: Config, options: ServeOptions) -> bool:
+    """Tell whether somebody said that no key is needed from anywhere. LiteLLM's words for it count as well."""
+    return (
+        options.no_auth
+        or any(config.general.values.get(key) is True for key in _EVERYBODY)
+        or config.environment.get(_LITELLMS, "").strip().lower() in ("true", "1")
+    )
+
+
+_EVERYBODY = ("no_auth", "dangerously_permit_weak_or_unset_master_key")
+_LITELLMS = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"
+
+
+def check_exposure(config: Config, options: ServeOptions, had_key: bool = False) -> str:
+    """Return a warning of what the address and the key mean together, "" for none. ``had_key``: of a gateway that runs,
+    which a config that lost its key would change for everybody. Raises ``Refused`` then, and where a key is insisted on
+    and none is there."""
+    if master_key(config) is not None:
+        return ""
+    everybody, open_to_others = serves_everybody(config, options), not is_loopback(options.host)
+    if had_key and open_to_others and not everybody:
+        raise Refused("the config has no master key any more")
+    if config.general.values.get("require_master_key") is True:
+        raise Refused(
+            "no master key is configured, and general_settings.require_master_key is true: set "
+            "general_settings.master_key, LITELLM_MASTER_KEY or PENSTOCK_MASTER_KEY."
+        )
+    if not open_to_others or options.fd is not None:  # a worker's supervisor has said it
+        return ""
+    place = f"{options.host}:{options.port}"
+    if everybody:
+        return f"no key is needed (--no-auth): anyone who can reach {place} may call."
+    return (
+        f"no master key is configured: at {place} only callers on this machine are served, everybody else gets 401. "
+        "Set general_settings.master_key, or say --no-auth."
+    )

@@ -104,7 +104,7 @@ def _landing(gateway: Gateway, call: Call) -> Page:
 
     host = escape(call.exchange.headers.get(b"host", b"127.0.0.1:4000").decode("latin-1"))
     names = (
-        [n for n in gateway.state.catalog.names() if "*" not in n] if gateway.gate.knows(call.exchange.headers) else []
+        [n for n in gateway.state.catalog.names() if "*" not in n] if gateway.gate.knows(call.exchange) else []
     )
     text = _LANDING.format(
         version=__version__,

@@ -56,7 +56,7 @@ class Service:
         self.gateway = Gateway(
             Engine(self.pool, self.records),
             State(config, config.environment),
-            Identity(master_key(config), guard_loopback=True),
+            Identity(master_key(config), guard_loopback=True, local_only=True),
             Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
         self.in_effect = InEffect(options, self.gateway, self.log)
@@ -144,7 +144,7 @@ class Service:
             log.error("SIGHUP: the old config stays")
             return
         try:
-            if warning := check_exposure(config, self.options):
+            if warning := check_exposure(config, self.options, self.gateway.identity.needs_key):
                 log.warning("%s", warning)
         except Refused as refused:
             log.error("SIGHUP: %s; the old config stays", refused)

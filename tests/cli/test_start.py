@@ -144,8 +144,3 @@ def test_a_broken_config_stops_the_start_with_its_line(tmp_path: Path) -> None:
     )
     code, output = ended(tmp_path, "serve", "--config", "c.yaml", "--port", str(free_port()))
     assert code == 1 and "c.yaml:3" in output and "timeout" in output
-
-
-def test_an_open_address_without_a_key_is_refused(tmp_path: Path) -> None:
-    code, output = ended(tmp_path, "--host", "0.0.0.0", "--port", str(free_port()))
-    assert code != 0 and "--no-auth" in output and "master" in output.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import socket
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
 from penstock.runtime import identity
-from penstock.runtime.identity import ANONYMOUS, MASTER, Identity, is_loopback, presented
+from penstock.runtime.identity import ANONYMOUS, MASTER, Identity, is_loopback, is_own, presented
 
 KEY = "sk-right-key"
 LOCKED = Identity(KEY, guard_loopback=True)
@@ -119,6 +120,7 @@ def test_what_this_machine_is_called(host, local):
 
 
 GOOD_HOSTS = [
+    "0.0.0.0:4000",
     "localhost",
     "localhost:4000",
     "127.0.0.1:4000",
@@ -199,3 +201,48 @@ def test_knows_is_check_without_the_error():
         and not LOCKED.knows({})
         and not OPEN.knows({b"host": b"evil.example"})
     )
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "served"),
+    [
+        ("127.0.0.1", {}, True),
+        ("127.9.9.9", {}, True),
+        ("::1", {}, True),
+        ("::ffff:127.0.0.1", {}, True),
+        ("192.0.2.7", {}, False),
+        ("2001:db8::7", {}, False),
+        ("", {}, False),
+        ("nonsense", {}, False),
+        ("127.0.0.1", {"x-forwarded-for": "192.0.2.7"}, False),
+        ("127.0.0.1", {"forwarded": "for=192.0.2.7"}, False),
+        ("127.0.0.1", {"via": "1.1 proxy"}, False),
+        ("127.0.0.1", {"x-real-ip": "127.0.0.1"}, False),
+    ],
+)
+def test_without_a_key_only_callers_on_this_machine_are_served(client, headers, served):
+    raw = {b"host": b"localhost", **{name.encode(): value.encode() for name, value in headers.items()}}
+    who = Identity(None, guard_loopback=True, local_only=True)
+    assert who.knows(raw, client) is served
+    assert Identity(None, guard_loopback=False).knows(raw, client), "with --no-auth everybody"
+    if not served:
+        with pytest.raises(GatewayError) as caught:
+            who.check(raw, client=client)
+        assert caught.value.kind == "unauthorized"
+        assert "master_key" in caught.value.message and "--no-auth" in caught.value.message
+    keyed = Identity(KEY, guard_loopback=True, local_only=True)
+    assert keyed.knows({**raw, b"x-api-key": KEY.encode()}, client) and not keyed.knows(raw, client)
+
+
+def test_this_machine_s_own_addresses_are_local():
+    """What a connection from here to there comes from, and what clients here write for the host."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no network")
+        own = asked.getsockname()[0]
+    who = Identity(None, guard_loopback=True, local_only=True)
+    assert is_own(own) and who.knows({b"host": own.encode() + b":4000"}, own)
+    assert who.knows({b"host": b"0.0.0.0:4000"}, "127.0.0.1") and who.knows({b"host": b"[::]:4000"}, "127.0.0.1")
+    assert not who.knows({b"host": b"192.0.2.7"}, own) and not is_own("192.0.2.7")

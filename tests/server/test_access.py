@@ -245,6 +245,9 @@ async def test_no_spelling_of_a_url_opens_a_closed_door(tmp_path):
 # Without a key, on loopback: web pages must not get in ----------------------------------------------------------------
 
 HERE = [
+    "0.0.0.0",
+    "0.0.0.0:4000",
+    "[::]",
     "localhost",
     "LOCALHOST:4000",
     "localhost.",

@@ -29,7 +29,8 @@ ACTED = [
     f"{place}.{key.name}" for place, table in SECTIONS.items() for key in table.rows.values() if key.status == "acted"
 ]
 NO_EFFECT = {
-    "general_settings.dangerously_permit_weak_or_unset_master_key": "it has none at a start either: it is accepted",
+    "general_settings.require_master_key": "it says whether a config without a key is taken",
+    "router_settings.ignore_invalid_deployments": "it says whether a config with a wrong entry is taken",
 }
 WITH_A_VERBOSE_LOG = {"litellm_settings.log_raw_request_response"}
 # Two values per type, and per key where the type says too little. The models a to d exist.
@@ -54,6 +55,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"path": "/one", "target": "http://127.0.0.1:9/x"}],
         [{"path": "/two", "target": "http://127.0.0.1:9/x"}],
     ),
+    "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
     "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
 }
 # Keys that a request reads from the state when it comes: the code that does so is looked for, and what it reads counts.
@@ -120,12 +122,12 @@ def behaviour(service: Service) -> dict[str, Any]:
     trace = gateway.engine.means.trace
     return {
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
-        "key": gateway.identity._key,
+        "who": (gateway.identity._key, gateway.identity._local_only),
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
         "settings": state.settings,
         "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after) for name, plan in plans.items()},
-        "state": (state.keep_alive, state.default_model, sorted(state.catalog.names()), state.pass_through_endpoints),
+        "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
 

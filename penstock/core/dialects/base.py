@@ -140,7 +140,7 @@ class Dialect(Struct, frozen=True, kw_only=True, eq=False):
     ``stream_endpoint``: under which URL a stream is asked for (a key of ``providers.urls.SUFFIXES``), "" for the one of
     whole answers. ``sample``: the shortest conversation there is in it, for requests of which only the parameters
     count. ``forced``: the tool that stands in for a schema, where that depends on more than ``wire.native_schema``;
-    asked once for the request and once for its answer.
+    asked once for the request and once for its answer. ``caches``: a request says where its prompt is cached.
 
     Of the counting of tokens, None where the dialect has no endpoint for it: ``parse_count_request``, what is to be
     counted; ``parse_count``, an upstream's answer; ``render_count``, the client's, with the source of the count
@@ -164,6 +164,7 @@ class Dialect(Struct, frozen=True, kw_only=True, eq=False):
     stream_type: bytes = b"event-stream"
     stream_endpoint: str = ""
     sample: Mapping[str, Raw] = {}
+    caches: bool = False
     forced: Callable[[Request, Wire], Forced | None] = _forced
 
     parse_count_request: Callable[[Mapping[str, Raw]], Request] | None = None

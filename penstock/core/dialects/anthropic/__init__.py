@@ -32,6 +32,7 @@ DIALECT = Dialect(
     parse_error=parse_error,
     render_error=render_error,
     texts=texts,
+    caches=True,
     sample={"messages": Raw(b'[{"role":"user","content":"x"}]')},
     parse_count_request=parse_count_request,
     parse_count=parse_count,

@@ -30,6 +30,7 @@ DIALECT = Dialect(
     parse_error=parse_error,
     render_error=render_error,
     texts=texts,
+    caches=True,
     framer=framer,
     stream_type=b"application/vnd.amazon.eventstream",
     stream_endpoint="bedrock_stream",
