@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +28,7 @@ from penstock.core.models import (
     takes_schema_on_bedrock,
     takes_strict_on_bedrock,
 )
+from penstock.runtime.prices import DATA
 
 OPUS = ["us.anthropic.claude-opus-4-6-v1:0", "claude-opus-4-6", "anthropic/claude-opus-4.6", "claude-opus-4-6@20260101"]
 OPUS += ["databricks-claude-opus-4-6", "anthropic--claude-4.6-opus", "vertex_ai/claude-opus-4-6", "Claude-Opus-4-6"]
@@ -122,13 +127,22 @@ def test_every_name_has_facts(model: str) -> None:
 
 def test_a_name_of_the_vendors_spelling_has_the_same_rules_alone() -> None:
     assert [is_adaptive(m) for m in ("claude-opus-4-6", "claude-opus-4-5", "claude-opus-4.6")] == [True, False, False]
-    assert [takes_schema(m) for m in ("claude-opus-4-1", "claude-haiku-4-5", "claude-sonnet-4-1")] == [True, True, False]
+    assert [takes_schema(m) for m in ("claude-opus-4-1", "claude-haiku-4-5", "claude-sonnet-4-1")] == [
+        True,
+        True,
+        False,
+    ]
     assert claude_version("gpt-5") == (0, 0)
 
 
 def test_what_bedrock_says_of_its_models() -> None:
     assert not takes_schema_on_bedrock("anthropic.claude-opus-4-1-20250805-v1:0")
-    strict = ["anthropic.claude-opus-4-6-v1", "anthropic.claude-opus-5-v1", "qwen.qwen3-32b-v1:0", "amazon.nova-pro-v1:0"]
+    strict = [
+        "anthropic.claude-opus-4-6-v1",
+        "anthropic.claude-opus-5-v1",
+        "qwen.qwen3-32b-v1:0",
+        "amazon.nova-pro-v1:0",
+    ]
     assert [takes_strict_on_bedrock(model) for model in strict] == [True, False, True, False]
     thinks = ["anthropic.claude-opus-4-6-v1", "us.amazon.nova-2-lite-v1:0", "openai.gpt-5", "openai.gpt-oss-20b-1:0"]
     assert [converse(m).thinks for m in thinks] == ["thinking", "reasoningConfig", "reasoning", "reasoning_effort"]
@@ -153,3 +167,71 @@ def test_who_searches_the_web() -> None:
 
 def test_which_models_only_openai_runs() -> None:
     assert [is_closed_openai(m) for m in ("gpt-5.1", "o3", "gpt-oss-20b", "qwen3", "")] == [True, True, False, False, False]
+# Every model that has a price: a name in anybody's spelling tells who made it, and its version.
+LISTED = [
+    name
+    for name, entry in json.loads(gzip.decompress((DATA / "prices.json.gz").read_bytes())).items()
+    if isinstance(entry, dict) and entry.get("mode") in ("chat", "responses")
+]
+UNVERSIONED = re.compile(
+    r"claude-(?:instant|v\d|mythos)|-latest|gemini-(?:omni|pro$)|exp-\d{4}|gpt-oss|gpt-audio|gpt-[a-z]"
+)
+OTHERS = re.compile(r"learnlm|lyria|deep-research|robotics")  # Google's, and no Gemini
+
+
+def test_facts_are_told_of_every_listed_model() -> None:
+    assert len(LISTED) > 3000
+    for word, maker in (("claude", "anthropic"), ("gemini-", "google"), ("gpt-4", "openai"), ("gpt-5", "openai")):
+        found = [name for name in LISTED if word in name.lower().rpartition("/")[2] and not OTHERS.search(name)]
+        assert len(found) > 50
+        assert [name for name in found if facts(name).maker != maker] == []
+        unknown = [name for name in found if facts(name).version == (0, 0)]
+        assert [name for name in unknown if not UNVERSIONED.search(name.lower())] == []
+
+
+def test_of_listed_models_what_reasons_is_told() -> None:
+    o_series = [name for name in LISTED if re.search(r"(?:^|/)o[134](?:-|$)", name)]
+    assert len(o_series) > 30 and all(facts(name).reasons and facts(name).thinks for name in o_series)
+    silent = [name for name in LISTED if re.search(r"gpt-(?:4|3\.5)", name)]
+    assert len(silent) > 100 and not any(facts(name).reasons or facts(name).thinks for name in silent)
+
+
+@pytest.mark.parametrize(
+    ("model", "sampling", "both", "prefill", "budget", "unasked"),
+    [
+        ("claude-sonnet-4-20250514", True, True, True, True, False),
+        ("claude-opus-4-1", True, False, True, True, False),
+        ("claude-haiku-4-5", True, False, True, True, False),
+        ("claude-opus-4-6", True, False, False, True, False),
+        ("us.anthropic.claude-opus-4-7-v1", False, False, False, False, False),
+        ("openrouter/anthropic/claude-sonnet-5", False, False, False, False, True),
+        ("claude-v2", True, True, True, True, False),
+        ("a-tuned-model", True, True, True, True, False),
+        ("gpt-5", True, True, True, True, False),
+    ],
+)
+def test_what_a_claude_takes(
+    model: str, sampling: bool, both: bool, prefill: bool, budget: bool, unasked: bool
+) -> None:
+    told = facts(model)
+    assert (told.takes_sampling, told.takes_both_samplers, told.takes_prefill) == (sampling, both, prefill)
+    assert (told.takes_budget, told.thinks_unasked) == (budget, unasked)
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "reasons", "stops"),
+    [
+        ("gpt-4.1-mini", (4, 1), False, True),
+        ("azure/gpt-35-turbo", (3, 5), False, True),
+        ("gpt-4-0613", (4, 0), False, True),
+        ("gpt-5-2025-08-07", (5, 0), True, False),
+        ("databricks-gpt-5-1", (5, 1), True, False),
+        ("gpt-5-chat-latest", (5, 0), False, True),
+        ("openai.gpt-oss-120b-1:0", (0, 0), False, True),
+        ("o1-pro", (0, 0), True, True),
+        ("o4-mini", (0, 0), True, False),
+    ],
+)
+def test_which_gpt_it_is(model: str, version: tuple[int, int], reasons: bool, stops: bool) -> None:
+    told = facts(model)
+    assert (told.version, told.reasons, told.takes_stop) == (version, reasons, stops)

@@ -121,6 +121,7 @@ _SIMPLE = """logit_bias verbosity user metadata store cache_key previous_id incl
 presence_penalty frequency_penalty seed n logprobs top_logprobs top_k top_p max_tokens""".split()
 _EMPTY = Request(model="", messages=())
 _MORE = "additionalModelRequestFields."
+_TYPES = {"image/jpg": "image/jpeg"}
 
 
 def minus(request: Request, losses: tuple[Loss, ...]) -> Request:
@@ -299,7 +300,10 @@ def _settled_block(block: Block) -> tuple[Block, ...]:
     if isinstance(block, (Text, Refusal)) and block.text in ("", SEE_DOCUMENT, NO_OUTPUT):
         return ()
     if isinstance(block, Image):
-        return (replace(block, detail="" if block.detail == "auto" else block.detail),)
+        source = block.source
+        if isinstance(source, Base64):  # a format is a word here, which has one spelling
+            source = replace(source, media_type=_TYPES.get(source.media_type, source.media_type))
+        return (replace(block, source=source, detail="" if block.detail == "auto" else block.detail),)
     if isinstance(block, Document):
         source = block.source
         if isinstance(source, PlainText):

@@ -112,7 +112,7 @@ MARKS = [None, None, None, CacheMark(), CacheMark("5m"), CacheMark("1h")]
 SEALS = [None, *combine(lambda family, data: Seal(family, family[:2] + data), FAMILIES, ["c2VhbA==", "0", "+/=.XYZ01"])]
 cache_marks = st.sampled_from(MARKS)
 seals = st.builds(Seal, st.sampled_from(FAMILIES), st.text("abcXYZ0189+/=.", min_size=1, max_size=12))
-_NAMES = ["get_weather", "f", "search-web", "Read", "a_1"]
+_NAMES = ["get_weather", "f", "search-web", "Read", "a_1", "mcp.größe", "mcp__" + "x" * 70]
 tool_names = st.sampled_from(_NAMES)
 
 web_citations = st.builds(Citation, url=urls, title=rich_text, start=st.integers(0, 20), end=st.integers(20, 40))
@@ -138,7 +138,7 @@ _URLS = [Url(url) for url in URLS]
 _FILES = [FileId(family, "file_1") for family in FAMILIES]
 _IMAGES = combine(
     Image,
-    [*combine(Base64, ["image/png", "image/jpeg", "image/webp"], _BASE64[:2]), *_URLS, *_FILES],
+    [*combine(Base64, ["image/png", "image/jpeg", "image/webp", "image/jpg"], _BASE64[:2]), *_URLS, *_FILES],
     ["", "", "low", "high", "auto"],
     MARKS,
     most=200,
@@ -200,6 +200,7 @@ _ONE_IN_FIVE = st.integers(0, 4)
 _ONE_IN_TEN = st.integers(0, 9)
 _CALLS = st.sampled_from([0, 0, 1, 2, 3])
 _TURNS = st.integers(1, 3)
+_SPELLED = st.sampled_from(["call_", "call_", "functions.f:", "call|" + "x" * 70])
 _asked = st.lists(user_blocks, min_size=1, max_size=3)
 _between = st.lists(user_blocks, max_size=1)
 _returned = st.lists(result_blocks, max_size=2)
@@ -238,7 +239,8 @@ def conversations(draw: st.DrawFn, wild: bool = True) -> tuple[Message, ...]:
     serial = 0
     for _ in range(draw(_TURNS)):
         turns.append(Message("user", tuple(draw(_asked)), draw(names)))
-        ids = [f"call_{serial + i}" for i in range(draw(_CALLS))]
+        spelled = draw(_SPELLED)
+        ids = [f"{spelled}{serial + i}" for i in range(draw(_CALLS))]
         serial += len(ids)
         if not ids and draw(_yes):
             continue
@@ -325,7 +327,7 @@ _settings: dict[str, st.SearchStrategy[Any]] = {
     "top_k": st.integers(1, 100),
     "presence_penalty": _unit,
     "frequency_penalty": _unit,
-    "stop": st.lists(full_text, min_size=1, max_size=3).map(tuple),
+    "stop": st.lists(full_text, min_size=1, max_size=3).map(tuple) | st.sampled_from([(" ", "\n"), tuple("abcdefg")]),
     "seed": st.integers(0, 2**31),
     "n": st.integers(1, 4),
     "logprobs": st.booleans(),
@@ -334,11 +336,11 @@ _settings: dict[str, st.SearchStrategy[Any]] = {
     "reasoning": reasonings,
     "output": outputs,
     "verbosity": st.sampled_from(["low", "medium", "high"]),
-    "user": full_text,
+    "user": full_text | st.just("u" * 140),
     "metadata": st.sampled_from([b'{"trace":"1"}', b'{"user_id": "u-1"}', b"{}"]),
     "service_tier": st.sampled_from(["auto", "default", "flex", "priority"]),
     "store": st.booleans(),
-    "cache_key": idents,
+    "cache_key": idents | st.just("k" * 80),
     "previous_id": st.just("resp_1"),
     "include": st.just(("reasoning.encrypted_content",)),
     "stream_usage": st.booleans(),

@@ -211,6 +211,8 @@ def strings(value: Any, key: str) -> Iterator[str]:
     """Every text under ``key`` anywhere in a body."""
     if isinstance(value, dict):
         for name, inner in value.items():
+            if name == "reasoningText":
+                continue  # a thought may be anything
             if name == key and isinstance(inner, str):
                 yield inner
             yield from strings(inner, key)
@@ -241,8 +243,8 @@ def rules_broken(dialect: str, model: str, body: dict[str, Any]) -> list[str]:
         "a prefill": bool(re.search(r"opus-4-[68]", model)) and turns[-1]["role"] == "assistant",
         "sampling": "opus-4-8" in model and bool({"temperature", "top_p", "topP", "top_k"} & {*config, *more}),
         "both samplers": "sonnet-4-5" in model and bool(config.get("temperature")) and ("top_p" in body),
-        "temperature beside thinking": thinks and config.get("temperature", 1) != 1,
-        "top_p beside thinking": thinks and config.get("top_p", config.get("topP", 1)) < 0.95,
+        "temperature beside thinking": claude and thinks and config.get("temperature", 1) != 1,
+        "top_p beside thinking": claude and thinks and config.get("top_p", config.get("topP", 1)) < 0.95,
         "a temperature": claude and config.get("temperature", 0) > 1,
         "reasoning": model in ("gpt-5", "o3", "gpt-5.1", "o4-mini")
         and config.get("temperature", 1) != 1

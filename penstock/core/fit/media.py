@@ -62,17 +62,12 @@ def fit_media(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Reque
     """Spell the types of media. An image of a type that the API does not take is lost."""
     if request.dialect == takes.dialect:
         return request, None
-    if not any(type(block) in _HELD for message in request.messages for block in message.blocks):
-        return request, None
 
     def fit(block: Block, at: str) -> Block:
         return _block(block, at, takes, losses)
 
     messages = tuple(_message(message, f"messages.{turn}", fit) for turn, message in enumerate(request.messages))
     return (request if messages == request.messages else replace(request, messages=messages)), None
-
-
-_HELD = frozenset((Image, Document, Audio, ToolResult))
 
 
 def _message(message: Message, at: str, fit: _Fit) -> Message:

@@ -12,7 +12,19 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from penstock.core.fit.base import Takes, Undo
-from penstock.core.ir import Block, Loss, Message, Refusal, Request, Text, Thinking, ToolResult, ToolUse
+from penstock.core.ir import (
+    Block,
+    Document,
+    Loss,
+    Message,
+    PlainText,
+    Refusal,
+    Request,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+)
 
 OPENING = "."
 """What the user says before an assistant that spoke first."""
@@ -63,6 +75,8 @@ def _is_blank(block: Block) -> bool:
     if kind is Text or kind is Refusal:
         text = block.text  # type: ignore[union-attr]
         return not text or text.isspace()
+    if isinstance(block, Document):
+        return isinstance(block.source, PlainText) and not block.source.text.strip()
     return kind is ToolResult and any(map(_is_blank, block.content))  # type: ignore[union-attr]
 
 
