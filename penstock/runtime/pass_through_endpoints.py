@@ -111,7 +111,8 @@ def _read(row: Any, env: Mapping[str, str]) -> PassThroughEndpoint:
         raise ValueError(f"methods of {shown(path)} is {described(methods)}; it must be a list of {', '.join(METHODS)}")
     # A variable may stand within a value here, so that the file does not tell what is secret.
     told = {name.decode(): value.decode("latin-1") for name, value in headers}
-    secrets = frozenset(secrets_in({**told, **{name: value for name, value in query}, "target": target}))
+    told |= {name: value for name, value in query if value}
+    secrets = frozenset(secrets_in({**told, "target": target}))
     return PassThroughEndpoint(
         path=path,
         origin=origin,

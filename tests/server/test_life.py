@@ -436,7 +436,7 @@ def test_other_addresses_need_a_key_or_no_auth(served, tmp_path, mock):
 
 def test_a_well_known_key_serves_with_a_warning(served):
     gateway = served(None, LITELLM_MASTER_KEY="sk-1234")
-    gateway.says("well-known")
+    gateway.says("a key that everybody knows")
     assert get(f"{gateway.url}/v1/models")[0] == 401
     assert get(f"{gateway.url}/v1/models", authorization="Bearer sk-1234")[0] == 200
     assert "sk-1234" not in gateway.output()

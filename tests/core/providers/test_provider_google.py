@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.google import vertex_dialects
 from penstock.core.providers.resolve import auth_headers, endpoint
@@ -41,7 +42,9 @@ def test_streams_and_counts_have_methods_of_their_own() -> None:
 
 
 def test_a_models_name_cannot_leave_its_place_in_the_path() -> None:
-    assert endpoint(GEMINI, None, {}, "gemini", model="a/../b?c#d").startswith(f"{HOST}/models/a%2F..%2Fb%3Fc%23d:")
+    assert endpoint(GEMINI, None, {}, "gemini", model="a/b c").startswith(f"{HOST}/models/a%2Fb%20c:")
+    with pytest.raises(GatewayError, match="a dot segment"):
+        endpoint(GEMINI, None, {}, "gemini", model="a/../b?c#d")
     assert endpoint(GEMINI, None, {}, "gemini", model="tunedModels/x-1") == f"{HOST}/tunedModels/x-1:generateContent"
 
 

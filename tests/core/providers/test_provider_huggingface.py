@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.urls import MissingBase, endpoint
 
@@ -32,8 +33,11 @@ def test_embeddings_of_another_provider_are_not_to_be_had_there() -> None:
 
 
 def test_a_model_cannot_leave_its_place_in_the_url() -> None:
-    url = endpoint(HUB, None, {}, "hub_embed", model="a/b?x#y z")
-    assert url.endswith("/models/a/b%3Fx%23y%20z/pipeline/feature-extraction")
+    url = endpoint(HUB, None, {}, "hub_embed", model="a/b y")
+    assert url.endswith("/models/a/b%20y/pipeline/feature-extraction")
+    for model in ("a/b?x", "a/b#x", "a/../b", "a//b"):
+        with pytest.raises(GatewayError, match="model's name"):
+            endpoint(HUB, None, {}, "hub_embed", model=model)
 
 
 def test_the_router_ranks_nothing_and_says_what_would() -> None:
