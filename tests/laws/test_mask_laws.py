@@ -138,3 +138,13 @@ def test_work_grows_with_the_text_and_not_faster() -> None:
     error = GatewayError("upstream_error", text + secret)
     hide(error, [Mask([secret])])
     assert len(error.message) <= LONGEST
+
+
+@given(letters, letters)
+def test_a_token_that_was_fetched_is_masked_where_it_was_sent(token, session) -> None:
+    """It is in no config: only the head of the request that carried it tells it."""
+    lines = f"authorization: Bearer {token}\r\nx-amz-security-token: {session}\r\nx-goog-user-project: my-project\r\n"
+    error = GatewayError("upstream_auth", f"bad {token} and {session} of my-project")
+    hide(error, [Mask.of_lines(lines.encode()), Mask()])
+    assert error.message == "bad [redacted] and [redacted] of my-project"
+    assert Mask(["another secret"]).also(Mask.of_lines(lines.encode())).text(f"{token} another secret").count("[") == 2

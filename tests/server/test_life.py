@@ -464,7 +464,7 @@ def test_other_addresses_with_a_key(served, tmp_path):
 
 def test_a_well_known_key_serves_with_a_warning(served):
     gateway = served(None, LITELLM_MASTER_KEY="sk-1234")
-    gateway.says("well-known")
+    gateway.says("a key that everybody knows")
     assert get(f"{gateway.url}/v1/models")[0] == 401
     assert get(f"{gateway.url}/v1/models", authorization="Bearer sk-1234")[0] == 200
     assert "sk-1234" not in gateway.output()

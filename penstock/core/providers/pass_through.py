@@ -55,7 +55,6 @@ _FOREIGN = re.compile(rb"[\x00-\x20\x7f-\xff\\#]")  # in no URL but percent-enco
 _ENCODED = re.compile(rb"[\x00-\x1f\x7f\\]")  # nor there
 
 
-
 def provider_at(path: str) -> Provider | None:
     """Find the provider whose pass-through a path is below; None for any other path."""
     name, slash, _ = path[1:].partition("/")

@@ -9,7 +9,7 @@ import pytest
 from penstock.core.dialects import anthropic, openai_chat
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
-from penstock.core.mask import Mask, hide
+from penstock.core.mask import NO_SECRETS, hide
 
 
 def test_the_details_of_an_error_come_back_and_other_dialects_do_not_show_them():
@@ -28,7 +28,7 @@ def test_details_of_another_kind_are_left_out(details):
 def test_secrets_in_details_do_not_pass():
     told = {"message": "No.", "details": {"key": "sk-ant-api03-abcdefghijklmnop"}}
     error = anthropic.parse_error(400, {}, json.dumps({"error": told}).encode())
-    hide(error, [Mask()])  # as the engine does
+    hide(error, [NO_SECRETS])
     shown = anthropic.render_error(error)[1]
     assert b"abcdefghijklmnop" not in shown and json.loads(shown)["error"]["details"]
 
