@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Feed = Callable[[bytes], None]
 Room = Callable[[int], bool]
+UNCOUNTED = 16 * 1024  # bytes: an answer that says that it is no longer is not worth the asking for room
 _UNREAD = "the response was closed before its body was read"
 
 
@@ -80,17 +81,17 @@ class Response:
         """
         if not self._ended and self._error is None and self._size <= limit:
             announced = self.header(b"content-length")
-            if announced is not None and int(announced) > limit:
+            size = self._size if announced is None else int(announced)
+            if size > limit:
                 self.close()
                 raise too_large(limit, self._origin)
-            if room is not None:
-                if not room(self._size if announced is None else int(announced)):
-                    self.close()
-                    raise no_room(self._origin)
-                if announced is not None:
-                    room = None  # there is room for all of it
+            if announced is not None and size <= UNCOUNTED:
+                room = None
+            elif room is not None and not room(size):
+                self.close()
+                raise no_room(self._origin)
             self._limit = limit
-            self._room = room
+            self._room = room if announced is None else None  # else there is room for all of it
             self._reading = True
             self._hold(False)
             self.resume()
