@@ -29,7 +29,7 @@ FAULTS = (
         "stop reason, read",
         "stop reason forced to `stop` in streams",
         f"{_D}/anthropic/stream_in.py",
-        "out.append(Stop(wire.finish_in(self._reason, self._tools), self._sequence))",
+        "out.append(Stop(wire.finish_in(self._reason, self._tools, self._next > 0), self._sequence))",
         'out.append(Stop("stop", self._sequence))',
         (_MESSAGES + "test_the_stop_reason_is_never_forced_to_stop",),
     ),
@@ -44,10 +44,9 @@ FAULTS = (
     Fault(
         "tool index, read",
         "tool arguments sent to the wrong tool index",
-        f"{_D}/openai_chat/stream_in.py",
-        "            slot = line.by_index.get(index)\n            if slot is not None and id and name",
-        "            slot = line.slots[-1] if line.slots and not name else line.by_index.get(index)\n"
-        "            if slot is not None and id and name",
+        f"{_D}/openai_chat/calls.py",
+        "            slot = self._by_index.get(index)\n",
+        "            slot = last if last and not name else self._by_index.get(index)\n",
         ("laws/test_chat_laws.py::test_arguments_reach_their_own_call_however_they_are_streamed",),
     ),
     Fault(
