@@ -158,6 +158,21 @@ class _Done(Struct):
     sent: _Sent | None
 
 
+async def plain(function: Callable[..., T], *args: Any) -> T:
+    """Run a pure function in a child process. Raises what it raises, and "too_large" when it takes longer than
+    ``DEADLINE``."""
+    try:
+        told: T = await CHILDREN.run(function, *args, deadline=DEADLINE)
+    except (pickle.PicklingError, AttributeError) as error:
+        raise GatewayError("gateway_bug", f"A translation cannot be sent to another process: {error}") from None
+    except children.Late:
+        text = f"The body takes longer than {DEADLINE:g} s to translate. Send less at once."
+        raise GatewayError("too_large", text) from None
+    except children.Died as error:
+        raise GatewayError("gateway_bug", f"The process that translates large bodies ended: {error}.") from None
+    return told
+
+
 async def render(attempt: Attempt, function: Callable[..., T], *args: Any) -> T:
     """Run a function that needs the whole conversation: ``run``, with the request read anew."""
     return await run(attempt, function, *args, afresh=True)
@@ -166,16 +181,7 @@ async def render(attempt: Attempt, function: Callable[..., T], *args: Any) -> T:
 async def run(attempt: Attempt, function: Callable[..., T], *args: Any, afresh: bool = False) -> T:
     """Run a function of an attempt in a child process, and return what it returns. What it changes on the attempt is
     changed. Raises what it raises, and "too_large" when it takes longer than ``DEADLINE``."""
-    job = _job(attempt, afresh)
-    try:
-        done: _Done = await CHILDREN.run(_far, job, function, args, deadline=DEADLINE)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise GatewayError("gateway_bug", f"A translation cannot be sent to another process: {error}") from None
-    except children.Late:
-        text = f"The body takes longer than {DEADLINE:g} s to translate. Send less at once."
-        raise GatewayError("too_large", text) from None
-    except children.Died as error:
-        raise GatewayError("gateway_bug", f"The process that translates large bodies ended: {error}.") from None
+    done = await plain(_far, _job(attempt, afresh), function, args)
     for name, value in done.changed.items():
         setattr(attempt, name, value)
     if done.request is not None and attempt.request is None:

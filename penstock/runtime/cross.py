@@ -18,10 +18,12 @@ from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
     Block,
+    Close,
     Collector,
     Delta,
     End,
     Loss,
+    Open,
     Response,
     Seal,
     Start,
@@ -33,6 +35,8 @@ from penstock.core.ir import (
 from penstock.core.providers.apply import apply_defaults, apply_quirks
 from penstock.core.providers.constraints import Lowered, lower, name_of
 from penstock.runtime.ids import mint
+
+MOST_OPEN = 4096  # blocks; calls stay open to the end of a Chat stream, and end all in one step
 
 if TYPE_CHECKING:
     from penstock.core.ir import Event, OutputFormat, Request
@@ -260,6 +264,7 @@ class CrossStream:
         "_family",
         "_fields",
         "_native",
+        "_open",
         "_size",
         "_start",
         "_tier",
@@ -279,6 +284,7 @@ class CrossStream:
         self._unforce = back.filter() if back is not None else None
         self._decoder = dialect.decoder()
         self._size = 0
+        self._open = 0
         self._told: Usage | None = None
         self._tier = ""
         self._start: Usage | None = None  # told with the first event: the input, and an output of 1 or so
@@ -322,5 +328,12 @@ class CrossStream:
                     step = replace(step, usage=estimate(self._fields, 0))
                 else:
                     self._start = step.usage
+            elif isinstance(step, Open):
+                self._open += 1
+                if self._open > MOST_OPEN:
+                    text = f"The upstream's stream has more than {MOST_OPEN} blocks open at once."
+                    raise GatewayError("broken_stream", text)
+            elif isinstance(step, Close):
+                self._open -= 1
             out.append(self.encoder.feed(step))
         return out[0] if len(out) == 1 else b"".join(out)
