@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from penstock.core.budget import values_in
 from penstock.core.errors import GatewayError, shed
 from penstock.runtime.apart import LARGE, is_long
 
@@ -69,7 +69,6 @@ def _without_walks(function: Callable[[], T]) -> T:
 
 
 Feed = Callable[["sse.Event"], bytes]
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.S)
 
 
 def together(feed: Feed, events: list[sse.Event]) -> tuple[bytes, GatewayError | None]:
@@ -89,18 +88,6 @@ def _counted(feed: Feed, event: sse.Event) -> tuple[bytes, GatewayError | None]:
     if values_in(event.data, MOST_VALUES) > MOST_VALUES:
         return b"", GatewayError("broken_stream", f"The upstream sent an event with more than {MOST_VALUES} values.")
     return together(feed, [event])
-
-
-def values_in(data: bytes, most: int) -> int:
-    """Count the values of a JSON text, those of objects by their commas; what stands in strings is not counted. Stops
-    when there are more than ``most``."""
-    count = at = 0
-    for match in _STRING.finditer(data):
-        count += data.count(b",", at, match.start()) + data.count(b"{", at, match.start())
-        at = match.end()
-        if count > most:
-            break
-    return count + data.count(b",", at) if count <= most else count
 
 
 class Aside:

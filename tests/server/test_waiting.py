@@ -365,3 +365,24 @@ async def test_what_is_wrong_with_a_large_request_is_told_as_with_a_small_one(tm
         small = {**made, "messages": made["messages"][20_000:20_001]}
         expected = await waiting.ask("a small bad one", "/v1/chat/completions", json.dumps(small).encode(), (400,))
         assert answer == expected.replace(b"messages[0]", b"messages[20000]")
+
+
+BOMBS = {
+    "ten million empty messages": b'{"model":"openai_chat","messages":[' + b"{}," * 10_000_000 + b"{}]}",
+    "four million fields": b"{%b" % b",".join(b'"%x":1' % n for n in range(2_500_000)) + b',"model":"openai_chat"}',
+    "fifteen million numbers": b'{"model":"openai_chat","input":[' + b"1," * 15_000_000 + b"1]}",
+    "white space": b'{"model":"openai_chat","max_tokens":9,' + b" " * 30_000_000 + b'"messages":[{"role":"user","content":"x"}]}',
+    "media that are none": b'{"model":"anthropic","max_tokens":9,"messages":[{"role":"user","content":"base64 '
+    + (b"a" * 1000 + b" ") * 25_000
+    + b'"}]}',
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+async def test_bodies_that_would_fill_the_gateway_are_refused_or_served(tmp_path, what):
+    async with gateway(tmp_path) as waiting:
+        for path in ("/v1/embeddings",) if "numbers" in what else ("/v1/chat/completions", "/v1/messages"):
+            waiting.big.answer = told("anthropic" if "media" in what else "openai_chat", SMALL)
+            served = what in ("white space", "media that are none")
+            answer = await waiting.ask(what, path, BOMBS[what], (200,) if served else (400,))
+            assert served or (b"1500000 values" in answer or b"10000 are taken" in answer), answer[:300]
