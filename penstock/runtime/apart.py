@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from penstock.config.secret import Secret
+from penstock.core.budget import values_in
 from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Dialect
+from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, Request
 from penstock.runtime import children
@@ -31,6 +32,9 @@ LARGE = 128 * 1024  # bytes; what is smaller takes under 50 ms, whatever is in i
 HUGE = 8 * 1024 * 1024  # bytes; larger ones are translated apart even when they are one long text
 MANY = 16_000  # values (each at about 3 us) in what is translated at once
 MOST_ELEMENTS = 10_000  # tools, stop sequences, unknown fields; no vendor takes 200
+COUNTED = 512 * 1024  # bytes of a body from which on its values are counted
+SUSPECT = 200_000  # commas and colons, of which some may stand in texts
+MOST_VALUES = 1_500_000  # in a body; 300,000 messages have 900,000
 MOST_LOSSES = 1000  # that are kept one by one
 DEADLINE = 60.0  # seconds of a translation
 
@@ -67,6 +71,24 @@ def is_long_request(attempt: Attempt) -> bool:
     if sum(len(memoryview(raw)) for raw in fields.values()) < LARGE:
         return False
     return is_long(b",".join(bytes(raw) for raw in fields.values()))
+
+
+async def opened(body: bytes) -> dict[str, Raw]:
+    """Decode the top level of a request's body, as ``open_body`` does. One that may hold millions of values is looked
+    at in a child process first: as values of Python they would take gigabytes, and one step of the loop."""
+    if len(body) >= COUNTED and body.count(b",") + body.count(b":") > SUSPECT:
+        await plain(check_values, body)
+    return open_body(body)
+
+
+def check_values(body: bytes) -> None:
+    """Raise "bad_request" for a body that is not JSON, or holds more values or fields than are taken."""
+    if values_in(body, MOST_VALUES) > MOST_VALUES:
+        raise GatewayError("bad_request", f"The request body holds more than {MOST_VALUES} values, the limit here.")
+    count = len(open_body(body))
+    if count > MOST_ELEMENTS:
+        text = f"The request body has {count} fields; at most {MOST_ELEMENTS} are taken here."
+        raise GatewayError("bad_request", text)
 
 
 class _Sent(Struct):
@@ -158,6 +180,21 @@ class _Done(Struct):
     sent: _Sent | None
 
 
+async def plain(function: Callable[..., T], *args: Any) -> T:
+    """Run a pure function in a child process. Raises what it raises, and "too_large" when it takes longer than
+    ``DEADLINE``."""
+    try:
+        told: T = await CHILDREN.run(function, *args, deadline=DEADLINE)
+    except (pickle.PicklingError, AttributeError) as error:
+        raise GatewayError("gateway_bug", f"A translation cannot be sent to another process: {error}") from None
+    except children.Late:
+        text = f"The body takes longer than {DEADLINE:g} s to translate. Send less at once."
+        raise GatewayError("too_large", text) from None
+    except children.Died as error:
+        raise GatewayError("gateway_bug", f"The process that translates large bodies ended: {error}.") from None
+    return told
+
+
 async def render(attempt: Attempt, function: Callable[..., T], *args: Any) -> T:
     """Run a function that needs the whole conversation: ``run``, with the request read anew."""
     return await run(attempt, function, *args, afresh=True)
@@ -166,16 +203,7 @@ async def render(attempt: Attempt, function: Callable[..., T], *args: Any) -> T:
 async def run(attempt: Attempt, function: Callable[..., T], *args: Any, afresh: bool = False) -> T:
     """Run a function of an attempt in a child process, and return what it returns. What it changes on the attempt is
     changed. Raises what it raises, and "too_large" when it takes longer than ``DEADLINE``."""
-    job = _job(attempt, afresh)
-    try:
-        done: _Done = await CHILDREN.run(_far, job, function, args, deadline=DEADLINE)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise GatewayError("gateway_bug", f"A translation cannot be sent to another process: {error}") from None
-    except children.Late:
-        text = f"The body takes longer than {DEADLINE:g} s to translate. Send less at once."
-        raise GatewayError("too_large", text) from None
-    except children.Died as error:
-        raise GatewayError("gateway_bug", f"The process that translates large bodies ended: {error}.") from None
+    done = await plain(_far, _job(attempt, afresh), function, args)
     for name, value in done.changed.items():
         setattr(attempt, name, value)
     if done.request is not None and attempt.request is None:
@@ -206,7 +234,7 @@ def _job(attempt: Attempt, afresh: bool) -> _Job:
 def _bare(target: Target) -> Target:
     """Return a target without what reaches it: no key, no address, nothing of this process."""
     told = target.deployment
-    params = {key: value for key, value in told.params.items() if not isinstance(value, Secret)}
+    params = {key: value for key, value in told.params.items() if isinstance(value, (bool, int, float))}
     deployment = dataclasses.replace(told, api_key=None, extra_headers={}, params=params)
     return replace(
         target, account=None, env={}, settings={}, tls=None, attempt=None, edit=None, seal=None,

@@ -1,7 +1,7 @@
-"""Stream events that are too large to be translated at once: a thread does it, in order, while their upstream is held
-back.
+"""Streams whose events are too many or too large to be translated at once.
 
-A decoder remembers what it saw, so that a child process cannot take over for one event. A thread can, as long as no
+What the loop does not do at once waits its turn, and the upstream is held back meanwhile. A decoder remembers what it
+saw, so that a child process cannot take over for one large event. A thread can, as long as no
 single step of it is long: the interpreter gives the event loop its turn every few milliseconds.
 """
 
@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from penstock.core.budget import values_in
 from penstock.core.errors import GatewayError, shed
 from penstock.runtime.apart import LARGE, is_long
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from penstock.runtime.answer import Answer
 
 MOST_VALUES = 500_000  # in one event; the largest that was seen, a Responses answer with log probabilities, has 300,000
+FEW = 64  # events that are translated in one turn of the loop, 40 us each
 
 # Two threads of their own: the loop's pool is for credentials and uploads.
 THREADS = ThreadPoolExecutor(2, thread_name_prefix="penstock-aside")
@@ -81,29 +83,44 @@ def together(feed: Feed, events: list[sse.Event]) -> tuple[bytes, GatewayError |
     return b"".join(parts), None
 
 
-class Aside:
-    """The pump of one stream whose events are translated here or, the large ones and what follows them meanwhile, in a
-    thread. ``feed``: translates an event. ``emit``: takes what became of some, and raises what is wrong with the next,
-    if anything is."""
+def _counted(feed: Feed, event: sse.Event) -> tuple[bytes, GatewayError | None]:
+    """Translate a large event, unless it holds more values than anybody sends."""
+    if values_in(event.data, MOST_VALUES) > MOST_VALUES:
+        return b"", GatewayError("broken_stream", f"The upstream sent an event with more than {MOST_VALUES} values.")
+    return together(feed, [event])
 
-    def __init__(self, answer: Answer, feed: Feed, emit: Callable[[bytes, GatewayError | None], None]) -> None:
+
+class Aside:
+    """The pump of one stream. Events are translated as they come; many that come at once in several turns of the loop,
+    and large ones, if they are ``heavy`` to translate, in a thread. Meanwhile their upstream is held back.
+
+    ``feed``: translates an event. ``emit``: takes what became of some, and raises what is wrong with the next, if
+    anything is."""
+
+    __slots__ = ("_answer", "_emit", "_feed", "_heavy", "_task", "_waiting")
+
+    def __init__(
+        self, answer: Answer, feed: Feed, emit: Callable[[bytes, GatewayError | None], None], heavy: bool
+    ) -> None:
         self._answer = answer
         self._feed = feed
         self._emit = emit
-        self._waiting: deque[list[sse.Event]] = deque()
+        self._heavy = heavy
+        self._waiting: deque[sse.Event] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def pump(self, decode: Callable[[bytes], list[sse.Event]]) -> None:
         """Translate the whole stream. Raises what reading or translating it raises."""
+        feed, emit = self._feed, self._emit
 
         def relay(chunk: bytes) -> None:
             events = decode(chunk)
-            if self._task is None and len(events) == 1 and len(events[0].data) < LARGE:
-                self._emit(self._feed(events[0]), None)
-            elif self._task is not None or any(is_long(event.data) for event in events):
+            if len(events) == 1 and len(events[0].data) < LARGE and self._task is None:  # nearly always
+                emit(feed(events[0]), None)
+            elif self._task is not None or len(events) > FEW or self._is_long(events):
                 self._put_aside(events)
             else:
-                self._emit(*together(self._feed, events))
+                emit(*together(feed, events))
 
         try:
             await self._answer.pump(relay)
@@ -117,20 +134,27 @@ class Aside:
         if self._task is not None:
             await self._task
 
+    def _is_long(self, events: list[sse.Event]) -> bool:
+        return self._heavy and any(is_long(event.data) for event in events)
+
     def _put_aside(self, events: list[sse.Event]) -> None:
-        for event in events:
-            if len(event.data) > MOST_VALUES and event.data.count(b",") + event.data.count(b"{") > MOST_VALUES:
-                text = f"The upstream sent an event with more than {MOST_VALUES} values."
-                raise GatewayError("broken_stream", text)
-        self._waiting.append(events)
+        self._waiting.extend(events)
         if self._task is None:
             self._answer.pause()
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
+        waiting = self._waiting
         try:
-            while self._waiting:
-                self._emit(*await in_thread(partial(together, self._feed, self._waiting.popleft())))
+            while waiting:
+                if self._is_long([waiting[0]]):
+                    self._emit(*await in_thread(partial(_counted, self._feed, waiting.popleft())))
+                    continue
+                few: list[sse.Event] = []
+                while waiting and len(few) < FEW and not (few and self._is_long([waiting[0]])):
+                    few.append(waiting.popleft())
+                self._emit(*together(self._feed, few))
+                await asyncio.sleep(0)  # others have their turn
         except BaseException:
             self._answer.close()  # who waits for more of it goes on
             raise

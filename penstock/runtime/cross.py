@@ -21,6 +21,7 @@ from penstock.core.fit import fit
 from penstock.core.fit.undo import Unforced, Unwrapped, chain
 from penstock.core.ir import (
     Block,
+    Close,
     Collector,
     Delta,
     End,
@@ -38,6 +39,8 @@ from penstock.core.ir import (
 from penstock.core.providers.apply import apply_quirks
 from penstock.core.providers.constraints import Lowered, lower, name_of
 from penstock.runtime.ids import mint
+
+MOST_OPEN = 4096  # blocks; calls stay open to the end of a Chat stream, and end all in one step
 
 if TYPE_CHECKING:
     from penstock.core.fit import Undo
@@ -259,6 +262,7 @@ class CrossStream:
         "_fields",
         "_held",
         "_native",
+        "_open",
         "_settle",
         "_size",
         "_start",
@@ -280,6 +284,7 @@ class CrossStream:
         self._settle = Settler().feed
         self._held: Start | None = None
         self._size = 0
+        self._open = 0
         self._told: Usage | None = None
         self._tier = ""
         self._start: Usage | None = None  # told with the first event: the input, and an output of 1 or so
@@ -319,8 +324,11 @@ class CrossStream:
                 if step.seal is not None and step.seal.family == self._native != self._family:
                     step = replace(step, seal=Seal(self._family, step.seal.data))
             elif isinstance(step, Open):
+                self._count_open()
                 if self._native != self._family:
                     step = replace(step, block=_sealed(step.block, self._family, self._native))
+            elif isinstance(step, Close):
+                self._open -= 1
             elif isinstance(step, Stop):
                 self.encoder.losses += _untold(step.reason, step.choice)
             elif isinstance(step, End):
@@ -336,3 +344,9 @@ class CrossStream:
                 continue
             out.append(self.encoder.feed(step))
         return out[0] if len(out) == 1 else b"".join(out)
+
+    def _count_open(self) -> None:
+        self._open += 1
+        if self._open > MOST_OPEN:
+            text = f"The upstream's stream has more than {MOST_OPEN} blocks open at once."
+            raise GatewayError("broken_stream", text)

@@ -15,6 +15,7 @@ from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
 from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import Outcome, Plan, Try, attempts
+from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
 from penstock.runtime.call import Call
@@ -85,7 +86,11 @@ class Engine:
         try:
             surface = call.surface
             assert surface is not None
-            fields = open_body(call.exchange.body) if surface.read is None else await surface.read(call)
+            body = call.exchange.body
+            if surface.read is not None:
+                fields = await surface.read(call)
+            else:
+                fields = open_body(body) if len(body) < apart.COUNTED else await apart.opened(body)
             if surface.adapt is not None:
                 surface.adapt(call, fields, state)
             default = "" if surface.default_model is None else surface.default_model(state)

@@ -21,7 +21,7 @@ from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES
 from penstock.core.providers.turns import has_edits
 from penstock.runtime import answer_check, apart, constrained
 from penstock.runtime.answer import MAX_ANSWER
-from penstock.runtime.aside import Aside, together
+from penstock.runtime.aside import Aside
 from penstock.runtime.cross import CrossStream, cross_answer, cross_collected, cross_request
 from penstock.runtime.http import in_task
 from penstock.runtime.post import post
@@ -246,22 +246,9 @@ async def _stream(
     outlet = call.outlet
     decoder = DIALECTS[dialect].framer()
     decode, feed = decoder.feed, translator.feed if mend is None else _mended(translator.feed, mend)
-    stream = outlet.stream
-
-    def relay(chunk: bytes) -> None:
-        events = decode(chunk)
-        if len(events) == 1:
-            if data := feed(events[0]):
-                stream(attempt, data, translator.started)
-        else:
-            _emit(attempt, *together(feed, events))
-
     outlet.feed_from(answer)
     try:
-        if attempt.lane == "same" and mend is None:
-            await answer.pump(relay)
-        else:
-            await Aside(answer, feed, partial(_emit, attempt)).pump(decode)
+        await Aside(answer, feed, partial(_emit, attempt), attempt.lane == "cross" or mend is not None).pump(decode)
         data = b"".join([feed(event) for event in decoder.close()]) + translator.close()
     except sse.TooLong as error:
         raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
@@ -269,7 +256,7 @@ async def _stream(
         outlet.feed_from(None)
         attempt.usage = attempt.usage_seen()
     if data or attempt.first_at is None:
-        stream(attempt, data)
+        outlet.stream(attempt, data)
     outlet.finish()
 
 

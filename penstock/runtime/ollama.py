@@ -17,7 +17,7 @@ from penstock.core.dialects.ollama import listing
 from penstock.core.dialects.ollama.names import GENERATE, NAME, timestamp
 from penstock.core.envelope import seal
 from penstock.core.ops.embeddings import in_encoding, total
-from penstock.runtime import lanes
+from penstock.runtime import apart, lanes
 from penstock.runtime.call import GATEWAY_FIELDS
 from penstock.runtime.ops.ask import ask
 from penstock.runtime.ops.embeddings import vectors
@@ -32,7 +32,8 @@ async def run(attempt: Attempt) -> None:
     """Make one try at /api/chat or /api/generate. A request without a prompt loads a model; where there is nothing to
     load it is answered here, as Ollama would."""
     call, fields, client = attempt.call, attempt.fields, attempt.client
-    if lanes.choose(attempt) == client.name or attempt.parsed().messages:
+    large = len(call.exchange.body) >= apart.LARGE  # who only loads a model sends no such body
+    if large or lanes.choose(attempt) == client.name or attempt.parsed().messages:
         await lanes.run(attempt)
         return
     unload = _ZERO.fullmatch(bytes(fields.get("keep_alive", b""))) is not None

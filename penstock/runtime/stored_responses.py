@@ -28,7 +28,7 @@ from penstock.core.dialects.openai_responses.stored import (
     with_ids,
 )
 from penstock.core.errors import GatewayError, shed
-from penstock.runtime import counting, lanes
+from penstock.runtime import apart, counting, lanes
 from penstock.runtime.ids import mint
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from penstock.stores.base import Store
 
 NAME = "openai_responses"
+_TURN = ("input",)  # what of a request is kept
 KEEP = 24 * 3600.0  # seconds an answer is kept
 STATEFUL = frozenset(("background", "conversation"))
 _FINAL = (b"response.completed", b"response.incomplete")
@@ -125,7 +126,9 @@ async def go_on(attempt: Attempt) -> list[Raw]:
         if stored is not None:
             before = stored.items
             if not native or stored.target != attempt.target.id:
-                attempt.send_fields(expand_previous(asked, before))
+                many = len(before) > apart.MOST_ELEMENTS or len(call.exchange.body) >= apart.LARGE
+                fields = await apart.plain(expand_previous, asked, before) if many else expand_previous(asked, before)
+                attempt.send_fields(fields)
                 attempt.previous = previous
         elif not native:
             text = (
@@ -148,18 +151,31 @@ def show_own(attempt: Attempt) -> bool:
 
 async def _keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -> None:
     call = attempt.call
-    body = _final(attempt.tail) if attempt.stream else attempt.tail
+    who = attempt.target.id if attempt.lane == "same" else ""
+    given = {key: asked[key] for key in _TURN if key in asked}
+    if attempt.long or len(attempt.tail) >= apart.LARGE:
+        kept = await apart.plain(_stored, given, before, attempt.tail, attempt.stream, who)
+    else:
+        kept = _stored(given, before, attempt.tail, attempt.stream, who)
+    if kept is not None:
+        await call.means.store.put(key(call.caller.alias, kept[0]), kept[1], KEEP)
+
+
+def _stored(
+    asked: Mapping[str, Raw], before: list[Raw], tail: bytes, stream: bool, target: str
+) -> tuple[str, bytes] | None:
+    """Make what is kept of an answer: its id, and the turn. None when it cannot be asked for."""
+    body = _final(tail) if stream else tail
     if not body:
-        return
+        return None
     try:
         response_id = msgspec.json.decode(_FIELDS(body)["id"], type=str)
     except (KeyError, msgspec.DecodeError):
-        return  # an answer without a name cannot be asked for
+        return None
     own = with_ids(without_triggers(input_items(asked)), mint)
     answered = output_items(body)
     items = since_compaction(answered) or [*before, *own, *answered]
-    stored = StoredResponse(Raw(body), own, items, attempt.target.id if attempt.lane == "same" else "")
-    await call.means.store.put(key(call.caller.alias, response_id), _ENCODE(stored), KEEP)
+    return response_id, _ENCODE(StoredResponse(Raw(body), own, items, target))
 
 
 def _final(tail: bytes) -> bytes:
