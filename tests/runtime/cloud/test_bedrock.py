@@ -339,7 +339,7 @@ async def test_without_botocore(issuer: Issuer, tmp_path: Path, monkeypatch: pyt
     for account in ({"aws_access_key_id": "AKIDGIVEN", "aws_secret_access_key": "s"}, {"aws_profile_name": "mine"}):
         async with open_door(tmp_path, config(**account)) as door:
             status, _, body = await door.post(HELLO)
-            assert status == 401 and b"pip install 'penstock[bedrock]'" in body
+            assert status == 501 and b"pip install 'penstock[bedrock]'" in body
     async with open_door(tmp_path, config(api_key="bedrock-api-key")) as door:
         assert (await door.post(HELLO))[0] == 200
 
