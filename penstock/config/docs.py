@@ -48,14 +48,32 @@ general_settings:
 - The limits of one file are 4 MB, 60 levels and 200,000 values, aliases counted.
 """
 
+_ENTRY = """\
+<!-- doctest: parse -->
+```yaml
+model_list:
+  - model_name: careful
+    litellm_params:
+      model: anthropic/claude-sonnet-4-5
+      max_tokens: 2000
+      reasoning_effort: low                # thinking.budget_tokens, beside which no temperature of the entry's is sent
+      stop: ["END"]                        # stop_sequences
+      parallel_tool_calls: false           # tool_choice.disable_parallel_tool_use, where there are tools
+      additional_drop_params: [user, "tools[*].function.strict"]   # never sent, whoever says it
+      extra_body:                          # into the body as it is
+        context_management: {edits: [{type: clear_tool_uses_20250919}]}
+```"""
+
 _NOTES = {
     "": "",
     "model_list[]": "One entry is one deployment: a provider, a model and a credential.",
     "model_list[].litellm_params": (
-        "The request parameters below the table work as if the client had sent them in Chat's words; what the client sends "
-        "itself wins. Any other parameter of a model's own goes into `extra_body`. A key that is on no list is never sent "
-        "upstream and is a warning. An entry with an error is left out, and the others serve; "
-        "`router_settings.ignore_invalid_deployments: false` stops the start instead."
+        "The request parameters below the table work as if the client had said them in Chat's words, whatever the client and "
+        "the target speak; what the client says itself wins. Any other parameter of a model's own goes into `extra_body`. A key "
+        "that is on no list is never sent upstream and is a warning; so is a parameter of a wrong type, which is left out. What "
+        "a target can never carry is told by `penstock check` and at the start, not to each request.\n\n"
+        "An entry with an error is left out, and the others serve; `router_settings.ignore_invalid_deployments: false` stops "
+        "the start instead.\n\n" + _ENTRY
     ),
     "model_list[].model_info": "Other keys are kept as information.",
     "router_settings": "These win over the same keys of `litellm_settings`.",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
-from penstock.core.providers.azure import UNDATED
+from penstock.core.providers.azure import is_version
 from penstock.core.providers.lending import withheld_message
 from penstock.core.providers.operations import NO_CHATS
 from penstock.runtime.building import address_of, build_target, settings_of
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
     from penstock.config import Config, Deployment, Problem
     from penstock.config.problems import Level
     from penstock.runtime.targets import Target
-
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
-_AZURES = re.compile(r"20\d\d-\d\d-\d\d(?:-preview)?")
-
 
 def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
     """List what of a config's entries cannot work here: offline, nothing is started and nobody is called."""
@@ -66,18 +61,12 @@ def faults_of(target: Target) -> Iterator[str]:
     if not is_served(target):
         yield f"{named}: {target.provider.name} is known, but its API is not spoken here: every request is a 501."
         return
-    if (version := target.deployment.api_version) and not _is_version(version, target.provider.name):
+    if (version := target.deployment.api_version) and not is_version(version, target.provider.name):
         yield f"{named}: api_version {version[:60]!r} is none; write it as 2024-10-21, without a name before it."
     spoken = next((name for name in target.dialects if name in DIALECTS), None)
     if target.said is not None and spoken is not None:
         for loss in target.never_carried(DIALECTS[spoken]):
             yield f"{named}: its parameter {loss.path} is not carried to {target.label}: {loss.why}."
-
-
-def _is_version(text: str, provider: str) -> bool:
-    if provider in ("azure", "azure_text"):
-        return text in UNDATED or _AZURES.fullmatch(text) is not None
-    return _VERSION.fullmatch(text) is not None
 
 
 def _missing(target: Target) -> Iterator[str]:

@@ -47,9 +47,11 @@ def test_no_key_is_given_twice() -> None:
         assert sorted(set(names)) == sorted(names)
 
 
-def test_the_example_of_the_page_has_no_problem(check: Check) -> None:
-    (example,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    assert lines(check(example, {"OPENAI_API_KEY": "k", "LITELLM_MASTER_KEY": "a-random-key"})) == []
+def test_the_examples_of_the_page_have_no_problem(check: Check) -> None:
+    examples = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        assert lines(check(example, {"OPENAI_API_KEY": "k", "LITELLM_MASTER_KEY": "a-random-key"})) == []
 
 
 @pytest.mark.parametrize("table", [keys.router, keys.litellm, keys.general], ids=lambda table: table.place)

@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle for `/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -50,6 +51,17 @@ def azure_url(root: str, query: str, suffix: str, model: str, api_version: str) 
     if not deployment:
         raise LookupError(f"the Azure URL of {suffix!r} needs the name of the deployment")
     return resource + _DEPLOYMENTS + deployment + suffix + _with_version(query, version)
+
+
+_DATED = re.compile(r"20\d\d-\d\d-\d\d(?:-preview)?")
+_ANY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+
+
+def is_version(text: str, provider: str) -> bool:
+    """Tell whether a text may be an `api_version`: a day at Azure OpenAI, one word of any kind elsewhere."""
+    if provider in ("azure", "azure_text"):
+        return text in UNDATED or _DATED.fullmatch(text) is not None
+    return _ANY.fullmatch(text) is not None
 
 
 def without_series(model: str) -> str:

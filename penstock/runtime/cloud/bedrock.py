@@ -34,7 +34,7 @@ def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, 
         made[BASE] = address
     if aws.names_account(deployment):
         made.pop(KEY, None)
-    if region := word(deployment.params.get("aws_region_name")):
+    if region := word(deployment.params.get("aws_region_name")) or word(deployment.params.get("region_name")):
         made[REGIONS[0]] = region
     elif first_of(REGIONS, env) is None and (found := _profile_region(deployment, env)):
         made[REGIONS[0]] = found

@@ -49,7 +49,8 @@ def environment(deployment: Deployment, env: Mapping[str, str]) -> Mapping[str, 
     """Lay the project and the place of the deployment over ``env``; the project of the credentials where none is
     named."""
     made = dict(env)
-    project, place = _word(deployment.params.get("vertex_project")), _word(deployment.params.get("vertex_location"))
+    project = _word(deployment.params.get("vertex_project"))
+    place = _word(deployment.params.get("vertex_location")) or _word(deployment.params.get("region_name"))
     if place:
         made[PLACES[0]] = place
     if not project and first_of(PROJECTS, env) is None:

@@ -30,7 +30,7 @@ def _signs(provider: Provider, environ: Mapping[str, str]) -> bool:
     """Tell whether the environment holds an account that signs a provider's requests."""
     from penstock.runtime.cloud.aws import names_account_in
 
-    return provider.name == "bedrock" and names_account_in(environ)
+    return provider.auth == "sigv4" and names_account_in(environ)
 
 
 class EnvironmentSource(Source):

@@ -22,10 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import exceptions, jwt
 
 from penstock.core.errors import GatewayError
+from penstock.core.providers.google import PLACES
 from penstock.runtime.cloud import tokens as tokens_
 from penstock.runtime.cloud import vertex
 from penstock.runtime.cloud.vertex import SCOPE, Tokens
 from tests.door import Door, open_door
+from tests.runtime.made import target_of
 
 GOOGLE = "https://oauth2.googleapis.com/token"  # the audience, wherever the endpoint is
 EMAIL = "robot@p-1.iam.gserviceaccount.com"
@@ -332,3 +334,12 @@ async def test_without_an_account_the_refusal_is_googles(tmp_path: Path) -> None
         status, _, body = await door.post(CONTENTS, "/vertex_ai/publishers/google/models/x:generateContent")
         assert status == 401 and json.loads(body)["error"]["status"] == "UNAUTHENTICATED"
         assert "VERTEXAI_PROJECT" in body.decode()
+
+
+def test_region_name_is_the_place_where_no_other_is_named(tmp_path: Path) -> None:
+    def place(**params: str) -> str:
+        target = target_of(tmp_path, model="vertex_ai/gemini-2.5-flash", vertex_project="p", **params)
+        return next(target.env[name] for name in PLACES if name in target.env)
+
+    assert place(region_name="eu") == "eu" and place(region_name="eu", vertex_location="us") == "us"
+    assert place(vertex_ai_location="asia") == "asia"
