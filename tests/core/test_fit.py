@@ -315,6 +315,13 @@ def test_a_begun_answer_is_closed_where_it_is_not_taken(dialect: str) -> None:
     assert fitted(asked(*LOOP[:2]), takes(dialect, OPUS46))[1] == []
 
 
+def test_the_user_speaks_last_to_cohere() -> None:
+    for turn in (assistant("Sure"), said("system", "be brief")):
+        done, losses = fitted(asked(user("q"), turn), takes("cohere"))
+        assert done.messages[-1].role == "user" and losses == ["messages.1"]
+    assert fitted(asked(said("system", "s")), takes("cohere"))[1] == []
+
+
 @pytest.mark.parametrize("dialect", ["anthropic", "bedrock", "gemini"])
 def test_the_user_speaks_first(dialect: str) -> None:
     image = Image(Url("http://h/x.png"), "low")

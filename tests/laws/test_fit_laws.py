@@ -87,6 +87,7 @@ def takes_of(dialect: str, model: str, **fields: Any) -> Takes:
 
 TARGETS = {(name, model): takes_of(name, model, drop_params=True) for name in MODELS for model in MODELS[name]}
 TAKES = {name: takes_of(name, "m") for name in DIALECTS}
+EMPTY = b'{"type":"object","properties":{}}'  # Gemini before 2.5 takes no object without properties
 LONG = "mcp__plugin_chrome-devtools-mcp_chrome-devtools__get_console_message_text"
 names = st.sampled_from(
     [LONG, LONG + "_2", "mcp.server.tool", "mcp_server_tool", "größe", "f", "9lives", "a" * 200, "工具"]
@@ -145,6 +146,7 @@ def awkward(draw: st.DrawFn) -> Request:
         messages=(*messages[:place], *added, *messages[place:]) if draw(st.booleans()) else messages,
         tools=tools,
         tool_choice=choice,
+        output=None if request.output is not None and request.output.schema == EMPTY else request.output,
         previous_id="",
         cache_key=request.cache_key * 20,
         stop=(*request.stop, *draw(st.sampled_from([(), (" ", "\n"), tuple("abcdefg")]))),
@@ -282,11 +284,10 @@ def test_what_is_sent_is_what_the_target_takes(request: Request) -> None:
         body = json.loads(envelope.seal(rendered.fields))
         if not _asks(done.request) or body.get("messages", body.get("contents", body.get("input"))) in ([], ""):
             continue  # nothing was said that the API has a place for
-        assert rules_broken(dialect, model, body) == []
         # A turn of which the API has no place for anything is gone, and the loss says so.
-        assert (
-            any(map(_WHOLE.fullmatch, (loss.path for loss in rendered.losses))) or witness(dialect, model, body) == ""
-        )
+        gone = any(map(_WHOLE.fullmatch, (loss.path for loss in rendered.losses)))
+        assert set(rules_broken(dialect, model, body)) <= ({"a prefill"} if gone else set())
+        assert gone or witness(dialect, model, body) == ""
 
 
 _WHOLE = re.compile(r"messages\.\d+\.blocks\.\d+")

@@ -103,12 +103,12 @@ def build_turns(
     calls = False
     for number in range(start, len(messages)):
         message = messages[number]
-        if not message.blocks and not message.name:
+        if message.name:
+            writer.lose(f"messages.{number}.name", "turns have no names here")
+        if not message.blocks:
             continue
         role: str = message.role
         fields = _fields(message, policy)
-        if message.name:
-            writer.lose(f"messages.{number}.name", "turns have no names here")
         kept = role == "system" and policy.system_stays and writer.own
         wrapped = not kept and role in SYSTEM
         if wrapped:

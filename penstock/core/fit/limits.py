@@ -29,9 +29,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     ``tool_names``, ``call_ids``, ``format_names``: how they are spelled, None where any is taken. ``tools``, ``stops``:
     how many. ``blanks``: whether texts, and stop sequences, of white space are taken; where they are not, an answer
     that has begun may not end in it either. ``opens``: whether the assistant may speak first. ``prefills``: whether an
-    answer may have begun. ``warmest``: the highest temperature. ``user``, ``cache_key``: how long. ``metadata``: how
-    many pairs. ``images``: their types. ``steers``: how hard to think is said by an effort alone. ``asks_last``: the
-    last message must be a user's or a tool's.
+    answer may have begun. ``system_ends``: whether a system message may stand last. ``warmest``: the highest
+    temperature. ``user``, ``cache_key``: how long. ``metadata``: how many pairs. ``images``: their types. ``steers``:
+    how hard to think is said by an effort alone.
     """
 
     tool_names: Spelling | None = None
@@ -42,13 +42,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     blanks: bool = True
     opens: bool = True
     prefills: bool = True
+    system_ends: bool = True
     warmest: float = 0.0
     user: int = 0
     cache_key: int = 0
     metadata: int = 0
     images: frozenset[str] = frozenset()
     steers: bool = False
-    asks_last: bool = False
 
 
 def _spelling(letters: str, longest: int, first: str = "") -> Spelling:
@@ -102,7 +102,7 @@ _LIMITS: Mapping[str, Limits] = {
         warmest=1.0,
     ),
     "gemini": Limits(tool_names=_spelling("a-zA-Z0-9_.:-", 64, "[a-zA-Z_]"), stops=5, opens=False),
-    "cohere": Limits(stops=5, prefills=False, asks_last=True),
+    "cohere": Limits(stops=5, prefills=False, system_ends=False),
 }
 _OPENAIS = frozenset(("openai_chat", "openai_responses", "sap"))
 _STOPS = 4  # https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop

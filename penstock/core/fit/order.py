@@ -17,7 +17,7 @@ _SYSTEM = ("system", "developer")
 def fit_order(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Request, Undo | None]:
     """Put the system turns at the end before the question, or before the calls that its results answer."""
     turns = request.messages
-    if not takes.limits.asks_last or not turns or turns[-1].role not in _SYSTEM or request.dialect == takes.dialect:
+    if takes.limits.system_ends or not turns or turns[-1].role not in _SYSTEM or request.dialect == takes.dialect:
         return request, None
     end = len(turns)
     while end and turns[end - 1].role in _SYSTEM:

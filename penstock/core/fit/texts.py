@@ -49,6 +49,9 @@ def fit_texts(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Reque
         last -= 1
     if last >= 0 and messages[last].role == "assistant":
         messages = _begun(messages, last, takes, losses)
+    elif last > 0 and not limits.system_ends and messages[last].role in _SYSTEM:
+        losses.append(Loss(f"messages.{last}", f"the user speaks last here: {GO_ON!r} is said after it"))
+        messages = (*messages, Message("user", (Text(GO_ON),)))
     return (request if messages is request.messages else replace(request, messages=messages)), None
 
 
