@@ -251,7 +251,7 @@ def _check_base(params: Section, node: Node | None, path: KeyPath, problems: Pro
         if node is not None and "@" in urlsplit(params.get(key, "")).netloc:
             child = node.value[key]
             message = "holds a user name or password, which is not sent; give api_key, or extra_headers"
-            problems.error(child.file, child.line, (*path, key), message)
+            problems.warn(child.file, child.line, (*path, key), message)
 
 
 def _tidy_key(params: Section, node: Node | None, path: KeyPath, problems: Problems) -> None:

@@ -16,6 +16,7 @@ from penstock.server.sources import base
 from penstock.server.sources import engines as found
 from penstock.server.sources.base import Broken, Source, SourceContent, gather
 from penstock.server.sources.engines import EnginesSource
+from penstock.server.sources.file import FileSource
 from penstock.server.sources.registered import sources_of
 
 MODEL = "model_list: [{model_name: m, litellm_params: {model: openai/x, api_key: k}}]\n"
@@ -198,3 +199,21 @@ async def test_an_engine_that_is_too_busy_to_answer_keeps_its_models(
         assert [d.model_name for d in gone.deployments] == ["mock/echo"] and gone.problems == ()
     finally:
         await source.close()
+
+
+async def test_a_reload_with_an_error_that_is_new_changes_nothing(tmp_path: Path) -> None:
+    """A bad entry is left out at the start. Later the same slip would take a model away that is served."""
+    good = "  - {model_name: a, litellm_params: {model: openai/x}}\n"
+    bad = "  - {model_name: b, litellm_params: {model: openai/x, timeout: soon}}\n"
+    path = tmp_path / "c.yaml"
+    path.write_text("model_list:\n" + good + bad)
+    source = FileSource(path, dict)
+    first = await source.load(Config())
+    assert [d.model_name for d in first.deployments] == ["a"] and [p.level for p in first.problems] == ["error"]
+    source.last = first
+    path.write_text("model_list:\n" + good.replace("a,", "c,") + bad)
+    assert [d.model_name for d in (await source.load(Config())).deployments] == ["c"]
+    path.write_text("model_list:\n" + good.replace("x}", "x, rpm: many}") + bad)
+    with pytest.raises(Broken) as caught:
+        await source.load(Config())
+    assert "errors that it had not before" in caught.value.reason and len(caught.value.problems) == 2
