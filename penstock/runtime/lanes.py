@@ -65,6 +65,18 @@ def _bridging(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | N
     return _enforcing(attempt, dialects, name)
 
 
+def passes_as_responses(attempt: Attempt) -> bool:
+    """Tell whether a Responses request may go to its target as it came: nothing in it needs a check, or another
+    dialect."""
+    target, fields = attempt.target, attempt.fields
+    if target.special or not _SPECIAL.isdisjoint(fields):
+        return False
+    if RESPONSES in target.dialects:
+        return choose(attempt) == RESPONSES
+    forms = any(key in fields and _FORMS.search(fields[key]) for key in ("tools", "input"))
+    return _is_openais(target) or not forms
+
+
 def _is_openais(target: Target) -> bool:
     """Tell whether a target's Responses API is OpenAI's, if perhaps behind a proxy."""
     model = target.takes_for(RESPONSES).model
@@ -169,9 +181,7 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
         answer.close()
 
 
-async def _stream(
-    attempt: Attempt, answer: Answer, dialect: str, mend: Callable[[bytes], bytes] | None
-) -> None:
+async def _stream(attempt: Attempt, answer: Answer, dialect: str, mend: Callable[[bytes], bytes] | None) -> None:
     """Relay a stream. Runs in the transport's own callback: no task switch, no queue, one write per read."""
     if not attempt.stream:  # servers exist that stream unless told not to
         try:
