@@ -133,7 +133,7 @@ GENERAL = (
     ("pass_through_endpoints", "list", "acted", None, "paths that go to an upstream untouched"),
     ("pass_through_request_timeout", "seconds", "acted", None, "longest wait on such a path"),
     ("enable_openai_websocket_passthrough", "bool", "known", None, "pass OpenAI websockets through"),
-    ("responses_websocket_session_limit_seconds", "seconds", "known", 3600, "longest Responses websocket session"),
+    ("responses_websocket_session_limit_seconds", "seconds", "acted", 3600, "longest Responses websocket session"),
     ("vertex_ai_pass_through_drop_anthropic_betas", "texts", "known", None, "beta headers to remove for Vertex AI"),
     ("transcribe_media_buckets", "texts", "known", None, "buckets that transcription may use"),
     ("user_url_validation", "bool", "known", None, "check addresses inside requests"),

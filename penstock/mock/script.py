@@ -196,6 +196,9 @@ class Script:
     models: tuple[str, ...] = field(
         default=("mock/echo",), metadata={"kind": "texts", "doc": "what `/v1/models` lists; any other name works too"}
     )
+    sockets: bool = field(
+        default=True, metadata={"kind": "flag", "doc": "WebSockets of Realtime and Responses; without them a 426"}
+    )
     context_tokens: int = field(
         default=1_000_000, metadata={"kind": "count", "doc": "a longer prompt is a context length error"}
     )

@@ -36,6 +36,7 @@ from penstock.mock.wire import Connection
 
 if TYPE_CHECKING:
     from penstock.mock.launch import ThreadMock  # circle: a thread runs a mock, and `Mock.thread` is its short name
+    from penstock.mock.sockets import MockSocket
 
 _UNREAD: Any = object()
 
@@ -48,7 +49,7 @@ class Received:
 
     __slots__ = (
         "method", "path", "query", "headers", "body", "at", "connection_id", "closed_early", "complete", "status",
-        "sent_bytes", "sent_events", "number", "_json",
+        "sent_bytes", "sent_events", "number", "messages", "closed", "_json",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,8 @@ class Received:
         self.number = number
         self.closed_early = self.complete = False
         self.status = self.sent_bytes = self.sent_events = 0
+        self.messages: list[Any] = []  # of a WebSocket, as JSON
+        self.closed: int | None = None  # the code with which its client closed it
         self._json = _UNREAD
 
     @property
@@ -107,6 +110,7 @@ class Mock:
         self.received: list[Received] = []
         self.connections: dict[int, Connection] = {}
         self.memory = Memory()
+        self.sockets: set[MockSocket] = set()
         self.requests = self.opened_ever = self.hangups = 0
         self._server: asyncio.Server | None = None
         self.script = script if script is not None else Script()
@@ -126,6 +130,8 @@ class Mock:
             self._server.close()
             for connection in list(self.connections.values()):
                 connection.transport.abort()
+            for socket in list(self.sockets):
+                socket.transport.abort()
             await asyncio.sleep(0)
             self._server = None
 
@@ -252,6 +258,18 @@ class Mock:
             return NOTHING, debug.reply(self, received)
         step = self._step(received)
         return step, self._reply(received, step, size)
+
+    def open_socket(self, received: Received) -> tuple[Step, Reply | None]:
+        """Choose the step that applies to a WebSocket, and what is answered instead of one."""
+        step = self._step(received)
+        exchange = self.exchange(received, step)
+        try:
+            self._check_key(received, "openai_chat")
+            if step.status is not None and step.status >= 400:
+                raise told_error(step)
+        except Refused as exc:
+            return step, told_body(error_reply("openai_chat", exchange, exc), step, "openai_chat")
+        return step, None
 
     def _reply(self, received: Received, step: Step, size: int) -> Reply:
         exchange = self.exchange(received, step)

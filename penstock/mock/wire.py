@@ -175,8 +175,31 @@ class Connection(asyncio.Protocol):
         pending = Pending(received, self.size, last, self.parser.get_http_version() == "1.0")
         if self.current is not None:
             self.waiting.append(pending)
-        else:
+        elif not (self.parser.should_upgrade() and self.mock.script.sockets and self._upgrade(pending)):
             self._answer(pending)
+
+    def _upgrade(self, pending: Pending) -> bool:
+        """Hand the connection over to a WebSocket, or refuse it; False where it asks for none that is here."""
+        from penstock.mock import sockets  # a base dependency, but few tests open one
+
+        received = pending.received
+        kind = sockets.wanted(received)
+        if not kind:
+            return False
+        self.keep_alive = False
+        self.current = received
+        step, refusal = self.mock.open_socket(received)
+        received.status = 101 if refusal is None else refusal.status
+        if refusal is not None:
+            self._plain(refusal, step, False)
+            return True
+        self.current = None
+        self.mock.closed(self)
+        self.transport.write(sockets.accepted(received))
+        socket = sockets.MockSocket(self.mock, received, step, kind, self.transport)
+        self.mock.sockets.add(socket)
+        self.transport.set_protocol(socket)
+        return True
 
     # -- answering
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from penstock.core.errors import GatewayError
     from penstock.runtime.coming import Coming
     from penstock.runtime.http import Driven
+    from penstock.runtime.http.websocket import Message, SocketClosed
     from penstock.runtime.ops.upload import Upload
 
 
@@ -19,6 +20,20 @@ class Source(Protocol):
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+
+
+class ClientSocket(Protocol):
+    """The client's end of a WebSocket; ``runtime.http.websocket`` says what each does."""
+
+    @property
+    def closed(self) -> SocketClosed | None: ...
+    async def receive(self) -> Message: ...
+    async def send(self, message: Message) -> None: ...
+    async def room(self) -> None: ...
+    async def ended(self) -> None: ...
+    def push(self, message: Message) -> None: ...
+    def feed_from(self, fed: Source | None) -> None: ...
+    def close(self, code: int = 1000, reason: str = "") -> None: ...
 
 
 class AnsweredCall(Protocol):
@@ -61,6 +76,7 @@ class Exchange:
     started: float  # the loop's clock when the request's last byte had come; of an upload, when its head had
     coming: Coming | None = None  # the body, where the door had only the head when it handed the request in
     upload: Upload | None = None  # a form that is passed on as it comes
+    winds_down: Callable[[], None] | None = None  # of a WebSocket: ends it as soon as nothing is being answered on it
 
     def __init__(
         self,
@@ -91,6 +107,14 @@ class Exchange:
     def raw_path(self) -> bytes:
         """Return the path as the client sent it, percent-encoded."""
         return quote(self.path).encode()
+
+    def upgrade(self, headers: bytes, subprotocol: str) -> ClientSocket:
+        """Answer a request for a WebSocket with the socket that it asks for. ``headers``: finished lines."""
+        raise TypeError("a door answers")
+
+    def ends_by(self, winds_down: Callable[[], None] | None) -> None:
+        """Note what ends a WebSocket, see ``winds_down``; None when it is over."""
+        raise TypeError("a door answers")
 
     def write(self, data: bytes) -> None:
         raise TypeError("a door answers")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from penstock.core.providers.spec import Quirks
     from penstock.runtime.answer import Answer
     from penstock.runtime.attempt import Attempt, Translator
+    from penstock.runtime.targets import Target
 
 _SCHEMAS = frozenset({"output_config", "output_format", "text", "format"}) | guided.FIELDS  # where a form is asked for
 RESPONSES = "openai_responses"
@@ -62,14 +63,30 @@ def choose(attempt: Attempt) -> str:
 def _bridging(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | None:
     """Find another dialect of the target's for what it would not understand in ``name``: a form of the answer, or
     tools of Responses that servers which follow OpenAI drop or refuse (jundot/omlx issue 3371)."""
-    target = attempt.target
-    if name == RESPONSES and not (target.wire.official or is_closed_openai(target.rules_of)):
+    if name == RESPONSES and not _is_openais(attempt.target):
         fields = attempt.fields
         if any(key in fields and _FORMS.search(fields[key]) for key in ("tools", "input")):
             other = next((spoken for spoken in dialects if spoken in _FLAT), None)
             if other is not None:
                 return other
     return _enforcing(attempt, dialects, name)
+
+
+def passes_as_responses(attempt: Attempt) -> bool:
+    """Tell whether a Responses request may go to its target as it came: nothing in it needs a check, or another
+    dialect."""
+    target, fields = attempt.target, attempt.fields
+    if target.special or not _SPECIAL.isdisjoint(fields):
+        return False
+    if RESPONSES in target.dialects:
+        return choose(attempt) == RESPONSES
+    forms = any(key in fields and _FORMS.search(fields[key]) for key in ("tools", "input"))
+    return _is_openais(target) or not forms
+
+
+def _is_openais(target: Target) -> bool:
+    """Tell whether a target's Responses API is OpenAI's, if perhaps behind a proxy."""
+    return target.wire.official or is_closed_openai(target.rules_of)
 
 
 def _enforcing(attempt: Attempt, dialects: tuple[str, ...], name: str) -> str | None:
@@ -219,9 +236,7 @@ def _whole(
     return b""
 
 
-async def _stream(
-    attempt: Attempt, answer: Answer, dialect: str, mend: Callable[[bytes], bytes] | None
-) -> None:
+async def _stream(attempt: Attempt, answer: Answer, dialect: str, mend: Callable[[bytes], bytes] | None) -> None:
     """Relay a stream. Runs in the transport's own callback: no task switch, no queue, one write per read."""
     if not attempt.stream:  # servers exist that stream unless told not to
         data = await answer.read(MAX_ANSWER, attempt.call.room)

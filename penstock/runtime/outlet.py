@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from penstock.core.errors import GatewayError
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
-    from penstock.runtime.exchange import Exchange, Source
+    from penstock.runtime.exchange import ClientSocket, Exchange, Source
 
 JSON = b"content-type: application/json\r\n"
 _PATHS = re.compile(r"\b((?:GET|POST|PUT|PATCH|DELETE) )(/[\w{}:./-]*)")
@@ -146,6 +146,18 @@ class Outlet(Struct, eq=False):
         if self.shape is not None:
             data = self.shape.feed(data)
         self.exchange.write(data)
+
+    def upgrade(self, call: Call, subprotocol: str = "") -> ClientSocket:
+        """Give a client the WebSocket that it asks for. From here on an error cannot be a status."""
+        attempt = call.attempt
+        if attempt is None:
+            lines = _ids(call) + self.page_lines
+        else:
+            self.claim(attempt)
+            attempt.begun(call.means.clock())
+            lines = self._lines(call, call.means.clock())
+        self.status = 101
+        return self.exchange.upgrade(lines, subprotocol)
 
     def finish(self, close: bool = False) -> None:
         """End a streamed answer. ``close``: the connection, too."""

@@ -84,7 +84,7 @@ async def run(attempt: Attempt) -> None:
         shed(error)
         await lanes.run(attempt)
     if keeps(asked):
-        await _keep(attempt, asked, before)
+        await keep(attempt, asked, before)
 
 
 async def count(attempt: Attempt) -> None:
@@ -134,7 +134,8 @@ async def go_on(attempt: Attempt) -> list[Raw]:
             text = (
                 f"Previous response with id {previous!r} not found: it is unknown here, was not stored, or is too old."
             )
-            raise GatewayError("bad_request", text, param="previous_response_id")
+            code = "previous_response_not_found"
+            raise GatewayError("bad_request", text, param="previous_response_id", upstream_code=code)
     if not attempt.target.wire.official:  # who may well ignore an item that it does not know
         show_own(attempt)
     return before
@@ -149,7 +150,8 @@ def show_own(attempt: Attempt) -> bool:
     return True
 
 
-async def _keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -> None:
+async def keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -> None:
+    """Keep an answer that is out, with the items that led to it: ``before`` and those of the request."""
     call = attempt.call
     who = attempt.target.id if attempt.lane == "same" else ""
     given = {key: asked[key] for key in _TURN if key in asked}

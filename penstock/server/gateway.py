@@ -46,6 +46,10 @@ class Visit(NamedTuple):
     reads: bool = True
 
 
+Find = Callable[[Call, "State"], "Surface | Visit"]
+"""Tells what a request is. May turn the call to another path. Raises ``GatewayError``."""
+
+
 class Site(Protocol):
     """What there is at which path. ``surfaces``: by exact path. ``find``: whatever else it is, and also those; it may
     turn the call to another path, and the style of a mount. ``openapi``: the document of all of it."""
@@ -121,8 +125,9 @@ class Gateway:
         # per request they made it stop the loop for 5 ms now and then, which was the whole of the slowest percent.
         exchange.call = None
 
-    async def serve(self, exchange: Exchange) -> None:
-        """Answer one request, whatever it is. Raises nothing but the cancellation of a client that left."""
+    async def serve(self, exchange: Exchange, find: Find | None = None) -> None:
+        """Answer one request, whatever it is. Raises nothing but the cancellation of a client that left. ``find``: what
+        it is, instead of what the site has there."""
         call = Call(exchange, self.engine.means, NOBODY)
         exchange.call = call
         try:
@@ -130,8 +135,8 @@ class Gateway:
                 if b"origin" in exchange.headers and self._tell_pages(call):
                     return
                 site, state = self.site, self.state
-                found: Surface | Visit | None = site.surfaces.get(exchange.path)
-                if found is None or state.pass_through_endpoints:
+                found: Surface | Visit | None = site.surfaces.get(exchange.path) if find is None else find(call, state)
+                if found is None or (state.pass_through_endpoints and find is None):
                     found = site.find(call, state)
                 if isinstance(found, Surface):
                     call.surface = found
@@ -248,6 +253,12 @@ class Gateway:
             if isinstance(call, Call) and call.surface is not None and (coming is None or coming.source.complete):
                 if call.stream or (call.attempt is not None and call.attempt.stream):
                     call.outlet.keep_alive(call, now, self.state.keep_alive)
+
+    def wind_down(self) -> None:
+        """End WebSockets on which nothing is being answered; the others end behind what is."""
+        for exchange in list(self.active):
+            if exchange.winds_down is not None:
+                exchange.winds_down()
 
     def cut_off(self, exchange: Exchange, error: GatewayError) -> None:
         """End a request that takes longer than the grace period: its client is told so."""

@@ -170,6 +170,7 @@ class Service:
         """Stop taking work; what runs may finish within the grace period, then it is ended with an error."""
         gateway = self.gateway
         gateway.gate.draining = True
+        gateway.wind_down()
         began = gateway.clock()
         self._say_what_is_waited_for()
         while gateway.active and gateway.clock() < began + self.options.grace:

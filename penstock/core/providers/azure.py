@@ -22,6 +22,7 @@ SERIES: Mapping[str, str] = {"o_series/": "o1", "gpt5_series/": "gpt-5"}
 
 _V1 = "/openai/v1"
 _DEPLOYMENTS = "/openai/deployments/"
+REALTIME = "/realtime"
 # The dated interface has no deployment in the path of these.
 _ROOT_SUFFIXES = frozenset({"/models", "/files", "/batches"})
 
@@ -42,12 +43,15 @@ def azure_url(root: str, query: str, suffix: str, model: str, api_version: str) 
         resource, found, _ = root.partition(_V1)
         resource = resource.removesuffix("/openai")
         v1 = bool(found) or api_version in UNDATED
-    if v1 or suffix == "/responses":
+    if v1 or suffix == "/responses" or (suffix == REALTIME and not api_version):
         wanted = api_version if api_version in ("latest", "preview") else ""
         return resource + _V1 + suffix + _with_version(query, wanted)
     version = api_version or DEFAULT_API_VERSION
     if suffix in _ROOT_SUFFIXES:
         return resource + "/openai" + suffix + _with_version(query, version)
+    if suffix == REALTIME and deployment:  # the beta's, which has the deployment in the query
+        query = _with_version(query, version)
+        return f"{resource}/openai{suffix}{query}&deployment={quote(deployment, safe='')}"
     if not deployment:
         raise LookupError(f"the Azure URL of {suffix!r} needs the name of the deployment")
     return resource + _DEPLOYMENTS + deployment + suffix + _with_version(query, version)

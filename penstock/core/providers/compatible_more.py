@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.core.providers.quirks import FLAT_MAX_TOKENS, MAX_TOKENS, MOONSHOT, OPENAI, STREAMLAKE
-from penstock.core.providers.spec import Provider, row
+from penstock.core.providers.spec import SOCKETS, Provider, row
 from penstock.core.providers.vendors import MISTRAL, NVIDIA, OPENROUTER, PERPLEXITY, TOGETHER, XAI
 
 ROWS: tuple[Provider, ...] = (
@@ -91,6 +91,7 @@ ROWS: tuple[Provider, ...] = (
         official=True,
         organization_header="openai-organization",
         quirks=OPENAI,
+        sockets=SOCKETS,
         guides="patterns",
         docs="https://platform.openai.com/docs/api-reference",
     ),
@@ -264,6 +265,7 @@ ROWS: tuple[Provider, ...] = (
         "XAI_API_KEY",
         dialects=("openai_chat", "openai_responses"),
         quirks=XAI,
+        sockets=SOCKETS,
         docs="https://docs.x.ai/docs",
     ),
     row(

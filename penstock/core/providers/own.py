@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from penstock.core.providers.bases import EMBED
 from penstock.core.providers.quirks import DATABRICKS, GEMINI_OPENAI, MAX_TOKENS, OPENAI, WATSONX
-from penstock.core.providers.spec import Provider, row
+from penstock.core.providers.spec import SOCKETS, Provider, row
 from penstock.core.providers.vendors import FOUNDRY
 
 _REGION = "{AWS_REGION_NAME|AWS_REGION|AWS_DEFAULT_REGION}"
@@ -149,6 +149,7 @@ AZURE: tuple[Provider, ...] = (
         claude=True,
         version="",
         quirks=OPENAI,
+        sockets=SOCKETS,
         docs="https://learn.microsoft.com/azure/ai-foundry/openai/reference",
     ),
     row(

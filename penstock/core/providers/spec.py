@@ -115,6 +115,7 @@ class Quirks:
 
 
 NO_QUIRKS = Quirks()
+SOCKETS = frozenset({"realtime", "openai_responses"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +168,9 @@ class Provider:
     """Serves Anthropic's own models in Anthropic's dialect, as strict as Anthropic itself."""
     call_ids: bool = True
     """Takes the ids of function calls."""
+    sockets: frozenset[str] = frozenset()
+    """What is served over WebSockets, too: `realtime`, `openai_responses`. A server of the user's under this name may
+    not have it: the handshake tells."""
 
     @property
     def owned_by(self) -> str:
@@ -207,6 +211,7 @@ class Extra(TypedDict, total=False):
     official: bool
     claude: bool
     call_ids: bool
+    sockets: frozenset[str]
 
 
 def row(

@@ -24,6 +24,7 @@ from penstock.core.providers.watsonx import is_gateway, watsonx_url
 SUFFIXES: Mapping[str, str] = {
     "openai_chat": "/chat/completions",
     "openai_responses": "/responses",
+    "realtime": "/realtime",
     "openai_responses_compact": "/responses/compact",
     "openai_responses_count_tokens": "/responses/input_tokens",
     "completions": "/completions",

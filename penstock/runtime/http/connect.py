@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from penstock.runtime.http.connection import Connection
     from penstock.runtime.http.proxies import Proxy
     from penstock.runtime.http.tls import Contexts
+    from penstock.runtime.http.websocket import WebSocket
 
 # RFC 8305: the delay before the next address is tried beside the first.
 EYEBALLS_DELAY = 0.25
@@ -40,7 +41,7 @@ class Dial:
 
     __slots__ = ("_conn", "_contexts", "_loop", "_phase", "_proxy", "_tls")
 
-    def __init__(self, conn: Connection, proxy: Proxy | None, tls: Tls, contexts: Contexts) -> None:
+    def __init__(self, conn: Connection | WebSocket, proxy: Proxy | None, tls: Tls, contexts: Contexts) -> None:
         self._loop = conn.loop
         self._conn = conn
         self._proxy = proxy

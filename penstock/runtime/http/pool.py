@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Awaitable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from penstock.runtime.http.connect import Dial
 from penstock.runtime.http.connection import BUSY, CLOSED, IDLE, INF, Connection
@@ -17,6 +18,10 @@ from penstock.runtime.http.proxies import Proxies
 from penstock.runtime.http.response import Response
 from penstock.runtime.http.slot import Slot, Waiter
 from penstock.runtime.http.tls import Contexts
+
+if TYPE_CHECKING:
+    from penstock.runtime.http.sockets import Wanted
+    from penstock.runtime.http.websocket import WebSocket
 
 # The ticker's pace: while exchanges run, and while there are only idle connections to expire.
 TICK = 0.05
@@ -113,6 +118,13 @@ class Pool:
         total = timeouts.total
         wire = b"%bcontent-length: %d\r\n%b\r\n" % (head, len(body), extra)
         return conn.begin(wire, body, timeouts, INF if total is None else now + total)
+
+    async def open_socket(self, url: str, headers: list[tuple[bytes, bytes]], wanted: Wanted) -> WebSocket:
+        """Open a WebSocket to ``url`` (http or https), outside of the pool's counts. Raises TransportError, and
+        ``SocketRefused`` with what the server answered instead."""
+        from penstock.runtime.http.sockets import open_socket  # most processes never open one
+
+        return await open_socket(url, headers, wanted, self._proxies, self._tls, self._contexts)
 
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Return the batch of the pool's loop, in which whoever drives requests through this pool drives them.

@@ -1,6 +1,6 @@
 """The portable door: plain ASGI 3, for any server. No framework, no middleware; the same exchanges as the quick door.
 
-``scope["type"] == "websocket"`` is refused (403 before accept, as ASGI has it); ``lifespan`` is answered.
+``scope["type"] == "websocket"`` is served by ``asgi_sockets``; ``lifespan`` is answered.
 """
 
 from __future__ import annotations
@@ -133,8 +133,9 @@ class AsgiDoor:
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            from penstock.server.doors.asgi_sockets import serve_socket  # most processes never open one
+
+            await serve_socket(self.gateway, scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

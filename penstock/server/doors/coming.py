@@ -83,7 +83,7 @@ class ComingExchange(QuickExchange):
         if source.paused:
             # Nobody reads from the connection now, so nobody would be told that it ended. (A client that closes without
             # a reset is seen when its bytes are read: the end stands behind them.)
-            if _GONE and not transport.is_closing() and _hung_up(transport):
+            if not transport.is_closing() and hung_up(transport):
                 transport.abort()
         elif self.proto.active is not self:
             return  # it waits for its turn, and its client for ours
@@ -139,7 +139,10 @@ def take_in(proto: QuickProtocol, exchange: ComingExchange) -> None:
         proto.queue.append(exchange)
 
 
-def _hung_up(transport: asyncio.Transport) -> bool:
+def hung_up(transport: asyncio.Transport) -> bool:
+    """Tell whether the client of a connection that nobody reads from has closed it; False where that cannot be seen."""
+    if not _GONE:
+        return False
     poll = select.poll()
     poll.register(transport.get_extra_info("socket").fileno(), _GONE)
     return bool(poll.poll(0))

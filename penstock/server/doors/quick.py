@@ -20,7 +20,7 @@ from penstock.runtime.exchange import Exchange, Source
 from penstock.runtime.http import Driven
 from penstock.server.doors.known import LESSONS, KnownHead, remember
 from penstock.server.doors.status import STATUS_LINES
-from penstock.server.doors.upgrade import not_http, offers_upgrade, wants_websocket, without_upgrade
+from penstock.server.doors.upgrade import joined, not_http, offers_upgrade, wants_websocket, without_upgrade
 
 if TYPE_CHECKING:
     from penstock.server.doors.coming import ComingExchange
@@ -144,6 +144,7 @@ class QuickProtocol(HttpToolsProtocol):
         self.unread = 0  # bytes of whole answers that were written and that the client has not read
         self.pairs: list[tuple[bytes, bytes]] = []
         self.plain = b""  # a head that is to be parsed again, see ``upgrade``
+        self.opening: QuickExchange | None = None  # a request for a WebSocket
         self.peer = ""
         self.received = 0  # requests
         self.known: KnownHead | None = None
@@ -198,7 +199,9 @@ class QuickProtocol(HttpToolsProtocol):
                     data, self.plain = self.plain + data[upgrade.args[0] :], b""
                     self.parser = httptools.HttpRequestParser(self)
                     continue
-                self._refuse(GatewayError("upgrade", "This server does not upgrade connections. Use plain HTTP."))
+                from penstock.server.doors.sockets import take_over  # which builds on this module
+
+                take_over(self, data[upgrade.args[0] :])
             except httptools.HttpParserCallbackError as error:
                 raise error.__context__ or error from None
             except httptools.HttpParserError as error:
@@ -278,7 +281,7 @@ class QuickProtocol(HttpToolsProtocol):
         self.in_head = False
         headers = dict(pairs)
         if len(headers) != len(pairs):
-            headers = _joined(pairs)
+            headers = joined(pairs)
         exchange.headers = headers
         method = parser.get_method()
         if b"upgrade" in headers and offers_upgrade(headers) and not wants_websocket(headers):
@@ -323,15 +326,14 @@ class QuickProtocol(HttpToolsProtocol):
         coding = headers.get(b"transfer-encoding")
         if coding is not None and coding.strip().lower() != b"chunked":
             return GatewayError("bad_request", "Only the transfer coding 'chunked' is served here.")
-        if b"upgrade" in headers and offers_upgrade(headers):
-            return GatewayError(
-                "upgrade", "This server does not upgrade connections; it has no WebSocket. Use plain HTTP."
-            )
         expect = headers.get(b"expect")
         if expect is not None and expect.lower() != b"100-continue":
             return GatewayError("bad_request", "The only expectation that can be met is 100-continue.")
         if version == "1.1" and b"host" not in headers:
             return GatewayError("bad_request", "The Host header is missing (RFC 9112, 3.2).")
+        if b"upgrade" in headers and offers_upgrade(headers):  # to WebSocket: ``data_received`` goes on with it
+            self.opening, self.exchange = exchange, None
+            return None
         length = headers.get(b"content-length")
         if coding is not None or (length is not None and int(length) > self.gateway.look_from):
             from penstock.server.doors.upload import receive  # which builds on this module
@@ -493,10 +495,3 @@ class QuickProtocol(HttpToolsProtocol):
                 self._close()  # idle, or what is left of an answered request: nothing was asked, nothing is said
             else:
                 self._refuse(GatewayError("request_timeout", "The request's head did not come in time."))
-
-
-def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    headers: dict[bytes, bytes] = {}
-    for name, value in pairs:
-        headers[name] = headers[name] + b", " + value if name in headers else value
-    return headers

@@ -6,6 +6,7 @@ for the end of HTTP/1.1 and skips its body, so its head is written anew without 
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 
 from penstock.core.errors import GatewayError
@@ -21,8 +22,23 @@ def offers_upgrade(headers: Mapping[bytes, bytes]) -> bool:
 
 def wants_websocket(headers: Mapping[bytes, bytes]) -> bool:
     """Tell whether the protocol that is offered is WebSocket: its client cannot use any other answer, and must hear
-    that there is none (Codex then goes on with plain HTTP)."""
+    where there is none (Codex then goes on with plain HTTP)."""
     return b"websocket" in _tokens(headers[b"upgrade"])
+
+
+def handshake_error(method: str, headers: Mapping[bytes, bytes]) -> GatewayError | None:
+    """Tell what is wrong with a request for a WebSocket (RFC 6455, 4.2.1); None where it is good."""
+    if method != "GET" or headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+        return GatewayError("upgrade", "A WebSocket is asked for with GET and without a body.")
+    if headers.get(b"sec-websocket-version", b"").strip() != b"13":
+        return GatewayError("upgrade", "The only version of WebSocket here is 13 (Sec-WebSocket-Version).")
+    try:
+        key = b64decode(headers.get(b"sec-websocket-key", b""), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != 16:
+        return GatewayError("upgrade", "Sec-WebSocket-Key must be 16 bytes in base64.")
+    return None
 
 
 def without_upgrade(method: bytes, url: bytes, version: str, pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -34,6 +50,14 @@ def without_upgrade(method: bytes, url: bytes, version: str, pairs: Iterable[tup
         if name not in _OFFERED:
             lines.append(b"%b: %b" % (name, value))
     return b"\r\n".join([*lines, b"", b""])
+
+
+def joined(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Make one dict of a head's lines: the values of a name that came twice stand behind each other."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    return headers
 
 
 def not_http(error: Exception) -> GatewayError:
