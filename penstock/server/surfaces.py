@@ -109,7 +109,7 @@ _EMBEDDINGS = CHAT._replace(
     check=embeddings.check,
     adapt=_single,
     forced_by="embedding_model",
-    about=_about("Embed texts", input=_TEXTS),
+    about=About("Embed texts, or a conversation as one", "operations", one_of=("input", "messages")),
 )
 _RERANK = CHAT._replace(
     attempt=ops.rerank,
