@@ -32,12 +32,20 @@ def inputs_of(raw: Any, param: str) -> list[str]:
     raise Refused(400, f"'$.{param}' is invalid.", "invalid_request_error", None, param)
 
 
+def _said(content: Any) -> str:
+    return content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in content or ())
+
+
 def reply(exchange: Exchange) -> Reply:
     """Answer `POST /v1/embeddings`. Raises Refused."""
     body = read_body(exchange)
     model = require(body, "model", str)
     check_model(model)
-    texts = inputs_of(require(body, "input", str, list), "input")
+    if "messages" in body and "input" not in body:  # vLLM's: one vector for the conversation
+        talk = require(body, "messages", list)
+        texts = [" ".join(_said(message.get("content")) for message in talk)]
+    else:
+        texts = inputs_of(require(body, "input", str, list), "input")
     counts = [brain.count(text) for text in texts]
     check_context(exchange, max(counts), "input")
     size = body.get("dimensions") or body.get("output_dimension") or 8

@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.mock import anthropic, brain
 from penstock.mock.brain import Answer, Ask, Result, Tool
+from penstock.mock.embeddings import vector
 from penstock.mock.gemini_check import bad, camel, check, is_new, listed, normal, seal
 from penstock.mock.openai_common import logprobs_of, usage_as_told
 from penstock.mock.reply import Exchange, Frame, Headers, Refused, Reply, encode
@@ -78,7 +79,8 @@ def handler(path: str) -> Callable[[Exchange], Reply] | None:
     method = found["method"]
     if _CLAUDE in path:
         return claude_reply if method in ("rawPredict", "streamRawPredict") else None
-    return {"generateContent": reply, "streamGenerateContent": reply, "countTokens": count_reply}.get(method)
+    answers = {"generateContent": reply, "streamGenerateContent": reply, "countTokens": count_reply}
+    return {**answers, "embedContent": embed_reply, "batchEmbedContents": embed_reply}.get(method)
 
 
 def model_in(path: str) -> str:
@@ -130,6 +132,25 @@ def _model_of(exchange: Exchange) -> str:
     if found["model"].startswith("missing"):
         raise _missing(found["model"])
     return found["model"]
+
+
+def embed_reply(exchange: Exchange) -> Reply:
+    """Answer `:embedContent` and `:batchEmbedContents`. Raises Refused."""
+    body, model, batch = _body(exchange), _model_of(exchange), exchange.path.endswith(":batchEmbedContents")
+    rows, count = [], 0
+    for at, raw in enumerate(body.get("requests") or [] if batch else [body]):
+        one = camel(raw)
+        if batch and one.get("model") != f"models/{model}":
+            raise bad(f"BatchEmbedContentsRequest.requests[{at}].model: the model must be that of the path.")
+        parts = (one.get("content") or {}).get("parts") or []
+        text = " ".join(part.get("text", "") for part in ([parts] if isinstance(parts, dict) else parts))
+        if not text:
+            raise bad("content is empty.")
+        size = one.get("outputDimensionality") or camel(one.get("embedContentConfig") or {}).get("outputDimensionality")
+        rows.append({"values": vector(text, size or 8)})
+        count += brain.count(text)
+    told = {"embeddings": rows} if batch else {"embedding": rows[0]}
+    return Reply(200, headers_of(exchange), encode({**told, "usageMetadata": {"promptTokenCount": count}}))
 
 
 def count_reply(exchange: Exchange) -> Reply:

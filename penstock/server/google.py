@@ -26,6 +26,9 @@ _ROOT = r"(?:/v1(?:alpha|beta)?)?/models/(?P<model>.+):"
 GENERATE = re.compile(_ROOT + "generateContent")
 STREAM = re.compile(_ROOT + "streamGenerateContent")
 COUNT = re.compile(_ROOT + "countTokens")
+EMBED = re.compile(_ROOT + "embedContent")
+BATCH_EMBED = re.compile(_ROOT + "batchEmbedContents")
+_ALL = (GENERATE, STREAM, COUNT, EMBED, BATCH_EMBED)
 
 
 def templates(method: str) -> tuple[str, ...]:
@@ -48,7 +51,7 @@ def adapt(call: Call, fields: dict[str, Raw], state: State) -> None:
     """Put the model of the path into the body's fields, and whether a stream is wanted. One that was not asked for as
     events is one JSON array."""
     path = call.path
-    found = GENERATE.fullmatch(path) or STREAM.fullmatch(path) or COUNT.fullmatch(path)
+    found = next(filter(None, (pattern.fullmatch(path) for pattern in _ALL)), None)
     assert found is not None  # a pattern brought us here
     fields["model"] = Raw(msgspec.json.encode(found["model"]))
     if not path.endswith(":streamGenerateContent"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
 from penstock.core.dialects import DIALECTS, completions
 from penstock.core.dialects.base import Dialect
-from penstock.core.ops import audio, embeddings, images, moderations, rerank
+from penstock.core.ops import audio, embeddings, embeddings_google, images, moderations, rerank
 from penstock.core.providers.pass_through import dialect_at, provider_at
 from penstock.runtime import compaction, counting, ollama, ops, stored_responses
 from penstock.runtime.chats import CHAT, INPUTS, MESSAGES, RESPONSES, TALK, chat_row
@@ -108,7 +109,7 @@ _EMBEDDINGS = CHAT._replace(
     check=embeddings.check,
     adapt=_single,
     forced_by="embedding_model",
-    about=_about("Embed texts", input=_TEXTS),
+    about=About("Embed texts, or a conversation as one", "operations", one_of=("input", "messages")),
 )
 _RERANK = CHAT._replace(
     attempt=ops.rerank,
@@ -205,9 +206,22 @@ _GEMINI_STREAM = _GEMINI._replace(about=About("Stream content in Google's form",
 _GEMINI_COUNT = _GEMINI._replace(
     attempt=counting.run, about=About("Count the tokens of content in Google's form", one_of=_CONTENTS)
 )
+_GEMINI_EMBED = _GEMINI._replace(
+    attempt=ops.embed_content,
+    check=partial(embeddings_google.check, batch=False),
+    forced_by="embedding_model",
+    about=_about("Embed content in Google's form", content="object"),
+)
+_GEMINI_BATCH = _GEMINI_EMBED._replace(
+    attempt=ops.batch_embed_contents,
+    check=partial(embeddings_google.check, batch=True),
+    about=_about("Embed several contents in Google's form", requests="array"),
+)
 PATTERNS: list[inpath.Pattern] = [
     inpath.Pattern(google.GENERATE, _GEMINI, google.templates("generateContent")),
     inpath.Pattern(google.STREAM, _GEMINI_STREAM, google.templates("streamGenerateContent")),
     inpath.Pattern(google.COUNT, _GEMINI_COUNT, google.templates("countTokens")),
+    inpath.Pattern(google.EMBED, _GEMINI_EMBED, google.templates("embedContent")),
+    inpath.Pattern(google.BATCH_EMBED, _GEMINI_BATCH, google.templates("batchEmbedContents")),
     *inpath.rows({"/chat/completions": CHAT, **OPERATIONS}),
 ]

@@ -341,3 +341,13 @@ async def test_a_key_in_the_query(door: Door) -> None:
     chat = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
     assert (await door.post(chat, f"/v1/chat/completions?key={KEY}"))[0] == 401
     assert all(KEY not in record.path for record in door.records)
+
+
+@pytest.mark.parametrize("model", ["gemini", "chat"])
+async def test_embeddings(door: Door, model: str) -> None:
+    told = await client(door).models.embed_content(model=model, contents=["hello", "world"])
+    rows = [row.values for row in told.embeddings]
+    assert len(rows) == (1 if model == "gemini" else 2), "by the model's name the client makes one content of them"
+    assert len({tuple(row) for row in rows}) == len(rows)
+    with pytest.raises(errors.ClientError, match="nobody"):
+        await client(door).models.embed_content(model="nobody", contents="hello")

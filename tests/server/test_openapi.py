@@ -285,6 +285,8 @@ GOOD = {
     "messages": [{"role": "user", "content": "x"}],
     "documents": ["x"],
     "contents": [{"parts": [{"text": "x"}]}],
+    "content": {"parts": [{"text": "x"}]},
+    "requests": [{"content": {"parts": [{"text": "x"}]}}],
     "generateContentRequest": {},
     "generate_content_request": {},
 }

@@ -57,8 +57,15 @@ def form_of(provider: str, official: bool, dialects: Sequence[str], limit: int |
 
 def check(fields: Mapping[str, Raw]) -> None:
     """Check the input. Raises "bad_request" for what no upstream could embed."""
-    raw = needed(fields, "input", "", WANT)
-    if opens(raw, "["):
+    talk = messages(fields)
+    if talk is not None and present(fields, "input") is not None:
+        said = "'input' and 'messages' stand in one request: send texts, or a conversation that is embedded as one."
+        raise GatewayError("bad_request", said, param="messages")
+    raw = needed(fields, "input", "", WANT) if talk is None else talk
+    if talk is not None:
+        if not opens(talk, "[") or not items(talk, "messages"):
+            raise wrong("messages", talk, "a list of messages with at least one")
+    elif opens(raw, "["):
         if not items(raw, "input"):
             raise GatewayError("bad_request", "'input' is an empty list; it must be " + WANT + ".", param="input")
     elif not opens(raw, '"'):
@@ -68,6 +75,22 @@ def check(fields: Mapping[str, Raw]) -> None:
     wanted(fields)
     if (dims := present(fields, "dimensions")) is not None and integer(dims, "dimensions") < 1:
         raise GatewayError("bad_request", "'dimensions' must be 1 or more.", param="dimensions")
+
+
+def messages(fields: Mapping[str, Raw]) -> Raw | None:
+    """Return the conversation that is to be embedded as one, where a request has no input but that."""
+    return present(fields, "messages")
+
+
+def talk_request(fields: Mapping[str, Raw], form: Form, label: str) -> dict[str, Raw]:
+    """Make the body that has a conversation embedded, but for its model. Raises "unsupported" where only texts are
+    taken."""
+    if not form.messages:
+        said = f"{label} embeds texts: send them as 'input'. Only vLLM's servers embed 'messages'."
+        raise GatewayError("unsupported", said, param="messages")
+    out = request(fields, form, Raw(b"null"))
+    del out["input"]
+    return out
 
 
 def wanted(fields: Mapping[str, Raw]) -> str:

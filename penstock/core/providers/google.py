@@ -20,6 +20,8 @@ METHODS: Mapping[str, str] = {
     "gemini": ":generateContent",
     "gemini_stream": ":streamGenerateContent?alt=sse",
     "gemini_count_tokens": ":countTokens",
+    "gemini_embed": ":embedContent",
+    "gemini_batch_embed": ":batchEmbedContents",
 }
 _CLAUDE: Mapping[str, str] = {"anthropic": ":rawPredict", "anthropic_stream": ":streamRawPredict"}
 _DEFAULT_PLACE = "us-central1"  # LiteLLM's, for configurations that name none

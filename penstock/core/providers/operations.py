@@ -16,7 +16,8 @@ class Form(NamedTuple):
     ``base64``: it knows ``encoding_format: base64``; else floats are asked for, by leaving the field out.
     ``dimensions``: its name of that field. ``ollama``: it is asked at /api/embed, in Ollama's words. ``watsonx``: it
     answers in IBM's. ``input``: its name of that field, which is a list of texts then. ``sap``: its answer has an
-    envelope. ``own``: another form of a vendor's, "cohere", or Hugging Face's at a "tei" server or at the "hub" (see
+    envelope. ``messages``: it may take a conversation in place of the input (vLLM does: docs.vllm.ai, "OpenAI-compatible
+    server"). ``own``: another form of a vendor's, "cohere", or Hugging Face's at a "tei" server or at the "hub" (see
     ``ops.embeddings_own``)."""
 
     limit: int = 0
@@ -27,9 +28,11 @@ class Form(NamedTuple):
     input: str = "input"
     sap: bool = False
     own: str = ""
+    messages: bool = False
 
 
 _PLAIN = Form()
+_ANY = Form(messages=True)  # of a server of the user's, which may be vLLM
 BATCH = 32
 """``--max-client-batch-size`` of text-embeddings-inference ("CLI arguments"), of a server that was not told another."""
 _OPENAI = Form(limit=2048, base64=True)
@@ -37,7 +40,10 @@ _OPENAI = Form(limit=2048, base64=True)
 _EMBEDDINGS: Mapping[str, Form] = {
     "openai": _OPENAI,
     "azure": _OPENAI,
-    "hosted_vllm": Form(base64=True),
+    "hosted_vllm": Form(base64=True, messages=True),
+    "openai_like": _ANY,
+    "custom_openai": _ANY,
+    "litellm_proxy": _ANY,
     "llama_cpp": Form(base64=True),
     "huggingface": Form(limit=BATCH),
     "tei": Form(limit=BATCH),
@@ -57,7 +63,7 @@ _OFFICIAL_ONLY = frozenset({"openai"})
 def embeddings_form(provider: str, official: bool) -> Form:
     """Return the form of a provider's /embeddings. ``official``: it is the vendor's own host; behind ``openai/`` with
     another address may be any server."""
-    return _PLAIN if provider in _OFFICIAL_ONLY and not official else _EMBEDDINGS.get(provider, _PLAIN)
+    return _ANY if provider in _OFFICIAL_ONLY and not official else _EMBEDDINGS.get(provider, _PLAIN)
 
 
 Ranking = Literal["cohere", "jina", "voyage", "tei", "watsonx"]

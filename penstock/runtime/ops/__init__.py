@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from penstock.runtime.ops.completions import completions
 from penstock.runtime.ops.embeddings import embeddings
+from penstock.runtime.ops.embeddings_google import batch_embed_contents, embed_content
 from penstock.runtime.ops.media import (
     images_edits,
     images_generations,
@@ -21,7 +22,9 @@ from penstock.runtime.ops.moderations import moderation_model, moderations
 from penstock.runtime.ops.rerank import rerank
 
 __all__ = [
+    "batch_embed_contents",
     "completions",
+    "embed_content",
     "embeddings",
     "images_edits",
     "images_generations",

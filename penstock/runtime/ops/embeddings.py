@@ -53,6 +53,9 @@ async def vectors(attempt: Attempt, fields: Mapping[str, Raw]) -> tuple[Form, li
     A server of Hugging Face's that takes less at once than was sent is asked again, in the size that it told."""
     target = attempt.target
     form = form_of(target, attempt.live, fields)
+    if embedding_wire.messages(fields) is not None:
+        body = body_of(embedding_wire.talk_request(fields, form, target.label), attempt)
+        return form, [embedding_wire.read(await ask(attempt, "embeddings", body), form)]
     if target.provider.name == BEDROCK:
         asked = [bedrock.request(fields, batch, target.model) for batch in embedding_wire.batches(fields, form.limit)]
         jobs = [partial(ask, attempt, "embeddings", body, dialect=BEDROCK) for body in asked]

@@ -77,6 +77,7 @@ CAMEL = {
         "allowedFunctionNames retrievalConfig topP topK maxOutputTokens stopSequences candidateCount responseMimeType "
         "responseSchema responseLogprobs presencePenalty frequencyPenalty thinkingConfig thinkingBudget thinkingLevel "
         "includeThoughts responseModalities speechConfig imageConfig anyOf minItems maxItems minLength maxLength "
+        "taskType outputDimensionality embedContentConfig autoTruncate "
         "minProperties maxProperties propertyOrdering prefixItems additionalProperties"
     ).split()
 }
