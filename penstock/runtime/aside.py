@@ -95,9 +95,10 @@ class Aside:
     and large ones, if they are ``heavy`` to translate, in a thread. Meanwhile their upstream is held back.
 
     ``feed``: translates an event. ``emit``: takes what became of some, and raises what is wrong with the next, if
-    anything is."""
+    anything is. ``pause`` and ``resume`` are for a client that reads slowly: it holds back the upstream, and what waits
+    here."""
 
-    __slots__ = ("_answer", "_emit", "_feed", "_heavy", "_task", "_waiting")
+    __slots__ = ("_answer", "_emit", "_feed", "_free", "_heavy", "_held", "_task", "_waiting")
 
     def __init__(
         self, answer: Answer, feed: Feed, emit: Callable[[bytes, GatewayError | None], None], heavy: bool
@@ -108,6 +109,19 @@ class Aside:
         self._heavy = heavy
         self._waiting: deque[sse.Event] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._held = False  # by the client
+        self._free: asyncio.Future[None] | None = None  # done when it is not any more
+
+    def pause(self) -> None:
+        self._held = True
+        self._answer.pause()
+
+    def resume(self) -> None:
+        self._held = False
+        if self._task is None:
+            self._answer.resume()
+        elif self._free is not None and not self._free.done():
+            self._free.set_result(None)
 
     async def pump(self, decode: Callable[[bytes], list[sse.Event]]) -> None:
         """Translate the whole stream. Raises what reading or translating it raises."""
@@ -147,6 +161,9 @@ class Aside:
         waiting = self._waiting
         try:
             while waiting:
+                if self._held:
+                    self._free = asyncio.get_running_loop().create_future()
+                    await self._free
                 if self._is_long([waiting[0]]):
                     self._emit(*await in_thread(partial(_counted, self._feed, waiting.popleft())))
                     continue
@@ -159,4 +176,5 @@ class Aside:
             self._answer.close()  # who waits for more of it goes on
             raise
         self._task = None
-        self._answer.resume()
+        if not self._held:
+            self._answer.resume()

@@ -58,13 +58,20 @@ def _slipped(pairs: list[tuple[str, str]]) -> int | None:
 
 
 def _slips(mine: str, yours: str) -> int | None:
-    """Count the letters that two segments differ in; None where that is more than a slip."""
+    """Count the slips by which two segments differ: a letter too many, too few or another, two that changed places.
+    None where that is more than a slip."""
     if len(mine) > _LONGEST_SEGMENT or abs(len(mine) - len(yours)) > 2:
         return None
+    mine, yours = mine.lower(), yours.lower()
     allowed = 0 if len(yours) < 4 else 1 if len(yours) < 7 else 2
+    older: list[int] = []
     row = list(range(len(yours) + 1))
-    for at, letter in enumerate(mine.lower(), 1):
-        before, row[0] = row[0], at
-        for place, other in enumerate(yours, 1):
-            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (letter != other))
+    for at in range(1, len(mine) + 1):
+        above, row = row, [at]
+        for place in range(1, len(yours) + 1):
+            cost = min(above[place] + 1, row[-1] + 1, above[place - 1] + (mine[at - 1] != yours[place - 1]))
+            if at > 1 and place > 1 and mine[at - 2 : at] == yours[place - 2 : place][::-1]:
+                cost = min(cost, older[place - 2] + 1)
+            row.append(cost)
+        older = above
     return row[-1] if row[-1] <= allowed else None

@@ -46,7 +46,7 @@ def use(door, origins: str = "", credentials: str = "", key: str | None = None) 
     """Have the door's gateway judge web pages as these variables say."""
     pages = WebPages.of({"LITELLM_CORS_ORIGINS": origins, "LITELLM_CORS_ALLOW_CREDENTIALS": credentials})
     door.gateway.gate.web_pages = pages
-    door.gateway.identity = Identity(key, True, pages.named)
+    door.gateway.identity = Identity(key, True, pages=pages.named)
 
 
 def cors(headers: dict[str, str]) -> dict[str, str]:

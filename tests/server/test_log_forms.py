@@ -120,7 +120,7 @@ def test_a_start_that_fails_is_told_in_json(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         done = run_serve(tmp_path, "--port", port, "--json-logs")
         assert done.returncode == 1 and "in use" in lines_of(done.stdout + done.stderr)[-1]["message"]
-    (tmp_path / "bad.yaml").write_text("model_list: [{model_name: 5, litellm_params: 7}]\n")
+    (tmp_path / "bad.yaml").write_text("model_list: [\n")
     done = run_serve(tmp_path, "--config", "bad.yaml", "--port", "0", JSON_LOGS="1")
     assert done.returncode == 1 and lines_of(done.stdout + done.stderr)
 
