@@ -72,16 +72,17 @@ def seconds(run: Run, given: Any, times: int = 1) -> float:
     return least
 
 
-def excess(run: Run, make: Make, traced: bool = True) -> str:
-    """Say by how much ``run`` grows faster than n log n with inputs of ``make``; "" when it does not."""
+def excess(run: Run, make: Make, traced: bool = True, far: bool = False) -> str:
+    """Say by how much ``run`` grows faster than n log n with inputs of ``make``; "" when it does not. ``far``: it is so
+    quick that a trend shows with more elements only."""
     if traced:
         few, many = steps(run, make(TRACED)), steps(run, make(TRACED * FACTOR))
         if many > few * FACTOR * math.log(TRACED * FACTOR) / math.log(TRACED) + 400:
             return f"{few} steps for {TRACED}, {many} for {TRACED * FACTOR}"
     size = TIMED
     before = seconds(run, make(size))
-    most = MOST if LONG or not traced else TIMED * FACTOR
-    while size < most and (before < 4 * LEAST or LONG):
+    most = MOST if LONG or far else TIMED * FACTOR
+    while size < most and (before < (50 if far else 4) * LEAST or LONG):
         size *= FACTOR
         now = seconds(run, make(size))
         if _steep(before, now):
