@@ -8,6 +8,7 @@ wide, and a measurement that failed is repeated. ``PENSTOCK_WORK=long`` goes on 
 from __future__ import annotations
 
 import gc
+import inspect
 import math
 import os
 import sys
@@ -16,10 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+from zlib import crc32
 
 from penstock.core.errors import GatewayError
 from penstock.core.eventstream import BadMessage
 from penstock.core.grammar import Unsupported
+from penstock.core.providers import mending
 from penstock.core.sse import TooLong
 
 Run = Callable[[Any], object]
@@ -72,16 +75,17 @@ def seconds(run: Run, given: Any, times: int = 1) -> float:
     return least
 
 
-def excess(run: Run, make: Make, traced: bool = True) -> str:
-    """Say by how much ``run`` grows faster than n log n with inputs of ``make``; "" when it does not."""
+def excess(run: Run, make: Make, traced: bool = True, far: bool = False) -> str:
+    """Say by how much ``run`` grows faster than n log n with inputs of ``make``; "" when it does not. ``far``: it is so
+    quick that a trend shows with more elements only."""
     if traced:
         few, many = steps(run, make(TRACED)), steps(run, make(TRACED * FACTOR))
         if many > few * FACTOR * math.log(TRACED * FACTOR) / math.log(TRACED) + 400:
             return f"{few} steps for {TRACED}, {many} for {TRACED * FACTOR}"
     size = TIMED
     before = seconds(run, make(size))
-    most = MOST if LONG or not traced else TIMED * FACTOR
-    while size < most and (before < 4 * LEAST or LONG):
+    most = MOST if LONG or far else TIMED * FACTOR
+    while size < most and (before < (50 if far else 4) * LEAST or LONG):
         size *= FACTOR
         now = seconds(run, make(size))
         if _steep(before, now):
@@ -120,3 +124,32 @@ def no_collections() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+# What is so quick for each element that its square shows only where there are thousands.
+FAR = ("calls of one turn", "names", "one role, long texts")
+
+
+class Found(list[str]):
+    """What grows too fast."""
+
+    def look(
+        self, what: str, run: Callable[[Any], object], make: Callable[[int], Any], traced: bool = True, far: bool = False
+    ) -> None:
+        told = excess(run, make, traced, far)
+        if told:
+            self.append(f"{what}: {told}")
+
+
+def chosen(what: str) -> bool:
+    """Take one in four of the cases that are many, the same ones in every run."""
+    return LONG or crc32(what.encode()) % 4 == 0
+
+
+def mends() -> dict[str, Callable[[bytes], bytes]]:
+    """Every function of ``mending``."""
+    return {
+        name: made
+        for name, made in vars(mending).items()
+        if inspect.isfunction(made) and not name.startswith("_") and made.__module__ == mending.__name__ and name != "chain"
+    }

@@ -72,6 +72,7 @@ def _calls(n: int, id: Callable[[int], str], name: Callable[[int], str] = lambda
 MESSAGES: dict[str, Callable[[int], list[Message]]] = {
     "turns": lambda n: [m for i in range(n) for m in (user(Text(f"q{i}")), bot(Text("a")))],
     "one role": lambda n: [user(Text(f"q{i}")) for i in range(n)],
+    "one role, long texts": lambda n: [user(Text("x" * 200))] * n,
     "systems": lambda n: [Message("system", (Text(f"s{i}"),)) for i in range(n)] + [user(HELLO)],
     "later systems": lambda n: [user(HELLO)] + [Message("system", (Text(f"s{i}"),)) for i in range(n)],
     "one id in all turns": lambda n: [

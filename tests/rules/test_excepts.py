@@ -19,6 +19,9 @@ NAMED: dict[str, str] = {
     "penstock/runtime/http/sending.py Sender._chunks": (
         "a request body is the caller's iterable: it may raise anything, and send() raises it again"
     ),
+    "penstock/runtime/children.py _done": (
+        "a child does anybody's work: whatever that raises is raised again where it was asked for"
+    ),
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
     ),

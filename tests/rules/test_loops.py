@@ -25,6 +25,10 @@ NAMED: dict[str, str] = {
     "penstock/runtime/cloud/aws.py _SHARED": (
         "an account's keys are the process's; the renewal under way (Account._task) is compared with the running loop"
     ),
+    "penstock/runtime/apart.py CHILDREN": (
+        "processes are the process's; each job knows the loop that waits for it, and is told there"
+    ),
+    "penstock/runtime/schema_check.py CHILDREN": "the same, with children of their own for checks",
 }
 # "file name" -> what a `global` statement writes there.
 WRITTEN: dict[str, str] = {
