@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from penstock.cli.environment import defaults, environment
+from penstock.runtime.output import Output
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 4000
@@ -76,7 +77,10 @@ def _is_address(value: str) -> bool:
 
 def _without_effect(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        click.echo(f"{param.opts[0]} has no effect: Penstock has no counterpart of that part of litellm.", err=True)
+        text = f"{param.opts[0]} has no effect: Penstock has no counterpart of that part of litellm.\n"
+        output = Output(sys.stderr)
+        output.write([text])
+        output.close()
 
 
 def _litellm_flags(command: click.Command) -> click.Command:
