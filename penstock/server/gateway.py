@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from penstock.core.errors import GatewayError, shed
 from penstock.runtime.call import Call
 from penstock.runtime.gate import Gate
-from penstock.runtime.http import Batch, in_task
+from penstock.runtime.held import RETRY_AFTER
+from penstock.runtime.http import Batch, in_task, out_of_files
 from penstock.runtime.identity import NOBODY
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
@@ -167,6 +168,10 @@ class Gateway:
             self.end(exchange)
             raise
         except Exception as error:  # boundary: a bug of ours must cost one request and be told as such
+            said = out_of_files(error) if isinstance(error, OSError) else ""
+            if said and not exchange.responded:  # a file, a process: whatever it was to be opened for
+                self._refuse(call, GatewayError("overloaded", f"The gateway has {said}.", retry_after=RETRY_AFTER))
+                return
             log.exception("A request failed through a fault of the gateway (call %s)", call.call_id)
             self._bug(exchange, call, error)
 

@@ -67,7 +67,7 @@ def write_lines(sink: LogSink, level: int, json_lines: bool, clean: Callable[[st
     message. May be called again with another form or level."""
     render = as_json if json_lines else as_text
     sink.render = render if level <= logging.INFO else quiet(render)
-    sink.note = _remark if json_lines else str
+    sink.output.remark = _remark if json_lines else str
     root = logging.getLogger()
     root.handlers[:] = [_LineHandler(sink, json_lines, clean)]
     # Libraries at their DEBUG tell signatures and heads of requests: of them only what is wrong is of use.

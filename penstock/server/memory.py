@@ -33,7 +33,7 @@ def memory_bytes(root: Path = _ROOT, member: Path = Path("/proc/self/cgroup")) -
 
 
 def give_back_memory() -> None:
-    """Have the C library give large blocks back to the system when they are freed.
+    """Make the C library give large blocks back to the system when they are freed.
 
     By itself glibc raises both thresholds with the size of what is freed: after the first body of 30 MB all that are
     smaller lie in the heap, and ten clients that broke off left 290 MB there (tests/e2e/test_memory.py). What the

@@ -9,6 +9,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from penstock.runtime.http import out_of_files
 from penstock.runtime.identity import is_loopback
 from penstock.runtime.speaks import discover_dialects
 
@@ -56,21 +57,23 @@ class Prober:
         troubles = await asyncio.gather(*(_connect(origin) for origin in origins))
         now = self._gateway.clock()
         for (origin, targets), trouble in zip(origins.items(), troubles, strict=True):
-            for target in targets:
+            for target in targets if trouble is not None else ():
                 live = lives.of(target)
-                live.health.probed(trouble, is_loopback(origin.host), now)
+                live.health.probed(trouble or "", is_loopback(origin.host), now)
                 if not trouble and target.provider.may_speak:
                     await discover_dialects(means.pool, target, live)
 
 
-async def _connect(origin: Origin) -> str:
-    """Try to connect; return "" when it worked, else why not."""
+async def _connect(origin: Origin) -> str | None:
+    """Try to connect; return "" when it worked, else why not. None: it could not be tried, for want of descriptors."""
     try:
         async with asyncio.timeout(PATIENCE):
             _, writer = await asyncio.open_connection(origin.host, origin.port)
     except TimeoutError:
         return f"no connection to {origin.host}:{origin.port} within {PATIENCE:.0f} s"
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot have
+        if isinstance(error, OSError) and out_of_files(error):
+            return None
         return f"no connection to {origin.host}:{origin.port}: {getattr(error, 'strerror', None) or error}"
     writer.close()
     return ""

@@ -19,6 +19,7 @@ from penstock.server.signals import hold_reloads, let_reloads
 from penstock.server.sources.base import Source, gather
 from penstock.server.sources.environment import environment
 from penstock.server.sources.registered import sources_of
+from penstock.server.streams import keep_streams
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -29,6 +30,7 @@ _CHECK = "`penstock check FILE`"
 
 def serve(options: ServeOptions) -> int:
     """Run until told to stop. Return the exit code: 0 after a clean stop, 1 when it could not start."""
+    keep_streams()
     hold_reloads()
     sources = sources_of(options.config, environment)
     try:

@@ -20,6 +20,7 @@ from penstock.runtime.identity import Identity
 from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
 from penstock.server.effect import InEffect
@@ -62,6 +63,7 @@ class Service:
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.prober = Prober(self.gateway)
+        self.descriptors = Descriptors()
         self.stopping = asyncio.Event()
         self._stopped_at = 0.0
         self._stop_signal: int = signal.SIGTERM
@@ -71,6 +73,7 @@ class Service:
         """Serve until a stop signal. Return the exit code."""
         loop = asyncio.get_running_loop()
         self.log.call_later = loop.call_later
+        loop.set_exception_handler(self.descriptors.on_error)
         await self._find_the_rest()
         server = _Server(self)
         for number in STOP_SIGNALS:
@@ -162,6 +165,7 @@ class Service:
             await asyncio.sleep(SWEEP)
             now = asyncio.get_running_loop().time()
             self.gateway.tick()
+            self.descriptors.look(now)
             for connection in list(server.server_state.connections):
                 if isinstance(connection, QuickProtocol):
                     connection.sweep(now)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from penstock.core.ir import Usage
 from penstock.core.record import Record
-from penstock.runtime import records
+from penstock.runtime import output, records
 from penstock.runtime.records import LogSink, Records, as_json, as_text
 
 CALL = Record(
@@ -138,7 +138,7 @@ def test_nothing_is_lost_and_order_is_kept_when_the_reader_is_slow():
     assert time.perf_counter() - began < 1.0, "nobody waits for the reader"
     sink.line("the end\n")
     sink.close()
-    sink._stream.close()
+    sink.output._stream.close()
     thread.join(5)
     lines = got.getvalue().decode().splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [f"call=c-{n}" for n in range(3000)]
@@ -159,7 +159,7 @@ class Stuck(io.StringIO):
 
 
 def test_lines_over_the_bound_are_counted_and_the_count_is_told(monkeypatch):
-    monkeypatch.setattr(records, "KEEP_AT_MOST", 50)
+    monkeypatch.setattr(output, "KEEP_AT_MOST", 50)
     stream = Stuck()
     sink = LogSink(as_text, stream)
     for record in lines_of(80):
@@ -175,14 +175,14 @@ def test_lines_over_the_bound_are_counted_and_the_count_is_told(monkeypatch):
 
 def test_the_bound_counts_right_over_many_batches(monkeypatch):
     """Once one counter was changed by two threads: it crept up until lines were dropped for good."""
-    monkeypatch.setattr(records, "KEEP_AT_MOST", 5000)
+    monkeypatch.setattr(output, "KEEP_AT_MOST", 5000)
     stream = io.StringIO()
     sink = LogSink(as_text, stream)
     for _ in range(4):
         for record in lines_of(2000):
             sink.put(record)
         end = time.monotonic() + 5
-        while sink._queued != sink._written and time.monotonic() < end:
+        while sink.output.waiting and time.monotonic() < end:
             time.sleep(0.001)
     sink.close()
     assert len(stream.getvalue().splitlines()) == 8000
@@ -191,7 +191,7 @@ def test_the_bound_counts_right_over_many_batches(monkeypatch):
 def test_the_writer_ends_with_the_sink():
     sink = LogSink(as_text, io.StringIO())
     sink.put(PAGE)
-    thread = sink._thread
+    thread = sink.output._thread
     assert thread is not None and thread.daemon
     sink.close()
     assert not thread.is_alive()
@@ -202,9 +202,9 @@ def test_a_stuck_reader_does_not_keep_the_gateway_from_ending(monkeypatch):
     stream = Stuck()
     sink = LogSink(as_text, stream)
     sink.put(PAGE)
-    assert sink._thread is not None
+    assert sink.output._thread is not None
     joined = []
-    monkeypatch.setattr(sink._thread, "join", joined.append)
+    monkeypatch.setattr(sink.output._thread, "join", joined.append)
     sink.close()
     assert joined == [2.0]
     stream.go.set()
@@ -220,7 +220,7 @@ def test_a_closed_output_ends_the_log_and_nothing_else(trouble):
     for record in lines_of(10):
         sink.put(record)
     sink.close()
-    assert sink._written == 10
+    assert sink.output._written == sink.output.lost == 10
 
 
 def test_letters_that_the_output_does_not_have_are_escaped():

@@ -7,9 +7,11 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from penstock.runtime.http.descriptors import out_of_files
 from penstock.runtime.http.errors import (
     ConnectError,
     ConnectTimeout,
+    LocalLimit,
     Phase,
     ProxyError,
     TlsError,
@@ -114,6 +116,8 @@ class Dial:
         try:
             return self._contexts.get(self._tls)
         except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+            if text := out_of_files(exc):
+                raise self._error(LocalLimit, text) from exc
             self._phase = "tls"
             message = f"the TLS settings ({_about_files(self._tls)}) cannot be used: {_reason(exc)}"
             raise self._error(TlsError, message) from exc
@@ -135,6 +139,8 @@ class Dial:
 
     def _translate(self, exc: Exception) -> TransportError:
         via = "" if self._proxy is None else f" by way of the proxy {self._proxy.host}:{self._proxy.port}"
+        if isinstance(exc, OSError) and (text := out_of_files(exc)):
+            return LocalLimit(text, phase=self._phase)  # it is about us, so nobody's address belongs into it
         if isinstance(exc, Refused):
             return self._error(ProxyError, f"{exc}{via}")
         if self._phase == "tls":

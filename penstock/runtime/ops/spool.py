@@ -9,13 +9,16 @@ from collections.abc import Callable
 from typing import IO, Any, TypeVar
 
 from penstock.core.errors import GatewayError
+from penstock.runtime.held import RETRY_AFTER
+from penstock.runtime.http import out_of_files
 
 T = TypeVar("T")
 
 
 class Spool:
     """Append, then read anywhere. In the system's folder for temporary files (``TMPDIR``); gone when it is closed, or
-    with the process. Raises "gateway_bug" when the disk does not take or give the bytes."""
+    with the process. Raises "gateway_bug" when the disk does not take or give the bytes, "overloaded" without a
+    descriptor for it."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
@@ -52,6 +55,9 @@ class Spool:
         try:
             return await asyncio.shield(job)
         except OSError as error:
+            if said := out_of_files(error):
+                text = f"The upload could not be kept on the gateway's disk: {said}."
+                raise GatewayError("overloaded", text, retry_after=RETRY_AFTER) from None
             text = f"The upload could not be kept on the gateway's disk ({tempfile.gettempdir()}): {error.strerror}."
             hint = " With the field 'model' before the file it needs no disk."
             raise GatewayError("gateway_bug", text + hint) from None
