@@ -138,6 +138,8 @@ class _Session:
 
     async def _take(self, message: Message) -> None:
         fields = create_fields(message.data)
+        if fields is None:
+            return
         if self.turns.warms(fields):
             for data in warm_events(fields, self.turns.warm(fields, mint), mint):
                 await self.client.send(Message(data))

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import types
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ from tests.server.ways import CONFIG, KEY, WAYS, Way, put
 
 def ours(found: object) -> str:
     """What an object is, if it is of our making: a type of ours, a function or a frame of our code. "" for others'."""
+    if type(found) in weakref.ProxyTypes:  # a look at one asks what it stands for, which may be gone
+        return ""
     if isinstance(found, types.FrameType):
         path = Path(found.f_code.co_filename)
         inside = path.is_relative_to(Path(penstock.__file__).parent) and "mock" not in path.parts

@@ -108,5 +108,7 @@ async def test_refusals_are_in_google_s_form(tmp_path, name):
     async with open_door(tmp_path, YAML, master_key=KEY, script=script) as door:
         status, _, told = await ask(door, f"/v1beta/models/{name}:embedContent", body("one"))
         assert (status, told["error"]["status"]) == (429, "RESOURCE_EXHAUSTED") and told["error"]["message"]
-        status, _, told = await ask(door, f"/v1beta/models/{name}:embedContent", body("one"), **{"x-goog-api-key": "no"})
+        status, _, told = await ask(
+            door, f"/v1beta/models/{name}:embedContent", body("one"), **{"x-goog-api-key": "no"}
+        )
         assert (status, told["error"]["status"]) == (401, "UNAUTHENTICATED")

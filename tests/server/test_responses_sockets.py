@@ -67,6 +67,12 @@ async def test_a_conversation_goes_on_by_the_id_of_the_response_before(tmp_path,
         await door.settle()
 
 
+async def test_what_says_that_a_response_was_read_is_no_request(tmp_path):
+    async with open_door(tmp_path, YAML, master_key=KEY) as door, dial(door, "/v1/responses") as client:
+        await client.send(json.dumps({"type": "response.processed", "response_id": "resp_1"}))
+        assert (await ask(client, model="gpt", input="hello"))[-1]["type"] == "response.completed"
+
+
 async def test_a_conversation_may_change_its_model_on_the_way(tmp_path):
     async with open_door(tmp_path, YAML, master_key=KEY) as door, dial(door, "/v1/responses") as client:
         told = await ask(client, model="claude", store=False, input="the word is heron")

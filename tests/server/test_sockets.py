@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -341,3 +343,42 @@ async def test_frames_that_are_wrong_end_the_session(tmp_path, frame):
         assert b"\x88" in rest and (b"\x03\xea" in rest or b"\x03\xef" in rest), rest  # 1002 or 1007
         writer.close()
         await door.settle(6)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_peer_that_gives_no_sign_of_life_is_cut_off(tmp_path, monkeypatch, answers):
+    from penstock.runtime.http import websocket
+
+    monkeypatch.setattr(websocket, "PING_EVERY", 0.05)
+    monkeypatch.setattr(websocket, "DEAD", 0.3)
+    async with open_door(tmp_path, YAML, master_key=KEY) as door:
+        client = await dial(door, ping_interval=None)
+        await hear(client, "session.created")
+        if not answers:
+            client.transport.pause_reading()
+        await asyncio.sleep(1)
+        assert bool(door.gateway.active) == answers
+        client.transport.abort()
+        await door.settle()
+
+
+async def test_a_silent_session_ends(tmp_path, monkeypatch):
+    from penstock.runtime import realtime
+
+    monkeypatch.setattr(realtime, "IDLE", 0.3)
+    async with open_door(tmp_path, YAML, master_key=KEY) as door:
+        async with dial(door) as client:
+            await hear(client, "session.created")
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(client.recv(), 5)
+            assert client.close_code == 1001
+        [record] = await recorded(door)
+        assert record.status == 101 and not record.error
+
+
+def test_nothing_of_it_is_loaded_before_the_first_is_opened():
+    code = (
+        "import sys, penstock.cli.serve, penstock.server.service\n"
+        "print([name for name in sys.modules if 'websocket' in name or name.endswith('sockets')])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

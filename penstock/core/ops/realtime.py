@@ -95,9 +95,7 @@ def for_upstream(data: bytes, asked: str, model: str) -> bytes:
             continue
         named = _text(inner["model"])
         if named not in (asked, model):
-            text = (
-                f"'{key}.model' is {named[:200]!r}: this session is one of {asked!r}; open another for it."
-            )
+            text = f"'{key}.model' is {named[:200]!r}: this session is one of {asked!r}; open another for it."
             raise GatewayError("bad_request", text, param=f"{key}.model")
         inner["model"] = Raw(_ENCODE(model))
         fields[key] = Raw(_ENCODE(inner))

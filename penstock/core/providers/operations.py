@@ -16,9 +16,9 @@ class Form(NamedTuple):
     ``base64``: it knows ``encoding_format: base64``; else floats are asked for, by leaving the field out.
     ``dimensions``: its name of that field. ``ollama``: it is asked at /api/embed, in Ollama's words. ``watsonx``: it
     answers in IBM's. ``input``: its name of that field, which is a list of texts then. ``sap``: its answer has an
-    envelope. ``messages``: it may take a conversation in place of the input (vLLM does: docs.vllm.ai,
-    "OpenAI-compatible server"). ``own``: another form of a vendor's, "cohere", or Hugging Face's at a "tei" server or
-    at the "hub" (see ``ops.embeddings_own``)."""
+    envelope. ``messages``: it may take a conversation in place of the input (vLLM: docs.vllm.ai, "OpenAI-compatible
+    server"). ``own``: another form of a vendor's, "cohere", or Hugging Face's at a "tei" server or at the "hub" (see
+    ``ops.embeddings_own``)."""
 
     limit: int = 0
     base64: bool = False

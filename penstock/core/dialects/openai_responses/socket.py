@@ -19,15 +19,19 @@ from penstock.core.errors import GatewayError
 
 _FIELDS = Decoder(dict[str, Raw]).decode
 CREATE = "response.create"
+PROCESSED = "response.processed"
+"""What Codex says when it has read a response. There is nothing to do, and no answer to it."""
 _TRANSPORT = ("type", "event_id", "stream", "background", "stream_options")
 _TOLD = (b"retry-after", b"x-litellm-call-id", b"x-request-id")
 
 
-def create_fields(data: bytes) -> dict[str, Raw]:
-    """Read a client's message as the fields of a request that streams. Raises "bad_request" for anything but a
-    ``response.create``."""
+def create_fields(data: bytes) -> dict[str, Raw] | None:
+    """Read a client's message as the fields of a request that streams; None for one that asks for nothing. Raises
+    "bad_request" for anything but a ``response.create``."""
     fields = open_body(data)
     kind = _text(fields.get("type"))
+    if kind == PROCESSED:
+        return None
     if kind != CREATE:
         text = f"The message's 'type' is {kind[:100]!r}; this connection takes {CREATE!r}, and one at a time."
         raise GatewayError("bad_request", text, param="type")
