@@ -42,8 +42,8 @@ _REAL = (401, 402, 429)  # statuses of a server that has the socket and refuses 
 
 class Turns:
     """What one client's socket remembers. ``last``: id of the response before; ``items``: all that it was made of and
-    says, unless there is no room for it (``held``, on the account of ``holder``: the socket's exchange). ``server``: the
-    socket to ``owner``, which made ``on_upstream`` last."""
+    says, unless there is no room for it (``held``, on the account of ``holder``: the client's exchange). ``server``:
+    the socket to ``owner``, which made ``on_upstream`` last."""
 
     def __init__(self, room: int, held: Held, holder: Holder) -> None:
         self.last = ""
