@@ -117,7 +117,8 @@ class Session:
                 self.server.close(told.code, told.reason)
                 await self.server.ended()
                 return
-            if (gone := self.server.closed) is None:  # it was wound down, and neither side has answered yet
+            if (gone := self.server.closed) is None:  # it was ended here, and neither side has answered yet
+                await self.server.ended()
                 return
             reason = self._mask.text(gone.reason)
             if gone.code != ABNORMAL and gone.code != FAILED:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.exchange import ClientSocket
+    from penstock.runtime.held import Held, Holder
 
 NAME = stored_responses.NAME
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -41,16 +42,18 @@ _REAL = (401, 402, 429)  # statuses of a server that has the socket and refuses 
 
 class Turns:
     """What one client's socket remembers. ``last``: id of the response before; ``items``: all that it was made of and
-    says, unless that is over ``room`` bytes. ``server``: the socket to ``owner``, which made ``on_upstream`` last."""
+    says, unless there is no room for it (``held``, on the account of ``holder``: the client's exchange). ``server``:
+    the socket to ``owner``, which made ``on_upstream`` last."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, held: Held, holder: Holder) -> None:
         self.last = ""
         self.items: list[Raw] = []
         self.server: WebSocket | None = None
         self.owner = ""
         self.on_upstream = ""
         self.lacking: set[str] = set()  # targets that turned out to have no socket
-        self._room = room
+        self._room, self._held, self._holder = room, held, holder
+        self._size = 0
         self._asked: list[Raw] = []
 
     def warms(self, fields: Mapping[str, Raw]) -> bool:
@@ -84,8 +87,12 @@ class Turns:
             return  # an answer without a name cannot be gone on from
 
     def _keep(self, response_id: str, items: list[Raw]) -> None:
-        small = sum(len(memoryview(item)) for item in items) <= self._room
-        self.last, self.items = (response_id, items) if small else ("", [])
+        size = sum(len(memoryview(item)) for item in items)
+        self._held.size -= self._size
+        self._holder.held -= self._size
+        fits = size <= self._room and self._held.fits(self._holder, size)
+        self._size = size if fits else 0
+        self.last, self.items = (response_id, items) if fits else ("", [])
         self._asked = []
 
     def drop(self) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 IDLE = 1800.0  # seconds between two responses
 _SURFACE = RESPONSES._replace(attempt=run)
-_HANDSHAKE = (b"connection", b"upgrade", b"content-length", b"content-type")
+_HANDSHAKE = (b"connection", b"upgrade", b"content-length", b"content-type", b"content-encoding", b"expect")
 
 
 class EventExchange(Exchange):
@@ -107,7 +107,7 @@ class _Session:
 
     def __init__(self, gateway: Gateway, exchange: Exchange, client: ClientSocket, limit: float) -> None:
         self.gateway, self.exchange, self.client = gateway, exchange, client
-        self.turns = Turns(gateway.max_body)
+        self.turns = Turns(gateway.max_body, gateway.held, exchange)
         self.running: EventExchange | None = None
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + limit

@@ -19,6 +19,7 @@ SENDERS: Mapping[str, str] = {
     "penstock/runtime/post.py": "it is the way to a target",
     "penstock/runtime/pass_through.py": "bytes as they came, any method, and the vendor's own refusals as they are",
     "penstock/runtime/replicate.py": "looks at a prediction that post() has made, at the address that it named",
+    "penstock/runtime/upstream_sockets.py": "a WebSocket to a target, of which there is one way, too",
     "penstock/runtime/speaks.py": "an empty question, for nobody's request",
     "penstock/runtime/cloud/oauth.py": "a token, from whoever issues it",
     "penstock/server/sources/engines.py": "which models an engine has, for nobody's request",
@@ -32,8 +33,8 @@ WATCHES: Mapping[str, str] = {
 }
 
 _JUDGING = {"check", "knows", "compare_digest", "presented", "in_query"}
-_ANSWERING = {"whole", "start", "write", "finish", "abort", "feed_from"}
-_SENDING = {"send", "ask"}
+_ANSWERING = {"whole", "start", "upgrade", "write", "finish", "abort", "feed_from"}
+_SENDING = {"send", "ask", "open_socket"}
 
 
 def _receiver(node: ast.expr) -> str:

@@ -67,6 +67,24 @@ async def test_a_conversation_goes_on_by_the_id_of_the_response_before(tmp_path,
         await door.settle()
 
 
+async def test_what_a_connection_keeps_is_counted_and_given_back(tmp_path):
+    async with open_door(tmp_path, YAML, master_key=KEY) as door:
+        async with dial(door, "/v1/responses") as client:
+            held = []
+            for size in (100_000, 10, 50_000):
+                told = await ask(client, model="claude", store=False, input="x " * size)
+                await asyncio.sleep(0.05)
+                held.append(door.gateway.held.size)
+            assert held[0] > 200_000 and held[1] < 10_000 and 100_000 < held[2] < 200_000
+            door.gateway.held.limit = 300_000
+            told = await ask(client, model="claude", store=False, input="x " * 75_000)
+            previous = told[-1]["response"]["id"]
+            [error] = await ask(client, model="claude", input="go on", previous_response_id=previous + "x")
+            assert error["status"] == 400 and "not found" in error["error"]["message"]
+        await door.settle()
+        assert door.gateway.held.size == 0
+
+
 async def test_what_says_that_a_response_was_read_is_no_request(tmp_path):
     async with open_door(tmp_path, YAML, master_key=KEY) as door, dial(door, "/v1/responses") as client:
         await client.send(json.dumps({"type": "response.processed", "response_id": "resp_1"}))

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from penstock.mock import Script, Step
 from penstock.server.doors.asgi import AsgiDoor
-from tests.door import open_door
+from tests.door import open_door, parse
 
 KEY = "sk-client-key-0123456789"
 SECRET = "sk-upstream-secret"
@@ -382,3 +382,42 @@ def test_nothing_of_it_is_loaded_before_the_first_is_opened():
         "print([name for name in sys.modules if 'websocket' in name or name.endswith('sockets')])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+GOOD = b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+HANDSHAKES = {
+    "no key": b"GET /v1/responses HTTP/1.1\r\nsec-websocket-version: 13\r\n",
+    "a short key": b"GET /v1/responses HTTP/1.1\r\nsec-websocket-version: 13\r\nsec-websocket-key: eA==\r\n",
+    "another version": b"GET /v1/responses HTTP/1.1\r\n" + GOOD.replace(b"13", b"8"),
+    "POST": b"POST /v1/responses HTTP/1.1\r\n" + GOOD,
+    "a body": b"GET /v1/responses HTTP/1.1\r\ncontent-length: 5\r\n" + GOOD,
+    "a chunked body": b"POST /v1/responses HTTP/1.1\r\ntransfer-encoding: chunked\r\n" + GOOD,
+    "HTTP/1.0": b"GET /v1/responses HTTP/1.0\r\n" + GOOD,
+}
+BODIES = {"a body": b"hello", "a chunked body": b"5\r\nhello\r\n0\r\n\r\n"}
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+async def test_a_handshake_that_is_wrong_is_a_426(tmp_path, name):
+    async with open_door(tmp_path, YAML) as door:
+        head = HANDSHAKES[name] + b"host: localhost\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\r\n"
+        status, _, body = parse(await door.raw(head + BODIES.get(name, b""), wait=2))
+        assert status == 426 and json.loads(body)["error"]["message"]
+        assert (await recorded(door))[0].error == "upgrade"
+        await door.settle()
+
+
+async def test_what_comes_with_the_handshake_is_heard(tmp_path):
+    """RFC 6455 has a client wait for the 101; some do not."""
+    async with open_door(tmp_path, YAML) as door:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        head = b"GET /v1/realtime?model=voice HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+        said = b'{"type":"mock.echo"}'
+        frame = b"\x81" + bytes([0x80 | len(said)]) + b"\0\0\0\0" + said
+        writer.write(head + GOOD + b"\r\n" + frame)
+        heard = b""
+        while said not in heard:
+            heard += await asyncio.wait_for(reader.read(65536), 5)
+        assert heard.startswith(b"HTTP/1.1 101")
+        writer.close()
+        await door.settle(6)

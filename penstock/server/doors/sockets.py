@@ -117,6 +117,8 @@ def take_over(proto: QuickProtocol, rest: bytes) -> None:
         proto._refuse(GatewayError("upgrade", "This server does not upgrade connections. Use plain HTTP."))
         return
     error = handshake_error(head.method, head.headers)
+    if not head.chunked:
+        error = GatewayError("upgrade", "A WebSocket is asked for in HTTP/1.1.")
     if proto.active is not None:
         error = GatewayError("upgrade", "A WebSocket is opened on a connection of its own.")
     if error is not None:
