@@ -46,6 +46,8 @@ from penstock.core.ir import (
     explode,
 )
 from penstock.core.models import facts
+from penstock.core.providers.apply import apply_quirks
+from penstock.core.providers.vendors import MISTRAL_TURNS
 from penstock.mock import anthropic_check, bedrock_check, brain, cohere_check, gemini_check, openai_chat
 from penstock.mock import ollama as ollama_mock
 from penstock.mock import openai_responses as responses_mock
@@ -184,6 +186,8 @@ def _one(block: Block, prefix: str, repeats: bool) -> Block:
 
 def witness(dialect: str, model: str, body: dict[str, Any]) -> str:
     """What the mock upstream of a dialect says against a body; "" when it takes it."""
+    if dialect == "openai_chat" and not facts(model).is_openais:  # whose counts are not OpenAI's
+        body = {key: value[:4] if key == "stop" and isinstance(value, list) else value for key, value in body.items()}
     raw = json.dumps(body).encode()
     path = f"/v1beta/models/{model}:generateContent"
     asked = Exchange("POST", path, "", {}, raw, Step(), Script(), Memory(), 1)
@@ -281,7 +285,10 @@ def test_what_is_sent_is_what_the_target_takes(request: Request) -> None:
         note(f"{dialect}, {model}")
         done = fit(request, takes)
         rendered = DIALECTS[dialect].render_request(done.request, takes.wire)
-        body = json.loads(envelope.seal(rendered.fields))
+        fields = dict(rendered.fields)
+        if "mistral" in model:  # ids of nine characters are its row's, which holds in the same lane, too
+            apply_quirks(fields, MISTRAL_TURNS, False)
+        body = json.loads(envelope.seal(fields))
         if not _asks(done.request) or body.get("messages", body.get("contents", body.get("input"))) in ([], ""):
             continue  # nothing was said that the API has a place for
         # A turn of which the API has no place for anything is gone, and the loss says so.

@@ -13,6 +13,7 @@ from msgspec import Raw
 from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Wire
 from penstock.core.fit import Takes, fit, limits_of
+from penstock.core.fit.words import fit_words
 from penstock.core.ir import Message, Opaque, Request, Text, ToolResult
 from penstock.core.models import facts
 from tests.laws.opaques import OPAQUE_BLOCKS
@@ -269,4 +270,4 @@ def test_what_holds_no_words_stays_as_it_is() -> None:
     )
     assert silent
     request = Request(model="m", messages=(Message("assistant", silent),))
-    assert fit(request, takes_of("cohere", "m")).request == request
+    assert fit_words(request, takes_of("cohere", "m"), []) == (request, None)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Wire
 from penstock.core.fit import Takes, fit, freeform, limits_of
+from penstock.core.fit.texts import GO_ON
 from penstock.core.fit.undo import chain
 from penstock.core.ir import (
     Choice,
@@ -274,7 +275,7 @@ def test_a_system_turn_at_the_end_is_told_before_the_question() -> None:
         ((asked, late), (late, asked)),
         ((asked, calls, told, late, late), (asked, late, late, calls, told)),
         ((late,), (late,)),
-        ((asked, said, late), (asked, said, late)),
+        ((asked, said, late), (asked, said, late, Message("user", (Text(GO_ON),)))),
         ((late, asked), (late, asked)),
     ):
         fitted = fit(Request(model="m", messages=turns), TAKES["cohere"])

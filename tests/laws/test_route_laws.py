@@ -19,7 +19,6 @@ from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import LONGEST_WAIT, Outcome, Plan, Try, Wait, attempts
 from penstock.core.route.stars import fill, fixed, match
-from penstock.runtime import drive as drive_module
 from penstock.runtime.drive import drive
 
 KINDS = sorted(TABLE)
@@ -256,9 +255,7 @@ def test_the_asynchronous_driver_takes_the_same_decisions(plan, script, picks):
     def pick(candidates: Sequence[str]) -> str:
         return candidates[next(numbers, 0) % len(candidates)]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drive_module, "asyncio", type("Asyncio", (), {"sleep": staticmethod(sleep)}))
-        error = asyncio.run(drive(attempts(plan, pick, lambda: 0.5), send))
+    error = asyncio.run(drive(attempts(plan, pick, lambda: 0.5), send, wait=sleep))
     assert steps == expected.steps
     assert error is expected.error
 

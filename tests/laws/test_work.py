@@ -16,13 +16,16 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from penstock.core import count, sse
+from penstock.core import count, models, sse
 from penstock.core.budget import MOST_WRITTEN, VALUE
+from penstock.core.defaults import lay_in, read_said
 from penstock.core.dialects import DIALECTS, EDITORS, guided
 from penstock.core.dialects.base import Dialect, View, Wire
 from penstock.core.envelope import open_body, seal
 from penstock.core.errors import GatewayError
-from penstock.core.ir import collect, explode
+from penstock.core.fit import Takes, fit, limits_of
+from penstock.core.fit.undo import chain
+from penstock.core.ir import Choice, Request, Response, ToolUse, collect, explode
 from tests.laws import work_shapes as shapes
 from tests.laws.work import FAR, Found, Once, attempt, chosen, excess, no_collections, seconds, steps
 
@@ -34,6 +37,10 @@ LOOSE = Wire(
     model="gpt-4o", family="openai", native_schema=False, official=False, replay_reasoning=True, cache_marks=True,
     call_ids=False,
 )  # fmt: skip
+
+
+_SAID, _ = read_said({"temperature": Raw(b"0.5"), "stop": Raw(b'["X"]'), "seed": Raw(b"1")})
+assert _SAID is not None
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,6 +65,8 @@ def test_requests(name: str) -> None:
         for wire in wires:
             traced = wire is wires[0]
             found.look(f"render_request, {wire.model}, {shape}", lambda r, w=wire: dialect.render_request(r, w), asked, traced)
+        for wire in (STRICT, LOOSE, OLD):
+            found.look(f"fit, {wire.model}, {shape}", lambda r, w=wire: _fitted(r, dialect, w), asked, wire is STRICT)
         found.look(f"forced, {shape}", lambda r: dialect.forced(r, LOOSE), asked, False)
 
         def body(n: int, asked: Once = asked) -> bytes:
@@ -74,12 +83,34 @@ def test_requests(name: str) -> None:
     assert not found, "\n".join(found)
 
 
+def takes_of(dialect: Dialect, wire: Wire) -> Takes:
+    known = models.facts(wire.model)
+    return Takes(
+        dialect=dialect.name, wire=wire, model=known, limits=limits_of(dialect.name, known), drop_params=True,
+        forced=dialect.forced,
+    )  # fmt: skip
+
+
+def _fitted(request: Request, dialect: Dialect, wire: Wire) -> None:
+    """Fit a request, and undo that in an answer that calls all of its tools."""
+    fitted = fit(request, takes_of(dialect, wire))
+    undo = chain(fitted.undo)
+    if undo is None:
+        return
+    calls = tuple(ToolUse(f"c{n}", tool.name, '{"a":1}') for n, tool in enumerate(fitted.request.tools))
+    answer = Response(id="r", model="m", choices=(Choice(calls, "tool_use"),))
+    undo.response(answer)
+    filter_ = undo.filter()
+    for event in explode(answer):
+        list(filter_.feed(event))
+
+
 def _other_reads(dialect: Dialect, fields: dict[str, Raw]) -> None:
     """What else is done with a request of a dialect."""
     if dialect.parse_count_request is not None:
         attempt(dialect.parse_count_request, fields)
     dialect.count_request(dialect.count_fields(dict(fields)), STRICT)
-    dialect.adopt({"temperature": Raw(b"1"), **fields})
+    lay_in(dict(fields), _SAID, dialect, takes_of(dialect, STRICT))
     count.estimate(fields, 1)
     attempt(guided.read, fields)
     attempt(lambda given: guided.given(given, dialect.name), fields)
@@ -211,10 +242,10 @@ def _look_at_streams(found: Found, dialect: Dialect, shape: str, events: Once) -
 # The fields of a dialect, and where above they are measured.
 _MEASURED = {
     "parse_request", "render_request", "parse_response", "render_response", "decoder", "encoder", "parse_error",
-    "render_error", "texts", "framer", "adopt", "forced", "parse_count_request", "parse_count", "count_fields",
+    "render_error", "texts", "framer", "forced", "parse_count_request", "parse_count", "count_fields",
     "count_request",
 }  # fmt: skip
-_NO_WORK = {"name", "family", "stream_type", "stream_endpoint", "render_count"}
+_NO_WORK = {"name", "family", "stream_type", "stream_endpoint", "render_count", "sample", "caches"}
 
 
 def test_every_function_of_a_dialect_is_measured() -> None:

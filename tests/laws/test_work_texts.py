@@ -13,11 +13,12 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from penstock.core import count, envelope, errors, eventstream, grammar, models, seen, sse
+from penstock.core import count, envelope, errors, eventstream, grammar, mask, models, seen, sse
 from penstock.core.dialects import DIALECTS, EDITORS, arguments, guided, redact, structured, wrapped
 from penstock.core.dialects.base import Dialect
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
+from penstock.core.fit import freeform
 from penstock.core.ops import audio, embeddings, forms, formstream, images, moderations, rerank, tei
 from penstock.core.providers import pass_through, replicate, turns
 from tests.laws import work_shapes as shapes
@@ -95,6 +96,15 @@ def _mended(mend: Callable[[bytes], bytes]) -> Reader:
     return read
 
 
+def _through(reader: Any, text: str, kind: type = bytes) -> None:
+    """Feed a text in pieces of 40."""
+    given = text if kind is str else text.encode()
+    for at in range(0, len(given), 40):
+        reader.feed(given[at : at + 40])
+    reader.close()
+
+
+_MASK = mask.Mask(["qXw7LkPz93vTbN", "zzzzzzzzzz"], ["sk-model-of-ours-1234567890"])
 _FORCED = structured.Forced("a", b"", "", True)
 _DISPOSED = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
 READERS: dict[str, Reader] = {
@@ -104,6 +114,11 @@ READERS: dict[str, Reader] = {
     "wrapped.anchored": wrapped.anchored,
     "structured.text_of": lambda t: structured.text_of(t, _FORCED),
     "arguments.object_of": lambda t: (arguments.object_of(t), arguments.object_of('{"a":"' + t)),
+    "arguments.settle": lambda t: (arguments.settle(t), arguments.settle('"' + t), arguments.settle(" " + t + " ")),
+    "mask.text": lambda t: (_MASK.text(t), _MASK.clean(t), _MASK.data(t.encode())),
+    "mask.Lines": lambda t: _through(mask.Lines(lambda: _MASK), t),
+    "freeform.to_text": lambda t: (freeform.to_text(t), freeform.to_text('{"input":"' + t)),
+    "freeform.InputReader": lambda t: _through(freeform.InputReader(), '{"input":"' + t, str),
     "grammar.choices_regex": lambda t: grammar.choices_regex([t]),
     "grammar.choices_gbnf": lambda t: grammar.choices_gbnf([t]),
     "grammar.literal": grammar.literal,
@@ -285,12 +300,12 @@ _WATCHED: dict[ModuleType, set[str]] = {
     grammar: set(),
     wrapped: {"choice", "regex", "unwrap_response"},  # of values that the pairs of test_answers make
     structured: {"plan", "force", "unforce", "unforce_response"},
-    arguments: set(),
+    arguments: {"settle_calls"},  # of a whole answer
     guided: {"named", "given", "lift"},  # of a body's top level
     forms: {"broken", "field", "fields_of", "file_of", "plan", "rewritten", "chunks"},
     audio: {"check_speech", "spoken", "wav_seconds"},
     eventstream: {"event_of", "encode", "event", "exception"},
-    errors: {"shed"},
+    errors: {"shed", "exception_name"},
     envelope: {"seal"},
     count: {"tokens", "estimate"},
     pass_through: {"provider_at", "prefixes", "kin", "takes_key_in_query", "dialect_at", "request_headers", "answer_headers"},
