@@ -227,9 +227,10 @@ async def _stream(
     outlet = call.outlet
     decoder = DIALECTS[dialect].framer()
     decode, feed = decoder.feed, translator.feed if mend is None else _mended(translator.feed, mend)
-    outlet.feed_from(answer)
+    aside = Aside(answer, feed, partial(_emit, attempt), attempt.lane == "cross" or mend is not None)
+    outlet.feed_from(aside)
     try:
-        await Aside(answer, feed, partial(_emit, attempt), attempt.lane == "cross" or mend is not None).pump(decode)
+        await aside.pump(decode)
         data = b"".join([feed(event) for event in decoder.close()]) + translator.close()
     except sse.TooLong as error:
         raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None
