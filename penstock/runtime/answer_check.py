@@ -9,6 +9,7 @@ passed on cannot be taken back. Answers that call a tool and refusals are not ch
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,8 +21,10 @@ from penstock.core.dialects.base import Dialect
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import Message, Refusal, Response, Text, ToolUse
 from penstock.core.sse import TooLong
-from penstock.runtime import constrained, schema_check
+from penstock.runtime import apart, constrained, schema_check
 from penstock.runtime.answer import Answer, HeldAnswer
+from penstock.runtime.apart import is_long
+from penstock.runtime.aside import in_thread
 from penstock.runtime.cross import collect_stream, cross_request, usage_of
 from penstock.runtime.http import TransportError
 from penstock.runtime.post import post
@@ -46,7 +49,7 @@ async def check_answer(attempt: Attempt, answer: Answer, dialect: str, mend: Men
     """Return an answer that has the form asked for: this one, or the second. ``mend``: see ``Quirks.mend``; what is
     returned is as it came. Raises "invalid_output"."""
     held = await _hold(attempt, answer)
-    response = _parsed(attempt, held, DIALECTS[dialect], mend)
+    response = await _read(attempt, held, DIALECTS[dialect], mend)
     fault = await _fault(attempt, response)
     if fault is None:
         return held
@@ -54,7 +57,7 @@ async def check_answer(attempt: Attempt, answer: Answer, dialect: str, mend: Men
     try:
         again = await _again(attempt, dialect, response, fault)
         if again is not None:
-            held, response = again, _parsed(attempt, again, DIALECTS[dialect], mend)
+            held, response = again, await _read(attempt, again, DIALECTS[dialect], mend)
     except (GatewayError, TransportError) as error:
         shed(error)
         attempt.usage = first
@@ -88,6 +91,13 @@ def _failed(attempt: Attempt, fault: str, then: str) -> GatewayError:
     attempt.notes = _note("failed")
     text = f"The answer does not conform to the {attempt.form.check.words} that was asked for: {fault}; {then}."
     return GatewayError("invalid_output", text)
+
+
+async def _read(attempt: Attempt, held: HeldAnswer, spoken: Dialect, mend: Mend | None) -> Response:
+    """Parse the answer, a long one in a thread."""
+    if is_long(held.body):
+        return await in_thread(partial(_parsed, attempt, held, spoken, mend))
+    return _parsed(attempt, held, spoken, mend)
 
 
 def _parsed(attempt: Attempt, held: HeldAnswer, spoken: Dialect, mend: Mend | None) -> Response:
@@ -143,7 +153,11 @@ async def _again(attempt: Attempt, dialect: str, response: Response, fault: str)
     said = next((text for text in _texts(response)), "")
     spoken = DIALECTS[dialect]
     endpoint = target.endpoint(target.operation(spoken, attempt.stream))
-    body = _second(attempt, endpoint.quirks, dialect, said[:MAX_TEXT], _ASK.format(fault=fault))
+    quirks, said, ask = endpoint.quirks, said[:MAX_TEXT], _ASK.format(fault=fault)
+    if attempt.long:
+        body = await apart.body(attempt, _second, quirks, dialect, said, ask)
+    else:
+        body = _second(attempt, quirks, dialect, said, ask)
     if body is None:
         return None
     attempt.repairs += 1

@@ -21,9 +21,10 @@ from msgspec.structs import replace
 from penstock.core.budget import values_in
 from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Dialect
-from penstock.core.envelope import open_body
+from penstock.core.envelope import open_body, seal
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, Request
+from penstock.core.providers.spec import Quirks
 from penstock.runtime import children
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.targets import Target, TargetCache
@@ -198,6 +199,19 @@ async def plain(function: Callable[..., T], *args: Any) -> T:
 async def render(attempt: Attempt, function: Callable[..., T], *args: Any) -> T:
     """Run a function that needs the whole conversation: ``run``, with the request read anew."""
     return await run(attempt, function, *args, afresh=True)
+
+
+async def body(attempt: Attempt, function: Callable[..., bytes | None], quirks: Quirks, *args: Any) -> bytes | None:
+    """Run a function that makes the body of a request by a provider's ``quirks``."""
+    edit = quirks.edit  # of the top level alone, and often no function that another process could be told of
+    if edit is None:
+        return await render(attempt, function, quirks, *args)
+    made = await render(attempt, function, dataclasses.replace(quirks, edit=None), *args)
+    if made is None:
+        return None
+    fields = open_body(made)
+    edit(fields)
+    return seal(fields)
 
 
 async def run(attempt: Attempt, function: Callable[..., T], *args: Any, afresh: bool = False) -> T:

@@ -95,10 +95,9 @@ class Aside:
     and large ones, if they are ``heavy`` to translate, in a thread. Meanwhile their upstream is held back.
 
     ``feed``: translates an event. ``emit``: takes what became of some, and raises what is wrong with the next, if
-    anything is. ``pause`` and ``resume`` are for a client that reads slowly: it holds back the upstream, and what waits
-    here."""
+    anything is. ``pause`` and ``resume`` are for a client that reads slowly."""
 
-    __slots__ = ("_answer", "_emit", "_feed", "_free", "_heavy", "_held", "_task", "_waiting")
+    __slots__ = ("_answer", "_emit", "_feed", "_free", "_heavy", "_task", "_waiting")
 
     def __init__(
         self, answer: Answer, feed: Feed, emit: Callable[[bytes, GatewayError | None], None], heavy: bool
@@ -109,19 +108,21 @@ class Aside:
         self._heavy = heavy
         self._waiting: deque[sse.Event] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._held = False  # by the client
-        self._free: asyncio.Future[None] | None = None  # done when it is not any more
+        self._free: asyncio.Future[None] | None = None  # done when the client reads on; None while it reads
 
     def pause(self) -> None:
-        self._held = True
+        """Hold the stream back."""
+        if self._free is None:
+            self._free = asyncio.get_running_loop().create_future()
         self._answer.pause()
 
     def resume(self) -> None:
-        self._held = False
+        """Let it go on."""
+        free, self._free = self._free, None
+        if free is not None and not free.done():
+            free.set_result(None)
         if self._task is None:
             self._answer.resume()
-        elif self._free is not None and not self._free.done():
-            self._free.set_result(None)
 
     async def pump(self, decode: Callable[[bytes], list[sse.Event]]) -> None:
         """Translate the whole stream. Raises what reading or translating it raises."""
@@ -138,15 +139,19 @@ class Aside:
 
         try:
             await self._answer.pump(relay)
-        except BaseException:
-            task = self._task
-            if task is not None and task.done():
-                task.result()  # it closed the answer, which is what was raised
-            if task is not None:
-                task.cancel()
+        except Exception:
+            await self._rest()  # what came before the break; if it closed the answer itself, its own error counts
             raise
-        if self._task is not None:
-            await self._task
+        except BaseException:
+            if self._task is not None:
+                self._task.cancel()
+            raise
+        await self._rest()
+
+    async def _rest(self) -> None:
+        task, self._task = self._task, None  # what it raises holds it, and must not be held by it
+        if task is not None:
+            await task
 
     def _is_long(self, events: list[sse.Event]) -> bool:
         return self._heavy and any(is_long(event.data) for event in events)
@@ -161,20 +166,19 @@ class Aside:
         waiting = self._waiting
         try:
             while waiting:
-                if self._held:
-                    self._free = asyncio.get_running_loop().create_future()
-                    await self._free
                 if self._is_long([waiting[0]]):
                     self._emit(*await in_thread(partial(_counted, self._feed, waiting.popleft())))
-                    continue
                 few: list[sse.Event] = []
-                while waiting and len(few) < FEW and not (few and self._is_long([waiting[0]])):
+                while waiting and len(few) < FEW and not self._is_long([waiting[0]]):
                     few.append(waiting.popleft())
                 self._emit(*together(self._feed, few))
-                await asyncio.sleep(0)  # others have their turn
+                if self._free is not None:
+                    await self._free
+                else:
+                    await asyncio.sleep(0)  # others have their turn
         except BaseException:
             self._answer.close()  # who waits for more of it goes on
             raise
         self._task = None
-        if not self._held:
+        if self._free is None:
             self._answer.resume()

@@ -17,7 +17,7 @@ from penstock.core.dialects import DIALECTS, guided
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss, OutputFormat, Request
 from penstock.core.providers.constraints import ENGINE_DIALECTS, lower, vllm_fields
-from penstock.runtime import schema_check
+from penstock.runtime import apart, schema_check
 from penstock.runtime.cross import cross_request, lost
 from penstock.runtime.same import merge, same_request
 from penstock.runtime.schema_check import AnswerForm
@@ -45,7 +45,7 @@ async def want(attempt: Attempt) -> None:
     asked = _flag(fields)
     check = None
     if asked or (asked is None and target.validates):
-        check = await schema_check.prepare(attempt.parsed().output, bool(asked))
+        check = await schema_check.prepare((await apart.parsed(attempt)).output, bool(asked))
     ignored: tuple[str, ...] = ()
     if output is not None and guided.given(fields, client):
         output, ignored = None, guided.named(fields)

@@ -10,6 +10,7 @@ from penstock.core.dialects import DIALECTS, guided
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.fit import fit
+from penstock.runtime import apart
 from penstock.runtime.call import GATEWAY_FIELDS
 from penstock.runtime.post import ask
 
@@ -27,15 +28,24 @@ async def run(attempt: Attempt) -> None:
     """Make one try. An engine that speaks a dialect but does not count is no failure: we count then."""
     client: Any = attempt.client
     tokens = None
+    attempt.long = apart.is_long_request(attempt)
     spoken = _spoken(attempt, client)
     if spoken is not None:
         tokens = await _count(attempt, client, spoken)
     if tokens is None:
-        client.parse_count_request(attempt.fields)  # what is wrong with the request is told here, too
+        # What is wrong with the request is told here, too.
+        if attempt.long:
+            await apart.plain(_check, client, attempt.fields)
+        else:
+            _check(client, attempt.fields)
         body = client.render_count(estimate(attempt.fields, 0).input, "local_estimate")
     else:
         body = client.render_count(tokens, "provider")
     attempt.call.outlet.whole(attempt, body)
+
+
+def _check(client: Any, fields: dict[str, Raw]) -> None:
+    client.parse_count_request(fields)
 
 
 def _spoken(attempt: Attempt, client: Any) -> Any:
@@ -52,7 +62,10 @@ def _may_count(attempt: Attempt, name: str, asked: str) -> bool:
 
 async def _count(attempt: Attempt, client: Any, spoken: Any) -> int | None:
     endpoint = attempt.target.endpoint(f"{spoken.name}_count_tokens")
-    body = seal(_fields(attempt, client, spoken))
+    if attempt.long and spoken is not client:
+        body = seal(await apart.render(attempt, _fields, client, spoken))
+    else:
+        body = seal(_fields(attempt, client, spoken))
     try:
         told = await ask(attempt, endpoint, body, spoken.parse_error, limit=MAX_ANSWER)
     except GatewayError as error:

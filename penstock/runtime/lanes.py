@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from penstock.core import sse
 from penstock.core.dialects import DIALECTS, EDITORS, guided
-from penstock.core.envelope import open_body, seal
 from penstock.core.errors import GatewayError
 from penstock.core.models import is_closed_openai
 from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES
@@ -215,12 +213,8 @@ async def _body_apart(attempt: Attempt, quirks: Quirks, dialect: str) -> bytes:
     """Make the body of a long request: apart, where its turns are looked at."""
     if attempt.form is None and dialect == attempt.client.name and not has_edits(quirks):
         return _body(attempt, quirks, dialect)
-    edit = quirks.edit  # of the top level alone, and often no function that another process could be told of
-    body = await apart.render(attempt, _body, quirks if edit is None else replace(quirks, edit=None), dialect)
-    if edit is not None:
-        fields = open_body(body)
-        edit(fields)
-        body = seal(fields)
+    body = await apart.body(attempt, _body, quirks, dialect)
+    assert body is not None
     return body
 
 

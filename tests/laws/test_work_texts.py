@@ -308,7 +308,7 @@ _WATCHED: dict[ModuleType, set[str]] = {
     errors: {"shed", "exception_name"},
     envelope: {"seal"},
     count: {"tokens", "estimate"},
-    pass_through: {"provider_at", "prefixes", "kin", "takes_key_in_query", "dialect_at", "request_headers", "answer_headers"},
+    pass_through: {"with_model", "provider_at", "prefixes", "kin", "takes_key_in_query", "dialect_at", "request_headers", "answer_headers"},
 }
 
 

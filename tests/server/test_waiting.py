@@ -271,6 +271,15 @@ async def test_ten_megabytes_with_300_000_messages(tmp_path):
             assert len(body) > 10_000_000
             answer = await waiting.ask(f"{path} to {target}", path, body)
             assert b"hello" in answer and waiting.big.sizes[-1] > 7_000_000
+        body = body_of(made, "anthropic", "openai_chat")
+        answer = await waiting.ask("a count", "/v1/messages/count_tokens", body)
+        assert json.loads(answer)["input_tokens"] > 1_000_000
+        body = body[:-1] + b',"validate":true,"output_config":{"format":{"type":"json_schema","schema":{"type":"string"}}}}'
+        waiting.big.answer = told("openai_chat", shapes.answer(Text('"hello"')))
+        assert b"hello" in await waiting.ask("a check", "/v1/messages", body)
+        waiting.big.answer = told("openai_chat", shapes.answer(Text("1")))
+        assert b"does not conform" in await waiting.ask("a repair", "/v1/messages", body, (502,))
+        assert waiting.big.sizes[-1] > 7_000_000, "asked again, with the whole conversation"
 
 
 ANSWERS: dict[str, Callable[[], Response]] = {

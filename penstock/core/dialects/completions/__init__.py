@@ -57,6 +57,9 @@ class Completion(Request, frozen=True, kw_only=True):
     echo: tuple[str, ...] = ()
 
 
+MOST_PROMPTS = 2048
+
+
 class Several(GatewayError):
     """More than one prompt where one was expected: a chat holds one, so they go one by one."""
 
@@ -80,7 +83,11 @@ def prompts(fields: Mapping[str, Raw]) -> list[str]:
     if opens(raw, '"'):
         return [text(raw, "prompt")]
     found = []
-    for place, item in enumerate(items(raw, "prompt")):
+    listed = items(raw, "prompt")
+    if len(listed) > MOST_PROMPTS:  # each becomes a request
+        said = f"'prompt' has {len(listed)} texts; at most {MOST_PROMPTS} are taken at once."
+        raise GatewayError("bad_request", said, param="prompt")
+    for place, item in enumerate(listed):
         if not opens(item, '"'):
             words = "This model is reached as a chat, which takes text: a prompt of tokens cannot be translated."
             raise GatewayError("unsupported", words, param="prompt")
