@@ -32,7 +32,7 @@ WEATHER = {"type": "function", "function": {"name": "get_weather", "description"
 CALL = [{"role": "user", "content": 'call get_weather {"city":"Oslo"} and call get_weather {"city":"Lima"}'}]
 UPSTREAMS = {
     "ollama": ("ollama_chat/llama3.2:70b", ""),
-    "openai_chat": ("openai/gpt-4.1", "/v1"),
+    "openai_chat": ("openai/qwen3-32b", "/v1"),
     "anthropic": ("anthropic/claude-sonnet-4-5", ""),
 }
 PATHS = {"ollama": "/api/chat", "openai_chat": "/v1/chat/completions", "anthropic": "/v1/messages"}

@@ -282,7 +282,7 @@ FAULTS = (
         "results in place",
         "a tool result that does not follow its call (the API answers 400)",
         f"{_D}/turns.py",
-        "return _Results(turns, writer, policy, ids, names).place() if calls else turns",
+        "return _Results(turns, writer, policy, names).place() if calls else turns",
         "return turns",
         ("laws/test_anthropic_laws.py::test_a_rendered_request_keeps_the_apis_rules",),
     ),

@@ -56,13 +56,15 @@ BEGINS = (b'{"model": "m"', b'{"messages"')
 
 def holds_body(found: object) -> bool:
     """Whether an object of whatever type holds a body as it came from the client, or its first part."""
-    held = (one for one in gc.get_referents(found) if isinstance(one, bytes | bytearray) and len(one) > 1_000)
+    # By type: to ask isinstance is to look through a weak reference, at what may be gone.
+    held = (one for one in gc.get_referents(found) if type(one) in (bytes, bytearray) and len(one) > 1_000)
     return any(one.startswith(BEGINS) for one in held)
 
 
 def alive() -> Counter[str]:
     """What is held on to: all that lives of a request."""
-    return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, OWN))
+    own = (one for one in gc.get_objects() if type(one) not in weakref.ProxyTypes)
+    return Counter(type(one).__name__ for one in own if isinstance(one, OWN))
 
 
 async def left_by(way: Way, door: Door) -> Counter[str]:

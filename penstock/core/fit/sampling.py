@@ -122,12 +122,13 @@ def _of_reasoner(request: Request, takes: Takes, losses: list[Loss]) -> Request:
 
 
 def _stops(request: Request, takes: Takes, losses: list[Loss]) -> Request:
-    most, none = takes.limits.stops, not takes.model.takes_stop and "stop" not in takes.allowed
+    if not takes.model.takes_stop and "stop" not in takes.allowed:
+        losses.append(Loss("stop", "this model takes no stop sequences"))
+        return replace(request, stop=())
+    most = takes.limits.stops
     kept: list[str] = []
     for number, stop in enumerate(request.stop):
-        if none:
-            losses.append(Loss(f"stop.{number}", "this model takes no stop sequences"))
-        elif not takes.limits.blanks and not stop.strip():
+        if not takes.limits.blanks and not stop.strip():
             losses.append(Loss(f"stop.{number}", "a stop sequence of white space is refused"))
         elif most and len(kept) == most:
             losses.append(Loss(f"stop.{number}", f"at most {most} stop sequences here"))

@@ -12,7 +12,7 @@ from penstock.mock.server import Received
 
 UPSTREAM_KEY = "sk-upstream-clients-51c0"
 MODELS: Mapping[str, str] = {
-    "openai_chat": "gpt-4.1",
+    "openai_chat": "qwen3-32b",
     "anthropic": "claude-sonnet-4-5",
     "openai_responses": "gpt-5.1",
 }
