@@ -121,6 +121,7 @@ def config(urls: Mapping[str, str], llama: str | None, key: str) -> str:
         for row in models[:3]
     ]
     chat = models[0]["litellm_params"]
+    models[0]["model_info"] = {"input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6}  # no price list knows it
     models.append({"model_name": GUIDE_MODEL, "litellm_params": {**chat, "model": f"openai/{GUIDE_MODEL}"}})
     return json.dumps({"model_list": models, "router_settings": {"num_retries": 0}})
 
