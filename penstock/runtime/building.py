@@ -7,7 +7,7 @@ answer. Each step reads what the ones before it found; the target is made last, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from penstock.core.caching import read_points
 from penstock.core.defaults import Said, read_said
 from penstock.core.dialects import guided
 from penstock.core.errors import GatewayError
+from penstock.core.mask import Mask
 from penstock.core.providers import get as get_provider
 from penstock.core.providers.bedrock import BEDROCK
 from penstock.core.providers.lending import is_foreign, withheld
@@ -205,10 +206,24 @@ def _words(deployment: Deployment, serving: Serving) -> _Words:
     said, wrong = read_said({**guides, **given})
     plain = {key: raw for key, raw in given.items() if key not in wrong and key not in guided.FIELDS}
     told = tuple(
-        f"Model {deployment.model_name!r}: litellm_params.{key} is left out: {error.message}"
+        f"Model {deployment.model_name!r}: litellm_params.{key} is left out: "
+        # Whoever pasted a key into the wrong place must not find it in a log.
+        f"{Mask(_texts(deployment.defaults.get(key))).text(error.message)}"
         for key, error in wrong.items()
     )
     return _Words(said, plain, {**serving.body, **body}, told)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts in a value of the config."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from (*_texts(key), *_texts(inner))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:

@@ -145,11 +145,7 @@ def test_codex_runs_code(bench: Bench, dialect: str, tmp_path: Path) -> None:
     assert (b"additional_tools" in first.body) == native
 
 
-# Its answer ends in an empty thinking block with the signature, and the last block is what Claude Code prints.
-BLANK = pytest.mark.xfail(reason="a signature of Gemini's is told as an empty thought behind the text", strict=False)
-
-
-@pytest.mark.parametrize("dialect", [pytest.param(name, marks=[BLANK] if name == "gemini" else []) for name in TARGETS])
+@pytest.mark.parametrize("dialect", TARGETS)
 def test_claude_code_runs_a_command(bench: Bench, dialect: str, tmp_path: Path) -> None:
     mock = bench.ready(dialect)
     prompt = f"call Bash {json.dumps({'command': ECHO, 'description': 'adds'})}"

@@ -274,6 +274,7 @@ def test_a_system_turn_at_the_end_is_told_before_the_question() -> None:
     for turns, wanted in (
         ((asked, late), (late, asked)),
         ((asked, calls, told, late, late), (asked, late, late, calls, told)),
+        ((asked, calls, late, told), (asked, late, calls, told)),
         ((late,), (late,)),
         ((asked, said, late), (asked, said, late, Message("user", (Text(GO_ON),)))),
         ((late, asked), (late, asked)),

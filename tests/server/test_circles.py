@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import types
 import weakref
 from collections import Counter
@@ -46,7 +47,8 @@ def ours(found: object) -> str:
     else:
         kind, module = type(found).__name__, type(found).__module__
     if isinstance(found, types.CoroutineType):
-        return kind if "/penstock/" in module and "/mock/" not in module else ""
+        inside = f'"{Path(penstock.__file__).parent}{os.sep}' in module
+        return kind if inside and f"{os.sep}mock{os.sep}" not in module else ""
     return kind if module.startswith("penstock.") and not module.startswith("penstock.mock") else ""
 
 

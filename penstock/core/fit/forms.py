@@ -116,6 +116,7 @@ class _Flat:
         self._losses = losses
         self._places: dict[Form, int] = {}
         self._taken: set[str] = set()
+        self._customs: dict[str, list[Form]] = {}  # declared ones, by their names
         self.tools: list[Tool] = []
         self.names: dict[Form, str] = {}
 
@@ -147,6 +148,8 @@ class _Flat:
             made = replace(tool, name=self.name(form))
         elif form.kind == "custom":
             made = replace(self._custom(tool, found.at), name=self.name(form))
+            if form not in self._places:
+                self._customs.setdefault(form.name, []).append(form)
         elif form.kind in BUILTIN and tool.opaque is not None and tool.opaque.dialect == NAME:
             made = BUILTIN[form.kind].tool(tool.opaque.raw)
             made = replace(made, name=self.name(form)) if made is not None else None
@@ -213,7 +216,11 @@ class _Flat:
     def _call(self, call: ToolUse, space: str) -> ToolUse:
         if call.kind == "function" and not space:
             return call
-        name = self.name(Form(call.kind, space, call.name))
+        form = Form(call.kind, space, call.name)
+        if form not in self.names:  # Codex tells a tool of its namespace "functions" without that
+            meant = self._customs.get(call.name, ()) if call.kind == "custom" and not space else ()
+            form = meant[0] if len(meant) == 1 else form
+        name = self.name(form)
         args = freeform.to_args(call.args) if call.kind == "custom" else call.args
         return replace(call, name=name, kind="function", args=args)
 

@@ -15,20 +15,31 @@ _SYSTEM = ("system", "developer")
 
 
 def fit_order(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Request, Undo | None]:
-    """Put the system turns at the end before the question, or before the calls that its results answer."""
+    """Put the system turns at the end before the question, or before the calls that its results answer: those between
+    calls and results, too, which are told behind both."""
     turns = request.messages
-    if takes.limits.system_ends or not turns or turns[-1].role not in _SYSTEM or request.dialect == takes.dialect:
+    if takes.limits.system_ends or not turns or request.dialect == takes.dialect:
         return request, None
-    end = len(turns)
+    last = _before_systems(turns, len(turns))
+    if last < 0 or turns[last].role != "user":
+        return request, None
+    at = last
+    if _answers(turns[last]):
+        caller = _before_systems(turns, last)
+        at = caller if caller >= 0 else last
+    late = [number for number in range(at + 1, len(turns)) if number != last]
+    if not late:
+        return request, None
+    losses += [Loss(f"messages.{number}", "told before the question") for number in late]
+    asked = (turns[at], turns[last]) if at != last else (turns[last],)
+    return replace(request, messages=(*turns[:at], *(turns[number] for number in late), *asked)), None
+
+
+def _before_systems(turns: tuple[Message, ...], end: int) -> int:
+    """Return the place of the last turn before ``end`` that is no system turn; -1 for none."""
     while end and turns[end - 1].role in _SYSTEM:
         end -= 1
-    at = end - 1
-    if at < 0 or turns[at].role != "user":
-        return request, None
-    if _answers(turns[at]) and at:
-        at -= 1
-    losses += [Loss(f"messages.{number}", "told before the question") for number in range(end, len(turns))]
-    return replace(request, messages=(*turns[:at], *turns[end:], *turns[at:end])), None
+    return end - 1
 
 
 def _answers(turn: Message) -> bool:
