@@ -245,12 +245,12 @@ async def test_requests_of_one_client_are_no_wait_for_another(tmp_path, what):
                 body = json.dumps({"model": target, "prompt": "hello, [world] " * 700_000}).encode()
             waiting.big.answer = told(target, SMALL)
             asked = f"{what}, {path} to {target}"
-            refused = what in ("too many tools", "a diamond of definitions")
+            refused = what in ("many tools", "too many tools", "a diamond of definitions")  # OpenAI takes 128
             answer = await waiting.ask(asked, path.format(model=target), body, (200, 400) if refused else (200,))
             if what == "a diamond of definitions" and target == "gemini":
                 assert b"tools.0.schema" in answer and b"bytes" in answer, asked
             if what == "too many tools":
-                assert b"tools" in answer and b"10000" in answer, asked
+                assert b"tools" in answer and (b"10000" in answer or b"at most 128" in answer), asked
             elif not refused:
                 assert b"hello" in answer, asked
                 least = len(body) / (10 if "schema" in what else 3)  # the older Gemini takes less of a schema
