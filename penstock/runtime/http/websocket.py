@@ -18,6 +18,8 @@ from websockets.http11 import Response
 from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as Frames
 
+from penstock.core.errors import shed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -112,11 +114,18 @@ class WebSocket(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> bool:
-        self._frames.receive_eof()
+        self._no_more()
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _no_more(self) -> None:
+        """Tell the reader of frames that the peer sends nothing more. It keeps the error that this may be, whose
+        traceback leads back to here: a circle."""
         self._frames.receive_eof()
+        if self._frames.parser_exc is not None:
+            shed(self._frames.parser_exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._no_more()
         if self._timer is not None:
             self._timer.cancel()
         self._end(SocketClosed(ABNORMAL))
