@@ -61,10 +61,12 @@ def in_tier(usage: Usage | None, tier: Raw | None) -> Usage | None:
 class SameStream(Protocol):
     """One stream on its way. ``feed``: an event's bytes for the client, b"" when it is for the meter alone. ``close``:
     what is still owed at the upstream's end; raises ``Incomplete``. ``started``: a part of the answer was seen.
-    ``chunks``: how many, which counts tokens roughly where usage is never told."""
+    ``chunks``: how many, which counts tokens roughly where usage is never told. ``done``: all of it was, though its
+    upstream may not have ended yet."""
 
     started: bool
     chunks: int
+    done: bool
 
     @property
     def usage(self) -> Usage | None: ...

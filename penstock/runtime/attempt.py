@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 class Translator(Protocol):
     """An upstream's stream to the client's bytes. ``close`` raises when the stream ended too early. ``started``: a part
-    of the answer was seen; ``chunks``: how many."""
+    of the answer was seen; ``chunks``: how many. ``done``: all of it was; its upstream may not have ended yet."""
 
     started: bool
     chunks: int
+    done: bool
 
     @property
     def usage(self) -> Usage | None: ...

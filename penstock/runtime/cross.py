@@ -270,6 +270,7 @@ class CrossStream:
         "_told",
         "_undo",
         "chunks",
+        "done",
         "encoder",
         "started",
     )
@@ -288,7 +289,7 @@ class CrossStream:
         self._told: Usage | None = None
         self._tier = ""
         self._start: Usage | None = None  # told with the first event: the input, and an output of 1 or so
-        self.started = False
+        self.started = self.done = False
         self.chunks = 0
         self.encoder = surface.dialect.encoder(view(attempt))
 
@@ -333,6 +334,7 @@ class CrossStream:
                 self.encoder.losses += _untold(step.reason, step.choice)
             elif isinstance(step, End):
                 self._told = step.usage
+                self.done = True
                 step = End(self.usage)
             elif isinstance(step, Start):
                 self._tier = step.service_tier

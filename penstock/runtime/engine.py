@@ -117,7 +117,7 @@ class Engine:
                 call.attempt.stop()
             error = call.exchange.ending
             if error is None:
-                self.record(call, GatewayError("client_gone", "The client closed the connection."))
+                self.record(call, _left(call))
                 raise
         if error is not None:
             call.outlet.refuse(call, error)
@@ -199,6 +199,15 @@ def hide_secrets(attempt: Attempt, error: GatewayError, model: str) -> None:
     if attempt.signed:
         masks.insert(0, Mask.of_lines(attempt.signed))
     hide(error, masks, (model, attempt.call.model))
+
+
+def _left(call: Call) -> GatewayError | None:
+    """Make the error of a call whose client left; None for one that has all of its answer. (Codex leaves as soon as it
+    has, and llama.cpp's server ends its stream a moment later.)"""
+    attempt = call.attempt
+    if attempt is not None and attempt.translator is not None and attempt.translator.done:
+        return None
+    return GatewayError("client_gone", "The client closed the connection.")
 
 
 def _fold(call: Call, attempt: Attempt) -> None:

@@ -42,12 +42,12 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
 class Stream:
     """Message events. ``message_start`` gets the client's model name; all others pass as they are."""
 
-    __slots__ = ("_done", "_meter", "_model", "_reason", "_told", "chunks", "started")
+    __slots__ = ("done", "_meter", "_model", "_reason", "_told", "chunks", "started")
 
     def __init__(self, model: Raw, want_usage: bool) -> None:
         self._model = model
         self._meter = Meter()
-        self._done = False
+        self.done = False
         self._reason = False
         self._told = False  # the output's count, which comes with the stop reason
         self.started = False
@@ -90,7 +90,7 @@ class Stream:
                 self._told = _meter(self._meter, fields["usage"]) or self._told
             self._reason = self._reason or _REASON.search(bytes(fields.get("delta", b""))) is not None
         elif name == b"message_stop":
-            self._done = True
+            self.done = True
 
     def _start(self, data: bytes) -> bytes:
         try:
@@ -108,7 +108,7 @@ class Stream:
     def close(self) -> bytes:
         """Return the bytes still owed at the upstream's end. A stop reason without ``message_stop`` is a complete
         answer whose last line was forgotten."""
-        if self._done:
+        if self.done:
             return b""
         if self._reason:
             return _STOP

@@ -48,11 +48,11 @@ class Stream:
     """A stream of Cohere's on its way to a client of Cohere's: events pass as they came. ``want_usage`` changes
     nothing: the last event always has it."""
 
-    __slots__ = ("_done", "_model", "chunks", "started", "usage")
+    __slots__ = ("done", "_model", "chunks", "started", "usage")
 
     def __init__(self, model: Raw, want_usage: bool) -> None:
         self._model = model
-        self._done = False
+        self.done = False
         self.started = False
         self.chunks = 0
         self.usage: Usage | None = None
@@ -78,11 +78,11 @@ class Stream:
         raw = fields.get("delta")
         delta = open_part(bytes(raw), "broken_stream") if raw is not None and not absent(raw) else {}
         _ended(delta)
-        self._done = True
+        self.done = True
         self.usage = counts.read(delta.get("usage"))
 
     def close(self) -> bytes:
-        if not self._done:
+        if not self.done:
             raise Incomplete()
         return b""
 

@@ -42,12 +42,12 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
 class Stream:
     """Chunks. Each gets the client's model name; a candidate's finish reason is the only end there is."""
 
-    __slots__ = ("_finished", "_meter", "_model", "chunks", "started")
+    __slots__ = ("done", "_meter", "_model", "chunks", "started")
 
     def __init__(self, model: Raw, want_usage: bool) -> None:
         self._model = model
         self._meter = Meter()
-        self._finished = False
+        self.done = False
         self.started = False
         self.chunks = 0
 
@@ -68,15 +68,15 @@ class Stream:
         self.chunks += 1
         if "usageMetadata" in fields:
             self._meter.feed(fields["usageMetadata"])
-        if not self._finished:
+        if not self.done:
             candidates, feedback = fields.get("candidates"), fields.get("promptFeedback")
             ended = candidates is not None and _FINISHED.search(bytes(candidates))
-            self._finished = bool(ended or (feedback is not None and _BLOCKED.search(bytes(feedback))))
+            self.done = bool(ended or (feedback is not None and _BLOCKED.search(bytes(feedback))))
         fields["modelVersion"] = self._model
         return b"data: " + _ENCODE(fields) + b"\n\n"
 
     def close(self) -> bytes:
-        if self._finished:
+        if self.done:
             return b""
         raise Incomplete()
 

@@ -53,11 +53,11 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
 class Stream:
     """Lines. ``want_usage`` changes nothing: the last line always has it."""
 
-    __slots__ = ("_done", "_model", "chunks", "started", "usage")
+    __slots__ = ("done", "_model", "chunks", "started", "usage")
 
     def __init__(self, model: Raw, want_usage: bool) -> None:
         self._model = model
-        self._done = False
+        self.done = False
         self.started = False
         self.chunks = 0
         self.usage: Usage | None = None
@@ -68,12 +68,12 @@ class Stream:
         self.chunks += 1
         fields["model"] = self._model
         if fields.get("done") == _TRUE:
-            self._done = True
+            self.done = True
             self.usage = _usage(fields) or self.usage
         return escaped(_ENCODE(fields)) + b"\n"
 
     def close(self) -> bytes:
-        if not self._done:
+        if not self.done:
             raise Incomplete()
         return b""
 

@@ -66,12 +66,12 @@ class Stream:
     ``want_usage``: the client asked for the usage chunk; we always ask the upstream for it and keep it to ourselves
     otherwise. ``started``: an answer's chunk was seen. A broken stream ends in ``Incomplete``, never in ``[DONE]``."""
 
-    __slots__ = ("_calls", "_done", "_ended", "_last", "_model", "_want_usage", "chunks", "started", "usage")
+    __slots__ = ("_calls", "done", "_ended", "_last", "_model", "_want_usage", "chunks", "started", "usage")
 
     def __init__(self, model: Raw, want_usage: bool) -> None:
         self._model = model
         self._want_usage = want_usage
-        self._done = False
+        self.done = False
         self._calls: CallMender | None = None  # once there is a call
         self._ended: set[int] = set()  # choices that have their finish reason
         self._last = 0  # the highest index of a choice
@@ -86,7 +86,7 @@ class Stream:
         if data == b"[DONE]":
             if not self.started:
                 raise Incomplete("the upstream sent [DONE] and nothing before it")
-            self._done = True
+            self.done = True
             return sse.DONE
         try:
             fields = _DECODE(data)
@@ -144,7 +144,7 @@ class Stream:
     def close(self) -> bytes:
         """Return the bytes still owed at the upstream's end. Some servers never send ``[DONE]``: a finish reason of
         every choice will do."""
-        if self._done:
+        if self.done:
             return b""
         if len(self._ended) > self._last:
             return sse.DONE

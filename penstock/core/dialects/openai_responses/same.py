@@ -40,11 +40,11 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
 class Stream:
     """Response events. A broken stream ends in ``Incomplete``, never in ``response.completed``."""
 
-    __slots__ = ("_done", "_model", "chunks", "started", "usage")
+    __slots__ = ("done", "_model", "chunks", "started", "usage")
 
     def __init__(self, model: Raw, want_usage: bool) -> None:
         self._model = model
-        self._done = False
+        self.done = False
         self.started = False
         self.chunks = 0
         self.usage: Usage | None = None
@@ -88,7 +88,7 @@ class Stream:
             raise stream_error(response)
         raise_failed(response)
         if kind in _LAST:
-            self._done = True
+            self.done = True
             self.usage = in_tier(read_usage(response.get("usage")), response.get("service_tier"))
         response["model"] = self._model
         fields["response"] = Raw(_ENCODE(response))
@@ -102,7 +102,7 @@ class Stream:
 
     def close(self) -> bytes:
         """Check that the answer is complete: nothing is owed after the terminal event, and without one it is not."""
-        if not self._done:
+        if not self.done:
             raise Incomplete()
         return b""
 
