@@ -138,10 +138,11 @@ class State:
         """Say what to do about a name that nothing here serves: set a provider's key, where no config file says what
         there is; else take one of the nearest names."""
         head, slash, _ = model.partition("/")
-        provider = get_provider(head) if slash and not self.config.files else None
+        near = self.catalog.near(model)
+        served = any(name.startswith(f"{head}/") for name in near)  # then it is the name that is wrong
+        provider = get_provider(head) if slash and not served and not self.config.files else None
         if provider is not None and provider.keys and credential(provider, None, self.env) is None:
             return f"{missing_key_message(provider)} It is looked for at the start, and again at SIGHUP."
-        near = self.catalog.near(model)
         return f"Nearest names here: {', '.join(near)}." if near else "No model is configured here."
 
 

@@ -155,7 +155,12 @@ async def test_a_provider_without_its_key_is_told_as_that(monkeypatch):
     """ "Nearest names here: mock/echo" was no help to who asked for openai/gpt-4o."""
     config = await discovered({}, (), monkeypatch)
     state = State(config, {})
-    for model, says in (("openai/gpt-4o", "set OPENAI_API_KEY"), ("nobody/x", "mock/echo"), ("gpt-4o", "mock/echo")):
+    for model, says in (
+        ("openai/gpt-4o", "set OPENAI_API_KEY"),
+        ("nobody/x", "mock/echo"),
+        ("gpt-4o", "mock/echo"),
+        ("mock/ecko", "names here: mock/echo"),
+    ):
         with pytest.raises(GatewayError) as caught:
             state.plan(model)
         assert caught.value.kind == "unknown_model" and says in caught.value.message
