@@ -83,7 +83,7 @@ class Slot:
             if not waiter.future.done():
                 waiter.future.set_result(conn)
                 return
-        if len(self.idle) >= self.limits.max_idle_per_origin:
+        if len(self.idle) + len(self.resting) >= self.limits.max_idle_per_origin:
             conn.shut()
             return
         conn.state = IDLE
@@ -96,7 +96,7 @@ class Slot:
         llama.cpp's server says ``keep-alive`` and closes right behind a streamed answer, within 0.1 to 4 ms. A request
         written in that time is lost, and nobody can tell whether it was read: 3 of 100 for one busy client, 11 for
         eight. A connection that outlives its rest is as good as any, and so are the next of this server."""
-        if self.waiters or len(self.resting) >= self.limits.max_idle_per_origin:
+        if self.waiters or len(self.idle) + len(self.resting) >= self.limits.max_idle_per_origin:
             conn.shut()
             return
         conn.state = IDLE

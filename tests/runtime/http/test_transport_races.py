@@ -103,6 +103,29 @@ async def test_a_resting_connection_keeps_nobody_waiting(net: Net) -> None:
     assert len(pool._slots[up.origin.key].resting) == 2
 
 
+@pytest.mark.parametrize("rested_first", [True, False])
+async def test_idle_and_resting_share_one_limit(net: Net, rested_first: bool) -> None:
+    first, then = (HELLO, OK) if rested_first else (OK, HELLO)
+    turn = 0
+
+    async def handler(peer: Peer) -> None:
+        nonlocal turn
+        while True:
+            await peer.request()
+            turn += 1
+            await peer.send(first if turn <= 3 else then)
+
+    up = await net.serve(handler)
+    pool = net.pool(Limits(max_idle_per_origin=3))
+    held = [await send(pool, up.origin) for _ in range(6)]
+    for resp in held:
+        await resp.read(1000)
+        resp.close()
+    slot = pool._slots[up.origin.key]
+    assert len(slot.idle) + len(slot.resting) == 3
+    assert pool.stats()[up.origin.key]["open"] == 3
+
+
 async def test_the_shortest_keep_alive_has_a_margin(net: Net) -> None:
     for told, hint in ((b"1", 1 / 3), (b"2", 2 / 3), (b"3", 1.0), (b"5", 3.0), (b"75", 73.0), (b"0", 0.0)):
         up = await net.serve(answer(b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=%b\r\ncontent-length: 2\r\n\r\nok" % told))
