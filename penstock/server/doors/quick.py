@@ -22,6 +22,8 @@ from penstock.server.doors.known import LESSONS, KnownHead, remember
 from penstock.server.doors.status import STATUS_LINES
 
 if TYPE_CHECKING:
+    from penstock.runtime.coming import Coming
+    from penstock.runtime.http.source import Source as BodySource
     from penstock.server.doors.coming import ComingExchange
     from penstock.server.gateway import Gateway
 
@@ -54,6 +56,7 @@ class QuickExchange(Exchange):
         self.task = None
         self.ending = None
         self.call = None
+        self.coming: Coming | BodySource | None = None
         self.source: Source | None = None
         self.error: GatewayError | None = None
         self.url = b""
@@ -147,6 +150,9 @@ class QuickProtocol(HttpToolsProtocol):
         self.known: KnownHead | None = None
         self.lessons = LESSONS
         self.batch = self.gateway.batch(self.loop)
+        from penstock.server.doors.coming import receive  # which builds on this module
+
+        self.receive = receive
 
     # The connection ---------------------------------------------------------------------------------------------------
 
@@ -201,9 +207,7 @@ class QuickProtocol(HttpToolsProtocol):
             if self.in_head and self.head_bytes > MAX_HEAD_BYTES:
                 self._refuse(GatewayError("headers_too_large", f"The request's head is over {MAX_HEAD_BYTES} bytes."))
             elif self.exchange is not None and not self.in_head and not self.closing:
-                from penstock.server.doors.coming import receive  # which builds on this module
-
-                receive(self, self.exchange)
+                self.receive(self, self.exchange)
             elif fresh and self.lessons and self.received == before + 1 and self.active is not None:
                 self.lessons -= 1
                 self.known = remember(data, self.active)
@@ -346,10 +350,10 @@ class QuickProtocol(HttpToolsProtocol):
         exchange = self.exchange
         if exchange is None or self.closing:
             if self.coming is not None and not self.closing:
-                self.coming.coming.source.end()
-                self.coming = None
+                coming, self.coming = self.coming.coming, None
                 self.in_head = True
                 self.head_bytes = 0
+                coming.end()
             return
         self.received += 1
         chunks = exchange.chunks
@@ -459,7 +463,7 @@ class QuickProtocol(HttpToolsProtocol):
             self.active.keep_alive = False
             self.queue.clear()
             if self.coming is not None:
-                self.coming.coming.source.fail(error)
+                self.coming.coming.fail(error)
         self.closing = True
 
     def sweep(self, now: float) -> None:
