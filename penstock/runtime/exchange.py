@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from penstock.core.errors import GatewayError
     from penstock.runtime.coming import Coming
     from penstock.runtime.http import Driven
+    from penstock.runtime.http.source import Source as BodySource
     from penstock.runtime.http.websocket import Message, SocketClosed
     from penstock.runtime.ops.upload import Upload
 
@@ -56,7 +57,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "body", "bytes_out", "call", "client", "ending", "gone", "headers", "held", "method", "path", "query",
+        "body", "bytes_out", "call", "client", "coming", "ending", "gone", "headers", "held", "method", "path", "query",
         "responded", "started", "task",
     )  # fmt: skip
 
@@ -74,7 +75,7 @@ class Exchange:
     task: asyncio.Task[None] | Driven | None  # the gateway's work on it
     ending: GatewayError | None  # why the task was cancelled, when the client did not leave
     started: float  # the loop's clock when the request's last byte had come; of an upload, when its head had
-    coming: Coming | None = None  # the body, where the door had only the head when it handed the request in
+    coming: Coming | BodySource | None  # the body, where it was not there with its head
     upload: Upload | None = None  # a form that is passed on as it comes
     winds_down: Callable[[], None] | None = None  # of a WebSocket: ends it as soon as nothing is being answered on it
 
@@ -94,7 +95,7 @@ class Exchange:
         self.client, self.started = client, started
         self.responded = self.gone = False
         self.bytes_out = self.held = 0
-        self.call = self.task = self.ending = None
+        self.call = self.task = self.ending = self.coming = None
 
     def whole(self, status: int, headers: bytes, body: bytes) -> None:
         raise TypeError("a door answers")

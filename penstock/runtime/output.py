@@ -19,6 +19,7 @@ from typing import TextIO
 KEEP_AT_MOST = 100_000  # lines waiting for a reader that does not read
 PATIENCE = 2.0  # seconds that a stuck reader has when the process ends
 PIPE_BUF = 4096  # what a pipe that poll calls writable takes without blocking (POSIX)
+_END = ord("\n")
 _GONE = frozenset({errno.EPIPE, errno.EBADF, errno.ENXIO, errno.ECONNRESET})  # it will never be there again
 NOBODY_READS = "nobody read the log"
 
@@ -69,12 +70,10 @@ class Output:
             lines = [self.remark(f"{untold} lines were not written: {self._why}\n"), *lines]
         if not lines:
             return
-        encoded = [line.encode(self._encoding, "backslashreplace") for line in lines]
-        begun = False
-        if self._fd is not None and not self.waiting:
-            encoded, begun = self._at_once(self._fd, encoded)
-        if encoded:
-            self._hand_over(encoded, begun)
+        if self._fd is not None and self._poll is None:
+            self._to_file(self._fd, "".join(lines).encode(self._encoding, "backslashreplace"))
+        else:
+            self._to_reader([line.encode(self._encoding, "backslashreplace") for line in lines])
         if self.lost == lost:
             self._told = lost
         elif untold:
@@ -90,24 +89,39 @@ class Output:
 
     # -- at once
 
-    def _at_once(self, fd: int, lines: list[bytes]) -> tuple[list[bytes], bool]:
+    def _to_file(self, fd: int, data: bytes) -> None:
+        """Write to what does not block. A disk that is nearly full takes a part, and says so then."""
+        if self._torn:
+            data = self._mended(data)
+        try:
+            while data:
+                data = data[self._write(fd, data) :]
+        except OSError as error:
+            self._lose(data.count(b"\n"), self._note(error))
+
+    def _to_reader(self, lines: list[bytes]) -> None:
+        begun = False
+        if self._fd is not None and self._poll is not None and not self.waiting:
+            lines, begun = self._at_once(self._fd, self._poll, lines)
+        if lines:
+            self._hand_over(lines, begun)
+
+    def _at_once(self, fd: int, poll: select.poll, lines: list[bytes]) -> tuple[list[bytes], bool]:
         """Write what a write takes that does not block; return the rest, and whether the first of it is the end of a
         line that was begun."""
         done = 0
         try:
             while done < len(lines):
                 size, upto = 0, done
-                while upto < len(lines) and (self._poll is None or size + len(lines[upto]) <= PIPE_BUF):
+                while upto < len(lines) and size + len(lines[upto]) <= PIPE_BUF:
                     size += len(lines[upto])
                     upto += 1
-                if upto == done or (self._poll is not None and self._poll.poll(0) != [(fd, select.POLLOUT)]):
+                if upto == done or poll.poll(0) != [(fd, select.POLLOUT)]:
                     break
                 data = self._mended(b"".join(lines[done:upto]))
                 rest = data[self._write(fd, data) :]
-                if rest and self._poll is not None:  # a terminal that is nearly full: the thread has the patience
+                if rest:  # a terminal that is nearly full: the thread has the patience
                     return [rest, *lines[upto:]], True
-                while rest:  # a disk that is: it says so now
-                    rest = rest[self._write(fd, rest) :]
                 done = upto
         except BlockingIOError:
             return lines[done:], False
@@ -157,7 +171,7 @@ class Output:
 
     def _write(self, fd: int, data: bytes) -> int:
         written = os.write(fd, data)
-        self._torn = data[written - 1 : written] != b"\n"
+        self._torn = data[written - 1] != _END
         return written
 
     def _mended(self, data: bytes) -> bytes:

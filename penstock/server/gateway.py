@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from penstock.core.errors import GatewayError, shed
 from penstock.runtime.call import Call
+from penstock.runtime.coming import Coming
 from penstock.runtime.gate import Gate
 from penstock.runtime.held import RETRY_AFTER
 from penstock.runtime.http import Batch, in_task, out_of_files
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from penstock.core.dialects.base import Dialect
-    from penstock.runtime.coming import Coming
     from penstock.runtime.engine import Engine
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.gate import Entry
+    from penstock.runtime.http.source import Source
     from penstock.runtime.identity import Identity
     from penstock.runtime.state import State
 
@@ -220,7 +221,7 @@ class Gateway:
             raise
         held.take(exchange, len(exchange.body) - coded - room)
 
-    def _check_length(self, exchange: Exchange, coming: Coming) -> None:
+    def _check_length(self, exchange: Exchange, coming: Coming | Source) -> None:
         """Refuse a body that says itself that it is over the limit; "too_large"."""
         if coming.length is None:
             return
@@ -229,11 +230,11 @@ class Gateway:
             coming.given_up = True
             raise self.upload_too_large() if upload else self.body_too_large()
 
-    async def _arrive(self, call: Call, coming: Coming) -> None:
+    async def _arrive(self, call: Call, coming: Coming | Source) -> None:
         """Wait for a body that is still on its way, now that its request is let in. A form that is passed on as it
         comes is left to its surface. Raises "too_large", "overloaded", and what ended the client's sending."""
         exchange = call.exchange
-        if exchange.upload is not None:
+        if not isinstance(coming, Coming):
             self.held.take(exchange, HELD if coming.length is None else min(coming.length, HELD))
             return
         try:
@@ -255,7 +256,7 @@ class Gateway:
         now = self.clock()
         for exchange in self.active:
             call, coming = exchange.call, exchange.coming
-            if isinstance(call, Call) and call.surface is not None and (coming is None or coming.source.complete):
+            if isinstance(call, Call) and call.surface is not None and (coming is None or coming.complete):
                 if call.stream or (call.attempt is not None and call.attempt.stream):
                     call.outlet.keep_alive(call, now, self.state.keep_alive)
 

@@ -205,7 +205,7 @@ async def test_a_body_that_waits_for_its_turn_is_not_read_far(tmp_path):
         await asyncio.sleep(0.1)
         [connection] = door.state.connections
         waiting = connection.queue[0]
-        assert isinstance(waiting, doors.ComingExchange) and waiting.coming.source.received < MIB
+        assert isinstance(waiting, doors.ComingExchange) and waiting.coming.received < MIB
         for _ in range(2):
             got = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
             assert got.startswith(b"HTTP/1.1 200")

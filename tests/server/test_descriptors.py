@@ -96,7 +96,6 @@ def test_an_upstream_that_could_not_be_asked_is_not_down(loop, host, mock, tmp_p
         crowd[0].settimeout(5)
         told = crowd[0].recv(65536)
         assert told.startswith(b"HTTP/1.1 503 ") and SAID.encode() in told and b"retry-after: " in told, told
-        assert not mock.received
         for client in crowd:
             client.close()
         until(lambda: get(f"{gateway.url}/v1/models", authorization=f"Bearer {KEY}")[0] == 200, 5)

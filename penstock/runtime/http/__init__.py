@@ -11,7 +11,7 @@ finally:
 """
 
 from penstock.runtime.http.descriptors import out_of_files
-from penstock.runtime.http.driven import Batch, Driven, in_task
+from penstock.runtime.http.driven import Batch, Driven, Wake, in_task
 from penstock.runtime.http.errors import (
     BodyTruncated,
     ConnectError,
@@ -38,6 +38,6 @@ from penstock.runtime.http.response import Response
 __all__ = [
     "Batch", "BodyTruncated", "ConnectError", "ConnectTimeout", "Disconnected", "Driven", "FirstByteTimeout", "Limits",
     "LocalLimit", "Origin", "Pool", "PoolTimeout", "ProtocolError", "Proxies", "ProxyError", "Response", "StallTimeout",
-    "Timeouts", "Timings", "Tls", "TlsError", "TooLarge", "TotalTimeout", "TransportError", "in_task", "out_of_files",
-    "render_head", "render_header",
+    "Timeouts", "Timings", "Tls", "TlsError", "TooLarge", "TotalTimeout", "TransportError", "Wake", "in_task",
+    "out_of_files", "render_head", "render_header",
 ]  # fmt: skip

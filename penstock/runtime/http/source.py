@@ -18,13 +18,16 @@ HIGH = 256 * 1024  # bytes that wait before the pusher is told to pause
 class Source:
     """One stream of bytes. ``pause`` and ``resume`` may be called again and again: both must be idempotent.
 
-    received: bytes pushed so far. complete: the pusher has ended it. paused: the pusher is told to wait.
-    wanted: called when the taker asks for the first time; a pusher may have waited for that."""
+    length: of the whole, None where it is not known. received: bytes pushed so far. complete: the pusher has ended it.
+    paused: the pusher is told to wait. wanted: called when the taker asks for the first time; a pusher may have waited
+    for that. given_up: set by who will not take it."""
 
-    __slots__ = ("_chunks", "_closed", "_error", "_high", "_pause", "_resume", "_size", "_waiter", "complete", "paused",
-                 "received", "wanted")  # fmt: skip
+    __slots__ = ("_chunks", "_closed", "_error", "_high", "_pause", "_resume", "_size", "_waiter", "complete",
+                 "given_up", "length", "paused", "received", "wanted")  # fmt: skip
 
-    def __init__(self, pause: Callable[[], None], resume: Callable[[], None], high: int = HIGH) -> None:
+    def __init__(
+        self, pause: Callable[[], None], resume: Callable[[], None], high: int = HIGH, length: int | None = None
+    ) -> None:
         self._pause = pause
         self._resume = resume
         self._high = high
@@ -33,6 +36,8 @@ class Source:
         self._error: Exception | None = None
         self._waiter: Wake[None] | None = None
         self._closed = False
+        self.length = length
+        self.given_up = False
         self.received = 0
         self.complete = False
         self.paused = False

@@ -31,7 +31,7 @@ class AsgiExchange(Exchange):
     left of a body behind the answer is the server's, which throws it away (uvicorn, without keeping it)."""
 
     __slots__ = (
-        "_out", "_ready", "_size", "_source", "coming", "done", "raw", "room", "upload",
+        "_out", "_ready", "_size", "_source", "done", "raw", "room", "upload",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class AsgiExchange(Exchange):
         self.ending = None
         self.call = None
         self.body = b""
-        self.coming: Coming | None = None
+        self.coming: Coming | BodySource | None = None
         self.upload: Upload | None = None
         self.bytes_out = self.held = 0
         self.done = False
@@ -54,12 +54,14 @@ class AsgiExchange(Exchange):
 
     def expect(self, gateway: Gateway) -> None:
         """Make ready for the body, which the server is asked for when the gateway wants it, and not before."""
-        source = BodySource(self.room.clear, self.room.set)
-        source.wanted = self.room.set
-        self.coming = Coming(source, bodies.length_of(self.headers))
+        length, room = bodies.length_of(self.headers), self.room
         if is_upload(gateway, self.method, self.path, self.headers):
-            self.upload = Upload(source, self.coming.length)
+            source = self.coming = BodySource(room.clear, room.set, length=length)
+            source.wanted = room.set
+            self.upload = Upload(source, length)
             self.body = cast(bytes, self.upload)
+        else:
+            self.coming = Coming(length, room.clear, room.set, room.set)
 
     def whole(self, status: int, headers: bytes, body: bytes) -> None:
         self.start(status, headers + b"content-length: %d\r\n" % len(body))
@@ -183,7 +185,7 @@ class AsgiDoor:
                     task.cancel()
             gateway.end(exchange)
             if exchange.coming is not None:
-                exchange.coming.source.close()
+                exchange.coming.close()
             exchange.task = None  # a cancelled one keeps its error, and that the frames that hold the exchange
             await asyncio.gather(work, watch, pump, return_exceptions=True)
 
@@ -191,9 +193,9 @@ class AsgiDoor:
 async def _feed(receive: Receive, exchange: AsgiExchange, gateway: Gateway) -> None:
     """Push what an ASGI server receives, from when it is wanted and while there is room for it; returns when the client
     has left. The server itself holds the client back while nobody asks it for more."""
-    coming, room, upload = exchange.coming, exchange.room, exchange.upload is not None
-    assert coming is not None
-    source, spent = coming.source, 0.0
+    source, room, upload = exchange.coming, exchange.room, exchange.upload is not None
+    assert source is not None
+    spent = 0.0
     while True:
         await room.wait()
         began = gateway.clock()
@@ -215,7 +217,7 @@ async def _feed(receive: Receive, exchange: AsgiExchange, gateway: Gateway) -> N
             source.fail(gateway.upload_too_large())
         elif not message.get("more_body", False):
             source.end()
-        elif (error := bodies.too_slow(coming, spent, upload)) is not None:
+        elif (error := bodies.too_slow(source.received, spent, upload)) is not None:
             source.fail(error)
 
 

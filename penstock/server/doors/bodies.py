@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from penstock.runtime.coming import Coming
+    from penstock.runtime.http.source import Source
 
 BODY_STALL = 30.0  # seconds without a body byte
 BODY_TIME = 300.0  # seconds for a whole body
@@ -28,13 +29,12 @@ def expects_word(headers: Mapping[bytes, bytes]) -> bool:
     return headers.get(b"expect", b"").lower() == b"100-continue"
 
 
-def swallows(coming: Coming, asked: bool) -> bool:
+def swallows(coming: Coming | Source, asked: bool) -> bool:
     """Tell whether so little is left of a body that nobody wants that its connection can go on. ``asked``: the client
     was told to send it, or did not wait to be."""
-    source = coming.source
-    if coming.length is None or not asked or source.failed or coming.given_up:
+    if coming.length is None or not asked or coming.failed or coming.given_up:
         return False
-    return coming.length - source.received <= SWALLOWED
+    return coming.length - coming.received <= SWALLOWED
 
 
 def stalled() -> GatewayError:
@@ -42,9 +42,8 @@ def stalled() -> GatewayError:
     return GatewayError("request_timeout", f"No byte of the request's body came for {BODY_STALL:g} s.")
 
 
-def too_slow(coming: Coming, seconds: float, upload: bool) -> GatewayError | None:
+def too_slow(received: int, seconds: float, upload: bool) -> GatewayError | None:
     """Judge a body of which this much has come in so many seconds: the error of a client that is slow on purpose."""
-    received = coming.source.received
     if seconds <= BODY_TIME + (received / SLOWEST if upload else 0.0):
         return None
     text = f"The request's body came too slowly: {received} bytes in {seconds:.0f} s."

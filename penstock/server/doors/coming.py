@@ -13,13 +13,13 @@ import select
 from typing import TYPE_CHECKING
 
 from penstock.runtime.coming import Coming
-from penstock.runtime.http.source import Source
 from penstock.server.doors import bodies
 
 # circle: what is said here is an exchange of the quick door, which finds out that a body is still coming
 from penstock.server.doors.quick import QuickExchange
 
 if TYPE_CHECKING:
+    from penstock.runtime.http.source import Source
     from penstock.server.doors.quick import QuickProtocol
 
 _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0) if hasattr(select, "poll") else 0
@@ -28,8 +28,8 @@ _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0) if has
 class ComingExchange(QuickExchange):
     """An exchange whose body is still on its way. Who is sending much looks at the answer late."""
 
-    __slots__ = ("_asked", "_began", "_paused_at", "coming", "touched")
-    coming: Coming
+    __slots__ = ("_asked", "_began", "_paused_at", "touched")
+    coming: Coming | Source
     linger = 10.0
 
     def __init__(self, proto: QuickProtocol, head: QuickExchange) -> None:
@@ -38,16 +38,17 @@ class ComingExchange(QuickExchange):
         self.client, self.chunked, self.keep_alive, self.url = head.client, head.chunked, head.keep_alive, head.url
         # Nobody who waits for "100 Continue" is told to send before the gateway wants to read.
         self._asked = not (self.chunked and bodies.expects_word(self.headers))
-        source = Source(self._pause, self._resume)
-        source.wanted = self._ask
-        self.coming = Coming(source, bodies.length_of(self.headers))
+        self.coming = self.expected(bodies.length_of(self.headers))
         self.body = b""
-        self._began = self.touched = proto.loop.time()
-        self._paused_at = 0.0
+        self._began = self.touched = self._paused_at = 0.0
+
+    def expected(self, length: int | None) -> Coming | Source:
+        """Make what the body is pushed into."""
+        return Coming(length, self._pause, self._resume, self._ask)
 
     @property
     def cut_short(self) -> bool:  # type: ignore[override]
-        return not self.coming.source.complete
+        return not self.coming.complete
 
     def begin(self) -> None:
         self._began = self.touched = self.proto.loop.time()
@@ -67,16 +68,16 @@ class ComingExchange(QuickExchange):
         super().finish(close)
 
     def drop(self) -> None:
-        self.coming.source.close()
+        self.coming.close()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self.touched = self.proto.loop.time()
-        self.coming.source.feed(data)
+        self.coming.feed(data)
 
     def check(self, now: float) -> None:
         """End a request whose client left unnoticed, or is slow on purpose."""
-        source = self.coming.source
+        source = self.coming
         transport = self.proto.transport
         if source.complete or self.proto.closing:
             return
@@ -89,21 +90,20 @@ class ComingExchange(QuickExchange):
             return  # it waits for its turn, and its client for ours
         elif now - self.touched > bodies.BODY_STALL:
             source.fail(bodies.stalled())
-        elif (error := bodies.too_slow(self.coming, now - self._began, self.upload is not None)) is not None:
+        elif (error := bodies.too_slow(source.received, now - self._began, self.upload is not None)) is not None:
             source.fail(error)
 
     def _stop_reading(self) -> None:
         """Read no more. The connection goes on only where little is left of the body, and sure to come."""
-        source = self.coming.source
-        if not source.complete and not bodies.swallows(self.coming, self._asked):
+        source = self.coming
+        if not source.complete and not bodies.swallows(source, self._asked):
             self.keep_alive = False
         source.close()
 
     def _ask(self) -> None:
         if not self._asked:
             self._asked = True
-            source = self.coming.source
-            if not (source.received or self.responded or self.proto.transport.is_closing()):
+            if not (self.coming.received or self.responded or self.proto.transport.is_closing()):
                 self.proto.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.touched = self.proto.loop.time()
 

@@ -23,6 +23,8 @@ from penstock.server.doors.status import STATUS_LINES
 from penstock.server.doors.upgrade import joined, not_http, offers_upgrade, wants_websocket, without_upgrade
 
 if TYPE_CHECKING:
+    from penstock.runtime.coming import Coming
+    from penstock.runtime.http.source import Source as BodySource
     from penstock.server.doors.coming import ComingExchange
     from penstock.server.gateway import Gateway
 
@@ -55,6 +57,7 @@ class QuickExchange(Exchange):
         self.task = None
         self.ending = None
         self.call = None
+        self.coming: Coming | BodySource | None = None
         self.source: Source | None = None
         self.error: GatewayError | None = None
         self.url = b""
@@ -150,6 +153,9 @@ class QuickProtocol(HttpToolsProtocol):
         self.known: KnownHead | None = None
         self.lessons = LESSONS
         self.batch = self.gateway.batch(self.loop)
+        from penstock.server.doors.coming import receive  # which builds on this module
+
+        self.receive = receive
 
     # The connection ---------------------------------------------------------------------------------------------------
 
@@ -212,9 +218,7 @@ class QuickProtocol(HttpToolsProtocol):
                     text = f"The request's head is over {MAX_HEAD_BYTES} bytes."
                     self._refuse(GatewayError("headers_too_large", text))
                 elif self.exchange is not None and not self.in_head and not self.closing:
-                    from penstock.server.doors.coming import receive  # which builds on this module
-
-                    receive(self, self.exchange)
+                    self.receive(self, self.exchange)
                 elif fresh and self.lessons and self.received == before + 1 and self.active is not None:
                     self.lessons -= 1
                     self.known = remember(data, self.active)
@@ -362,10 +366,10 @@ class QuickProtocol(HttpToolsProtocol):
         exchange = self.exchange
         if exchange is None or self.closing:
             if self.coming is not None and not self.closing:
-                self.coming.coming.source.end()
-                self.coming = None
+                coming, self.coming = self.coming.coming, None
                 self.in_head = True
                 self.head_bytes = 0
+                coming.end()
             return
         self.received += 1
         chunks = exchange.chunks
@@ -475,7 +479,7 @@ class QuickProtocol(HttpToolsProtocol):
             self.active.keep_alive = False
             self.queue.clear()
             if self.coming is not None:
-                self.coming.coming.source.fail(error)
+                self.coming.coming.fail(error)
         self.closing = True
 
     def sweep(self, now: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from penstock.runtime.http.source import Source
 from penstock.runtime.ops.upload import Upload
 from penstock.server.doors.coming import ComingExchange, take_in
 
@@ -46,8 +47,13 @@ class UploadExchange(ComingExchange):
 
     def __init__(self, proto: QuickProtocol, head: QuickExchange) -> None:
         super().__init__(proto, head)
-        self.upload = Upload(self.coming.source, self.coming.length)
         self.body = cast(bytes, self.upload)
+
+    def expected(self, length: int | None) -> Source:
+        source = Source(self._pause, self._resume, length=length)
+        source.wanted = self._ask
+        self.upload = Upload(source, length)
+        return source
 
     def begin(self) -> None:
         proto = self.proto
@@ -60,7 +66,7 @@ class UploadExchange(ComingExchange):
 
     def feed(self, data: bytes) -> None:
         super().feed(data)
-        source = self.coming.source
+        source = self.coming
         if source.received > self.proto.gateway.max_upload:
             source.fail(self.proto.gateway.upload_too_large())
 
