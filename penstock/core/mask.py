@@ -205,7 +205,7 @@ class Lines:
         return self._masked(data)
 
     def _masked(self, data: bytes) -> bytes:
-        if not self._latched and b"rror" not in data:
+        if not self._latched and data.find(b"rror") < 0:
             return data
         self._latched = True
         return self._mask().data(data)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -79,10 +78,10 @@ class Cost(Struct, frozen=True, gc=False):
         return self.input + self.cache_read + self.cache_write + self.output + self.reasoning + self.units
 
 
-@lru_cache(256)
 def plain(amount: Decimal) -> str:
-    """Write an amount without an exponent and without trailing zeros: "0.00005", "0"."""
-    text = format(amount, "f")
+    """Write an amount without an exponent and without trailing zeros: "0.00005", "0". (Nothing is kept: the hash of a
+    new Decimal takes four times as long as this.)"""
+    text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -125,6 +125,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
     drop = (*deployment.additional_drop_params, *serving.drop)
     says_form = words.said is not None and words.said.request.output is not None
     validates = bool(_first(deployment.validate, settings.get("validate")))
+    attempt, special = attempt_for(provider.name), validates or says_form
     return Target(
         account=account,
         id=deployment.id,
@@ -140,7 +141,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         stream_names=serving.stream_names,
         timeouts=whole,
         stream_timeouts=stream,
-        attempt=attempt_for(provider.name),
+        attempt=attempt,
         model_raw=Raw(msgspec.json.encode(account.model)),
         rules_of=rules_of,
         forms_of=provider.name if serving.forms_of is None else serving.forms_of,
@@ -159,7 +160,8 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         seal=serving.seal,
         on_unsupported=deployment.on_unsupported or "warn",
         validates=validates,
-        special=validates or says_form,
+        special=special,
+        only=dialects[0] if len(dialects) == 1 and attempt is None and not special else "",
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         weight=deployment.weight,

@@ -33,7 +33,7 @@ GATEWAY_FIELDS = frozenset(
     router_settings_override prompt_id prompt_variables validate""".split()
 )
 LONGEST_MODEL = 1024
-REFUSED_FIELDS = ("api_key", "api_base", "base_url")
+REFUSED_FIELDS = frozenset(("api_key", "api_base", "base_url"))
 _TRUE = Raw(b"true")
 _OPENS = ord("[")
 _NOTHING = Raw(b'""')
@@ -92,9 +92,8 @@ class Call:
     def read_fields(self, fields: dict[str, Raw], default_model: str = "", forced: str = "") -> None:
         """Take the body's top level and check what every chat dialect shares. ``forced``: who answers, whatever the
         client says. Raises "bad_request"."""
-        for name in REFUSED_FIELDS:
-            if name in fields:
-                raise refused_field(name)
+        if not REFUSED_FIELDS.isdisjoint(fields):
+            raise refused_field(next(name for name in fields if name in REFUSED_FIELDS))
         named = _string(fields, "model")
         model = named or forced or default_model
         if not model:

@@ -303,7 +303,7 @@ class CrossStream:
         return with_tier(used, self._tier)
 
     def feed(self, event: sse.Event) -> bytes:
-        if b"\n" in event.data:
+        if sse.LF in event.data:
             event = sse.Event(event.name, _on_one_line(event.data))
         return self._encode(self._decoder.feed(event))
 

@@ -129,7 +129,7 @@ class Identity:
                 headers.keys().isdisjoint(_PROXIED) and (client in _LOOPBACK or is_own(client))
             ):
                 raise GatewayError("unauthorized", _ONLY_LOCAL)
-            if self._guard:
+            if self._guard and (b"origin" in headers or headers.get(b"host", b"") not in self._good_hosts):
                 self._check_page(headers)
             return ANONYMOUS
         key = presented(headers) or in_query(query)

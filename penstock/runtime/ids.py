@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 
 _BATCH = 256
-_VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
+# RFC 9562: the version is the upper half of byte 6, the variant the upper two bits of byte 8.
+_VERSION = bytes(0x40 | byte & 0x0F for byte in range(256))
+_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
+_PARTS = re.compile("(.{8})(.{4})(.{4})(.{4})(.{12})").findall
 
 
 class _Ids:
@@ -22,12 +26,10 @@ class _Ids:
         try:
             return self._made.pop()
         except IndexError:
-            text = os.urandom(16 * _BATCH).hex()
-            made = [
-                f"{text[at : at + 8]}-{text[at + 8 : at + 12]}-4{text[at + 13 : at + 16]}-"
-                f"{_VARIANT[text[at + 16]]}{text[at + 17 : at + 20]}-{text[at + 20 : at + 32]}"
-                for at in range(0, len(text), 32)
-            ]
+            data = bytearray(os.urandom(16 * _BATCH))
+            data[6::16] = data[6::16].translate(_VERSION)
+            data[8::16] = data[8::16].translate(_VARIANT)
+            made = ["-".join(parts) for parts in _PARTS(data.hex())]
             last = made.pop()
             self._made += made
             return last

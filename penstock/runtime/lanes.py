@@ -114,6 +114,9 @@ def run(attempt: Attempt) -> Awaitable[None]:
     part of an answer is out."""
     if len(attempt.call.exchange.body) >= apart.LARGE or attempt.previous:
         return _perhaps_long(attempt)
+    name = attempt.client.name
+    if attempt.target.only == name and not attempt.live.asked and _SPECIAL.isdisjoint(attempt.fields):
+        return _relay(attempt, name)  # what most are: nothing to choose
     return _run(attempt)
 
 
@@ -123,9 +126,6 @@ def _run(attempt: Attempt) -> Awaitable[None]:
         return _constrained(attempt)
     if target.attempt is not None:
         return target.attempt(attempt)
-    name = attempt.client.name
-    if target.dialects == (name,) and not attempt.live.asked:  # what most are: nothing to choose
-        return _relay(attempt, name)
     dialect = choose(attempt)
     return _relay(attempt, dialect) if not attempt.live.asked else _rediscovering(attempt, dialect)
 

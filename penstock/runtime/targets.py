@@ -90,6 +90,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     on_unsupported: str
     validates: bool
     special: bool  # plain requests go through ``constrained``, too
+    only: str  # its only dialect, where plain requests in it need nothing but that lane; else ""
     answer_lines: bytes
     charged: bool  # discounts or margins may hold for it
     # How it is chosen and shown.

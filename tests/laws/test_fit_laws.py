@@ -22,6 +22,7 @@ from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Wire
 from penstock.core.errors import GatewayError
 from penstock.core.fit import Takes, fit, limits_of
+from penstock.core.fit.steps import STEPS, marks_of
 from penstock.core.fit.undo import chain
 from penstock.core.ir import (
     Base64,
@@ -336,6 +337,17 @@ def _said(message: Message) -> Iterator[str]:
     for block in message.blocks:
         if isinstance(block, (Text, Refusal)) and block.text:
             yield block.text
+
+
+@given(awkward(), requests(), st.sampled_from(sorted(TARGETS)))
+def test_a_step_that_is_not_asked_had_nothing_to_do(odd: Request, plain: Request, target: tuple[str, str]) -> None:
+    for request in (odd, plain):
+        takes, marks = TARGETS[target], marks_of(request)
+        for step, about in STEPS:
+            if about is not None and about.isdisjoint(marks):
+                losses: list[Loss] = []
+                assert step(request, takes, losses) == (request, None), step
+                assert losses == []
 
 
 @given(awkward())

@@ -54,13 +54,15 @@ def settle(args: str) -> str:
 
 def settle_calls(response: Response) -> Response:
     """Settle the arguments of a whole answer's calls."""
-    if not any(_is_odd(block) for choice in response.choices for block in choice.blocks):
-        return response
-    return replace(response, choices=tuple(_settled(choice) for choice in response.choices))
+    for choice in response.choices:
+        for block in choice.blocks:
+            if type(block) is ToolUse and _is_odd(block):
+                return replace(response, choices=tuple(_settled(choice) for choice in response.choices))
+    return response
 
 
-def _is_odd(block: object) -> bool:
-    return isinstance(block, ToolUse) and block.kind == "function" and block.args[:1] not in ("", "{")
+def _is_odd(call: ToolUse) -> bool:
+    return call.args[:1] not in ("{", "") and call.kind == "function"
 
 
 def _settled(choice: Choice) -> Choice:

@@ -55,15 +55,17 @@ def arranged(items: Iterable[tuple[str, Block]], native: str) -> list[tuple[str,
     """Return an answer's blocks, each with its path, with a thought before each call that is sealed, and the seal
     behind a text before it."""
     out: list[tuple[str, Block]] = []
-    for at, block in items:
-        if isinstance(block, ToolUse) and block.seal is not None:
-            out.insert(_before(out, len(out)), (f"{at}.seal", Thinking("", pack(block.seal, CALL, native))))
-            block = replace(block, seal=None)
-        elif is_wordless(block, native) and out and isinstance(last := out[-1][1], Text) and last.text:
-            assert isinstance(block, Thinking) and block.seal is not None
-            out.insert(_before(out, len(out) - 1), (at, Thinking("", pack(block.seal, TEXT, native))))
-            continue
-        out.append((at, block))
+    for item in items:
+        at, block = item
+        if type(block) is ToolUse:
+            if block.seal is not None:
+                out.insert(_before(out, len(out)), (f"{at}.seal", Thinking("", pack(block.seal, CALL, native))))
+                item = at, replace(block, seal=None)
+        elif type(block) is Thinking and is_wordless(block, native):
+            if out and isinstance(last := out[-1][1], Text) and last.text and block.seal is not None:
+                out.insert(_before(out, len(out) - 1), (at, Thinking("", pack(block.seal, TEXT, native))))
+                continue
+        out.append(item)
     return out
 
 

@@ -38,6 +38,8 @@ _STRS = Decoder(list[str]).decode
 def read(fields: Mapping[str, Raw]) -> OutputFormat | None:
     """Read what these fields ask for; None when nothing. Raises "bad_request" for a value of the wrong type, an empty
     list of choices, and two constraints that are not the same."""
+    if FIELDS.isdisjoint(fields):
+        return None
     found: dict[str, OutputFormat] = {}
     options: dict[str, Raw] = {}
     for key, kind in _OLD.items():

@@ -22,11 +22,11 @@ def fit_names(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Reque
     spelling = takes.limits.tool_names
     if spelling is None:
         return request, None
-    accepts = spelling.accepted.fullmatch
-    foreign = [name for name in dict.fromkeys(_names(request)) if not accepts(name)]
-    if not foreign:
+    accepts, names = spelling.accepted.fullmatch, dict.fromkeys(_names(request))
+    if all(map(accepts, names)):
         return request, None
-    taken = {name for name in _names(request) if accepts(name)}
+    taken = {name for name in names if accepts(name)}
+    foreign = [name for name in names if name not in taken]
     new: dict[str, str] = {}
     for name in foreign:
         new[name] = respell(name, spelling, taken)

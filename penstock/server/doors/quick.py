@@ -23,8 +23,6 @@ from penstock.server.doors.status import STATUS_LINES
 from penstock.server.doors.upgrade import joined, not_http, offers_upgrade, wants_websocket, without_upgrade
 
 if TYPE_CHECKING:
-    from penstock.runtime.coming import Coming
-    from penstock.runtime.http.source import Source as BodySource
     from penstock.server.doors.coming import ComingExchange
     from penstock.server.gateway import Gateway
 
@@ -57,7 +55,7 @@ class QuickExchange(Exchange):
         self.task = None
         self.ending = None
         self.call = None
-        self.coming: Coming | BodySource | None = None
+        self.coming = None
         self.source: Source | None = None
         self.error: GatewayError | None = None
         self.url = b""

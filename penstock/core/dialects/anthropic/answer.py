@@ -23,6 +23,7 @@ from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Block, Choice, Loss, Opaque, Response, ToolUse
 
+_NULL = Raw(b"null")
 _FIELDS = Decoder(dict[str, Raw])
 _KNOWN = frozenset(("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"))
 
@@ -71,7 +72,7 @@ def _parse(body: bytes) -> Response:
 
 
 def _null(raw: Raw) -> bool:
-    return bytes(memoryview(raw)[:4]) == b"null"
+    return raw == _NULL
 
 
 def message_id(given: str, view: View) -> str:

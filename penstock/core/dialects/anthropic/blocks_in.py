@@ -47,7 +47,7 @@ _STRICT = Decoder(wire.Block)
 _FIELDS = Decoder(dict[str, Raw])
 _ITEMS = Decoder(list[Raw])
 _STR = Decoder(str)
-_NULL = b"null"
+_NULL = Raw(b"null")
 
 
 def bad(param: str, value: Raw | bytes | None, want: str, kind: str = "bad_request") -> NoReturn:
@@ -72,7 +72,7 @@ def spell(value: Raw | bytes) -> str:
 def present(fields: Mapping[str, Raw], key: str) -> Raw | None:
     """Return the value of ``key``, None when it is absent or null."""
     value = fields.get(key)
-    return None if value is None or bytes(memoryview(value)[:4]) == _NULL else value
+    return None if value is None or value == _NULL else value
 
 
 def string(fields: Mapping[str, Raw], key: str, at: str, default: str | None = None) -> str:
@@ -167,7 +167,7 @@ def args_of(value: Raw) -> str:
         return text.decode()
     if text[:1] == b'"':
         return _STR.decode(text)
-    return "{}" if text == _NULL or not text else text.decode()
+    return "{}" if text == b"null" or not text else text.decode()
 
 
 class _Cited(Struct):

@@ -64,7 +64,7 @@ class Stream:
 
     def feed(self, event: sse.Event) -> bytes:
         name, data = event
-        if b"\n" in data:  # JSON over several data lines: between tokens a space is as good, and an event has one line
+        if sse.LF in data:  # JSON over several data lines: between tokens a space is as good, and an event has one line
             data = data.replace(b"\n", b" ")
         name = name or _type(data)
         if name == b"message_start":

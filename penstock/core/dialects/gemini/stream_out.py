@@ -121,7 +121,7 @@ class ContentEncoder:
         if not self._tail:
             self._begin(Start("", ""))
         data = encode(body)
-        if b"\n" in data or b"\r" in data:  # white space between the tokens of a model's own JSON
+        if sse.LF in data or sse.CR in data:  # white space between the tokens of a model's own JSON
             data = msgspec.json.format(data, indent=-1)
         return b"data: " + data[:-1] + self._tail + b"\n\n"
 

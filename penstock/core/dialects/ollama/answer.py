@@ -8,6 +8,7 @@ from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
 from msgspec.json import Decoder, encode
 from msgspec.json import format as json_format
 
+from penstock.core import sse
 from penstock.core.dialects.base import RenderedAnswer, View
 from penstock.core.dialects.ollama.errors import error_in_line
 from penstock.core.dialects.ollama.messages_in import arguments
@@ -156,7 +157,7 @@ def call_out(block: ToolUse, place: int, path: str, losses: list[Loss]) -> dict[
         _CONTENT(args)
         raw = args.encode()
         # White space between tokens may hold line ends, and an answer is one line.
-        told: Any = Raw(json_format(raw, indent=-1) if b"\n" in raw or b"\r" in raw else raw)
+        told: Any = Raw(json_format(raw, indent=-1) if sse.LF in raw or sse.CR in raw else raw)
     except BAD_JSON:
         told = {"input": block.args}
         losses.append(Loss(f"{path}.args", "arguments are an object here; told as its 'input'"))

@@ -12,6 +12,7 @@ from msgspec.json import Decoder
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 
+_NULL = Raw(b"null")
 _STR = Decoder(str).decode
 _INT = Decoder(int).decode
 _FLOAT = Decoder(float).decode
@@ -50,16 +51,13 @@ def wrong(path: str, raw: Raw, want: str) -> GatewayError:
 
 def absent(raw: Raw | None) -> bool:
     """Tell whether a value is missing, or ``null``: in this dialect the same."""
-    if raw is None:
-        return True
-    view = memoryview(raw)
-    return len(view) == 4 and bytes(view) == b"null"
+    return raw is None or raw == _NULL
 
 
 def present(fields: Mapping[str, Raw], key: str) -> Raw | None:
     """Return the field, None when it is missing or null."""
     raw = fields.get(key)
-    return None if absent(raw) else raw
+    return None if raw is None or raw == _NULL else raw
 
 
 def text(raw: Raw, path: str) -> str:

@@ -48,14 +48,16 @@ def answer(body: bytes, model: Raw) -> tuple[bytes, Usage | None]:
     """Replace the ``model`` of a whole Chat answer, and read its usage. Raises ``broken_answer`` when it is not a JSON
     object, and the upstream's error when it carries one under status 200 (some servers do)."""
     fields = open_answer(body)
-    _refuse(fields, body)
+    if "error" in fields or "errors" in fields:
+        _refuse(fields, body)
     choices = fields.get("choices", _NULL)
     if choices == _NULL or choices == _NONE:
         raise GatewayError("broken_answer", "The upstream's answer has no choice in its 'choices'.")
     fields["model"] = model
-    if _STOPPED not in body or _CALLS in body:  # what most answers are has nothing to mend
+    calls = body.find(_CALLS) >= 0
+    if calls or body.find(_STOPPED) < 0:  # what most answers are has nothing to mend
         _check(choices)
-        fields["choices"] = mend_message(choices) if _CALLS in body else choices
+        fields["choices"] = mend_message(choices) if calls else choices
     usage = in_tier(read_usage(fields["usage"]), fields.get("service_tier")) if "usage" in fields else None
     return _ENCODE(fields), usage
 
@@ -81,7 +83,7 @@ class Stream:
 
     def feed(self, event: sse.Event) -> bytes:
         data = event[1]
-        if b"\n" in data:  # JSON over several data lines: between tokens a space is as good, and an event has one line
+        if sse.LF in data:  # JSON over several data lines: between tokens a space is as good, and an event has one line
             data = data.replace(b"\n", b" ")
         if data == b"[DONE]":
             if not self.started:
@@ -120,11 +122,11 @@ class Stream:
     def _look(self, fields: dict[str, Raw], choices: Raw, raw: bytes) -> None:
         """Mend the calls of a chunk that a client could not read as they came, and note which choices end."""
         ended = _FINISHED.search(raw)
-        if (_CALLS in raw and _BEGUN.search(raw)) or (ended and self._calls is not None):
+        if (raw.find(_CALLS) >= 0 and _BEGUN.search(raw)) or (ended and self._calls is not None):
             if self._calls is None:
                 self._calls = CallMender()
             fields["choices"] = choices = self._calls.feed(choices)
-        if b'"finish_reason"' not in raw:
+        if raw.find(b'"finish_reason"') < 0:
             fields["choices"] = _with_finish(choices)
         if ended or (not raw.startswith(_FIRST) and _SEVERAL.search(raw)):
             self._note(choices)

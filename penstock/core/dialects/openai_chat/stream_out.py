@@ -276,4 +276,4 @@ class Encoder:
 
 def _line(raw: bytes) -> bytes:
     """Put JSON on one line: white space between tokens is allowed to hold line ends, which an event's data is not."""
-    return msgspec.json.format(raw, indent=-1) if b"\n" in raw or b"\r" in raw else raw
+    return msgspec.json.format(raw, indent=-1) if sse.LF in raw or sse.CR in raw else raw

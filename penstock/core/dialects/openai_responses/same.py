@@ -51,13 +51,13 @@ class Stream:
 
     def feed(self, event: sse.Event) -> bytes:
         name, data = event
-        if b"\n" in data:  # JSON over several data lines
+        if sse.LF in data:  # JSON over several data lines
             data = data.replace(b"\n", b" ")
         if name.endswith(b".delta"):  # most of a stream
             self.started = True
             self.chunks += 1
             return b"event: %b\ndata: %b\n\n" % (name, data)
-        if _RESPONSE in data or _ERROR in data or name == b"error":
+        if data.find(_RESPONSE) >= 0 or data.find(_ERROR) >= 0 or name == b"error":
             data = self._read(name, data)
         elif data[:1] != b"{":
             self._not_an_object(data)
