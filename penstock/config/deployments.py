@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from penstock.config import keys
@@ -28,6 +29,15 @@ _COPIED_LISTS = ("tags", "additional_drop_params", "allowed_openai_params")
 _SPELLINGS = {f"vertex_ai_{name}": f"vertex_{name}" for name in ("project", "location", "credentials")}
 
 
+class Placed(Protocol):
+    """What stands somewhere. `line` 0: the whole of `file`."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+
+
 class DeploymentReader:
     """Reads `model_list`; `written` is the same list before variables were put in, for ids that do not change with
     them. `leaves_out`: an entry with errors is left out and the others serve, as LiteLLM's proxy does it."""
@@ -43,7 +53,7 @@ class DeploymentReader:
         self.resolve = resolve
         self.problems = problems
         self.leaves_out = leaves_out
-        self.ids: dict[str, Node] = {}
+        self.ids: dict[str, Placed] = {}
         self.named: set[str] = set()
         """Every model_name seen, also of entries that are broken, so that one mistake is not reported twice."""
 
@@ -63,6 +73,10 @@ class DeploymentReader:
                 if deployment is not None:
                     found.append(deployment)
         return tuple(found)
+
+    def read_one(self, node: Node) -> Deployment | None:
+        """Read an entry that stands alone; None for one with errors. Problems have its own paths."""
+        return self._whole(node, node, ())
 
     def _whole(self, node: Node, original: Node, path: KeyPath) -> Deployment | None:
         """Read one entry; None for one with errors."""
@@ -128,7 +142,7 @@ class DeploymentReader:
         if given:
             if given in self.ids:
                 first = self.ids[given]
-                message = f"the id {shown(given)} is taken by the model of {first.file}:{first.line}; ids are unique"
+                message = f"the id {shown(given)} is taken by the model of {place_of(first)}; ids are unique"
                 id_node = node.value["model_info"].value["id"]
                 self.problems.error(id_node.file, id_node.line, (*info_path, "id"), message)
             self.ids.setdefault(given, node)
@@ -138,7 +152,7 @@ class DeploymentReader:
         digest = hashlib.sha256(text.encode()).hexdigest()
         if digest in self.ids:
             first = self.ids[digest]
-            message = f"the same entry as {first.file}:{first.line}; both take traffic"
+            message = f"the same entry as {place_of(first)}; both take traffic"
             self.problems.warn(node.file, node.line, path, message)
             count = 2
             while (digest := hashlib.sha256(f"{count} {text}".encode()).hexdigest()) in self.ids:
@@ -202,6 +216,11 @@ class DeploymentReader:
             message = told or f"no provider is known for a model named {shown(model)}"
             self.problems.error(child.file, child.line, (*path, "model"), message)
             return "", model
+
+
+def place_of(thing: Placed) -> str:
+    """Render where something stands."""
+    return f"{thing.file}:{thing.line}" if thing.line else thing.file
 
 
 def _is_sent(key: str) -> bool:

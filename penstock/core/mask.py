@@ -82,6 +82,27 @@ class Mask:
         both._add([*self._forms.items(), *other._forms.items()])
         return both
 
+    def grown(self, secrets: Iterable[str], names: Iterable[str]) -> Mask:
+        """Return the mask of this one's secrets and names and of more, for what it costs to make that of the new ones:
+        a gateway of 5,000 models must not stop for a quarter of a second because of one more."""
+        more = Mask((), names)
+        grown = Mask()
+        grown._names = self._names | more._names
+        spared = {name.lower() for name in grown._names}
+        fresh = Mask(secret for secret in secrets if secret.strip().lower() not in spared)
+        odd = more._odd is not None
+        grown._odd = _any_of(name for name in grown._names if scrub(name) != name) if odd else self._odd
+        grown._forms = self._forms.copy()
+        grown._grams = self._grams.copy()
+        grown._heads = self._heads.copy()
+        for form in fresh._forms.keys() - self._forms.keys():
+            at = (len(form) - _GRAM) // 2
+            grown._forms[form] = fresh._forms[form]
+            # The lists are those of the mask that it grew from.
+            for table, key in ((grown._grams, form[at : at + _GRAM]), (grown._heads, form[:_CUT])):
+                table[key] = [*table.get(key, ()), form]
+        return grown
+
     def __bool__(self) -> bool:
         return bool(self._forms)
 

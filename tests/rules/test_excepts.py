@@ -28,6 +28,9 @@ NAMED: dict[str, str] = {
     "penstock/server/service.py Service._reload_when_asked": (
         "a reload that meets a bug of ours keeps the old config: logged, and the next reload may mend it"
     ),
+    "penstock/server/service.py Service._look_at_models": (
+        "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"
+    ),
     "penstock/server/sources/base.py _ask": (
         "the fault of one source must not take away what the others have: logged, and it keeps what it gave last"
     ),

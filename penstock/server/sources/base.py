@@ -57,15 +57,16 @@ class Source(ABC):
         return
 
 
-async def gather(sources: Sequence[Source], again: bool = True) -> tuple[Config | None, list[Problem]]:
+async def gather(sources: Sequence[Source], again: bool | Source = True) -> tuple[Config | None, list[Problem]]:
     """Ask the sources in their order, and put together what they have: a config, and every problem.
 
-    The config is None while nobody gave settings. ``again`` False: who gave something already is not asked again."""
+    The config is None while nobody gave settings. ``again`` False: who gave something already is not asked again; a
+    source: none but that one is."""
     config: Config | None = None
     problems: list[Problem] = []
     owners: dict[str, str] = {}
     for source in sources:
-        if again or source.last is None:
+        if again is True or again is source or source.last is None:
             problems += await _ask(source, config)
         given = source.last
         if config is None and given is not None and given.settings is not None:
