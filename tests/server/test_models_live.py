@@ -125,6 +125,25 @@ async def test_a_broken_config_file_takes_no_stored_model_away_and_hinders_no_ch
         assert await names(door) == ["m", "new", "more"]
 
 
+async def test_the_files_fallbacks_and_aliases_lead_to_stored_models(tmp_path):
+    async with open_service(tmp_path, CONFIG) as door:
+        await door.call("/model/new", entry(door))
+        router = "router_settings: {num_retries: 0, fallbacks: [{m: [new]}], model_group_alias: {other: new, no: nobody}}"
+        door.path.write_text(door.path.read_text().replace("router_settings: {num_retries: 0}", router))
+        await door.service.read_again()
+        said = "".join(door.lines)
+        assert "no model named 'nobody'" in said and "no model named 'new'" not in said
+        door.path.write_text(door.path.read_text().replace(", no: nobody", ""))
+        await door.service.read_again()
+        assert await chat(door, "other") == 200
+        door.mock.script = Script(rules=[Rule(model="real-model", step=Step(status=500))])
+        assert await chat(door, "m") == 200, "it fell back to the stored one"
+        await door.call("/model/delete", {"id": "i1"})
+        assert await chat(door, "m") == 500 and await chat(door, "other") == 400
+        await door.call("/model/new", entry(door))
+        assert await chat(door, "m") == 200 and await chat(door, "other") == 200
+
+
 async def test_an_id_that_the_file_takes_later_is_the_files(tmp_path):
     async with open_service(tmp_path, CONFIG) as door:
         await door.call("/model/new", entry(door))

@@ -42,11 +42,13 @@ class Broken(Exception):
 
 class Source(ABC):
     """Somewhere deployments come from. ``name`` is what messages call it; ``last`` is what it gave last, and
-    ``trouble`` says why it gave nothing when it was asked after that. ``gather`` sets both."""
+    ``trouble`` says why it gave nothing when it was asked after that. ``also`` are the names of
+    models that the others gave, to which its own may refer. ``gather`` sets all three."""
 
     name: str
     last: SourceContent | None = None
     trouble: str = ""
+    also: frozenset[str] = frozenset()
 
     @abstractmethod
     async def load(self, config: Config) -> SourceContent:
@@ -67,6 +69,8 @@ async def gather(sources: Sequence[Source], again: bool | Source = True) -> tupl
     owners: dict[str, str] = {}
     for source in sources:
         if again is True or again is source or source.last is None:
+            others = (other.last for other in sources if other is not source and other.last is not None)
+            source.also = frozenset(deployment.model_name for given in others for deployment in given.deployments)
             problems += await _ask(source, config)
         given = source.last
         if config is None and given is not None and given.settings is not None:
