@@ -33,11 +33,13 @@ MOST_GROWTH = 1000
 
 
 class Built(NamedTuple):
-    """A deployment, and what came of it. ``target``: None where it cannot be used. ``problems``: what does not hold."""
+    """A deployment, and what came of it. ``target`` and ``member``: None where it cannot be used. ``problems``: what
+    does not hold."""
 
     deployment: Deployment
     target: Target | None
     problems: tuple[str, ...]
+    member: Member[Target] | None = None
 
 
 class State:
@@ -65,10 +67,11 @@ class State:
                 built = build(deployment, self.settings, env)
                 fresh.append(deployment)
             self.built[deployment.id] = built
-            self.problems += built.problems
-            if built.target is not None:
+            if built.problems:
+                self.problems += built.problems
+            if built.target is not None and built.member is not None:
                 self.targets.append(built.target)
-                members.append(Member(deployment.model_name, deployment.id, built.target))
+                members.append(built.member)
         self._grown = 0
         if before is not None and same:
             self._grow_mask(before, fresh)
@@ -187,7 +190,8 @@ def build(deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str,
         target = build_target(deployment, settings, env, otherwise=otherwise)
     except GatewayError as error:
         return Built(deployment, None, (error.message,))
-    return Built(deployment, target, tuple(faults_of(target)))
+    member = Member(deployment.model_name, deployment.id, target)
+    return Built(deployment, target, tuple(faults_of(target)), member)
 
 
 KEEP_ALIVE = 10.0  # seconds of silence in a stream before a sign of life; 0 in the config switches it off

@@ -194,7 +194,8 @@ class Service:
         except Refused as refused:
             log.error("SIGHUP: %s; the old config stays", refused)
             return
-        state = State(config, config.environment)
+        # In a thread: thousands of deployments take a second, and streams go on meanwhile.
+        state = await asyncio.to_thread(_made, config)
         waiting = self.in_effect.put(config)
         self._serve(state)
         for sentence in (*waiting, *state.problems):
@@ -235,6 +236,13 @@ class Service:
         again = "Ctrl-C again" if self._stop_signal == signal.SIGINT else "a second signal"
         text = "waiting for %d request%s to finish (at most %g s); %s ends it now"
         log.warning(text, count, "" if count == 1 else "s", self.options.grace, again)
+
+
+def _made(config: Config) -> State:
+    """Make a state, and its mask, which the line that tells of a reload asks for."""
+    state = State(config, config.environment)
+    _ = state.mask
+    return state
 
 
 class _Server(uvicorn.Server):
