@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -118,19 +117,12 @@ def _page(change: Change) -> Page:
         "model_name": target.deployment.model_name,
         "litellm_params": modelinfo.own_params(target),
         "model_info": modelinfo.own_info(target),
-        "created_at": _time(model.created_at),
-        "created_by": model.created_by,
-        "updated_at": _time(model.updated_at),
-        "updated_by": model.updated_by,
+        **model.history,
         "blocked": False,
         "persisted": change.lasts,
         "warnings": change.warnings,
     }
     return Page(200, JSON, msgspec.json.encode(told, enc_hook=str))
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 ROUTES = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -18,6 +17,7 @@ from penstock.config.secret import is_secret_name
 from penstock.config.sent import read_sent
 from penstock.core.errors import GatewayError
 from penstock.core.providers.resolve import resolve
+from penstock.runtime.ids import new_id
 from penstock.runtime.review import examine
 from penstock.runtime.state import build
 from penstock.stores.base import Outdated, StoredModel
@@ -74,7 +74,7 @@ class Registry:
         entry = {key: value for key, value in entry.items() if value is not None}
         if not given and (info is None or isinstance(info, Mapping)):
             # As LiteLLM does it. A digest of the entry, as the file's have, would be one of its key as well.
-            given = str(uuid.uuid4())
+            given = new_id()
             entry["model_info"] = {**(info or {}), "id": given}
         async with self._one:
             target, warnings = self._check(entry, None)

@@ -18,6 +18,7 @@ from penstock.config.environ import resolve, variables_in
 from penstock.config.models import Config, Deployment
 from penstock.config.problems import KeyPath, Problem, Problems, shown
 from penstock.config.section import Section
+from penstock.config.spec import is_switch
 from penstock.config.tree import MAX_DEPTH, Node
 
 PLACE = "POST /model/new"
@@ -136,16 +137,22 @@ def _refuse_source(key: str, text: str, path: KeyPath, may: frozenset[str], prob
         _refuse_variable(rest, path, may, problems)
     elif _ALL in may:
         return
-    elif (
-        text.startswith("oidc/")
-        or "credential_source" in path
-        or (key == "aws_web_identity_token" and text.startswith(("/", "./", "~")))
-    ):
+    elif text.startswith("oidc/") or "credential_source" in path or _names_file(key, text, path):
         message = (
-            f"names a file or a service as the source of a credential: what is sent over HTTP may not have the gateway "
-            f"read it; {_INSTEAD}, or allow all of it in the config: general_settings.stored_models_may_read: '*'"
+            "names a file, or a service that gives credentials: what is sent over HTTP may not have the gateway read "
+            f"it; {_INSTEAD}, or allow all of it in the config: general_settings.stored_models_may_read: '*'"
         )
         problems.error(PLACE, 0, path, message)
+
+
+def _names_file(key: str, text: str, path: KeyPath) -> bool:
+    """Tell whether a value is the path of a file where it may be one."""
+    if key in ("vertex_credentials", "vertex_ai_credentials"):
+        return len(path) == 2 and text.lstrip()[:1] not in ("{", "")
+    if key == "aws_web_identity_token":
+        return text.startswith(("/", "./", "~"))
+    row = keys.params.get(key)
+    return row is not None and (row.name == "private_key_path" or (row.spec == "tls" and not is_switch(text)))
 
 
 def _texts(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

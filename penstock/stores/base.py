@@ -6,6 +6,7 @@ their owner's affair.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -41,6 +42,20 @@ class StoredModel(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"StoredModel({self.id!r}, version={self.version})"
+
+    @property
+    def history(self) -> dict[str, str]:
+        """Return who made and changed it and when, as LiteLLM writes it."""
+        return {
+            "created_at": _time(self.created_at),
+            "created_by": self.created_by,
+            "updated_at": _time(self.updated_at),
+            "updated_by": self.updated_by,
+        }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class StoredModels(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -147,5 +146,7 @@ def make_shared_file() -> int:
     descriptor."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("penstock-models")
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

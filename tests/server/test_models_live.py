@@ -9,6 +9,7 @@ import re
 from penstock.admin.registry import merged
 from penstock.mock import Rule, Script, Step
 from penstock.runtime import state as states
+from penstock.stores.base import StoredModel
 from penstock.stores.models import SharedModelStore, make_shared_file
 from tests.door import HELLO
 from tests.served import MASTER, open_service
@@ -28,6 +29,7 @@ async def test_a_model_is_served_from_the_moment_that_it_was_added(tmp_path):
         assert told["created_by"] == told["updated_by"] == "master" and told["created_at"].endswith("Z")
         assert await names(door) == ["m", "new"]
         info = await rows(door)
+        assert info["i1"]["model_info"]["created_by"] == "master"
         assert info["i1"]["model_info"]["db_model"] is True and info["of-the-file"]["model_info"]["db_model"] is False
         groups = {row["model_group"]: row for row in (await door.call("/model_group/info"))[1]["data"]}
         assert groups["new"]["rpm"] == 7
@@ -82,7 +84,9 @@ async def test_what_was_shown_and_comes_back_is_no_change(tmp_path):
         assert (await door.call("/model/i1/update", shown, "PATCH"))[0] == 200
         after = door.gateway.state.built["i1"].deployment
         assert after.params == before.params and after.api_base == base
-        assert dict(after.info) == {"id": "i1", "note": "new"}
+        assert dict(after.info).keys() - before.info.keys() == {"note"}
+        [stored] = (await door.service.models.read_all()).models
+        assert json.loads(stored.entry)["model_info"] == {"id": "i1", "note": "new"}
 
 
 def test_patches_are_laid_key_by_key():
@@ -356,3 +360,35 @@ async def test_changes_are_lines_of_the_log_with_their_author(tmp_path):
         await door.call("/model/delete", {"id": "i1"})
         said = "".join(door.lines)
         assert "the model 'new' was added by master (i1)" in said and "the model 'i1' was deleted by master" in said
+
+
+# A store that cannot be reached ---------------------------------------------------------------------------------------
+
+
+async def test_a_store_that_is_away_takes_no_model_away_and_is_a_503(tmp_path, monkeypatch):
+    async with open_service(tmp_path, CONFIG) as door:
+        await door.call("/model/new", entry(door))
+
+        async def away(*_: object) -> None:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+        for name in ("read_all", "put", "delete"):
+            monkeypatch.setattr(door.service.models, name, away)
+        for path, body in (("/model/new", entry(door, "x", "i2")), ("/model/delete", {"id": "i1"})):
+            status, told = await door.call(path, body)
+            assert status == 503 and "cannot be reached: Connection refused" in told["error"]["message"]
+        await door.service.read_again()
+        assert "what it gave last stays" in "".join(door.lines)
+        assert await names(door) == ["m", "new"] and await chat(door, "new") == 200
+        monkeypatch.undo()
+        assert (await door.call("/model/delete", {"id": "i1"}))[0] == 200 and await names(door) == ["m"]
+
+
+async def test_many_stored_models_are_read_beside_the_loop(tmp_path):
+    async with open_service(tmp_path, CONFIG) as door:
+        for number in range(120):
+            await door.service.models.put(
+                StoredModel(f"i{number}", json.dumps(entry(door, f"n{number}", f"i{number}")).encode(), 1, 0, "me", 0, "me")
+            )
+        await door.service.take_changes()
+        assert len(await names(door)) == 121 and await chat(door, "n119") == 200

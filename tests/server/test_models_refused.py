@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from penstock.config import keys, load
 from penstock.config.addresses import is_metadata
 from penstock.core.providers.resolve import resolve
+from penstock.runtime import state as states
 from tests.door import open_door
 from tests.served import MASTER, ServedDoor, open_service
 from tests.server.managing import CONFIG, SECRET, chat, entry, names, sent_key
@@ -176,6 +178,10 @@ READS: dict[str, tuple[str, Any]] = {
     "a file": ("aws_web_identity_token", "/etc/passwd"),
     "a file below": ("aws_web_identity_token", "./.env"),
     "a file at home": ("aws_web_identity_token", "~/.ssh/id_rsa"),
+    "Google's account in a file": ("vertex_credentials", "/etc/service-account.json"),
+    "the same, relative": ("vertex_ai_credentials", "keys/a.json"),
+    "a private key in a file": ("private_key_path", "/root/key.p8"),
+    "authorities in a file": ("ssl_verify", "/etc/ssl/mine.pem"),
     "a source of Google's": ("vertex_credentials", json.dumps(GOOGLE)),
     "the same spelled otherwise": ("vertex_credentials", json.dumps(GOOGLE).replace("credential_s", "credential\\u005fs")),
     "the same within": ("vertex_ai_credentials", json.dumps({"type": "impersonated_service_account", "source_credentials": GOOGLE})),
@@ -205,6 +211,27 @@ async def test_the_operator_may_allow_it_by_name_or_all_of_it(tmp_path):
                 assert sent_key(door) in env.values()
             for value in bad:
                 assert (await door.call("/model/new", entry(door, "x", "x", api_key=value)))[0] == 400
+
+
+async def test_credentials_that_stand_in_the_entry_are_taken(tmp_path):
+    account = {"type": "service_account", "project_id": "p", "private_key": "-----BEGIN", "token_uri": "https://t.example"}
+    google: tuple[Any, ...] = (json.dumps(account), account)
+    good = [{"vertex_credentials": one, "model": "vertex_ai/gemini-2.5-pro"} for one in google]
+    good += [{"ssl_verify": value} for value in (False, True, "false", "True")]
+    good += [{"aws_web_identity_token": "eyJh.eyJz.c2ln"}, {"azure_ad_token": "eyJh.eyJz.c2ln"}]
+    async with open_service(tmp_path, CONFIG) as door:
+        for number, params in enumerate(good):
+            status, told = await door.call("/model/new", entry(door, f"n{number}", f"i{number}", **params))
+            assert status == 200, told
+
+
+async def test_what_the_gateway_found_by_itself_is_changed_nowhere(tmp_path):
+    async with open_service(tmp_path, CONFIG) as door:
+        [deployment] = door.gateway.state.config.deployments
+        found = replace(door.gateway.state.config, deployments=(replace(deployment, file="", line=0),))
+        door.gateway.state = states.State(found, found.environment)
+        status, told = await door.call("/model/delete", {"id": "of-the-file"})
+        assert status == 400 and "found by the gateway itself" in told["error"]["message"]
 
 
 async def test_a_credential_of_the_config_is_lent_by_its_name(tmp_path):
