@@ -66,6 +66,7 @@ class Registry:
         self._serve = serve
         self._clock = clock
         self._one = asyncio.Lock()  # what is checked against the state must be served before the next is checked
+        self._serving: set[asyncio.Future[None]] = set()
 
     async def add(self, entry: Mapping[str, Any], author: str) -> Change:
         """Add a deployment. Raises "bad_request" for an entry that cannot be served."""
@@ -119,7 +120,7 @@ class Registry:
             except OSError as error:
                 raise _unreachable(error) from None
             log.warning("the model %r was deleted by %s", id, author)
-            await self._serve()
+            await self._put_into_effect()
 
     async def _find(self, id: str) -> StoredModel:
         """Find a stored model. Says where one stands that is not stored."""
@@ -180,8 +181,15 @@ class Registry:
         except OSError as error:
             raise _unreachable(error) from None
 
+    async def _put_into_effect(self) -> None:
+        """Serve what is stored now, also when the client does not wait for it."""
+        serving = asyncio.ensure_future(self._serve())
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        await asyncio.shield(serving)
+
     async def _changed(self, verb: str, model: StoredModel, target: Target, warnings: tuple[str, ...]) -> Change:
-        await self._serve()
+        await self._put_into_effect()
         log.warning("the model %r was %s by %s (%s)", target.deployment.model_name, verb, model.updated_by, model.id)
         lasts = self._store.lasts
         return Change(model, target, lasts, warnings if lasts else (*warnings, _LOST))
@@ -215,4 +223,4 @@ def _is_secret(key: str) -> bool:
 
 
 def _unreachable(error: OSError) -> GatewayError:
-    return GatewayError("overloaded", f"The stored models cannot be reached: {error.strerror or error}.", retry_after=1)
+    return GatewayError("overloaded", f"The store of models cannot be used: {error.strerror or error}.", retry_after=1)

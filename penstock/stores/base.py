@@ -74,7 +74,7 @@ class ModelStore(Protocol):
     gateway. ``shared``: whether other processes change it, too. ``revision`` is another one after each change, by
     whomever; asking for it costs next to nothing. ``put`` takes a ``model`` of version 1 only if its id is free, and
     one of version n only in the place of version n - 1; else it raises ``Outdated``, and nothing has changed.
-    ``delete``: whether there was one. All raise ``OSError`` when the store cannot be reached."""
+    ``delete``: whether there was one. All raise ``OSError`` when the store cannot be reached, or takes no more."""
 
     @property
     def lasts(self) -> bool: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import struct
 from collections.abc import AsyncIterator
@@ -13,15 +14,20 @@ import msgspec
 from penstock.stores.base import Outdated, StoredModel, StoredModels
 
 _HEAD = struct.Struct("<QQQ")  # revision, offset and length of what holds
+MAX_BYTES = 64 * 1024 * 1024
+"""Of all entries together: they stand in the memory of every worker."""
 _PATIENCE = 5.0  # seconds to wait for the lock; whoever holds it writes a few megabytes
 _PAUSE = 0.005
 
 
 def with_model(models: dict[str, StoredModel], model: StoredModel) -> None:
-    """Put a model among others. Raises ``Outdated`` where it does not follow on what is there."""
+    """Put a model among others. Raises ``Outdated`` where it does not follow on what is there, ``OSError`` for too
+    much."""
     before = models.get(model.id)
     if model.version != (1 if before is None else before.version + 1):
         raise Outdated(model.id)
+    if sum(len(one.entry) for one in models.values()) + len(model.entry) > MAX_BYTES:
+        raise OSError(errno.ENOSPC, f"they take {MAX_BYTES >> 20} MB already")
     models[model.id] = model
 
 

@@ -81,6 +81,14 @@ async def test_of_many_writers_at_once_one_wins_each_version(store):
     assert sum(await asyncio.gather(*(write(number) for number in range(20)))) == 1
 
 
+async def test_what_is_too_much_is_refused_and_changes_nothing(store, monkeypatch):
+    monkeypatch.setattr(models, "MAX_BYTES", 1000)
+    await store.put(model(entry=b"x" * 600))
+    with pytest.raises(OSError, match="already"):
+        await store.put(model("b", entry=b"x" * 600))
+    assert [one.id for one in (await store.read_all()).models] == ["a"]
+
+
 async def test_a_model_does_not_show_what_it_holds(store):
     await store.put(model(entry=b"sk-secret-4711"))
     assert "4711" not in repr(await store.read_all()) and "4711" not in str(store)

@@ -376,12 +376,37 @@ async def test_a_store_that_is_away_takes_no_model_away_and_is_a_503(tmp_path, m
             monkeypatch.setattr(door.service.models, name, away)
         for path, body in (("/model/new", entry(door, "x", "i2")), ("/model/delete", {"id": "i1"})):
             status, told = await door.call(path, body)
-            assert status == 503 and "cannot be reached: Connection refused" in told["error"]["message"]
+            assert status == 503 and "The store of models cannot be used: Connection refused" in told["error"]["message"]
         await door.service.read_again()
         assert "what it gave last stays" in "".join(door.lines)
         assert await names(door) == ["m", "new"] and await chat(door, "new") == 200
         monkeypatch.undo()
         assert (await door.call("/model/delete", {"id": "i1"}))[0] == 200 and await names(door) == ["m"]
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_change_leaves_nothing_half_done(tmp_path, monkeypatch):
+    async with open_service(tmp_path, CONFIG) as door:
+        real, waiting, go_on = door.service.take_changes, asyncio.Event(), asyncio.Event()
+
+        async def slow() -> None:
+            waiting.set()
+            await go_on.wait()
+            await real()
+
+        monkeypatch.setattr(door.gateway.registry, "_serve", slow)
+        data = json.dumps(entry(door)).encode()
+        head = f"POST /model/new HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {MASTER}\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(f"{head}content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data)
+        await waiting.wait()
+        writer.transport.abort()
+        while door.gateway.active:
+            await asyncio.sleep(0.01)
+        go_on.set()
+        while door.gateway.registry._serving:
+            await asyncio.sleep(0.01)
+        assert await names(door) == ["m", "new"]
+        assert (await door.call("/model/delete", {"id": "i1"}))[0] == 200
 
 
 async def test_many_stored_models_are_read_beside_the_loop(tmp_path):
