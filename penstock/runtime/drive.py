@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from penstock.core.errors import GatewayError
-from penstock.core.route.plan import Outcome, Try, Wait
+from penstock.core.route.plan import Outcome, Steps, Try, Wait
 
 T = TypeVar("T")
 
 
 async def drive(
-    steps: Generator[Try[T] | Wait, Outcome | None, GatewayError | None],
+    steps: Steps[T, GatewayError | None],
     send: Callable[[Try[T]], Awaitable[Outcome]],
     first: Outcome | None = None,
     wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -35,6 +35,7 @@ async def drive(
             answer = None
             await wait(step.seconds)
         else:
+            assert step is not None, "nobody was said to be late"
             answer = await send(step)
             if answer.error is None:
                 return None

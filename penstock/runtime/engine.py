@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
-from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
@@ -36,6 +35,7 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
+from penstock.runtime.routing import blame, learn, picker
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -102,10 +102,12 @@ class Engine:
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
-            first = await self._try(call, plan.only) if plan.only is not None else None
+            only, first = plan.only, None
+            if only is not None and not self.means.lives[only.target.live_id].standing.rests_until:
+                first = await self._try(call, plan, only)
             if first is None or first.error is not None:
-                steps = attempts(plan, _pick, random.random)
-                error = await drive(steps, partial(self._try, call), first, partial(self._wait, call))
+                steps = attempts(plan, picker(call, plan), random.random, first is not None)
+                error = await drive(steps, partial(self._try, call, plan), first, partial(self._wait, call))
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -123,7 +125,7 @@ class Engine:
             call.outlet.refuse(call, error)
         self.record(call, error)
 
-    async def _try(self, call: Call, step: Try[Target]) -> Outcome:
+    async def _try(self, call: Call, plan: Plan[Target], step: Try[Target]) -> Outcome:
         if call.attempt is not None:
             _fold(call, call.attempt)
         target, surface = step.target, call.surface
@@ -133,7 +135,10 @@ class Engine:
         attempt = call.attempt = Attempt(
             call, target, step.group, live, surface.dialect, call.tries, call.fields, call.stream
         )
-        live.in_flight += 1
+        standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
+        standing.in_flight += 1
+        if rules is not None:
+            standing.ask(self.means.clock())
         try:
             await surface.attempt(attempt)
         except GatewayError as error:
@@ -150,11 +155,16 @@ class Engine:
         else:
             if live.health.ill:
                 live.health.succeeded()
+            if rules is not None:
+                standing.succeeded()
+                if rules.learns:
+                    learn(attempt, standing, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
             return Outcome()
         finally:
-            live.in_flight -= 1
+            standing.in_flight -= 1
+            standing.trial = 0.0
         attempt.stop()
         if failed.kind not in _OURS:
             failed.provider = failed.provider or attempt.provider
@@ -162,7 +172,10 @@ class Engine:
         if call.means.trace is not None:
             call.means.trace.ended(attempt, failed)
         if failed.row.fault == "upstream":
-            live.health.failed(failed.message, failed.kind, self.means.clock())
+            now = self.means.clock()
+            live.health.failed(failed.message, failed.kind, now)
+            if rules is not None:
+                blame(attempt, rules, standing, failed, now, len(plan.targets[step.group]) == 1)
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
     async def _wait(self, call: Call, seconds: float) -> None:
@@ -238,10 +251,6 @@ def _too_deep(attempt: Attempt) -> GatewayError:
         return GatewayError("bad_request", MAX_DEPTH_TEXT)
     kind = "broken_answer" if attempt.first_at is None else "broken_stream"
     return GatewayError(kind, "The upstream's answer is nested too deeply.")
-
-
-def _pick(candidates: Sequence[Target]) -> Target:
-    return simple_shuffle(candidates, random.random)
 
 
 def client_error(error: TransportError, begun: bool) -> GatewayError:

@@ -18,9 +18,9 @@ class Rules(Struct, frozen=True, kw_only=True):
     """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``:
     a deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
     ``any_tag``: one that both have is enough. ``fits``: the request's length and needs are compared with the model's.
-    ``stays``: what a request is held by to the deployment it was at: "session", "caller", "prompt". ``learns``: what
-    the strategy needs to be told of each answer. ``retries``: more tries by LiteLLM's class of the error, where that has
-    a figure of its own. ``hedge``: seconds after which another deployment is asked beside one that has not answered."""
+    ``stays``: what a request is held by to the deployment it was at: "session", "caller", "prompt". ``retries``: more
+    tries by LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds
+    after which another deployment is asked beside one that has not answered."""
 
     strategy: str = "simple-shuffle"
     ttl: float = 3600.0
@@ -36,6 +36,7 @@ class Rules(Struct, frozen=True, kw_only=True):
 
     @property
     def learns(self) -> bool:
+        """Tell whether the strategy goes by how answers went."""
         return self.strategy not in ("simple-shuffle", "cost-based-routing")
 
 
@@ -131,7 +132,7 @@ def choose(
     candidates: Sequence[T] = targets if not rules.by_tags else tagged(targets, need.tags, rules.any_tag)
     if not candidates:
         return _untagged(need.tags)
-    standings = [standing_of(target) for target in candidates]
+    standings: Sequence[Standing] = [standing_of(target) for target in candidates]
     out = [left_out(target, s, rules, need, now) for target, s in zip(candidates, standings, strict=True)]
     if any(out):
         standings = [s for s, reason in zip(standings, out, strict=True) if reason is None]

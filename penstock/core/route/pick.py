@@ -147,4 +147,9 @@ STRATEGIES: Mapping[str, Strategy[Routed]] = {
 def nearest(candidates: Sequence[T], mark: bytes) -> T:
     """Pick the one that a mark (a session, the beginning of a prompt) belongs to, by rendezvous hashing: the same one
     as long as it is there, and when it is gone, only its own marks move."""
-    return max(candidates, key=lambda candidate: blake2b(candidate.live_id.encode() + b"\n" + mark, digest_size=8).digest())
+
+
+    def rank(candidate: T) -> bytes:
+        return blake2b(candidate.live_id.encode() + b"\n" + mark, digest_size=8).digest()
+
+    return max(candidates, key=rank)

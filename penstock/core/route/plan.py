@@ -71,7 +71,7 @@ class Plan(NamedTuple, Generic[T]):
         rules = self.rules.get(group)
         if rules is None or error is None or not rules.retries:
             return self.retries
-        return rules.retries.get(error.row.litellm, self.retries)
+        return rules.retries.get(error.row.litellm, rules.retries.get("", self.retries))
 
 
 Pick = Callable[[str, Sequence[T]], T | GatewayError]
@@ -79,12 +79,15 @@ Pick = Callable[[str, Sequence[T]], T | GatewayError]
 Steps = Generator[Try[T] | Wait | None, Outcome | Late | Both | None, R]
 
 
-def attempts(plan: Plan[T], pick: Pick[T], jitter: Callable[[], float]) -> Steps[T, GatewayError | None]:
+def attempts(
+    plan: Plan[T], pick: Pick[T], jitter: Callable[[], float], begun: bool = False
+) -> Steps[T, GatewayError | None]:
     """Yield ``Try`` and ``Wait``; return None after success, else the error to tell the client.
 
     Laws: at most ``(retries + 1)`` tries per group; a target is tried again only when every other one of its group that
     may be asked was tried since, and never after an error that it would only repeat; nothing after success, after the
-    first byte, or after a final error. ``jitter`` returns 0..1."""
+    first byte, or after a final error. ``jitter`` returns 0..1. ``begun``: the first step is ``plan.only``, whoever may
+    be asked by now: it was taken already."""
     groups = [plan.group]
     error: GatewayError | None = None
     at = 0
@@ -94,7 +97,10 @@ def attempts(plan: Plan[T], pick: Pick[T], jitter: Callable[[], float]) -> Steps
         if at > 1 and not plan.targets.get(group):
             continue  # a fallback that leads nowhere must not keep the next one from being tried
         elsewhere = at < len(groups) or at == 1 and bool(plan.fallbacks.get(""))
-        failed = yield from _group(plan, group, elsewhere, pick, jitter)
+        line = _Line(plan.targets.get(group, ()), partial(pick, group))
+        if begun and at == 1 and plan.only is not None:
+            line.begin_with(plan.only.target)
+        failed = yield from _group(plan, group, elsewhere, line, jitter)
         if failed is None:
             return None
         outcome, last = failed
@@ -116,12 +122,21 @@ class _Line(Generic[T]):
         self._pick = pick
         self.left = list(targets)
         self.tried: list[T] = []
+        self._first: T | None = None
         self._again = False
+
+    def begin_with(self, target: T) -> None:
+        """Make a target the next one, without asking whether it may be asked."""
+        self._first = target
 
     def next(self) -> T | GatewayError | None:
         """Take the next target of this round; None when the round is over, an error when nobody else may be asked."""
         if not self.left:
             return None
+        if self._first is not None:
+            first, self._first = self._first, None
+            self.left.remove(first)
+            return first
         found: T | GatewayError | None = None
         for candidates in [[target] for target in self.left] if self._again else [self.left]:
             found = self._pick(candidates)
@@ -136,10 +151,9 @@ class _Line(Generic[T]):
 
 
 def _group(
-    plan: Plan[T], group: str, elsewhere: bool, pick: Pick[T], jitter: Callable[[], float]
+    plan: Plan[T], group: str, elsewhere: bool, line: _Line[T], jitter: Callable[[], float]
 ) -> Steps[T, tuple[Outcome, GatewayError] | None]:
     """Try the targets of one group. ``elsewhere``: there are groups to go to when this one fails."""
-    line = _Line(plan.targets.get(group, ()), partial(pick, group))
     outcome, count = Outcome(), 0
     while count <= plan.allowed(group, outcome.error):
         target = line.next()
