@@ -35,7 +35,7 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import blame, learn, picker
+from penstock.runtime.routing import blame, late_after, learn, picker
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ class Engine:
             if only is not None and not self.means.lives[only.target.live_id].standing.rests_until:
                 first = await self._try(call, plan, only)
             if first is None or first.error is not None:
-                steps = attempts(plan, picker(call, plan), random.random, first is not None)
-                error = await drive(steps, partial(self._try, call, plan), first, partial(self._wait, call))
+                error = await self._go_on(call, plan, first)
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -125,16 +124,47 @@ class Engine:
             call.outlet.refuse(call, error)
         self.record(call, error)
 
-    async def _try(self, call: Call, plan: Plan[Target], step: Try[Target]) -> Outcome:
-        if call.attempt is not None:
-            _fold(call, call.attempt)
-        target, surface = step.target, call.surface
+    async def _go_on(self, call: Call, plan: Plan[Target], first: Outcome | None) -> GatewayError | None:
+        """Try what the plan says until one answers. ``first``: how the only candidate's try ended."""
+        steps = attempts(plan, picker(call, plan), random.random, first is not None)
+        send, wait = partial(self._try, call, plan), partial(self._wait, call)
+        if not any(rules.hedge is not None for rules in plan.rules.values()):
+            return await drive(steps, send, first, wait)
+        from penstock.runtime.hedge import Race  # few configs ask for it
+
+        make, lost = partial(self._made, call), partial(_let_go, call)
+        run = partial(self._carry_out, call, plan)
+        race = Race(call, make, run, lost).run
+        return await drive(steps, send, first, wait, partial(late_after, plan, self.means.lives), race)
+
+    def _made(self, call: Call, step: Try[Target]) -> Attempt:
+        """Make the attempt of a step that may not be the only one of its call."""
+        surface = call.surface
         assert surface is not None
         call.tries += 1
+        live = self.means.lives[step.target.live_id]
+        made = Attempt(call, step.target, step.group, live, surface.dialect, call.tries, call.fields, call.stream)
+        return made
+
+    async def _carry_out(self, call: Call, plan: Plan[Target], attempt: Attempt) -> Outcome:
+        return await self._try(call, plan, Try(attempt.target, attempt.group), attempt)
+
+    async def _try(
+        self, call: Call, plan: Plan[Target], step: Try[Target], attempt: Attempt | None = None
+    ) -> Outcome:
+        """Make a try. ``attempt``: where it was made already, and may run beside another one."""
+        target, surface = step.target, call.surface
+        assert surface is not None
         live = self.means.lives[target.live_id]
-        attempt = call.attempt = Attempt(
-            call, target, step.group, live, surface.dialect, call.tries, call.fields, call.stream
-        )
+        if attempt is None:
+            if call.attempt is not None:
+                _fold(call, call.attempt)
+            call.tries += 1
+            attempt = call.attempt = Attempt(
+                call, target, step.group, live, surface.dialect, call.tries, call.fields, call.stream
+            )
+        elif call.attempt is None:
+            call.attempt = attempt
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
         standing.in_flight += 1
         if rules is not None:
@@ -233,6 +263,13 @@ def _fold(call: Call, attempt: Attempt) -> None:
             call.spent = added(call.spent, usage) if call.spent is not None else usage
     if cost is not None:
         call.spent_cost = cost if call.spent_cost is None else call.spent_cost + cost
+
+
+def _let_go(call: Call, attempt: Attempt) -> None:
+    """Bill what an attempt had used that is not the one that counts."""
+    attempt.usage = attempt.usage_seen()
+    attempt.stop()
+    _fold(call, attempt)
 
 
 def _spent(call: Call, failed: GatewayError) -> bool:

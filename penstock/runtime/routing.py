@@ -19,10 +19,11 @@ from penstock.core.route.standing import TIMED_OUT
 from penstock.runtime import apart
 
 if TYPE_CHECKING:
-    from penstock.core.route.plan import Pick, Plan
+    from penstock.core.route.plan import Pick, Plan, Try
     from penstock.core.route.standing import Standing
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call
+    from penstock.runtime.live import Lives
     from penstock.runtime.targets import Target
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -141,8 +142,17 @@ def _beginning(call: Call) -> bytes:
     return hashed.digest()
 
 
+def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | None:
+    """Return the seconds after which another deployment is asked beside this one; None for never."""
+    rules = plan.rules.get(step.group)
+    if rules is None or rules.hedge is None or len(plan.targets[step.group]) < 2:
+        return None
+    return rules.hedge if rules.hedge > 0 else lives[step.target.live_id].standing.usual()
+
+
 def learn(attempt: Attempt, standing: Standing, now: float) -> None:
     """Tell a strategy how an answer went: its tokens, and the time it took."""
+    standing.recent.append(attempt.upstream)
     tokens = attempt.usage.total if attempt.usage is not None else 0
     standing.use(now, tokens)
     if attempt.stream:

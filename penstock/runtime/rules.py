@@ -14,22 +14,6 @@ if TYPE_CHECKING:
     from penstock.config import Config
     from penstock.runtime.targets import Target
 
-# Keys of LiteLLM's policies -> the class of error that they are about.
-_CLASSES = {
-    "BadRequestError": "BadRequestError",
-    "AuthenticationError": "AuthenticationError",
-    "TimeoutError": "Timeout",
-    "RateLimitError": "RateLimitError",
-    "ContentPolicyViolationError": "ContentPolicyViolationError",
-    "InternalServerError": "InternalServerError",
-    "ServiceUnavailableError": "ServiceUnavailableError",
-    "NotFoundError": "NotFoundError",
-    "PermissionDeniedError": "PermissionDeniedError",
-    "APIConnectionError": "APIConnectionError",
-    "BadGatewayError": "BadGatewayError",
-    "Default": "",
-}
-POLICY_NAMES = tuple(_CLASSES)
 # Strategies and checks that ask for rpm and tpm to be kept; to the others they are weights.
 _STRICT = frozenset(
     "usage-based-routing usage-based-routing-v2 latency-based-routing cost-based-routing".split()
@@ -60,14 +44,14 @@ class RuleBook:
         rests = Rests(
             seconds=0.0 if router.disable_cooldowns else seconds,
             fails=router.allowed_fails,
-            by_class=_policy(values.get("allowed_fails_policy"), "AllowedFails"),
+            by_class=values.get("allowed_fails_policy") or {},
         )
         usual = Rules(
             rests=rests,
             by_tags=self._tags,
             any_tag=values.get("tag_filtering_match_any", True),
             fits=bool(values.get("enable_pre_call_checks")),
-            retries=_policy(values.get("retry_policy"), "Retries"),
+            retries=values.get("retry_policy") or {},
             hedge=values.get("hedge_after"),
         )
         return self._routed(usual, router.routing_strategy, values.get("routing_strategy_args") or {})
@@ -94,7 +78,7 @@ class RuleBook:
             rules = self._routed(rules, own.get("routing_strategy", rules.strategy), args)
         policy = self._policies.get(group)
         if policy:
-            rules = replace(rules, retries={**rules.retries, **_policy(policy, "Retries")})
+            rules = replace(rules, retries={**rules.retries, **policy})
         stays = frozenset(_STAYS[name] for name in self._affinity.get(group, self._checks) if name in _STAYS)
         if stays:
             rules = replace(rules, stays=stays)
@@ -111,16 +95,6 @@ def is_plain(rules: Rules | None, target: Target) -> bool:
         return True
     limited = rules.strict and (target.rpm or target.tpm)
     return not (rules.by_tags or rules.fits or rules.retries or limited or target.most is not None)
-
-
-def _policy(given: Mapping[str, Any] | None, end: str) -> dict[str, int]:
-    """Read a policy: LiteLLM's class -> a count. ``RateLimitErrorRetries: 3``."""
-    found = {}
-    for key, value in (given or {}).items():
-        name = _CLASSES.get(key.removesuffix(end))
-        if name is not None and isinstance(value, int):
-            found[name] = value
-    return found
 
 
 def _routing_groups(rows: Sequence[Any]) -> dict[str, Mapping[str, Any]]:

@@ -20,7 +20,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     ``any_tag``: one that both have is enough. ``fits``: the request's length and needs are compared with the model's.
     ``stays``: what a request is held by to the deployment it was at: "session", "caller", "prompt". ``retries``: more
     tries by LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds
-    after which another deployment is asked beside one that has not answered."""
+    after which another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of
+    100 requests."""
 
     strategy: str = "simple-shuffle"
     ttl: float = 3600.0
@@ -37,7 +38,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     @property
     def learns(self) -> bool:
         """Tell whether the strategy goes by how answers went."""
-        return self.strategy not in ("simple-shuffle", "cost-based-routing")
+        return self.hedge is not None or self.strategy not in ("simple-shuffle", "cost-based-routing")
 
 
 PLAIN = Rules()

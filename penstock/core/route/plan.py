@@ -53,6 +53,9 @@ class Both(NamedTuple):
     second: Outcome
 
 
+LATE = Late()
+
+
 class Plan(NamedTuple, Generic[T]):
     """Which targets to try for a request, and how often. ``group``: the name asked for. ``targets``: by group.
     ``fallbacks``: for an error kind, the groups to go to then; key "" is for any other kind. ``retries``: more tries

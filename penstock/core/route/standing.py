@@ -14,6 +14,8 @@ from msgspec import Struct
 WINDOW = 60.0  # seconds in which failures are counted together, and requests and tokens against rpm and tpm
 TAU = 10.0  # seconds after which a latency sample has lost two thirds of its weight
 PROBE = 30.0  # seconds after which a trial that has not ended yet does not keep another one from being made
+RECENT = 200  # times to an answer that are remembered
+ENOUGH = 20  # of them that say what is usual
 KEEP = 10_000  # failures that are remembered, at most
 LONGEST = 600.0  # seconds that an upstream's Retry-After may let a deployment rest
 DEAD_KEY = 60.0  # seconds, at least, that a deployment rests whose key the vendor refuses: nobody mends that in five
@@ -37,17 +39,19 @@ class Standing:
     count. ``rests_until``: when its rest ends or has ended, 0 while nothing is held against it; ``why``: it rests.
     ``row``: failures since the last success. ``trial``: when a request was sent to see whether it is well again.
     ``whole``: seconds a token of whole answers, ``first``: seconds to the first byte of streams, both as the peak that
-    fades; ``seen``: when the last of either came."""
+    fades; ``whole_seen`` and ``first_seen``: when the last of either came. ``recent``: the last times to an answer,
+    where somebody asks for them."""
 
     __slots__ = (
-        "failed", "failures", "first", "first_seen", "in_flight", "minute", "requests", "rests_until", "row", "tokens",
-        "trial", "whole", "whole_seen", "why",
+        "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests", "rests_until", "row",
+        "tokens", "trial", "whole", "whole_seen", "why",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.minute = self.requests = self.tokens = self.failed = 0
         self.row = 0
+        self.recent: deque[float] = deque(maxlen=RECENT)
         self.failures: deque[tuple[float, str]] = deque(maxlen=KEEP)
         self.rests_until = self.trial = 0.0
         self.why = ""
@@ -91,6 +95,12 @@ class Standing:
         value, seen = (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
         age = now - seen
         return value * math.exp(-age / TAU) if value and age < ttl else 0.0
+
+    def usual(self) -> float | None:
+        """Return the time in which it answers 95 of 100 requests; None while too few are known."""
+        if len(self.recent) < ENOUGH:
+            return None
+        return sorted(self.recent)[int(len(self.recent) * 0.95)]
 
     # How it fails ----------------------------------------------------------------------------------------------------
 
