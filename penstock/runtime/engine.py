@@ -19,6 +19,7 @@ from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
 from penstock.runtime.call import Call
 from penstock.runtime.drive import drive
+from penstock.runtime.explain import TELLS, Told
 from penstock.runtime.held import RETRY_AFTER, Held
 from penstock.runtime.http import (
     BodyTruncated,
@@ -104,6 +105,8 @@ class Engine:
                 plan = state.plan(call.model)
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
+            if TELLS in call.exchange.headers:
+                call.outlet.told = Told(call, plan, self.means.clock())
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
             only, first = plan.only, None
             if only is not None and not self.means.lives[only.target.live_id].standing.rests_until:
@@ -214,6 +217,8 @@ class Engine:
         hide_secrets(attempt, error, attempt.target.model)
         if self.means.trace is not None:
             self.means.trace.ended(attempt, error)
+        if attempt.call.outlet.told is not None:
+            attempt.call.outlet.told.ended(attempt, error)
         if error.row.fault == "upstream":
             now = self.means.clock()
             attempt.live.health.failed(error.message, error.kind, now)
