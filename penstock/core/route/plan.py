@@ -74,6 +74,7 @@ class Plan(NamedTuple, Generic[T]):
     retry_after: float = 0.0  # seconds, the least wait before the same target is tried again
     only: Try[T] | None = None  # the first step, where there is but one candidate for it
     rules: Mapping[str, Rules] = {}
+    final: frozenset[str] = frozenset()  # kinds of errors after which nobody else is asked
 
     def allowed(self, group: str, error: GatewayError | None) -> int:
         """Return how many more tries a group has after the first, when this error came last."""
@@ -115,7 +116,7 @@ def attempts(
         outcome, last = failed
         # The first group's error is the answer to the question asked; a fallback's trouble is not the client's.
         error = error or last
-        if outcome.started or last.row.retry == "no":
+        if outcome.started or last.row.retry == "no" or last.kind in plan.final:
             return last if outcome.started else error
         if at == 1:
             more = plan.fallbacks.get(last.kind) or plan.fallbacks.get("", ())
@@ -191,7 +192,7 @@ def _group(
             return None
         outcome = next((one for _, one in told if one.started or _ends(one)), told[-1][1])
         line.tried += [tried for tried, one in told if one.error is not None and one.error.row.retry == "target"]
-        if outcome.started or _ends(outcome):
+        if outcome.started or _ends(outcome) or (outcome.error is not None and outcome.error.kind in plan.final):
             break
     assert outcome.error is not None
     return outcome, outcome.error
