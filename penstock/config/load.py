@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from penstock.config import keys
-from penstock.config.deployments import DeploymentReader, Resolve, read_credentials
+from penstock.config.deployments import DeploymentReader, Resolve, read_credentials, read_default_params
 from penstock.config.environ import apply_section, resolve
 from penstock.config.include import load_files
 from penstock.config.models import Config, GeneralSettings, Loaded
@@ -78,7 +78,8 @@ def _build(
         litellm = read_section(keys.litellm, sections.get("litellm_settings"), problems)
         credentials = read_credentials(sections.get("credential_list"), problems)
     leaves_out = router.get("ignore_invalid_deployments", True) is not False
-    reader = DeploymentReader(credentials, find, problems, leaves_out)
+    defaults = read_default_params(router_node, problems)
+    reader = DeploymentReader(credentials, find, problems, leaves_out, defaults)
     reader.named.update(also)
     deployments = reader.read(sections.get("model_list"), written.value.get("model_list"))
     if not deployments and not problems.errors and written.value:

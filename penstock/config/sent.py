@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from penstock.config import keys
 from penstock.config.addresses import hosts_in, is_metadata
-from penstock.config.deployments import DeploymentReader, Placed, Resolve, read_credentials
+from penstock.config.deployments import DeploymentReader, Placed, Resolve, read_credentials, read_default_params
 from penstock.config.environ import resolve, variables_in
 from penstock.config.models import Config, Deployment
 from penstock.config.problems import KeyPath, Problem, Problems, shown
@@ -56,7 +56,8 @@ def read_sent(
         return Sent(None, problems.sorted())
     env = config.environment
     node = resolve(node, (), env if _ALL in may else {name: env[name] for name in may & env.keys()}, problems)
-    reader = DeploymentReader(credentials_of(config), find, problems)
+    defaults = read_default_params(_node(config.raw.get("router_settings"), Problems()), Problems())
+    reader = DeploymentReader(credentials_of(config), find, problems, defaults=defaults)
     reader.ids.update(taken or {})
     deployment = reader.read_one(node)
     if deployment is not None and any(ord(char) < 32 for char in deployment.id):

@@ -21,6 +21,7 @@ from penstock.runtime.identity import Identity
 from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
@@ -71,6 +72,7 @@ class Service:
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.prober = Prober(self.gateway)
+        self.checker = Checker(self.gateway)
         self.descriptors = Descriptors()
         self.stopping = asyncio.Event()
         self._stopped_at = 0.0
@@ -94,6 +96,7 @@ class Service:
         if self.models.shared:
             tasks.append(loop.create_task(self._look_at_models()))
         self.prober.start()
+        self.checker.start()
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
@@ -103,6 +106,7 @@ class Service:
             for task in tasks:
                 task.cancel()
             await self.prober.stop()
+            await self.checker.stop()
             for source in self.sources:
                 await source.close()
             await self.pool.close()

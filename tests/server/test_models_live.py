@@ -211,6 +211,30 @@ async def test_only_what_changed_is_built_again(tmp_path, monkeypatch):
         assert [target.id for target in after.targets[-1:]] == ["i2"] and len(after.targets) == len(before.targets) + 1
 
 
+async def test_what_the_config_says_of_all_deployments_holds_for_stored_ones(tmp_path):
+    yaml = CONFIG.replace("router_settings: {", "router_settings: {default_litellm_params: {temperature: 0.25}, ")
+    async with open_service(tmp_path, yaml) as door:
+        await door.call("/model/new", entry(door))
+        assert await chat(door, "new") == 200
+        assert json.loads(door.mock.received[-1].body)["temperature"] == 0.25
+
+
+async def test_a_deployment_that_rests_goes_on_resting_when_another_is_changed(tmp_path):
+    yaml = CONFIG.replace("router_settings: {", "router_settings: {allowed_fails: 1, cooldown_time: 60, ")
+    async with open_service(tmp_path, yaml) as door:
+        await door.call("/model/new", entry(door, "m", "i1"))  # a group of two, or none of them may rest
+        door.mock.script = Script(rules=[Rule(model="real-model", step=Step(status=500))])
+        while sum(json.loads(one.body)["model"] == "real-model" for one in door.mock.received) < 2:
+            await chat(door, "m")
+        before = len(door.mock.received)
+        assert [await chat(door, "m") for _ in range(12)] == [200] * 12
+        await door.call("/model/new", entry(door, "other", "i2"))
+        await door.call("/model/i1/update", {"litellm_params": {"tpm": 5000}}, "PATCH")
+        await door.service.read_again()
+        assert [await chat(door, "m") for _ in range(12)] == [200] * 12
+        assert {json.loads(one.body)["model"] for one in door.mock.received[before:]} == {"other-model"}
+
+
 async def test_where_the_settings_around_them_changed_all_are_built_again(tmp_path):
     async with open_service(tmp_path, CONFIG) as door:
         await door.call("/model/new", entry(door))
