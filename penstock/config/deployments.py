@@ -109,7 +109,7 @@ class DeploymentReader:
         name = self._required(entry, "model_name", node, path, "it is the name that clients send")
         if name is not None:
             self.named.add(name)
-        if params_node is not None and not (params_node.value is None or isinstance(params_node.value, dict)):
+        if params_node is not None and not (isinstance(params_node.value, dict) or _is_empty(params_node)):
             return None  # the wrong type has been said
         hint = "write provider/model, such as openai/gpt-4o-mini"
         model = self._required(params, "model", params_node or node, params_path, hint)
@@ -295,6 +295,11 @@ def _with_key(entry: Node, key: Node) -> Node:
     params = entry.value["litellm_params"]
     block = Node({**params.value, "api_key": key}, params.file, params.line)
     return Node({**entry.value, "litellm_params": block}, entry.file, entry.line)
+
+
+def _is_empty(node: Node) -> bool:
+    """Tell whether a value counts as absent."""
+    return node.value is None or (isinstance(node.value, str) and not node.value.strip())
 
 
 def _mapping(node: Node | None) -> Node | None:

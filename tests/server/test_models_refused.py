@@ -92,6 +92,7 @@ async def test_a_wrong_value_is_told_as_the_file_is_told_and_the_key_is_named(tm
     [
         ({"litellm_params": {}}, "litellm_params.model", "is missing; write provider/model"),
         ({"litellm_params": None}, "litellm_params.model", "is missing"),
+        ({"litellm_params": " "}, "litellm_params.model", "is missing"),
         ({"litellm_params": 5}, "litellm_params", "expected a mapping, got 5"),
         ({"model_name": None}, "model_name", "is missing"),
         ({"model_info": ["x"]}, "model_info", "expected a mapping, got a list"),
