@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
-from penstock.core.route.choose import NOTHING, PLAIN, Need, Rules, choose, left_out, reasons
+from penstock.core.route.choose import NOTHING, PLAIN, Need, Rules, choose, choose_simply, left_out, reasons
 from penstock.core.route.pick import STRATEGIES, Draw, nearest
 from penstock.core.route.standing import DEAD_KEY, LONGEST, PROBE, TAU, Rests, Standing
 
@@ -373,6 +373,30 @@ def deployments(draw: st.DrawFn) -> list[Made]:
             one.standing.answered_in(99.0, draw(st.floats(0.01, 3.0)), 1)
         made.append(one)
     return made
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([None, 1, 5]), st.integers(0, 3), st.floats(0.0, 3.0)), min_size=2, max_size=5),
+    st.sampled_from(sorted(STRATEGIES)),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 1 << 30),
+)
+def test_the_simple_way_chooses_as_the_general_one(rows, strategy, stream, rests, seed):
+    made = [Made(f"d{number}", weight=weight, cost=1e-6 * number) for number, (weight, _, _) in enumerate(rows)]
+    for one, (_, in_flight, seconds) in zip(made, rows, strict=True):
+        one.standing.in_flight = in_flight
+        one.standing.use(100.0, in_flight)
+        if seconds:
+            one.standing.answered_in(99.0, seconds, 1)
+            one.standing.began_in(99.0, seconds)
+    if rests:
+        made[0].standing.rest(99.0, 5.0, "x")
+    rules, need = Rules(strategy=strategy), Need(stream=stream)
+    standings = [one.standing for one in made]
+    simple = choose_simply(made, standings, rules, stream, random.Random(seed).random, 100.0)
+    general = choose(made, standing_of, rules, need, random.Random(seed).random, 100.0)
+    assert simple is None if rests else simple is general
 
 
 @given(

@@ -16,6 +16,7 @@ TAU = 10.0  # seconds after which a latency sample has lost two thirds of its we
 PROBE = 30.0  # seconds after which a trial that has not ended yet does not keep another one from being made
 RECENT = 200  # times to an answer that are remembered
 ENOUGH = 20  # of them that say what is usual
+NEVER = -math.inf
 KEEP = 10_000  # failures that are remembered, at most
 LONGEST = 600.0  # seconds that an upstream's Retry-After may let a deployment rest
 DEAD_KEY = 60.0  # seconds, at least, that a deployment rests whose key the vendor refuses: nobody mends that in five
@@ -57,7 +58,8 @@ class Standing:
         self.rests_until = self.trial = 0.0
         self.why = self.unwell = ""
         self.checked = 0.0
-        self.whole = self.first = self.whole_seen = self.first_seen = 0.0
+        self.whole = self.first = 0.0
+        self.whole_seen = self.first_seen = NEVER
 
     # What it does ----------------------------------------------------------------------------------------------------
 
@@ -96,7 +98,7 @@ class Standing:
         """Return how long it takes: 0 where that is not known, so that it is found out. What is old fades."""
         value, seen = (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
         age = now - seen
-        return value * math.exp(-age / TAU) if value and age < ttl else 0.0
+        return value * math.exp(-age / TAU) if age < ttl else 0.0
 
     def usual(self) -> float | None:
         """Return the time in which it answers 95 of 100 requests; None while too few are known."""
@@ -175,7 +177,7 @@ class Standing:
 def _peak(value: float, seen: float, now: float, sample: float) -> float:
     """Return the peak of a series that fades: a worse sample counts at once, a better one by and by (Finagle's Peak
     EWMA)."""
-    if sample >= value or not seen:
+    if sample >= value:
         return sample
     weight = math.exp(-max(now - seen, 0.0) / TAU)
     return value * weight + sample * (1.0 - weight)
