@@ -57,9 +57,9 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
         """Say where it is, without what is secret."""
         with_tls = ", TLS" if self.tls else ""
         if self.nodes:
-            return f"cluster of {', '.join(map(show_node, self.nodes[:3]))}{with_tls}"
+            return f"the cluster of {', '.join(map(show_node, self.nodes[:3]))}{with_tls}"
         if self.sentinels:
-            return f"{self.service}, by the sentinels {', '.join(map(show_node, self.sentinels[:3]))}{with_tls}"
+            return f"{self.service}, as told by the sentinels {', '.join(map(show_node, self.sentinels[:3]))}{with_tls}"
         if self.socket_path:
             return f"{self.socket_path}, database {self.db}"
         return f"{show_node((self.host, self.port))}, database {self.db}{with_tls}"

@@ -371,6 +371,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "sentinels": _nodes_by(SENTINEL_PORT),
     "tls": _tls,
     "mapping": _mapping,
+    "connection": _mapping,  # its keys have a table of their own
     "list": _list,
 }
 _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
@@ -416,6 +417,7 @@ MEANING: Mapping[str, str] = {
     "sentinels": "list of `{host, port}`",
     "tls": "true, false or path",
     "mapping": "mapping",
+    "connection": "mapping, see its own table",
     "list": "list",
     "texts": "list of texts",
     "names": "text or list of texts",

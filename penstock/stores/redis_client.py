@@ -49,7 +49,7 @@ async def open_channel(client: Redis, settings: RedisSettings, channel: str) -> 
             await cluster.initialize()
             node = cluster.get_random_node()
             own = _single(settings, node.host, node.port)
-        hears = (own or client).pubsub(ignore_subscribe_messages=True)
+        hears = (own or client).pubsub()
         try:
             await hears.subscribe(channel)
         except BaseException:

@@ -84,6 +84,21 @@ def test_wrong_values_are_told_with_their_line(check: Check, key: str, value: st
     assert f"c.yaml:6: router_settings.{key}: " in line and message in line
 
 
+@pytest.mark.parametrize("name", [row[0] for row in REDIS])
+def test_every_key_of_coordination_redis_is_acted_on(check: Check, name: str) -> None:
+    loaded = check(MODEL + f"general_settings: {json.dumps({'coordination_redis': only(name)})}\n")
+    assert lines(loaded) == [] and loaded.config is not None
+    expected = find_redis("general_settings.coordination_redis", only(name), {})
+    assert shared_redis(loaded.config) == expected
+
+
+def test_wrong_keys_and_values_of_coordination_redis_are_told_with_their_lines(check: Check) -> None:
+    text = "general_settings:\n  coordination_redis:\n    host: h\n    prot: 7\n    db: x\n"
+    one, other = lines(check(MODEL + text))
+    assert one.startswith("c.yaml:8: general_settings.coordination_redis.prot: unknown key, did you mean 'port'?")
+    assert other.startswith("c.yaml:9: general_settings.coordination_redis.db: expected a whole number, 0 or more, got 'x'")
+
+
 def test_a_wrong_address_is_never_shown(check: Check) -> None:
     [line] = lines(check(MODEL + f"router_settings:\n  redis_url: 'redis://:{PASSWORD}@h/x y'\n"))
     assert PASSWORD not in line
