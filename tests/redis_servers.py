@@ -208,11 +208,11 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def by_sentinel(folder: Path, password: str = "") -> Iterator[tuple[RedisServer, RedisSettings]]:
-    """A server that a sentinel calls mymaster, and the settings to ask the sentinel."""
+    """A server that a sentinel calls mymaster, with the same password, and the settings to ask the sentinel."""
     with running(RedisServer(folder, password=password)) as master:
         port = free_port()
         config = folder / f"sentinel-{port}.conf"
-        secret = f"sentinel auth-pass mymaster {password}\n" if password else ""
+        secret = f"requirepass {password}\nsentinel auth-pass mymaster {password}\n" if password else ""
         config.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor mymaster 127.0.0.1 {master.port} 1\n{secret}"
             "sentinel down-after-milliseconds mymaster 60000\n"
@@ -220,7 +220,7 @@ def by_sentinel(folder: Path, password: str = "") -> Iterator[tuple[RedisServer,
         sentinel = RedisServer(folder, port=port)
         sentinel._run([program(), str(config), "--sentinel"])
         try:
-            given = {"password": password} if password else {}
+            given = {"sentinel_password": password} if password else {}
             yield master, settings(sentinel_nodes=[["127.0.0.1", port]], service_name="mymaster", **given)
         finally:
             sentinel.kill()

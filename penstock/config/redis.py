@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "environment"
 _SPECS = {row[0]: row[1] for row in REDIS}
-# What belongs to an address: who names another one means none of it.
-_WITH_ADDRESS = frozenset((*ADDRESS, "redis_startup_nodes", "port", "db", "service_name", "sentinel_password"))
 _OF_CACHE = frozenset(("redis", "redis-semantic", "valkey-semantic"))
 
 
@@ -105,14 +103,8 @@ def find_redis(source: str, given: Mapping[str, Any], env: Mapping[str, str]) ->
     `keys_redis.REDIS`, typed or as text; other keys are left to whoever knows them."""
     told: list[tuple[str, str]] = []
     values = _typed(source, {name: given[name] for name in _SPECS if given.get(name) is not None}, told)
-    named = ((variable, name) for variable, name in VARIABLES.items() if env.get(variable, "").strip())
-    variables = {name: (variable, env[variable]) for variable, name in named}
-    if _names_address(values):
-        whole = {"username", "password", "ssl"} if "url" in values else set()
-        variables = {n: v for n, v in variables.items() if n not in _WITH_ADDRESS and n not in whole}
-    for name, (variable, text) in variables.items():
-        if name not in values:
-            values |= _typed(ENVIRONMENT, {name: text}, told, variable)
+    for name, variable in _variables(values, env):
+        values |= _typed(ENVIRONMENT, {name: env[variable]}, told, variable)
     if "redis_startup_nodes" in values:
         values.setdefault("startup_nodes", values.pop("redis_startup_nodes"))
     if not _names_address(values):
@@ -120,6 +112,21 @@ def find_redis(source: str, given: Mapping[str, Any], env: Mapping[str, str]) ->
             told.append((source, f"says how to reach Redis and not where: give it one of {', '.join(ADDRESS)}"))
         return Found(None, tuple(told))
     return _settings(source, values, told)
+
+
+def _variables(values: Mapping[str, Any], env: Mapping[str, str]) -> list[tuple[str, str]]:
+    """List what stands in for what nobody gives: (key, variable)."""
+    found = {name: variable for variable, name in VARIABLES.items() if env.get(variable, "").strip()}
+    there = {name for name in ADDRESS if name in found}
+    apart: set[str] = set()
+    if _names_address(values):
+        # A port belongs to its host; who names a host alone means the port of the environment, if that names no other.
+        same = "host" in values and there <= {"host"} and env.get("REDIS_HOST", values["host"]) == values["host"]
+        apart = {*ADDRESS} if same else {*ADDRESS, "port", "db"}
+        apart |= {"username", "password", "ssl"} if "url" in values else set()
+    elif not there and not values:
+        apart = set(found)  # Kubernetes sets REDIS_PORT for every service that is called redis: nobody means it
+    return [(name, variable) for name, variable in found.items() if name not in values and name not in apart]
 
 
 def _settings(source: str, values: dict[str, Any], told: list[tuple[str, str]]) -> Found:
@@ -166,7 +173,7 @@ def _with_url(source: str, values: dict[str, Any], told: list[tuple[str, str]]) 
     inside = _typed(source, {name: value for name, value in said.items() if name in _SPECS}, told, "url")
     for name in sorted(said.keys() - _SPECS.keys()):
         told.append((f"{source}.url", f"{name[:40]} is not known here; it is left out"))
-    apart = _WITH_ADDRESS | ({"password", "username"} if source == ENVIRONMENT else set())
+    apart = {*ADDRESS, "port", "db"} | ({"password", "username"} if source == ENVIRONMENT else set())
     return {name: value for name, value in values.items() if name not in apart} | inside
 
 

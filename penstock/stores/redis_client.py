@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from penstock.config.redis import RedisSettings
+from penstock.config.secret import Secret
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.client import PubSub
+    from redis.credentials import CredentialProvider
 
 MISSING = "Redis needs the package redis: pip install 'penstock[redis]'"
 _RESP2 = 2  # the older protocol: proxies in front of Redis know no other, and nothing of the newer one is needed
@@ -137,9 +139,7 @@ def _by_sentinels(settings: RedisSettings) -> Redis:
 
     options = _options(settings)
     secure = {"ssl": True, **_tls(settings)} if settings.tls else {}
-    of_sentinels = {key: value for key, value in options.items() if key not in ("username", "password")} | secure
-    if settings.sentinel_password is not None:
-        of_sentinels["password"] = settings.sentinel_password.reveal()
+    of_sentinels = options | secure | {"credential_provider": _credentials(None, settings.sentinel_password)}
     sentinel = Sentinel(list(settings.sentinels), sentinel_kwargs=of_sentinels)
     client: Redis = sentinel.master_for(
         settings.service, db=settings.db, max_connections=settings.connections, **options, **secure
@@ -164,14 +164,22 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
     from redis.backoff import NoBackoff
 
     return {
-        "username": settings.username,
-        "password": settings.password.reveal() if settings.password is not None else None,
+        "credential_provider": _credentials(settings.username, settings.password),
         "socket_timeout": settings.timeout,
         "socket_connect_timeout": settings.connect_timeout,
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "protocol": _RESP2,
     }
+
+
+def _credentials(username: str | None, password: Secret | None) -> CredentialProvider | None:
+    """Wrap what must not be seen: a pool of redis-py 6 and 7 shows the arguments of its connections."""
+    from redis.credentials import UsernamePasswordCredentialProvider
+
+    if username is None and password is None:
+        return None
+    return UsernamePasswordCredentialProvider(username, password.reveal() if password is not None else None)
 
 
 def _tls(settings: RedisSettings) -> dict[str, Any]:

@@ -8,8 +8,9 @@ MOST = 50_000  # names in a window: clients choose the names behind a wildcard
 
 
 class Tally:
-    """Counts by name. A name is kept in step from its first ``add`` or ``total`` on, until the window ends. Beyond
-    ``most`` names the oldest drops out; who asks for it again gets what the board knows."""
+    """Counts by name. A name is kept in step from its first ``add`` or ``total`` on, and through the next window where
+    anybody counted it in this one. Beyond ``most`` names the oldest drops out; who asks for it again gets what the
+    board knows."""
 
     def __init__(self, most: int = MOST) -> None:
         self.window = -1
@@ -67,4 +68,6 @@ class Tally:
 
     def _turn(self, window: int) -> None:
         self.window = window
-        self._own, self._others, self._at = {}, {}, 0
+        # Whom others ask in the new minute is known before it is asked here.
+        self._own = {name: 0 for name, own in self._own.items() if own or name in self._others}
+        self._others, self._at = {}, 0

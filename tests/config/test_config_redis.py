@@ -148,6 +148,34 @@ def test_who_and_how_may_come_from_the_environment_and_where_from_the_file() -> 
     assert (settings.host, settings.password) == ("h", Secret("mine"))
 
 
+@pytest.mark.parametrize(
+    ("given", "env", "expected"),
+    [
+        ({"host": "h"}, {"REDIS_PORT": "7", "REDIS_DB": "3"}, ("h", 7, 3)),
+        ({"host": "h"}, {"REDIS_HOST": "h", "REDIS_PORT": "7"}, ("h", 7, 0)),
+        ({"host": "h"}, {"REDIS_HOST": "other", "REDIS_PORT": "7"}, ("h", 6379, 0)),
+        ({"host": "h"}, {"REDIS_URL": "redis://other:7/3", "REDIS_PORT": "7"}, ("h", 6379, 0)),
+        ({"host": "h", "port": 8}, {"REDIS_PORT": "7"}, ("h", 8, 0)),
+        ({"url": "redis://h"}, {"REDIS_PORT": "7", "REDIS_DB": "3"}, ("h", 6379, 0)),
+        ({}, {"REDIS_URL": "redis://h:9/1", "REDIS_HOST": "other", "REDIS_PORT": "7", "REDIS_DB": "3"}, ("h", 9, 1)),
+    ],
+)  # fmt: skip
+def test_a_port_belongs_to_its_host(given, env, expected) -> None:
+    settings = settings_of(find_redis("here" if given else "environment", given, env))
+    assert (settings.host, settings.port, settings.db) == expected
+
+
+def test_who_the_sentinels_are_may_stand_apart_from_what_they_know() -> None:
+    env = {"REDIS_SERVICE_NAME": "mymaster", "REDIS_SENTINEL_PASSWORD": PASSWORD}
+    settings = settings_of(find_redis("here", {"sentinel_nodes": [["h", 1]]}, env))
+    assert (settings.service, settings.sentinel_password, settings.password) == ("mymaster", PASSWORD, PASSWORD)
+
+
+def test_variables_without_an_address_say_nothing() -> None:
+    assert find_redis("environment", {}, {"REDIS_PORT": "tcp://10.0.0.1:6379", "REDIS_PASSWORD": "x"}) == Found(None)
+    assert find_redis("environment", {}, {"REDIS_URL": "http://h"}).problems != ()
+
+
 def test_what_cannot_be_is_told() -> None:
     assert find_redis("here", {"sentinel_nodes": [["h", 1]]}, {}).settings is None
     [(where, text)] = find_redis("here", {"sentinel_nodes": [["h", 1]]}, {}).problems

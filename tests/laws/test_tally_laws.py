@@ -76,10 +76,10 @@ def test_a_window_begins_at_nothing(adds) -> None:
         tally.add(at, name, amount)
         kept[name] = kept.get(name, 0) + amount
         assert {name: tally.total(at, name) for name in kept} == kept
-    said = tally.take(99, 10)
-    assert said == [], "what is over is not told any more"
+    assert dict(tally.take(99, 10)) == dict.fromkeys(kept, 0), "what is over is not told any more, and is kept in step"
+    assert tally.take(100, 10) == [], "and who was not asked for a whole window is forgotten"
     tally.learn(98, [("a", 1)], [5])
-    assert tally.total(99, "a") == 0, "an answer of another window says nothing of this one"
+    assert tally.total(100, "a") == 0, "an answer of another window says nothing of this one"
 
 
 @given(st.integers(1, 60), st.integers(1, 20))
