@@ -91,6 +91,10 @@ class Shared:
         self._wake.set()
         return self._tally.total(window, f"r{live_id}"), self._tally.total(window, f"t{live_id}")
 
+    def of(self, live_id: str) -> OneShared:
+        """Return the same three for one deployment, for whoever asks it often."""
+        return OneShared(self, live_id)
+
     # What people ask --------------------------------------------------------------------------------------------------
 
     @property
@@ -121,10 +125,7 @@ class Shared:
         """Say what was not said yet, if the board is there, and close it."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+            await _end(task)
         if tasks and self.connected:
             with suppress(OSError):
                 await self._exchange()
@@ -223,6 +224,36 @@ class Shared:
         elif not self._seen:
             log.info("%s: processes share what rests and what is used up", self.where)
         self.trouble, self._seen = "", True
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: redis-py sends with ``wait_for``, which loses a cancellation in Python 3.11
+    when it comes together with the end of what is waited for."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
+
+
+class OneShared:
+    """What processes share of one deployment: see ``Shared.cooled``, ``count`` and ``total``."""
+
+    __slots__ = ("_live_id", "_shared")
+
+    def __init__(self, shared: Shared, live_id: str) -> None:
+        self._shared = shared
+        self._live_id = live_id
+
+    def cooled(self, seconds: float, why: str) -> None:
+        """Tell all processes that it rests."""
+        self._shared.cooled(self._live_id, seconds, why)
+
+    def count(self, requests: int, tokens: int) -> None:
+        """Count what it is asked for, in the minute under way."""
+        self._shared.count(self._live_id, requests, tokens)
+
+    def total(self) -> tuple[int, int]:
+        """Return what all processes have counted of it in this minute."""
+        return self._shared.total(self._live_id)
 
 
 class Values:

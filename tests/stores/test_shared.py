@@ -73,6 +73,15 @@ async def test_own_counts_are_there_at_once_and_those_of_others_soon(process: Ma
     await until(lambda: other.total("d") == (103, 140) and one.total("e") == (100, 700), SOON)
 
 
+async def test_one_deployment_can_be_held_by_itself(process: Make) -> None:
+    one, other = process(), process()
+    mine = one.of("d")
+    mine.count(1, 5)
+    mine.cooled(5.0, "Timeout")
+    assert mine.total() == one.total("d") == (1, 5)
+    await until(lambda: other.of("d").total() == (1, 5) and [heard[0] for heard in other.heard] == ["d"], SOON)
+
+
 async def test_a_minute_begins_at_nothing(process: Make) -> None:
     one, other = process(), process()
     one.count("d", 1, 1)
@@ -206,6 +215,25 @@ async def test_a_board_that_stays_away_is_asked_ever_more_seldom() -> None:
         shared.count("d", 1, 1)
     assert shared.total("d") == (1000, 1000)
     await shared.stop()
+
+
+async def test_a_cancellation_that_gets_lost_keeps_nobody_from_stopping() -> None:
+    class Losing(MemoryBoard):
+        lost = 0
+
+        async def count(self, *words: object) -> list[int]:  # type: ignore[override]
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.lost += 1
+            return []
+
+    board = Losing()
+    shared = Shared(board, wall=Wall())
+    shared.start()
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(shared.stop(), 2.0)
+    assert board.lost >= 1
 
 
 async def test_a_fault_of_who_listens_does_not_end_the_sharing(caplog: pytest.LogCaptureFixture) -> None:
