@@ -123,6 +123,7 @@ class Service:
         engine = self.gateway.engine
         shared = open_shared(found.settings)
         engine.means = engine.means._replace(shared=shared)
+        engine.means.lives.share(shared, engine.means.clock)
         return shared
 
     async def _find_the_rest(self) -> None:

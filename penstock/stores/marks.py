@@ -59,6 +59,11 @@ class Marks:
         """Note that these are still to be told."""
         self._untold.update(((mark.kind, mark.key), None) for mark in marks)
 
+    def find(self, kind: str, key: str, now: float) -> Mark | None:
+        """Return a mark that holds; None without one."""
+        held = self._held.get((kind, key))
+        return Mark(kind, key, held.value, held.until - now) if held is not None and held.until > now else None
+
     def current(self, kind: str, now: float) -> list[Mark]:
         """List the marks of a kind that hold."""
         return [

@@ -91,8 +91,17 @@ class Shared:
         self._wake.set()
         return self._tally.total(window, f"r{live_id}"), self._tally.total(window, f"t{live_id}")
 
+    def left(self) -> float:
+        """Return the seconds until the minute ends."""
+        return WINDOW - self._wall() % WINDOW
+
+    def rest_of(self, live_id: str) -> tuple[float, str] | None:
+        """Return how long a deployment rests, and why; None for one of which nobody said so."""
+        mark = self._marks.find(RESTS, live_id, self._clock())
+        return None if mark is None else (mark.seconds, mark.value)
+
     def of(self, live_id: str) -> OneShared:
-        """Return the same three for one deployment, for whoever asks it often."""
+        """Return the same for one deployment, for whoever asks it often."""
         return OneShared(self, live_id)
 
     # What people ask --------------------------------------------------------------------------------------------------
@@ -235,7 +244,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 class OneShared:
-    """What processes share of one deployment: see ``Shared.cooled``, ``count`` and ``total``."""
+    """What processes share of one deployment; ``core.route.standing.Common``."""
 
     __slots__ = ("_live_id", "_shared")
 
@@ -251,9 +260,9 @@ class OneShared:
         """Count what it is asked for, in the minute under way."""
         self._shared.count(self._live_id, requests, tokens)
 
-    def total(self) -> tuple[int, int]:
-        """Return what all processes have counted of it in this minute."""
-        return self._shared.total(self._live_id)
+    def used(self) -> tuple[int, int, float]:
+        """Return what all processes have counted of it in this minute, and the seconds until the minute ends."""
+        return *self._shared.total(self._live_id), self._shared.left()
 
 
 class Values:

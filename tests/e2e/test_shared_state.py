@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
 from pathlib import Path
 
+from penstock.mock import Mock, Rule, Script, Step
 from penstock.stores.redis_client import MISSING
+from tests.e2e.conftest import MOCK_KEY
 from tests.e2e.serving import MASTER_KEY, clean_env, get, until
 from tests.redis_servers import RedisServer, running
 
@@ -92,3 +98,83 @@ def test_check_says_where_redis_is_and_what_is_wrong_with_variables(tmp_path: Pa
     assert first == "Processes share their state through Redis at 127.0.0.1:6380, database 0 (router_settings)."
     assert "c.yaml: REDIS_SSL: warning: expected true or false, got 'maybe'; counts as absent" in done.stdout
     assert PASSWORD not in done.stdout + done.stderr
+
+
+GROUP = """\
+model_list:
+  - {{model_name: m, litellm_params: {{model: openai/a, api_base: "{mock}/v1", api_key: {key}{more}}}}}
+  - {{model_name: m, litellm_params: {{model: openai/b, api_base: "{mock}/v1", api_key: {key}{more}}}}}
+router_settings:
+  redis_url: redis://127.0.0.1:{port}
+  num_retries: {retries}
+  cooldown_time: 30
+  optional_pre_call_checks: [enforce_model_rate_limits]
+general_settings: {{no_auth: true}}
+"""
+
+
+def asked(mock: Mock) -> Counter[str]:
+    """How often each upstream model was asked since the last look."""
+    found = Counter(json.loads(seen.body)["model"] for seen in mock.received)
+    mock.received.clear()
+    return found
+
+
+def chat(gateway) -> int:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    request = urllib.request.Request(f"{gateway.base_url}/chat/completions", body, {"content-type": "application/json"})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+            status: int = answer.status
+            return status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_what_one_gateway_lets_rest_the_others_do_not_ask(served, mock: Mock, tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path)) as server:
+        yaml = GROUP.format(mock=mock.url, key=MOCK_KEY, more="", port=server.port, retries=2)
+        one, other = served(yaml), served(yaml)
+        for gateway in (one, other):
+            until(lambda gateway=gateway: b'"connected"' in get(f"{gateway.url}/health/readiness")[1])
+            assert chat(gateway) == 200
+        mock.script = Script(rules=[Rule(model="a", step=Step(status=429, headers={"retry-after": None}))])
+        asked(mock)
+        while not asked(mock)["a"]:
+            assert chat(one) == 200
+
+        def rests(gateway) -> bool:
+            told = json.loads(get(f"{gateway.url}/v1/route/explain?model=m")[1])
+            [why] = [
+                row.get("left_out", "") for row in told["groups"][0]["candidates"] if row["deployment"] == "openai/a"
+            ]
+            return "rests for" in why
+
+        until(lambda: rests(other), 1.0, "the other gateway knows within a second")
+        late = served(yaml)
+        until(lambda: b'"connected"' in get(f"{late.url}/health/readiness")[1])
+        until(lambda: rests(late), 1.0, "and so does one that starts later")
+        asked(mock)
+        for _ in range(15):
+            assert chat(other) == chat(late) == 200
+        assert asked(mock) == {"b": 30}
+
+
+def test_limits_of_a_deployment_hold_for_all_gateways_together(served, mock: Mock, tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path)) as server:
+        yaml = GROUP.format(mock=mock.url, key=MOCK_KEY, more=", rpm: 10", port=server.port, retries=0)
+        one, other = served(yaml), served(yaml)
+        for gateway in (one, other):
+            until(lambda gateway=gateway: b'"connected"' in get(f"{gateway.url}/health/readiness")[1])
+        if time.time() % 60 > 45:
+            time.sleep(60.5 - time.time() % 60)  # the test is over before the minute is
+        asked(mock)
+        statuses: Counter[int] = Counter()
+        for _ in range(20):
+            statuses[chat(one)] += 1
+            statuses[chat(other)] += 1
+            time.sleep(0.05)
+        found = asked(mock)
+        assert found.total() == statuses[200] and statuses[429] == 40 - statuses[200]
+        # Two deployments with 10 a minute; what comes in before the other gateway has heard of it may be too much.
+        assert 20 <= found.total() <= 26, (found, statuses)

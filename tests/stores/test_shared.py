@@ -78,8 +78,10 @@ async def test_one_deployment_can_be_held_by_itself(process: Make) -> None:
     mine = one.of("d")
     mine.count(1, 5)
     mine.cooled(5.0, "Timeout")
-    assert mine.total() == one.total("d") == (1, 5)
-    await until(lambda: other.of("d").total() == (1, 5) and [heard[0] for heard in other.heard] == ["d"], SOON)
+    assert mine.used() == (1, 5, 59.0) and one.total("d") == (1, 5)
+    await until(lambda: other.of("d").used() == (1, 5, 59.0) and [heard[0] for heard in other.heard] == ["d"], SOON)
+    seconds, why = other.rest_of("d")  # type: ignore[misc]
+    assert 4.0 < seconds <= 5.0 and why == "Timeout" and other.rest_of("e") is None
 
 
 async def test_a_minute_begins_at_nothing(process: Make) -> None:
