@@ -56,9 +56,9 @@ def near(found: list[Mark], *expected: Mark) -> None:
 async def test_a_mark_is_there_for_everybody_until_its_end(board: Make) -> None:
     one, other = board(), board()
     assert await other.marks() == []
-    await one.tell([mark("short", 0.3), mark("long", 5.0, "a\nb"), mark("long", 4.0, kind="dead")])
-    near(await other.marks(), mark("short", 0.3), mark("long", 5.0, "a\nb"), mark("long", 4.0, kind="dead"))
-    await asyncio.sleep(0.35)
+    await one.tell([mark("short", 0.6), mark("long", 5.0, "a\nb"), mark("long", 4.0, kind="dead")])
+    near(await other.marks(), mark("short", 0.6), mark("long", 5.0, "a\nb"), mark("long", 4.0, kind="dead"))
+    await asyncio.sleep(0.65)
     near(await other.marks(), mark("long", 5.0, "a\nb"), mark("long", 4.0, kind="dead"))
 
 

@@ -11,6 +11,8 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from penstock.mock import Mock, Rule, Script, Step
 from penstock.stores.redis_client import MISSING
 from tests.e2e.conftest import MOCK_KEY
@@ -31,6 +33,7 @@ general_settings:
 """
 
 
+@pytest.mark.serial
 def test_health_pages_and_the_log_tell_that_redis_is_away_and_back(served, tmp_path: Path) -> None:
     with running(RedisServer(tmp_path, password=PASSWORD)) as server:
         env = {"LITELLM_MASTER_KEY": MASTER_KEY, "REDIS_SECRET": PASSWORD}
@@ -131,6 +134,7 @@ def chat(gateway) -> int:
         return error.code
 
 
+@pytest.mark.serial
 def test_what_one_gateway_lets_rest_the_others_do_not_ask(served, mock: Mock, tmp_path: Path) -> None:
     with running(RedisServer(tmp_path)) as server:
         yaml = GROUP.format(mock=mock.url, key=MOCK_KEY, more="", port=server.port, retries=2)
@@ -160,6 +164,7 @@ def test_what_one_gateway_lets_rest_the_others_do_not_ask(served, mock: Mock, tm
         assert asked(mock) == {"b": 30}
 
 
+@pytest.mark.serial
 def test_limits_of_a_deployment_hold_for_all_gateways_together(served, mock: Mock, tmp_path: Path) -> None:
     with running(RedisServer(tmp_path)) as server:
         yaml = GROUP.format(mock=mock.url, key=MOCK_KEY, more=", rpm: 10", port=server.port, retries=0)

@@ -150,7 +150,7 @@ async def test_who_accepts_and_says_nothing_is_given_up() -> None:
     began = time.monotonic()
     with pytest.raises(Exception, match="(?i)timeout"):
         await client.get("k")
-    assert time.monotonic() - began < 0.6
+    assert time.monotonic() - began < 2.0
     await close(client)
     server.close()
 

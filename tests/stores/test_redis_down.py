@@ -14,6 +14,7 @@ from penstock.stores.shared import Shared
 from tests.redis_servers import RedisServer, running, until
 from tests.stores.test_shared import Wall
 
+pytestmark = pytest.mark.serial  # measures time
 PROCESSES = 3
 
 
@@ -93,5 +94,23 @@ async def test_a_server_that_hangs_is_noticed_and_nobody_waits(tmp_path: Path) -
         finally:
             server.process.send_signal(signal.SIGCONT)
         await until(lambda: other.total("d") == (1, 0), 2.5)
+        await one.stop()
+        await other.stop()
+
+
+async def test_others_hear_of_a_rest_and_of_counts_within_a_second(tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path)) as server:
+        one, other = made(server), made(server)
+        heard: list[str] = []
+        other.on_cooled = lambda live_id, seconds, why: heard.append(live_id)
+        await until(lambda: one.connected and other.connected and other._heard, 2.0)
+        other.total("d")
+        for number in range(5):
+            one.cooled(f"d{number}", 5.0, "Timeout")
+            one.count("d", 1, 10)
+            await until(
+                lambda number=number: len(heard) == number + 1 and other.total("d") == (number + 1, 10 * number + 10),
+                1.0,
+            )
         await one.stop()
         await other.stop()
