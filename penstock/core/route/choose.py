@@ -120,12 +120,11 @@ def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, no
 
 def _over(target: Candidate, standing: Standing, need: Need, now: float) -> LeftOut | None:
     """Compare what it has done in this minute with its limits."""
-    standing.turn(now)
-    rest = 60.0 - now % 60.0
-    if target.rpm and standing.requests >= target.rpm:
+    requests, used, rest = standing.used(now)
+    if target.rpm and requests >= target.rpm:
         return LeftOut(f"has had its {target.rpm} requests of this minute", rest)
-    if target.tpm and standing.tokens + (need.tokens or 0) > target.tpm:
-        return LeftOut(f"has used {standing.tokens} of its {target.tpm} tokens of this minute", rest)
+    if target.tpm and used + (need.tokens or 0) > target.tpm:
+        return LeftOut(f"has used {used} of its {target.tpm} tokens of this minute", rest)
     return None
 
 

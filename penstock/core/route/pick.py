@@ -124,14 +124,13 @@ def lowest_latency(candidates: Sequence[T], standings: Sequence[Standing], draw:
 def lowest_usage(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
     """Pick the one with the most room in the minute under way: the smallest used share of its limits where all have
     the same kind of limit, else the fewest tokens."""
-    for standing in standings:
-        standing.turn(draw.now)
+    used = [standing.used(draw.now) for standing in standings]
     if all(candidate.tpm for candidate in candidates):
-        shares = [s.tokens / (c.tpm or 1) for c, s in zip(candidates, standings, strict=True)]
+        shares = [tokens / (c.tpm or 1) for c, (_, tokens, _) in zip(candidates, used, strict=True)]
     elif all(candidate.rpm for candidate in candidates):
-        shares = [s.requests / (c.rpm or 1) for c, s in zip(candidates, standings, strict=True)]
+        shares = [requests / (c.rpm or 1) for c, (requests, _, _) in zip(candidates, used, strict=True)]
     else:
-        shares = [float(standing.tokens) for standing in standings]
+        shares = [float(tokens) for _, tokens, _ in used]
     return _least(candidates, shares, draw)
 
 

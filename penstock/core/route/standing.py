@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -35,21 +36,33 @@ class Rests(Struct, frozen=True, kw_only=True):
     by_class: Mapping[str, int] = {}
 
 
+class Common(Protocol):
+    """What all processes know of one deployment, where they share it. ``cooled``: tell the others that it rests.
+    ``count``: tell them what it is asked for. ``used``: the requests and tokens of all in the minute under way, and the
+    seconds until that ends."""
+
+    def cooled(self, seconds: float, why: str) -> None: ...
+    def count(self, requests: int, tokens: int) -> None: ...
+    def used(self) -> tuple[int, int, float]: ...
+
+
 class Standing:
     """``in_flight``: tries under way. ``minute``: the number of the minute that ``requests``, ``tokens`` and ``failed``
     count. ``rests_until``: when its rest ends or has ended, 0 while nothing is held against it; ``why``: it rests.
     ``row``: failures since the last success. ``trial``: when a request was sent to see whether it is well again.
     ``unwell``: why its last health check failed; ``checked``: when that was. ``whole``: seconds a token of whole
     answers, ``first``: seconds to the first byte of streams, both as the peak that fades; ``whole_seen`` and
-    ``first_seen``: when the last of either came. ``recent``: the last times to an answer, where somebody asks for
-    them."""
+    ``first_seen``: when the last of either came. ``recent``: the last times to an answer, where somebody asks for them.
+    ``common``: what other processes know of it, None where nothing is shared; the other figures are this process's
+    own."""
 
     __slots__ = (
-        "checked", "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests",
+        "checked", "common", "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests",
         "rests_until", "row", "tokens", "trial", "unwell", "whole", "whole_seen", "why",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self.common: Common | None = None
         self.in_flight = 0
         self.minute = self.requests = self.tokens = self.failed = 0
         self.row = 0
@@ -74,6 +87,8 @@ class Standing:
         """Note that a request is sent to it."""
         self.turn(now)
         self.requests += 1
+        if self.common is not None:
+            self.common.count(1, 0)
         if self.rests_until:
             self.trial = now
 
@@ -81,6 +96,15 @@ class Standing:
         """Note the tokens of an answer."""
         self.turn(now)
         self.tokens += tokens
+        if self.common is not None:
+            self.common.count(0, tokens)
+
+    def used(self, now: float) -> tuple[int, int, float]:
+        """Return the requests and tokens of the minute under way, and the seconds until it ends."""
+        if self.common is not None:
+            return self.common.used()
+        self.turn(now)
+        return self.requests, self.tokens, WINDOW - now % WINDOW
 
     # How quick it is -------------------------------------------------------------------------------------------------
 
@@ -129,6 +153,8 @@ class Standing:
             return 0.0
         seconds = max(rests.seconds, DEAD_KEY if kind in CREDENTIAL else 0.0, min(told or 0.0, LONGEST))
         self.rest(now, seconds, name)
+        if self.common is not None:
+            self.common.cooled(seconds, name)
         return seconds
 
     def rest(self, now: float, seconds: float, why: str) -> None:
