@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from penstock.admin.registry import Registry
+from penstock.config.redis import shared_redis
 from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool, Proxies
@@ -35,10 +36,12 @@ from penstock.server.site import Site
 from penstock.server.sources.base import gather
 from penstock.server.sources.stored import StoredSource
 from penstock.stores.models import MemoryModelStore, SharedModelStore
+from penstock.stores.redis_board import open_shared
 
 if TYPE_CHECKING:
     from penstock.config import Config
     from penstock.server.sources.base import Source
+    from penstock.stores.shared import Shared
 
 log = logging.getLogger("penstock")
 SWEEP = 1.0  # seconds
@@ -71,6 +74,7 @@ class Service:
         self.gateway.registry = Registry(self.models, lambda: self.gateway.state, self.take_changes)
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
+        self.shared = self._share(config)
         self.prober = Prober(self.gateway)
         self.checker = Checker(self.gateway)
         self.descriptors = Descriptors()
@@ -95,6 +99,8 @@ class Service:
         tasks = [loop.create_task(self._sweep(server)), loop.create_task(self._reload_when_asked())]
         if self.models.shared:
             tasks.append(loop.create_task(self._look_at_models()))
+        if self.shared is not None:
+            self.shared.start()
         self.prober.start()
         self.checker.start()
         _freeze_memory()
@@ -107,6 +113,8 @@ class Service:
                 task.cancel()
             await self.prober.stop()
             await self.checker.stop()
+            if self.shared is not None:
+                await self.shared.stop()
             for source in self.sources:
                 await source.close()
             await self.pool.close()
@@ -118,6 +126,19 @@ class Service:
         """Print the start lines, once the socket accepts."""
         if self.options.fd is None:
             banner.show(self.options, self.gateway)
+
+    def _share(self, config: Config) -> Shared | None:
+        """Make what is shared with other processes, where a Redis is named."""
+        found = shared_redis(config)
+        for where, text in found.problems:
+            log.warning("%s: %s", where, text)
+        if found.settings is None:
+            return None
+        engine = self.gateway.engine
+        shared = open_shared(found.settings)
+        engine.means = engine.means._replace(shared=shared)
+        engine.means.lives.share(shared, engine.means.clock)
+        return shared
 
     async def _find_the_rest(self) -> None:
         """Ask the sources that were not asked before the socket was there, and serve what all of them have."""

@@ -31,6 +31,9 @@ NAMED: dict[str, str] = {
     "penstock/server/service.py Service._look_at_models": (
         "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"
     ),
+    "penstock/stores/shared.py Shared._go_on": (
+        "who hears of a cooldown is anybody's function, and a bug must not end what processes share: logged, begun again"
+    ),
     "penstock/server/sources/base.py _ask": (
         "the fault of one source must not take away what the others have: logged, and it keeps what it gave last"
     ),
