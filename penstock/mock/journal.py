@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from penstock.mock.reply import encode
 
 if TYPE_CHECKING:
-    from penstock.mock.server import Received
+    from penstock.mock.server import Received  # circle: the server that writes its journal makes what stands in it
 
 
 class Journal:

@@ -170,6 +170,7 @@ class Site:
                 tally.rests.append(Rest(rest[2], rest[1], float(rest[3])))
         return found
 
+
 _PATHS = frozenset(dialect.path for dialect in CLIENTS.values())
 
 
@@ -187,9 +188,7 @@ def script_of(name: str, faults: Sequence[Fault] = GROUPS) -> dict[str, Any]:
     return {"rules": [rule for rule in rules if rule["do"]]}
 
 
-def _entry(
-    model: str, dialect: str, name: str, address: str, params: Mapping[str, Any], number: int
-) -> dict[str, Any]:
+def _entry(model: str, dialect: str, name: str, address: str, params: Mapping[str, Any], number: int) -> dict[str, Any]:
     provider, suffix = UPSTREAMS[dialect]
     return {
         "model_name": model,

@@ -402,6 +402,7 @@ async def test_an_error_in_band_costs_the_connections_next_request_nothing(tmp_p
         writer.write(request)
         whole = await reader.readuntil(b"\r\n0\r\n\r\n")
         writer.close()
+        assert whole.startswith(b"HTTP/1.1 200") and b"BadGateway" not in whole
         assert b"[DONE]" not in broken and b"message_stop" not in broken and b"response.completed" not in broken
         await door.settle()
         assert [(record.status, bool(record.error)) for record in door.records] == [(502, True), (200, False)]
