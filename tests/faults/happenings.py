@@ -13,7 +13,7 @@ from tests.faults.judge import Verdict, judge
 from tests.faults.load import Load
 from tests.faults.site import Site
 
-EVERY = 0.25  # seconds between two reloads
+EVERY = 0.1  # seconds between two reloads
 
 
 async def _at(load: Load, answers: float, do: Callable[[], None]) -> None:

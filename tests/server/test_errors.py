@@ -406,3 +406,26 @@ async def test_an_error_in_band_costs_the_connections_next_request_nothing(tmp_p
         assert b"[DONE]" not in broken and b"message_stop" not in broken and b"response.completed" not in broken
         await door.settle()
         assert [(record.status, bool(record.error)) for record in door.records] == [(502, True), (200, False)]
+
+
+@pytest.mark.parametrize("cut", [{"cut": "rst"}, {"cut": "close"}, "hang"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+@pytest.mark.parametrize("model", ["openai/x", "anthropic/x"])
+async def test_a_stream_that_was_whole_is_whole_however_its_connection_ends(tmp_path, model, path, cut):
+    """An upstream that died behind its last event left the client with an error after `[DONE]`, and the record too."""
+    base = "{mock}" if model.startswith("anthropic") else "{mock}/v1"
+    entry = {"model": model, "api_base": base, "api_key": "k", "stream_timeout": 0.2}
+    config = json.dumps({"model_list": [{"model_name": "m", "litellm_params": entry}]})
+    body = {"model": "m", "max_tokens": 99, "stream": True}
+    body |= {"input": "a b c d"} if "responses" in path else {"messages": HELLO["messages"]}
+    async with open_door(tmp_path, config) as door:
+        _, _, whole = await door.post(body, path, **{"anthropic-version": "2023-06-01"})
+        [served] = door.mock.received
+        at = served.sent_events
+        door.mock.queue([Step(stall_after_bytes=served.sent_bytes) if cut == "hang" else Step(cut_after_events=at, **cut)])
+        status, _, again = await door.post(body, path, **{"anthropic-version": "2023-06-01"})
+        assert status == 200 and door.mock.received[1].sent_events == at
+        assert again.count(b"data: ") == whole.count(b"data: ") and b"APIConnectionError" not in again
+        assert [(record.status, record.error) for record in door.records] == [(200, "")] * 2
+        assert door.records[0].usage == door.records[1].usage
+        await door.settle()
