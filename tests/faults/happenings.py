@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Callable
 
 from tests.e2e.serving import MASTER_KEY, get, until
@@ -13,6 +14,7 @@ from tests.faults.judge import Verdict, judge
 from tests.faults.load import Load
 from tests.faults.site import Site
 
+PATIENCE = 10.0  # seconds until who came back must serve
 EVERY = 0.1  # seconds between two reloads
 
 
@@ -33,7 +35,21 @@ def die_and_come_back(site: Site, count: int) -> Verdict:
             await _at(load, count * 0.6, one.start)
 
     answers = site.run(site.requests([STEADY], count), beside=beside)
-    return judge(STEADY, answers, site.tally(len(answers)), site.usage, killed=("a", "b"))
+    verdict = judge(STEADY, answers, site.tally(len(answers), 60), site.usage, killed=("a", "b"))
+    _ask_until_all_serve(site, verdict)
+    return verdict
+
+
+def _ask_until_all_serve(site: Site, verdict: Verdict) -> None:
+    """Who came back has its share again, soon after its rest."""
+    served: set[str] = set()
+    end = time.monotonic() + PATIENCE
+    while served < set(site.upstreams) and time.monotonic() < end:
+        answers = site.run(site.requests([STEADY], 30))
+        tally = site.tally(len(answers))
+        served |= {name for lines in tally.ended.values() for name, _ in lines}
+    if served < set(site.upstreams):
+        verdict.wrong("an upstream that came back is not asked again", served)
 
 
 def read_again(site: Site, count: int) -> tuple[Verdict, int]:
@@ -58,4 +74,4 @@ def read_again(site: Site, count: int) -> tuple[Verdict, int]:
     answers = site.run(site.requests([STEADY], count), beside=beside)
     listed = f"{site.served.base_url}/models"
     until(lambda: f'"added.{turns}"'.encode() in get(listed, authorization=f"Bearer {MASTER_KEY}")[1], 20)
-    return judge(STEADY, answers, site.tally(len(answers)), site.usage), turns
+    return judge(STEADY, answers, site.tally(len(answers), 60), site.usage), turns

@@ -113,7 +113,7 @@ class _Case:
         [record] = self.records
         if not len(self.began) <= record["tries"] <= most:
             self.wrong("the record's tries are not the calls")
-        verdict.again += record["tries"] - 1
+        verdict.again += max(0, record["tries"] - 1)  # 0 tries: all of the group rest
         verdict.charged += (record["tokens_in"] or 0) + (record["tokens_out"] or 0)
         if answer.end == "cut":
             verdict.seen["cut off"] += 1
@@ -166,6 +166,8 @@ class _Case:
             self.wrong(f"a {answer.status} where another upstream could have answered")
         if not answer.read.error or answer.read.error.startswith("NOT READABLE"):
             self.wrong("a refusal that its client cannot read")
+        if answer.status == 429 and not answer.header(b"retry-after").isdigit():
+            self.wrong("a 429 that does not say when to come back")
         if self.good:
             self.wrong("refused, and answered in full by an upstream")
         self._recorded(record, answer.status, (0, 0))

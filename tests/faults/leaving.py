@@ -108,7 +108,7 @@ def _when_quiet(site: Site, records: int, left: list[Left]) -> Tally:
     end = time.monotonic() + 5
     while time.monotonic() < end and any(_busy(upstream.port) for upstream in site.upstreams.values()):
         time.sleep(0.05)
-    return site.tally(records)
+    return site.tally(records, 60)
 
 
 def _busy(port: int) -> bool:
