@@ -179,7 +179,7 @@ class _Case:
             self.wrong("the record tells of another end")
         tokens_in, tokens_out = record["tokens_in"] or 0, record["tokens_out"] or 0
         parts = len(self.parts) + self.torn
-        said = 2 * sum(line["events"] for line in self.parts) + 2 * self.usage[1] * self.torn
+        said = sum(max(2 * line["events"], self.usage[1]) for line in self.parts) + 2 * self.usage[1] * self.torn
         if not usage[0] <= tokens_in <= usage[0] + 2 * self.usage[0] * parts:
             self.wrong("charged for other input than was served")
         if not usage[1] <= tokens_out <= usage[1] + said:

@@ -161,7 +161,12 @@ CLIENTS: Mapping[str, Dialect] = {
     "responses": Dialect("/v1/responses", _responses_body, _responses_whole, _responses_stream),
 }
 # An upstream's dialect: the provider by which the config names it, and what its address ends with.
-UPSTREAMS: Mapping[str, tuple[str, str]] = {"chat": ("openai", "/v1"), "messages": ("anthropic", "")}
+UPSTREAMS: Mapping[str, tuple[str, str]] = {
+    "chat": ("openai", "/v1"),
+    "messages": ("anthropic", ""),
+    "gemini": ("gemini", ""),
+    "ollama": ("ollama_chat", ""),
+}
 
 
 class Lane(NamedTuple):
@@ -201,6 +206,7 @@ LANES = tuple(
     Lane(client, upstream, stream)
     for client, upstream in (
         ("chat", "chat"), ("messages", "messages"), ("chat", "messages"), ("messages", "chat"), ("responses", "chat"),
+        ("chat", "gemini"), ("messages", "ollama"),
     )
     for stream in (False, True)
 )  # fmt: skip

@@ -14,7 +14,7 @@ from tests.faults.judge import Verdict, judge
 from tests.faults.leaving import STAGES, leave
 from tests.faults.site import Site, site
 
-COUNT = 40  # of each fault
+COUNT = 56  # of each fault, four in each lane
 # With and without cooldowns: without, a fault strikes in each third request.
 MODES: dict[str, dict[str, Any]] = {"no-rests": {"disable_cooldowns": True}, "rests": {"cooldown_time": 1}}
 
