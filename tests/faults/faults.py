@@ -8,7 +8,7 @@ from typing import Any
 
 Step = Mapping[str, Any]  # of the mock's script, see docs/mock.md
 FOREVER = 3_600_000  # milliseconds
-PATIENCE = 0.6  # seconds that a deployment is waited for where it hangs
+PATIENCE = 1.0  # seconds that a deployment is waited for where it hangs
 SHORT: Mapping[str, Any] = {"timeout": PATIENCE, "stream_timeout": PATIENCE}
 
 

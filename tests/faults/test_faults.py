@@ -27,7 +27,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def verdicts(running: Site) -> dict[str, Verdict]:
-    answers = running.run(running.requests(FAULTS, COUNT), at_once=128)
+    answers = running.run(running.requests(FAULTS, COUNT), at_once=64)
     tally = running.tally(len(answers))
     return {
         fault.name: judge(fault, [one for one in answers if one.asked.fault == fault.name], tally, running.usage)
