@@ -125,3 +125,4 @@ SILENT_BODY = Fault(name="silent-body", whole={"stall_after_bytes": 0}, stream={
                     everywhere=True)  # fmt: skip
 STOPPED = Fault(name="stopped", whole={"stall_after_bytes": 40}, stream={"stall_after_events": 6}, everywhere=True)
 GROUPS = (*FAULTS, STEADY, SILENT, SILENT_BODY, STOPPED)
+BY_NAME: Mapping[str, Fault] = {fault.name: fault for fault in GROUPS}

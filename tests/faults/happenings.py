@@ -35,7 +35,7 @@ def die_and_come_back(site: Site, count: int) -> Verdict:
             await _at(load, count * 0.6, one.start)
 
     answers = site.run(site.requests([STEADY], count), beside=beside)
-    verdict = judge(STEADY, answers, site.tally(len(answers), 60), site.usage, killed=("a", "b"))
+    verdict = judge(STEADY, answers, site.tally(len(answers), 60), site.usage, ("a", "b"), site.hedged)
     _ask_until_all_serve(site, verdict)
     return verdict
 
@@ -74,4 +74,4 @@ def read_again(site: Site, count: int) -> tuple[Verdict, int]:
     answers = site.run(site.requests([STEADY], count), beside=beside)
     listed = f"{site.served.base_url}/models"
     until(lambda: f'"added.{turns}"'.encode() in get(listed, authorization=f"Bearer {MASTER_KEY}")[1], 20)
-    return judge(STEADY, answers, site.tally(len(answers), 60), site.usage), turns
+    return judge(STEADY, answers, site.tally(len(answers), 60), site.usage, hedged=site.hedged), turns

@@ -50,13 +50,15 @@ def judge(
     tally: Tally,
     usage: Mapping[str, tuple[int, int]],
     killed: Collection[str] = (),
+    hedged: bool = False,
 ) -> Verdict:
-    """Judge all answers to the requests of one fault. ``killed``: upstreams that were, meanwhile."""
+    """Judge all answers to the requests of one fault. ``killed``: upstreams that were, meanwhile. ``hedged``: two
+    upstreams may have been asked at the same time."""
     verdict = Verdict(len(answers))
     if repeated := [mark for mark, n in Counter(one.asked.mark for one in answers).items() if n > 1]:
         verdict.wrong("a request has two answers", repeated)
     for answer in answers:
-        _Case(verdict, fault, answer, tally, usage[answer.asked.lane.upstream], killed).judge()
+        _Case(verdict, fault, answer, tally, usage[answer.asked.lane.upstream], killed, hedged).judge()
     verdict.rests = [rest for rest in tally.rests if rest.model.rpartition(".")[0] == fault.name]
     for rest in verdict.rests:
         if not (rest.name in killed or fault.strikes and (rest.name == "a" or fault.everywhere)):
@@ -75,15 +77,20 @@ class _Case:
         tally: Tally,
         usage: tuple[int, int],
         killed: Collection[str],
+        hedged: bool,
     ) -> None:
         self.verdict, self.fault, self.answer, self.usage = verdict, fault, answer, usage
-        mark = answer.asked.mark
+        mark, self.hedged = answer.asked.mark, hedged
         self.began, self.ended = tally.began.get(mark, []), tally.ended.get(mark, [])
         self.records = tally.records.get(mark, [])
         self.good = [(name, line) for name, line in self.ended if self._is_good(name, line)]
         # Tries that failed after they had said something: a vendor bills them, and so does the gateway.
         self.parts = [line for _, line in self.ended if line["status"] == 200 and line["events"]]
-        self.parts = [line for line in self.parts if all(line is not good for _, good in self.good)]
+        if hedged:  # who lost the race had been asked, too, and is billed; it may have answered in full
+            self.parts = [line for _, line in self.ended]
+        self.parts = [
+            line for line in self.parts if all(line is not good for _, good in self.good[: 1 if hedged else 9])
+        ]
         self.lost = [name for name, _ in self.began if name in killed]
         self.torn = len(self.began) > len(self.ended) and bool(self.lost)
 
@@ -134,7 +141,7 @@ class _Case:
             self.wrong("a false success: the answer is not the mock's")
         if (read.tokens_in, read.tokens_out) != self.usage:
             self.wrong(f"the usage told is not the mock's {self.usage}")
-        if len(self.good) != 1 and not (self.good and self.lost):
+        if len(self.good) != 1 and not (self.good and (self.lost or self.hedged)):
             self.wrong(f"answered in full by {len(self.good)} upstreams")
         sums = [(line["bytes"], line["sum"]) for _, line in self.good]
         if answer.asked.lane.same and (answer.bytes, answer.sum) not in sums:
@@ -153,7 +160,7 @@ class _Case:
             self.wrong("a false success: an end after the error")
         if not (PREFIX + words(answer.asked.mark)).startswith(read.text):
             self.wrong("words that the mock did not say")
-        if self.good and not self.lost:
+        if self.good and not (self.lost or self.hedged):
             self.wrong("answered in full by another upstream, after the client had a part")
         self._recorded(record, record["status"], (0, 0))
         if record["status"] < 400:

@@ -66,7 +66,7 @@ def leave(site: Site, count: int) -> Verdict:
 
     answers = site.run(site.requests([HEALTHY], count), beside=beside)
     tally = _when_quiet(site, len(answers) + sum(bool(one.stage.statuses) for one in left), left)
-    verdict = judge(HEALTHY, answers, tally, site.usage)
+    verdict = judge(HEALTHY, answers, tally, site.usage, hedged=site.hedged)
     for one in left:
         _judge(verdict, one, tally, site.usage[one.asked.lane.upstream])
     return verdict

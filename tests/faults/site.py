@@ -106,6 +106,11 @@ class Site:
     log_read: int = 0
     marks: int = 0
 
+    @property
+    def hedged(self) -> bool:
+        """Whether a second upstream is asked beside one that is late."""
+        return "hedge_after" in self.settings
+
     def mark(self) -> str:
         self.marks += 1
         return f"m{self.marks:0{MARK_SIZE - 1}d}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.faults import FAULTS, Fault
+from tests.faults.faults import BY_NAME, FAULTS, Fault
 from tests.faults.happenings import die_and_come_back, read_again
 from tests.faults.judge import Verdict, judge
 from tests.faults.leaving import STAGES, leave
@@ -53,6 +53,24 @@ def test_a_reload_disturbs_nobody(running: Site) -> None:
     verdict, turns = read_again(running, 400)
     assert verdict.told() == ""
     assert turns > 1 and verdict.seen == {"200": 400}
+
+
+def test_rests_outlive_a_reload(running: Site) -> None:
+    """A key that is refused rests its deployment for a minute, whatever is reloaded meanwhile."""
+    fault = BY_NAME["401-of-one-key"]
+    answers = running.run(running.requests([fault], 56))
+    asked = _calls_to_a(running, len(answers))
+    verdict, _ = read_again(running, 56)
+    assert verdict.told() == ""
+    answers = running.run(running.requests([fault], 56))
+    again = _calls_to_a(running, len(answers))
+    assert {one.status for one in answers} == {200}
+    assert again == 0 if "cooldown_time" in running.settings else asked > 5 < again
+
+
+def _calls_to_a(running: Site, count: int) -> int:
+    tally = running.tally(count)
+    return sum(name == "a" for lines in tally.began.values() for name, _ in lines)
 
 
 def test_clients_leave_at_every_stage(running: Site) -> None:

@@ -18,13 +18,14 @@ from tests.faults.test_faults import MODES
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(0)]
 
 COUNT = int(os.environ.get("PENSTOCK_FAULTS", "20000"))
-NAMED = {"no-rests": "off", "rests": "1 s"}
+ALL_MODES = {**MODES, "hedged": {"cooldown_time": 1, "hedge_after": "50ms"}}
+NAMED = {"no-rests": "off", "rests": "1 s", "hedged": "1 s, hedged after 50 ms"}
 BASE: dict[str, Verdict] = {}
 
 
 def run(site: Site, fault: Fault) -> Verdict:
     answers = site.run(site.requests([fault], COUNT))
-    return judge(fault, answers, site.tally(len(answers), 60), site.usage)
+    return judge(fault, answers, site.tally(len(answers), 60), site.usage, hedged=site.hedged)
 
 
 HAPPENINGS: dict[str, Callable[[Site, int], Verdict]] = {
@@ -34,9 +35,9 @@ HAPPENINGS: dict[str, Callable[[Site, int], Verdict]] = {
 }
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=ALL_MODES)
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Site]]:
-    with site(tmp_path_factory.mktemp("site"), MODES[request.param]) as made:
+    with site(tmp_path_factory.mktemp("site"), ALL_MODES[request.param]) as made:
         made.run(made.requests([HEALTHY], min(COUNT, 2000)))  # what is loaded late, is
         made.tally(min(COUNT, 2000))
         yield request.param, made
@@ -53,7 +54,7 @@ def note(rows: list[Row], mode: str, name: str, verdict: Verdict) -> None:
 def test_a_fault_is_survived(fault: Fault, running: tuple[str, Site], rows: list[Row]) -> None:
     mode, made = running
     verdict = run(made, fault)
-    if mode == "rests" and fault.strikes and len(verdict.ms[False]) > 100:
+    if mode != "no-rests" and fault.strikes and len(verdict.ms[False]) > 100:
         assert verdict.rests, "who fails again and again is cooled"
     note(rows, mode, fault.name, verdict)
 
