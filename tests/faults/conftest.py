@@ -27,7 +27,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not found:
         return
     now = datetime.datetime.now(datetime.UTC)
-    about = {"Penstock": penstock.__version__, "seconds": round(time.monotonic() - BEGAN)}
+    load = f"{os.getloadavg()[1]:.1f}, its own included"
+    about = {"Penstock": penstock.__version__, "seconds": round(time.monotonic() - BEGAN), "load average": load}
     text = render(found, now.strftime("%Y-%m-%d %H:%M UTC"), about)
     terminalreporter.write(f"\n{text}")
     if os.environ.get("PENSTOCK_FAULTS_KEEP") == "1":

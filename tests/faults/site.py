@@ -122,12 +122,13 @@ class Site:
         return Asked(mark, fault.name, lane, data)
 
     def requests(self, faults: Sequence[Fault], count: int, lanes: Sequence[Lane] = LANES) -> Iterator[Asked]:
-        """``count`` requests of each fault (its share of them), in turns over the lanes."""
-        left = {fault.name: max(len(lanes), round(count * fault.share)) for fault in faults}
-        for number in range(count):
-            for fault in faults:
-                if left[fault.name] > number:
-                    yield self.asked(fault, lanes[number % len(lanes)])
+        """``count`` requests of each fault (its share of them), in turns over the lanes, evenly over the time."""
+        order: list[tuple[float, int, int]] = []
+        for at, fault in enumerate(faults):
+            own = max(len(lanes), round(count * fault.share))
+            order += [((number + 0.5) / own, at, number) for number in range(own)]
+        for _, at, number in sorted(order):
+            yield self.asked(faults[at], lanes[number % len(lanes)])
 
     def run(self, asked: Iterator[Asked], at_once: int = AT_ONCE, beside: Beside | None = None) -> list[Answer]:
         """Send what is asked, and return when all of it has ended. ``beside``: what happens meanwhile; it is given the

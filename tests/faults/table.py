@@ -16,7 +16,7 @@ HEAD = (
 
 
 class Row(NamedTuple):
-    """One fault in one mode. ``base``: the verdict of the healthy group in the same mode."""
+    """One fault in one mode. ``base``: the verdict on the healthy group, which was asked at the same time."""
 
     fault: str
     mode: str
@@ -61,7 +61,7 @@ def line(row: Row) -> str:
 
 def render(rows: Sequence[Row], date: str, about: Mapping[str, object]) -> str:
     """The whole page."""
-    total = sum(row.verdict.requests for row in rows)
+    total = sum(row.verdict.requests + (row.base.requests if row.base is not None else 0) for row in rows)
     failed = sum(bool(row.verdict.problems) for row in rows)
     lines = [
         f"# Faults, {date}",
@@ -70,8 +70,8 @@ def render(rows: Sequence[Row], date: str, about: Mapping[str, object]) -> str:
         + "; ".join(f"{name} {value}" for name, value in about.items())
         + f"; {os.cpu_count()} cores, gateway, three upstreams and client all on them.",
         "",
-        "Tokens served are those of whole answers; what failed tries had said before is charged on top. A p99 in brackets "
-        "is the one that the others are compared with.",
+        "Tokens served are those of whole answers; what failed tries had said before is charged on top. The p99 is "
+        "compared with that of a healthy group, asked at the same time; in brackets: as it is.",
         "",
         "| " + " | ".join(HEAD) + " |",
         "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | --- |",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -20,12 +21,20 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(0)]
 COUNT = int(os.environ.get("PENSTOCK_FAULTS", "20000"))
 ALL_MODES = {**MODES, "hedged": {"cooldown_time": 1, "hedge_after": "50ms"}}
 NAMED = {"no-rests": "off", "rests": "1 s", "hedged": "1 s, hedged after 50 ms"}
-BASE: dict[str, Verdict] = {}
 
 
-def run(site: Site, fault: Fault) -> Verdict:
-    answers = site.run(site.requests([fault], COUNT))
-    return judge(fault, answers, site.tally(len(answers), 60), site.usage, hedged=site.hedged)
+def run(site: Site, fault: Fault) -> tuple[Verdict, Verdict | None]:
+    """Send a fault's requests, and as many as a quarter of them to the healthy group at the same time, with which the
+    latency is compared; return the verdicts on both."""
+    beside = replace(HEALTHY, share=fault.share / 4)
+    both = [fault] if fault is HEALTHY else [fault, beside]
+    answers = site.run(site.requests(both, COUNT))
+    tally = site.tally(len(answers), 60)
+    own, other = (
+        judge(one, [answer for answer in answers if answer.asked.fault == one.name], tally, site.usage, (), site.hedged)
+        for one in (fault, beside)
+    )
+    return own, None if fault is HEALTHY else other
 
 
 HAPPENINGS: dict[str, Callable[[Site, int], Verdict]] = {
@@ -43,23 +52,20 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield request.param, made
 
 
-def note(rows: list[Row], mode: str, name: str, verdict: Verdict) -> None:
-    rows.append(Row(name, NAMED[mode], verdict, BASE.get(mode)))
-    if name == HEALTHY.name:
-        BASE[mode] = verdict
-    assert verdict.told() == ""
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_survived(fault: Fault, running: tuple[str, Site], rows: list[Row]) -> None:
     mode, made = running
-    verdict = run(made, fault)
+    verdict, base = run(made, fault)
+    rows.append(Row(fault.name, NAMED[mode], verdict, base))
+    assert verdict.told() == ""
+    assert base is None or base.told() == "", "the healthy group beside it"
     if mode != "no-rests" and fault.strikes and len(verdict.ms[False]) > 100:
         assert verdict.rests, "who fails again and again is cooled"
-    note(rows, mode, fault.name, verdict)
 
 
 @pytest.mark.parametrize("name", HAPPENINGS)
 def test_the_site_survives(name: str, running: tuple[str, Site], rows: list[Row]) -> None:
     mode, made = running
-    note(rows, mode, name, HAPPENINGS[name](made, COUNT))
+    verdict = HAPPENINGS[name](made, COUNT)
+    rows.append(Row(name, NAMED[mode], verdict))
+    assert verdict.told() == ""
