@@ -33,7 +33,7 @@ from penstock.runtime.http import (
     TotalTimeout,
     TransportError,
 )
-from penstock.runtime.live import Lives
+from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
 from penstock.runtime.routing import Turn, blame, late_after, learn, picker, spend
@@ -109,8 +109,10 @@ class Engine:
                 call.outlet.told = Told(call, plan, self.means.clock())
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
             only, first = plan.only, None
-            if only is not None and not self.means.lives[only.target.live_id].standing.rests_until:
-                first = await self._try(call, plan, only)
+            if only is not None:
+                live = self.means.lives[only.target.live_id]
+                if not live.standing.rests_until:
+                    first = await self._try(call, plan, only, live)
             if first is None or first.error is not None:
                 error = await self._go_on(call, plan, first)
         except GatewayError as refused:
@@ -155,15 +157,22 @@ class Engine:
         return made
 
     async def _carry_out(self, call: Call, plan: Plan[Target], attempt: Attempt) -> Outcome:
-        return await self._try(call, plan, Try(attempt.target, attempt.group), attempt)
+        return await self._try(call, plan, Try(attempt.target, attempt.group), attempt.live, attempt)
 
     async def _try(
-        self, call: Call, plan: Plan[Target], step: Try[Target], attempt: Attempt | None = None
+        self,
+        call: Call,
+        plan: Plan[Target],
+        step: Try[Target],
+        live: Live | None = None,
+        attempt: Attempt | None = None,
     ) -> Outcome:
-        """Make a try. ``attempt``: where it was made already, and may run beside another one."""
+        """Make a try. ``live``: its target's, where it was looked up. ``attempt``: where it was made already, and may
+        run beside another one."""
         target, surface = step.target, call.surface
         assert surface is not None
-        live = self.means.lives[target.live_id]
+        if live is None:
+            live = self.means.lives[target.live_id]
         if attempt is None:
             if call.attempt is not None:
                 _fold(call, call.attempt)
@@ -194,7 +203,7 @@ class Engine:
             if live.health.ill:
                 live.health.succeeded()
             if rules is not None:
-                standing.succeeded()
+                standing.succeeded(self.means.clock() if standing.rests_until else 0.0)
                 if rules.budgets:
                     spend(attempt, rules, self.means.clock())
                 if rules.learns:

@@ -60,7 +60,12 @@ def judge(
     for answer in answers:
         _Case(verdict, fault, answer, tally, usage[answer.asked.lane.upstream], killed, hedged).judge()
     verdict.rests = [rest for rest in tally.rests if rest.model.rpartition(".")[0] == fault.name]
+    until: dict[tuple[str, str], float] = {}
     for rest in verdict.rests:
+        ends = until.get((rest.name, rest.model), 0.0)
+        if rest.at < ends - 0.1 and rest.at + rest.seconds < ends + 0.9:
+            verdict.wrong("a rest begins in the middle of a rest", (rest, ends))
+        until[rest.name, rest.model] = rest.at + rest.seconds
         if not (rest.name in killed or fault.strikes and (rest.name == "a" or fault.everywhere)):
             verdict.wrong("a deployment rests that did nothing wrong", rest)
     return verdict

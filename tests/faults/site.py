@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,11 +74,12 @@ class Upstream:
 
 
 class Rest(NamedTuple):
-    """A cooldown: whose, in which group, and how many seconds."""
+    """A cooldown: whose, in which group, how many seconds, and when it began (in unix time)."""
 
     name: str
     model: str
     seconds: float
+    at: float
 
 
 _RESTS = re.compile(r"[a-z]+/(\S+) \(([abc])-\d+\) rests for (\S+) s")
@@ -173,7 +175,9 @@ class Site:
                 tally.records[told["request_id"]].append(told)
                 found += 1
             elif rest := _RESTS.match(str(told.get("message", ""))):
-                tally.rests.append(Rest(rest[2], rest[1], float(rest[3])))
+                tally.rests.append(
+                    Rest(rest[2], rest[1], float(rest[3]), datetime.fromisoformat(told["time"]).timestamp())
+                )
         return found
 
 

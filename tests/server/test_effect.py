@@ -49,6 +49,7 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "str": ("a", "b"),
     "secret": ("sk-one-4f7a19c2d8aa", "sk-two-4f7a19c2d8bb"),
     "names": (["b"], ["c"]),
+    "texts": (["b"], ["c"]),
     "fallbacks": ([{"a": ["b"]}], [{"a": ["c"]}]),
     "aliases": ({"x": "a"}, {"y": "a"}),
     "tls": (True, False),
@@ -78,6 +79,8 @@ def late_keys() -> frozenset[str]:
 
 
 LATE = late_keys()
+# What ``Checker`` reads when a round begins.
+CHECKS = ("health_check_concurrency", "background_health_check_model_groups", "health_check_ignore_transient_errors")
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +141,8 @@ def behaviour(service: Service) -> dict[str, Any]:
         "settings": state.settings,
         "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after, plan.rules, plan.final) for name, plan in plans.items()},
         "places": gateway.gate.places and gateway.gate.places.places,
+        "checks": [state.config.general.background_health_checks, state.config.general.health_check_interval],
+        "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }

@@ -18,7 +18,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``:
     a deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
     ``any_tag``: one that both have is enough; ``prefix``: of the tags that count. ``fits``: the request's length and
-    needs are compared with the model's. ``by_health``: who failed its health check is not asked. ``budgets``: of
+    needs are compared with the model's. ``by_health``: who failed its health check is not asked, until the
+    check is ``stale`` seconds old (0: never). ``budgets``: of
     providers, US dollars in so many seconds. ``stays``: what a request is held by to the deployment it was at:
     "session", "caller", "prompt". ``priority``: in the line, of a request that has none. ``retries``: more tries by
     LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds after which
@@ -35,6 +36,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     stays: frozenset[str] = frozenset()
     prefix: str = ""
     by_health: bool = False
+    stale: float = 0.0
     budgets: Mapping[str, tuple[float, float]] = {}
     priority: int = 100
     retries: Mapping[str, int] = {}
@@ -105,7 +107,7 @@ def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, no
         return LeftOut(f"has {standing.in_flight} requests, as many as it may at one time", 0.0, True)
     if need.broke and target.vendor in need.broke:
         return LeftOut(f"is {target.vendor}'s, whose budget is used up", need.broke[target.vendor])
-    if rules.by_health and standing.unwell:
+    if rules.by_health and standing.unwell and not (rules.stale and now - standing.checked > rules.stale):
         return LeftOut(f"failed its health check ({standing.unwell})", 1.0)
     if rules.strict and (over := _over(target, standing, need, now)):
         return over

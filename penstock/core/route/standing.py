@@ -38,13 +38,14 @@ class Standing:
     """``in_flight``: tries under way. ``minute``: the number of the minute that ``requests``, ``tokens`` and ``failed``
     count. ``rests_until``: when its rest ends or has ended, 0 while nothing is held against it; ``why``: it rests.
     ``row``: failures since the last success. ``trial``: when a request was sent to see whether it is well again.
-    ``unwell``: why its last health check failed. ``whole``: seconds a token of whole answers, ``first``: seconds to the
-    first byte of streams, both as the peak that fades; ``whole_seen`` and ``first_seen``: when the last of either came.
-    ``recent``: the last times to an answer, where somebody asks for them."""
+    ``unwell``: why its last health check failed; ``checked``: when that was. ``whole``: seconds a token of whole
+    answers, ``first``: seconds to the first byte of streams, both as the peak that fades; ``whole_seen`` and
+    ``first_seen``: when the last of either came. ``recent``: the last times to an answer, where somebody asks for
+    them."""
 
     __slots__ = (
-        "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests", "rests_until", "row",
-        "tokens", "trial", "unwell", "whole", "whole_seen", "why",
+        "checked", "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests",
+        "rests_until", "row", "tokens", "trial", "unwell", "whole", "whole_seen", "why",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,6 +56,7 @@ class Standing:
         self.failures: deque[tuple[float, str]] = deque(maxlen=KEEP)
         self.rests_until = self.trial = 0.0
         self.why = self.unwell = ""
+        self.checked = 0.0
         self.whole = self.first = self.whole_seen = self.first_seen = 0.0
 
     # What it does ----------------------------------------------------------------------------------------------------
@@ -104,8 +106,11 @@ class Standing:
 
     # How it fails ----------------------------------------------------------------------------------------------------
 
-    def succeeded(self) -> None:
-        """Note a success: what was held against it is over."""
+    def succeeded(self, now: float) -> None:
+        """Note a success: what was held against it is over. While it rests, that is no news: the try had begun before,
+        and a stream's may have begun long before."""
+        if now < self.rests_until:
+            return
         self.row = 0
         if self.rests_until:
             self.rests_until = self.trial = 0.0
@@ -119,11 +124,14 @@ class Standing:
         group is blocked only where there is another one to go to)."""
         self.turn(now)
         self.failed += 1
+        least = max(DEAD_KEY if kind in CREDENTIAL else 0.0, min(told or 0.0, LONGEST))
+        if now < self.rests_until and now + least < self.rests_until + 1.0:
+            return 0.0  # a try from before the rest says nothing new: fifty under way began it fifty times
         self.row += 1
         self.failures.append((now, name))
         if not rests.seconds or not self._should_rest(kind, name, now, rests, alone):
             return 0.0
-        seconds = max(rests.seconds, DEAD_KEY if kind in CREDENTIAL else 0.0, min(told or 0.0, LONGEST))
+        seconds = max(rests.seconds, least)
         self.rest(now, seconds, name)
         return seconds
 
