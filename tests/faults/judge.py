@@ -59,6 +59,12 @@ def judge(
         verdict.wrong("a request has two answers", repeated)
     for answer in answers:
         _Case(verdict, fault, answer, tally, usage[answer.asked.lane.upstream], killed, hedged).judge()
+    _judge_rests(verdict, fault, tally, killed)
+    return verdict
+
+
+def _judge_rests(verdict: Verdict, fault: Fault, tally: Tally, killed: Collection[str]) -> None:
+    """Only who did wrong rests, and nobody begins a rest in the middle of one."""
     verdict.rests = [rest for rest in tally.rests if rest.model.rpartition(".")[0] == fault.name]
     until: dict[tuple[str, str], float] = {}
     for rest in verdict.rests:
@@ -68,7 +74,6 @@ def judge(
         until[rest.name, rest.model] = rest.at + rest.seconds
         if not (rest.name in killed or fault.strikes and (rest.name == "a" or fault.everywhere)):
             verdict.wrong("a deployment rests that did nothing wrong", rest)
-    return verdict
 
 
 class _Case:
@@ -89,13 +94,12 @@ class _Case:
         self.began, self.ended = tally.began.get(mark, []), tally.ended.get(mark, [])
         self.records = tally.records.get(mark, [])
         self.good = [(name, line) for name, line in self.ended if self._is_good(name, line)]
-        # Tries that failed after they had said something: a vendor bills them, and so does the gateway.
-        self.parts = [line for _, line in self.ended if line["status"] == 200 and line["events"]]
-        if hedged:  # who lost the race had been asked, too, and is billed; it may have answered in full
-            self.parts = [line for _, line in self.ended]
-        self.parts = [
-            line for line in self.parts if all(line is not good for _, good in self.good[: 1 if hedged else 9])
-        ]
+        # What else a vendor bills, and so does the gateway: tries that failed after they had said something, and who
+        # lost a race, which may have answered in full.
+        winners = [line for _, line in (self.good[:1] if hedged else self.good)]
+        self.parts = [line for _, line in self.ended if all(line is not winner for winner in winners)]
+        if not hedged:
+            self.parts = [line for line in self.parts if line["status"] == 200 and line["events"]]
         self.lost = [name for name, _ in self.began if name in killed]
         self.torn = len(self.began) > len(self.ended) and bool(self.lost)
 
