@@ -36,7 +36,7 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, blame, late_after, learn, picker, spend
+from penstock.runtime.routing import Turn, blame, first_choice, late_after, learn, picker, spend
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -107,14 +107,18 @@ class Engine:
                 self.means.trace.planned(call, plan)
             if TELLS in call.exchange.headers:
                 call.outlet.told = Told(call, plan, self.means.clock())
-            # The only candidate is tried before anything is decided: nothing is to decide while it answers.
-            only, first = plan.only, None
-            if only is not None:
-                live = self.means.lives[only.target.live_id]
+            # The first is tried before a way is planned: nothing is to decide while it answers.
+            step, first = plan.only, None
+            if step is None:
+                chosen = first_choice(call, plan, self.means.clock())
+                step = None if chosen is None else Try(chosen, plan.group)
+            if step is not None:
+                live = self.means.lives[step.target.live_id]
                 if not live.standing.rests_until:
-                    first = await self._try(call, plan, only, live)
+                    first = await self._try(call, plan, step, live)
             if first is None or first.error is not None:
-                error = await self._go_on(call, plan, first)
+                begun = step.target if step is not None and first is not None else None
+                error = await self._go_on(call, plan, first, begun)
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -132,9 +136,11 @@ class Engine:
             call.outlet.refuse(call, error)
         self.record(call, error)
 
-    async def _go_on(self, call: Call, plan: Plan[Target], first: Outcome | None) -> GatewayError | None:
-        """Try what the plan says until one answers. ``first``: how the only candidate's try ended."""
-        steps = attempts(plan, picker(call, plan), random.random, first is not None)
+    async def _go_on(
+        self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
+    ) -> GatewayError | None:
+        """Try what the plan says until one answers. ``first``: how the try at ``begun`` ended, if there was one."""
+        steps = attempts(plan, picker(call, plan), random.random, begun)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
         room = partial(self._wait_for_room, call, Turn(call, plan, self.lines))
         if not any(rules.hedge is not None for rules in plan.rules.values()):
@@ -207,7 +213,7 @@ class Engine:
                 if rules.budgets:
                     spend(attempt, rules, self.means.clock())
                 if rules.learns:
-                    learn(attempt, standing, self.means.clock())
+                    learn(attempt, rules, standing, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
             return Outcome()
