@@ -209,7 +209,7 @@ class Engine:
             if live.health.ill:
                 live.health.succeeded()
             if rules is not None:
-                standing.succeeded()
+                standing.succeeded(self.means.clock() if standing.rests_until else 0.0)
                 if rules.budgets:
                     spend(attempt, rules, self.means.clock())
                 if rules.learns:
