@@ -191,6 +191,9 @@ class Pool:
         if self._closed:
             raise self._closed_error(slot.origin)
         batch = self.batch(asyncio.get_running_loop())
+        # The clock may have cleared an unused slot away by now: connections of one that nobody finds are never used
+        # again, and no limit holds for them.
+        slot = self._slots.setdefault(slot.key, slot)
         if slot.used >= self._limits.max_per_origin and slot.resting:
             slot.resting[0].shut()
         if slot.used < self._limits.max_per_origin:

@@ -20,7 +20,7 @@ from penstock.runtime.http import (
     TransportError,
 )
 
-from .upstream import CHUNKED, OK, Handler, Net, Peer, answer, eventually, fetch, open_sockets, rested, send, silent
+from .upstream import CHUNKED, OK, QUICK, Handler, Net, Peer, answer, eventually, fetch, open_sockets, rested, send, silent
 
 pytestmark = pytest.mark.asyncio
 
@@ -274,6 +274,20 @@ async def test_an_error_in_the_ticker_does_not_stop_the_clock(net: Net, monkeypa
     quiet = await net.serve(silent)
     with pytest.raises(FirstByteTimeout):
         await fetch(pool, quiet.origin, timeouts=Timeouts(first_byte=0.1))
+
+
+async def test_a_slot_that_was_cleared_away_meanwhile_comes_back(net: Net) -> None:
+    up = await net.serve(answer(OK))
+    pool = net.pool()
+    slot = pool._open_slot(up.origin, None)
+    del pool._slots[slot.key]  # as the clock does with one that is not used
+    conn = await pool._acquire(slot, QUICK, 0.0, float("inf"))
+    assert pool._slots[slot.key] is slot and pool.stats()[up.origin.key]["open"] == 1
+    other = pool._open_slot(up.origin, None)  # and somebody else has opened one
+    again = await pool._acquire(slot, QUICK, 0.0, float("inf"))
+    assert again.slot is other
+    for one in (conn, again):
+        one.abort()
 
 
 def _unreliable(chance: random.Random) -> Handler:
