@@ -232,7 +232,7 @@ def _answer(attempt: Attempt, response: Response, undo: Undo | None) -> None:
         attempt.losses += rendered.losses
         outlet.whole(attempt, rendered.body)
         return
-    encoder = client.encoder(view(attempt))
+    encoder = attempt.encoder or client.encoder(view(attempt))
     outlet.stream(attempt, b"".join([encoder.feed(event) for event in explode(response, 1 << 30)]))
     outlet.finish()
 
@@ -291,7 +291,7 @@ class CrossStream:
         self._start: Usage | None = None  # told with the first event: the input, and an output of 1 or so
         self.started = self.done = False
         self.chunks = 0
-        self.encoder = surface.dialect.encoder(view(attempt))
+        self.encoder = attempt.encoder or surface.dialect.encoder(view(attempt))
 
     @property
     def usage(self) -> Usage | None:

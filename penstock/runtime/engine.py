@@ -163,10 +163,10 @@ class Engine:
         """Make a try. ``attempt``: where it was made already, and may run beside another one."""
         target, surface = step.target, call.surface
         assert surface is not None
-        live = self.means.lives[target.live_id]
+        live, before = self.means.lives[target.live_id], call.attempt
         if attempt is None:
-            if call.attempt is not None:
-                _fold(call, call.attempt)
+            if before is not None:
+                _fold(call, before)
             call.tries += 1
             attempt = call.attempt = Attempt(
                 call, target, step.group, live, surface.dialect, call.tries, call.fields, call.stream
@@ -178,6 +178,8 @@ class Engine:
         if rules is not None:
             standing.ask(self.means.clock())
         try:
+            if plan.continues and attempt.stream:
+                _watch(attempt, before if step.goes_on else None)
             await surface.attempt(attempt)
         except GatewayError as error:
             shed(error)
@@ -206,6 +208,9 @@ class Engine:
             if target.most is not None and step.group in self.lines:
                 self.lines[step.group].next()
         self._failed(attempt, rules, failed, len(plan.targets[step.group]) == 1)
+        so_far = attempt.so_far
+        if so_far is not None and (attempt.first_at is not None or so_far.broken):
+            return Outcome(failed, True, await so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
     def _failed(self, attempt: Attempt, rules: Rules | None, error: GatewayError, alone: bool) -> None:
@@ -258,6 +263,13 @@ class Engine:
             self.records.put(record_of(call, error, now, at))
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
             call.attempt = None
+
+
+def _watch(attempt: Attempt, before: Attempt | None) -> None:
+    """Note what the client gets of an attempt's stream, so that another one may go on with it."""
+    from penstock.runtime.continuing import watch  # few configs ask for it
+
+    watch(attempt, before)
 
 
 def hide_secrets(attempt: Attempt, error: GatewayError, model: str) -> None:

@@ -106,6 +106,8 @@ def as_json(r: Record) -> str:
         "stream": r.stream,
         "tries": r.tries,
     }
+    if r.continued:
+        line["continued"] = r.continued
     if r.dropped:
         line["dropped"] = r.dropped
     if r.error:
