@@ -11,8 +11,9 @@ import pytest
 from penstock.core.continuing.asking import GO_ON
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
-from penstock.core.ir import Close, Delta, End, Event, Open, Response, Start, Stop, Text, ToolUse, collect
+from penstock.core.ir import Close, Delta, End, Event, Open, Response, Start, Stop, Text, collect
 from penstock.mock import Rule, Script, Step
+from penstock.runtime import lanes
 from tests.door import Door, open_door
 
 FIRST, REST = "The quick brown fox jumps ", "over the lazy dog and is never seen again."
@@ -57,7 +58,7 @@ AWAY = FIRST + "away and away and away and away"  # of which the first two piece
 
 def cut(name: str, pieces: int = 2, **more: Any) -> list[Rule]:
     """One whose stream is cut behind so many pieces of its text, in whatever dialect it is asked."""
-    given = {"text": AWAY, "chunk_size": 13, "cut": "rst", **more}
+    given = {"text": AWAY, "chunk_size": 13, "cut": "rst", "reasoning": False, **more}
     return [
         Rule(model=f"*{name}", path=path, step=Step(**{"cut_after_events": opening + pieces, **given}))
         for path, opening in OPENING.items()
@@ -135,3 +136,266 @@ async def test_a_broken_stream_goes_on_as_one_answer(tmp_path, client, first, se
         assert record.usage.estimated or first == "gemini", "only Gemini tells its usage all along"
         assert (response.usage.input, response.usage.output) == (record.usage.input, record.usage.output)
         assert len(door.mock.received) == 2
+
+
+async def broken(door: Door, client: str, **more: Any) -> tuple[list[Event], GatewayError]:
+    """The events of a stream that must end in an error."""
+    status, answer = await ask(door, client, **more)
+    events, error = read(client, answer)
+    assert status == 200 and error is not None and not any(isinstance(event, End) for event in events)
+    assert b"penstock continued" not in answer
+    return events, error
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("settings", ["", "continue_streams: false, "])
+async def test_off_by_default(tmp_path, client, settings):
+    async with open_door(tmp_path, config("openai_chat", "openai_chat", settings=settings)) as door:
+        door.mock.script = says(cut("first"))
+        events, _ = await broken(door, client)
+        assert text_of(events) == FIRST and len(door.mock.received) == 1
+        await door.settle()
+        assert door.records[-1].continued == 0 and door.records[-1].error == "broken_stream"
+
+
+async def test_litellms_key_means_the_same(tmp_path):
+    settings = "enable_mid_stream_fallback_continuation: true, "
+    async with open_door(tmp_path, config("openai_chat", "openai_chat", settings=settings)) as door:
+        door.mock.script = says(cut("first"), second=Step(text=REST))
+        _, answer = await ask(door, "openai_chat")
+        assert whole("openai_chat", answer).choices[0].blocks == (Text(FIRST + REST),)
+
+
+FAULTS = {
+    "a reset": ("cut_after_events", "rst"),
+    "a FIN": ("cut_after_events", "close"),
+    "an end in good form": ("cut_after_events", "end"),
+    "silence": ("stall_after_events", None),
+    "an error event": ("error_event_after", None),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic"])
+async def test_every_way_to_break_off(tmp_path, client, fault):
+    key, how = FAULTS[fault]
+    rules = []
+    for path, opening in OPENING.items():
+        step = Step(**{"text": AWAY, "chunk_size": 13, "cut": how, "tokens_per_second": 100, key: opening + 2})
+        rules.append(Rule(model="*first", path=path, step=step))
+    async with open_door(tmp_path, config("openai_chat", "openai_chat")) as door:
+        door.mock.script = says(rules, second=Step(text=REST))
+        _, answer = await ask(door, client)
+        assert whole(client, answer).choices[0].blocks == (Text(FIRST + REST),)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_the_third_goes_on_where_the_second_broke_off(tmp_path, client):
+    async with open_door(tmp_path, config("openai_chat", "anthropic", "openai_chat")) as door:
+        middle = "over the lazy dog "
+        second = cut("second", pieces=1, text=middle + "barks and barks", chunk_size=len(middle))
+        door.mock.script = says(cut("first"), second, third=Step(text="and is gone."))
+        _, answer = await ask(door, client)
+        response = whole(client, answer)
+        assert response.choices[0].blocks == (Text(FIRST + middle + "and is gone."),)
+        await door.settle()
+        await asyncio.sleep(0.02)
+        assert (door.records[-1].continued, door.records[-1].tries) == (2, 3)
+        assert response.usage is not None and response.usage.output == door.records[-1].usage.output
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("then", [Step(status=500), Step(status=400), Step(hangup="before_answer")])
+async def test_who_cannot_go_on_leaves_it_to_the_next(tmp_path, client, then):
+    async with open_door(tmp_path, config("openai_chat", "anthropic", "openai_chat")) as door:
+        door.mock.script = says(cut("first"), second=then, third=Step(text=REST))
+        _, answer = await ask(door, client)
+        assert whole(client, answer).choices[0].blocks == (Text(FIRST + REST),)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_when_nobody_can_the_stream_ends_in_the_error_that_broke_it(tmp_path, client):
+    async with open_door(tmp_path, config("openai_chat", "anthropic", "openai_chat")) as door:
+        door.mock.script = says(cut("first"), second=Step(status=401), third=Step(status=503, error="no more"))
+        status, answer = await ask(door, client)
+        events, error = read(client, answer)
+        assert status == 200 and error is not None and b"no more" not in answer
+        assert text_of(events) == FIRST and sum(isinstance(event, Start) for event in events) == 1
+        assert not any(isinstance(event, (Stop, End)) for event in events)
+        await door.settle()
+        await asyncio.sleep(0.02)
+        [record] = door.records
+        assert (record.error, record.continued, record.tries) == ("broken_stream", 0, 3)
+
+
+async def test_a_group_of_one_goes_on_at_itself(tmp_path):
+    async with open_door(tmp_path, config("openai_chat", retries=1)) as door:
+        rules = [Rule(model="*first", nth=(1,), step=rule.step, path=rule.path) for rule in cut("first")]
+        door.mock.script = says(rules, first=Step(text=REST))
+        _, answer = await ask(door, "openai_chat")
+        assert whole("openai_chat", answer).choices[0].blocks == (Text(FIRST + REST),)
+
+
+async def test_the_fallback_goes_on(tmp_path):
+    text = config("openai_chat", settings=ON + "fallbacks: [{m: [other]}]", retries=0)
+    other = '  - {model_name: other, litellm_params: {model: hosted_vllm/other, api_base: "{mock}/v1"}}\n'
+    async with open_door(tmp_path, text.replace("router_settings", other + "router_settings")) as door:
+        door.mock.script = says(cut("first"), other=Step(text=REST))
+        _, answer = await ask(door, "openai_chat")
+        assert whole("openai_chat", answer).choices[0].blocks == (Text(FIRST + REST),)
+
+
+# What is never continued ----------------------------------------------------------------------------------------------
+
+FIND = {"name": "find", "arguments": {"what": "the fox " * 20}}
+
+
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic", "openai_responses"])
+@pytest.mark.parametrize("first", ["openai_chat", "anthropic"])
+async def test_a_call_half_out_ends_in_an_error(tmp_path, client, first):
+    async with open_door(tmp_path, config(first, "openai_chat")) as door:
+        step = Step(text="", tool_calls=(FIND,), chunk_size=4, cut_after_events=7, cut="rst")
+        door.mock.script = says(first=step, second=Step(text=REST))
+        status, answer = await ask(door, client)
+        _, error = read(client, answer)
+        assert status == 200 and error is not None and b"find" in answer and REST.encode() not in answer
+        assert len(door.mock.received) == 1
+
+
+@pytest.mark.parametrize("client", ["anthropic", "openai_chat"])
+async def test_a_sealed_thought_is_not_continued(tmp_path, client):
+    async with open_door(tmp_path, config("anthropic", "openai_chat")) as door:
+        step = Step(reasoning="Let me think of it.", text=AWAY * 3, chunk_size=40, cut_after_events=9, cut="rst")
+        door.mock.script = says(first=step, second=Step(text=REST))
+        thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 4000}
+        more = thinking if client == "anthropic" else {"reasoning_effort": "low"}
+        status, answer = await ask(door, client, **more)
+        _, error = read(client, answer)
+        assert status == 200 and error is not None and b"signature" in answer and len(door.mock.received) == 1
+
+
+SCHEMA = {"name": "x", "schema": {"type": "object"}}
+NOT_ASKED: list[tuple[str, dict[str, Any]]] = [
+    ("openai_chat", {"n": 2}),
+    ("openai_chat", {"logprobs": True}),
+    ("openai_chat", {"response_format": {"type": "json_schema", "json_schema": SCHEMA}}),
+    ("openai_responses", {"text": {"format": {"type": "json_schema", **SCHEMA}}}),
+    ("gemini", {"generationConfig": {"responseMimeType": "application/json", "responseSchema": {"type": "OBJECT"}}}),
+    ("ollama", {"format": {"type": "object"}}),
+    ("completions", {"echo": True}),
+]
+
+
+@pytest.mark.parametrize(("client", "more"), NOT_ASKED)
+async def test_requests_whose_answers_are_not_continued(tmp_path, client, more):
+    async with open_door(tmp_path, config("openai_chat", "openai_chat")) as door:
+        door.mock.script = says(cut("first"), second=Step(text=REST))
+        await broken(door, client, **more)
+        assert len(door.mock.received) == 1
+
+
+async def test_who_leaves_is_not_continued(tmp_path):
+    async with open_door(tmp_path, config("openai_chat", "openai_chat")) as door:
+        door.mock.script = says(cut("first"), second=Step(text=REST, ttft_ms=400))
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        body = json.dumps({"model": "m", "stream": True, "messages": TURN}).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        await reader.readuntil(b"jumps")
+        await door.mock.wait_for(2)
+        writer.transport.abort()
+        await door.settle()
+        await asyncio.sleep(0.05)
+        [record] = door.records
+        assert record.error == "client_gone" and record.usage is not None and record.usage.output > 0
+
+
+# How the rest is asked for --------------------------------------------------------------------------------------------
+
+
+async def asked_for_rest(tmp_path, client: str, second: str, text: str = AWAY, **more: Any) -> dict[str, Any]:
+    async with open_door(tmp_path, config("openai_chat", second)) as door:
+        door.mock.script = says(cut("first", text=text), second=Step(text=REST))
+        await ask(door, client, **more)
+        assert len(door.mock.received) == 2
+        found: dict[str, Any] = json.loads(door.mock.received[-1].body)
+        return found
+
+
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic", "openai_responses", "gemini", "ollama"])
+@pytest.mark.parametrize("second", ["anthropic", "openai_chat"])
+async def test_who_takes_a_prefill_gets_one(tmp_path, client, second):
+    """Without the white space at its end, which Claude refuses."""
+    body = await asked_for_rest(tmp_path, client, second)
+    if "input" in body:  # of Responses, where no engine is known to take one
+        assert body["input"][-1] == {"role": "user", "content": GO_ON}
+        return
+    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant"]
+    said = body["messages"][1]["content"]
+    assert (said if isinstance(said, str) else said[0]["text"]) == FIRST.rstrip()
+    if second == "openai_chat" and client != "anthropic":
+        assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+
+
+@pytest.mark.parametrize("client", ["openai_chat", "anthropic", "openai_responses", "gemini", "ollama"])
+async def test_the_others_are_asked_to_go_on(tmp_path, client):
+    body = await asked_for_rest(tmp_path, client, "gemini")
+    assert [turn["role"] for turn in body["contents"]] == ["user", "model", "user"]
+    assert body["contents"][-2]["parts"][0]["text"] == FIRST and body["contents"][-1]["parts"][0]["text"] == GO_ON
+
+
+async def test_a_model_that_thinks_is_asked_to_go_on(tmp_path):
+    """Claude refuses a prefill with thinking."""
+    more = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 4000}
+    body = await asked_for_rest(tmp_path, "anthropic", "anthropic", **more)
+    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
+
+
+async def test_a_prompt_gets_the_text_behind_it(tmp_path):
+    body = await asked_for_rest(tmp_path, "completions", "openai_chat")
+    assert "Tell me of the fox." + FIRST in json.dumps(body)
+
+
+async def test_a_text_of_nothing_yet_is_asked_for_anew(tmp_path):
+    body = await asked_for_rest(tmp_path, "openai_chat", "openai_chat", text="\n" * 60)
+    assert body["messages"] == TURN and "continue_final_message" not in body
+
+
+@pytest.mark.parametrize("rest", ["fox jumps over the lazy dog.", "The quick brown fox jumps over the lazy dog."])
+async def test_words_that_are_said_again_are_cut(tmp_path, rest):
+    async with open_door(tmp_path, config("openai_chat", "gemini")) as door:
+        door.mock.script = says(cut("first"), second=Step(text=rest, chunk_size=5))
+        _, answer = await ask(door, "openai_chat")
+        assert whole("openai_chat", answer).choices[0].blocks == (Text(FIRST + "over the lazy dog."),)
+
+
+async def test_a_kept_answer_is_the_whole_one(tmp_path):
+    """A Responses client may go on from it, wherever it was made."""
+    async with open_door(tmp_path, config("openai_responses", "openai_responses")) as door:
+        door.mock.script = says(cut("first"), second=Step(text=REST))
+        _, answer = await ask(door, "openai_responses")
+        made = whole("openai_responses", answer)
+        door.mock.received.clear()
+        door.mock.script = Script()
+        status, answer = await ask(door, "openai_responses", previous_response_id=made.id, input="And then?")
+        assert status == 200 and FIRST + REST in door.mock.received[-1].body.decode()
+
+
+# Where it is off ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("settings", "reads"), [("", False), (ON, True)])
+async def test_nothing_is_read_along_where_it_is_off(tmp_path, monkeypatch, settings, reads):
+    """With the key off a chunk takes the way that it always took: one translator and one function that sends."""
+    seen: list[Any] = []
+
+    class Seen(lanes.Aside):
+        def __init__(self, answer: Any, feed: Any, emit: Any, heavy: bool) -> None:
+            super().__init__(answer, feed, emit, heavy)
+            seen.append(emit)
+
+    monkeypatch.setattr(lanes, "Aside", Seen)
+    async with open_door(tmp_path, config("openai_chat", "openai_chat", settings=settings)) as door:
+        await ask(door, "openai_chat")
+        await ask(door, "anthropic")
+    assert [emit.func is not lanes._emit for emit in seen] == [reads, reads]
