@@ -87,6 +87,11 @@ class SoFar:
         self.joins += 1
         return COMMENT + data if self._client.comments else data
 
+    def end(self, attempt: Attempt) -> None:
+        """Note what was left out of the rest of an answer."""
+        if self.broken and attempt.encoder is not None:
+            attempt.losses += tuple(dict.fromkeys(attempt.encoder.losses))
+
     async def can_go_on(self, attempt: Attempt, error: GatewayError) -> bool:
         """Tell whether another deployment may go on behind an attempt that failed; it may then be asked to."""
         if attempt.first_at is None:

@@ -36,7 +36,7 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, blame, late_after, learn, picker
+from penstock.runtime.routing import Turn, blame, late_after, learn, picker, spend
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Engine:
         """Try what the plan says until one answers. ``first``: how the only candidate's try ended."""
         steps = attempts(plan, picker(call, plan), random.random, first is not None)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
-        room = partial(self._wait_for_room, call, Turn(call, self.lines))
+        room = partial(self._wait_for_room, call, Turn(call, plan, self.lines))
         if not any(rules.hedge is not None for rules in plan.rules.values()):
             return await drive(steps, send, first, wait, room=room)
         from penstock.runtime.hedge import Race  # few configs ask for it
@@ -197,6 +197,8 @@ class Engine:
                 live.health.succeeded()
             if rules is not None:
                 standing.succeeded()
+                if rules.budgets:
+                    spend(attempt, rules, self.means.clock())
                 if rules.learns:
                     learn(attempt, standing, self.means.clock())
             if call.means.trace is not None:

@@ -276,6 +276,8 @@ async def _stream(attempt: Attempt, answer: Answer, dialect: str, mend: Callable
     finally:
         outlet.feed_from(None)
         attempt.usage = attempt.usage_seen()
+        if attempt.so_far is not None:
+            attempt.so_far.end(attempt)
     if data or attempt.first_at is None:
         outlet.stream(attempt, data)
     outlet.finish()

@@ -64,6 +64,8 @@ class State:
         self.forced = _forced(config)
         self._fallbacks = _fallbacks(config)
         self._rules = RuleBook(config)
+        falls = router.values.get("fallback_on_unsupported_params", True)
+        self._final = frozenset() if falls else frozenset(("unsupported",))
         self._stars = Stars()
         self._plans: dict[str, Plan[Target]] = {}
 
@@ -100,7 +102,8 @@ class State:
         own = groups[model]
         only = Try(own[0], model) if len(own) == 1 and is_plain(rules[model], own[0]) else None
         kept = {name: found for name, found in rules.items() if found is not None}
-        return Plan(model, groups, fallbacks, self.retries, self.retry_after, only, kept, self.continues)
+        retries, final = self.retries, self._final
+        return Plan(model, groups, fallbacks, retries, self.retry_after, only, kept, final, self.continues)
 
     def _rules_of(
         self, name: str, targets: Sequence[Target], fallbacks: Mapping[str, Sequence[str]]

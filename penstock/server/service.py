@@ -20,6 +20,7 @@ from penstock.runtime.identity import Identity
 from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
@@ -63,6 +64,7 @@ class Service:
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.prober = Prober(self.gateway)
+        self.checker = Checker(self.gateway)
         self.descriptors = Descriptors()
         self.stopping = asyncio.Event()
         self._stopped_at = 0.0
@@ -84,6 +86,7 @@ class Service:
         reloader = loop.create_task(self._reload_when_asked())
         sweeper = loop.create_task(self._sweep(server))
         self.prober.start()
+        self.checker.start()
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
@@ -93,6 +96,7 @@ class Service:
             sweeper.cancel()
             reloader.cancel()
             await self.prober.stop()
+            await self.checker.stop()
             for source in self.sources:
                 await source.close()
             await self.pool.close()

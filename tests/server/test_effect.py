@@ -45,9 +45,11 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "policies": ({"d": {"RateLimitErrorXX": 1}}, {"d": {"RateLimitErrorXX": 2}}),
     "groups": ([{"models": ["d"], "routing_strategy": "least-busy"}], [{"models": ["b"]}]),
     "hedge": ("800ms", "p95"),
+    "budgets": ({"openai": {"budget_limit": 1, "time_period": "1d"}}, {"openai": {"budget_limit": 2, "time_period": "1d"}}),
     "str": ("a", "b"),
     "secret": ("sk-one-4f7a19c2d8aa", "sk-two-4f7a19c2d8bb"),
     "names": (["b"], ["c"]),
+    "texts": (["b"], ["c"]),
     "fallbacks": ([{"a": ["b"]}], [{"a": ["c"]}]),
     "aliases": ({"x": "a"}, {"y": "a"}),
     "tls": (True, False),
@@ -62,6 +64,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     ),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
     "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
+    "router_settings.default_litellm_params": ({"temperature": 0.1}, {"temperature": 0.2}),
     "router_settings.routing_strategy_args": ({"ttl": 10}, {"ttl": 20}),
     "router_settings.optional_pre_call_checks": (["session_affinity"], ["enforce_model_rate_limits"]),
     "router_settings.model_group_affinity_config": ({"d": ["session_affinity"]}, {"d": ["deployment_affinity"]}),
@@ -76,6 +79,8 @@ def late_keys() -> frozenset[str]:
 
 
 LATE = late_keys()
+# What ``Checker`` reads when a round begins.
+CHECKS = ("health_check_concurrency", "background_health_check_model_groups", "health_check_ignore_transient_errors")
 
 
 @pytest.fixture(autouse=True)
@@ -132,10 +137,12 @@ def behaviour(service: Service) -> dict[str, Any]:
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "who": (gateway.identity._key, gateway.identity._local_only),
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
-        "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
+        "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
         "settings": state.settings,
-        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after, plan.rules) for name, plan in plans.items()},
+        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after, plan.rules, plan.final) for name, plan in plans.items()},
         "places": gateway.gate.places and gateway.gate.places.places,
+        "checks": [state.config.general.background_health_checks, state.config.general.health_check_interval],
+        "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }

@@ -51,6 +51,11 @@ class Outcome(NamedTuple):
     resumable: bool = False
 
     @property
+    def kind(self) -> str:
+        """Return the kind of the error, "" without one."""
+        return "" if self.error is None else self.error.kind
+
+    @property
     def retry(self) -> Retry:
         """Return what may be tried after this error. A target that refuses to go on with an answer of another's says
         nothing of the request; one whose stream broke may be asked for the rest itself."""
@@ -93,6 +98,7 @@ class Plan(NamedTuple, Generic[T]):
     retry_after: float = 0.0  # seconds, the least wait before the same target is tried again
     only: Try[T] | None = None  # the first step, where there is but one candidate for it
     rules: Mapping[str, Rules] = {}
+    final: frozenset[str] = frozenset()  # kinds of errors after which nobody else is asked
     continues: bool = False  # streams that break off go on at another target
 
     def allowed(self, group: str, error: GatewayError | None) -> int:
@@ -138,7 +144,7 @@ def attempts(
         broken = line.broken
         # The first group's error is the answer to the question asked; a fallback's trouble is not the client's.
         error = error or last
-        if outcome.is_final:
+        if outcome.is_final or (outcome.kind in plan.final and not outcome.resumable):
             return broken or (last if outcome.started else error)
         if at == 1:
             more = plan.fallbacks.get(last.kind) or plan.fallbacks.get("", ())
@@ -223,7 +229,7 @@ def _group(
         if outcome.started:
             line.broken = line.broken or outcome.error
         line.tried += [tried for tried, one in told if one.error is not None and one.retry == "target"]
-        if _ends(outcome):
+        if _ends(outcome) or (outcome.kind in plan.final and not outcome.resumable):
             break
     assert outcome.error is not None
     return outcome, outcome.error
