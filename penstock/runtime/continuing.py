@@ -13,8 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from penstock.core.continuing.asking import ask_on, may_be_continued
+from penstock.core.continuing.asking import ask_on, may_be_continued, shorten
 from penstock.core.continuing.joined import Joined
+from penstock.core.continuing.seam import Seam
 from penstock.core.continuing.told import Told
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
@@ -130,16 +131,17 @@ class SoFar:
         head = prefill_of(dialect, model, endpoint.quirks, target.guides, endpoint.url)
         prompt = self._client.name == "completions"  # the text stands behind it, whoever is asked
         asked = self._view.request if self._view is not None else None
-        if head is not None and not prompt and asked is not None and thinks(asked.reasoning):
-            head = None
-        begun = prompt or head is not None
+        thinking = asked is not None and thinks(asked.reasoning)
+        begun = prompt or (head is not None and not thinking)
         fields = ask_on(attempt.fields, self._client.name, said, begun)
         if fields is None:
             text = "The request has no conversation behind which the text so far could stand."
             raise GatewayError("unsupported", text)
+        if self._used is not None and not thinking:  # thoughts count, too, and are thought anew
+            fields = shorten(fields, self._client.name, self._used.output)
         attempt.send_fields(fields)
-        attempt.encoder = Joined(self._encoder(), self._told, begun, self._used)
-        return head if head is not None and said.strip() and not prompt else b"{"
+        attempt.encoder = Joined(self._encoder(), self._told, Seam(said, begun, begun and not prompt), self._used)
+        return head if begun and head is not None and said.strip() and not prompt else b"{"
 
     def _encoder(self) -> StreamEncoder:
         """Make an encoder that has told what is out. Raises "broken_stream" where none can."""

@@ -181,7 +181,7 @@ def test_a_beginning_and_its_rests_are_one_answer(name, beginning, rests, though
         for event in client.told.events():
             fresh.feed(event)
         assert client.dialect.resume(fresh, client.last)
-        joined = Joined(fresh, client.told, False, used)
+        joined = Joined(fresh, client.told, Seam(said, False, False), used)
         own = (Thinking("again"),) if again else ()
         over = number == len(rests) - 1
         for event in explode(answer(*own, Text(rest))):
@@ -219,7 +219,7 @@ def test_a_call_behind_the_rest_is_told_whole(name):
     for event in client.told.events():
         fresh.feed(event)
     assert client.dialect.resume(fresh, client.last)
-    joined = Joined(fresh, client.told, True, None)
+    joined = Joined(fresh, client.told, Seam(said, True, True), None)
     for event in explode(answer(Text("ok it up."), ToolUse("call_1", "find", '{"a":1}'))):
         client.feed(joined.feed(event))
     client.close()
@@ -255,7 +255,7 @@ def test_what_is_never_continued(why):
 
 
 def join(text: str, pieces: Sequence[str], begun: bool) -> str:
-    seam = Seam(text, begun)
+    seam = Seam(text, begun, begun)
     return text + "".join([seam.feed(piece) for piece in pieces]) + seam.close()
 
 

@@ -327,13 +327,10 @@ async def asked_for_rest(tmp_path, client: str, second: str, text: str = AWAY, *
 async def test_who_takes_a_prefill_gets_one(tmp_path, client, second):
     """Without the white space at its end, which Claude refuses."""
     body = await asked_for_rest(tmp_path, client, second)
-    if "input" in body:  # of Responses, where no engine is known to take one
-        assert body["input"][-1] == {"role": "user", "content": GO_ON}
-        return
     assert [turn["role"] for turn in body["messages"]] == ["user", "assistant"]
     said = body["messages"][1]["content"]
     assert (said if isinstance(said, str) else said[0]["text"]) == FIRST.rstrip()
-    if second == "openai_chat" and client != "anthropic":
+    if second == "openai_chat":
         assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
 
 
@@ -349,6 +346,23 @@ async def test_a_model_that_thinks_is_asked_to_go_on(tmp_path):
     more = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 4000}
     body = await asked_for_rest(tmp_path, "anthropic", "anthropic", **more)
     assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
+
+
+LIMITED: dict[str, dict[str, Any]] = {
+    "openai_chat": {"max_tokens": 100},
+    "anthropic": {"max_tokens": 100},
+    "openai_responses": {"max_output_tokens": 100},
+    "gemini": {"generationConfig": {"maxOutputTokens": 100}},
+    "ollama": {"options": {"num_predict": 100}},
+    "completions": {"max_tokens": 100},
+}
+
+
+@pytest.mark.parametrize("client", LIMITED)
+async def test_the_rest_may_be_as_long_as_what_is_left(tmp_path, client):
+    body = await asked_for_rest(tmp_path, client, "openai_chat", **LIMITED[client])
+    [limit] = [value for key, value in body.items() if key.startswith("max_")]
+    assert 80 <= limit < 100
 
 
 async def test_a_prompt_gets_the_text_behind_it(tmp_path):
@@ -379,6 +393,27 @@ async def test_a_kept_answer_is_the_whole_one(tmp_path):
         door.mock.script = Script()
         status, answer = await ask(door, "openai_responses", previous_response_id=made.id, input="And then?")
         assert status == 200 and FIRST + REST in door.mock.received[-1].body.decode()
+
+
+async def test_thoughts_of_the_rest_are_left_out_and_told(tmp_path):
+    async with open_door(tmp_path, config("openai_chat", "openai_chat")) as door:
+        door.mock.script = says(cut("first"), second=Step(text=REST, reasoning="How do I go on?"))
+        _, answer = await ask(door, "anthropic")
+        assert whole("anthropic", answer).choices[0].blocks == (Text(FIRST + REST),)
+        await door.settle()
+        await asyncio.sleep(0.02)
+        assert door.records[-1].dropped == ("blocks.0",)
+
+
+async def test_a_rest_that_comes_whole_is_told_as_a_stream(tmp_path):
+    """Servers exist that do not stream."""
+    async with open_door(tmp_path, config("openai_chat", "openai_chat")) as door:
+        message = {"index": 0, "message": {"role": "assistant", "content": REST}, "finish_reason": "stop"}
+        body = {"id": "x", "object": "chat.completion", "model": "m", "choices": [message]}
+        door.mock.script = says(cut("first"), second=Step(body=body, headers={"content-type": "application/json"}))
+        for client in ("openai_chat", "anthropic"):
+            _, answer = await ask(door, client)
+            assert whole(client, answer).choices[0].blocks == (Text(FIRST + REST),)
 
 
 # Where it is off ------------------------------------------------------------------------------------------------------

@@ -24,7 +24,19 @@ _TURNS = {
     "gemini": "contents",
 }
 _FREE = ("text", "json_object")  # forms of which no check would fail because two models wrote them
+# Where a request says how long its answer may be: at the top, or within an object there.
+_LIMITS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "openai_chat": (("max_tokens",), ("max_completion_tokens",)),
+    "completions": (("max_tokens",),),
+    "anthropic": (("max_tokens",),),
+    "openai_responses": (("max_output_tokens",),),
+    "gemini": (("generationConfig", "maxOutputTokens"),),
+    "ollama": (("options", "num_predict"),),
+}
+_LEAST = 16  # tokens, which OpenAI's Responses insist on
 _encode = msgspec.json.Encoder().encode
+_OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
+_NUMBER = msgspec.json.Decoder(int).decode
 
 
 def add_turns(fields: Mapping[str, Raw], dialect: str, turns: Iterable[tuple[str, str]]) -> dict[str, Raw] | None:
@@ -65,6 +77,20 @@ def _complete(fields: Mapping[str, Raw], said: str) -> dict[str, Raw] | None:
         return None
     prompts = [given] if isinstance(given, str) else given
     return {**fields, "prompt": Raw(_encode(prompts[0] + said))} if len(prompts) == 1 else None
+
+
+def shorten(fields: dict[str, Raw], dialect: str, spent: int) -> dict[str, Raw]:
+    """Lower a request's limits of tokens by those that the beginning of the answer took."""
+    for path in _LIMITS.get(dialect, ()):
+        try:
+            inner = fields if len(path) == 1 else _OBJECT(fields[path[0]])
+            limit = _NUMBER(inner[path[-1]])
+        except (KeyError, msgspec.DecodeError):
+            continue
+        if limit > 0:  # Ollama's -1 is none
+            inner = {**inner, path[-1]: Raw(_encode(max(limit - spent, min(limit, _LEAST))))}
+            fields = inner if len(path) == 1 else {**fields, path[0]: Raw(_encode(inner))}
+    return fields
 
 
 def may_be_continued(request: Request, dialect: str) -> bool:

@@ -30,18 +30,18 @@ class Joined:
     """A ``StreamEncoder`` that goes on where another stream broke off.
 
     ``encoder``: the client's, in the state in which it would be if it had told what is out (``Dialect.resume``).
-    ``told``: that. ``begun``: how the rest was asked for, see ``Seam``. ``used``: by the answers before.
+    ``told``: that. ``seam``: for the text that goes on. ``used``: by the answers before.
 
     There is no second start. The first text goes on in the open one; other blocks come after it. Thoughts of the second
     answer behind a text are left out: they are of an answer that the client does not see from its beginning."""
 
-    def __init__(self, encoder: StreamEncoder, told: Told, begun: bool, used: Usage | None) -> None:
+    def __init__(self, encoder: StreamEncoder, told: Told, seam: Seam, used: Usage | None) -> None:
         self.losses: list[Loss] = encoder.losses
         self._encoder = encoder
         self._open = told.open  # the text that goes on; -1 when it is closed, or there is none
         self._base = told.next
         self._size = len(told.text)
-        self._seam = Seam(told.text, begun)
+        self._seam = seam
         self._used = used
         self._text = -1  # the second answer's own index of the text that goes on
         self._left_out = -1  # and of a thought

@@ -9,19 +9,19 @@ _LETTERS = {True: 12, False: 3}  # by ``begun``: letters and digits that make a 
 class Seam:
     """A filter of the text that continues ``text``.
 
-    ``begun``: the text stood in the request as an answer that has begun, without the white space at its end, which
-    several APIs refuse there. A model that goes on by itself repeats nothing by mistake, though Mistral's API gives the
-    whole beginning back; one that was asked to go on may begin its sentence anew. So a short repetition counts as one
-    only there. Nothing is cut whose like stands before it in the text: in "10, 10, 10," the next "10," is no mistake.
+    ``begun``: the text stood in the request as an answer that has begun. A model that goes on by itself repeats nothing
+    by mistake, though Mistral's API gives the whole beginning back; one that was asked to go on may begin its sentence
+    anew. So a short repetition counts as one only there. Nothing is cut whose like stands before it in the text: in
+    "10, 10, 10," the next "10," is no mistake. ``trimmed``: it stood there without the white space at its end.
 
     What may still be a repetition is held back. ``cut``: characters of the continuation that were left out."""
 
     __slots__ = ("_decided", "_gap", "_held", "_keeps", "_repeated", "_tails", "cut")
 
-    def __init__(self, text: str, begun: bool) -> None:
+    def __init__(self, text: str, begun: bool, trimmed: bool) -> None:
         said = text.rstrip()
         self._gap = text[len(said) :]
-        self._keeps = not begun  # the white space that a continuation begins with
+        self._keeps = not trimmed  # the white space that a continuation begins with
         self._tails = _tails(said, _LETTERS[begun])
         self._held = ""
         self._repeated = False
