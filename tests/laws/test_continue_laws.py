@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -274,6 +275,9 @@ def test_of_the_rest_nothing_is_left_out_but_its_beginning(text, rest, begun):
     assert not gone.strip() or gone.strip() in text
 
 
+LONG = " ".join(map(str, range(900)))
+
+
 @pytest.mark.parametrize(
     ("text", "rest", "begun", "whole"),
     [
@@ -290,8 +294,20 @@ def test_of_the_rest_nothing_is_left_out_but_its_beginning(text, rest, begun):
         ("a can", "can", True, "a cancan"),
         ("I sa", "id so", False, "I said so"),
         ("", " x", True, " x"),
+        (LONG, LONG + " and on", True, LONG + " and on"),
+        (LONG, LONG[:1500] + "x", True, LONG + LONG[:1500] + "x"),
         ("x " * 300 + "and so it ended", "so it ended. Truly.", False, "x " * 300 + "and so it ended. Truly."),
     ],
 )
 def test_seams(text, rest, begun, whole):
-    assert join(text, rest, begun) == whole
+    assert join(text, rest, begun) == join(text, [rest], begun) == whole
+
+
+def test_a_long_echo_takes_no_time():
+    """A megabyte that is said again, four characters at a time: looked at anew for each it would take minutes."""
+    text = " ".join(map(str, range(150_000)))
+    began = time.perf_counter()
+    seam = Seam(text, True, True)
+    assert not any(seam.feed(text[at : at + 4]) for at in range(0, len(text), 4))
+    assert seam.feed(" on") + seam.close() == " on" and seam.cut == len(text)
+    assert time.perf_counter() - began < 1.0

@@ -16,14 +16,16 @@ class Seam:
 
     What may still be a repetition is held back. ``cut``: characters of the continuation that were left out."""
 
-    __slots__ = ("_decided", "_gap", "_held", "_keeps", "_repeated", "_tails", "cut")
+    __slots__ = ("_at", "_decided", "_gap", "_held", "_keeps", "_pieces", "_repeated", "_said", "_tails", "cut")
 
     def __init__(self, text: str, begun: bool, trimmed: bool) -> None:
-        said = text.rstrip()
+        self._said = said = text.rstrip()
         self._gap = text[len(said) :]
         self._keeps = not trimmed  # the white space that a continuation begins with
         self._tails = _tails(said, _LETTERS[begun])
         self._held = ""
+        self._at = 0  # so much of the whole text is said again, which is too long to be looked at anew each time
+        self._pieces: list[str] = []  # of that, behind what is held
         self._repeated = False
         self._decided = not text
         self.cut = 0
@@ -32,19 +34,23 @@ class Seam:
         """Return what of the continuation is known to be new, with its next piece."""
         if self._decided:
             return text
+        if self._at:
+            return self._echo(text)
         self._held += text
         body = self._held.lstrip()
         if not self._repeated:
             if not body or any(len(body) < len(tail) and tail.startswith(body) for tail in self._tails):
+                if len(body) > FARTHEST:
+                    self._at = len(body)
                 return "" if len(self._held) < len(body) + FARTHEST else self.close()
             self._cut_repetition(body)
-        if (self._repeated or not self._keeps) and self._gap and not self._held.strip():
-            return ""  # white space, of which some is there already
-        return self.close()
+        return self._past_gap()
 
     def close(self) -> str:
         """Return what is held back: nothing more comes."""
-        held, self._held = self._held, ""
+        held = self._held + "".join(self._pieces)
+        self._held, self._at = "", 0
+        self._pieces.clear()
         if not self._decided:
             self._decided = True
             if (self._repeated or not self._keeps) and self._gap:
@@ -52,6 +58,26 @@ class Seam:
                 self.cut += len(held) - len(rest)
                 return rest
         return held
+
+    def _past_gap(self) -> str:
+        if (self._repeated or not self._keeps) and self._gap and not self._held.strip():
+            return ""  # white space, of which some is there already
+        return self.close()
+
+    def _echo(self, text: str) -> str:
+        """Take the next piece of what has been the whole text again so far."""
+        size = min(len(text), len(self._said) - self._at)
+        self._pieces.append(text)
+        if not self._said.startswith(text[:size], self._at):
+            return self.close()
+        self._at += size
+        if self._at < len(self._said):
+            return ""
+        rest = text[size:]
+        self.cut += len(self._held) + sum(map(len, self._pieces)) - len(rest)
+        self._held, self._at, self._repeated = rest, 0, True
+        self._pieces.clear()
+        return self._past_gap()
 
     def _cut_repetition(self, body: str) -> None:
         for tail in self._tails:  # the longest first

@@ -26,7 +26,8 @@ def prefill_of(dialect: str, model: ModelFacts, quirks: Quirks, guides: str, url
     with; None where the target is not known to do so. ``guides``: the engine it is served by, if that is known.
     ``url``: where it is asked."""
     if dialect in ("anthropic", "bedrock"):
-        return b"{" if model.is_claude and model.takes_prefill else None
+        known = model.is_claude and model.version > (0, 0)  # of a name that is new nobody knows
+        return b"{" if known and model.takes_prefill else None
     if dialect in ("completions", "ollama"):  # ollama/ollama issue 6778
         return b"{"
     if dialect != "openai_chat":
