@@ -14,6 +14,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Close, Delta, End, Event, Open, Response, Start, Stop, Text, collect
 from penstock.mock import Rule, Script, Step
 from penstock.runtime import lanes
+from penstock.runtime.records import as_json, as_text
 from tests.door import Door, open_door
 
 FIRST, REST = "The quick brown fox jumps ", "over the lazy dog and is never seen again."
@@ -131,7 +132,9 @@ async def test_a_broken_stream_goes_on_as_one_answer(tmp_path, client, first, se
         await asyncio.sleep(0.02)
         [record] = door.records
         assert (record.status, record.continued, record.tries, record.error) == (200, 1, 2, "")
-        assert record.target.endswith("second")
+        assert record.target.endswith("second") and " continued=1 " in as_text(record)
+        assert json.loads(as_json(record))["continued"] == 1
+        assert record.ttft_ms is not None and record.ttft_ms < record.ms
         assert record.usage is not None and record.usage.input > 0 and response.usage is not None
         assert record.usage.estimated or first == "gemini", "only Gemini tells its usage all along"
         assert (response.usage.input, response.usage.output) == (record.usage.input, record.usage.output)
@@ -181,7 +184,7 @@ async def test_every_way_to_break_off(tmp_path, client, fault):
     key, how = FAULTS[fault]
     rules = []
     for path, opening in OPENING.items():
-        step = Step(**{"text": AWAY, "chunk_size": 13, "cut": how, "tokens_per_second": 100, key: opening + 2})
+        step = Step(**{"text": AWAY, "chunk_size": 13, "cut": how, "tokens_per_second": 10, key: opening + 2})
         rules.append(Rule(model="*first", path=path, step=step))
     async with open_door(tmp_path, config("openai_chat", "openai_chat")) as door:
         door.mock.script = says(rules, second=Step(text=REST))
@@ -226,6 +229,19 @@ async def test_when_nobody_can_the_stream_ends_in_the_error_that_broke_it(tmp_pa
         await asyncio.sleep(0.02)
         [record] = door.records
         assert (record.error, record.continued, record.tries) == ("broken_stream", 0, 3)
+
+
+async def test_a_stream_that_was_hedged_goes_on_too(tmp_path):
+    settings = ON + "hedge_after: 80ms, "
+    async with open_door(tmp_path, config("openai_chat", "openai_chat", "openai_chat", settings=settings)) as door:
+        door.mock.script = says(cut("second"), first=Step(latency_ms=450), third=Step(text=REST, latency_ms=200))
+        _, answer = await ask(door, "anthropic")
+        assert whole("anthropic", answer).choices[0].blocks == (Text(FIRST + REST),)
+        await door.settle()
+        await asyncio.sleep(0.02)
+        [record] = door.records
+        assert (record.continued, record.tries) == (1, 3) and record.target.endswith("third")
+        assert all(live.standing.in_flight == 0 for live in door.gateway.engine.means.lives.values())
 
 
 async def test_a_group_of_one_goes_on_at_itself(tmp_path):
