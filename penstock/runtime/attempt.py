@@ -89,6 +89,11 @@ class Attempt(Struct, eq=False):
         return None
 
     @property
+    def goes_on(self) -> bool:
+        """Tell whether it is asked for the rest of an answer that is out in part; ``encoder`` then joins both."""
+        return self.so_far is not None and self.so_far.broken
+
+    @property
     def provider(self) -> str:
         """Return the name of the provider that is asked."""
         named = self.named

@@ -25,6 +25,8 @@ from penstock.runtime import apart
 from penstock.runtime.cross import view
 
 if TYPE_CHECKING:
+    from msgspec import Raw
+
     from penstock.core.dialects.base import Dialect, StreamEncoder, View
     from penstock.core.ir import Usage
     from penstock.runtime.attempt import Attempt
@@ -40,7 +42,7 @@ class SoFar:
     ``broken``: a stream of it broke off, and whoever is asked now goes on with it. ``joins``: how many did.
     ``first_at``: the clock when its first byte went out."""
 
-    __slots__ = ("_client", "_decoder", "_framer", "_last", "_told", "_used", "_view", "first_at", "joins")
+    __slots__ = ("_asked", "_client", "_decoder", "_framer", "_last", "_told", "_used", "_view", "first_at", "joins")
 
     def __init__(self, client: Dialect) -> None:
         self._client = client
@@ -49,11 +51,13 @@ class SoFar:
         self._last = b""  # data of the last event
         self._view: View | None = None  # of the client, once there is something to go on with
         self._used: Usage | None = None  # by the attempts that broke off
+        self._asked: tuple[int, dict[str, Raw]] = (0, {})  # the attempt that is asked, and its fields before that
         self.first_at: float | None = None
         self.joins = 0
 
     @property
     def broken(self) -> bool:
+        """Tell whether a stream of it broke off with which somebody may go on."""
         return self._view is not None
 
     def reading(self, attempt: Attempt, emit: Emit) -> Emit:
@@ -125,7 +129,10 @@ class SoFar:
 
     def ask_on(self, attempt: Attempt, endpoint: Endpoint, dialect: str) -> bytes:
         """Make an attempt's request one for the rest of the answer. Return what its body begins with, in the place of
-        its brace."""
+        its brace. A second request of the same attempt's, in another dialect perhaps, asks anew."""
+        if self._asked[0] != attempt.number:
+            self._asked = attempt.number, attempt.fields
+        given = self._asked[1]
         target, said = attempt.target, self._told.text
         model = target.takes_for(dialect).model
         head = prefill_of(dialect, model, endpoint.quirks, target.guides, endpoint.url)
@@ -133,7 +140,7 @@ class SoFar:
         asked = self._view.request if self._view is not None else None
         thinking = asked is not None and thinks(asked.reasoning)
         begun = prompt or (head is not None and not thinking)
-        fields = ask_on(attempt.fields, self._client.name, said, begun)
+        fields = ask_on(given, self._client.name, said, begun)
         if fields is None:
             text = "The request has no conversation behind which the text so far could stand."
             raise GatewayError("unsupported", text)

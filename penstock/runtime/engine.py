@@ -210,9 +210,8 @@ class Engine:
             if target.most is not None and step.group in self.lines:
                 self.lines[step.group].next()
         self._failed(attempt, rules, failed, len(plan.targets[step.group]) == 1)
-        so_far = attempt.so_far
-        if so_far is not None and (attempt.first_at is not None or so_far.broken):
-            return Outcome(failed, True, await so_far.can_go_on(attempt, failed))
+        if attempt.so_far is not None and (attempt.first_at is not None or attempt.goes_on):
+            return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
     def _failed(self, attempt: Attempt, rules: Rules | None, error: GatewayError, alone: bool) -> None:

@@ -170,9 +170,8 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
     spoken = DIALECTS[dialect]
     endpoint = target.endpoint(target.operation(spoken, True) if attempt.stream else dialect)
     quirks, head = endpoint.quirks, b""
-    so_far = attempt.so_far
-    if so_far is not None and so_far.broken and not attempt.lane:
-        head = so_far.ask_on(attempt, endpoint, dialect)
+    if attempt.so_far is not None and attempt.goes_on:
+        head = attempt.so_far.ask_on(attempt, endpoint, dialect)
     body = await _body_apart(attempt, quirks, dialect) if attempt.long else _body(attempt, quirks, dialect)
     if head:
         body = head + body[1:]
@@ -192,7 +191,7 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
         crossing = attempt.lane == "cross" or attempt.stream
         if crossing or quirks.mend is not None:
             if apart.is_long(data):
-                if attempt.encoder is not None:  # which cannot be told anything in another process
+                if attempt.goes_on:  # by its encoder, which cannot be told anything in another process
                     raise GatewayError("broken_answer", "The rest of an answer came whole, and is too large.")
                 await in_task()
                 data = await apart.run(attempt, _whole, data, dialect, quirks.mend, crossing)
@@ -253,7 +252,7 @@ async def _stream(attempt: Attempt, answer: Answer, dialect: str, mend: Callable
         return
     call = attempt.call
     translator: Translator
-    if attempt.lane == "same" and attempt.encoder is None:
+    if attempt.lane == "same" and not attempt.goes_on:
         assert call.surface is not None
         translator = EDITORS[dialect].Stream(call.model_raw, call.surface.wants_usage(attempt.fields))
     else:

@@ -126,8 +126,8 @@ async def run(attempt: Attempt) -> None:
 def _may_have_socket(attempt: Attempt, turns: Turns) -> bool:
     target = attempt.target
     known = NAME in target.provider.sockets and target.live_id not in turns.lacking
-    goes_on = attempt.so_far is not None and attempt.so_far.broken  # with an answer, which is the lanes' to do
-    return known and not goes_on and target.attempt is None and lanes.passes_as_responses(attempt)
+    known = known and not attempt.goes_on  # which is the lanes' to do
+    return known and target.attempt is None and lanes.passes_as_responses(attempt)
 
 
 async def _over_socket(attempt: Attempt, turns: Turns, before: list[Raw] | None) -> bool:
