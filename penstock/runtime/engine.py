@@ -33,10 +33,10 @@ from penstock.runtime.http import (
     TotalTimeout,
     TransportError,
 )
-from penstock.runtime.live import Lives
+from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, blame, late_after, learn, picker, spend
+from penstock.runtime.routing import Turn, blame, first_choice, late_after, learn, picker, spend
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -107,12 +107,18 @@ class Engine:
                 self.means.trace.planned(call, plan)
             if TELLS in call.exchange.headers:
                 call.outlet.told = Told(call, plan, self.means.clock())
-            # The only candidate is tried before anything is decided: nothing is to decide while it answers.
-            only, first = plan.only, None
-            if only is not None and not self.means.lives[only.target.live_id].standing.rests_until:
-                first = await self._try(call, plan, only)
+            # The first is tried before a way is planned: nothing is to decide while it answers.
+            step, first = plan.only, None
+            if step is None:
+                chosen = first_choice(call, plan, self.means.clock())
+                step = None if chosen is None else Try(chosen, plan.group)
+            if step is not None:
+                live = self.means.lives[step.target.live_id]
+                if not live.standing.rests_until:
+                    first = await self._try(call, plan, step, live)
             if first is None or first.error is not None:
-                error = await self._go_on(call, plan, first)
+                begun = step.target if step is not None and first is not None else None
+                error = await self._go_on(call, plan, first, begun)
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -130,9 +136,11 @@ class Engine:
             call.outlet.refuse(call, error)
         self.record(call, error)
 
-    async def _go_on(self, call: Call, plan: Plan[Target], first: Outcome | None) -> GatewayError | None:
-        """Try what the plan says until one answers. ``first``: how the only candidate's try ended."""
-        steps = attempts(plan, picker(call, plan), random.random, first is not None)
+    async def _go_on(
+        self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
+    ) -> GatewayError | None:
+        """Try what the plan says until one answers. ``first``: how the try at ``begun`` ended, if there was one."""
+        steps = attempts(plan, picker(call, plan), random.random, begun)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
         room = partial(self._wait_for_room, call, Turn(call, plan, self.lines))
         if not any(rules.hedge is not None for rules in plan.rules.values()):
@@ -155,15 +163,23 @@ class Engine:
         return made
 
     async def _carry_out(self, call: Call, plan: Plan[Target], attempt: Attempt) -> Outcome:
-        return await self._try(call, plan, Try(attempt.target, attempt.group), attempt)
+        return await self._try(call, plan, Try(attempt.target, attempt.group), attempt.live, attempt)
 
     async def _try(
-        self, call: Call, plan: Plan[Target], step: Try[Target], attempt: Attempt | None = None
+        self,
+        call: Call,
+        plan: Plan[Target],
+        step: Try[Target],
+        live: Live | None = None,
+        attempt: Attempt | None = None,
     ) -> Outcome:
-        """Make a try. ``attempt``: where it was made already, and may run beside another one."""
+        """Make a try. ``live``: its target's, where it was looked up. ``attempt``: where it was made already, and may
+        run beside another one."""
         target, surface = step.target, call.surface
         assert surface is not None
-        live, before = self.means.lives[target.live_id], call.attempt
+        if live is None:
+            live = self.means.lives[target.live_id]
+        before = call.attempt
         if attempt is None:
             if before is not None:
                 _fold(call, before)
@@ -200,7 +216,7 @@ class Engine:
                 if rules.budgets:
                     spend(attempt, rules, self.means.clock())
                 if rules.learns:
-                    learn(attempt, standing, self.means.clock())
+                    learn(attempt, rules, standing, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
             return Outcome()

@@ -88,9 +88,15 @@ class RuleBook:
         if stays:
             rules = replace(rules, stays=stays)
         if len(targets) > 1 or elsewhere:
-            return rules
+            return replace(rules, simple=_is_simple(rules, targets))
         rules = replace(rules, rests=replace(rules.rests, seconds=0.0), by_health=False)
         return None if is_plain(rules, targets[0]) else rules
+
+
+def _is_simple(rules: Rules, targets: Sequence[Target]) -> bool:
+    """Tell whether everybody may be asked while nobody rests."""
+    looks = rules.by_tags or rules.by_health or rules.fits or rules.budgets or rules.stays or rules.hedge is not None
+    return not looks and not any(t.rpm or t.tpm or t.order is not None or t.most is not None for t in targets)
 
 
 def is_plain(rules: Rules | None, target: Target) -> bool:

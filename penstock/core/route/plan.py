@@ -115,15 +115,15 @@ Steps = Generator[Try[T] | Wait | Room | None, Outcome | Late | Both | bool | No
 
 
 def attempts(
-    plan: Plan[T], pick: Pick[T], jitter: Callable[[], float], begun: bool = False
+    plan: Plan[T], pick: Pick[T], jitter: Callable[[], float], begun: T | None = None
 ) -> Steps[T, GatewayError | None]:
     """Yield ``Try`` and ``Wait``; return None after success, else the error to tell the client.
 
     Laws: at most ``(retries + 1)`` tries per group; a target is tried again only when every other one of its group that
     may be asked was tried since, and never after an error that it would only repeat; nothing after success or after a
     final error; after the first byte only tries that go on with that answer, and if none of them can, the error that
-    broke it off. ``jitter`` returns 0..1. ``begun``: the first step is ``plan.only``, whoever may
-    be asked by now: it was taken already."""
+    broke it off. ``jitter`` returns 0..1. ``begun``: the target of the first step, whoever may be asked by now: it was
+    taken already."""
     groups = [plan.group]
     error: GatewayError | None = None
     broken: GatewayError | None = None
@@ -135,8 +135,8 @@ def attempts(
             continue  # a fallback that leads nowhere must not keep the next one from being tried
         elsewhere = at < len(groups) or at == 1 and bool(plan.fallbacks.get(""))
         line = _Line(plan.targets.get(group, ()), partial(pick, group), broken)
-        if begun and at == 1 and plan.only is not None:
-            line.begin_with(plan.only.target)
+        if begun is not None and at == 1:
+            line.begin_with(begun)
         failed = yield from _group(plan, group, elsewhere, line, jitter)
         if failed is None:
             return None
