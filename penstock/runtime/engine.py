@@ -197,17 +197,8 @@ class Engine:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
             await surface.attempt(attempt)
-        except GatewayError as error:
-            shed(error)
-            failed = error
-            if error.kind == "broken_stream" and attempt.first_at is None:
-                # Nothing of it has reached the client: another target can still answer.
-                failed = GatewayError("broken_answer", error.message)
-        except TransportError as error:
-            shed(error)
-            failed = client_error(error, attempt.first_at is not None)
-        except RecursionError:  # what passed the door's reader may be too deep for one that stands deeper itself
-            failed = _too_deep(attempt)
+        except (GatewayError, TransportError, RecursionError) as error:
+            failed = _failure(attempt, error)
         else:
             if live.health.ill:
                 live.health.succeeded()
@@ -334,6 +325,19 @@ def _spent(call: Call, failed: GatewayError) -> bool:
     if failed.row.retry != "no":
         failed.message += _FINAL
     return True
+
+
+def _failure(attempt: Attempt, error: GatewayError | TransportError | RecursionError) -> GatewayError:
+    """Turn what ended a try into what its client is told."""
+    if isinstance(error, RecursionError):  # what passed the door's reader may be too deep for one that stands deeper
+        return _too_deep(attempt)
+    shed(error)
+    if isinstance(error, TransportError):
+        return client_error(error, attempt.first_at is not None)
+    if error.kind == "broken_stream" and attempt.first_at is None:
+        # Nothing of it has reached the client: another target can still answer.
+        return GatewayError("broken_answer", error.message)
+    return error
 
 
 def _too_deep(attempt: Attempt) -> GatewayError:
