@@ -42,6 +42,7 @@ CLIENTS = ("openai_chat", "anthropic", "openai_responses", "gemini", "ollama", "
 
 # Who is asked ---------------------------------------------------------------------------------------------------------
 
+
 def after_a_break(script: Sequence[Outcome], last_word: bool) -> list[Outcome]:
     """A script as an engine tells it: once an answer has begun, every later failure is one behind that beginning.
     ``last_word``: the end of the script is one that nobody can go on behind."""

@@ -47,13 +47,22 @@ def config(*spoken: str, settings: str = ON, retries: int = 2) -> str:
     rows = []
     for number, (dialect, name) in enumerate(zip(spoken, NAMES, strict=False)):
         model, base = UPSTREAMS[dialect]
-        entry = f'{{model: "{model.format(name)}", api_base: "{base}", api_key: k, order: {number}, stream_timeout: 0.5}}'
+        entry = (
+            f'{{model: "{model.format(name)}", api_base: "{base}", api_key: k, order: {number}, stream_timeout: 0.5}}'
+        )
         rows.append(f"  - {{model_name: m, litellm_params: {entry}}}\n")
     return f"model_list:\n{''.join(rows)}router_settings: {{num_retries: {retries}, {settings}}}\n"
 
 
 # Events before the first piece of text, by what the path is that is asked.
-OPENING = {"*/chat/completions": 1, "*/v1/completions": 0, "*/responses": 4, "*/messages": 3, "*Content*": 0, "*/chat": 0}
+OPENING = {
+    "*/chat/completions": 1,
+    "*/v1/completions": 0,
+    "*/responses": 4,
+    "*/messages": 3,
+    "*Content*": 0,
+    "*/chat": 0,
+}
 AWAY = FIRST + "away and away and away and away"  # of which the first two pieces are ``FIRST``
 
 
@@ -113,8 +122,12 @@ def bodies(door: Door) -> list[dict[str, Any]]:
     return [json.loads(seen.body) for seen in door.mock.received]
 
 
-PAIRS = [(client, first, second) for client in CLIENTS for first in UPSTREAMS for second in ("openai_chat", "anthropic")]
-PAIRS += [(client, client, client) for client in CLIENTS if client in UPSTREAMS and client not in ("openai_chat", "anthropic")]
+PAIRS = [
+    (client, first, second) for client in CLIENTS for first in UPSTREAMS for second in ("openai_chat", "anthropic")
+]
+PAIRS += [
+    (client, client, client) for client in CLIENTS if client in UPSTREAMS and client not in ("openai_chat", "anthropic")
+]
 
 
 @pytest.mark.parametrize(("client", "first", "second"), PAIRS)

@@ -12,7 +12,11 @@ from tests.server.test_circles import alive, left_by, nothing_else_is_looked_at
 from tests.server.test_continue import REST, ask, config, cut, says
 
 __all__ = ["nothing_else_is_looked_at"]
-ENDS = {"goes on": Step(text=REST), "nobody can": Step(status=401), "breaks off again": Step(text=REST, cut_after_events=4)}
+ENDS = {
+    "goes on": Step(text=REST),
+    "nobody can": Step(status=401),
+    "breaks off again": Step(text=REST, cut_after_events=4),
+}
 
 
 @pytest.mark.parametrize("end", ENDS)
