@@ -36,7 +36,7 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, blame, first_choice, late_after, learn, picker, spend
+from penstock.runtime.routing import Turn, blame, first_choice, late_after, picker, praise
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -191,8 +191,10 @@ class Engine:
             call.attempt = attempt
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
         standing.in_flight += 1
+        trial = 0.0
         if rules is not None:
             standing.ask(self.means.clock())
+            trial = standing.trial
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
@@ -203,17 +205,14 @@ class Engine:
             if live.health.ill:
                 live.health.succeeded()
             if rules is not None:
-                standing.succeeded()
-                if rules.budgets:
-                    spend(attempt, rules, self.means.clock())
-                if rules.learns:
-                    learn(attempt, rules, standing, self.means.clock())
+                praise(attempt, rules, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
             return Outcome()
         finally:
             standing.in_flight -= 1
-            standing.trial = 0.0
+            if trial and trial == standing.trial:  # what began before is no trial
+                standing.trial = 0.0
             if target.most is not None and step.group in self.lines:
                 self.lines[step.group].next()
         self._failed(attempt, rules, failed, len(plan.targets[step.group]) == 1)
