@@ -29,6 +29,7 @@ class Record(Struct, kw_only=True):
     overhead_ms: float = 0.0
     ttft_ms: float | None = None
     tries: int = 0
+    continued: int = 0  # how often another deployment went on with the answer's stream
     stream: bool = False
     usage: Usage | None = None
     cost: Decimal | None = None  # US dollars; None = not known, which is not 0

@@ -239,7 +239,7 @@ def _job(attempt: Attempt, afresh: bool) -> _Job:
     usage = call.surface.wants_usage(attempt.fields)
     bare = replace(
         attempt, call=None, live=None, target=_bare(attempt.target), translator=None, encoder=None, fields={},
-        request=None if afresh else attempt.request, tail=b"", units=None, cost=None,
+        request=None if afresh else attempt.request, tail=b"", units=None, cost=None, so_far=None,
     )  # fmt: skip
     own = attempt.fields is call.fields
     return _Job(bare, attempt.fields, own, call.asked, usage, call.exchange.started, call.means.clock())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from penstock.core.ir import Loss, Request
     from penstock.core.price import Units
     from penstock.runtime.call import Call  # circle: an attempt is of a call, which holds the one that counts
+    from penstock.runtime.continuing import SoFar  # circle: it reads what attempts give their clients
     from penstock.runtime.live import Live
     from penstock.runtime.schema_check import AnswerForm
     from penstock.runtime.targets import Target
@@ -64,6 +65,7 @@ class Attempt(Struct, eq=False):
     encoder: StreamEncoder | None = None  # the client's, where the lane has one
     undo: Undo | None = None  # what gives the client its own words back, where the request had to be said otherwise
     form: AnswerForm | None = None  # a form to enforce or to check
+    so_far: SoFar | None = None  # where streams may go on: what the client has of its answer
     previous: str = ""  # id of the kept answer whose items stand in ``fields``
     losses: tuple[Loss, ...] = ()
     notes: bytes = b""  # header lines beside the usual ones
@@ -85,6 +87,11 @@ class Attempt(Struct, eq=False):
         """Return model, label, provider and id of the target for a record, where the target itself does not say
         them."""
         return None
+
+    @property
+    def goes_on(self) -> bool:
+        """Tell whether it is asked for the rest of an answer that is out in part; ``encoder`` then joins both."""
+        return self.so_far is not None and self.so_far.broken
 
     @property
     def provider(self) -> str:

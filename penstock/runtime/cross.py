@@ -13,7 +13,7 @@ from penstock.core.caching import mark_points
 from penstock.core.count import estimate, tokens
 from penstock.core.defaults import drop_fields, lay_body, of_said
 from penstock.core.dialects.arguments import Settler, settle_calls
-from penstock.core.dialects.base import Dialect, View
+from penstock.core.dialects.base import Dialect, StreamEncoder, View
 from penstock.core.dialects.endings import is_other
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
@@ -117,6 +117,13 @@ def view(attempt: Attempt) -> View:
         usage=call.surface.wants_usage(attempt.fields),
         elapsed=lambda: int((clock() - started) * 1e9),
     )
+
+
+def client_encoder(attempt: Attempt, client: Dialect) -> StreamEncoder:
+    """Make what tells the client a stream; of an answer that is out in part, it goes on with that."""
+    if attempt.goes_on and attempt.encoder is not None:
+        return attempt.encoder
+    return client.encoder(view(attempt))
 
 
 def cross_answer(attempt: Attempt, data: bytes, dialect: Dialect) -> None:
@@ -232,7 +239,7 @@ def _answer(attempt: Attempt, response: Response, undo: Undo | None) -> None:
         attempt.losses += rendered.losses
         outlet.whole(attempt, rendered.body)
         return
-    encoder = client.encoder(view(attempt))
+    encoder = client_encoder(attempt, client)
     outlet.stream(attempt, b"".join([encoder.feed(event) for event in explode(response, 1 << 30)]))
     outlet.finish()
 
@@ -291,7 +298,7 @@ class CrossStream:
         self._start: Usage | None = None  # told with the first event: the input, and an output of 1 or so
         self.started = self.done = False
         self.chunks = 0
-        self.encoder = surface.dialect.encoder(view(attempt))
+        self.encoder = client_encoder(attempt, surface.dialect)
 
     @property
     def usage(self) -> Usage | None:

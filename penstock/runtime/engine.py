@@ -179,9 +179,10 @@ class Engine:
         assert surface is not None
         if live is None:
             live = self.means.lives[target.live_id]
+        before = call.attempt
         if attempt is None:
-            if call.attempt is not None:
-                _fold(call, call.attempt)
+            if before is not None:
+                _fold(call, before)
             call.tries += 1
             attempt = call.attempt = Attempt(
                 call, target, step.group, live, surface.dialect, call.tries, call.fields, call.stream
@@ -195,18 +196,11 @@ class Engine:
             standing.ask(self.means.clock())
             trial = standing.trial
         try:
+            if plan.continues and attempt.stream:
+                _watch(attempt, before if step.goes_on else None)
             await surface.attempt(attempt)
-        except GatewayError as error:
-            shed(error)
-            failed = error
-            if error.kind == "broken_stream" and attempt.first_at is None:
-                # Nothing of it has reached the client: another target can still answer.
-                failed = GatewayError("broken_answer", error.message)
-        except TransportError as error:
-            shed(error)
-            failed = client_error(error, attempt.first_at is not None)
-        except RecursionError:  # what passed the door's reader may be too deep for one that stands deeper itself
-            failed = _too_deep(attempt)
+        except (GatewayError, TransportError, RecursionError) as error:
+            failed = _failure(attempt, error)
         else:
             if live.health.ill:
                 live.health.succeeded()
@@ -222,6 +216,8 @@ class Engine:
             if target.most is not None and step.group in self.lines:
                 self.lines[step.group].next()
         self._failed(attempt, rules, failed, len(plan.targets[step.group]) == 1)
+        if attempt.so_far is not None and (attempt.first_at is not None or attempt.goes_on):
+            return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
     def _failed(self, attempt: Attempt, rules: Rules | None, error: GatewayError, alone: bool) -> None:
@@ -276,6 +272,13 @@ class Engine:
             call.attempt = None
 
 
+def _watch(attempt: Attempt, before: Attempt | None) -> None:
+    """Note what the client gets of an attempt's stream, so that another one may go on with it."""
+    from penstock.runtime.continuing import watch  # few configs ask for it
+
+    watch(attempt, before)
+
+
 def hide_secrets(attempt: Attempt, error: GatewayError, model: str) -> None:
     """Take every secret out of an error: the one door that an upstream's words pass on their way to clients, logs and
     records. Vendors repeat keys. ``model``: the name that the upstream knows, which may look like a key."""
@@ -321,6 +324,19 @@ def _spent(call: Call, failed: GatewayError) -> bool:
     if failed.row.retry != "no":
         failed.message += _FINAL
     return True
+
+
+def _failure(attempt: Attempt, error: GatewayError | TransportError | RecursionError) -> GatewayError:
+    """Turn what ended a try into what its client is told."""
+    if isinstance(error, RecursionError):  # what passed the door's reader may be too deep for one that stands deeper
+        return _too_deep(attempt)
+    shed(error)
+    if isinstance(error, TransportError):
+        return client_error(error, attempt.first_at is not None)
+    if error.kind == "broken_stream" and attempt.first_at is None:
+        # Nothing of it has reached the client: another target can still answer.
+        return GatewayError("broken_answer", error.message)
+    return error
 
 
 def _too_deep(attempt: Attempt) -> GatewayError:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from penstock.core.providers.spec import Quirks
     from penstock.runtime.answer import Answer
     from penstock.runtime.attempt import Attempt, Translator
+    from penstock.runtime.continuing import Emit
     from penstock.runtime.targets import Target
 
 _SCHEMAS = frozenset({"output_config", "output_format", "text", "format"}) | guided.FIELDS  # where a form is asked for
@@ -168,8 +169,12 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
     target, form = attempt.target, attempt.form
     spoken = DIALECTS[dialect]
     endpoint = target.endpoint(target.operation(spoken, True) if attempt.stream else dialect)
-    quirks = endpoint.quirks
+    quirks, head = endpoint.quirks, b""
+    if attempt.so_far is not None and attempt.goes_on:
+        head = attempt.so_far.ask_on(attempt, endpoint, dialect)
     body = await _body_apart(attempt, quirks, dialect) if attempt.long else _body(attempt, quirks, dialect)
+    if head:
+        body = head + body[1:]
     timeouts = target.stream_timeouts if attempt.stream else target.timeouts
     answer: Answer = await post(attempt, endpoint, body, spoken.parse_error, timeouts=timeouts)
     try:
@@ -186,6 +191,8 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
         crossing = attempt.lane == "cross" or attempt.stream
         if crossing or quirks.mend is not None:
             if apart.is_long(data):
+                if attempt.goes_on:  # by its encoder, which cannot be told anything in another process
+                    raise GatewayError("broken_answer", "The rest of an answer came whole, and is too large.")
                 await in_task()
                 data = await apart.run(attempt, _whole, data, dialect, quirks.mend, crossing)
             else:
@@ -245,7 +252,7 @@ async def _stream(attempt: Attempt, answer: Answer, dialect: str, mend: Callable
         return
     call = attempt.call
     translator: Translator
-    if attempt.lane == "same":
+    if attempt.lane == "same" and not attempt.goes_on:
         assert call.surface is not None
         translator = EDITORS[dialect].Stream(call.model_raw, call.surface.wants_usage(attempt.fields))
     else:
@@ -255,7 +262,10 @@ async def _stream(attempt: Attempt, answer: Answer, dialect: str, mend: Callable
     outlet = call.outlet
     decoder = DIALECTS[dialect].framer()
     decode, feed = decoder.feed, translator.feed if mend is None else _mended(translator.feed, mend)
-    aside = Aside(answer, feed, partial(_emit, attempt), attempt.lane == "cross" or mend is not None)
+    emit: Emit = partial(_emit, attempt)
+    if attempt.so_far is not None:
+        emit = attempt.so_far.reading(attempt, emit)
+    aside = Aside(answer, feed, emit, attempt.lane == "cross" or mend is not None)
     outlet.feed_from(aside)
     try:
         try:
@@ -270,6 +280,8 @@ async def _stream(attempt: Attempt, answer: Answer, dialect: str, mend: Callable
     finally:
         outlet.feed_from(None)
         attempt.usage = attempt.usage_seen()
+        if attempt.so_far is not None:
+            attempt.so_far.end(attempt)
     if data or attempt.first_at is None:
         outlet.stream(attempt, data)
     outlet.finish()

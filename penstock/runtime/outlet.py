@@ -104,6 +104,10 @@ class Outlet(Struct, eq=False):
             if self.claimed is not None:
                 self.claimed(attempt)
 
+    def hand_over(self) -> None:
+        """Let another attempt claim an answer that has begun: it goes on where the one before broke off."""
+        self.owner = 0
+
     def whole(self, attempt: Attempt, body: bytes, content_type: bytes = b"") -> None:
         """Send a whole answer, with its cost where that is known; the attempt's usage is set by now."""
         call = attempt.call
@@ -147,6 +151,8 @@ class Outlet(Struct, eq=False):
             if answer:
                 self.claim(attempt)
                 attempt.begun(attempt.call.means.clock())
+                if attempt.so_far is not None:
+                    data = attempt.so_far.begin(attempt, data)
             elif self.owner:
                 raise AlreadyAnswered
             if not self.exchange.responded:

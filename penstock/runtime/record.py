@@ -57,8 +57,11 @@ def _tried(record: Record, call: Call, attempt: Attempt) -> None:
         record.model, record.target, record.provider, record.target_id = named
     record.lane = attempt.lane
     record.overhead_ms -= attempt.upstream * 1000
-    if attempt.first_at is not None:
-        record.ttft_ms = (attempt.first_at - call.exchange.started) * 1000
+    first_at = attempt.first_at
+    if attempt.so_far is not None:
+        first_at, record.continued = attempt.so_far.first_at, attempt.so_far.joins
+    if first_at is not None:
+        record.ttft_ms = (first_at - call.exchange.started) * 1000
     record.tries += attempt.repairs
     record.stream = attempt.stream
     record.usage = attempt.usage if attempt.spent is None and call.spent is None else _usage(call, attempt)

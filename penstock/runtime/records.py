@@ -77,10 +77,11 @@ def as_text(r: Record) -> str:
     tokens = f" in={usage.input} out={usage.output}{'~' if usage.estimated else ''}" if usage is not None else ""
     cost = f" cost={plain(r.cost)}" if r.cost is not None else ""
     error = f" error={r.error} {r.message!r}" if r.error else ""
+    continued = f" continued={r.continued}" if r.continued else ""
     name = f" model={_name(r.model)} target={_name(r.target) or '-'}" if r.model else f" {r.method} {_word(r.path)}"
     return (
         f"{stamp(r.at)} call={r.call_id} key={_name(r.key) or '-'}{name} {r.status} {r.ms:.1f}ms"
-        f"{ttft}{tokens}{cost} bytes={r.bytes_out}{error}\n"
+        f"{ttft}{tokens}{cost}{continued} bytes={r.bytes_out}{error}\n"
     )
 
 
@@ -106,6 +107,8 @@ def as_json(r: Record) -> str:
         "stream": r.stream,
         "tries": r.tries,
     }
+    if r.continued:
+        line["continued"] = r.continued
     if r.dropped:
         line["dropped"] = r.dropped
     if r.error:

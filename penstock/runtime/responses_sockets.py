@@ -126,6 +126,7 @@ async def run(attempt: Attempt) -> None:
 def _may_have_socket(attempt: Attempt, turns: Turns) -> bool:
     target = attempt.target
     known = NAME in target.provider.sockets and target.live_id not in turns.lacking
+    known = known and not attempt.goes_on  # which is the lanes' to do
     return known and target.attempt is None and lanes.passes_as_responses(attempt)
 
 

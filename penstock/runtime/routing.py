@@ -204,7 +204,7 @@ def priority_of(call: Call, usual: int) -> int:
 def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | None:
     """Return the seconds after which another deployment is asked beside this one; None for never."""
     rules = plan.rules.get(step.group)
-    if rules is None or rules.hedge is None or len(plan.targets[step.group]) < 2:
+    if rules is None or rules.hedge is None or len(plan.targets[step.group]) < 2 or step.goes_on:
         return None
     return rules.hedge if rules.hedge > 0 else lives[step.target.live_id].standing.usual()
 

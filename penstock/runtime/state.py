@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
 
 DEFAULT_RETRIES = 2
+_CONTINUES = ("continue_streams", "enable_mid_stream_fallback_continuation")  # the latter is LiteLLM's name
 
 
 # Changes after which the mask is made anew: what was deleted is masked until then, since answers to it may still come.
@@ -83,6 +84,7 @@ class State:
         self.retries = _first(router.num_retries, config.litellm.num_retries, DEFAULT_RETRIES)
         self.retry_after = float(router.retry_after or 0)
         self.keep_alive = _keep_alive(config)
+        self.continues = any(router.values.get(key) for key in _CONTINUES)
         self.forced = _forced(config)
         self._fallbacks = _fallbacks(config)
         self._rules = RuleBook(config)
@@ -136,7 +138,8 @@ class State:
         own = groups[model]
         only = Try(own[0], model) if len(own) == 1 and is_plain(rules[model], own[0]) else None
         kept = {name: found for name, found in rules.items() if found is not None}
-        return Plan(model, groups, fallbacks, self.retries, self.retry_after, only, kept, self._final)
+        retries, final = self.retries, self._final
+        return Plan(model, groups, fallbacks, retries, self.retry_after, only, kept, final, self.continues)
 
     def _rules_of(
         self, name: str, targets: Sequence[Target], fallbacks: Mapping[str, Sequence[str]]

@@ -153,7 +153,7 @@ def show_own(attempt: Attempt) -> bool:
 async def keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) -> None:
     """Keep an answer that is out, with the items that led to it: ``before`` and those of the request."""
     call = attempt.call
-    who = attempt.target.id if attempt.lane == "same" else ""
+    who = attempt.target.id if attempt.lane == "same" and not attempt.goes_on else ""  # it may have begun elsewhere
     given = {key: asked[key] for key in _TURN if key in asked}
     if attempt.long or len(attempt.tail) >= apart.LARGE:
         kept = await apart.plain(_stored, given, before, attempt.tail, attempt.stream, who)

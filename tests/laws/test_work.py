@@ -233,6 +233,7 @@ def _look_at_streams(found: Found, dialect: Dialect, shape: str, events: Once) -
     found.look(f"decoder, {shape}", lambda b: _decoded(dialect, b, 40), data, False)
     if shape.startswith("long") or "log" in shape:  # where an event is long
         found.look(f"decoder, tiny pieces, {shape}", lambda b: _decoded(dialect, b, 3), data, False)
+    found.look(f"resume, {shape}", lambda b: dialect.resume(dialect.encoder(VIEW), b), data, False)
     if dialect.name in EDITORS:
         found.look(f"editor, {shape}", lambda b: _relayed(dialect, b), data, False)
 
@@ -243,9 +244,9 @@ def _look_at_streams(found: Found, dialect: Dialect, shape: str, events: Once) -
 _MEASURED = {
     "parse_request", "render_request", "parse_response", "render_response", "decoder", "encoder", "parse_error",
     "render_error", "texts", "framer", "forced", "parse_count_request", "parse_count", "count_fields",
-    "count_request",
+    "count_request", "resume",
 }  # fmt: skip
-_NO_WORK = {"name", "family", "stream_type", "stream_endpoint", "render_count", "sample", "caches"}
+_NO_WORK = {"name", "family", "stream_type", "stream_endpoint", "render_count", "sample", "caches", "comments"}
 
 
 def test_every_function_of_a_dialect_is_measured() -> None:

@@ -147,7 +147,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
         "settings": state.settings,
-        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after, plan.rules, plan.final) for name, plan in plans.items()},
+        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after, plan.rules, plan.final, plan.continues) for name, plan in plans.items()},
         "places": gateway.gate.places and gateway.gate.places.places,
         "checks": [state.config.general.background_health_checks, state.config.general.health_check_interval],
         "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},

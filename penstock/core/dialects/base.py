@@ -110,6 +110,11 @@ def _forced(request: Request, wire: Wire) -> Forced | None:
     return plan(request, wire.native_schema)
 
 
+def _resume(encoder: StreamEncoder, last: bytes) -> bool:
+    """Take an encoder as it is: what it was fed is all that its next events depend on."""
+    return True
+
+
 def _as_rendered(fields: Mapping[str, Raw]) -> dict[str, Raw]:
     """Return the whole request: the dialect's counting endpoint refuses no field of it."""
     return dict(fields)
@@ -141,6 +146,8 @@ class Dialect(Struct, frozen=True, kw_only=True, eq=False):
     whole answers. ``sample``: the shortest conversation there is in it, for requests of which only the parameters
     count. ``forced``: the tool that stands in for a schema, where that depends on more than ``wire.native_schema``;
     asked once for the request and once for its answer. ``caches``: a request says where its prompt is cached.
+    ``comments``: its clients ignore a comment in a stream. ``resume``: makes an encoder, which was fed the events of a
+    text that somebody else has told so far, go on behind the ``last`` of that one's (its data); False where it cannot.
 
     Of the counting of tokens, None where the dialect has no endpoint for it: ``parse_count_request``, what is to be
     counted; ``parse_count``, an upstream's answer; ``render_count``, the client's, with the source of the count
@@ -165,6 +172,8 @@ class Dialect(Struct, frozen=True, kw_only=True, eq=False):
     stream_endpoint: str = ""
     sample: Mapping[str, Raw] = {}
     caches: bool = False
+    comments: bool = True
+    resume: Callable[[StreamEncoder, bytes], bool] = _resume
     forced: Callable[[Request, Wire], Forced | None] = _forced
 
     parse_count_request: Callable[[Mapping[str, Raw]], Request] | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, Retry
 from penstock.core.route.choose import Rules
 
 T = TypeVar("T")
@@ -22,10 +22,12 @@ _NOT_WORTH_A_WAIT = frozenset(("upstream_rate_limit", "no_deployment"))
 
 
 class Try(NamedTuple, Generic[T]):
-    """Send the request to ``target``, a member of ``group``; answer with an ``Outcome``."""
+    """Send the request to ``target``, a member of ``group``; answer with an ``Outcome``. ``goes_on``: part of an answer
+    is out, and this target is asked for the rest of it."""
 
     target: T
     group: str
+    goes_on: bool = False
 
 
 class Wait(NamedTuple):
@@ -41,10 +43,32 @@ class Room(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a try ended. ``error`` None = answered. ``started``: bytes reached the client, there is no second answer."""
+    """How a try ended. ``error`` None = answered. ``started``: bytes of an answer reached the client, which gets no
+    second one. ``resumable``: but another target may go on with it."""
 
     error: GatewayError | None = None
     started: bool = False
+    resumable: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the error, "" without one."""
+        return "" if self.error is None else self.error.kind
+
+    @property
+    def retry(self) -> Retry:
+        """Return what may be tried after this error. A target that refuses to go on with an answer of another's says
+        nothing of the request; one whose stream broke may be asked for the rest itself."""
+        assert self.error is not None
+        how = self.error.row.retry
+        if how == "no" and self.resumable:
+            return "target" if self.error.kind == "broken_stream" else "other"
+        return how
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether nobody may be tried after this."""
+        return (self.started and not self.resumable) or self.retry == "no"
 
 
 class Late(NamedTuple):
@@ -75,6 +99,7 @@ class Plan(NamedTuple, Generic[T]):
     only: Try[T] | None = None  # the first step, where there is but one candidate for it
     rules: Mapping[str, Rules] = {}
     final: frozenset[str] = frozenset()  # kinds of errors after which nobody else is asked
+    continues: bool = False  # streams that break off go on at another target
 
     def allowed(self, group: str, error: GatewayError | None) -> int:
         """Return how many more tries a group has after the first, when this error came last."""
@@ -95,11 +120,13 @@ def attempts(
     """Yield ``Try`` and ``Wait``; return None after success, else the error to tell the client.
 
     Laws: at most ``(retries + 1)`` tries per group; a target is tried again only when every other one of its group that
-    may be asked was tried since, and never after an error that it would only repeat; nothing after success, after the
-    first byte, or after a final error. ``jitter`` returns 0..1. ``begun``: the target of the first step, whoever may be
-    asked by now: it was taken already."""
+    may be asked was tried since, and never after an error that it would only repeat; nothing after success or after a
+    final error; after the first byte only tries that go on with that answer, and if none of them can, the error that
+    broke it off. ``jitter`` returns 0..1. ``begun``: the target of the first step, whoever may be asked by now: it was
+    taken already."""
     groups = [plan.group]
     error: GatewayError | None = None
+    broken: GatewayError | None = None
     at = 0
     while at < len(groups):
         group = groups[at]
@@ -107,29 +134,37 @@ def attempts(
         if at > 1 and not plan.targets.get(group):
             continue  # a fallback that leads nowhere must not keep the next one from being tried
         elsewhere = at < len(groups) or at == 1 and bool(plan.fallbacks.get(""))
-        line = _Line(plan.targets.get(group, ()), partial(pick, group))
+        line = _Line(plan.targets.get(group, ()), partial(pick, group), broken)
         if begun is not None and at == 1:
             line.begin_with(begun)
         failed = yield from _group(plan, group, elsewhere, line, jitter)
         if failed is None:
             return None
         outcome, last = failed
+        broken = line.broken
         # The first group's error is the answer to the question asked; a fallback's trouble is not the client's.
         error = error or last
-        if outcome.started or last.row.retry == "no" or last.kind in plan.final:
-            return last if outcome.started else error
+        if outcome.is_final or (outcome.kind in plan.final and not outcome.resumable):
+            return broken or (last if outcome.started else error)
         if at == 1:
             more = plan.fallbacks.get(last.kind) or plan.fallbacks.get("", ())
             groups += [name for name in dict.fromkeys(more) if name not in groups]
-    return error
+    return broken or error
 
 
 class _Line(Generic[T]):
     """Who of a group is next. ``left``: who was not tried in this round; ``tried``: who was and may be again, longest
-    ago first. In the first round the strategy picks, in the later ones it goes by the order."""
+    ago first. In the first round the strategy picks, in the later ones it goes by the order. ``broken``: what broke an
+    answer off that others may go on with."""
 
-    def __init__(self, targets: Sequence[T], pick: Callable[[Sequence[T]], T | GatewayError]) -> None:
+    def __init__(
+        self,
+        targets: Sequence[T],
+        pick: Callable[[Sequence[T]], T | GatewayError],
+        broken: GatewayError | None = None,
+    ) -> None:
         self._pick = pick
+        self.broken = broken
         self.left = list(targets)
         self.tried: list[T] = []
         self._first: T | None = None
@@ -179,20 +214,22 @@ def _group(
             target = yield from _wait_for_one(line, _wait(outcome.error, count, plan.retry_after, jitter))
             if target is None:
                 break
-        answer = yield Try(target, group)
+        answer = yield Try(target, group, line.broken is not None)
         count += 1
         second: T | None = None
         if isinstance(answer, Late):
             other = line.next() if count <= plan.retries else None
             if other is not None and not isinstance(other, GatewayError):
                 second, count = other, count + 1
-            answer = yield None if second is None else Try(second, group)
+            answer = yield None if second is None else Try(second, group, line.broken is not None)
         told = _outcomes(answer, target, second)
         if any(one.error is None for _, one in told):
             return None
         outcome = next((one for _, one in told if one.started or _ends(one)), told[-1][1])
-        line.tried += [tried for tried, one in told if one.error is not None and one.error.row.retry == "target"]
-        if outcome.started or _ends(outcome) or (outcome.error is not None and outcome.error.kind in plan.final):
+        if outcome.started:
+            line.broken = line.broken or outcome.error
+        line.tried += [tried for tried, one in told if one.error is not None and one.retry == "target"]
+        if _ends(outcome) or (outcome.kind in plan.final and not outcome.resumable):
             break
     assert outcome.error is not None
     return outcome, outcome.error
@@ -223,7 +260,7 @@ def _outcomes(answer: Outcome | Late | Both | bool | None, first: T, second: T |
 
 def _ends(outcome: Outcome) -> bool:
     """Tell whether no other target of the group may be tried after this."""
-    return outcome.error is not None and outcome.error.row.retry not in ("target", "other")
+    return outcome.error is not None and (outcome.is_final or outcome.retry not in ("target", "other"))
 
 
 def _empty(group: str) -> GatewayError:

@@ -33,6 +33,7 @@ DIALECT = Dialect(
     caches=True,
     framer=framer,
     stream_type=b"application/vnd.amazon.eventstream",
+    comments=False,
     stream_endpoint="bedrock_stream",
     forced=forced,
 )

@@ -35,6 +35,7 @@ DIALECT = Dialect(
     stream_endpoint="gemini_stream",
     sample={"contents": Raw(b'[{"role":"user","parts":[{"text":"x"}]}]')},
     forced=forced,
+    comments=False,  # Google's own clients take one for the beginning of an error
     parse_count_request=parse_count_request,
     parse_count=parse_count,
     render_count=render_count,

@@ -33,6 +33,7 @@ DIALECT = Dialect(
     texts=texts,
     framer=framer,
     stream_type=STREAM_TYPE,
+    comments=False,
     sample={"messages": Raw(b'[{"role":"user","content":"x"}]')},
 )
 

@@ -124,5 +124,6 @@ DIALECT = Dialect(
     texts=texts,
     framer=framer,
     stream_type=STREAM_TYPE,
+    comments=False,
     sample={"prompt": Raw(b'"x"')},
 )

@@ -22,6 +22,7 @@ from penstock.core.dialects.openai_responses.errors import parse_error, render_e
 from penstock.core.dialects.openai_responses.names import FAMILY, NAME
 from penstock.core.dialects.openai_responses.request_in import parse_request
 from penstock.core.dialects.openai_responses.request_out import render_request
+from penstock.core.dialects.openai_responses.resume import resume
 from penstock.core.dialects.openai_responses.stream_in import decoder
 from penstock.core.dialects.openai_responses.stream_out import encoder
 from penstock.core.dialects.openai_responses.texts import texts
@@ -43,6 +44,7 @@ DIALECT = Dialect(
     render_count=render_count,
     count_fields=count_fields,
     sample={"input": Raw(b'"x"')},
+    resume=resume,
 )
 
 __all__ = ["DIALECT"]

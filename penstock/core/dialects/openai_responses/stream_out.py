@@ -131,6 +131,16 @@ class Encoder:
     def ping(self) -> bytes:
         return sse.COMMENT
 
+    def resume(self, sequence: int, output_index: int, item_id: str) -> bool:
+        """Go on behind an event with these numbers; False where they are not those of the open item."""
+        self._sequence = sequence + 1
+        item = self._item
+        if item is None or not self._lead:
+            return output_index < 0
+        item.made["id"] = item_id
+        self._lead, _ = item.delta("output_text", content_index=len(item.made["content"]))
+        return item.index == output_index
+
     def final(self, end: End) -> tuple[str, dict[str, Any]]:
         """Return the status and the finished response object."""
         stop = self._stop or Stop("stop")
