@@ -20,7 +20,21 @@ from penstock.runtime.http import (
     TransportError,
 )
 
-from .upstream import CHUNKED, OK, QUICK, Handler, Net, Peer, answer, eventually, fetch, open_sockets, rested, send, silent
+from .upstream import (
+    CHUNKED,
+    OK,
+    QUICK,
+    Handler,
+    Net,
+    Peer,
+    answer,
+    eventually,
+    fetch,
+    open_sockets,
+    rested,
+    send,
+    silent,
+)
 
 pytestmark = pytest.mark.asyncio
 
