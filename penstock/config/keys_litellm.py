@@ -175,13 +175,13 @@ LITELLM = (
     ("require_auth_for_metrics_endpoint", "bool", "known", True, "metrics need a key"),
     ("prometheus_*", "any", "known", None, "which metrics and labels there are, and for how long"),
     # cache
-    ("cache", "bool", "known", False, "cache answers"),
-    ("cache_params", "mapping", "known", None, "where and how long"),
-    ("caching_with_models", "bool", "known", False, "one cache per model"),
+    ("cache", "bool", "acted", False, "keep answers for those who ask the same again: see cache.md"),
+    ("cache_params", "mapping", "acted", None, "where and how long; the keys stand in a table of their own"),
+    ("caching_with_models", "bool", "acted", False, "the name a client says counts, not the group behind it"),
     ("enable_caching_on_provider_specific_optional_params", "bool", "known", False, "such parameters count too"),
     ("enable_redis_auth_cache", "bool", "known", False, "remember checked keys in Redis"),
-    ("default_in_memory_ttl", "any", "known", None, "life of entries in memory"),
-    ("default_redis_ttl", "any", "known", None, "life of entries in Redis"),
+    ("default_in_memory_ttl", "seconds", "acted", None, "life of answers in memory, where cache_params says none"),
+    ("default_redis_ttl", "seconds", "acted", None, "life of answers in Redis, where cache_params says none"),
     ("default_redis_batch_cache_expiry", "any", "known", None, "life of entries written in batches"),
     ("force_redis_hash_tag_grouping", "bool", "known", False, "keep related entries on one Redis node"),
     # keys, users, budgets

@@ -18,6 +18,7 @@ from penstock.core.route.plan import Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
+from penstock.runtime.cache import AnswerCache
 from penstock.runtime.call import Call
 from penstock.runtime.drive import drive
 from penstock.runtime.held import RETRY_AFTER, Held
@@ -76,6 +77,7 @@ class Engine:
     ) -> None:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
+        self.answers = AnswerCache(lambda: self.means)
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
     async def handle(self, call: Call, state: State, plan: Plan[Target] | None = None) -> None:
@@ -97,6 +99,10 @@ class Engine:
             forced = state.forced.get(surface.forced_by, "") if state.forced else ""
             call.read_fields(fields, default, forced)
             surface.check(fields)
+            keeps = state.caching is not None and surface.cached and plan is None
+            if keeps and await self.answers.answer(call, state):
+                self.record(call, None)
+                return
             if plan is None:
                 plan = state.plan(call.model)
             if self.means.trace is not None:
@@ -121,6 +127,8 @@ class Engine:
                 raise
         if error is not None:
             call.outlet.refuse(call, error)
+        elif call.caching is not None:
+            await self.answers.end(call)
         self.record(call, error)
 
     async def _try(self, call: Call, step: Try[Target]) -> Outcome:
@@ -179,6 +187,8 @@ class Engine:
         attempt = call.attempt
         if attempt is not None and attempt.price_version is None:
             settle(attempt)
+        if call.caching is not None and not call.caching.goes_on:
+            call.caching.over({})
         if not self._ended:
             asyncio.get_running_loop().call_soon(self.flush)
         self._ended.append((call, error, self.means.clock(), time.time()))

@@ -33,6 +33,7 @@ class State:
 
     def __init__(self, config: Config, env: Mapping[str, str]) -> None:
         self.config = config
+        self.caching = config.cache
         self.settings: dict[str, Any] = settings_of(config)
         self.problems: list[str] = []
         self.env = env

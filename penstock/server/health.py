@@ -15,7 +15,7 @@ from penstock.core.route.plan import Plan, Try
 from penstock.runtime.call import Call
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import ADMIN, PUBLIC, Rule
-from penstock.server import modelinfo
+from penstock.server import caching, modelinfo
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES
@@ -61,6 +61,8 @@ async def health(gateway: Gateway, call: Call) -> Page:
     if live or gateway.gate.knows(call.exchange):
         targets = _named(state, asked.get("model") or asked.get("model_id") or "")
         told |= _counted(await _ask(gateway, call, targets) if live else _known(gateway, targets))
+        if (cache := caching.told_of(gateway)) is not None:
+            told["cache"] = cache
     return Page(200, JSON, msgspec.json.encode(told))
 
 

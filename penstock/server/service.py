@@ -95,6 +95,7 @@ class Service:
             await self.prober.stop()
             for source in self.sources:
                 await source.close()
+            await self.gateway.engine.answers.close()
             await self.pool.close()
             self.gateway.engine.flush()
             self.records.close()

@@ -60,7 +60,7 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
         "bool": "true", "str": "x", "secret": "a-random-key", "count": "7", "positive": "7", "number": "7.5",
         "amount": "7.5", "size": "7.5", "seconds": "7.5", "wait": "7.5", "url": "http://h/", "tls": "x.pem", "any": "{a: 1}",
         "mapping": "{a: 1}", "list": "[1]", "texts": "[a]", "names": "[m]", "headers": "{a: b}", "numbers": "{a: 1}", "shares": "{openai: 0.1}", "margins": "{global: 0.1, openai: {fixed_amount: 0.1}}",
-        "fallbacks": "[{m: [m]}]", "aliases": "{a: m}",
+        "fallbacks": "[{m: [m]}]", "aliases": "{a: m}", "groups": "[[m]]",
     }  # fmt: skip
     text = "model_list: [{model_name: m, litellm_params: {model: openai/x}}]\n" + f"{table.place}:\n"
     for name in table.names():
@@ -79,4 +79,4 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
     # A switch whose default is on and that is turned off asks for nothing that Penstock would have to do.
     off = {name for name in known if table.rows[name].default is True}
     assert known - off <= set(warned), known - off - set(warned)
-    assert set(warned) - known <= {"routing_strategy"}
+    assert set(warned) - known <= {"routing_strategy", "cache_kwargs.a", "cache_params.a"}

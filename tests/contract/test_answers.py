@@ -1,0 +1,203 @@
+"""The contract of ``stores.base.Answers``, for every place where answers are kept. A new one is a row in ``PLACES``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.stores.answers_disk import DiskAnswers
+from penstock.stores.answers_memory import MemoryAnswers
+from penstock.stores.answers_redis import PREFIX, RedisAnswers
+from penstock.stores.base import Answers
+
+BIG = 1 << 30
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeRedis:
+    """The few commands that are used, with Redis' meaning of time; ``down``: the server cannot be reached."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.kept, self.down = clock, {}, False
+
+    def _live(self, key: str) -> bool:
+        self._up()
+        value = self.kept.get(key)
+        if value is not None and value[1] is not None and self.clock.now >= value[1]:
+            del self.kept[key]
+            return False
+        return value is not None
+
+    def _up(self) -> None:
+        if self.down:
+            raise ConnectionError("connection refused")
+
+    async def get(self, key: str) -> bytes | None:
+        return self.kept[key][0] if self._live(key) else None
+
+    async def set(self, key: str, value: bytes, px: int | None = None) -> None:
+        self._up()
+        self.kept[key] = (value, None if px is None else self.clock.now + px / 1000)
+
+    async def delete(self, key: str) -> int:
+        there = self._live(key)
+        self.kept.pop(key, None)
+        return int(there)
+
+    async def scan_iter(self, match: str, count: int) -> AsyncIterator[str]:
+        self._up()
+        for key in list(self.kept):
+            if key.startswith(match.removesuffix("*")):
+                yield key
+
+    async def ping(self) -> bool:
+        self._up()
+        return True
+
+    async def info(self) -> dict[str, Any]:
+        self._up()
+        return {"redis_version": "8"}
+
+    async def aclose(self) -> None:
+        return None
+
+
+Make = Callable[[Clock, Path, int], Answers]
+PLACES: dict[str, Make] = {
+    "memory": lambda clock, folder, size: MemoryAnswers(size, clock),
+    "disk": lambda clock, folder, size: DiskAnswers(str(folder / "deep" / "kept"), size, clock),
+    "redis": lambda clock, folder, size: RedisAnswers(lambda: FakeRedis(clock), contextlib.nullcontext),
+}
+BOUNDED = ("memory", "disk")  # the others are bounded where they are
+
+
+@pytest.fixture(params=sorted(PLACES))
+async def kept(request, tmp_path) -> AsyncIterator[tuple[Answers, Clock]]:
+    clock = Clock()
+    answers = PLACES[request.param](clock, tmp_path, BIG)
+    yield answers, clock
+    await answers.close()
+
+
+async def test_an_answer_is_there_until_it_is_deleted(kept) -> None:
+    answers, clock = kept
+    assert await answers.get("k") is None
+    await answers.put("k", b"\x00v\xff")
+    clock.now += 1e6
+    assert await answers.get("k") == b"\x00v\xff"
+    assert await answers.delete(["k", "other"]) == 1
+    assert await answers.get("k") is None and await answers.delete(["k"]) == 0
+
+
+async def test_an_answer_is_gone_when_its_time_is_over_and_not_before(kept) -> None:
+    answers, clock = kept
+    await answers.put("k", b"v", 10)
+    clock.now += 9.99
+    assert await answers.get("k") == b"v"
+    clock.now += 0.02
+    assert await answers.get("k") is None and await answers.delete(["k"]) == 0
+    await answers.put("z", b"v", 0)
+    assert await answers.get("z") is None
+
+
+async def test_a_put_replaces_value_and_time(kept) -> None:
+    answers, clock = kept
+    await answers.put("k", b"one", 1)
+    await answers.put("k", b"two")
+    clock.now += 5
+    assert await answers.get("k") == b"two"
+
+
+async def test_keys_and_values_are_any(kept) -> None:
+    answers, _ = kept
+    for key in ("name:" + "a" * 64, "a b/c\n", "漢" * 100):
+        for value in (b"", b"\xff" * 700_000):
+            await answers.put(key, value)
+            assert await answers.get(key) == value
+
+
+async def test_a_flush_forgets_all_of_it(kept) -> None:
+    answers, _ = kept
+    for number in range(1200):
+        await answers.put(f"k{number}", b"v")
+    await answers.flush()
+    assert [await answers.get(f"k{number}") for number in range(1200)] == [None] * 1200
+    await answers.put("k", b"v")
+    assert await answers.get("k") == b"v"
+
+
+async def test_a_ping_and_figures_are_answered(kept) -> None:
+    answers, _ = kept
+    await answers.ping()
+    assert await answers.info()
+
+
+async def test_many_at_once_come_out_as_they_went_in(kept) -> None:
+    answers, _ = kept
+    await asyncio.gather(*(answers.put(f"k{n}", b"%d" % n) for n in range(50)))
+    assert await asyncio.gather(*(answers.get(f"k{n}") for n in range(50))) == [b"%d" % n for n in range(50)]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+async def test_there_is_never_more_than_its_bound_and_what_is_asked_for_stays(name: str, tmp_path: Path) -> None:
+    clock = Clock()
+    answers = PLACES[name](clock, tmp_path, 100_000)
+    try:
+        for number in range(400):
+            clock.now += 100
+            await answers.put(f"k{number}", b"x" * 2000)
+            assert await answers.get("k0") is not None, "the one that is asked for all the time"
+            told = await answers.info()
+            assert told["bytes"] <= 100_000
+        assert told["entries"] > 20 and await answers.get("k1") is None and await answers.get("k399") is not None
+        await answers.put("huge", b"x" * 200_000)
+        assert await answers.get("huge") is None and await answers.get("k399") is not None
+    finally:
+        await answers.close()
+
+
+async def test_entries_in_memory_may_be_counted_too() -> None:
+    answers = MemoryAnswers(BIG, Clock(), 3)
+    for key in "abcde":
+        await answers.put(key, b"v")
+    assert [await answers.get(key) is not None for key in "abcde"] == [False, False, True, True, True]
+
+
+async def test_the_disk_keeps_over_a_restart_and_for_another_process(tmp_path: Path) -> None:
+    one, two = DiskAnswers(str(tmp_path)), DiskAnswers(str(tmp_path))
+    await one.put("k", b"v", 60)
+    assert await two.get("k") == b"v"
+    await two.close()
+    await one.close()
+    assert await DiskAnswers(str(tmp_path)).get("k") == b"v"
+    assert (tmp_path / "answers.sqlite3").stat().st_mode & 0o077 == 0, "answers are nobody else's affair"
+
+
+async def test_a_disk_that_cannot_be_used_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError):
+        await DiskAnswers(str(tmp_path / "file" / "in")).get("k")
+    (tmp_path / "answers.sqlite3").write_bytes(b"this is no database" * 100)
+    with pytest.raises(OSError, match="not a database"):
+        await DiskAnswers(str(tmp_path)).get("k")
+
+
+async def test_a_flush_of_redis_takes_nothing_of_others() -> None:
+    client = FakeRedis(Clock())
+    answers = RedisAnswers(lambda: client, contextlib.nullcontext)
+    await client.set("somebody:else", b"x")
+    await answers.put("k", b"v")
+    assert set(client.kept) == {"somebody:else", PREFIX + "k"}
+    await answers.flush()
+    assert set(client.kept) == {"somebody:else"}
