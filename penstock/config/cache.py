@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.config import keys
 from penstock.config.keys_cache import CALL_TYPES, TYPES
+from penstock.config.keys_redis import ADDRESS, OF_ROUTER, VARIABLES
 from penstock.config.problems import KeyPath, Problems
 from penstock.config.section import Section, check, warn_unknown
 from penstock.config.tree import Node
@@ -18,8 +19,8 @@ _MB = {"local": 64.0, "disk": 1024.0}
 _LOCAL, _REDIS = "local", "redis"
 _KINDS = frozenset(CALL_TYPES)
 _KIND_OF = {name: kind for kind, names in CALL_TYPES.items() for name in names.split()}
-_ADDRESSES = ("host", "url", "redis_startup_nodes", "startup_nodes", "sentinel_nodes")
-_VARIABLES = ("REDIS_URL", "REDIS_HOST", "REDIS_CLUSTER_NODES", "REDIS_SENTINEL_NODES")
+_ADDRESSES = (*ADDRESS, "redis_startup_nodes")
+_VARIABLES = tuple(variable for variable, name in VARIABLES.items() if name in ADDRESS)
 _NEEDED = {"s3": "s3_bucket_name", "gcs": "gcs_bucket_name"}
 
 
@@ -58,6 +59,8 @@ def read_cache(
         params |= _checked(sections.get(section), section, name, problems)
     if not (litellm.get("cache") or router.get("cache_responses")):
         return None
+    if not any(params.get(key) for key in _ADDRESSES):  # the Redis of the router is one, too
+        params = {name: router.get(key) for key, name in OF_ROUTER.items() if key in router.values} | params
     kind = params.get("type") or _default_kind(params, env)
     node = sections.get("litellm_settings") or sections.get("router_settings")
     assert node is not None  # one of them says that answers are kept

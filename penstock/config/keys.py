@@ -13,6 +13,7 @@ from penstock.config.keys_cache import CACHE
 from penstock.config.keys_general import GENERAL, TOP
 from penstock.config.keys_litellm import LITELLM
 from penstock.config.keys_params import CREDENTIAL, ENTRY, INFO, PARAMS
+from penstock.config.keys_redis import REDIS
 from penstock.config.keys_router import ROUTER
 
 
@@ -60,9 +61,10 @@ router = Table("router_settings", ROUTER)
 litellm = Table("litellm_settings", LITELLM)
 cache = Table("litellm_settings.cache_params", CACHE)
 general = Table("general_settings", GENERAL)
+coordination = Table("general_settings.coordination_redis", REDIS)
 credential = Table("credential_list[]", CREDENTIAL)
 
-TABLES = (top, entry, params, info, router, litellm, cache, general, credential)
+TABLES = (top, entry, params, info, router, litellm, cache, general, coordination, credential)
 """Every table, in the order of the documentation."""
 
 

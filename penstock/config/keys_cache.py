@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from penstock.config.keys_redis import REDIS
+
 TYPES = {
     "local": "acted",
     "redis": "acted",
     "disk": "acted",
-    "s3": "acted",
-    "gcs": "acted",
+    "s3": "known",
+    "gcs": "known",
     "redis-semantic": "known",
     "valkey-semantic": "known",
     "qdrant-semantic": "known",
@@ -47,25 +49,7 @@ CACHE = (
     ("max_size_in_memory", "positive", "acted", None, "most answers that are kept in memory"),
     ("max_size_per_item", "size", "acted", 1024, "largest answer that is kept, in KB"),
     ("disk_cache_dir", "str", "acted", ".litellm_cache", "folder of type disk"),
-    # redis
-    ("host", "str", "acted", None, "host of Redis; absent: REDIS_HOST"),
-    ("port", "positive", "acted", 6379, "its port; absent: REDIS_PORT"),
-    ("password", "secret", "acted", None, "its password; absent: REDIS_PASSWORD"),
-    ("username", "str", "acted", None, "its user; absent: REDIS_USERNAME"),
-    ("url", "secret", "acted", None, "all of it as a URL; absent: REDIS_URL"),
-    ("db", "count", "acted", 0, "number of its database"),
-    ("ssl", "bool", "acted", False, "reach it over TLS"),
-    ("ssl_ca_certs", "str", "acted", None, "file of authorities for that"),
-    ("ssl_cert_reqs", "any", "acted", None, "none: do not check its certificate"),
-    ("ssl_check_hostname", "bool", "acted", None, "false: do not check its name"),
-    ("socket_timeout", "seconds", "acted", None, "longest wait for an answer of Redis"),
-    ("socket_connect_timeout", "seconds", "acted", None, "longest wait for a connection to it"),
-    ("max_connections", "positive", "acted", None, "most connections to it"),
-    ("redis_startup_nodes", "list", "acted", None, "nodes of a cluster: list of `{host, port}`"),
-    ("startup_nodes", "list", "acted", None, "older name of redis_startup_nodes"),
-    ("service_name", "str", "acted", None, "the group's name, with sentinels"),
-    ("sentinel_nodes", "list", "acted", None, "sentinels: list of `[host, port]`"),
-    ("sentinel_password", "secret", "acted", None, "their password"),
+    *REDIS,
     # s3, and what speaks like it
     ("s3_bucket_name", "str", "acted", None, "bucket of type s3"),
     ("s3_region_name", "str", "acted", None, "its region; absent: AWS_REGION"),

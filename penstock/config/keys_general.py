@@ -52,7 +52,7 @@ GENERAL = (
     ("allow_requests_on_db_unavailable", "bool", "known", False, "answer although the database is away"),
     ("use_redis_transaction_buffer", "bool", "known", False, "collect spend in Redis first"),
     ("proxy_config_reload_interval_seconds", "seconds", "known", 30, "interval of reading models from the database"),
-    ("coordination_redis", "mapping", "known", None, "Redis for limits and locks"),
+    ("coordination_redis", "connection", "acted", None, "Redis or Valkey for state that processes share; comes first"),
     # keys and callers
     ("custom_auth", "str", "known", None, "your own function that checks callers"),
     ("custom_auth_run_common_checks", "bool", "known", False, "run the usual checks after it"),

@@ -35,8 +35,6 @@ OPENERS: Mapping[str, Opener] = {
     "local": Opener("penstock.runtime.cache_places", "open_memory"),
     "disk": Opener("penstock.runtime.cache_places", "open_disk"),
     "redis": Opener("penstock.runtime.cache_places", "open_redis"),
-    "s3": Opener("penstock.runtime.cloud.s3_answers", "open_s3"),
-    "gcs": Opener("penstock.runtime.cloud.gcs_answers", "open_gcs"),
 }
 
 

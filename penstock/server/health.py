@@ -60,6 +60,9 @@ async def health(gateway: Gateway, call: Call) -> Page:
             await waits
     if live or gateway.gate.knows(call.exchange):
         targets = _named(state, asked.get("model") or asked.get("model_id") or "")
+        shared = gateway.engine.means.shared
+        if shared is not None:
+            told["shared_state"] = shared.told()
         told |= _counted(await _ask(gateway, call, targets) if live else _known(gateway, targets))
         if (cache := caching.told_of(gateway)) is not None:
             told["cache"] = cache
@@ -76,7 +79,11 @@ def readiness(gateway: Gateway, call: Call) -> Page:
         status, text = 503, "no deployment is usable"
     else:
         status, text = 200, "healthy"
-    return Page(status, JSON, msgspec.json.encode({"status": text, "db": "Not connected"}))
+    told = {"status": text, "db": "Not connected"}
+    shared = gateway.engine.means.shared
+    if shared is not None:  # it serves without, each process for itself: no reason to send traffic elsewhere
+        told["shared_state"] = "connected" if shared.connected else "not connected"
+    return Page(status, JSON, msgspec.json.encode(told))
 
 
 def alive(gateway: Gateway, call: Call) -> Page:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from penstock.stores.answers_disk import DiskAnswers
 from penstock.stores.answers_memory import MemoryAnswers
 from penstock.stores.answers_redis import PREFIX, RedisAnswers
 from penstock.stores.base import Answers
+from tests.redis_servers import RedisServer, redis_server, session_redis, settings  # noqa: F401
 
 BIG = 1 << 30
 
@@ -25,97 +25,59 @@ class Clock:
         return self.now
 
 
-class FakeRedis:
-    """The few commands that are used, with Redis' meaning of time; ``down``: the server cannot be reached."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.kept, self.down = clock, {}, False
-
-    def _live(self, key: str) -> bool:
-        self._up()
-        value = self.kept.get(key)
-        if value is not None and value[1] is not None and self.clock.now >= value[1]:
-            del self.kept[key]
-            return False
-        return value is not None
-
-    def _up(self) -> None:
-        if self.down:
-            raise ConnectionError("connection refused")
-
-    async def get(self, key: str) -> bytes | None:
-        return self.kept[key][0] if self._live(key) else None
-
-    async def set(self, key: str, value: bytes, px: int | None = None) -> None:
-        self._up()
-        self.kept[key] = (value, None if px is None else self.clock.now + px / 1000)
-
-    async def delete(self, key: str) -> int:
-        there = self._live(key)
-        self.kept.pop(key, None)
-        return int(there)
-
-    async def scan_iter(self, match: str, count: int) -> AsyncIterator[str]:
-        self._up()
-        for key in list(self.kept):
-            if key.startswith(match.removesuffix("*")):
-                yield key
-
-    async def ping(self) -> bool:
-        self._up()
-        return True
-
-    async def info(self) -> dict[str, Any]:
-        self._up()
-        return {"redis_version": "8"}
-
-    async def aclose(self) -> None:
-        return None
-
-
 Make = Callable[[Clock, Path, int], Answers]
 PLACES: dict[str, Make] = {
     "memory": lambda clock, folder, size: MemoryAnswers(size, clock),
     "disk": lambda clock, folder, size: DiskAnswers(str(folder / "deep" / "kept"), size, clock),
-    "redis": lambda clock, folder, size: RedisAnswers(lambda: FakeRedis(clock), contextlib.nullcontext),
 }
+ASKED = {"redis": lambda url: RedisAnswers(settings(url=url))}  # their time is the server's own
 BOUNDED = ("memory", "disk")  # the others are bounded where they are
 
 
-@pytest.fixture(params=sorted(PLACES))
-async def kept(request, tmp_path) -> AsyncIterator[tuple[Answers, Clock]]:
+@pytest.fixture(params=sorted(PLACES) + sorted(ASKED))
+async def kept(request, tmp_path) -> AsyncIterator[tuple[Answers, Callable[[float], Any]]]:
+    """A place, and what lets time pass."""
     clock = Clock()
-    answers = PLACES[request.param](clock, tmp_path, BIG)
-    yield answers, clock
+
+    async def wait(seconds: float) -> None:
+        clock.now += seconds
+        if request.param in ASKED:
+            await asyncio.sleep(seconds)
+
+    if request.param in ASKED:
+        server = request.getfixturevalue("redis_server")
+        answers: Answers = ASKED[request.param](server.url)
+    else:
+        answers = PLACES[request.param](clock, tmp_path, BIG)
+    yield answers, wait
     await answers.close()
 
 
 async def test_an_answer_is_there_until_it_is_deleted(kept) -> None:
-    answers, clock = kept
+    answers, _ = kept
     assert await answers.get("k") is None
     await answers.put("k", b"\x00v\xff")
-    clock.now += 1e6
     assert await answers.get("k") == b"\x00v\xff"
     assert await answers.delete(["k", "other"]) == 1
     assert await answers.get("k") is None and await answers.delete(["k"]) == 0
 
 
 async def test_an_answer_is_gone_when_its_time_is_over_and_not_before(kept) -> None:
-    answers, clock = kept
-    await answers.put("k", b"v", 10)
-    clock.now += 9.99
+    answers, wait = kept
+    await answers.put("k", b"v", 0.3)
+    await wait(0.1)
     assert await answers.get("k") == b"v"
-    clock.now += 0.02
+    await wait(0.25)
     assert await answers.get("k") is None and await answers.delete(["k"]) == 0
     await answers.put("z", b"v", 0)
     assert await answers.get("z") is None
 
 
 async def test_a_put_replaces_value_and_time(kept) -> None:
-    answers, clock = kept
-    await answers.put("k", b"one", 1)
+    answers, wait = kept
+    await answers.put("k", b"one", 0.05)
     await answers.put("k", b"two")
-    clock.now += 5
+    await wait(0.1)
     assert await answers.get("k") == b"two"
 
 
@@ -193,11 +155,20 @@ async def test_a_disk_that_cannot_be_used_is_an_os_error(tmp_path: Path) -> None
         await DiskAnswers(str(tmp_path)).get("k")
 
 
-async def test_a_flush_of_redis_takes_nothing_of_others() -> None:
-    client = FakeRedis(Clock())
-    answers = RedisAnswers(lambda: client, contextlib.nullcontext)
-    await client.set("somebody:else", b"x")
+async def test_a_flush_of_redis_takes_nothing_of_others(redis_server: RedisServer) -> None:  # noqa: F811
+    answers = RedisAnswers(redis_server.settings())
+    await answers._client.set("somebody:else", b"x")
     await answers.put("k", b"v")
-    assert set(client.kept) == {"somebody:else", PREFIX + "k"}
+    assert set(await answers._client.keys("*")) == {b"somebody:else", PREFIX.encode() + b"k"}
     await answers.flush()
-    assert set(client.kept) == {"somebody:else"}
+    assert await answers._client.keys("*") == [b"somebody:else"]
+    await answers.close()
+
+
+async def test_a_redis_that_is_away_is_an_os_error(tmp_path: Path) -> None:
+    answers = RedisAnswers(settings(url="redis://:secret-word@127.0.0.1:9/0"))
+    for question in (answers.get("k"), answers.put("k", b"v", 5), answers.delete(["k"]), answers.flush(), answers.ping()):
+        with pytest.raises(OSError) as failed:
+            await question
+        assert "secret-word" not in str(failed.value)
+    await answers.close()
