@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -20,7 +21,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from penstock.core.envelope import BAD_JSON
+from penstock.core.envelope import BAD_JSON, seal
 from penstock.core.ir import Block, Citation, Message, Opaque, OutputFormat, Request, Text, Tool, ToolResult, ToolUse
 from penstock.core.ir.fold import canon
 
@@ -79,24 +80,24 @@ def digest_request(request: Request, ignored: Collection[str] = (), beside: Iter
 
 def digest_fields(kind: str, fields: Mapping[str, Raw], ignored: Collection[str] = (), *beside: bytes) -> bytes:
     """Digest a body's top level, of an operation that has no neutral form. ``kind``: the operation."""
-    counted = sorted(key for key in fields if key not in ignored and key not in UNCOUNTED_FIELDS)
-    told = [part for key in counted for part in (key.encode(), canonical(fields[key]))]
-    return _digest(kind.encode(), b"%d" % len(counted), *told, *beside)
+    counted = {key: raw for key, raw in fields.items() if key not in ignored and key not in UNCOUNTED_FIELDS}
+    return _digest(kind.encode(), canonical(seal(counted)), *beside)
 
 
 def name_entry(digest: bytes, group: str, tenant: str, namespace: str = "") -> str:
     """Name an entry: by what was asked, of which group of models, by whom. ``tenant`` "": of everybody."""
-    hashed = _digest(digest, group.encode(), tenant.encode()).hex()
+    hashed = hashlib.blake2b(_whose(group, tenant) + digest, digest_size=32).hexdigest()
     return f"{namespace}:{hashed}" if namespace else hashed
+
+
+@lru_cache(1024)
+def _whose(group: str, tenant: str) -> bytes:
+    return _digest(group.encode(), tenant.encode())
 
 
 def _digest(*parts: bytes) -> bytes:
     """Hash parts in turn, each behind its length: no two lists of parts read the same."""
-    made = hashlib.sha256()
-    for part in parts:
-        made.update(b"%d:" % len(part))
-        made.update(part)
-    return made.digest()
+    return hashlib.blake2b(b"".join([b"%d:%b" % (len(part), part) for part in parts]), digest_size=32).digest()
 
 
 def _message(message: Message) -> Message:

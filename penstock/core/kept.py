@@ -1,4 +1,4 @@
-"""An answer as it is kept for those who ask the same again: what is in an entry, and which answers may become one."""
+"""An answer as it is kept for those who ask the same again: what is in an entry, and which answers may be given."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ _COMPLETE = frozenset(("stop", "tool_use"))
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """An answer that is kept. ``at``: when, unix time. ``dialect``: whose form the whole ``body`` has; ``model``: the
-    name in it. ``dropped``: what of the request its target did not get."""
+    """An answer that is kept. ``at``, ``ends``: from when to when, unix time. ``dialect``: whose form the ``body`` has;
+    ``model``: the name in it. ``dropped``: what of the request its target did not get.
+
+    ``raw``: nobody has looked yet whether it may be given again; most answers are never asked for again, and looking
+    costs more than keeping. ``streamed``: the body is a stream, which a raw entry alone may be. ``checked``: it is
+    known to have the form that was asked for."""
 
     at: float
+    ends: float
     dialect: str
     model: str
     body: bytes
     usage: Usage | None = None
     content_type: str = ""
     dropped: tuple[str, ...] = ()
+    raw: bool = False
+    streamed: bool = False
+    checked: bool = False
     version: int = VERSION
 
 

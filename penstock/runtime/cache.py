@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from penstock.core import cachekey, sse
+from penstock.core import cachekey
 from penstock.core.errors import GatewayError, shed
-from penstock.runtime.apart import is_long
-from penstock.runtime.aside import in_thread
-from penstock.runtime.cache_form import check_of, has_form
-from penstock.runtime.cache_give import CHATS
 from penstock.runtime.cache_items import KIND, ItemsKeeping, name_items, split_items
 from penstock.runtime.cache_place import Place, open_place
-from penstock.runtime.cache_question import Questions
+from penstock.runtime.cache_question import NEUTRAL, Early, Name, Questions
 from penstock.runtime.cache_wish import ANYTHING, Wish, read_wish
-from penstock.runtime.keeping import Flight, Keeping, Material, read_answer
+from penstock.runtime.keeping import Flight, Keeping, asked, ripened
 
 if TYPE_CHECKING:
     from penstock.config.cache import CacheSettings
+    from penstock.core.ir import Request
     from penstock.runtime.call import Call
+    from penstock.runtime.keeping import Entries
     from penstock.runtime.means import Means
-    from penstock.runtime.schema_check import Check
     from penstock.runtime.state import State
 
 log = logging.getLogger("penstock")
-SMALL = 32 * 1024  # bytes of an answer that is looked at on the spot
-Name = Callable[[bytes], str]
 
 
 class AnswerCache:
@@ -45,6 +40,9 @@ class AnswerCache:
         self.flights: dict[str, Flight] = {}
         self._means = means
         self._questions = Questions()
+        self._dialects: set[str] = set()  # of the chats that came
+        self._early = Early()
+        self._renamed: dict[str, str] = {}
         self._settings: CacheSettings | None = None  # with which the place was opened, or could not be
         self._cannot = ""
 
@@ -55,88 +53,112 @@ class AnswerCache:
         its way; it then notes what becomes of it. Raises "bad_request" for a wish that is not understood."""
         settings, surface = state.caching, call.surface
         assert settings is not None and surface is not None
-        if surface.cached not in settings.kinds:
+        kind = surface.cached
+        if kind not in settings.kinds:
             return False
-        raw = call.fields.get("cache")
-        wish = ANYTHING if raw is None else read_wish(raw)
+        wish = ANYTHING if "cache" not in call.fields else read_wish(call.fields["cache"])
         if not (settings.default_on or wish.use) or not (wish.read or wish.write):
             return False
-        keeping = self._keeping(call, state, settings, wish)
-        if keeping is None:
+        place = self.place if settings is self._settings else self._open(settings, state)
+        if place is None:
+            return False
+        if kind in NEUTRAL and surface.dialect.name not in self._dialects:
+            await self._meet(surface.dialect.name, place)
+        name = _naming(call, state, settings, wish)
+        keeping = None if name is None else self._keeping(call, name, settings, wish, place)
+        if name is None or keeping is None:
             return False
         call.caching = keeping
-        if not wish.read:
-            return False
-        if await keeping.look_up(call, wish.youngest):
+        if wish.read and await keeping.look_up(call, wish.youngest):
             return True
-        if not keeping.writes:
+        if keeping.writes and kind in NEUTRAL and not self._questions.sharing:
+            self._early.add(keeping, name, call)
+        if not (wish.read and keeping.writes):
             return False
         flight = self.flights.get(keeping.key)
         if flight is not None:
             return await keeping.take(call, await flight.wait())
-        self.flights[keeping.key] = Flight()
-        keeping.flights = self.flights
+        keeping.flight = self.flights[keeping.key] = Flight()
         return False
 
-    def _keeping(self, call: Call, state: State, settings: CacheSettings, wish: Wish) -> Keeping | None:
+    def _keeping(self, call: Call, name: Name, settings: CacheSettings, wish: Wish, place: Place) -> Keeping | None:
         """Make a call's part in the cache; None where it has none."""
         surface = call.surface
         assert surface is not None
-        name = _naming(call, state, settings, wish)
-        digest = None if name is None else self._questions.digest(call, surface.cached)
-        place = None if digest is None else self.open(state)
-        if name is None or digest is None or place is None:
+        digest = self._questions.digest(call, surface.cached)
+        if digest is None:
             return None
+        key = name(digest)
         ttl = settings.ttl if wish.ttl is None else wish.ttl
         writes = wish.write and ttl > 0
         if surface.cached == KIND and (inputs := split_items(call, place)) is not None:
-            names = name_items(call, inputs, name)
-            return ItemsKeeping(name(digest), place, ttl, settings.max_entry, writes, inputs, names)
-        return Keeping(surface.cached, name(digest), place, ttl, settings.max_entry, writes)
+            return ItemsKeeping(key, place, ttl, settings.max_entry, writes, inputs, name_items(call, inputs, name))
+        return Keeping(surface.cached, key, place, ttl, settings.max_entry, writes)
+
+    async def _meet(self, dialect: str, place: Place) -> None:
+        """Take note of a dialect that nobody spoke before. With the second one chats are known by their meaning."""
+        self._dialects.add(dialect)
+        if self._questions.sharing or (len(self._dialects) < 2 and place.at_once):
+            return
+        self._questions.share()
+        for keeping, new in self._early.renamed():
+            old, keeping.key = keeping.key, new
+            if keeping.flight is not None and self.flights.get(old) is keeping.flight:
+                self.flights[new] = self.flights.pop(old)
+            entry = await place.get(old)
+            if entry is not None:
+                self._renamed[old] = new
+                await place.forget(old)
+                await place.put(new, entry)
 
     # When it is over. -------------------------------------------------------------------------------------------------
 
     async def end(self, call: Call) -> None:
         """Keep the answer of a call that went well. Nobody waits for it, but for what takes no time."""
-        keeping, attempt, surface = call.caching, call.attempt, call.surface
+        keeping, attempt = call.caching, call.attempt
         assert keeping is not None
-        if attempt is None or surface is None or not keeping.complete:
+        if attempt is None or not keeping.complete:
             return
-        try:
-            request = call.parsed() if keeping.kind in CHATS else None
-        except GatewayError as error:  # a completion of several prompts at once
-            shed(error)
-            request = None
-        material = Material(
-            kind=keeping.kind,
-            dialect=surface.dialect.name,
-            asked=call.asked,
-            body=b"".join(keeping.parts) if keeping.body is None else keeping.body,
-            streamed=keeping.body is None,
-            content_type=keeping.content_type.decode("latin-1"),
-            usage=attempt.usage,
-            dropped=tuple([loss.path for loss in attempt.losses]),
-            request=request,
-        )
-        was_checked = attempt.form is not None and attempt.form.check is not None
-        check = None if was_checked or request is None else check_of(request)
-        if keeping.place.at_once and check is None and not material.streamed and len(material.body) < SMALL:
-            await _keep(keeping, material, None)
+        entries = keeping.entries(call, attempt)
+        place, flight = keeping.place, keeping.flight
+        if place.at_once and not (flight is not None and flight.waiting):
+            for key, entry in entries.items():
+                await place.put(key, entry)
             return
         keeping.goes_on = True
-        self._begin(_keep(keeping, material, check))
+        self._begin(self._spread(keeping, entries, asked(call, keeping.kind)))
+
+    async def _spread(self, keeping: Keeping, entries: Entries, request: Request | None) -> None:
+        """Give what may be given of an answer to those who wait for it, and keep it."""
+        try:
+            entries = await ripened(entries, request)
+            keeping.over(self.flights, entries)
+            for key, entry in entries.items():
+                await keeping.place.put(key, entry)
+        finally:
+            keeping.over(self.flights, {})
+
+    def over(self, keeping: Keeping) -> None:
+        """Let go of those who wait for a call that is over, unless its answer is still looked at."""
+        if not keeping.goes_on:
+            keeping.over(self.flights, {})
 
     # The place. -------------------------------------------------------------------------------------------------------
 
     def open(self, state: State) -> Place | None:
-        """Return the place of a config's settings; None where it cannot be opened, which is said once."""
-        settings = state.caching
-        if settings is None or settings is self._settings:
-            return self.place if settings is not None else None
+        """Return the place of a config's settings; None where there is none, or it cannot be opened."""
+        if state.caching is None:
+            return None
+        return self.place if state.caching is self._settings else self._open(state.caching, state)
+
+    def _open(self, settings: CacheSettings, state: State) -> Place | None:
+        """Take over settings; open another place where they name one. That it cannot be opened is said once."""
         before, self._settings = self._settings, settings
         if before is not None and self.place is not None and settings.place == before.place:
             return self.place
         place, self.place, self._cannot = self.place, None, ""
+        self._early, self._renamed = Early(), {}
+        self._dialects.clear()
         if place is not None:
             self._begin(place.close())
         try:
@@ -146,6 +168,10 @@ class AnswerCache:
             self._cannot = error.message
             log.warning("Answers are not cached: %s", error.message)
         return self.place
+
+    def keys_now(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys under which answers are kept now that clients were told others for."""
+        return [self._renamed.get(key, key) for key in keys]
 
     @property
     def trouble(self) -> str:
@@ -171,29 +197,8 @@ def _naming(call: Call, state: State, settings: CacheSettings, wish: Wish) -> Na
     if found is None:
         return None
     group = call.model if found.stars or settings.by_name else found.group
-    if not settings.by_name:
+    if settings.groups and not settings.by_name:
         group = settings.groups.get(group, group)
     tenant = "" if settings.shared else f"key {call.caller.alias}"
     namespace = wish.namespace or settings.namespace
     return partial(cachekey.name_entry, group=group, tenant=tenant, namespace=namespace)
-
-
-async def _keep(keeping: Keeping, material: Material, check: Check | None) -> None:
-    """Keep an answer, if it may be given again, and tell those who wait for it."""
-    try:
-        response = None
-        if keeping.kind in CHATS:
-            if is_long(material.body):
-                response = await in_thread(partial(read_answer, material))
-            else:
-                response = read_answer(material)
-            if response is None or (check is not None and not await has_form(check, response)):
-                return
-        entries = keeping.entries(material, response)
-        keeping.over(entries)
-        for key, entry in entries.items():
-            await keeping.place.put(key, entry, keeping.ttl)
-    except (GatewayError, sse.TooLong) as error:  # the client had it as it was; nobody else is to
-        log.debug("An answer is not kept: %s", error)
-    finally:
-        keeping.over({})

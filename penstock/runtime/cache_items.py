@@ -16,10 +16,9 @@ from penstock.core.ir import Usage
 from penstock.core.kept import Entry
 from penstock.core.ops.embeddings_kept import inputs_of, join_rows, read_rows, share_tokens
 from penstock.runtime.call import GATEWAY_FIELDS
-from penstock.runtime.keeping import HIT, SHARED, Entries, Keeping, Material
+from penstock.runtime.keeping import HIT, SHARED, Entries, Keeping
 
 if TYPE_CHECKING:
-    from penstock.core.ir import Response
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.cache_place import Place
     from penstock.runtime.call import Call
@@ -81,12 +80,12 @@ class ItemsKeeping(Keeping):
         vectors = [next(fresh) if entry is None else Raw(entry.body) for entry in self.found]
         return join_rows(vectors, old + told.tokens, attempt.call.model_raw, told.top)
 
-    def entries(self, material: Material, response: Response | None) -> Entries:
+    def entries(self, call: Call, attempt: Attempt) -> Entries:
         """Make an entry of each vector that is new."""
         now = time.time()
         names = [name for name, entry in zip(self.names, self.found, strict=True) if entry is None]
         return {
-            name: Entry(now, KIND, "", bytes(vector), Usage(fresh=tokens))
+            name: Entry(now, now + self.ttl, KIND, "", bytes(vector), Usage(fresh=tokens))
             for name, vector, tokens in zip(names, self._vectors, self._shares, strict=True)
         }
 

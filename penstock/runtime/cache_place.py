@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
@@ -80,9 +81,17 @@ class Place:
         self._worked()
         return None if data is None else read_entry(data)
 
-    async def put(self, key: str, entry: Entry, ttl: float) -> None:
-        """Keep an entry, if that can be."""
-        if self.rests or self._writes >= MOST_WRITES:
+    async def forget(self, key: str) -> None:
+        """Forget an entry, if that can be."""
+        try:
+            await self.answers.delete([key])
+        except OSError as error:
+            self._failed(str(error))
+
+    async def put(self, key: str, entry: Entry) -> None:
+        """Keep an entry until it ends, if that can be."""
+        ttl = entry.ends - time.time()
+        if ttl <= 0 or self.rests or self._writes >= MOST_WRITES:
             return
         if self.answers.at_once:
             await self.answers.put(key, write_entry(entry), ttl)

@@ -187,8 +187,8 @@ class Engine:
         attempt = call.attempt
         if attempt is not None and attempt.price_version is None:
             settle(attempt)
-        if call.caching is not None and not call.caching.goes_on:
-            call.caching.over({})
+        if call.caching is not None:
+            self.answers.over(call.caching)
         if not self._ended:
             asyncio.get_running_loop().call_soon(self.flush)
         self._ended.append((call, error, self.means.clock(), time.time()))

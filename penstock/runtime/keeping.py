@@ -7,59 +7,41 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-from msgspec.structs import replace
-
-from penstock.core.dialects import DIALECTS
-from penstock.core.dialects.base import View
-from penstock.core.ir import Request, Response, Usage
-from penstock.core.kept import Entry, is_complete
-from penstock.runtime.cache_give import give
-from penstock.runtime.cross import collect_stream
-from penstock.runtime.ids import mint
+from penstock.core.errors import GatewayError, shed
+from penstock.core.kept import Entry
+from penstock.runtime.cache_give import CHATS, give
+from penstock.runtime.cache_ripen import ripen
 
 if TYPE_CHECKING:
+    from penstock.core.ir import Request, Usage
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.cache_place import Place
     from penstock.runtime.call import Call
 
 MISS, HIT, SHARED = b"miss", b"hit", b"shared"
+_TELLS_MISS = b"x-penstock-cache: miss\r\n"
 Entries = Mapping[str, Entry]
 
 
 class Flight:
     """An answer that is on its way and that others wait for."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("waiting",)
 
     def __init__(self) -> None:
-        self._waiting: list[asyncio.Future[Entries]] = []
+        self.waiting: list[asyncio.Future[Entries]] = []
 
     async def wait(self) -> Entries:
         """Return what became of it; nothing where it failed, or is not to be given to anybody else."""
         waits = asyncio.get_running_loop().create_future()
-        self._waiting.append(waits)
+        self.waiting.append(waits)
         return await waits
 
     def land(self, entries: Entries) -> None:
-        for waits in self._waiting:
+        for waits in self.waiting:
             if not waits.done():  # whoever left is cancelled
                 waits.set_result(entries)
-        self._waiting.clear()
-
-
-class Material(Struct, frozen=True):
-    """What an entry is made of, apart from the call it came from. ``request``: in the neutral form, of a chat alone."""
-
-    kind: str
-    dialect: str
-    asked: str
-    body: bytes
-    streamed: bool
-    content_type: str
-    usage: Usage | None
-    dropped: tuple[str, ...]
-    request: Request | None
+        self.waiting.clear()
 
 
 class Keeping:
@@ -67,7 +49,7 @@ class Keeping:
     at the same time). ``writes``: its answer may be kept, for ``ttl`` seconds; of at most ``limit`` bytes."""
 
     __slots__ = (
-        "age", "body", "content_type", "dropped", "flights", "goes_on", "how", "key", "kind", "limit", "parts", "place",
+        "age", "body", "content_type", "dropped", "flight", "goes_on", "how", "key", "kind", "limit", "parts", "place",
         "size", "ttl", "usage", "writes",
     )  # fmt: skip
 
@@ -79,9 +61,9 @@ class Keeping:
         self.dropped: tuple[str, ...] = ()  # names of what of a request its answer does not heed
         self.body: bytes | None = None
         self.content_type = b""
-        self.parts: list[bytes] = []
+        self.parts: list[bytes] | None = None  # of a stream
         self.size = 0
-        self.flights: dict[str, Flight] | None = None  # the table in which others find this call's flight
+        self.flight: Flight | None = None  # in which others wait for it
         self.goes_on = False  # the call is over, and its answer is still being looked at
 
     # What the outlet tells. -------------------------------------------------------------------------------------------
@@ -89,7 +71,7 @@ class Keeping:
     def lines(self) -> bytes:
         """Render the header lines that tell how the cache was used."""
         if self.how is MISS:
-            return b"x-penstock-cache: miss\r\n"
+            return _TELLS_MISS
         key = self.key.encode("ascii", "replace")
         told = b"x-penstock-cache: %b\r\nx-litellm-cache-key: %b\r\nage: %d\r\n" % (self.how, key, self.age)
         if self.dropped:
@@ -106,78 +88,97 @@ class Keeping:
     def part(self, data: bytes) -> None:
         """Note the next bytes of a streamed answer that goes out."""
         self.size += len(data)
-        if self.size <= self.limit:
+        if self.size > self.limit:
+            self.parts = None
+        elif self.parts is not None:
             self.parts.append(data)
-        elif self.parts:
-            self.parts = []
+        elif self.size == len(data):
+            self.parts = [data]
 
     # When others have the answer. -------------------------------------------------------------------------------------
 
     async def look_up(self, call: Call, youngest: float | None) -> bool:
         """Answer a call by what is kept, if that is there and no older than ``youngest`` seconds."""
         entry = await self.place.get(self.key)
-        return entry is not None and await self._give(call, entry, HIT, youngest)
+        if entry is None:
+            return False
+        if youngest is not None and time.time() - entry.at > youngest:
+            return False
+        if entry.raw:
+            ripe = await ripen(entry, asked(call, self.kind))
+            if ripe is None:
+                await self.place.forget(self.key)
+                return False
+            await self.place.put(self.key, ripe)
+            entry = ripe
+        return await self._give(call, entry, HIT)
 
     async def take(self, call: Call, entries: Entries) -> bool:
         """Answer a call by what another was answered."""
         entry = entries.get(self.key)
-        return entry is not None and await self._give(call, entry, SHARED, None)
+        return entry is not None and await self._give(call, entry, SHARED)
 
-    async def _give(self, call: Call, entry: Entry, how: bytes, youngest: float | None) -> bool:
-        age = max(0.0, time.time() - entry.at)
-        if youngest is not None and age > youngest:
-            return False
-        self.how, self.age, self.usage, self.dropped = how, int(age), entry.usage, entry.dropped
+    async def _give(self, call: Call, entry: Entry, how: bytes) -> bool:
+        self.how, self.age = how, max(0, int(time.time() - entry.at))
+        self.usage, self.dropped = entry.usage, entry.dropped
         if await give(call, self, entry):
             return True
         self.how, self.usage, self.dropped = MISS, None, ()
         return False
 
-    # When it is over. -------------------------------------------------------------------------------------------------
+    # When the call is over. -------------------------------------------------------------------------------------------
 
     @property
     def complete(self) -> bool:
-        """Tell whether an answer was seen that may be worth keeping."""
-        return self.writes and self.how is MISS and (self.body is not None or 0 < self.size <= self.limit)
+        """Tell whether all of an answer was seen that may be worth keeping."""
+        return self.writes and self.how is MISS and (self.body is not None or self.parts is not None)
 
-    def entries(self, material: Material, response: Response | None) -> Entries:
-        """Make what is kept. ``response``: the answer in the neutral form, of a chat alone."""
-        return {self.key: make_entry(material, response)}
+    def entries(self, call: Call, attempt: Attempt) -> Entries:
+        """Make what is kept of a call's answer, as it went out."""
+        surface, now = call.surface, time.time()
+        assert surface is not None
+        body, streamed = (b"".join(self.parts or ()), True) if self.body is None else (self.body, False)
+        self.body = self.parts = None  # the entry has it
+        entry = Entry(
+            now,
+            now + self.ttl,
+            surface.dialect.name,
+            call.asked,
+            body,
+            attempt.usage,
+            self.content_type.decode("latin-1") if self.content_type else "",
+            tuple([loss.path for loss in attempt.losses]) if attempt.losses else (),
+            raw=self.kind in CHATS,
+            streamed=streamed,
+            checked=attempt.form is not None and attempt.form.check is not None,
+        )
+        return {self.key: entry}
 
-    def over(self, entries: Entries) -> None:
+    def over(self, flights: dict[str, Flight], entries: Entries) -> None:
         """Tell those who wait, once."""
-        flights, self.flights = self.flights, None
-        if flights is not None:
-            flight = flights.pop(self.key, None)
-            if flight is not None:
-                flight.land(entries)
+        flight, self.flight = self.flight, None
+        if flight is not None:
+            if flights.get(self.key) is flight:
+                del flights[self.key]
+            flight.land(entries)
 
 
-def read_answer(material: Material) -> Response | None:
-    """Read an answer of a chat; None of one that is not to be given again: it was cut off, filtered or refused. Raises
-    "broken_answer", "broken_stream" and ``sse.TooLong``."""
-    dialect = DIALECTS[material.dialect]
-    response = collect_stream(material.body, dialect) if material.streamed else dialect.parse_response(material.body)
-    if not is_complete(response):
+async def ripened(entries: Entries, request: Request | None) -> Entries:
+    """Return those of some entries that may be given."""
+    found = {}
+    for key, entry in entries.items():
+        ripe = await ripen(entry, request)
+        if ripe is not None:
+            found[key] = ripe
+    return found
+
+
+def asked(call: Call, kind: str) -> Request | None:
+    """Read what a call asks, in the neutral form; None where that is not known."""
+    if kind not in CHATS:
         return None
-    # A client that streams and does not ask for the usage is not told it; the next one may be.
-    return replace(response, usage=material.usage) if response.usage is None else response
-
-
-def make_entry(material: Material, response: Response | None) -> Entry:
-    """Make an entry of an answer, whole; of a streamed one out of what it told."""
-    body = material.body
-    if material.streamed:
-        assert response is not None
-        now = response.created or int(time.time())
-        view = View(model=material.asked, request=material.request, now=now, mint=mint)
-        body = DIALECTS[material.dialect].render_response(response, view).body
-    return Entry(
-        at=time.time(),
-        dialect=material.dialect,
-        model=material.asked,
-        body=body,
-        usage=material.usage,
-        content_type=material.content_type,
-        dropped=material.dropped,
-    )
+    try:
+        return call.parsed()
+    except GatewayError as error:  # a completion of several prompts at once
+        shed(error)
+        return None

@@ -48,6 +48,7 @@ async def delete(gateway: Gateway, call: Call) -> Page:
         raise GatewayError("bad_request", text, param="keys") from None
     if len(keys) > MOST_KEYS:
         raise GatewayError("bad_request", f"'keys' has {len(keys)} keys; at most {MOST_KEYS} at once.", param="keys")
+    keys = gateway.engine.answers.keys_now(keys)
     return _page({"status": "success", "deleted": await _asked(place, place.answers.delete(keys))})
 
 

@@ -155,6 +155,37 @@ async def test_an_answer_that_was_given_again_can_be_gone_on_from(tmp_path) -> N
             assert "mock/echo: q" in json.dumps(sent), "the turn before went along"
 
 
+async def test_what_was_kept_for_the_first_dialect_is_found_by_the_second(tmp_path) -> None:
+    async with open_door(tmp_path, yaml()) as door:
+        cache = door.gateway.engine.answers
+        for number in range(5):
+            await tell(door, ask("openai_chat", f"q{number}", stream=number % 2 == 1))
+        _, lines, _ = await door.post(ask("openai_chat", "q3").body)
+        assert lines["x-penstock-cache"] == "hit" and not cache._questions.sharing
+        before = (await cache.place.answers.info())["entries"]
+        assert [(await tell(door, ask("anthropic", f"q{number}")))[0] for number in range(6)] == ["hit"] * 5 + ["miss"]
+        assert cache._questions.sharing
+        assert (await cache.place.answers.info())["entries"] == before + 1, "moved, not doubled"
+        assert (await tell(door, ask("openai_chat", "q3")))[0] == "hit"
+        status, _, told = await door.post({"keys": [lines["x-litellm-cache-key"]]}, "/cache/delete")
+        assert status == 200 and json.loads(told)["deleted"] == 1, "by the key that the client was told"
+        assert (await tell(door, ask("anthropic", "q3")))[0] == "miss"
+
+
+async def test_of_early_questions_only_the_last_are_remembered(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("penstock.runtime.cache_question.MOST_EARLY", 3000)
+    monkeypatch.setattr("penstock.runtime.cache_question.MOST_BYTES", 3000)
+    async with open_door(tmp_path, yaml(), script=Script(default=Step(text="short"))) as door:
+        for number in range(20):
+            await tell(door, ask("openai_chat", f"q{number}"))
+        assert [(await tell(door, ask("openai_chat", f"q{number}")))[0] for number in range(20)] == ["hit"] * 20
+        assert door.gateway.engine.answers._questions._size <= 3000
+        assert (await tell(door, ask("anthropic", "q19")))[0] == "hit"
+        assert (await tell(door, ask("anthropic", "q0")))[0] == "miss"
+        long = ask("openai_chat", "long " * 500)
+        assert [(await tell(door, long))[0] for _ in range(3)] == ["miss", "hit", "hit"]
+
+
 # What is never kept ---------------------------------------------------------------------------------------------------
 
 NEVER = {
