@@ -36,6 +36,8 @@ OPENERS: Mapping[str, Opener] = {
     "local": Opener("penstock.runtime.cache_places", "open_memory"),
     "disk": Opener("penstock.runtime.cache_places", "open_disk"),
     "redis": Opener("penstock.runtime.cache_places", "open_redis"),
+    "s3": Opener("penstock.runtime.cloud.buckets", "open_s3"),
+    "gcs": Opener("penstock.runtime.cloud.buckets", "open_gcs"),
 }
 
 

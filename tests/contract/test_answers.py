@@ -13,6 +13,7 @@ from penstock.stores.answers_disk import DiskAnswers
 from penstock.stores.answers_memory import MemoryAnswers
 from penstock.stores.answers_redis import PREFIX, RedisAnswers
 from penstock.stores.base import Answers
+from tests.buckets import open_bucket
 from tests.redis_servers import RedisServer, redis_server, session_redis, settings  # noqa: F401
 
 BIG = 1 << 30
@@ -31,10 +32,11 @@ PLACES: dict[str, Make] = {
     "disk": lambda clock, folder, size: DiskAnswers(str(folder / "deep" / "kept"), size, clock),
 }
 ASKED = {"redis": lambda url: RedisAnswers(settings(url=url))}  # their time is the server's own
+BUCKETS = ("s3", "gcs")
 BOUNDED = ("memory", "disk")  # the others are bounded where they are
 
 
-@pytest.fixture(params=sorted(PLACES) + sorted(ASKED))
+@pytest.fixture(params=[*sorted(PLACES), *sorted(ASKED), *BUCKETS])
 async def kept(request, tmp_path) -> AsyncIterator[tuple[Answers, Callable[[float], Any]]]:
     """A place, and what lets time pass."""
     clock = Clock()
@@ -44,6 +46,10 @@ async def kept(request, tmp_path) -> AsyncIterator[tuple[Answers, Callable[[floa
         if request.param in ASKED:
             await asyncio.sleep(seconds)
 
+    if request.param in BUCKETS:
+        async with open_bucket(request.param, clock) as (answers, _):
+            yield answers, wait
+        return
     if request.param in ASKED:
         server = request.getfixturevalue("redis_server")
         answers: Answers = ASKED[request.param](server.url)
@@ -172,3 +178,49 @@ async def test_a_redis_that_is_away_is_an_os_error(tmp_path: Path) -> None:
             await question
         assert "secret-word" not in str(failed.value)
     await answers.close()
+
+
+# Buckets --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", BUCKETS)
+async def test_a_bucket_is_asked_by_who_may_and_below_the_path(kind: str) -> None:
+    async with open_bucket(kind, Clock(), path="some/where") as (answers, bucket):
+        bucket.objects["other"] = b"x"
+        await answers.put("prod:key", b"v", 60)
+        assert list(bucket.objects) == ["other", "some/where/penstock-answers/prod:key"]
+        said = [headers.get("authorization", "") for _, _, headers in bucket.asked]
+        if kind == "s3":
+            assert all("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/" in one and "/eu-x-1/s3/aws4_request" in one for one in said)
+            assert all(headers["x-amz-content-sha256"] for _, _, headers in bucket.asked)
+            assert all(bucket.signed(method, target, headers) for method, target, headers in bucket.asked)
+        await answers.flush()
+        assert list(bucket.objects) == ["other"]
+
+
+@pytest.mark.parametrize("kind", BUCKETS)
+@pytest.mark.parametrize("status", [403, 500, 503])
+async def test_a_bucket_that_refuses_is_an_os_error(kind: str, status: int) -> None:
+    async with open_bucket(kind, Clock()) as (answers, bucket):
+        await answers.put("k", b"v")
+        bucket.refuses = status
+        for question in (answers.get("k"), answers.put("k", b"v"), answers.delete(["k"]), answers.flush(), answers.ping()):
+            with pytest.raises(OSError, match=str(status)):
+                await question
+
+
+@pytest.mark.parametrize("kind", BUCKETS)
+async def test_an_object_that_is_none_of_ours_is_no_answer(kind: str) -> None:
+    async with open_bucket(kind, Clock()) as (answers, bucket):
+        await answers.put("k", b"v")
+        [name] = bucket.objects
+        for junk in (b"", b"short"):
+            bucket.objects[name] = junk
+            assert await answers.get("k") is None
+
+
+@pytest.mark.parametrize("kind", BUCKETS)
+async def test_a_bucket_that_is_away_is_an_os_error(kind: str) -> None:
+    async with open_bucket(kind, Clock(), port=9) as (answers, _):
+        with pytest.raises(OSError):
+            await answers.get("k")
