@@ -62,8 +62,7 @@ def read_cache(
     if not any(params.get(key) for key in _ADDRESSES):  # the Redis of the router is one, too
         params = {name: router.get(key) for key, name in OF_ROUTER.items() if key in router.values} | params
     kind = params.get("type") or _default_kind(params, env)
-    node = sections.get("litellm_settings") or sections.get("router_settings")
-    assert node is not None  # one of them says that answers are kept
+    node = _said_at(sections)
     where: KeyPath = ("litellm_settings", "cache_params")
     if TYPES[kind] != "acted":
         problems.warn(
@@ -99,9 +98,22 @@ _OF_OURS = frozenset(
 )
 
 
+def _said_at(sections: Mapping[str, Node]) -> Node:
+    """Find the node that says where answers are kept, or at least that they are."""
+    litellm, router = (_inner(sections.get(name)) for name in ("litellm_settings", "router_settings"))
+    params = _inner(litellm.get("cache_params")) or _inner(router.get("cache_kwargs"))
+    found = params.get("type") or litellm.get("cache_params") or litellm.get("cache") or router.get("cache_responses")
+    assert found is not None  # one of them says that answers are kept
+    return found
+
+
+def _inner(node: Node | None) -> Mapping[str, Node]:
+    return node.value if node is not None and isinstance(node.value, dict) else {}
+
+
 def _checked(node: Node | None, section: str, name: str, problems: Problems) -> dict[str, Any]:
     """Check one mapping of settings; what is wrong with one of them is an error, and it counts as absent."""
-    inner = node.value.get(name) if node is not None and isinstance(node.value, dict) else None
+    inner = _inner(node).get(name)
     if inner is None or not isinstance(inner.value, dict):
         return {}  # that it is no mapping was said
     found = check(keys.cache, inner, (section, name), problems)

@@ -85,7 +85,7 @@ class Questions:
             return cachekey.digest_fields(kind, call.fields, GATEWAY_FIELDS, call.asked.encode(), *beside)
         if self.sharing:
             return digest_meaning(call.parsed, beside)
-        return cachekey.digest_fields(surface.dialect.name, call.fields, GATEWAY_FIELDS, *beside)
+        return cachekey.digest_body(surface.dialect.name, call.exchange.body, GATEWAY_FIELDS, *beside)
 
     def _remember(self, known: tuple[object, ...], digest: bytes, size: int) -> None:
         self._known[known] = digest

@@ -238,6 +238,13 @@ def test_fields_for_the_gateway_and_of_the_caller_do_not_count() -> None:
     assert cachekey.digest_fields("rerank", plain, (), b"beside") != digest
 
 
+@given(st.dictionaries(st.sampled_from(["model", "user", "stream", "messages", "top_p", "tags", "x"]), values), st.data())
+def test_a_body_digests_as_its_fields_do(value: dict[str, Any], data: st.DataObject) -> None:
+    body = respelled(value, data.draw).encode()
+    found = cachekey.digest_body("k", body, {"tags"}, b"beside")
+    assert found == cachekey.digest_fields("k", fields(**value), {"tags"}, b"beside")
+
+
 def test_parts_never_run_into_each_other() -> None:
     made = [
         cachekey.digest_fields("k", {"a": Raw(b'"b"')}, ()),
