@@ -30,7 +30,8 @@ _SPELLINGS = {f"vertex_ai_{name}": f"vertex_{name}" for name in ("project", "loc
 
 class DeploymentReader:
     """Reads `model_list`; `written` is the same list before variables were put in, for ids that do not change with
-    them. `leaves_out`: an entry with errors is left out and the others serve, as LiteLLM's proxy does it."""
+    them. `leaves_out`: an entry with errors is left out and the others serve, as LiteLLM's proxy does it. `defaults`:
+    the `litellm_params` that stand under those of every entry."""
 
     def __init__(
         self,
@@ -38,11 +39,13 @@ class DeploymentReader:
         resolve: Resolve | None,
         problems: Problems,
         leaves_out: bool = True,
+        defaults: Section | None = None,
     ) -> None:
         self.credentials = credentials
         self.resolve = resolve
         self.problems = problems
         self.leaves_out = leaves_out
+        self.defaults = defaults or Section()
         self.ids: dict[str, Node] = {}
         self.named: set[str] = set()
         """Every model_name seen, also of entries that are broken, so that one mistake is not reported twice."""
@@ -59,9 +62,10 @@ class DeploymentReader:
         found = []
         for i, (item, original) in enumerate(zip(node.value, originals, strict=True)):
             if item.value is not None:
-                deployment = self._whole(item, original, ("model_list", i))
-                if deployment is not None:
-                    found.append(deployment)
+                for one, written_one in _by_key(item, original):
+                    deployment = self._whole(one, written_one, ("model_list", i))
+                    if deployment is not None:
+                        found.append(deployment)
         return tuple(found)
 
     def _whole(self, node: Node, original: Node, path: KeyPath) -> Deployment | None:
@@ -81,6 +85,7 @@ class DeploymentReader:
         params_path, info_path = (*path, "litellm_params"), (*path, "model_info")
         block, facts = _mapping(params_node), _mapping(info_node)
         params = check(keys.params, block, params_path, problems)
+        params.values = {**self.defaults.values, **params.values}
         info = check(keys.info, facts, info_path, problems)
         _tidy_key(params, block, params_path, problems)
         _check_base(params, block, params_path, problems)
@@ -239,6 +244,27 @@ def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section
         warn_unknown_params(keys.params, section, where, problems)
         found[name] = section
     return found
+
+
+def _by_key(entry: Node, original: Node) -> list[tuple[Node, Node]]:
+    """Return an entry once for each key where `api_key` is a list of them: deployments that differ in nothing else, of
+    which one rests when its key is refused or used up."""
+    keys_, written = _keys_of(entry), _keys_of(original)
+    if keys_ is None or written is None or len(keys_) != len(written):
+        return [(entry, original)]
+    return [(_with_key(entry, key), _with_key(original, old)) for key, old in zip(keys_, written, strict=True)]
+
+
+def _keys_of(entry: Node) -> list[Node] | None:
+    params = entry.value.get("litellm_params") if isinstance(entry.value, dict) else None
+    key = params.value.get("api_key") if params is not None and isinstance(params.value, dict) else None
+    return key.value if key is not None and isinstance(key.value, list) and key.value else None
+
+
+def _with_key(entry: Node, key: Node) -> Node:
+    params = entry.value["litellm_params"]
+    block = Node({**params.value, "api_key": key}, params.file, params.line)
+    return Node({**entry.value, "litellm_params": block}, entry.file, entry.line)
 
 
 def _mapping(node: Node | None) -> Node | None:

@@ -94,7 +94,7 @@ GENERAL = (
     ("use_azure_key_vault", "bool", "known", None, "read keys from Azure Key Vault"),
     # limits
     ("max_parallel_requests", "positive", "known", None, "requests per key at one time"),
-    ("global_max_parallel_requests", "positive", "known", None, "requests at one time"),
+    ("global_max_parallel_requests", "positive", "acted", None, "requests at one time; more wait in a line"),
     ("max_in_flight_requests_per_worker", "positive", "known", None, "requests per process at one time"),
     ("max_queued_requests_per_worker", "count", "known", None, "requests that wait for a place"),
     ("admission_queue_timeout_seconds", "wait", "known", 1, "longest wait for a place"),
@@ -142,13 +142,13 @@ GENERAL = (
     ("disable_responses_id_security", "bool", "known", None, "anyone may use any response id"),
     ("allow_unmanaged_response_ids", "bool", "known", None, "accept response ids of other gateways"),
     # health
-    ("background_health_checks", "bool", "known", None, "check upstreams at intervals"),
-    ("health_check_interval", "seconds", "known", 300, "seconds between two checks"),
-    ("health_check_concurrency", "positive", "known", None, "checks at one time"),
+    ("background_health_checks", "bool", "acted", None, "check upstreams at intervals"),
+    ("health_check_interval", "seconds", "acted", 300, "seconds between two checks"),
+    ("health_check_concurrency", "positive", "acted", None, "checks at one time"),
     ("health_check_details", "bool", "known", True, "show details in the health endpoint"),
     ("use_shared_health_check", "bool", "known", False, "one instance checks for all"),
     ("health_check_skip_disabled_background_models", "bool", "known", False, "leave out models that are disabled"),
-    ("background_health_check_model_groups", "texts", "known", None, "groups to check; absent: all"),
+    ("background_health_check_model_groups", "texts", "acted", None, "groups to check; absent: all"),
     # alerts
     ("alerting", "names", "known", None, "where alerts go, such as `slack`"),
     ("alert_types", "texts", "known", None, "which alerts; absent: all"),

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from penstock.config.problems import KeyPath, Problems, described, nearest
 from penstock.config.redis_address import PORT, SENTINEL_PORT, parse_nodes, parse_url
 from penstock.config.secret import Secret
+from penstock.config.spec_router import read_budgets, read_groups, read_hedge, read_policies, read_policy
 from penstock.config.tree import Node, describe_type
 
 ABSENT: Any = object()
@@ -215,7 +216,7 @@ def _names(node: Node, path: KeyPath, problems: Problems) -> tuple[str, ...]:
     return (node.text,) if isinstance(node.value, str) else _texts(node, path, problems)
 
 
-def _groups(node: Node, path: KeyPath, problems: Problems) -> tuple[tuple[str, ...], ...]:
+def _lists(node: Node, path: KeyPath, problems: Problems) -> tuple[tuple[str, ...], ...]:
     if not isinstance(node.value, list):
         raise Wrong("a list of lists of groups, such as [[fast, cheap]]")
     found = (convert("texts", item, (*path, i), problems) for i, item in enumerate(node.value))
@@ -329,11 +330,14 @@ def _aliases(node: Node, path: KeyPath, problems: Problems) -> dict[str, tuple[s
 
 
 def _checks(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> tuple[str, ...]:
+    spec = f"one:{','.join(choices)}"
+    if isinstance(node.value, str):  # one name is a list of one
+        found = convert(spec, node, path, problems)
+        return () if found is ABSENT else (found,)
     if not isinstance(node.value, list):
         raise Wrong("a list of texts")
-    spec = f"one:{','.join(choices)}"
-    found = (convert(spec, item, (*path, i), problems) for i, item in enumerate(node.value))
-    return tuple(item for item in found if item is not ABSENT)
+    each = (convert(spec, item, (*path, i), problems) for i, item in enumerate(node.value))
+    return tuple(item for item in each if item is not ABSENT)
 
 
 def _one_of(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> str:
@@ -356,6 +360,41 @@ def _usually(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Prob
     return text
 
 
+def _hedge(node: Node) -> float:
+    seconds = read_hedge(node)
+    if seconds is None:
+        raise Wrong("a time such as 800ms, 1.5s or p95")
+    return seconds
+
+
+def _policy(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
+    found = read_policy(node, choices[0], path, problems, convert)
+    if found is None:
+        raise Wrong(f"a mapping such as `RateLimitError{choices[0]}: 3`")
+    return found
+
+
+def _policies(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
+    found = read_policies(node, choices[0], path, problems, convert)
+    if found is None:
+        raise Wrong(f"a mapping of groups to mappings such as `RateLimitError{choices[0]}: 3`")
+    return found
+
+
+def _groups(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
+    found = read_groups(node, choices, path, problems, convert)
+    if found is None:
+        raise Wrong("a list of mappings with `models` and `routing_strategy`")
+    return found
+
+
+def _budgets(node: Node, path: KeyPath, problems: Problems) -> Any:
+    found = read_budgets(node, path, problems, convert)
+    if found is None:
+        raise Wrong("a mapping of providers to `{budget_limit: 10, time_period: 1d}`")
+    return found
+
+
 _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "any": _any,
     "str": _text,
@@ -372,6 +411,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "seconds": _float("a number of seconds above 0", lambda n: n > 0),
     "wait": _float("a number of seconds, 0 or more", lambda n: n >= 0),
     "port": _int("a port, 1 to 65535", lambda n: 0 < n < 65536),
+    "hedge": _hedge,
     "url": _url,
     "redis": _redis,
     "nodes": _nodes_by(PORT),
@@ -385,16 +425,20 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "flag": _flag,
     "texts": _texts,
     "names": _names,
-    "groups": _groups,
+    "lists": _lists,
     "headers": _headers,
     "numbers": _numbers,
     "shares": _shares,
     "margins": _margins,
     "fallbacks": _fallbacks,
     "aliases": _aliases,
+    "budgets": _budgets,
 }
 _CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]] = {
     "one": _one_of,
+    "policy": _policy,
+    "policies": _policies,
+    "groups": _groups,
     "usually": _usually,
     "checks": _checks,
 }
@@ -429,7 +473,7 @@ MEANING: Mapping[str, str] = {
     "list": "list",
     "texts": "list of texts",
     "names": "text or list of texts",
-    "groups": "list of lists of texts",
+    "lists": "list of lists of texts",
     "headers": "mapping of texts",
     "numbers": "mapping of numbers",
     "shares": "mapping of numbers from 0 to 1",
@@ -439,5 +483,10 @@ MEANING: Mapping[str, str] = {
     "checks": "list of",
     "fallbacks": "list of `{group: [groups]}`",
     "aliases": "`{alias: group}`",
+    "policy": "mapping of counts",
+    "policies": "mapping of groups to mappings of counts",
+    "groups": "list of `{models, routing_strategy}`",
+    "budgets": "mapping of providers to `{budget_limit, time_period}`",
+    "hedge": "`800ms`, `1.5s` or `p95`",
 }
 """How the documentation names each type."""

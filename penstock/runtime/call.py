@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 GATEWAY_FIELDS = frozenset(
     """litellm_metadata tags fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks num_retries
     timeout cache guardrails guardrail_config litellm_call_id litellm_trace_id litellm_session_id no-log mock_response
-    router_settings_override prompt_id prompt_variables validate""".split()
+    router_settings_override priority prompt_id prompt_variables validate""".split()
 )
 LONGEST_MODEL = 1024
 REFUSED_FIELDS = frozenset(("api_key", "api_base", "base_url"))

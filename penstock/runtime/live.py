@@ -7,9 +7,10 @@ behind a wildcard have a record for each name that was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
+from penstock.core.route.standing import Standing
 from penstock.runtime.health import Health
 
 if TYPE_CHECKING:
@@ -21,25 +22,52 @@ KEEP = 20_000  # records: clients choose the names behind a wildcard
 class Live:
     """What is known of one deployment at run time. ``dialects``: spoken beyond the provider's row, as found. ``asked``:
     dialects that were asked about, see ``speaks``. ``batch``: inputs that its server takes at once, once it said so; 0
-    = not known. ``in_flight``: tries under way."""
+    = not known. ``standing``: what routing goes by."""
 
-    __slots__ = ("asked", "batch", "dialects", "health", "in_flight")
+    __slots__ = ("asked", "batch", "dialects", "health", "standing")
 
     def __init__(self) -> None:
         self.health = Health()
         self.dialects: tuple[str, ...] = ()
         self.asked: set[str] = set()
         self.batch = 0
-        self.in_flight = 0
+        self.standing = Standing()
 
     def speaks(self, target: Target) -> tuple[str, ...]:
         """List the dialects of a target: its row's, then those that were found."""
         return target.dialects + self.dialects if self.dialects else target.dialects
 
 
+class Spent:
+    """What was spent at each provider, in windows that begin with the first amount."""
+
+    __slots__ = ("_spent",)
+
+    def __init__(self) -> None:
+        self._spent: dict[str, tuple[float, float]] = {}  # provider -> when the window began, US dollars since
+
+    def add(self, provider: str, amount: float, now: float, period: float) -> None:
+        """Add an amount; in another window than the last one when that is over."""
+        began, sum_ = self._spent.get(provider, (now, 0.0))
+        self._spent[provider] = (now, amount) if now - began >= period else (began, sum_ + amount)
+
+    def broke(self, budgets: Mapping[str, tuple[float, float]], now: float) -> dict[str, float]:
+        """Return the providers that have used up their budgets, and the seconds until the next window."""
+        found = {}
+        for provider, (limit, period) in budgets.items():
+            began, amount = self._spent.get(provider, (now, 0.0))
+            if amount >= limit and now - began < period:
+                found[provider] = period - (now - began)
+        return found
+
+
 class Lives(dict[str, Live]):
     """The table, by ``live_id``; ``lives[target.live_id]`` makes a record on first use. Made once per engine; one event
-    loop writes."""
+    loop writes. ``spent``: at each provider, where somebody has set a budget for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent = Spent()
 
     def __missing__(self, live_id: str) -> Live:
         if len(self) >= KEEP:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
     from penstock.runtime.exchange import ClientSocket, Exchange, Source
+    from penstock.runtime.explain import Told  # circle: it tells of calls, and a call's outlet sends what it tells
 
 JSON = b"content-type: application/json\r\n"
 _PATHS = re.compile(r"\b((?:GET|POST|PUT|PATCH|DELETE) )(/[\w{}:./-]*)")
@@ -80,6 +81,8 @@ class Outlet(Struct, eq=False):
     over: bool = False
     shape: Shape | None = None
     page_lines: bytes = b""
+    told: Told | None = None  # why it went where it went, for a client that asks
+    claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
 
     @property
     def responded(self) -> bool:
@@ -89,16 +92,22 @@ class Outlet(Struct, eq=False):
     # An attempt's answer. ---------------------------------------------------------------------------------------------
 
     def claim(self, attempt: Attempt) -> None:
-        """Make an attempt the one that answers. Raises ``AlreadyAnswered`` when another is."""
+        """Make an attempt the one that answers, and the one of its call that counts. Raises ``AlreadyAnswered`` when
+        another is."""
         if self.owner != attempt.number:
             if self.owner:
                 raise AlreadyAnswered
             self.owner = attempt.number
+            call = attempt.call
+            if call.attempt is not attempt:
+                call.attempt = attempt
+            if self.claimed is not None:
+                self.claimed(attempt)
 
     def whole(self, attempt: Attempt, body: bytes, content_type: bytes = b"") -> None:
         """Send a whole answer, with its cost where that is known; the attempt's usage is set by now."""
         call = attempt.call
-        if self.owner or attempt.since:
+        if self.owner or attempt.since or self.claimed is not None:
             self.claim(attempt)
             attempt.stop()
         self.owner = attempt.number
@@ -289,7 +298,7 @@ class Outlet(Struct, eq=False):
             routing = _routing(call, attempt)
         if call.caching is not None:
             routing += call.caching.lines()
-        return b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b%b" % (
+        lines = b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b%b" % (
             attempt.target.answer_lines if attempt is not None else b"",
             call.call_id.encode(),
             call.request_id,
@@ -297,6 +306,7 @@ class Outlet(Struct, eq=False):
             routing,
             self.page_lines,
         )
+        return lines if self.told is None else lines + self.told.line(call, now)
 
 
 def safe(text: str) -> bytes:

@@ -118,8 +118,13 @@ def _named(state: State, name: str) -> Sequence[Target]:
 
 def _known(gateway: Gateway, targets: Sequence[Target]) -> list[tuple[dict[str, Any], str]]:
     """Tell of each deployment what traffic told: the row of the answer, and what is wrong."""
-    lives, now = gateway.engine.means.lives, gateway.clock()
-    return [(_endpoint(target), lives.of(target).health.trouble(now)) for target in targets]
+    now, found = gateway.clock(), []
+    for target in targets:
+        live = gateway.engine.means.lives.of(target)
+        rests = live.standing.resting(now)
+        row = _endpoint(target) | ({"rests": rests} if rests else {})
+        found.append((row, live.health.trouble(now) or live.standing.unwell or rests))
+    return found
 
 
 def _counted(rows: list[tuple[dict[str, Any], str]]) -> dict[str, Any]:

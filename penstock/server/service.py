@@ -21,6 +21,7 @@ from penstock.runtime.identity import Identity
 from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
@@ -67,6 +68,7 @@ class Service:
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
         self.prober = Prober(self.gateway)
+        self.checker = Checker(self.gateway)
         self.descriptors = Descriptors()
         self.stopping = asyncio.Event()
         self._stopped_at = 0.0
@@ -90,6 +92,7 @@ class Service:
         if self.shared is not None:
             self.shared.start()
         self.prober.start()
+        self.checker.start()
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
@@ -99,6 +102,7 @@ class Service:
             sweeper.cancel()
             reloader.cancel()
             await self.prober.stop()
+            await self.checker.stop()
             if self.shared is not None:
                 await self.shared.stop()
             for source in self.sources:

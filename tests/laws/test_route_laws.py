@@ -47,7 +47,7 @@ def run(plan: Plan[str], script: Sequence[Outcome], picks: Sequence[int], jitter
     outcomes: list[Outcome] = []
     numbers = iter(picks)
 
-    def pick(candidates: Sequence[str]) -> str:
+    def pick(group: str, candidates: Sequence[str]) -> str:
         return candidates[next(numbers, 0) % len(candidates)]
 
     generator = attempts(plan, pick, lambda: jitter)
@@ -207,6 +207,14 @@ def test_a_told_wait_is_kept_and_an_untold_one_grows(pair, jitter):
             last = next(outcomes_left)
 
 
+@given(planned(), st.sampled_from(KINDS))
+def test_an_error_that_is_final_for_the_plan_is_the_last(pair, kind):
+    plan, _ = pair
+    final = plan._replace(final=frozenset((kind,)))
+    ran = run(final, [Outcome(GatewayError(kind, "x"))], [])
+    assert len(ran.tries) <= 1 and (not ran.tries or ran.error is ran.outcomes[-1].error)
+
+
 def test_who_is_limited_goes_to_the_fallback_at_once_and_waits_without_one():
     limited = Outcome(GatewayError("upstream_rate_limit", "slow down", retry_after=2.0))
     alone = run(Plan("a", {"a": ("a0",)}, {}), [limited], [])
@@ -252,7 +260,7 @@ def test_the_asynchronous_driver_takes_the_same_decisions(plan, script, picks):
     async def sleep(seconds: float) -> None:
         steps.append(Wait(seconds))
 
-    def pick(candidates: Sequence[str]) -> str:
+    def pick(group: str, candidates: Sequence[str]) -> str:
         return candidates[next(numbers, 0) % len(candidates)]
 
     error = asyncio.run(drive(attempts(plan, pick, lambda: 0.5), send, wait=sleep))

@@ -43,6 +43,12 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "seconds": (5, 6),
     "wait": (5, 6),
     "count": (1, 2),
+    "positive": (3, 4),
+    "policy": ({"RateLimitErrorXX": 1}, {"RateLimitErrorXX": 2}),
+    "policies": ({"d": {"RateLimitErrorXX": 1}}, {"d": {"RateLimitErrorXX": 2}}),
+    "groups": ([{"models": ["d"], "routing_strategy": "least-busy"}], [{"models": ["b"]}]),
+    "hedge": ("800ms", "p95"),
+    "budgets": ({"openai": {"budget_limit": 1, "time_period": "1d"}}, {"openai": {"budget_limit": 2, "time_period": "1d"}}),
     "str": ("a", "b"),
     "port": (7001, 7002),
     "redis": ("redis://127.0.0.1:7001", "redis://127.0.0.1:7002"),
@@ -51,6 +57,7 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "connection": ({"host": "a"}, {"host": "b"}),
     "secret": ("sk-one-4f7a19c2d8aa", "sk-two-4f7a19c2d8bb"),
     "names": (["b"], ["c"]),
+    "texts": (["b"], ["c"]),
     "fallbacks": ([{"a": ["b"]}], [{"a": ["c"]}]),
     "aliases": ({"x": "a"}, {"y": "a"}),
     "tls": (True, False),
@@ -69,6 +76,10 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "router_settings.cache_kwargs": ({"ttl": 5}, {"ttl": 6}),
     "router_settings.caching_groups": ([["a", "b"]], [["a", "c"]]),
     "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
+    "router_settings.default_litellm_params": ({"temperature": 0.1}, {"temperature": 0.2}),
+    "router_settings.routing_strategy_args": ({"ttl": 10}, {"ttl": 20}),
+    "router_settings.optional_pre_call_checks": (["session_affinity"], ["enforce_model_rate_limits"]),
+    "router_settings.model_group_affinity_config": ({"d": ["session_affinity"]}, {"d": ["deployment_affinity"]}),
 }
 # Keys that a request reads from the state when it comes: the code that does so is looked for, and what it reads counts.
 READS = re.compile(r'(?:state\.config\.general\.values\.get|_configured)\(\s*"(\w+)"')
@@ -80,6 +91,8 @@ def late_keys() -> frozenset[str]:
 
 
 LATE = late_keys()
+# What ``Checker`` reads when a round begins.
+CHECKS = ("health_check_concurrency", "background_health_check_model_groups", "health_check_ignore_transient_errors")
 
 
 @pytest.fixture(autouse=True)
@@ -136,9 +149,12 @@ def behaviour(service: Service) -> dict[str, Any]:
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "who": (gateway.identity._key, gateway.identity._local_only),
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
-        "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
+        "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
         "settings": state.settings,
-        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after) for name, plan in plans.items()},
+        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after, plan.rules, plan.final) for name, plan in plans.items()},
+        "places": gateway.gate.places and gateway.gate.places.places,
+        "checks": [state.config.general.background_health_checks, state.config.general.health_check_interval],
+        "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
         "cache": state.caching,
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
@@ -150,6 +166,7 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
     section, _, key = name.partition(".")
     row = SECTIONS[section].rows[key]
     values = BY_KEY.get(name) or BY_SPEC[row.spec.partition(":")[0]]  # KeyError: a new type needs two values above
+    values = eval(repr(values).replace("XX", row.spec.partition(":")[2]))  # the table's own text
     if name == "router_settings.fallbacks":
         values = tuple([{"d": ["b", "c"]}, *value] for value in values)
     environ = {"LITELLM_LOG": "DEBUG"} if name in WITH_A_VERBOSE_LOG else {}
