@@ -60,14 +60,14 @@ CACHE = (
     ("s3_aws_session_token", "secret", "acted", None, "the same"),
     ("s3_verify", "tls", "acted", True, "check its certificate; a path names the CA file"),
     ("s3_use_ssl", "bool", "acted", True, "false: http, where no address is given"),
-    ("s3_api_version", "str", "known", None, "boto3's choice of an API version"),
-    ("s3_config", "any", "known", None, "boto3's settings"),
+    ("s3_api_version", "str", "moot", None, "boto3's choice of an API version"),
+    ("s3_config", "any", "moot", None, "boto3's settings"),
     # gcs
     ("gcs_bucket_name", "str", "acted", None, "bucket of type gcs; absent: GCS_BUCKET_NAME"),
     ("gcs_path_service_account", "str", "acted", None, "file of its service account; absent: GCS_PATH_SERVICE_ACCOUNT"),
     ("gcs_path", "str", "acted", None, "stands before the name of every object"),
     # not here yet
-    ("redis_flush_size", "positive", "known", None, "answers that are written to Redis together"),
+    ("redis_flush_size", "positive", "moot", None, "answers are written one by one"),
     ("gcp_service_account", "str", "known", None, "service account for Memorystore"),
     ("gcp_ssl_ca_certs", "str", "known", None, "its authorities"),
     ("similarity_threshold", "number", "known", None, "how like a question must be, of the semantic types"),

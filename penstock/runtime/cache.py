@@ -23,10 +23,12 @@ from penstock.runtime.keeping import Flight, Keeping, asked, ripened
 if TYPE_CHECKING:
     from penstock.config.cache import CacheSettings
     from penstock.core.ir import Request
+    from penstock.core.route.catalog import Found
     from penstock.runtime.call import Call
     from penstock.runtime.keeping import Entries
     from penstock.runtime.means import Means
     from penstock.runtime.state import State
+    from penstock.runtime.targets import Target
 
 log = logging.getLogger("penstock")
 
@@ -56,7 +58,12 @@ class AnswerCache:
         kind = surface.cached
         if kind not in settings.kinds:
             return False
-        wish = ANYTHING if "cache" not in call.fields else read_wish(call.fields["cache"])
+        found = state.catalog.find(call.model)
+        if found is None:
+            return False
+        wish = state.cache_wishes.get(found.group, ANYTHING) if state.cache_wishes else ANYTHING
+        if "cache" in call.fields and (wish.read or wish.write):
+            wish = read_wish(call.fields["cache"], wish)
         if not (settings.default_on or wish.use) or not (wish.read or wish.write):
             return False
         place = self.place if settings is self._settings else self._open(settings, state)
@@ -64,9 +71,9 @@ class AnswerCache:
             return False
         if kind in NEUTRAL and surface.dialect.name not in self._dialects:
             await self._meet(surface.dialect.name, place)
-        name = _naming(call, state, settings, wish)
-        keeping = None if name is None else self._keeping(call, name, settings, wish, place)
-        if name is None or keeping is None:
+        name = _naming(call, found, settings, wish)
+        keeping = self._keeping(call, name, settings, wish, place)
+        if keeping is None:
             return False
         call.caching = keeping
         if wish.read and await keeping.look_up(call, wish.youngest):
@@ -191,11 +198,8 @@ class AnswerCache:
         task.add_done_callback(beside.discard)
 
 
-def _naming(call: Call, state: State, settings: CacheSettings, wish: Wish) -> Name | None:
-    """Return what names the entries of a call; None for a model that nobody serves."""
-    found = state.catalog.find(call.model)
-    if found is None:
-        return None
+def _naming(call: Call, found: Found[Target], settings: CacheSettings, wish: Wish) -> Name:
+    """Return what names the entries of a call."""
     group = call.model if found.stars or settings.by_name else found.group
     if settings.groups and not settings.by_name:
         group = settings.groups.get(group, group)

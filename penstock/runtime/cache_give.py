@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.dialects.base import View
 from penstock.core.dialects.openai_responses.stored import keeps
+from penstock.core.envelope import open_body, seal
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import Event, Loss, Response, Start, explode
 from penstock.runtime.apart import is_long
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 # Kinds whose answers are read: they tell how they ended, and can be told in another dialect.
 CHATS = frozenset(("completion", "responses", "text_completion"))
+# What an answer repeats of its request, and does not count: the words of this client, not of the one before.
+_ECHOED: Mapping[str, Mapping[str, Raw]] = {
+    "openai_responses": {"metadata": Raw(b"{}"), "user": Raw(b"null"), "safety_identifier": Raw(b"null")}
+}
 PIECE = 400  # characters of a text that is streamed again, in one event
 
 
@@ -36,7 +42,7 @@ async def give(call: Call, keeping: Keeping, entry: Entry) -> bool:
     alike = entry.dialect == surface.dialect.name
     losses: list[Loss] = []
     try:
-        if keeping.kind not in CHATS or (alike and not call.stream and entry.model == call.asked):
+        if keeping.kind not in CHATS or (alike and not call.stream and not _changes(call, entry)):
             body = entry.body
         elif is_long(entry.body):
             body, losses = await in_thread(partial(_told, call, entry, alike))
@@ -55,12 +61,23 @@ async def give(call: Call, keeping: Keeping, entry: Entry) -> bool:
     return True
 
 
+def _changes(call: Call, entry: Entry) -> bool:
+    """Tell whether an answer in the client's own dialect is not the same for this client."""
+    return entry.model != call.asked or entry.dialect in _ECHOED
+
+
 def _told(call: Call, entry: Entry, alike: bool) -> tuple[bytes, list[Loss]]:
     """Tell an answer in the client's own words. Raises ``GatewayError``."""
     surface = call.surface
     assert surface is not None
-    if alike and not call.stream:  # the name that the client asked for is another
-        return EDITORS[entry.dialect].answer(entry.body, call.model_raw)[0], []
+    if alike and not call.stream:
+        body, _ = EDITORS[entry.dialect].answer(entry.body, call.model_raw)
+        echoed = _ECHOED.get(entry.dialect)
+        if echoed is not None:
+            fields = open_body(body)
+            fields.update((key, call.fields.get(key, none)) for key, none in echoed.items() if key in fields)
+            body = seal(fields)
+        return body, []
     response = DIALECTS[entry.dialect].parse_response(entry.body)
     clock, started = call.means.clock, call.exchange.started
     view = View(

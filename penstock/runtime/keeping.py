@@ -131,7 +131,9 @@ class Keeping:
     @property
     def complete(self) -> bool:
         """Tell whether all of an answer was seen that may be worth keeping."""
-        return self.writes and self.how is MISS and (self.body is not None or self.parts is not None)
+        if not self.writes or self.how is not MISS:
+            return False
+        return self.body is not None or (self.parts is not None and self.kind in CHATS)
 
     def entries(self, call: Call, attempt: Attempt) -> Entries:
         """Make what is kept of a call's answer, as it went out."""

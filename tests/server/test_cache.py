@@ -130,6 +130,30 @@ async def test_calls_of_tools_are_given_again(tmp_path) -> None:
         assert (call.name, json.loads(call.args)) == ("look", {"q": 1})
 
 
+async def test_nobody_is_told_anothers_metadata(tmp_path) -> None:
+    async with open_door(tmp_path, yaml("type: local, cache_scope: global", target="openai/gpt-4o")) as door:
+        question = ask("openai_responses", "q")
+        mine = {**question.body, "metadata": {"of": "Zoe"}, "user": "Zoe"}
+        _, first = await tell(door, mine, question.path)
+        assert json.loads(first)["metadata"] == {"of": "Zoe"}
+        how, again = await tell(door, question)
+        assert how == "hit" and b"Zoe" not in again and json.loads(again)["id"] == json.loads(first)["id"]
+        how, other = await tell(door, {**question.body, "metadata": {"of": "bob"}}, question.path)
+        assert how == "hit" and json.loads(other)["metadata"] == {"of": "bob"} and b"Zoe" not in other
+        how, stream = await tell(door, ask("openai_responses", "q", True))
+        assert how == "hit" and b"Zoe" not in stream
+
+
+async def test_a_stream_that_is_an_array_is_one_again(tmp_path) -> None:
+    async with open_door(tmp_path, yaml()) as door:
+        question = ask("gemini", "q", True)
+        path = question.path.removesuffix("?alt=sse")
+        for expected in ("miss", "hit"):
+            how, answer = await tell(door, question.body, path)
+            parts = [part["text"] for event in json.loads(answer) for part in event["candidates"][0]["content"]["parts"]]
+            assert (how, "".join(parts)) == (expected, "mock/echo: q")
+
+
 async def test_the_record_and_its_line_tell_of_a_hit(tmp_path) -> None:
     async with open_door(tmp_path, yaml()) as door:
         await tell(door, HELLO)
@@ -333,6 +357,30 @@ async def test_what_is_kept_can_be_chosen(tmp_path) -> None:
     async with open_door(tmp_path, yaml("type: local, supported_call_types: [aresponses, embedding]")) as door:
         assert (await tell(door, HELLO))[0] == "-"
         assert (await tell(door, ask("openai_responses", "q")))[0] == "miss"
+
+
+ENTRY = "    litellm_params: {model: openai/real-model, api_base: \"{mock}/v1\", api_key: sk-upstream, input_cost_per_token: 0.01,"
+
+
+@pytest.mark.parametrize(
+    ("says", "mode", "told"),
+    [
+        ("caching: false", "default_on", ["-", "-"]),
+        ("caching: true", "default_off", ["miss", "hit"]),
+        ("cache: {no-store: true}", "default_on", ["miss", "miss"]),
+        ("cache: {use-cache: true}", "default_off", ["miss", "hit"]),
+        ("ttl: 0.00001", "default_on", ["miss", "miss"]),
+        ("ttl: 60", "default_on", ["miss", "hit"]),
+        ("cache: {nonsense: true}", "default_on", ["miss", "hit"]),
+    ],
+)
+async def test_an_entry_says_it_for_its_group(says: str, mode: str, told: list[str], tmp_path) -> None:
+    config = yaml(f"type: local, mode: {mode}").replace(ENTRY, ENTRY + f" {says},", 1)
+    async with open_door(tmp_path, config) as door:
+        assert [(await tell(door, HELLO))[0] for _ in range(2)] == told
+        assert (await tell(door, {**HELLO, "model": "other"}))[0] == ("miss" if mode == "default_on" else "-")
+        assert any("cache.nonsense" in problem for problem in door.gateway.state.problems) == ("nonsense" in says)
+        assert all(not {"cache", "caching", "ttl"} & sent.json.keys() for sent in door.mock.received)
 
 
 # Whose it is ----------------------------------------------------------------------------------------------------------
