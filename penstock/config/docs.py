@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from penstock.config import keys
+from penstock.config.keys_cache import TYPES
 from penstock.config.keys_router import STRATEGIES
 from penstock.config.spec import MEANING
 
@@ -78,6 +79,7 @@ _NOTES = {
     "model_list[].model_info": "Other keys are kept as information.",
     "router_settings": "These win over the same keys of `litellm_settings`.",
     "litellm_settings": "",
+    "litellm_settings.cache_params": "Where answers are kept, and for how long: [cache.md](cache.md).",
     "general_settings": (
         "Without `master_key` here, `LITELLM_MASTER_KEY` and then `PENSTOCK_MASTER_KEY` are looked up. With `database_url: null` "
         "the variable `DATABASE_URL` is never used."
@@ -103,6 +105,9 @@ def render() -> str:
         if table is keys.params:
             sent = ", ".join(f"`{key.name}`" for key in sorted(table.rows.values()) if key.status == "sent")
             parts.append(f"\nRequest parameters: {sent}.\n")
+        if table is keys.cache:
+            acting = ", ".join(f"`{name}`" for name, status in TYPES.items() if status == "acted")
+            parts.append(f"\nTypes that act: {acting}. With another, which is a warning, nothing is kept.\n")
         if table is keys.router:
             acting = ", ".join(f"`{name}`" for name, status in STRATEGIES.items() if status == "acted")
             parts.append(f"\nStrategies that act: {acting}. The others are a warning, and `simple-shuffle` is used.\n")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from penstock.config.keys_cache import CACHE
 from penstock.config.keys_general import GENERAL, TOP
 from penstock.config.keys_litellm import LITELLM
 from penstock.config.keys_params import CREDENTIAL, ENTRY, INFO, PARAMS
@@ -58,11 +59,12 @@ params = Table("model_list[].litellm_params", PARAMS)
 info = Table("model_list[].model_info", INFO)
 router = Table("router_settings", ROUTER)
 litellm = Table("litellm_settings", LITELLM)
+cache = Table("litellm_settings.cache_params", CACHE)
 general = Table("general_settings", GENERAL)
 coordination = Table("general_settings.coordination_redis", REDIS)
 credential = Table("credential_list[]", CREDENTIAL)
 
-TABLES = (top, entry, params, info, router, litellm, general, coordination, credential)
+TABLES = (top, entry, params, info, router, litellm, cache, general, coordination, credential)
 """Every table, in the order of the documentation."""
 
 

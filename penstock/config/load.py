@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from penstock.config import keys
+from penstock.config.cache import read_cache
 from penstock.config.deployments import DeploymentReader, Resolve, read_credentials, read_default_params
 from penstock.config.environ import apply_section, resolve
 from penstock.config.include import load_files
@@ -76,6 +77,7 @@ def _build(
     with problems.graded("error"):
         router = read_section(keys.router, router_node, problems)
         litellm = read_section(keys.litellm, sections.get("litellm_settings"), problems)
+        cache = read_cache(sections, litellm, router, environment, problems)
         credentials = read_credentials(sections.get("credential_list"), problems)
     leaves_out = router.get("ignore_invalid_deployments", True) is not False
     defaults = read_default_params(router_node, problems)
@@ -93,6 +95,7 @@ def _build(
         router=build_router(router, litellm, router_node, problems),
         litellm=build_litellm(litellm, general),
         general=build_general(general, litellm, general_node, environment, file, problems),
+        cache=cache,
         environment=environment,
         files=files,
         raw=document.plain(),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from penstock.config.cache import CacheSettings
 from penstock.config.problems import Problem
 from penstock.config.secret import Secret
 
@@ -154,6 +155,7 @@ class Config:
     router: RouterSettings = RouterSettings()
     litellm: LitellmSettings = LitellmSettings()
     general: GeneralSettings = GeneralSettings()
+    cache: CacheSettings | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: tuple[Path, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict, repr=False)

@@ -221,6 +221,13 @@ def _names(node: Node, path: KeyPath, problems: Problems) -> tuple[str, ...]:
     return (node.text,) if isinstance(node.value, str) else _texts(node, path, problems)
 
 
+def _lists(node: Node, path: KeyPath, problems: Problems) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(node.value, list):
+        raise Wrong("a list of lists of groups, such as [[fast, cheap]]")
+    found = (convert("texts", item, (*path, i), problems) for i, item in enumerate(node.value))
+    return tuple(item for item in found if item is not ABSENT)
+
+
 def _headers(node: Node, path: KeyPath, problems: Problems) -> dict[str, str]:
     if not isinstance(node.value, dict):
         raise Wrong("a mapping of header names to texts")
@@ -423,6 +430,7 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "flag": _flag,
     "texts": _texts,
     "names": _names,
+    "lists": _lists,
     "headers": _headers,
     "numbers": _numbers,
     "shares": _shares,
@@ -470,6 +478,7 @@ MEANING: Mapping[str, str] = {
     "list": "list",
     "texts": "list of texts",
     "names": "text or list of texts",
+    "lists": "list of lists of texts",
     "headers": "mapping of texts",
     "numbers": "mapping of numbers",
     "shares": "mapping of numbers from 0 to 1",

@@ -40,3 +40,4 @@ class Record(Struct, kw_only=True):
     message: str = ""
     fault: str = ""
     dropped: tuple[str, ...] = ()
+    cache_hit: bool = False  # answered by what was kept, or by the answer to another

@@ -112,7 +112,7 @@ def _parsed(attempt: Attempt, held: HeldAnswer, spoken: Dialect, mend: Mend | No
     return response if attempt.undo is None else attempt.undo.response(response)
 
 
-def _texts(response: Response) -> list[str]:
+def texts_of(response: Response) -> list[str]:
     """Collect the texts to check, one for each choice that has one."""
     found = []
     for choice in response.choices:
@@ -125,7 +125,7 @@ def _texts(response: Response) -> list[str]:
 async def _fault(attempt: Attempt, response: Response) -> str | None:
     """Check the texts in turn and tell what is wrong with the first that is wrong. Note "ok" when all are right."""
     assert attempt.form is not None and attempt.form.check is not None
-    texts = _texts(response)
+    texts = texts_of(response)
     for text in texts:
         if len(text) > MAX_TEXT:
             return f"it is longer than {MAX_TEXT} characters"
@@ -150,7 +150,7 @@ async def _again(attempt: Attempt, dialect: str, response: Response, fault: str)
     """Ask a second time, telling the model what was wrong, and return the answer; None where a conversation cannot be
     continued (a plain completion)."""
     target = attempt.target
-    said = next((text for text in _texts(response)), "")
+    said = next((text for text in texts_of(response)), "")
     spoken = DIALECTS[dialect]
     endpoint = target.endpoint(target.operation(spoken, attempt.stream))
     quirks, said, ask = endpoint.quirks, said[:MAX_TEXT], _ASK.format(fault=fault)

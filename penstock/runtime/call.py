@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Caller
+    from penstock.runtime.keeping import Keeping  # circle: it reads the call that it is a part of
     from penstock.runtime.means import Means
     from penstock.runtime.outlet import MountStyle
     from penstock.runtime.surface import Surface  # circle: the row that a call came in by says how calls are read
@@ -56,9 +57,9 @@ class Call:
     the tries before it."""
 
     __slots__ = (
-        "asked", "attempt", "below", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw",
-        "mount_style", "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface",
-        "tries", "upstream",
+        "asked", "attempt", "below", "caching", "call_id", "caller", "exchange", "fields", "known", "means", "model",
+        "model_raw", "mount_style", "outlet", "params", "path", "request", "request_id", "spent", "spent_cost",
+        "stream", "surface", "tries", "upstream",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -84,6 +85,7 @@ class Call:
         self.stream = False
         self.request: Request | None = None  # parsed on first need
         self.attempt: Attempt | None = None
+        self.caching: Keeping | None = None  # its part in the answer cache, where there is one
         self.tries = 0
         self.upstream = 0.0
         self.spent: Usage | None = None

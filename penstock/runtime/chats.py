@@ -23,7 +23,9 @@ def chat_row(name: str, check: Callable[[Mapping[str, Raw]], None], about: About
     """Make the surface of a dialect. ``check``: what it insists on; ``forward``: request headers that pass upstream in
     the same dialect."""
     usage = EDITORS[name].wants_usage
-    return Surface(DIALECTS[name], lanes.run, check, usage, forward, forced_by="completion_model", about=about)
+    return Surface(
+        DIALECTS[name], lanes.run, check, usage, forward, forced_by="completion_model", cached="completion", about=about
+    )
 
 
 def _check_messages(fields: Mapping[str, Raw]) -> None:
@@ -66,4 +68,4 @@ RESPONSES = chat_row(
     "openai_responses",
     _check_input,
     About("Answer a request of OpenAI's Responses", one_of=INPUTS, streams=True),
-)._replace(attempt=stored_responses.run)
+)._replace(attempt=stored_responses.run, cached="responses")

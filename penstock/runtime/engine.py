@@ -17,6 +17,7 @@ from penstock.core.route.plan import Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
+from penstock.runtime.cache import AnswerCache
 from penstock.runtime.call import Call
 from penstock.runtime.drive import drive
 from penstock.runtime.explain import TELLS, Told
@@ -79,6 +80,7 @@ class Engine:
     ) -> None:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
+        self.answers = AnswerCache(lambda: self.means)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
@@ -101,6 +103,10 @@ class Engine:
             forced = state.forced.get(surface.forced_by, "") if state.forced else ""
             call.read_fields(fields, default, forced)
             surface.check(fields)
+            keeps = state.caching is not None and surface.cached and plan is None
+            if keeps and await self.answers.answer(call, state):
+                self.record(call, None)
+                return
             if plan is None:
                 plan = state.plan(call.model)
             if self.means.trace is not None:
@@ -134,6 +140,8 @@ class Engine:
                 raise
         if error is not None:
             call.outlet.refuse(call, error)
+        elif call.caching is not None:
+            await self.answers.end(call)
         self.record(call, error)
 
     async def _go_on(
@@ -259,6 +267,8 @@ class Engine:
         attempt = call.attempt
         if attempt is not None and attempt.price_version is None:
             settle(attempt)
+        if call.caching is not None:
+            self.answers.over(call.caching)
         if not self._ended:
             asyncio.get_running_loop().call_soon(self.flush)
         self._ended.append((call, error, self.means.clock(), time.time()))

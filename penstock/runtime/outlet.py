@@ -115,6 +115,8 @@ class Outlet(Struct, eq=False):
             self.claim(attempt)
             attempt.stop()
         self.owner = attempt.number
+        if call.caching is not None:
+            body = call.caching.whole(attempt, body, content_type)
         attempt.tail = body
         now = call.means.clock()
         if attempt.first_at is None:
@@ -125,6 +127,15 @@ class Outlet(Struct, eq=False):
             head += b"x-litellm-response-cost: %b\r\n" % plain(cost).encode()
             if attempt.target.charged:
                 head += part_lines(attempt)
+        self._send(call, head, body)
+
+    def kept(self, call: Call, body: bytes, content_type: bytes = b"") -> None:
+        """Send a whole answer that was kept: it costs nothing."""
+        head = b"content-type: %b\r\n" % content_type if content_type else JSON
+        head += self._lines(call, call.means.clock()) + b"x-litellm-response-cost: 0\r\n"
+        self._send(call, head, body)
+
+    def _send(self, call: Call, head: bytes, body: bytes) -> None:
         style = call.mount_style
         if style is not None:
             if style.answer is not None:
@@ -132,6 +143,13 @@ class Outlet(Struct, eq=False):
             head += _more(style, call)
         self.status = 200
         self.exchange.whole(200, head, body)
+
+    def replay(self, call: Call, data: bytes) -> None:
+        """Send all of a stream that was kept."""
+        if not self.exchange.responded:
+            self.begin(call)
+        self.exchange.write(data if self.shape is None else self.shape.feed(data))
+        self.finish()
 
     def begin(self, call: Call, content_type: bytes = b"") -> None:
         """Send status and headers of a streamed answer."""
@@ -157,6 +175,8 @@ class Outlet(Struct, eq=False):
                 raise AlreadyAnswered
             if not self.exchange.responded:
                 self.begin(attempt.call)
+        if answer and attempt.call.caching is not None:
+            attempt.call.caching.part(data)
         attempt.tail = data
         if self.shape is not None:
             data = self.shape.feed(data)
@@ -283,6 +303,8 @@ class Outlet(Struct, eq=False):
             routing = _plain_routing(attempt.group, attempt.lane)
         else:
             routing = _routing(call, attempt)
+        if call.caching is not None:
+            routing += call.caching.lines()
         lines = b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b%b" % (
             attempt.target.answer_lines if attempt is not None else b"",
             call.call_id.encode(),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import TABLE, GatewayError, kind_of_status
 from penstock.core.ir import Usage, added
 from penstock.core.record import Record
 from penstock.runtime.attempt import Attempt
+from penstock.runtime.keeping import MISS
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from penstock.runtime.call import Call
 
 
@@ -45,6 +45,8 @@ def record_of(call: Call, error: GatewayError | None, now: float, at: float) -> 
     )
     if attempt is not None:
         _tried(record, call, attempt)
+    elif call.caching is not None and call.caching.how is not MISS:
+        record.cache_hit, record.cost, record.usage = True, Decimal(0), call.caching.usage
     return record
 
 

@@ -76,12 +76,13 @@ def as_text(r: Record) -> str:
     usage = r.usage
     tokens = f" in={usage.input} out={usage.output}{'~' if usage.estimated else ''}" if usage is not None else ""
     cost = f" cost={plain(r.cost)}" if r.cost is not None else ""
+    cache = " cache=hit" if r.cache_hit else ""
     error = f" error={r.error} {r.message!r}" if r.error else ""
     continued = f" continued={r.continued}" if r.continued else ""
     name = f" model={_name(r.model)} target={_name(r.target) or '-'}" if r.model else f" {r.method} {_word(r.path)}"
     return (
         f"{stamp(r.at)} call={r.call_id} key={_name(r.key) or '-'}{name} {r.status} {r.ms:.1f}ms"
-        f"{ttft}{tokens}{cost}{continued} bytes={r.bytes_out}{error}\n"
+        f"{ttft}{tokens}{cost}{cache}{continued} bytes={r.bytes_out}{error}\n"
     )
 
 
@@ -109,6 +110,8 @@ def as_json(r: Record) -> str:
     }
     if r.continued:
         line["continued"] = r.continued
+    if r.cache_hit:
+        line["cache_hit"] = True
     if r.dropped:
         line["dropped"] = r.dropped
     if r.error:

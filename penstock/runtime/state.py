@@ -17,6 +17,7 @@ from penstock.core.providers.resolve import credential, missing_key_message
 from penstock.core.route.catalog import Catalog, Member
 from penstock.core.route.plan import Plan, Try
 from penstock.runtime.building import Stars, build_target, settings_of
+from penstock.runtime.cache_wish import wishes_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 from penstock.runtime.review import faults_of
 from penstock.runtime.rules import RuleBook, is_plain
@@ -53,8 +54,10 @@ class State:
 
     def __init__(self, config: Config, env: Mapping[str, str], before: State | None = None) -> None:
         self.config = config
+        self.caching = config.cache
         self.settings: dict[str, Any] = settings_of(config)
         self.problems: list[str] = []
+        self.cache_wishes = wishes_of(config.deployments, self.problems) if config.cache is not None else {}
         self.env = env
         self.credentials: dict[str, Credential] = {}  # of pass-through paths, filled as they are asked for
         self.pass_through_endpoints = pass_through_endpoints_of(config, env, self.problems)

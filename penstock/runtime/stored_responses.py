@@ -33,6 +33,7 @@ from penstock.runtime.ids import mint
 
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
+    from penstock.runtime.call import Call
     from penstock.stores.base import Store
 
 NAME = "openai_responses"
@@ -159,6 +160,16 @@ async def keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) ->
         kept = await apart.plain(_stored, given, before, attempt.tail, attempt.stream, who)
     else:
         kept = _stored(given, before, attempt.tail, attempt.stream, who)
+    if kept is not None:
+        await call.means.store.put(key(call.caller.alias, kept[0]), kept[1], KEEP)
+
+
+async def keep_given(call: Call, sent: bytes) -> None:
+    """Keep an answer that was given again under the id that this client knows it by: it may go on from there."""
+    previous = previous_id(call.fields)
+    stored = await find(call.means.store, call.caller.alias, previous) if previous else None
+    given = {key: call.fields[key] for key in _TURN if key in call.fields}
+    kept = _stored(given, [] if stored is None else stored.items, sent, call.stream, "")
     if kept is not None:
         await call.means.store.put(key(call.caller.alias, kept[0]), kept[1], KEEP)
 

@@ -52,4 +52,5 @@ class Surface(NamedTuple):
     role: str = "key"
     works: bool = True
     no_pages: bool = False
+    cached: str = ""  # what its answers are, where they may be kept: see ``config.keys_cache.CALL_TYPES``
     about: About | None = None  # None: all there is to say is what ``attempt`` says of itself

@@ -16,6 +16,7 @@ from penstock.core.route.plan import Plan, Try
 from penstock.runtime.call import Call
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import ADMIN, PUBLIC, Rule
+from penstock.server import caching
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES
@@ -64,6 +65,8 @@ async def health(gateway: Gateway, call: Call) -> Page:
         if shared is not None:
             told["shared_state"] = shared.told()
         told |= _counted(await _ask(gateway, call, targets) if live else _known(gateway, targets))
+        if (cache := caching.told_of(gateway)) is not None:
+            told["cache"] = cache
     return Page(200, JSON, msgspec.json.encode(told))
 
 

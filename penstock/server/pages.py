@@ -12,7 +12,7 @@ import msgspec
 from penstock import __version__
 from penstock.admin import modelinfo, models
 from penstock.runtime.gate import PUBLIC
-from penstock.server import costs, explaining, google, google_pages, health, ollama_pages, stored
+from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, stored
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -127,6 +127,7 @@ def _openapi(gateway: Gateway, call: Call) -> Page:
 _MODEL = "/{name:path}"
 ROUTES: tuple[Route, ...] = (
     *stored.ROUTES,
+    *caching.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),
     *health.ROUTES,
     # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.

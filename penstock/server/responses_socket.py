@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from penstock.server.gateway import Gateway
 
 IDLE = 1800.0  # seconds between two responses
-_SURFACE = RESPONSES._replace(attempt=run)
+_SURFACE = RESPONSES._replace(attempt=run, cached="")
 _HANDSHAKE = (b"connection", b"upgrade", b"content-length", b"content-type", b"content-encoding", b"expect")
 
 

@@ -117,6 +117,7 @@ class Service:
                 await self.shared.stop()
             for source in self.sources:
                 await source.close()
+            await self.gateway.engine.answers.close()
             await self.pool.close()
             self.gateway.engine.flush()
             self.records.close()

@@ -55,8 +55,8 @@ _OLLAMA = chat_row("ollama", _anything, About("Answer a chat in Ollama's form", 
 _GENERATE = _OLLAMA._replace(
     dialect=DIALECTS["ollama_generate"], about=About("Complete a prompt in Ollama's form", streams=True)
 )
-_OLLAMA_ONE = _OLLAMA._replace(adapt=_single, forced_by="")
-_OLLAMA_EMBED = _OLLAMA_ONE._replace(forced_by="embedding_model")
+_OLLAMA_ONE = _OLLAMA._replace(adapt=_single, forced_by="", cached="")
+_OLLAMA_EMBED = _OLLAMA_ONE._replace(forced_by="embedding_model", cached="embedding")
 # Everything that Ollama serves, for errors in its shape; other paths below /api/ are not its own.
 _OLLAMA_PATH = re.compile(
     r"/api/(?:chat|generate|tags|show|ps|version|embed|embeddings|pull|push|create|copy|delete|blobs)(?:/|$)"
@@ -103,12 +103,13 @@ def _about(
 
 _COMPLETIONS = chat_row(
     "completions", completions.check, _about("Complete a prompt", prompt=_TEXTS, streams=True)
-)._replace(attempt=ops.completions)
+)._replace(attempt=ops.completions, cached="text_completion")
 _EMBEDDINGS = CHAT._replace(
     attempt=ops.embeddings,
     check=embeddings.check,
     adapt=_single,
     forced_by="embedding_model",
+    cached="embedding",
     about=About("Embed texts, or a conversation as one", "operations", one_of=("input", "messages")),
 )
 _RERANK = CHAT._replace(
@@ -116,6 +117,7 @@ _RERANK = CHAT._replace(
     check=rerank.check,
     adapt=_single,
     forced_by="",
+    cached="rerank",
     about=_about("Rank documents by a query", query="string", documents="array"),
 )
 _MODERATIONS = CHAT._replace(
@@ -124,12 +126,14 @@ _MODERATIONS = CHAT._replace(
     adapt=_single,
     default_model=ops.moderation_model,
     forced_by="moderation_model",
+    cached="",
     about=_about("Judge texts", input=_TEXTS),
 )
 _IMAGES = CHAT._replace(
     attempt=ops.images_generations,
     check=images.check,
     forced_by="image_generation_model",
+    cached="",
     about=_about("Make images of a text", prompt="string", streams=True),
 )
 _EDITS = _IMAGES._replace(
@@ -144,21 +148,26 @@ _SPEECH = CHAT._replace(
     check=audio.check_speech,
     adapt=_single,
     forced_by="",
+    cached="",
     about=_about("Speak a text", answer="audio/*", input="string"),
 )
-_FORM = CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True, forced_by="")
+_FORM = CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True, forced_by="", cached="")
 _TRANSCRIPTIONS = _FORM._replace(
-    attempt=ops.transcriptions, about=_about("Write down what is said", "file", streams=True)
+    attempt=ops.transcriptions, cached="transcription", about=_about("Write down what is said", "file", streams=True)
 )
 _TRANSLATIONS = _FORM._replace(attempt=ops.translations, about=_about("Write down in English what is said", "file"))
 _BESIDE: dict[str, Surface] = {
     "/responses/compact": RESPONSES._replace(
         attempt=compaction.run,
         adapt=_single,
+        cached="",
         about=About("Compact a conversation into a summary", one_of=INPUTS),
     ),
     "/responses/input_tokens": RESPONSES._replace(
-        attempt=stored_responses.count, adapt=_single, about=About("Count the tokens of an input", one_of=INPUTS)
+        attempt=stored_responses.count,
+        adapt=_single,
+        cached="",
+        about=About("Count the tokens of an input", one_of=INPUTS),
     ),
 }
 OPERATIONS: dict[str, Surface] = {
@@ -181,7 +190,7 @@ SURFACES: dict[str, Surface] = {
     "/responses": RESPONSES,
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": MESSAGES._replace(
-        attempt=counting.run, adapt=_single, about=About("Count the tokens of messages", needs=TALK)
+        attempt=counting.run, adapt=_single, cached="", about=About("Count the tokens of messages", needs=TALK)
     ),
     "/api/chat": _OLLAMA,
     "/api/generate": _GENERATE,
@@ -204,12 +213,13 @@ _GEMINI = chat_row("gemini", google.check, About("Generate content in Google's f
 )
 _GEMINI_STREAM = _GEMINI._replace(about=About("Stream content in Google's form", one_of=_CONTENTS, streams=True))
 _GEMINI_COUNT = _GEMINI._replace(
-    attempt=counting.run, about=About("Count the tokens of content in Google's form", one_of=_CONTENTS)
+    attempt=counting.run, cached="", about=About("Count the tokens of content in Google's form", one_of=_CONTENTS)
 )
 _GEMINI_EMBED = _GEMINI._replace(
     attempt=ops.embed_content,
     check=partial(embeddings_google.check, batch=False),
     forced_by="embedding_model",
+    cached="embedding",
     about=_about("Embed content in Google's form", content="object"),
 )
 _GEMINI_BATCH = _GEMINI_EMBED._replace(

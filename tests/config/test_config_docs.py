@@ -60,7 +60,7 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
         "bool": "true", "str": "x", "secret": "a-random-key", "count": "7", "positive": "7", "number": "7.5",
         "amount": "7.5", "size": "7.5", "seconds": "7.5", "wait": "7.5", "url": "http://h/", "port": "7", "redis": "redis://h", "nodes": "[h:7]", "connection": "{host: h}", "sentinels": "[[h, 7]]", "tls": "x.pem", "any": "{a: 1}",
         "mapping": "{a: 1}", "list": "[1]", "texts": "[a]", "names": "[m]", "headers": "{a: b}", "numbers": "{a: 1}", "shares": "{openai: 0.1}", "margins": "{global: 0.1, openai: {fixed_amount: 0.1}}",
-        "fallbacks": "[{m: [m]}]", "aliases": "{a: m}", "hedge": "800ms",
+        "fallbacks": "[{m: [m]}]", "aliases": "{a: m}", "lists": "[[m]]", "hedge": "800ms",
         "policy": "{RateLimitErrorXX: 3}", "policies": "{m: {RateLimitErrorXX: 3}}",
         "budgets": "{openai: {budget_limit: 5, time_period: 1d}}",
         "groups": "[{models: [m], routing_strategy: least-busy}]",
@@ -83,4 +83,4 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
     # A switch whose default is on and that is turned off asks for nothing that Penstock would have to do.
     off = {name for name in known if table.rows[name].default is True}
     assert known - off <= set(warned), known - off - set(warned)
-    assert set(warned) - known <= {"routing_strategy", "default_litellm_params.a"}
+    assert set(warned) - known <= {"routing_strategy", "default_litellm_params.a", "cache_kwargs.a", "cache_params.a"}

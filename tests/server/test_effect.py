@@ -33,6 +33,9 @@ NO_EFFECT = {
     "router_settings.ignore_invalid_deployments": "it says whether a config with a wrong entry is taken",
 }
 WITH_A_VERBOSE_LOG = {"litellm_settings.log_raw_request_response"}
+# They say how answers are kept, where answers are kept.
+WITH_A_CACHE = {f"litellm_settings.{key}" for key in ("cache_params", "caching_with_models", "default_in_memory_ttl", "default_redis_ttl")}
+WITH_A_CACHE |= {"router_settings.cache_kwargs", "router_settings.caching_groups"}
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
     "bool": (False, True),
@@ -68,6 +71,10 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"path": "/two", "target": "http://127.0.0.1:9/x"}],
     ),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
+    "litellm_settings.cache_params": ({"ttl": 5}, {"ttl": 6}),
+    "litellm_settings.default_redis_ttl": (5, 6),
+    "router_settings.cache_kwargs": ({"ttl": 5}, {"ttl": 6}),
+    "router_settings.caching_groups": ([["a", "b"]], [["a", "c"]]),
     "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
     "router_settings.default_litellm_params": ({"temperature": 0.1}, {"temperature": 0.2}),
     "router_settings.routing_strategy_args": ({"ttl": 10}, {"ttl": 20}),
@@ -151,6 +158,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "places": gateway.gate.places and gateway.gate.places.places,
         "checks": [state.config.general.background_health_checks, state.config.general.health_check_interval],
         "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
+        "cache": state.caching,
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
@@ -165,13 +173,18 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
     if name == "router_settings.fallbacks":
         values = tuple([{"d": ["b", "c"]}, *value] for value in values)
     environ = {"LITELLM_LOG": "DEBUG"} if name in WITH_A_VERBOSE_LOG else {}
-    running = await Running.start(tmp_path, environ, **{section: {key: values[0]}})
+    beside: dict[str, dict[str, Any]] = {"litellm_settings": {}, section: {}}
+    if name in WITH_A_CACHE:
+        where = {"cache_params": {"type": "redis", "host": "localhost"}} if "redis" in key else {}
+        beside["litellm_settings"] = {"cache": True, **where}
+    one, two = ({**beside, section: {**beside[section], key: value}} for value in values)
+    running = await Running.start(tmp_path, environ, **one)
     before = behaviour(running.service)
-    said = await running.reload(**{section: {key: values[1]}})
+    said = await running.reload(**two)
     changed = behaviour(running.service) != before
     assert changed or name in said or name in NO_EFFECT, f"{name} was reloaded without effect and without a word"
     assert not (changed and name in NO_EFFECT)
-    await running.reload(**{section: {key: values[0]}})
+    await running.reload(**one)
     assert behaviour(running.service) == before, "and back"
 
 

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-re
 
 from __future__ import annotations
 
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -18,7 +18,8 @@ class Signing:
     __slots__ = ("_auth",)
 
     def __init__(self, keys: Keys, region: str, service: str) -> None:
-        self._auth = SigV4Auth(Credentials(keys.access, keys.secret, keys.token or None), service, region)
+        make = S3SigV4Auth if service == "s3" else SigV4Auth  # its paths are encoded once, and its bodies named
+        self._auth = make(Credentials(keys.access, keys.secret, keys.token or None), service, region)
 
     def lines(self, method: str, url: str, body: bytes, content_type: str = "") -> bytes:
         """Render the header lines (CRLF-ended) that carry the signature: time, session's token, Authorization. ``url``

@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.errors import GatewayError
 
@@ -46,8 +46,12 @@ class Tokens:
         self._hold_until = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    async def lines(self, endpoint: Endpoint, method: str, body: bytes) -> bytes:
-        """Return the header lines of a good token, as ``endpoint.Signer`` asks; renew it ahead of its end."""
+    def lines(self, endpoint: Endpoint, method: str, body: bytes) -> Coroutine[Any, Any, bytes]:
+        """Return the header lines of a good token, as ``endpoint.Signer`` asks."""
+        return self.current()
+
+    async def current(self) -> bytes:
+        """Return the header lines of a good token; renew it ahead of its end."""
         now = self._clock()
         if now < self._renew_at:
             return self._lines

@@ -117,6 +117,14 @@ def signer(account: Account) -> Tokens | None:
     source = _source(account.deployment, account.env)
     if account.foreign and not source:
         return None  # the machine's own account is for Google
+    return tokens_of(source)
+
+
+def tokens_of(source: str | Mapping[str, Any]) -> Tokens:
+    """Find the tokens of credentials: a path, JSON text, a mapping, "" for the machine's own. Raises ``ImportError``
+    without google-auth, "not_configured" for what cannot be read."""
+    import google.auth  # noqa: F401
+
     info = _info(source)
     key = hashlib.sha256(msgspec.json.encode(info, order="deterministic")).hexdigest()
     found = _SHARED.get(key)

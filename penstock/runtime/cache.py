@@ -1,0 +1,208 @@
+"""The answer cache in a request's life: looked up before anybody is asked, filled when the answer is out.
+
+A request that asks what another asks at this very moment waits for that one's answer. Nothing here fails a request: a
+place that is down, an entry of no use, an answer that is not kept: the request goes its way as if there was no cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from penstock.core import cachekey
+from penstock.core.errors import GatewayError, shed
+from penstock.runtime.cache_items import KIND, ItemsKeeping, name_items, split_items
+from penstock.runtime.cache_place import Place, open_place
+from penstock.runtime.cache_question import NEUTRAL, Early, Name, Questions
+from penstock.runtime.cache_wish import ANYTHING, Wish, read_wish
+from penstock.runtime.keeping import Flight, Keeping, asked, ripened
+
+if TYPE_CHECKING:
+    from penstock.config.cache import CacheSettings
+    from penstock.core.ir import Request
+    from penstock.core.route.catalog import Found
+    from penstock.runtime.call import Call
+    from penstock.runtime.keeping import Entries
+    from penstock.runtime.means import Means
+    from penstock.runtime.state import State
+    from penstock.runtime.targets import Target
+
+log = logging.getLogger("penstock")
+
+
+class AnswerCache:
+    """The cache of one process. ``place``: where answers are kept, opened when a request first wants it; it outlives a
+    reload that changes nothing about it."""
+
+    def __init__(self, means: Callable[[], Means]) -> None:
+        self.place: Place | None = None
+        self.flights: dict[str, Flight] = {}
+        self._means = means
+        self._questions = Questions()
+        self._dialects: set[str] = set()  # of the chats that came
+        self._early = Early()
+        self._renamed: dict[str, str] = {}
+        self._settings: CacheSettings | None = None  # with which the place was opened, or could not be
+        self._cannot = ""
+
+    # When a call comes. -----------------------------------------------------------------------------------------------
+
+    async def answer(self, call: Call, state: State) -> bool:
+        """Answer a call by what is kept, or by the answer that another call is about to get. False where it must go
+        its way; it then notes what becomes of it. Raises "bad_request" for a wish that is not understood."""
+        settings, surface = state.caching, call.surface
+        assert settings is not None and surface is not None
+        kind = surface.cached
+        if kind not in settings.kinds:
+            return False
+        found = state.catalog.find(call.model)
+        if found is None:
+            return False
+        wish = state.cache_wishes.get(found.group, ANYTHING) if state.cache_wishes else ANYTHING
+        if "cache" in call.fields and (wish.read or wish.write):
+            wish = read_wish(call.fields["cache"], wish)
+        if not (settings.default_on or wish.use) or not (wish.read or wish.write):
+            return False
+        place = self.place if settings is self._settings else self._open(settings, state)
+        if place is None:
+            return False
+        if kind in NEUTRAL and surface.dialect.name not in self._dialects:
+            await self._meet(surface.dialect.name, place)
+        name = _naming(call, found, settings, wish)
+        keeping = self._keeping(call, name, settings, wish, place)
+        if keeping is None:
+            return False
+        call.caching = keeping
+        if wish.read and await keeping.look_up(call, wish.youngest):
+            return True
+        if keeping.writes and kind in NEUTRAL and not self._questions.sharing:
+            self._early.add(keeping, name, call)
+        if not (wish.read and keeping.writes):
+            return False
+        flight = self.flights.get(keeping.key)
+        if flight is not None:
+            return await keeping.take(call, await flight.wait())
+        keeping.flight = self.flights[keeping.key] = Flight()
+        return False
+
+    def _keeping(self, call: Call, name: Name, settings: CacheSettings, wish: Wish, place: Place) -> Keeping | None:
+        """Make a call's part in the cache; None where it has none."""
+        surface = call.surface
+        assert surface is not None
+        digest = self._questions.digest(call, surface.cached)
+        if digest is None:
+            return None
+        key = name(digest)
+        ttl = settings.ttl if wish.ttl is None else wish.ttl
+        writes = wish.write and ttl > 0
+        if surface.cached == KIND and (inputs := split_items(call, place)) is not None:
+            return ItemsKeeping(key, place, ttl, settings.max_entry, writes, inputs, name_items(call, inputs, name))
+        return Keeping(surface.cached, key, place, ttl, settings.max_entry, writes)
+
+    async def _meet(self, dialect: str, place: Place) -> None:
+        """Take note of a dialect that nobody spoke before. With the second one chats are known by their meaning."""
+        self._dialects.add(dialect)
+        if self._questions.sharing or (len(self._dialects) < 2 and place.at_once):
+            return
+        self._questions.share()
+        for keeping, new in self._early.renamed():
+            old, keeping.key = keeping.key, new
+            if keeping.flight is not None and self.flights.get(old) is keeping.flight:
+                self.flights[new] = self.flights.pop(old)
+            entry = await place.get(old)
+            if entry is not None:
+                self._renamed[old] = new
+                await place.forget(old)
+                await place.put(new, entry)
+
+    # When it is over. -------------------------------------------------------------------------------------------------
+
+    async def end(self, call: Call) -> None:
+        """Keep the answer of a call that went well. Nobody waits for it, but for what takes no time."""
+        keeping, attempt = call.caching, call.attempt
+        assert keeping is not None
+        if attempt is None or not keeping.complete:
+            return
+        entries = keeping.entries(call, attempt)
+        place, flight = keeping.place, keeping.flight
+        if place.at_once and not (flight is not None and flight.waiting):
+            for key, entry in entries.items():
+                await place.put(key, entry)
+            return
+        keeping.goes_on = True
+        self._begin(self._spread(keeping, entries, asked(call, keeping.kind)))
+
+    async def _spread(self, keeping: Keeping, entries: Entries, request: Request | None) -> None:
+        """Give what may be given of an answer to those who wait for it, and keep it."""
+        try:
+            entries = await ripened(entries, request)
+            keeping.over(self.flights, entries)
+            for key, entry in entries.items():
+                await keeping.place.put(key, entry)
+        finally:
+            keeping.over(self.flights, {})
+
+    def over(self, keeping: Keeping) -> None:
+        """Let go of those who wait for a call that is over, unless its answer is still looked at."""
+        if not keeping.goes_on:
+            keeping.over(self.flights, {})
+
+    # The place. -------------------------------------------------------------------------------------------------------
+
+    def open(self, state: State) -> Place | None:
+        """Return the place of a config's settings; None where there is none, or it cannot be opened."""
+        if state.caching is None:
+            return None
+        return self.place if state.caching is self._settings else self._open(state.caching, state)
+
+    def _open(self, settings: CacheSettings, state: State) -> Place | None:
+        """Take over settings; open another place where they name one. That it cannot be opened is said once."""
+        before, self._settings = self._settings, settings
+        if before is not None and self.place is not None and settings.place == before.place:
+            return self.place
+        place, self.place, self._cannot = self.place, None, ""
+        self._early, self._renamed = Early(), {}
+        self._dialects.clear()
+        if place is not None:
+            self._begin(place.close())
+        try:
+            self.place = open_place(settings, state.env, self._means())
+        except GatewayError as error:
+            shed(error)
+            self._cannot = error.message
+            log.warning("Answers are not cached: %s", error.message)
+        return self.place
+
+    def keys_now(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys under which answers are kept now that clients were told others for."""
+        return [self._renamed.get(key, key) for key in keys]
+
+    @property
+    def trouble(self) -> str:
+        """Tell why the cache is not used now; "" while it is."""
+        return self._cannot or ("" if self.place is None else self.place.trouble)
+
+    async def close(self) -> None:
+        place, self.place = self.place, None
+        if place is not None:
+            await place.close()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin what no request waits for."""
+        beside = self._means().beside
+        task = asyncio.get_running_loop().create_task(work)
+        beside.add(task)
+        task.add_done_callback(beside.discard)
+
+
+def _naming(call: Call, found: Found[Target], settings: CacheSettings, wish: Wish) -> Name:
+    """Return what names the entries of a call."""
+    group = call.model if found.stars or settings.by_name else found.group
+    if settings.groups and not settings.by_name:
+        group = settings.groups.get(group, group)
+    tenant = "" if settings.shared else f"key {call.caller.alias}"
+    namespace = wish.namespace or settings.namespace
+    return partial(cachekey.name_entry, group=group, tenant=tenant, namespace=namespace)

@@ -1,0 +1,186 @@
+"""What a call has to do with the cache: how it was answered, and what is kept of its answer when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from penstock.core.errors import GatewayError, shed
+from penstock.core.kept import Entry
+from penstock.runtime.cache_give import CHATS, give
+from penstock.runtime.cache_ripen import ripen
+
+if TYPE_CHECKING:
+    from penstock.core.ir import Request, Usage
+    from penstock.runtime.attempt import Attempt
+    from penstock.runtime.cache_place import Place
+    from penstock.runtime.call import Call
+
+MISS, HIT, SHARED = b"miss", b"hit", b"shared"
+_TELLS_MISS = b"x-penstock-cache: miss\r\n"
+Entries = Mapping[str, Entry]
+
+
+class Flight:
+    """An answer that is on its way and that others wait for."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[Entries]] = []
+
+    async def wait(self) -> Entries:
+        """Return what became of it; nothing where it failed, or is not to be given to anybody else."""
+        waits = asyncio.get_running_loop().create_future()
+        self.waiting.append(waits)
+        return await waits
+
+    def land(self, entries: Entries) -> None:
+        for waits in self.waiting:
+            if not waits.done():  # whoever left is cancelled
+                waits.set_result(entries)
+        self.waiting.clear()
+
+
+class Keeping:
+    """One call's part in the cache. ``how`` it was answered: MISS, HIT, or SHARED (by the answer to another's request
+    at the same time). ``writes``: its answer may be kept, for ``ttl`` seconds; of at most ``limit`` bytes."""
+
+    __slots__ = (
+        "age", "body", "content_type", "dropped", "flight", "goes_on", "how", "key", "kind", "limit", "parts", "place",
+        "size", "ttl", "usage", "writes",
+    )  # fmt: skip
+
+    def __init__(self, kind: str, key: str, place: Place, ttl: float, limit: int, writes: bool) -> None:
+        self.kind, self.key, self.place, self.ttl, self.limit, self.writes = kind, key, place, ttl, limit, writes
+        self.how = MISS
+        self.age = 0
+        self.usage: Usage | None = None  # of the answer that it was given again
+        self.dropped: tuple[str, ...] = ()  # names of what of a request its answer does not heed
+        self.body: bytes | None = None
+        self.content_type = b""
+        self.parts: list[bytes] | None = None  # of a stream
+        self.size = 0
+        self.flight: Flight | None = None  # in which others wait for it
+        self.goes_on = False  # the call is over, and its answer is still being looked at
+
+    # What the outlet tells. -------------------------------------------------------------------------------------------
+
+    def lines(self) -> bytes:
+        """Render the header lines that tell how the cache was used."""
+        if self.how is MISS:
+            return _TELLS_MISS
+        key = self.key.encode("ascii", "replace")
+        told = b"x-penstock-cache: %b\r\nx-litellm-cache-key: %b\r\nage: %d\r\n" % (self.how, key, self.age)
+        if self.dropped:
+            names = ",".join(dict.fromkeys(self.dropped)).encode("ascii", "replace")
+            told += b"x-penstock-dropped: %b\r\n" % names[:4096]
+        return told
+
+    def whole(self, attempt: Attempt, body: bytes, content_type: bytes) -> bytes:
+        """Note a whole answer that goes out; return it as it is to go."""
+        if len(body) <= self.limit:
+            self.body, self.content_type = body, content_type
+        return body
+
+    def part(self, data: bytes) -> None:
+        """Note the next bytes of a streamed answer that goes out."""
+        self.size += len(data)
+        if self.size > self.limit:
+            self.parts = None
+        elif self.parts is not None:
+            self.parts.append(data)
+        elif self.size == len(data):
+            self.parts = [data]
+
+    # When others have the answer. -------------------------------------------------------------------------------------
+
+    async def look_up(self, call: Call, youngest: float | None) -> bool:
+        """Answer a call by what is kept, if that is there and no older than ``youngest`` seconds."""
+        entry = await self.place.get(self.key)
+        if entry is None:
+            return False
+        if youngest is not None and time.time() - entry.at > youngest:
+            return False
+        if entry.raw:
+            ripe = await ripen(entry, asked(call, self.kind))
+            if ripe is None:
+                await self.place.forget(self.key)
+                return False
+            await self.place.put(self.key, ripe)
+            entry = ripe
+        return await self._give(call, entry, HIT)
+
+    async def take(self, call: Call, entries: Entries) -> bool:
+        """Answer a call by what another was answered."""
+        entry = entries.get(self.key)
+        return entry is not None and await self._give(call, entry, SHARED)
+
+    async def _give(self, call: Call, entry: Entry, how: bytes) -> bool:
+        self.how, self.age = how, max(0, int(time.time() - entry.at))
+        self.usage, self.dropped = entry.usage, entry.dropped
+        if await give(call, self, entry):
+            return True
+        self.how, self.usage, self.dropped = MISS, None, ()
+        return False
+
+    # When the call is over. -------------------------------------------------------------------------------------------
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether all of an answer was seen that may be worth keeping."""
+        if not self.writes or self.how is not MISS:
+            return False
+        return self.body is not None or (self.parts is not None and self.kind in CHATS)
+
+    def entries(self, call: Call, attempt: Attempt) -> Entries:
+        """Make what is kept of a call's answer, as it went out."""
+        surface, now = call.surface, time.time()
+        assert surface is not None
+        body, streamed = (b"".join(self.parts or ()), True) if self.body is None else (self.body, False)
+        self.body = self.parts = None  # the entry has it
+        entry = Entry(
+            now,
+            now + self.ttl,
+            surface.dialect.name,
+            call.asked,
+            body,
+            attempt.usage,
+            self.content_type.decode("latin-1") if self.content_type else "",
+            tuple([loss.path for loss in attempt.losses]) if attempt.losses else (),
+            raw=self.kind in CHATS,
+            streamed=streamed,
+            checked=attempt.form is not None and attempt.form.check is not None,
+        )
+        return {self.key: entry}
+
+    def over(self, flights: dict[str, Flight], entries: Entries) -> None:
+        """Tell those who wait, once."""
+        flight, self.flight = self.flight, None
+        if flight is not None:
+            if flights.get(self.key) is flight:
+                del flights[self.key]
+            flight.land(entries)
+
+
+async def ripened(entries: Entries, request: Request | None) -> Entries:
+    """Return those of some entries that may be given."""
+    found = {}
+    for key, entry in entries.items():
+        ripe = await ripen(entry, request)
+        if ripe is not None:
+            found[key] = ripe
+    return found
+
+
+def asked(call: Call, kind: str) -> Request | None:
+    """Read what a call asks, in the neutral form; None where that is not known."""
+    if kind not in CHATS:
+        return None
+    try:
+        return call.parsed()
+    except GatewayError as error:  # a completion of several prompts at once
+        shed(error)
+        return None
