@@ -28,15 +28,16 @@ from penstock.core.route.stars import fill
 from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud.serving import Serving, serving_of
-from penstock.runtime.http import Timeouts, Tls
+from penstock.runtime.http import Tls
 from penstock.runtime.targets import Target
+from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
     from penstock.core.providers.spec import Provider
+    from penstock.runtime.http import Timeouts
 
 DEFAULT_TIMEOUT = 600.0  # seconds to the first byte and between bytes; LiteLLM's 6000 s only hides dead upstreams
-CONNECT_TIMEOUT = 10.0
 
 
 def build_target(
@@ -232,11 +233,7 @@ def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Time
     """Return the timeouts of whole answers, and of streams."""
     whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
     stream = deployment.stream_timeout or settings.get("stream_timeout") or whole
-    connect = min(CONNECT_TIMEOUT, whole)
-    return (
-        Timeouts(connect=connect, first_byte=whole, stall=whole, total=whole, pool=whole),
-        Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream),
-    )
+    return of_whole(whole), of_stream(stream, whole)
 
 
 def _tls(verify: object) -> Tls | None:

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from penstock.runtime.means import Means
     from penstock.runtime.outlet import MountStyle
     from penstock.runtime.surface import Surface  # circle: the row that a call came in by says how calls are read
+    from penstock.runtime.wishes import Wishes  # circle: wishes leave out what a call's fields may not say
 
 # Fields of a body that are for the gateway and never for an upstream (LiteLLM's contract, 4.1).
 GATEWAY_FIELDS = frozenset(
     """litellm_metadata tags fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks num_retries
-    timeout cache guardrails guardrail_config litellm_call_id litellm_trace_id litellm_session_id no-log mock_response
-    router_settings_override prompt_id prompt_variables validate""".split()
+    timeout stream_timeout cache guardrails guardrail_config litellm_call_id litellm_trace_id litellm_session_id no-log
+    mock_response router_settings_override prompt_id prompt_variables validate""".split()
 )
 LONGEST_MODEL = 1024
 REFUSED_FIELDS = frozenset(("api_key", "api_base", "base_url"))
@@ -58,7 +59,7 @@ class Call:
     __slots__ = (
         "asked", "attempt", "below", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw",
         "mount_style", "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface",
-        "tries", "upstream",
+        "tries", "upstream", "wishes",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -88,6 +89,7 @@ class Call:
         self.upstream = 0.0
         self.spent: Usage | None = None
         self.spent_cost: Decimal | None = None
+        self.wishes: Wishes | None = None  # what the request says about its own way
 
     def read_fields(self, fields: dict[str, Raw], default_model: str = "", forced: str = "") -> None:
         """Take the body's top level and check what every chat dialect shares. ``forced``: who answers, whatever the
@@ -136,8 +138,8 @@ class Call:
     def parse(self, fields: dict[str, Raw]) -> Request:
         """Read fields of the client's dialect as a request in the neutral form."""
         assert self.surface is not None
-        if "validate" in fields:
-            fields = {key: value for key, value in fields.items() if key != "validate"}
+        if not GATEWAY_FIELDS.isdisjoint(fields):
+            fields = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
         return self.surface.dialect.parse_request(fields)
 
     def fail(self, error: GatewayError) -> bytes:

@@ -170,7 +170,7 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
     endpoint = target.endpoint(target.operation(spoken, True) if attempt.stream else dialect)
     quirks = endpoint.quirks
     body = await _body_apart(attempt, quirks, dialect) if attempt.long else _body(attempt, quirks, dialect)
-    timeouts = target.stream_timeouts if attempt.stream else target.timeouts
+    timeouts = attempt.timeouts(attempt.stream)
     answer: Answer = await post(attempt, endpoint, body, spoken.parse_error, timeouts=timeouts)
     try:
         if form is not None and form.check is not None:

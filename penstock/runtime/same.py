@@ -13,6 +13,7 @@ from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.providers.apply import apply_quirks
+from penstock.core.providers.constraints import ENGINES
 from penstock.core.providers.fitting import plain_effort
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from penstock.core.ir import Loss
     from penstock.core.providers.spec import Quirks
     from penstock.runtime.attempt import Attempt
+    from penstock.runtime.targets import Target
 
+_NOT_SENT = GATEWAY_FIELDS | {"priority"}
 # What the content type of a dialect's streams holds.
 _STREAM_TYPES: Mapping[str, bytes] = {name: dialect.stream_type for name, dialect in DIALECTS.items()}
 
@@ -31,8 +34,8 @@ def same_request(attempt: Attempt, given: dict[str, Raw], quirks: Quirks, dialec
     left out in ``attempt.losses``."""
     target = attempt.target
     fields = dict(given)
-    if not GATEWAY_FIELDS.isdisjoint(fields):
-        fields = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
+    if not _NOT_SENT.isdisjoint(fields):
+        fields = without_ours(fields, target)
     if "extra_body" in fields:
         merge(fields)
     fields["model"] = target.model_raw
@@ -62,12 +65,21 @@ def _lay_defaults(attempt: Attempt, fields: dict[str, Raw], dialect: str) -> tup
 def own_fields(attempt: Attempt) -> dict[str, Raw]:
     """Return the client's fields without those for the gateway, with the deployment's defaults."""
     target = attempt.target
-    fields = {key: value for key, value in attempt.fields.items() if key not in GATEWAY_FIELDS}
+    fields = without_ours(attempt.fields, target)
     if target.lays:
         lay_words(fields, target.defaults)
         lay_body(fields, target.extra_body)
         drop_fields(fields, target.drop)
     return fields
+
+
+def without_ours(fields: dict[str, Raw], target: Target) -> dict[str, Raw]:
+    """Leave out what is for the gateway: its own fields, and ``priority`` where the target is no engine that has a
+    queue of its own by that name."""
+    kept = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
+    if "priority" in kept and target.guides not in ENGINES:
+        del kept["priority"]
+    return kept
 
 
 def body_of(fields: dict[str, Raw], attempt: Attempt) -> bytes:
