@@ -75,7 +75,7 @@ def build_router(section: Section, litellm: Section, node: Node | None, problems
     if STRATEGIES.get(strategy) != "acted":
         child = node.value["routing_strategy"] if node is not None else None
         if child is not None:
-            message = f"{strategy} is known but not acted on yet; simple-shuffle is used"
+            message = f"{strategy} is not served here; simple-shuffle is used"
             problems.warn(child.file, child.line, ("router_settings", "routing_strategy"), message)
         strategy = "simple-shuffle"
     aliases: Mapping[str, tuple[str, bool]] = section.get("model_group_alias", {})

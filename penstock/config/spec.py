@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from penstock.config.problems import KeyPath, Problems, described, nearest
 from penstock.config.secret import Secret
+from penstock.config.spec_router import read_groups, read_hedge, read_policies, read_policy
 from penstock.config.tree import Node, describe_type
 
 ABSENT: Any = object()
@@ -302,11 +303,14 @@ def _aliases(node: Node, path: KeyPath, problems: Problems) -> dict[str, tuple[s
 
 
 def _checks(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> tuple[str, ...]:
+    spec = f"one:{','.join(choices)}"
+    if isinstance(node.value, str):  # one name is a list of one
+        found = convert(spec, node, path, problems)
+        return () if found is ABSENT else (found,)
     if not isinstance(node.value, list):
         raise Wrong("a list of texts")
-    spec = f"one:{','.join(choices)}"
-    found = (convert(spec, item, (*path, i), problems) for i, item in enumerate(node.value))
-    return tuple(item for item in found if item is not ABSENT)
+    each = (convert(spec, item, (*path, i), problems) for i, item in enumerate(node.value))
+    return tuple(item for item in each if item is not ABSENT)
 
 
 def _one_of(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> str:
@@ -329,6 +333,34 @@ def _usually(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Prob
     return text
 
 
+def _hedge(node: Node) -> float:
+    seconds = read_hedge(node)
+    if seconds is None:
+        raise Wrong("a time such as 800ms, 1.5s or p95")
+    return seconds
+
+
+def _policy(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
+    found = read_policy(node, choices[0], path, problems, convert)
+    if found is None:
+        raise Wrong(f"a mapping such as `RateLimitError{choices[0]}: 3`")
+    return found
+
+
+def _policies(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
+    found = read_policies(node, choices[0], path, problems, convert)
+    if found is None:
+        raise Wrong(f"a mapping of groups to mappings such as `RateLimitError{choices[0]}: 3`")
+    return found
+
+
+def _groups(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
+    found = read_groups(node, choices, path, problems, convert)
+    if found is None:
+        raise Wrong("a list of mappings with `models` and `routing_strategy`")
+    return found
+
+
 _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "any": _any,
     "str": _text,
@@ -344,6 +376,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "size": _float("a number above 0", lambda n: n > 0),
     "seconds": _float("a number of seconds above 0", lambda n: n > 0),
     "wait": _float("a number of seconds, 0 or more", lambda n: n >= 0),
+    "hedge": _hedge,
     "url": _url,
     "tls": _tls,
     "mapping": _mapping,
@@ -362,6 +395,9 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
 }
 _CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]] = {
     "one": _one_of,
+    "policy": _policy,
+    "policies": _policies,
+    "groups": _groups,
     "usually": _usually,
     "checks": _checks,
 }
@@ -400,5 +436,9 @@ MEANING: Mapping[str, str] = {
     "checks": "list of",
     "fallbacks": "list of `{group: [groups]}`",
     "aliases": "`{alias: group}`",
+    "policy": "mapping of counts",
+    "policies": "mapping of groups to mappings of counts",
+    "groups": "list of `{models, routing_strategy}`",
+    "hedge": "`800ms`, `1.5s` or `p95`",
 }
 """How the documentation names each type."""

@@ -168,6 +168,10 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         weight=deployment.weight,
         rpm=deployment.rpm,
         tpm=deployment.tpm,
+        order=deployment.order,
+        tags=deployment.tags,
+        most=deployment.params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
+        cooldown=deployment.params.get("cooldown_time"),
         owner=str(deployment.info.get("owned_by") or provider.owned_by),
         dialects=dialects,
     )
@@ -270,6 +274,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         "cost_discount_config": _by_provider(module.values.get("cost_discount_config")),
         "cost_margin_config": _by_provider(module.values.get("cost_margin_config")),
         "validate": module.enable_json_schema_validation,
+        "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
     }
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from penstock.core.errors import GatewayError
-from penstock.core.route.plan import Outcome, Try, Wait
+from penstock.core.route.plan import Both, Outcome, Steps, Try, Wait
 
 T = TypeVar("T")
 
 
 async def drive(
-    steps: Generator[Try[T] | Wait, Outcome | None, GatewayError | None],
+    steps: Steps[T, GatewayError | None],
     send: Callable[[Try[T]], Awaitable[Outcome]],
     first: Outcome | None = None,
     wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    late: Callable[[Try[T]], float | None] | None = None,
+    race: Callable[[Steps[T, GatewayError | None], Try[T], float], Awaitable[Outcome | Both]] | None = None,
 ) -> GatewayError | None:
     """Try what a plan says until one try succeeds: send what its steps ask for, wait where they say so. Return None
     after success, else the error for the client. ``first``: how the first try ended, if it was made already
-    (``Plan.only``). ``wait``: waits so many seconds."""
-    answer: Outcome | None = None
+    (``Plan.only``). ``wait``: waits so many seconds. ``late``: the seconds after which another target is asked beside
+    one, None for never; ``race`` does that."""
+    answer: Outcome | Both | None = None
     if first is not None:
         next(steps)
         answer = first
@@ -35,6 +38,8 @@ async def drive(
             answer = None
             await wait(step.seconds)
         else:
-            answer = await send(step)
-            if answer.error is None:
+            assert step is not None, "nobody was said to be late"
+            seconds = late(step) if late is not None else None
+            answer = await send(step) if seconds is None or race is None else await race(steps, step, seconds)
+            if isinstance(answer, Outcome) and answer.error is None:
                 return None

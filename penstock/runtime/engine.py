@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
-from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.plan import Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
@@ -36,6 +35,7 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
+from penstock.runtime.routing import blame, late_after, learn, picker
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -102,10 +102,11 @@ class Engine:
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
-            first = await self._try(call, plan.only) if plan.only is not None else None
+            only, first = plan.only, None
+            if only is not None and not self.means.lives[only.target.live_id].standing.rests_until:
+                first = await self._try(call, plan, only)
             if first is None or first.error is not None:
-                steps = attempts(plan, _pick, random.random)
-                error = await drive(steps, partial(self._try, call), first, partial(self._wait, call))
+                error = await self._go_on(call, plan, first)
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -123,17 +124,51 @@ class Engine:
             call.outlet.refuse(call, error)
         self.record(call, error)
 
-    async def _try(self, call: Call, step: Try[Target]) -> Outcome:
-        if call.attempt is not None:
-            _fold(call, call.attempt)
-        target, surface = step.target, call.surface
+    async def _go_on(self, call: Call, plan: Plan[Target], first: Outcome | None) -> GatewayError | None:
+        """Try what the plan says until one answers. ``first``: how the only candidate's try ended."""
+        steps = attempts(plan, picker(call, plan), random.random, first is not None)
+        send, wait = partial(self._try, call, plan), partial(self._wait, call)
+        if not any(rules.hedge is not None for rules in plan.rules.values()):
+            return await drive(steps, send, first, wait)
+        from penstock.runtime.hedge import Race  # few configs ask for it
+
+        make, lost = partial(self._made, call), partial(_let_go, call)
+        run = partial(self._carry_out, call, plan)
+        race = Race(call, make, run, lost).run
+        return await drive(steps, send, first, wait, partial(late_after, plan, self.means.lives), race)
+
+    def _made(self, call: Call, step: Try[Target]) -> Attempt:
+        """Make the attempt of a step that may not be the only one of its call."""
+        surface = call.surface
         assert surface is not None
         call.tries += 1
+        live = self.means.lives[step.target.live_id]
+        made = Attempt(call, step.target, step.group, live, surface.dialect, call.tries, call.fields, call.stream)
+        return made
+
+    async def _carry_out(self, call: Call, plan: Plan[Target], attempt: Attempt) -> Outcome:
+        return await self._try(call, plan, Try(attempt.target, attempt.group), attempt)
+
+    async def _try(
+        self, call: Call, plan: Plan[Target], step: Try[Target], attempt: Attempt | None = None
+    ) -> Outcome:
+        """Make a try. ``attempt``: where it was made already, and may run beside another one."""
+        target, surface = step.target, call.surface
+        assert surface is not None
         live = self.means.lives[target.live_id]
-        attempt = call.attempt = Attempt(
-            call, target, step.group, live, surface.dialect, call.tries, call.fields, call.stream
-        )
-        live.in_flight += 1
+        if attempt is None:
+            if call.attempt is not None:
+                _fold(call, call.attempt)
+            call.tries += 1
+            attempt = call.attempt = Attempt(
+                call, target, step.group, live, surface.dialect, call.tries, call.fields, call.stream
+            )
+        elif call.attempt is None:
+            call.attempt = attempt
+        standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
+        standing.in_flight += 1
+        if rules is not None:
+            standing.ask(self.means.clock())
         try:
             await surface.attempt(attempt)
         except GatewayError as error:
@@ -150,11 +185,16 @@ class Engine:
         else:
             if live.health.ill:
                 live.health.succeeded()
+            if rules is not None:
+                standing.succeeded()
+                if rules.learns:
+                    learn(attempt, standing, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
             return Outcome()
         finally:
-            live.in_flight -= 1
+            standing.in_flight -= 1
+            standing.trial = 0.0
         attempt.stop()
         if failed.kind not in _OURS:
             failed.provider = failed.provider or attempt.provider
@@ -162,7 +202,10 @@ class Engine:
         if call.means.trace is not None:
             call.means.trace.ended(attempt, failed)
         if failed.row.fault == "upstream":
-            live.health.failed(failed.message, failed.kind, self.means.clock())
+            now = self.means.clock()
+            live.health.failed(failed.message, failed.kind, now)
+            if rules is not None:
+                blame(attempt, rules, standing, failed, now, len(plan.targets[step.group]) == 1)
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
     async def _wait(self, call: Call, seconds: float) -> None:
@@ -222,6 +265,13 @@ def _fold(call: Call, attempt: Attempt) -> None:
         call.spent_cost = cost if call.spent_cost is None else call.spent_cost + cost
 
 
+def _let_go(call: Call, attempt: Attempt) -> None:
+    """Bill what an attempt had used that is not the one that counts."""
+    attempt.usage = attempt.usage_seen()
+    attempt.stop()
+    _fold(call, attempt)
+
+
 def _spent(call: Call, failed: GatewayError) -> bool:
     """Tell whether there can be no second try because the body is gone; the error then says so."""
     upload = call.exchange.upload
@@ -238,10 +288,6 @@ def _too_deep(attempt: Attempt) -> GatewayError:
         return GatewayError("bad_request", MAX_DEPTH_TEXT)
     kind = "broken_answer" if attempt.first_at is None else "broken_stream"
     return GatewayError(kind, "The upstream's answer is nested too deeply.")
-
-
-def _pick(candidates: Sequence[Target]) -> Target:
-    return simple_shuffle(candidates, random.random)
 
 
 def client_error(error: TransportError, begun: bool) -> GatewayError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
+from penstock.core.route.standing import Standing
 from penstock.runtime.health import Health
 
 if TYPE_CHECKING:
@@ -21,16 +22,16 @@ KEEP = 20_000  # records: clients choose the names behind a wildcard
 class Live:
     """What is known of one deployment at run time. ``dialects``: spoken beyond the provider's row, as found. ``asked``:
     dialects that were asked about, see ``speaks``. ``batch``: inputs that its server takes at once, once it said so; 0
-    = not known. ``in_flight``: tries under way."""
+    = not known. ``standing``: what routing goes by."""
 
-    __slots__ = ("asked", "batch", "dialects", "health", "in_flight")
+    __slots__ = ("asked", "batch", "dialects", "health", "standing")
 
     def __init__(self) -> None:
         self.health = Health()
         self.dialects: tuple[str, ...] = ()
         self.asked: set[str] = set()
         self.batch = 0
-        self.in_flight = 0
+        self.standing = Standing()
 
     def speaks(self, target: Target) -> tuple[str, ...]:
         """List the dialects of a target: its row's, then those that were found."""

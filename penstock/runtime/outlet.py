@@ -80,6 +80,7 @@ class Outlet(Struct, eq=False):
     over: bool = False
     shape: Shape | None = None
     page_lines: bytes = b""
+    claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
 
     @property
     def responded(self) -> bool:
@@ -89,16 +90,22 @@ class Outlet(Struct, eq=False):
     # An attempt's answer. ---------------------------------------------------------------------------------------------
 
     def claim(self, attempt: Attempt) -> None:
-        """Make an attempt the one that answers. Raises ``AlreadyAnswered`` when another is."""
+        """Make an attempt the one that answers, and the one of its call that counts. Raises ``AlreadyAnswered`` when
+        another is."""
         if self.owner != attempt.number:
             if self.owner:
                 raise AlreadyAnswered
             self.owner = attempt.number
+            call = attempt.call
+            if call.attempt is not attempt:
+                call.attempt = attempt
+            if self.claimed is not None:
+                self.claimed(attempt)
 
     def whole(self, attempt: Attempt, body: bytes, content_type: bytes = b"") -> None:
         """Send a whole answer, with its cost where that is known; the attempt's usage is set by now."""
         call = attempt.call
-        if self.owner or attempt.since:
+        if self.owner or attempt.since or self.claimed is not None:
             self.claim(attempt)
             attempt.stop()
         self.owner = attempt.number

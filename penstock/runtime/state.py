@@ -19,9 +19,11 @@ from penstock.core.route.plan import Plan, Try
 from penstock.runtime.building import Stars, build_target, settings_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 from penstock.runtime.review import faults_of
+from penstock.runtime.rules import RuleBook, is_plain
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.core.route.choose import Rules
     from penstock.runtime.credential import Credential  # circle: looked for in a state, and kept there
     from penstock.runtime.targets import Target
 
@@ -59,6 +61,7 @@ class State:
         self.keep_alive = _keep_alive(config)
         self.forced = _forced(config)
         self._fallbacks = _fallbacks(config)
+        self._rules = RuleBook(config)
         self._stars = Stars()
         self._plans: dict[str, Plan[Target]] = {}
 
@@ -91,9 +94,19 @@ class State:
                 fallbacks[kind] = names
                 for name in names:
                     groups[name] = self.targets_of(name)
+        rules = {name: self._rules_of(name, targets, fallbacks) for name, targets in groups.items()}
         own = groups[model]
-        only = Try(own[0], model) if len(own) == 1 else None
-        return Plan(model, groups, fallbacks, self.retries, self.retry_after, only)
+        only = Try(own[0], model) if len(own) == 1 and is_plain(rules[model], own[0]) else None
+        kept = {name: found for name, found in rules.items() if found is not None}
+        return Plan(model, groups, fallbacks, self.retries, self.retry_after, only, kept)
+
+    def _rules_of(
+        self, name: str, targets: Sequence[Target], fallbacks: Mapping[str, Sequence[str]]
+    ) -> Rules | None:
+        """Return the rules of the group that serves a name."""
+        found = self.catalog.find(name)
+        group = found.group if found is not None else name
+        return self._rules.of(group, targets, any(fallbacks.values()))
 
     def targets_of(self, name: str) -> Sequence[Target]:
         """List the targets under a public name, or of a deployment's id; none for one that is not known."""

@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     from penstock.runtime.prices import TargetPrice
 
 
+NEEDS = {
+    "vision": "supports_vision",
+    "tools": "supports_function_calling",
+    "schema": "supports_response_schema",
+    "audio": "supports_audio_input",
+}
+"""What a request may need -> the field of the price map, or of ``model_info``, that says whether a model does it."""
+
+
 class TargetCache(msgspec.Struct, eq=False):
     """What a target worked out at the first question, and keeps: results of pure functions, never settings."""
 
@@ -45,6 +54,7 @@ class TargetCache(msgspec.Struct, eq=False):
     takes: dict[str, Takes] = {}
     never: dict[str, tuple[Loss, ...]] = {}
     price: TargetPrice | None = None
+    facts: tuple[int | None, frozenset[str]] | None = None
 
     def __repr__(self) -> str:
         return f"TargetCache({', '.join(self.endpoints)})"
@@ -97,6 +107,10 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     weight: float | None
     rpm: int | None
     tpm: int | None
+    order: int | None  # who is asked first, and only when they fail the next
+    tags: tuple[str, ...]
+    most: int | None  # requests at one time
+    cooldown: float | None  # seconds that it rests, where that is not its group's
     owner: str
     notes: tuple[str, ...]  # what of its entry does not hold, and why
     dialects: tuple[str, ...]  # of its row; those that were found are its ``Live``'s
@@ -172,6 +186,35 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
             name = self.provider.name
             listed = price_of(name, self.model, self.deployment)
             found = self._cache.price = with_terms(listed, self.settings, name, self.model)
+        return found
+
+    @property
+    def cost(self) -> float | None:
+        """Return US dollars of an input token and an output token together, None where the price is not known."""
+        price = self.price.price
+        if price is None:
+            return None
+        rates = price.rates(0)
+        return float(rates.fresh + rates.output)
+
+    @property
+    def window(self) -> int | None:
+        """Return the tokens that the model takes, None where that is not known."""
+        return self._facts[0]
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """Return what the model is known not to do, of the words in ``NEEDS``."""
+        return self._facts[1]
+
+    @property
+    def _facts(self) -> tuple[int | None, frozenset[str]]:
+        found = self._cache.facts
+        if found is None:
+            able, entry = self.price.capabilities, self.price.entry
+            # Only what is said can be lacking: nobody knows what is not in the map.
+            lacking = frozenset(word for word, field in NEEDS.items() if entry.get(field) is False)
+            found = self._cache.facts = able.max_input_tokens, lacking
         return found
 
     @property

@@ -60,13 +60,16 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
         "bool": "true", "str": "x", "secret": "a-random-key", "count": "7", "positive": "7", "number": "7.5",
         "amount": "7.5", "size": "7.5", "seconds": "7.5", "wait": "7.5", "url": "http://h/", "tls": "x.pem", "any": "{a: 1}",
         "mapping": "{a: 1}", "list": "[1]", "texts": "[a]", "names": "[m]", "headers": "{a: b}", "numbers": "{a: 1}", "shares": "{openai: 0.1}", "margins": "{global: 0.1, openai: {fixed_amount: 0.1}}",
-        "fallbacks": "[{m: [n]}]", "aliases": "{a: m}",
+        "fallbacks": "[{m: [n]}]", "aliases": "{a: m}", "hedge": "800ms",
+        "policy": "{RateLimitErrorXX: 3}", "policies": "{m: {RateLimitErrorXX: 3}}",
+        "groups": "[{models: [m], routing_strategy: least-busy}]",
     }  # fmt: skip
     entries = ", ".join(f"{{model_name: {name}, litellm_params: {{model: openai/x}}}}" for name in "mn")
     text = f"model_list: [{entries}]\n{table.place}:\n"
     for name in table.names():
         kind, _, choices = table.rows[name].spec.partition(":")
-        value = choices.split(",")[-1] if kind == "one" else f"[{choices.split(',')[0]}]" if choices else values[kind]
+        value = choices.split(",")[-1] if kind == "one" else f"[{choices.split(',')[0]}]" if kind == "checks" else values[kind]
+        value = value.replace("XX", choices)
         default = table.rows[name].default
         if default is True:
             value = "false"

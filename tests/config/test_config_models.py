@@ -135,11 +135,11 @@ def test_one_bad_entry_is_left_out_and_the_others_serve(check: Check) -> None:
 def test_what_is_wrong_where_it_has_no_effect_is_a_warning(check: Check) -> None:
     loaded = check(
         MODEL
-        + "      tags: free\n      temperature: hot\n      encoding_format: [float]\n      drop_params: [a]\n"
+        + "      guardrails: free\n      temperature: hot\n      encoding_format: [float]\n      drop_params: [a]\n"
         + "litellm_settings:\n  callbacks: [{websearch_interception: {}}]\n"
     )
     assert lines(loaded) == [
-        "c.yaml:5: model_list[0].litellm_params.tags: expected a list of texts, got 'free'; counts as absent",
+        "c.yaml:5: model_list[0].litellm_params.guardrails: expected a list, got 'free'; counts as absent",
         "c.yaml:6: model_list[0].litellm_params.temperature: expected a number, got 'hot'; counts as absent",
         "c.yaml:7: model_list[0].litellm_params.encoding_format: expected one of float, base64, got a list; counts as absent",
         (
@@ -456,7 +456,7 @@ def test_more_wrong_types(check: Check) -> None:
         MODEL
         + f"      tpm: 1{'0' * 400}\n      timeout: 1{'0' * 400}\n      guardrails: x\n      model_info: 1\n"
         + "general_settings:\n  max_failed_login_attempts_per_source_overrides: 5\n"
-        + "router_settings:\n  optional_pre_call_checks: prompt_caching\n"
+        + "router_settings:\n  plugins: prompt_caching\n"
     )
     assert [problem.message.partition(", got")[0] for problem in loaded.errors] == [
         "expected a whole number, 0 or more",
@@ -466,7 +466,7 @@ def test_more_wrong_types(check: Check) -> None:
         "expected a list",
         "expected a mapping",
         "expected a mapping of names to numbers",
-        "expected a list of texts",
+        "expected a list",
     ]
 
 

@@ -167,13 +167,15 @@ def test_wrong_router_settings(check: Check, line: str, message: str) -> None:
 
 
 def test_strategies(check: Check) -> None:
-    loaded = check(GROUPS + "router_settings:\n  routing_strategy: least-busy\n")
-    assert lines(loaded) == [
-        ("c.yaml:6: router_settings.routing_strategy: least-busy is known but not acted on yet; simple-shuffle is used")
-    ]
+    loaded = check(GROUPS + "router_settings:\n  routing_strategy: lar1\n")
+    assert lines(loaded) == ["c.yaml:6: router_settings.routing_strategy: lar1 is not served here; simple-shuffle is used"]
     assert loaded.config is not None
     assert loaded.config.router.routing_strategy == "simple-shuffle"
-    assert loaded.config.router.values["routing_strategy"] == "least-busy"
+    assert loaded.config.router.values["routing_strategy"] == "lar1"
+    for name in ("least-busy", "latency-based-routing", "usage-based-routing", "cost-based-routing"):
+        loaded = check(GROUPS + f"router_settings:\n  routing_strategy: {name}\n")
+        assert lines(loaded) == [] and loaded.config is not None
+        assert loaded.config.router.routing_strategy == name
     assert errors(check(GROUPS + "router_settings:\n  routing_strategy: least_busy\n")) == [
         (
             "c.yaml:6: router_settings.routing_strategy: expected one of simple-shuffle, least-busy, usage-based-routing, "
@@ -377,3 +379,42 @@ def test_report(check: Check) -> None:
         "2 errors, 1 warning"
     )
     assert report(check(MODEL)) == "0 errors, 0 warnings"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("hedge_after: 800ms", 0.8),
+        ("hedge_after: 1.5", 1.5),
+        ("hedge_after: 2s", 2.0),
+        ("hedge_after: p95", 0.0),
+        ("retry_policy: {RateLimitErrorRetries: 3, DefaultRetries: 1}", {"RateLimitError": 3, "": 1}),
+        ("allowed_fails_policy: {TimeoutErrorAllowedFails: 5}", {"Timeout": 5}),
+        ("model_group_retry_policy: {fast: {NotFoundErrorRetries: 0}}", {"fast": {"NotFoundError": 0}}),
+        ("optional_pre_call_checks: session_affinity", ("session_affinity",)),
+        (
+            "routing_groups: [{group_name: g, models: [fast], routing_strategy: least-busy}]",
+            [{"group_name": "g", "models": ("fast",), "routing_strategy": "least-busy"}],
+        ),
+    ],
+)
+def test_what_only_the_router_has(check: Check, text: str, wanted: object) -> None:
+    loaded = check(GROUPS + f"router_settings:\n  {text}\n")
+    assert lines(loaded) == [] and loaded.config is not None
+    assert loaded.config.router.values[text.partition(":")[0]] == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("hedge_after: soon", "hedge_after: expected a time such as 800ms, 1.5s or p95, got 'soon'"),
+        ("retry_policy: 3", "retry_policy: expected a mapping such as `RateLimitErrorRetries: 3`, got 3"),
+        ("retry_policy: {RateLimitErrorRetry: 3}", "retry_policy[...]: is no class of errors, did you mean 'RateLimitErrorRetries'?; ignored"),
+        ("retry_policy: {TimeoutErrorRetries: x}", "retry_policy[...]: expected a whole number, 0 or more, got 'x'"),
+        ("routing_groups: [{models: [fast], routing_strategy: leastbusy}]", "routing_groups[0].routing_strategy: expected one of"),
+        ("routing_groups: [fast]", "routing_groups[0]: expected a mapping with `models` and `routing_strategy`"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_it_is_told(check: Check, text: str, wanted: str) -> None:
+    [line] = lines(check(GROUPS + f"router_settings:\n  {text}\n"))
+    assert line.startswith(f"c.yaml:6: router_settings.{wanted}")

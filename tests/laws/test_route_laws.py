@@ -47,7 +47,7 @@ def run(plan: Plan[str], script: Sequence[Outcome], picks: Sequence[int], jitter
     outcomes: list[Outcome] = []
     numbers = iter(picks)
 
-    def pick(candidates: Sequence[str]) -> str:
+    def pick(group: str, candidates: Sequence[str]) -> str:
         return candidates[next(numbers, 0) % len(candidates)]
 
     generator = attempts(plan, pick, lambda: jitter)
@@ -252,7 +252,7 @@ def test_the_asynchronous_driver_takes_the_same_decisions(plan, script, picks):
     async def sleep(seconds: float) -> None:
         steps.append(Wait(seconds))
 
-    def pick(candidates: Sequence[str]) -> str:
+    def pick(group: str, candidates: Sequence[str]) -> str:
         return candidates[next(numbers, 0) % len(candidates)]
 
     error = asyncio.run(drive(attempts(plan, pick, lambda: 0.5), send, wait=sleep))

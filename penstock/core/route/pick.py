@@ -1,9 +1,17 @@
-"""Strategies: which of the available candidates. They never see a target that may not be used."""
+"""Strategies: which of the candidates. They never see a target that may not be used.
+
+One pure function each, in ``STRATEGIES`` by its name in a config. A candidate is a target with its standing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple, Protocol, TypeVar
+
+from penstock.core.route.standing import Standing
+
+UNKNOWN_PRICE = 5.0  # US dollars a token: who has no price is asked last
 
 
 class Weighted(Protocol):
@@ -15,10 +23,36 @@ class Weighted(Protocol):
     def tpm(self) -> float | None: ...
 
 
-T = TypeVar("T", bound=Weighted)
+class Routed(Weighted, Protocol):
+    """What strategies know of a target. ``cost``: US dollars of an input token and an output token, None where the
+    price is not known. ``live_id``: what it is called among all."""
+
+    @property
+    def cost(self) -> float | None: ...
+    @property
+    def live_id(self) -> str: ...
 
 
-def simple_shuffle(candidates: Sequence[T], random: Callable[[], float]) -> T:
+W = TypeVar("W", bound=Weighted)
+T = TypeVar("T", bound=Routed)
+
+
+class Draw(NamedTuple):
+    """What a strategy decides by, beside the candidates. ``random`` returns 0 <= x < 1. ``now``: the clock. ``stream``:
+    a stream is asked for. ``ttl``: seconds that a latency counts. ``buffer``: the share over the best latency that is
+    as good."""
+
+    random: Callable[[], float]
+    now: float = 0.0
+    stream: bool = False
+    ttl: float = 3600.0
+    buffer: float = 0.0
+
+
+Strategy = Callable[[Sequence[T], Sequence[Standing], Draw], T]
+
+
+def simple_shuffle(candidates: Sequence[W], random: Callable[[], float]) -> W:
     """Pick by LiteLLM's default: by ``weight`` if any has one, else by ``rpm``, else by ``tpm``, else uniform.
 
     ``random`` returns 0 <= x < 1. A candidate without the deciding figure counts as 0 unless all are 0."""
@@ -40,3 +74,82 @@ def _weights(candidates: Sequence[Weighted]) -> list[float]:
         if any(value is not None for value in values):
             return [float(value or 0) for value in values]
     return [0.0] * len(candidates)
+
+
+def _shuffle(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
+    return simple_shuffle(candidates, draw.random)
+
+
+def _least(candidates: Sequence[T], costs: Sequence[float], draw: Draw) -> T:
+    """Pick the cheapest; one of them at random where several are."""
+    least = min(costs)
+    best = [candidate for candidate, cost in zip(candidates, costs, strict=True) if cost == least]
+    return best[0] if len(best) == 1 else best[int(draw.random() * len(best))]
+
+
+def least_busy(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
+    """Pick the one with the fewest requests in flight."""
+    return _least(candidates, [standing.in_flight for standing in standings], draw)
+
+
+def lowest_latency(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
+    """Pick the quicker of two that are drawn (Mitzenmacher's power of two choices: all at once to the best would make
+    it the worst). What counts is its latency times the requests that it will have; one whose latency is not known is
+    asked before any other. Of two within ``buffer`` of one another the dice decide."""
+    now, stream, ttl = draw.now, draw.stream, draw.ttl
+    count = len(candidates)
+    first = int(draw.random() * count)
+    second = int(draw.random() * (count - 1)) if count > 1 else first
+    if second >= first and count > 1:
+        second += 1
+    new = [n for n in range(count) if not standings[n].latency(now, stream, ttl) and not standings[n].in_flight]
+    if new:
+        return candidates[new[int(draw.random() * len(new))]]
+    one, other = (
+        standings[n].latency(now, stream, ttl) * (standings[n].in_flight + 1) for n in (first, second)
+    )
+    if abs(one - other) <= draw.buffer * min(one, other):
+        return candidates[first]  # which of them was drawn first is chance already
+    return candidates[first if one < other else second]
+
+
+def lowest_usage(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
+    """Pick the one with the most room in the minute under way: the smallest used share of its limits where all have
+    the same kind of limit, else the fewest tokens."""
+    for standing in standings:
+        standing.turn(draw.now)
+    if all(candidate.tpm for candidate in candidates):
+        shares = [s.tokens / (c.tpm or 1) for c, s in zip(candidates, standings, strict=True)]
+    elif all(candidate.rpm for candidate in candidates):
+        shares = [s.requests / (c.rpm or 1) for c, s in zip(candidates, standings, strict=True)]
+    else:
+        shares = [float(standing.tokens) for standing in standings]
+    return _least(candidates, shares, draw)
+
+
+def lowest_cost(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
+    """Pick the one with the lowest price of an input and an output token together. (A price of 0 is one: LiteLLM takes
+    it for unknown, and local models are asked last there.)"""
+    costs = [UNKNOWN_PRICE if candidate.cost is None else candidate.cost for candidate in candidates]
+    return _least(candidates, costs, draw)
+
+
+STRATEGIES: Mapping[str, Strategy[Routed]] = {
+    "simple-shuffle": _shuffle,
+    "least-busy": least_busy,
+    "latency-based-routing": lowest_latency,
+    "usage-based-routing": lowest_usage,
+    "usage-based-routing-v2": lowest_usage,
+    "cost-based-routing": lowest_cost,
+}
+
+
+def nearest(candidates: Sequence[T], mark: bytes) -> T:
+    """Pick the one that a mark (a session, the beginning of a prompt) belongs to, by rendezvous hashing: the same one
+    as long as it is there, and when it is gone, only its own marks move."""
+
+
+    def rank(candidate: T) -> bytes:
+        return blake2b(candidate.live_id.encode() + b"\n" + mark, digest_size=8).digest()
+
+    return max(candidates, key=rank)

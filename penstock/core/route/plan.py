@@ -6,16 +6,19 @@ Server and SDKs drive the same generator; tests drive it with lists.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from penstock.core.errors import GatewayError
+from penstock.core.route.choose import Rules
 
 T = TypeVar("T")
+R = TypeVar("R")
 # A wait that the client would not sit through is not begun: it is told to come back instead (its SDK retries by
 # itself).
 LONGEST_WAIT = 8.0
 # Who is told to come back later goes to the fallbacks now, when there are any (LiteLLM's contract, 3.3).
-_NOT_WORTH_A_WAIT = frozenset({"upstream_rate_limit"})
+_NOT_WORTH_A_WAIT = frozenset(("upstream_rate_limit", "no_deployment"))
 
 
 class Try(NamedTuple, Generic[T]):
@@ -38,10 +41,25 @@ class Outcome(NamedTuple):
     started: bool = False
 
 
+class Late(NamedTuple):
+    """Say, in the place of an outcome, that a try has not answered in the time after which another is asked beside it.
+    The next step is that ``Try``, or None where there is nobody; it is answered with ``Both``, or the one outcome."""
+
+
+class Both(NamedTuple):
+    """How two tries ended that ran side by side: the first one's, and the later one's. Either may have answered."""
+
+    first: Outcome
+    second: Outcome
+
+
+LATE = Late()
+
+
 class Plan(NamedTuple, Generic[T]):
     """Which targets to try for a request, and how often. ``group``: the name asked for. ``targets``: by group.
     ``fallbacks``: for an error kind, the groups to go to then; key "" is for any other kind. ``retries``: more tries
-    per group after the first."""
+    per group after the first; ``rules``: of the groups, where there is more to see to than that."""
 
     group: str
     targets: Mapping[str, Sequence[T]]
@@ -49,16 +67,30 @@ class Plan(NamedTuple, Generic[T]):
     retries: int = 2
     retry_after: float = 0.0  # seconds, the least wait before the same target is tried again
     only: Try[T] | None = None  # the first step, where there is but one candidate for it
+    rules: Mapping[str, Rules] = {}
+
+    def allowed(self, group: str, error: GatewayError | None) -> int:
+        """Return how many more tries a group has after the first, when this error came last."""
+        rules = self.rules.get(group)
+        if rules is None or error is None or not rules.retries:
+            return self.retries
+        return rules.retries.get(error.row.litellm, rules.retries.get("", self.retries))
+
+
+Pick = Callable[[str, Sequence[T]], T | GatewayError]
+"""Chooses among candidates of a group, or says why none of them may be asked."""
+Steps = Generator[Try[T] | Wait | None, Outcome | Late | Both | None, R]
 
 
 def attempts(
-    plan: Plan[T], pick: Callable[[Sequence[T]], T], jitter: Callable[[], float]
-) -> Generator[Try[T] | Wait, Outcome | None, GatewayError | None]:
+    plan: Plan[T], pick: Pick[T], jitter: Callable[[], float], begun: bool = False
+) -> Steps[T, GatewayError | None]:
     """Yield ``Try`` and ``Wait``; return None after success, else the error to tell the client.
 
-    Laws: at most ``(retries + 1)`` tries per group; a target is tried again only when every other one of its group was
-    tried since, and never after an error that it would only repeat; nothing after success, after the first byte, or
-    after a final error. ``pick`` chooses among candidates; ``jitter`` returns 0..1."""
+    Laws: at most ``(retries + 1)`` tries per group; a target is tried again only when every other one of its group that
+    may be asked was tried since, and never after an error that it would only repeat; nothing after success, after the
+    first byte, or after a final error. ``jitter`` returns 0..1. ``begun``: the first step is ``plan.only``, whoever may
+    be asked by now: it was taken already."""
     groups = [plan.group]
     error: GatewayError | None = None
     at = 0
@@ -68,7 +100,10 @@ def attempts(
         if at > 1 and not plan.targets.get(group):
             continue  # a fallback that leads nowhere must not keep the next one from being tried
         elsewhere = at < len(groups) or at == 1 and bool(plan.fallbacks.get(""))
-        failed = yield from _group(plan, group, elsewhere, pick, jitter)
+        line = _Line(plan.targets.get(group, ()), partial(pick, group))
+        if begun and at == 1 and plan.only is not None:
+            line.begin_with(plan.only.target)
+        failed = yield from _group(plan, group, elsewhere, line, jitter)
         if failed is None:
             return None
         outcome, last = failed
@@ -82,45 +117,113 @@ def attempts(
     return error
 
 
-def _group(
-    plan: Plan[T], group: str, elsewhere: bool, pick: Callable[[Sequence[T]], T], jitter: Callable[[], float]
-) -> Generator[Try[T] | Wait, Outcome | None, tuple[Outcome, GatewayError] | None]:
-    """Try the targets of one group. ``elsewhere``: there are groups to go to when this one fails."""
-    left: Sequence[T] = plan.targets.get(group, ())
-    tried: list[T] = []  # and may be again, longest ago first
-    again = False
-    outcome = Outcome()
-    for number in range(plan.retries + 1):
-        if not left:
-            if not tried or (elsewhere and outcome.error is not None and outcome.error.kind in _NOT_WORTH_A_WAIT):
-                break
-            wait = _wait(outcome.error, number, plan.retry_after, jitter)
-            if wait is None:
-                break
-            yield Wait(wait)
-            left, tried, again = tried, [], True
-        target = left[0] if again or len(left) == 1 else pick(left)
-        left = [other for other in left if other is not target]
-        answer = yield Try(target, group)
-        assert answer is not None, "a Try is answered with an Outcome"
-        if answer.error is None:
+class _Line(Generic[T]):
+    """Who of a group is next. ``left``: who was not tried in this round; ``tried``: who was and may be again, longest
+    ago first. In the first round the strategy picks, in the later ones it goes by the order."""
+
+    def __init__(self, targets: Sequence[T], pick: Callable[[Sequence[T]], T | GatewayError]) -> None:
+        self._pick = pick
+        self.left = list(targets)
+        self.tried: list[T] = []
+        self._first: T | None = None
+        self._again = False
+
+    def begin_with(self, target: T) -> None:
+        """Make a target the next one, without asking whether it may be asked."""
+        self._first = target
+
+    def next(self) -> T | GatewayError | None:
+        """Take the next target of this round; None when the round is over, an error when nobody else may be asked."""
+        if not self.left:
             return None
-        outcome = answer
-        retry = answer.error.row.retry
-        if answer.started or retry not in ("target", "other"):
+        if self._first is not None:
+            first, self._first = self._first, None
+            self.left.remove(first)
+            return first
+        found: T | GatewayError | None = None
+        for candidates in [[target] for target in self.left] if self._again else [self.left]:
+            found = self._pick(candidates)
+            if not isinstance(found, GatewayError):
+                self.left = [target for target in self.left if target is not found]
+                break
+        return found
+
+    def begin_again(self) -> None:
+        """Begin another round, with those that may be tried again."""
+        self.left, self.tried, self._again = [*self.left, *self.tried], [], True
+
+
+def _group(
+    plan: Plan[T], group: str, elsewhere: bool, line: _Line[T], jitter: Callable[[], float]
+) -> Steps[T, tuple[Outcome, GatewayError] | None]:
+    """Try the targets of one group. ``elsewhere``: there are groups to go to when this one fails."""
+    outcome, count = Outcome(), 0
+    while count <= plan.allowed(group, outcome.error):
+        target = line.next()
+        if target is None or isinstance(target, GatewayError):
+            if not count:
+                outcome = Outcome(target or _empty(group))
+                break
+            if elsewhere and outcome.error is not None and outcome.error.kind in _NOT_WORTH_A_WAIT:
+                break
+            target = yield from _wait_for_one(line, _wait(outcome.error, count, plan.retry_after, jitter))
+            if target is None:
+                break
+        answer = yield Try(target, group)
+        count += 1
+        second: T | None = None
+        if isinstance(answer, Late):
+            other = line.next() if count <= plan.retries else None
+            if other is not None and not isinstance(other, GatewayError):
+                second, count = other, count + 1
+            answer = yield None if second is None else Try(second, group)
+        told = _outcomes(answer, target, second)
+        if any(one.error is None for _, one in told):
+            return None
+        outcome = next((one for _, one in told if one.started or _ends(one)), told[-1][1])
+        line.tried += [tried for tried, one in told if one.error is not None and one.error.row.retry == "target"]
+        if outcome.started or _ends(outcome):
             break
-        if retry == "target":
-            tried.append(target)
-    if outcome.error is None:
-        outcome = Outcome(GatewayError("unknown_model", f"The model group {group!r} has no deployment."))
     assert outcome.error is not None
     return outcome, outcome.error
+
+
+def _wait_for_one(line: _Line[T], seconds: float | None) -> Steps[T, T | None]:
+    """Wait, and begin another round; wait once more where all of the group rest and one of them soon rests no more."""
+    if seconds is None or not (line.tried or line.left):
+        return None
+    yield Wait(seconds)
+    line.begin_again()
+    target = line.next()
+    if isinstance(target, GatewayError):
+        rest = target.retry_after
+        if rest is None or rest > LONGEST_WAIT:
+            return None
+        yield Wait(rest)
+        target = line.next()
+    return None if isinstance(target, GatewayError) else target
+
+
+def _outcomes(answer: Outcome | Late | Both | None, first: T, second: T | None) -> list[tuple[T, Outcome]]:
+    if isinstance(answer, Both) and second is not None:
+        return [(first, answer.first), (second, answer.second)]
+    assert isinstance(answer, Outcome), "a Try is answered with an Outcome"
+    return [(first, answer)]
+
+
+def _ends(outcome: Outcome) -> bool:
+    """Tell whether no other target of the group may be tried after this."""
+    return outcome.error is not None and outcome.error.row.retry not in ("target", "other")
+
+
+def _empty(group: str) -> GatewayError:
+    return GatewayError("unknown_model", f"The model group {group!r} has no deployment.")
 
 
 def _wait(error: GatewayError | None, number: int, least: float, jitter: Callable[[], float]) -> float | None:
     """Return the seconds until the same target may be tried again; None when that is longer than anyone should wait
     here."""
     told = error.retry_after if error is not None else None
-    wait = told if told is not None else 0.5 * 2 ** (number - 1) + 0.25 * jitter()
+    wait = told if told is not None else min(0.5 * 2 ** min(number - 1, 10), LONGEST_WAIT - 0.25) + 0.25 * jitter()
     wait = max(wait, least)
     return wait if wait <= LONGEST_WAIT else None

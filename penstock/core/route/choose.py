@@ -1,0 +1,224 @@
+"""Who may be asked, and who of them is: one predicate before every strategy, and the reasons to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+
+from penstock.core.errors import GatewayError
+from penstock.core.route.pick import STRATEGIES, Draw, Routed, Strategy, nearest, simple_shuffle
+from penstock.core.route.standing import Rests, Standing
+
+DEFAULT_TAG = "default"  # of the deployments for requests without a tag, or with none that is known (LiteLLM's word)
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``:
+    a deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
+    ``any_tag``: one that both have is enough. ``fits``: the request's length and needs are compared with the model's.
+    ``stays``: what a request is held by to the deployment it was at: "session", "caller", "prompt". ``retries``: more
+    tries by LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds
+    after which another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of
+    100 requests."""
+
+    strategy: str = "simple-shuffle"
+    ttl: float = 3600.0
+    buffer: float = 0.0
+    rests: Rests = Rests()
+    strict: bool = False
+    by_tags: bool = False
+    any_tag: bool = True
+    fits: bool = False
+    stays: frozenset[str] = frozenset()
+    retries: Mapping[str, int] = {}
+    hedge: float | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Tell whether the strategy goes by how answers went."""
+        return self.hedge is not None or self.strategy not in ("simple-shuffle", "cost-based-routing")
+
+
+PLAIN = Rules()
+
+
+class Need(Struct, frozen=True, kw_only=True):
+    """What a request brings to the choice. ``tags``: those that it names. ``tokens``: about how many it sends, and may
+    get; None where nobody counted. ``needs``: capabilities (``vision``, ``tools``, ``schema``, ``audio``). ``stays``:
+    what it is held by, first things first; see ``Rules.stays``."""
+
+    stream: bool = False
+    tags: Collection[str] = ()
+    tokens: int | None = None
+    needs: frozenset[str] = frozenset()
+    stays: tuple[bytes, ...] = ()
+
+
+NOTHING = Need()
+
+
+class Candidate(Routed, Protocol):
+    """What the choice knows of a target. ``most``: requests at one time. ``window``: tokens that the model takes;
+    ``lacks``: what it is known not to do."""
+
+    @property
+    def order(self) -> int | None: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+    @property
+    def most(self) -> int | None: ...
+    @property
+    def window(self) -> int | None: ...
+    @property
+    def lacks(self) -> frozenset[str]: ...
+
+
+T = TypeVar("T", bound=Candidate)
+
+
+class LeftOut(Struct, frozen=True):
+    """Why a candidate is not asked. ``seconds``: when that is over, 0 where time does not mend it. ``full``: it has as
+    many requests as it may."""
+
+    why: str
+    seconds: float = 0.0
+    full: bool = False
+
+
+def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, now: float) -> LeftOut | None:
+    """Tell why a target may not be asked for this request now; None when it may."""
+    if standing.rests_until and rules.rests.seconds and (why := standing.resting(now)):
+        return LeftOut(why, max(standing.rests_until - now, 0.1))
+    if target.most is not None and standing.in_flight >= target.most:
+        return LeftOut(f"has {standing.in_flight} requests, as many as it may at one time", 0.0, True)
+    if rules.strict and (over := _over(target, standing, need, now)):
+        return over
+    if rules.fits:
+        return _unfit(target, need)
+    return None
+
+
+def _over(target: Candidate, standing: Standing, need: Need, now: float) -> LeftOut | None:
+    """Compare what it has done in this minute with its limits."""
+    standing.turn(now)
+    rest = 60.0 - now % 60.0
+    if target.rpm and standing.requests >= target.rpm:
+        return LeftOut(f"has had its {target.rpm} requests of this minute", rest)
+    if target.tpm and standing.tokens + (need.tokens or 0) > target.tpm:
+        return LeftOut(f"has used {standing.tokens} of its {target.tpm} tokens of this minute", rest)
+    return None
+
+
+def _unfit(target: Candidate, need: Need) -> LeftOut | None:
+    if target.window and need.tokens is not None and need.tokens > target.window:
+        return LeftOut(f"takes {target.window} tokens, and this request has about {need.tokens}")
+    missing = need.needs & target.lacks
+    return LeftOut(f"does not take {', '.join(sorted(missing))}") if missing else None
+
+
+def choose(
+    targets: Sequence[T],
+    standing_of: Callable[[T], Standing],
+    rules: Rules,
+    need: Need,
+    random: Callable[[], float],
+    now: float,
+) -> T | GatewayError:
+    """Choose one of the targets of a group, or return the error that says why there is none.
+
+    Tags first, then who may be asked, then the lowest ``order`` among them, then who the request belongs to, then the
+    strategy."""
+    candidates: Sequence[T] = targets if not rules.by_tags else tagged(targets, need.tags, rules.any_tag)
+    if not candidates:
+        return _untagged(need.tags)
+    standings: Sequence[Standing] = [standing_of(target) for target in candidates]
+    out = [left_out(target, s, rules, need, now) for target, s in zip(candidates, standings, strict=True)]
+    if any(out):
+        standings = [s for s, reason in zip(standings, out, strict=True) if reason is None]
+        free = [target for target, reason in zip(candidates, out, strict=True) if reason is None]
+        if not free:
+            return nobody([reason for reason in out if reason is not None])
+        candidates = free
+    if len(candidates) > 1 and any(target.order is not None for target in candidates):
+        candidates, standings = _foremost(candidates, standings)
+    if not rules.strict and len(candidates) > 1 and any(target.rpm or target.tpm for target in candidates):
+        candidates, standings = _with_room(candidates, standings, need, now)
+    if len(candidates) == 1:
+        return candidates[0]
+    if need.stays:
+        return nearest(candidates, need.stays[0])
+    if rules.strategy == "simple-shuffle":
+        return simple_shuffle(candidates, random)
+    strategy: Strategy[T] = STRATEGIES[rules.strategy]  # type: ignore[assignment]  # each takes any candidate
+    return strategy(candidates, standings, Draw(random, now, need.stream, rules.ttl, rules.buffer))
+
+
+def _foremost(targets: Sequence[T], standings: Sequence[Standing]) -> tuple[list[T], list[Standing]]:
+    """Keep those of the lowest ``order``; who has none comes last."""
+    first = min(_LAST if target.order is None else target.order for target in targets)
+    kept = [n for n, target in enumerate(targets) if (_LAST if target.order is None else target.order) == first]
+    return [targets[n] for n in kept], [standings[n] for n in kept]
+
+
+_LAST = 1 << 62
+
+
+def _with_room(
+    targets: Sequence[T], standings: Sequence[Standing], need: Need, now: float
+) -> tuple[Sequence[T], Sequence[Standing]]:
+    """Keep those that have not used up their rpm and tpm; all, when all have: then the figures are weights, which is
+    all that they are to LiteLLM's shuffle."""
+    kept = [n for n, t in enumerate(targets) if _over(t, standings[n], need, now) is None]
+    if not kept or len(kept) == len(targets):
+        return targets, standings
+    return [targets[n] for n in kept], [standings[n] for n in kept]
+
+
+def tagged(targets: Sequence[T], tags: Collection[str], any_tag: bool) -> Sequence[T]:
+    """Keep those with the request's tags; without a match, or a tag, those that are tagged ``default``; without any of
+    these, those without tags."""
+    if tags:
+        wanted = frozenset(tags)
+        fits = wanted.intersection if any_tag else None
+        found = [
+            target
+            for target in targets
+            if (fits(target.tags) if fits is not None else wanted.issubset(target.tags))
+        ]
+        if found:
+            return found
+    default = [target for target in targets if DEFAULT_TAG in target.tags]
+    return default or [target for target in targets if not target.tags]
+
+
+def _untagged(tags: Collection[str]) -> GatewayError:
+    named = ", ".join(sorted(tags)) or "none"
+    text = f"No deployment of this model is for requests with these tags ({named}), and none is tagged 'default'."
+    return GatewayError("no_deployment", text, status=401)
+
+
+def nobody(reasons: Sequence[LeftOut]) -> GatewayError:
+    """Make the error of a group in which nobody may be asked."""
+    waits = [reason.seconds for reason in reasons if reason.seconds]
+    if all(reason.seconds == 0.0 and not reason.full for reason in reasons):
+        return GatewayError("context_window", f"No deployment of this model takes this request: it {reasons[0].why}.")
+    wait = min(waits, default=1.0)
+    said = "; ".join(dict.fromkeys(reason.why for reason in reasons[:5]))
+    # LiteLLM's words first, which rules over logs match.
+    text = f"No deployments available for selected model, Try again in {wait:.0f} seconds. Each of them {said}."
+    return GatewayError("no_deployment", text, retry_after=wait)
+
+
+def reasons(
+    targets: Sequence[T], standing_of: Callable[[T], Standing], rules: Rules, need: Need, now: float
+) -> Iterator[tuple[T, str]]:
+    """Yield each target of a group and why it is not asked now, "" for one that may be."""
+    right = targets if not rules.by_tags else tagged(targets, need.tags, rules.any_tag)
+    for target in targets:
+        if target not in right:
+            yield target, "has other tags than the request"
+            continue
+        reason = left_out(target, standing_of(target), rules, need, now)
+        yield target, reason.why if reason is not None else ""

@@ -1,0 +1,179 @@
+"""What traffic tells of a deployment: what it is doing, how quick it is, how it fails, whether it rests.
+
+One per deployment, in its ``Live``. Pure: ``now`` is an argument, seconds of one clock that only goes forward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+WINDOW = 60.0  # seconds in which failures are counted together, and requests and tokens against rpm and tpm
+TAU = 10.0  # seconds after which a latency sample has lost two thirds of its weight
+PROBE = 30.0  # seconds after which a trial that has not ended yet does not keep another one from being made
+RECENT = 200  # times to an answer that are remembered
+ENOUGH = 20  # of them that say what is usual
+KEEP = 10_000  # failures that are remembered, at most
+LONGEST = 600.0  # seconds that an upstream's Retry-After may let a deployment rest
+DEAD_KEY = 60.0  # seconds, at least, that a deployment rests whose key the vendor refuses: nobody mends that in five
+TIMED_OUT = 1000.0  # seconds that a timeout counts as in the latency (LiteLLM's figure)
+
+CREDENTIAL = frozenset(("upstream_auth", "upstream_payment", "upstream_forbidden"))
+_AT_ONCE = CREDENTIAL | {"upstream_not_found", "upstream_rate_limit"}
+
+
+class Rests(Struct, frozen=True, kw_only=True):
+    """When a deployment rests, and for how long. ``seconds``: 0 for never. ``fails``: the failures that are allowed,
+    None where nobody said. ``by_class``: the same by LiteLLM's class of the error (``RateLimitError``)."""
+
+    seconds: float = 5.0
+    fails: int | None = None
+    by_class: Mapping[str, int] = {}
+
+
+class Standing:
+    """``in_flight``: tries under way. ``minute``: the number of the minute that ``requests``, ``tokens`` and ``failed``
+    count. ``rests_until``: when its rest ends or has ended, 0 while nothing is held against it; ``why``: it rests.
+    ``row``: failures since the last success. ``trial``: when a request was sent to see whether it is well again.
+    ``whole``: seconds a token of whole answers, ``first``: seconds to the first byte of streams, both as the peak that
+    fades; ``whole_seen`` and ``first_seen``: when the last of either came. ``recent``: the last times to an answer,
+    where somebody asks for them."""
+
+    __slots__ = (
+        "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests", "rests_until", "row",
+        "tokens", "trial", "whole", "whole_seen", "why",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.minute = self.requests = self.tokens = self.failed = 0
+        self.row = 0
+        self.recent: deque[float] = deque(maxlen=RECENT)
+        self.failures: deque[tuple[float, str]] = deque(maxlen=KEEP)
+        self.rests_until = self.trial = 0.0
+        self.why = ""
+        self.whole = self.first = self.whole_seen = self.first_seen = 0.0
+
+    # What it does ----------------------------------------------------------------------------------------------------
+
+    def turn(self, now: float) -> None:
+        """Begin the minute that ``now`` is in, if it has not begun."""
+        minute = int(now // WINDOW)
+        if minute != self.minute:
+            self.minute = minute
+            self.requests = self.tokens = self.failed = 0
+
+    def ask(self, now: float) -> None:
+        """Note that a request is sent to it."""
+        self.turn(now)
+        self.requests += 1
+        if self.rests_until:
+            self.trial = now
+
+    def use(self, now: float, tokens: int) -> None:
+        """Note the tokens of an answer."""
+        self.turn(now)
+        self.tokens += tokens
+
+    # How quick it is -------------------------------------------------------------------------------------------------
+
+    def answered_in(self, now: float, seconds: float, tokens: int) -> None:
+        """Note the time that a whole answer took."""
+        self.whole = _peak(self.whole, self.whole_seen, now, seconds / max(1, tokens))
+        self.whole_seen = now
+
+    def began_in(self, now: float, seconds: float) -> None:
+        """Note the time to the first byte of a stream."""
+        self.first = _peak(self.first, self.first_seen, now, seconds)
+        self.first_seen = now
+
+    def latency(self, now: float, stream: bool, ttl: float) -> float:
+        """Return how long it takes: 0 where that is not known, so that it is found out. What is old fades."""
+        value, seen = (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
+        age = now - seen
+        return value * math.exp(-age / TAU) if value and age < ttl else 0.0
+
+    def usual(self) -> float | None:
+        """Return the time in which it answers 95 of 100 requests; None while too few are known."""
+        if len(self.recent) < ENOUGH:
+            return None
+        return sorted(self.recent)[int(len(self.recent) * 0.95)]
+
+    # How it fails ----------------------------------------------------------------------------------------------------
+
+    def succeeded(self) -> None:
+        """Note a success: what was held against it is over."""
+        self.row = 0
+        if self.rests_until:
+            self.rests_until = self.trial = 0.0
+            self.why = ""
+
+    def fail(self, kind: str, name: str, told: float | None, now: float, rests: Rests, alone: bool) -> float:
+        """Note a failure of the upstream's; return the seconds that it rests from now on, 0 for none.
+
+        ``kind``: of ``errors.TABLE``; ``name``: its class in LiteLLM's words. ``told``: the wait that the upstream asks
+        for. ``alone``: it is the only deployment of its group, which rests only when nearly everything fails (and the
+        group is blocked only where there is another one to go to)."""
+        self.turn(now)
+        self.failed += 1
+        self.row += 1
+        self.failures.append((now, name))
+        if not rests.seconds or not self._should_rest(kind, name, now, rests, alone):
+            return 0.0
+        seconds = max(rests.seconds, DEAD_KEY if kind in CREDENTIAL else 0.0, min(told or 0.0, LONGEST))
+        self.rest(now, seconds, name)
+        return seconds
+
+    def rest(self, now: float, seconds: float, why: str) -> None:
+        """Let it rest, at least so long."""
+        self.rests_until = max(self.rests_until, now + seconds)
+        self.why = why
+        self.trial = 0.0
+        self.row = 0
+        self.failures.clear()
+
+    def _should_rest(self, kind: str, name: str, now: float, rests: Rests, alone: bool) -> bool:
+        if self.rests_until and now >= self.rests_until:
+            return True  # the trial failed
+        allowed = rests.by_class.get(name, rests.fails)
+        if allowed is not None:  # in a row, or in the window (C-16: both readings of the key are in the field)
+            return self.row >= max(1, allowed) or self._in_window(name, now, rests) > allowed
+        if kind in _AT_ONCE and not alone:
+            return True
+        if alone:  # LiteLLM's rule for a deployment that nobody can stand in for
+            return self.requests >= 1000 and self.failed >= self.requests
+        return self.row >= 3 or (self.requests >= 5 and self.failed * 2 > self.requests)
+
+    def _in_window(self, name: str, now: float, rests: Rests) -> int:
+        """Count the failures of the window: of one class where that has a figure of its own, else of all that have
+        none."""
+        while self.failures and now - self.failures[0][0] > WINDOW:
+            self.failures.popleft()
+        if name in rests.by_class:
+            return sum(other == name for _, other in self.failures)
+        return sum(other not in rests.by_class for _, other in self.failures)
+
+    # Whether it may be asked ------------------------------------------------------------------------------------------
+
+    def resting(self, now: float) -> str:
+        """Tell why it may not be asked now, "" when it may. After its rest one request goes at a time, until one
+        succeeds."""
+        if not self.rests_until:
+            return ""
+        if now < self.rests_until:
+            return f"rests for {self.rests_until - now:.1f} s more after {self.why}"
+        if self.trial and now - self.trial < PROBE:
+            return f"is being tried again after {self.why}"
+        return ""
+
+
+def _peak(value: float, seen: float, now: float, sample: float) -> float:
+    """Return the peak of a series that fades: a worse sample counts at once, a better one by and by (Finagle's Peak
+    EWMA)."""
+    if sample >= value or not seen:
+        return sample
+    weight = math.exp(-max(now - seen, 0.0) / TAU)
+    return value * weight + sample * (1.0 - weight)

@@ -1,0 +1,173 @@
+"""Where a call goes next: what it needs, who is picked for it, and what each try tells of its deployment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from penstock.core.count import estimate
+from penstock.core.envelope import BAD_JSON
+from penstock.core.errors import GatewayError
+from penstock.core.ir import Audio, Image
+from penstock.core.route.choose import NOTHING, Need, Rules, choose
+from penstock.core.route.pick import simple_shuffle
+from penstock.core.route.standing import TIMED_OUT
+from penstock.runtime import apart
+
+if TYPE_CHECKING:
+    from penstock.core.route.plan import Pick, Plan, Try
+    from penstock.core.route.standing import Standing
+    from penstock.runtime.attempt import Attempt
+    from penstock.runtime.call import Call
+    from penstock.runtime.live import Lives
+    from penstock.runtime.targets import Target
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_TEXTS = msgspec.json.Decoder(list[str]).decode
+_STABLE = ("system", "instructions", "tools", "systemInstruction")  # what begins a prompt, and stays the same
+_TURNS = ("messages", "input", "contents")
+_FIRST = 2048  # bytes of the first turns that count as the beginning
+_SESSION_FIELDS = ("litellm_session_id", "session_id", "litellm_trace_id")
+
+
+def picker(call: Call, plan: Plan[Target]) -> Pick[Target]:
+    """Make what picks for a call among the candidates of a group."""
+    means, needs = call.means, dict[str, Need]()
+    lives, clock = means.lives, means.clock
+
+    def standing_of(target: Target) -> Standing:
+        return lives[target.live_id].standing
+
+    def pick(group: str, candidates: Sequence[Target]) -> Target | GatewayError:
+        rules = plan.rules.get(group)
+        if rules is None:
+            return simple_shuffle(candidates, random.random)
+        need = needs.get(group)
+        if need is None:
+            need = needs[group] = need_of(call, rules)
+        return choose(candidates, standing_of, rules, need, random.random, clock())
+
+    return pick
+
+
+def need_of(call: Call, rules: Rules) -> Need:
+    """Find out what of a call the choice in a group goes by: nothing that its rules do not ask for."""
+    counts = rules.strict or rules.fits
+    if not (counts or rules.by_tags or rules.stays or call.stream):
+        return NOTHING
+    return Need(
+        stream=call.stream,
+        tags=tags_of(call) if rules.by_tags else (),
+        tokens=estimate(call.fields, 0).input if counts else None,
+        needs=_needs(call) if rules.fits else frozenset(),
+        stays=tuple(_stays(call, rules)) if rules.stays else (),
+    )
+
+
+def tags_of(call: Call) -> tuple[str, ...]:
+    """Read the tags of a request: ``tags``, ``metadata.tags``, or the header ``x-litellm-tags: a,b``."""
+    header = call.exchange.headers.get(b"x-litellm-tags")
+    if header is not None:
+        return tuple(tag.strip() for tag in header.decode("latin-1").split(",") if tag.strip())
+    raw = call.fields.get("tags")
+    if raw is None:
+        raw = _inner(call, "metadata").get("tags") or _inner(call, "litellm_metadata").get("tags")
+    if raw is None:
+        return ()
+    try:
+        return tuple(_TEXTS(raw))
+    except BAD_JSON:
+        raise GatewayError("bad_request", "'tags' must be a list of strings.", param="tags") from None
+
+
+def _inner(call: Call, key: str) -> dict[str, msgspec.Raw]:
+    raw = call.fields.get(key)
+    try:
+        return _OBJECT(raw) if raw is not None else {}
+    except BAD_JSON:
+        return {}
+
+
+def _needs(call: Call) -> frozenset[str]:
+    """Name what a chat needs its model to do; nothing for one that is too long to look at here."""
+    if call.surface is None or call.surface.read is not None or len(call.exchange.body) >= apart.LARGE:
+        return frozenset()
+    if not any(key in call.fields for key in _TURNS):
+        return frozenset()
+    request = call.parsed()
+    kinds = {type(block) for message in request.messages for block in message.blocks}
+    found = [word for word, kind in (("vision", Image), ("audio", Audio)) if kind in kinds]
+    if request.tools:
+        found.append("tools")
+    if request.output is not None and request.output.kind == "json_schema":
+        found.append("schema")
+    return frozenset(found)
+
+
+def _stays(call: Call, rules: Rules) -> list[bytes]:
+    """List what holds a call to a deployment, the strongest first."""
+    found: list[bytes] = []
+    if "session" in rules.stays and (session := _session(call)):
+        found.append(b"session " + session)
+    if "prompt" in rules.stays and (prompt := _beginning(call)):
+        found.append(b"prompt " + prompt)
+    if "caller" in rules.stays and call.caller.alias:
+        found.append(b"caller " + call.caller.alias.encode())
+    return found
+
+
+def _session(call: Call) -> bytes:
+    header = call.exchange.headers.get(b"x-litellm-session-id")
+    if header is not None:
+        return header
+    metadata = _inner(call, "metadata")
+    for key in _SESSION_FIELDS:
+        raw = call.fields.get(key) or metadata.get(key)
+        if raw is not None:
+            return bytes(raw)
+    return bytes(metadata.get("user_id", b""))  # Claude Code's holds the session
+
+
+def _beginning(call: Call) -> bytes:
+    """Return the hash of what a prompt begins with: what a vendor's prompt cache goes by."""
+    hashed = blake2b(digest_size=16)
+    for key in _STABLE:
+        hashed.update(bytes(call.fields.get(key, b"")))
+    for key in _TURNS:
+        hashed.update(bytes(memoryview(call.fields.get(key, b""))[:_FIRST]))
+    return hashed.digest()
+
+
+def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | None:
+    """Return the seconds after which another deployment is asked beside this one; None for never."""
+    rules = plan.rules.get(step.group)
+    if rules is None or rules.hedge is None or len(plan.targets[step.group]) < 2:
+        return None
+    return rules.hedge if rules.hedge > 0 else lives[step.target.live_id].standing.usual()
+
+
+def learn(attempt: Attempt, standing: Standing, now: float) -> None:
+    """Tell a strategy how an answer went: its tokens, and the time it took."""
+    standing.recent.append(attempt.upstream)
+    tokens = attempt.usage.total if attempt.usage is not None else 0
+    standing.use(now, tokens)
+    if attempt.stream:
+        standing.began_in(now, attempt.upstream)
+    else:
+        standing.answered_in(now, attempt.upstream, attempt.usage.output if attempt.usage is not None else 1)
+
+
+def blame(attempt: Attempt, rules: Rules, standing: Standing, error: GatewayError, now: float, alone: bool) -> float:
+    """Hold an upstream's fault against its deployment; return the seconds that it rests now."""
+    if rules.learns and error.kind == "timeout":
+        standing.answered_in(now, TIMED_OUT, 1)
+        standing.began_in(now, TIMED_OUT)
+    rests = rules.rests
+    own = attempt.target.cooldown
+    if own is not None and rests.seconds:
+        rests = msgspec.structs.replace(rests, seconds=own)
+    return standing.fail(error.kind, error.row.litellm, error.retry_after, now, rests, alone)

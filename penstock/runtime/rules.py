@@ -1,0 +1,102 @@
+"""How each group is routed, read out of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from penstock.core.route.choose import Rules
+from penstock.core.route.standing import Rests
+
+if TYPE_CHECKING:
+    from penstock.config import Config
+    from penstock.runtime.targets import Target
+
+# Strategies and checks that ask for rpm and tpm to be kept; to the others they are weights.
+_STRICT = frozenset(
+    "usage-based-routing usage-based-routing-v2 latency-based-routing cost-based-routing".split()
+)
+_STAYS = {
+    "session_affinity": "session",
+    "deployment_affinity": "caller",
+    "prompt_caching": "prompt",
+}
+
+
+class RuleBook:
+    """The rules of a config's groups. ``of``: those of a group; None where there is nothing to see to."""
+
+    def __init__(self, config: Config) -> None:
+        values = config.router.values
+        self._values: Mapping[str, Any] = values
+        self._checks = frozenset(values.get("optional_pre_call_checks") or ())
+        self._tags = bool(values.get("enable_tag_filtering"))
+        self._policies: Mapping[str, Any] = values.get("model_group_retry_policy") or {}
+        self._affinity: Mapping[str, Any] = values.get("model_group_affinity_config") or {}
+        self._groups = _routing_groups(values.get("routing_groups") or ())
+        self._usual = self._made(config)
+
+    def _made(self, config: Config) -> Rules:
+        router, values = config.router, self._values
+        seconds = 5.0 if router.cooldown_time is None else router.cooldown_time
+        rests = Rests(
+            seconds=0.0 if router.disable_cooldowns else seconds,
+            fails=router.allowed_fails,
+            by_class=values.get("allowed_fails_policy") or {},
+        )
+        usual = Rules(
+            rests=rests,
+            by_tags=self._tags,
+            any_tag=values.get("tag_filtering_match_any", True),
+            fits=bool(values.get("enable_pre_call_checks")),
+            retries=values.get("retry_policy") or {},
+            hedge=values.get("hedge_after"),
+        )
+        return self._routed(usual, router.routing_strategy, values.get("routing_strategy_args") or {})
+
+    def _routed(self, rules: Rules, strategy: str, args: Mapping[str, Any]) -> Rules:
+        strict = strategy in _STRICT or rules.fits or "enforce_model_rate_limits" in self._checks
+        return replace(
+            rules,
+            strategy=strategy,
+            strict=strict,
+            ttl=float(args.get("ttl") or 3600.0),
+            buffer=float(args.get("lowest_latency_buffer") or 0.0),
+        )
+
+    def of(self, group: str, targets: Sequence[Target], elsewhere: bool) -> Rules | None:
+        """Return the rules of a group. ``elsewhere``: there are fallbacks to go to when it fails.
+
+        None: there is one deployment, and nothing that would keep a request from it. It never rests, since then nobody
+        would answer (LiteLLM's rule)."""
+        rules = self._usual
+        own = self._groups.get(group)
+        if own is not None:
+            args = own.get("routing_strategy_args") or {}
+            rules = self._routed(rules, own.get("routing_strategy", rules.strategy), args)
+        policy = self._policies.get(group)
+        if policy:
+            rules = replace(rules, retries={**rules.retries, **policy})
+        stays = frozenset(_STAYS[name] for name in self._affinity.get(group, self._checks) if name in _STAYS)
+        if stays:
+            rules = replace(rules, stays=stays)
+        if len(targets) == 1 and not elsewhere:
+            if is_plain(rules, targets[0]):
+                return None
+            return replace(rules, rests=replace(rules.rests, seconds=0.0))
+        return rules
+
+
+def is_plain(rules: Rules | None, target: Target) -> bool:
+    """Tell whether nothing but its rest can keep a request from a group's only deployment."""
+    if rules is None:
+        return True
+    limited = rules.strict and (target.rpm or target.tpm)
+    return not (rules.by_tags or rules.fits or rules.retries or limited or target.most is not None)
+
+
+def _routing_groups(rows: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    """Read ``routing_groups``: which group has a strategy of its own."""
+    return {str(model): row for row in rows if isinstance(row, Mapping) for model in row.get("models") or ()}

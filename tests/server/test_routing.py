@@ -1,0 +1,192 @@
+"""A group's deployments under faults: who rests, who is asked, what the client sees."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from penstock.mock import Rule, Script, Step
+from tests.door import HELLO, Door, open_door
+
+ENTRY = '  - {{model_name: m, litellm_params: {{model: openai/{name}, api_base: "{{mock}}/v1", api_key: sk-u{more}}}}}\n'
+
+
+def config(*names: str, settings: str = "", more: str = "") -> str:
+    rows = "".join(ENTRY.format(name=name, more=f", {more}" if more else "") for name in names)
+    return f"model_list:\n{rows}router_settings: {{num_retries: 2, {settings}}}\n"
+
+
+def says(**steps: Step) -> Script:
+    """A script by upstream model."""
+    return Script(rules=[Rule(model=name, step=step) for name, step in steps.items()])
+
+
+async def ask(door: Door, **more: Any) -> tuple[int, dict[str, str], bytes]:
+    return await door.post({**HELLO, **more})
+
+
+def asked(door: Door) -> Counter[str]:
+    """How often each upstream model was asked since the last look."""
+    found = Counter(json.loads(seen.body)["model"] for seen in door.mock.received)
+    door.mock.received.clear()
+    return found
+
+
+async def test_who_is_rate_limited_rests_and_comes_back(tmp_path):
+    async with open_door(tmp_path, config("a", "b", settings="cooldown_time: 0.4")) as door:
+        door.mock.script = says(a=Step(status=429, headers={"retry-after": None}))
+        answers = [await ask(door) for _ in range(20)]
+        assert {status for status, _, _ in answers} == {200}
+        assert asked(door) == {"a": 1, "b": 20}
+        await asyncio.sleep(0.45)
+        door.mock.script = Script()
+        assert {(await ask(door))[0] for _ in range(40)} == {200}
+        assert set(asked(door)) == {"a", "b"}
+
+
+async def test_three_failures_in_a_row_and_no_more_traffic(tmp_path):
+    """S3-22."""
+    settings = "allowed_fails: 3, cooldown_time: 60"
+    async with open_door(tmp_path, config("a", "b", settings=settings)) as door:
+        door.mock.script = says(a=Step(status=500))
+        for _ in range(60):
+            assert (await ask(door))[0] == 200
+        assert asked(door)["a"] == 3
+
+
+async def test_one_deployment_is_never_blocked(tmp_path):
+    async with open_door(tmp_path, config("a", settings="allowed_fails: 1, cooldown_time: 60")) as door:
+        door.mock.script = Script(default=Step(status=500, headers={"retry-after": "0"}))
+        for _ in range(4):
+            assert (await ask(door))[0] == 500
+        assert asked(door) == {"a": 12}
+        door.mock.script = Script()
+        assert (await ask(door))[0] == 200
+
+
+async def test_all_rest_and_the_client_is_told_when_to_come_back(tmp_path):
+    async with open_door(tmp_path, config("a", "b", settings="cooldown_time: 30")) as door:
+        door.mock.script = Script(default=Step(status=401))
+        assert (await ask(door))[0] == 401
+        assert asked(door) == {"a": 1, "b": 1}
+        status, headers, body = await ask(door)
+        assert status == 429 and 0 < float(headers["retry-after"]) <= 60
+        assert json.loads(body)["error"]["message"].count("No deployments available for selected model") == 1
+        assert not asked(door)
+
+
+async def test_a_group_that_rests_goes_to_its_fallback(tmp_path):
+    more = '  - {model_name: other, litellm_params: {model: openai/c, api_base: "{mock}/v1", api_key: sk-u}}\n'
+    text = config("a", settings="cooldown_time: 30, allowed_fails: 1, fallbacks: [{m: [other]}]")
+    text = text.replace("router_settings", more + "router_settings")
+    async with open_door(tmp_path, text) as door:
+        door.mock.script = says(a=Step(status=401))
+        for _ in range(5):
+            status, headers, body = await ask(door)
+            assert (status, headers.get("x-litellm-model-group")) == (200, "other"), body
+        assert asked(door) == {"a": 1, "c": 5}
+
+
+@pytest.mark.parametrize(
+    ("policy", "calls"),
+    [("RateLimitErrorRetries: 0", 1), ("RateLimitErrorRetries: 1", 2), ("DefaultRetries: 3", 4), ("TimeoutErrorRetries: 0", 3)],
+)
+async def test_retries_by_the_class_of_the_error(tmp_path, policy, calls):
+    settings = f"retry_policy: {{{policy}}}"
+    async with open_door(tmp_path, config("a", settings=settings)) as door:
+        door.mock.script = Script(default=Step(status=429, headers={"retry-after": "0"}))
+        assert (await ask(door))[0] == 429
+        assert asked(door) == {"a": calls}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["simple-shuffle", "least-busy", "latency-based-routing", "usage-based-routing", "usage-based-routing-v2",
+     "cost-based-routing"],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True])
+async def test_every_strategy_serves_and_uses_who_is_left(tmp_path, strategy, stream):
+    """S3-19."""
+    settings = f"routing_strategy: {strategy}, cooldown_time: 30"
+    async with open_door(tmp_path, config("a", "b", "c", settings=settings)) as door:
+        door.mock.script = says(a=Step(status=503))
+        answers = await asyncio.gather(*(ask(door, stream=stream) for _ in range(30)))
+        assert {status for status, _, _ in answers} == {200}
+        answers = [await ask(door, stream=stream) for _ in range(10)]
+        assert {status for status, _, _ in answers} == {200}
+        assert {"b", "c"} & set(asked(door))
+
+
+async def test_the_quick_one_gets_the_traffic(tmp_path):
+    async with open_door(tmp_path, config("a", "b", settings="routing_strategy: latency-based-routing")) as door:
+        door.mock.script = says(a=Step(latency_ms=60), b=Step(latency_ms=1))
+        for _ in range(2):
+            await ask(door)
+        asked(door)
+        for _ in range(20):
+            assert (await ask(door))[0] == 200
+        assert asked(door)["b"] == 20
+
+
+async def test_requests_per_deployment_are_bounded(tmp_path):
+    async with open_door(tmp_path, config("a", "b", more="max_parallel_requests: 2")) as door:
+        door.mock.script = Script(default=Step(latency_ms=150))
+        answers = await asyncio.gather(*(ask(door) for _ in range(6)))
+        statuses = Counter(status for status, _, _ in answers)
+        assert statuses == {200: 4, 429: 2}
+        assert asked(door) == {"a": 2, "b": 2}
+
+
+async def test_rpm_is_kept_by_the_strategies_that_keep_it(tmp_path):
+    settings = "routing_strategy: usage-based-routing-v2"
+    async with open_door(tmp_path, config("a", "b", settings=settings, more="rpm: 3")) as door:
+        statuses = Counter([(await ask(door))[0] for _ in range(8)])
+        assert statuses in ({200: 6, 429: 2}, {200: 8})  # the minute may turn
+        if statuses[429]:
+            assert asked(door) == {"a": 3, "b": 3}
+
+
+async def test_tags_route(tmp_path):
+    rows = "".join(ENTRY.format(name=name, more=f", tags: [{tag}]") for name, tag in (("a", "free"), ("b", "default")))
+    text = f"model_list:\n{rows}router_settings: {{enable_tag_filtering: true}}\n"
+    async with open_door(tmp_path, text) as door:
+        for more, headers, wanted in (
+            ({"tags": ["free"]}, {}, "a"),
+            ({"metadata": {"tags": ["free"]}}, {}, "a"),
+            ({}, {"x_litellm_tags": "free, x"}, "a"),
+            ({"tags": ["nope"]}, {}, "b"),
+            ({}, {}, "b"),
+        ):
+            assert (await door.post({**HELLO, **more}, **headers))[0] == 200
+            assert asked(door) == {wanted: 1}
+        status, _, body = await ask(door, tags="free")
+        assert status == 400 and "'tags'" in json.loads(body)["error"]["message"]
+
+
+async def test_a_session_stays_at_its_deployment(tmp_path):
+    settings = "optional_pre_call_checks: [session_affinity]"
+    async with open_door(tmp_path, config("a", "b", "c", settings=settings)) as door:
+        homes = set()
+        for session in range(12):
+            for _ in range(3):
+                assert (await door.post(HELLO, x_litellm_session_id=f"s{session}"))[0] == 200
+            found = asked(door)
+            assert len(found) == 1
+            homes |= set(found)
+        assert len(homes) > 1
+
+
+async def test_a_reload_keeps_who_rests(tmp_path):
+    async with open_door(tmp_path, config("a", "b", settings="cooldown_time: 30")) as door:
+        door.mock.script = says(a=Step(status=429))
+        for _ in range(10):
+            await ask(door)
+        asked(door)
+        door.gateway.state = type(door.gateway.state)(door.gateway.state.config, door.gateway.state.env)
+        for _ in range(10):
+            assert (await ask(door))[0] == 200
+        assert asked(door) == {"b": 10}
