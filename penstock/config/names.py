@@ -42,7 +42,7 @@ class Names:
             return True
         known = self.exact | self._ids
         if "*" in name:
-            return any(match(name, one) is not None for one in known | self._prefixed)
+            return any(match(name, one) is not None for one in known)
         return any(one.partition("/")[2] == name for one in known)
 
     def require(self, name: str, node: Node, path: KeyPath, problems: Problems) -> None:

@@ -33,6 +33,8 @@ GATEWAY_FIELDS = frozenset(
     timeout stream_timeout cache guardrails guardrail_config litellm_call_id litellm_trace_id litellm_session_id no-log
     mock_response router_settings_override prompt_id prompt_variables validate""".split()
 )
+OURS = GATEWAY_FIELDS | {"priority"}
+"""The same with ``priority``, which goes on to engines that have a queue of their own by that name."""
 LONGEST_MODEL = 1024
 REFUSED_FIELDS = frozenset(("api_key", "api_base", "base_url"))
 _TRUE = Raw(b"true")
@@ -54,12 +56,13 @@ class Call:
 
     ``attempt``: the try that counts: the one under way, in the end the winner or the last. ``tries``, ``upstream``
     (seconds spent waiting for upstreams, also until one may be asked again), ``spent`` and ``spent_cost`` are those of
-    the tries before it."""
+    the tries before it. ``group``: where in its plan the call is, after so many ``fallbacks`` and ``before`` tries;
+    ``most_retries``: of it, known from the second try on."""
 
     __slots__ = (
-        "asked", "attempt", "below", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw",
-        "mount_style", "outlet", "params", "path", "request", "request_id", "spent", "spent_cost", "stream", "surface",
-        "tries", "upstream", "wishes",
+        "asked", "attempt", "before", "below", "call_id", "caller", "exchange", "fallbacks", "fields", "group", "known",
+        "means", "model", "model_raw", "most_retries", "mount_style", "outlet", "params", "path", "request",
+        "request_id", "spent", "spent_cost", "stream", "surface", "tries", "upstream", "wishes",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -90,6 +93,8 @@ class Call:
         self.spent: Usage | None = None
         self.spent_cost: Decimal | None = None
         self.wishes: Wishes | None = None  # what the request says about its own way
+        self.group = ""
+        self.before = self.fallbacks = self.most_retries = 0
 
     def read_fields(self, fields: dict[str, Raw], default_model: str = "", forced: str = "") -> None:
         """Take the body's top level and check what every chat dialect shares. ``forced``: who answers, whatever the
@@ -138,8 +143,8 @@ class Call:
     def parse(self, fields: dict[str, Raw]) -> Request:
         """Read fields of the client's dialect as a request in the neutral form."""
         assert self.surface is not None
-        if not GATEWAY_FIELDS.isdisjoint(fields):
-            fields = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
+        if not OURS.isdisjoint(fields):
+            fields = {key: value for key, value in fields.items() if key not in OURS}
         return self.surface.dialect.parse_request(fields)
 
     def fail(self, error: GatewayError) -> bytes:

@@ -35,7 +35,8 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import blame, late_after, learn, picker
+from penstock.runtime.routing import blame, late_after, learn, note_step, picker
+from penstock.runtime.wishes import WISH_FIELDS, WISH_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -97,8 +98,13 @@ class Engine:
             forced = state.forced.get(surface.forced_by, "") if state.forced else ""
             call.read_fields(fields, default, forced)
             surface.check(fields)
+            wishes, headers = None, call.exchange.headers
+            if not (WISH_FIELDS.isdisjoint(fields) and WISH_HEADERS.isdisjoint(headers)):
+                most, alive = state.most_fallbacks, state.keep_alive
+                wishes = call.wishes = read_wishes(fields, headers, call.model, most, alive, surface.check)
             if plan is None:
-                plan = state.plan(call.model)
+                plan = state.plan(call.model) if wishes is None else state.wished(call.model, wishes)
+            call.group = plan.group
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
@@ -165,6 +171,10 @@ class Engine:
             )
         elif call.attempt is None:
             call.attempt = attempt
+        if call.tries > 1 or step.group != call.group:
+            note_step(call, plan, step)
+        if call.wishes is not None:
+            call.wishes.change(attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
         standing.in_flight += 1
         if rules is not None:

@@ -230,6 +230,9 @@ class Outlet(Struct, eq=False):
         head = JSON + (
             self._lines(call, call.means.clock()) if call.surface is not None else _ids(call) + self.page_lines
         )
+        if attempt is not None and call.surface is not None:
+            waits = attempt.timeouts(attempt.stream).first_byte
+            head += b"" if waits is None else b"x-litellm-timeout: %b\r\n" % str(float(waits)).encode()
         if error.retry_after is not None:
             head += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
         if error.kind == "method":
@@ -304,10 +307,12 @@ def _plain_routing(group: str, lane: str) -> bytes:
 
 
 def _routing(call: Call, attempt: Attempt) -> bytes:
-    tries = call.tries + attempt.repairs
-    text = b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: %d\r\n" % (_safe_name(attempt.group), tries - 1)
-    if attempt.group != call.model:
-        text += b"x-litellm-attempted-fallbacks: 1\r\n"
+    retries = call.tries - call.before - 1 + attempt.repairs
+    text = b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: %d\r\n" % (_safe_name(attempt.group), retries)
+    if retries:
+        text += b"x-litellm-max-retries: %d\r\n" % max(retries, call.most_retries)
+    if call.fallbacks:
+        text += b"x-litellm-attempted-fallbacks: %d\r\n" % call.fallbacks
     if attempt.lane:
         text += b"x-penstock-lane: %b\r\n" % attempt.lane.encode()
     if attempt.losses:

@@ -171,3 +171,12 @@ def blame(attempt: Attempt, rules: Rules, standing: Standing, error: GatewayErro
     if own is not None and rests.seconds:
         rests = msgspec.structs.replace(rests, seconds=own)
     return standing.fail(error.kind, error.row.litellm, error.retry_after, now, rests, alone)
+
+
+def note_step(call: Call, plan: Plan[Target], step: Try[Target]) -> None:
+    """Note where in its plan a call is, for the answer's header lines, before its second try and those after it."""
+    if step.group != call.group:
+        call.group = step.group
+        call.fallbacks += 1
+        call.before = call.tries - 1
+    call.most_retries = plan.allowed(step.group, None, step.target)

@@ -15,7 +15,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers.apply import apply_quirks
 from penstock.core.providers.constraints import ENGINES
 from penstock.core.providers.fitting import plain_effort
-from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
+from penstock.runtime.call import GATEWAY_FIELDS, OURS, REFUSED_FIELDS, refused_field
 
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.targets import Target
 
-_NOT_SENT = GATEWAY_FIELDS | {"priority"}
 # What the content type of a dialect's streams holds.
 _STREAM_TYPES: Mapping[str, bytes] = {name: dialect.stream_type for name, dialect in DIALECTS.items()}
 
@@ -34,7 +33,7 @@ def same_request(attempt: Attempt, given: dict[str, Raw], quirks: Quirks, dialec
     left out in ``attempt.losses``."""
     target = attempt.target
     fields = dict(given)
-    if not _NOT_SENT.isdisjoint(fields):
+    if not OURS.isdisjoint(fields):
         fields = without_ours(fields, target)
     if "extra_body" in fields:
         merge(fields)
@@ -76,10 +75,8 @@ def own_fields(attempt: Attempt) -> dict[str, Raw]:
 def without_ours(fields: dict[str, Raw], target: Target) -> dict[str, Raw]:
     """Leave out what is for the gateway: its own fields, and ``priority`` where the target is no engine that has a
     queue of its own by that name."""
-    kept = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
-    if "priority" in kept and target.guides not in ENGINES:
-        del kept["priority"]
-    return kept
+    ours = GATEWAY_FIELDS if target.guides in ENGINES else OURS
+    return {key: value for key, value in fields.items() if key not in ours}
 
 
 def body_of(fields: dict[str, Raw], attempt: Attempt) -> bytes:

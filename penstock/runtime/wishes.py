@@ -21,15 +21,16 @@ from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
 from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
+    from penstock.runtime.attempt import Attempt
     from penstock.runtime.http import Timeouts
     from penstock.runtime.targets import Target
 
-FIELDS = frozenset(
+WISH_FIELDS = frozenset(
     """num_retries timeout stream_timeout fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks
     priority metadata mock_testing_fallbacks mock_testing_context_fallbacks mock_testing_content_policy_fallbacks
     mock_testing_rate_limit_error""".split()
 )
-HEADERS = frozenset(
+_HEADERS = frozenset(
     (
         b"x-litellm-num-retries",
         b"x-litellm-timeout",
@@ -43,6 +44,7 @@ MOST_PRIORITY = 2**31
 # How long the client's library waits for an answer: OpenAI's for Python says the one, those for Node the other,
 # Anthropic's for Python both, the second at times as "NOT_GIVEN".
 _PATIENCE = (b"x-stainless-read-timeout", b"x-stainless-timeout")
+WISH_HEADERS = _HEADERS.union(_PATIENCE)
 # Fields with fallbacks -> the kind of error that they are for; "" is for any other.
 _KINDS = {
     "fallbacks": "",
@@ -86,6 +88,13 @@ class Wishes(Struct, frozen=True, kw_only=True):
         """Tell whether the plan is another than the config's."""
         return self.retries is not None or self.alone or bool(self.fallbacks)
 
+    def change(self, attempt: Attempt) -> None:
+        """Give an attempt at a changed request the fields of it."""
+        change = self.changes.get(attempt.group)
+        if change is not None:
+            attempt.group = change.group
+            attempt.send_fields({**attempt.fields, **change.fields})
+
     def timeouts(self, target: Target, stream: bool) -> Timeouts:
         """Return how long a target is waited for. What a deployment says of streams alone is not made longer by a
         ``timeout`` that is meant for whatever answer."""
@@ -122,7 +131,7 @@ def read_wishes(
     that is none. Raises "bad_request" that names key, value and what would be right."""
     said = headers.get(_PATIENCE[0]) or headers.get(_PATIENCE[1])
     usual = None if said is None else _patient(said, keep_alive)
-    if FIELDS.isdisjoint(fields) and HEADERS.isdisjoint(headers):
+    if WISH_FIELDS.isdisjoint(fields) and _HEADERS.isdisjoint(headers):
         return usual
     if "metadata" in fields:
         _take_tags(fields)

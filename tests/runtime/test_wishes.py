@@ -14,7 +14,7 @@ from msgspec import Raw
 from penstock.core.errors import GatewayError
 from penstock.runtime.http import Timeouts
 from penstock.runtime.timeouts import of_stream, of_whole
-from penstock.runtime.wishes import FIELDS, HEADERS, MOST_RETRIES, Change, Wishes, read_wishes
+from penstock.runtime.wishes import MOST_RETRIES, WISH_FIELDS, WISH_HEADERS, Change, Wishes, read_wishes
 from tests.runtime.made import target_of
 
 
@@ -37,8 +37,8 @@ values = st.recursive(
 
 
 @given(
-    st.dictionaries(st.sampled_from(sorted(FIELDS)), values),
-    st.dictionaries(st.sampled_from(sorted(HEADERS)), st.text(max_size=9)),
+    st.dictionaries(st.sampled_from(sorted(WISH_FIELDS)), values),
+    st.dictionaries(st.sampled_from(sorted(WISH_HEADERS)), st.text(max_size=9)),
 )
 def test_whatever_is_said_is_within_bounds_or_a_400_that_names_the_key(body, headers):
     """The law of all wishes."""
@@ -65,7 +65,9 @@ def test_whatever_is_said_is_within_bounds_or_a_400_that_names_the_key(body, hea
 
 @given(st.dictionaries(st.text(max_size=10), values))
 def test_who_says_nothing_has_no_wishes_and_keeps_the_request(body):
-    kept = fields_of({key: value for key, value in body.items() if key not in FIELDS and not key.startswith("mock_")})
+    kept = fields_of(
+        {key: value for key, value in body.items() if key not in WISH_FIELDS and not key.startswith("mock_")}
+    )
     before = dict(kept)
     assert read_wishes(kept, {b"user-agent": b"x"}, "m", 5, 10.0, lambda fields: None) is None
     assert kept == before

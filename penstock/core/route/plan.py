@@ -59,7 +59,9 @@ LATE = Late()
 class Plan(NamedTuple, Generic[T]):
     """Which targets to try for a request, and how often. ``group``: the name asked for. ``targets``: by group.
     ``fallbacks``: for an error kind, the groups to go to then; key "" is for any other kind. ``retries``: more tries
-    per group after the first; ``rules``: of the groups, where there is more to see to than that."""
+    per group after the first; ``rules``: of the groups, where there is more to see to than that. ``nested``: the
+    fallbacks of the other groups; ``depth``: how many may follow from one another. ``own``: targets with a figure of
+    their own for the tries that follow when they are asked first."""
 
     group: str
     targets: Mapping[str, Sequence[T]]
@@ -68,9 +70,14 @@ class Plan(NamedTuple, Generic[T]):
     retry_after: float = 0.0  # seconds, the least wait before the same target is tried again
     only: Try[T] | None = None  # the first step, where there is but one candidate for it
     rules: Mapping[str, Rules] = {}
+    nested: Mapping[str, Mapping[str, Sequence[str]]] = {}
+    depth: int = 1
+    own: Mapping[T, int] = {}
 
-    def allowed(self, group: str, error: GatewayError | None) -> int:
-        """Return how many more tries a group has after the first, when this error came last."""
+    def allowed(self, group: str, error: GatewayError | None, first: T | None = None) -> int:
+        """Return how many more tries a group has after the one of ``first``, when this error came last."""
+        if first is not None and first in self.own:
+            return self.own[first]
         rules = self.rules.get(group)
         if rules is None or error is None or not rules.retries:
             return self.retries
@@ -87,19 +94,20 @@ def attempts(
 ) -> Steps[T, GatewayError | None]:
     """Yield ``Try`` and ``Wait``; return None after success, else the error to tell the client.
 
-    Laws: at most ``(retries + 1)`` tries per group; a target is tried again only when every other one of its group that
-    may be asked was tried since, and never after an error that it would only repeat; nothing after success, after the
-    first byte, or after a final error. ``jitter`` returns 0..1. ``begun``: the first step is ``plan.only``, whoever may
-    be asked by now: it was taken already."""
-    groups = [plan.group]
+    Laws: no group is visited twice; at most ``(retries + 1)`` tries per group; a target is tried again only when every
+    other one of its group that may be asked was tried since, and never after an error that it would only repeat;
+    nothing after success, after the first byte, or after a final error. ``jitter`` returns 0..1. ``begun``: the first
+    step is ``plan.only``, whoever may be asked by now: it was taken already."""
+    groups, known = [(plan.group, 0)], {plan.group}
     error: GatewayError | None = None
     at = 0
     while at < len(groups):
-        group = groups[at]
+        group, depth = groups[at]
         at += 1
         if at > 1 and not plan.targets.get(group):
             continue  # a fallback that leads nowhere must not keep the next one from being tried
-        elsewhere = at < len(groups) or at == 1 and bool(plan.fallbacks.get(""))
+        ways = (plan.fallbacks if at == 1 else plan.nested.get(group, {})) if depth < plan.depth else {}
+        elsewhere = at < len(groups) or not known.issuperset(ways.get("", ()))
         line = _Line(plan.targets.get(group, ()), partial(pick, group))
         if begun and at == 1 and plan.only is not None:
             line.begin_with(plan.only.target)
@@ -111,9 +119,9 @@ def attempts(
         error = error or last
         if outcome.started or last.row.retry == "no":
             return last if outcome.started else error
-        if at == 1:
-            more = plan.fallbacks.get(last.kind) or plan.fallbacks.get("", ())
-            groups += [name for name in dict.fromkeys(more) if name not in groups]
+        more = [name for name in dict.fromkeys(ways.get(last.kind) or ways.get("", ())) if name not in known]
+        groups[at:at] = [(name, depth + 1) for name in more]  # its own fallbacks come before those of its neighbours
+        known.update(more)
     return error
 
 
@@ -157,8 +165,8 @@ def _group(
     plan: Plan[T], group: str, elsewhere: bool, line: _Line[T], jitter: Callable[[], float]
 ) -> Steps[T, tuple[Outcome, GatewayError] | None]:
     """Try the targets of one group. ``elsewhere``: there are groups to go to when this one fails."""
-    outcome, count = Outcome(), 0
-    while count <= plan.allowed(group, outcome.error):
+    outcome, count, first = Outcome(), 0, None
+    while count <= plan.allowed(group, outcome.error, first):
         target = line.next()
         if target is None or isinstance(target, GatewayError):
             if not count:
@@ -170,7 +178,7 @@ def _group(
             if target is None:
                 break
         answer = yield Try(target, group)
-        count += 1
+        count, first = count + 1, target if first is None else first
         second: T | None = None
         if isinstance(answer, Late):
             other = line.next() if count <= plan.retries else None
