@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from penstock.core.caching import read_points
+from penstock.core.caching import read_points, usual_points
 from penstock.core.defaults import Said, read_said
 from penstock.core.dialects import guided
 from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
+from penstock.core.models import facts
 from penstock.core.providers import get as get_provider
 from penstock.core.providers.bedrock import BEDROCK
 from penstock.core.providers.lending import is_foreign, withheld
@@ -34,6 +35,7 @@ from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
+    from penstock.core.caching import Point
     from penstock.core.providers.spec import Provider
     from penstock.runtime.http import Timeouts
 
@@ -152,7 +154,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         defaults=words.plain,
         extra_body=words.body,
         drop=drop,
-        cache_points=read_points(deployment.params.get("cache_control_injection_points") or ()),
+        cache_points=_points(deployment, settings, rules_of),
         lays=bool(words.plain or words.body or drop),
         says_form=says_form,
         notes=words.wrong,
@@ -233,6 +235,15 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(inner)
 
 
+def _points(deployment: Deployment, settings: Mapping[str, Any], rules_of: str) -> tuple[Point, ...]:
+    """Return where a deployment's prompts are cached: as its entry says, else as all of Claude's are."""
+    own = deployment.params.get("cache_control_injection_points")
+    if own is not None:
+        return read_points(own)
+    ttl = settings.get("prompt_caching")
+    return usual_points(ttl) if ttl is not None and facts(rules_of).is_claude else ()
+
+
 def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:
     """Return the timeouts of whole answers, and of streams."""
     whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
@@ -274,8 +285,18 @@ def settings_of(config: Config) -> dict[str, Any]:
         "cost_discount_config": _by_provider(module.values.get("cost_discount_config")),
         "cost_margin_config": _by_provider(module.values.get("cost_margin_config")),
         "validate": module.enable_json_schema_validation,
+        "prompt_caching": _caching(module.values),
         "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
     }
+
+
+def _caching(values: Mapping[str, Any]) -> str | None:
+    """Return how long Claude's prompts are cached, "" for the vendor's default; None where the config asks for none of
+    it."""
+    if not values.get("enable_anthropic_prompt_caching"):
+        return None
+    ttl = values.get("anthropic_prompt_caching_ttl")
+    return "" if ttl is None else str(ttl)
 
 
 def _by_provider(table: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -211,7 +211,8 @@ def _body(attempt: Attempt, quirks: Quirks, dialect: str) -> bytes:
 
 async def _body_apart(attempt: Attempt, quirks: Quirks, dialect: str) -> bytes:
     """Make the body of a long request: apart, where its turns are looked at."""
-    if attempt.form is None and dialect == attempt.client.name and not has_edits(quirks):
+    looks = has_edits(quirks) or bool(attempt.target.cache_points)
+    if attempt.form is None and dialect == attempt.client.name and not looks:
         return _body(attempt, quirks, dialect)
     body = await apart.body(attempt, _body, quirks, dialect)
     assert body is not None

@@ -39,6 +39,8 @@ def same_request(attempt: Attempt, given: dict[str, Raw], quirks: Quirks, dialec
         merge(fields)
     fields["model"] = target.model_raw
     lost = _lay_defaults(attempt, fields, dialect) if target.lays else ()
+    if target.cache_points:
+        _mark_cache(target, fields, dialect)
     losses = apply_quirks(fields, quirks, target.drop_params)
     if "reasoning_effort" in fields:
         losses += plain_effort(fields)
@@ -59,6 +61,13 @@ def _lay_defaults(attempt: Attempt, fields: dict[str, Raw], dialect: str) -> tup
     lay_body(fields, target.extra_body)
     drop_fields(fields, target.drop)
     return lost
+
+
+def _mark_cache(target: Target, fields: dict[str, Raw], dialect: str) -> None:
+    """Mark where the prompt is cached, if the target takes such marks in ``dialect``."""
+    mark = EDITORS[dialect].mark_cache
+    if mark is not None and (DIALECTS[dialect].caches or target.wire_for(dialect).cache_marks):
+        mark(fields, target.cache_points)
 
 
 def own_fields(attempt: Attempt) -> dict[str, Raw]:
