@@ -94,7 +94,7 @@ GENERAL = (
     ("use_azure_key_vault", "bool", "known", None, "read keys from Azure Key Vault"),
     # limits
     ("max_parallel_requests", "positive", "known", None, "requests per key at one time"),
-    ("global_max_parallel_requests", "positive", "known", None, "requests at one time"),
+    ("global_max_parallel_requests", "positive", "acted", None, "requests at one time; more wait in a line"),
     ("max_in_flight_requests_per_worker", "positive", "known", None, "requests per process at one time"),
     ("max_queued_requests_per_worker", "count", "known", None, "requests that wait for a place"),
     ("admission_queue_timeout_seconds", "wait", "known", 1, "longest wait for a place"),

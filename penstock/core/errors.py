@@ -62,6 +62,8 @@ TABLE: dict[str, Row] = {
     "no_dialect": Row(501, _BAD, "api_error", "BadRequestError", "other", "gateway"),
     # all deployments of a group rest, or are over their limits
     "no_deployment": Row(429, "rate_limit_error", "rate_limit_error", "RateLimitError", "fallback", "gateway"),
+    # all deployments of a group have as many requests as they may, and nobody waits longer for a place
+    "no_room": Row(429, "rate_limit_error", "rate_limit_error", "RateLimitError", "fallback", "gateway"),
     # what an upstream said
     "upstream_bad_request": Row(400, _BAD, _BAD, "BadRequestError", "no", "client"),
     "upstream_auth": Row(

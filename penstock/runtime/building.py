@@ -173,7 +173,6 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         order=deployment.order,
         tags=deployment.tags,
         most=deployment.params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
-        cooldown=deployment.params.get("cooldown_time"),
         owner=str(deployment.info.get("owned_by") or provider.owned_by),
         dialects=dialects,
     )

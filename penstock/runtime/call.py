@@ -34,7 +34,7 @@ GATEWAY_FIELDS = frozenset(
     mock_response router_settings_override prompt_id prompt_variables validate""".split()
 )
 OURS = GATEWAY_FIELDS | {"priority"}
-"""The same with ``priority``, which goes on to engines that have a queue of their own by that name."""
+"""The same with ``priority``, which goes on to who has a queue that goes by it."""
 LONGEST_MODEL = 1024
 REFUSED_FIELDS = frozenset(("api_key", "api_base", "base_url"))
 _TRUE = Raw(b"true")
@@ -143,8 +143,8 @@ class Call:
     def parse(self, fields: dict[str, Raw]) -> Request:
         """Read fields of the client's dialect as a request in the neutral form."""
         assert self.surface is not None
-        if not OURS.isdisjoint(fields):
-            fields = {key: value for key, value in fields.items() if key not in OURS}
+        if not GATEWAY_FIELDS.isdisjoint(fields):
+            fields = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
         return self.surface.dialect.parse_request(fields)
 
     def fail(self, error: GatewayError) -> bytes:

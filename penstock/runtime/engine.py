@@ -35,12 +35,14 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import blame, late_after, learn, note_step, picker
+from penstock.runtime.routing import Turn, blame, late_after, learn, note_step, picker
 from penstock.runtime.wishes import WISH_FIELDS, WISH_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from penstock.core.route.choose import Rules
     from penstock.runtime.http import Pool
+    from penstock.runtime.line import Line
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
     from penstock.runtime.targets import Target
@@ -77,6 +79,7 @@ class Engine:
     ) -> None:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
+        self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
     async def handle(self, call: Call, state: State, plan: Plan[Target] | None = None) -> None:
@@ -98,12 +101,10 @@ class Engine:
             forced = state.forced.get(surface.forced_by, "") if state.forced else ""
             call.read_fields(fields, default, forced)
             surface.check(fields)
-            wishes, headers = None, call.exchange.headers
-            if not (WISH_FIELDS.isdisjoint(fields) and WISH_HEADERS.isdisjoint(headers)):
-                most, alive = state.most_fallbacks, state.keep_alive
-                wishes = call.wishes = read_wishes(fields, headers, call.model, most, alive, surface.check)
+            if not (WISH_FIELDS.isdisjoint(fields) and WISH_HEADERS.isdisjoint(call.exchange.headers)):
+                call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             if plan is None:
-                plan = state.plan(call.model) if wishes is None else state.wished(call.model, wishes)
+                plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
             call.group = plan.group
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
@@ -134,14 +135,16 @@ class Engine:
         """Try what the plan says until one answers. ``first``: how the only candidate's try ended."""
         steps = attempts(plan, picker(call, plan), random.random, first is not None)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
+        room = partial(self._wait_for_room, call, Turn(call, self.lines))
         if not any(rules.hedge is not None for rules in plan.rules.values()):
-            return await drive(steps, send, first, wait)
+            return await drive(steps, send, first, wait, room=room)
         from penstock.runtime.hedge import Race  # few configs ask for it
 
         make, lost = partial(self._made, call), partial(_let_go, call)
         run = partial(self._carry_out, call, plan)
         race = Race(call, make, run, lost).run
-        return await drive(steps, send, first, wait, partial(late_after, plan, self.means.lives), race)
+        late = partial(late_after, plan, self.means.lives)
+        return await drive(steps, send, first, wait, late, room, race)
 
     def _made(self, call: Call, step: Try[Target]) -> Attempt:
         """Make the attempt of a step that may not be the only one of its call."""
@@ -205,24 +208,39 @@ class Engine:
         finally:
             standing.in_flight -= 1
             standing.trial = 0.0
-        attempt.stop()
-        if failed.kind not in _OURS:
-            failed.provider = failed.provider or attempt.provider
-        hide_secrets(attempt, failed, target.model)
-        if call.means.trace is not None:
-            call.means.trace.ended(attempt, failed)
-        if failed.row.fault == "upstream":
-            now = self.means.clock()
-            live.health.failed(failed.message, failed.kind, now)
-            if rules is not None:
-                blame(attempt, rules, standing, failed, now, len(plan.targets[step.group]) == 1)
+            if target.most is not None and step.group in self.lines:
+                self.lines[step.group].next()
+        self._failed(attempt, rules, failed, len(plan.targets[step.group]) == 1)
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
+
+    def _failed(self, attempt: Attempt, rules: Rules | None, error: GatewayError, alone: bool) -> None:
+        """Note how an attempt failed, and hold an upstream's fault against its deployment. ``alone``: it is the only
+        one of its group."""
+        attempt.stop()
+        if error.kind not in _OURS:
+            error.provider = error.provider or attempt.provider
+        hide_secrets(attempt, error, attempt.target.model)
+        if self.means.trace is not None:
+            self.means.trace.ended(attempt, error)
+        if error.row.fault == "upstream":
+            now = self.means.clock()
+            attempt.live.health.failed(error.message, error.kind, now)
+            if rules is not None:
+                blame(attempt, rules, error, now, alone)
 
     async def _wait(self, call: Call, seconds: float) -> None:
         """Wait until a target may be asked again: time that is none of the gateway's own work."""
         began = self.means.clock()
         try:
             await asyncio.sleep(seconds)
+        finally:
+            call.upstream += self.means.clock() - began
+
+    async def _wait_for_room(self, call: Call, turn: Turn, group: str) -> bool:
+        """Wait in the line of a group; that is no work of the gateway's, either."""
+        began = self.means.clock()
+        try:
+            return await turn.wait(group)
         finally:
             call.upstream += self.means.clock() - began
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from penstock.core.errors import GatewayError
+from penstock.runtime.http import in_task
 from penstock.runtime.identity import NOBODY, in_query, presented
+from penstock.runtime.line import USUAL, Places
 from penstock.runtime.outlet import safe
 from penstock.runtime.web_pages import WebPages
 
@@ -64,6 +66,8 @@ class Gate:
         self.identity = identity
         self.web_pages = WebPages()
         self.draining = False
+        self.places: Places | None = None  # for all requests that ask an upstream; None: as many as come
+        self.inside: set[Exchange] = set()  # that have one of them
 
     def admit(self, call: Call, entry: Entry) -> Awaitable[None] | None:
         """Let a call in and note who makes it. Raises ``GatewayError`` for who may not enter.
@@ -88,7 +92,25 @@ class Gate:
                 check_type(content_type)
         if entry.no_pages and not self.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
             self._check_site(exchange.headers)
-        return None
+        return self._find_place(exchange, self.places) if self.places is not None and entry.works else None
+
+    async def _find_place(self, exchange: Exchange, places: Places) -> None:
+        """Take a place for a request, or wait for one in the line. Raises "no_room"."""
+        priority = exchange.headers.get(b"x-penstock-priority", b"")
+        waits = places.enter(int(priority) if priority.isdigit() and len(priority) < 10 else USUAL)
+        if waits is not None:
+            await in_task()
+            if not await waits:
+                text = f"{places.places} requests are being answered, as many as may be; no place came free in time."
+                raise GatewayError("no_room", text, retry_after=1)
+        self.inside.add(exchange)
+
+    def leave(self, exchange: Exchange) -> None:
+        """Give back the place of a request that is over. May be called for one that has none."""
+        if exchange in self.inside:
+            self.inside.discard(exchange)
+            if self.places is not None:
+                self.places.leave()
 
     def _check_site(self, headers: Mapping[bytes, bytes]) -> None:
         """Refuse a page of another site, unless it is named. Without a key any page that the user opens could ask here;

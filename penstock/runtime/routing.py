@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -15,8 +16,10 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Audio, Image
 from penstock.core.route.choose import NOTHING, Need, Rules, choose
 from penstock.core.route.pick import simple_shuffle
-from penstock.core.route.standing import TIMED_OUT
+from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
+from penstock.runtime.http import in_task
+from penstock.runtime.line import USUAL, Line
 
 if TYPE_CHECKING:
     from penstock.core.route.plan import Pick, Plan, Try
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from penstock.runtime.live import Lives
     from penstock.runtime.targets import Target
 
+log = logging.getLogger("penstock")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TEXTS = msgspec.json.Decoder(list[str]).decode
 _STABLE = ("system", "instructions", "tools", "systemInstruction")  # what begins a prompt, and stays the same
@@ -142,6 +146,33 @@ def _beginning(call: Call) -> bytes:
     return hashed.digest()
 
 
+class Turn:
+    """A call's turns in the line of a group whose deployments are full. It waits no longer than the line's patience,
+    however often somebody was quicker."""
+
+    def __init__(self, call: Call, lines: dict[str, Line]) -> None:
+        self._call, self._lines = call, lines
+        self._number: dict[str, int] = {}
+        self._left = 0.0
+
+    async def wait(self, group: str) -> bool:
+        """Wait for a place in a group; False where there is none in time."""
+        await in_task()
+        line = self._lines.get(group)
+        if line is None:
+            line = self._lines[group] = Line()
+        if group not in self._number:
+            self._number[group], self._left = line.number(), line.patience
+        clock = self._call.means.clock
+        began = clock()
+        try:
+            wished = self._call.wishes
+            priority = USUAL if wished is None or wished.priority is None else wished.priority
+            return await line.wait(priority, self._number[group], self._left, line.next)
+        finally:
+            self._left -= clock() - began
+
+
 def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | None:
     """Return the seconds after which another deployment is asked beside this one; None for never."""
     rules = plan.rules.get(step.group)
@@ -161,8 +192,9 @@ def learn(attempt: Attempt, standing: Standing, now: float) -> None:
         standing.answered_in(now, attempt.upstream, attempt.usage.output if attempt.usage is not None else 1)
 
 
-def blame(attempt: Attempt, rules: Rules, standing: Standing, error: GatewayError, now: float, alone: bool) -> float:
-    """Hold an upstream's fault against its deployment; return the seconds that it rests now."""
+def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> None:
+    """Hold an upstream's fault against its deployment, and say so when it rests for that."""
+    standing = attempt.live.standing
     if rules.learns and error.kind == "timeout":
         standing.answered_in(now, TIMED_OUT, 1)
         standing.began_in(now, TIMED_OUT)
@@ -170,7 +202,11 @@ def blame(attempt: Attempt, rules: Rules, standing: Standing, error: GatewayErro
     own = attempt.target.cooldown
     if own is not None and rests.seconds:
         rests = msgspec.structs.replace(rests, seconds=own)
-    return standing.fail(error.kind, error.row.litellm, error.retry_after, now, rests, alone)
+    seconds = standing.fail(error.kind, error.row.litellm, error.retry_after, now, rests, alone)
+    if seconds:
+        why = "its key is refused" if error.kind in CREDENTIAL else error.row.litellm
+        target = attempt.target
+        log.warning("%s (%s) rests for %.3g s: %s (%s)", target.label, target.id[:12], seconds, why, error.status)
 
 
 def note_step(call: Call, plan: Plan[Target], step: Try[Target]) -> None:

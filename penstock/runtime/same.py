@@ -82,9 +82,9 @@ def own_fields(attempt: Attempt) -> dict[str, Raw]:
 
 
 def without_ours(fields: dict[str, Raw], target: Target) -> dict[str, Raw]:
-    """Leave out what is for the gateway: its own fields, and ``priority`` where the target is no engine that has a
-    queue of its own by that name."""
-    ours = GATEWAY_FIELDS if target.guides in ENGINES else OURS
+    """Leave out what is for the gateway: its own fields, and ``priority`` where the target has no queue that goes by
+    it (engines have, and Cohere)."""
+    ours = GATEWAY_FIELDS if target.guides in ENGINES or "cohere" in target.dialects else OURS
     return {key: value for key, value in fields.items() if key not in ours}
 
 

@@ -110,7 +110,6 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     order: int | None  # who is asked first, and only when they fail the next
     tags: tuple[str, ...]
     most: int | None  # requests at one time
-    cooldown: float | None  # seconds that it rests, where that is not its group's
     owner: str
     notes: tuple[str, ...]  # what of its entry does not hold, and why
     dialects: tuple[str, ...]  # of its row; those that were found are its ``Live``'s
@@ -187,6 +186,12 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
             listed = price_of(name, self.model, self.deployment)
             found = self._cache.price = with_terms(listed, self.settings, name, self.model)
         return found
+
+    @property
+    def cooldown(self) -> float | None:
+        """Return the seconds that it rests after failures, where that is not its group's."""
+        seconds: float | None = self.deployment.params.get("cooldown_time")
+        return seconds
 
     @property
     def cost(self) -> float | None:

@@ -22,6 +22,7 @@ from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
+    from penstock.runtime.call import Call
     from penstock.runtime.http import Timeouts
     from penstock.runtime.targets import Target
 
@@ -115,20 +116,13 @@ class Wishes(Struct, frozen=True, kw_only=True):
         return usual
 
 
-def read_wishes(
-    fields: dict[str, Raw],
-    headers: Mapping[bytes, bytes],
-    model: str,
-    most: int,
-    keep_alive: float,
-    check: Callable[[Mapping[str, Raw]], None],
-) -> Wishes | None:
+def read_wishes(call: Call, most: int, keep_alive: float) -> Wishes | None:
     """Read what a request says about its own way; None when that is nothing. Tags in ``metadata``, which no vendor
-    takes, leave ``fields``.
+    takes, leave its fields.
 
-    ``model``: the one that is asked for. ``most``: fallbacks that a request may name. ``keep_alive``: seconds of
-    silence in a stream after which its client gets a sign of life, 0 for never. ``check`` raises for a changed request
-    that is none. Raises "bad_request" that names key, value and what would be right."""
+    ``most``: fallbacks that a request may name. ``keep_alive``: seconds of silence in a stream after which its client
+    gets a sign of life, 0 for never. Raises "bad_request" that names key, value and what would be right."""
+    fields, headers = call.fields, call.exchange.headers
     said = headers.get(_PATIENCE[0]) or headers.get(_PATIENCE[1])
     usual = None if said is None else _patient(said, keep_alive)
     if WISH_FIELDS.isdisjoint(fields) and _HEADERS.isdisjoint(headers):
@@ -149,7 +143,8 @@ def read_wishes(
     if b"x-litellm-priority" in headers and "priority" not in found:
         found["priority"] = _priority("x-litellm-priority", headers[b"x-litellm-priority"].decode("latin-1"))
     if not _KINDS.keys().isdisjoint(fields):
-        found |= _Fallbacks(fields, model, most, check).read()
+        assert call.surface is not None
+        found |= _Fallbacks(fields, call.model, most, call.surface.check).read()
     if not found:
         return usual
     return Wishes(**found) if usual is None else replace(usual, **found)

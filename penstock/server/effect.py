@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.runtime.identity import Identity, is_loopback
+from penstock.runtime.line import Line, Places
 from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
 from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
@@ -87,6 +88,17 @@ def _sizes(to: InEffect, config: Config) -> None:
     to.gateway.held.limit = max(1, held // to.options.workers)
 
 
+def _places(to: InEffect, config: Config) -> None:
+    most, gate = config.general.values.get("global_max_parallel_requests"), to.gateway.gate
+    share = max(1, most // to.options.workers) if most else 0
+    if gate.places is None or not share:
+        # Who has a place of a bound that is gone gives it back to nobody.
+        gate.places = Places(share, Line()) if share else None
+        gate.inside.clear()
+    else:
+        gate.places.places = share
+
+
 def _log_lines(to: InEffect, config: Config) -> None:
     env = config.environment
     level = level_of(to.options, env, config)
@@ -112,6 +124,7 @@ SETTINGS = (
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.max_held_mb", _sizes),
+    Setting("general_settings.global_max_parallel_requests", _places),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.log_raw_request_response", _log_lines),

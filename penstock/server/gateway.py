@@ -121,6 +121,8 @@ class Gateway:
     def end(self, exchange: Exchange) -> None:
         """Let go of an exchange that is over. May be called again."""
         self.active.discard(exchange)
+        if self.gate.inside:
+            self.gate.leave(exchange)
         self.held.size -= exchange.held  # ``held.free``, where every request passes
         exchange.held = 0
         # The call holds its exchange: apart, both are freed at once, and the collector has nothing to find. As a circle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,13 +19,20 @@ from penstock.runtime.wishes import MOST_RETRIES, WISH_FIELDS, WISH_HEADERS, Cha
 from tests.runtime.made import target_of
 
 
+def read(fields: dict[str, Raw], lines: Mapping[bytes, bytes], keep_alive: float = 10.0, check: Any = None) -> Any:
+    """What is read of a request, for at most five fallbacks."""
+    exchange, surface = SimpleNamespace(headers=lines), SimpleNamespace(check=check or (lambda fields: None))
+    call: Any = SimpleNamespace(fields=fields, exchange=exchange, surface=surface, model="m")
+    return read_wishes(call, 5, keep_alive)
+
+
 def fields_of(body: Mapping[str, Any]) -> dict[str, Raw]:
     return {key: Raw(json.dumps(value).encode()) for key, value in body.items()}
 
 
-def wishes_of(body: Mapping[str, Any] | None = None, keep_alive: float = 10.0, most: int = 5, **headers: str) -> Any:
+def wishes_of(body: Mapping[str, Any] | None = None, keep_alive: float = 10.0, **headers: str) -> Any:
     lines = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return read_wishes(fields_of({"model": "m", **(body or {})}), lines, "m", most, keep_alive, lambda fields: None)
+    return read(fields_of({"model": "m", **(body or {})}), lines, keep_alive)
 
 
 values = st.recursive(
@@ -44,7 +52,7 @@ def test_whatever_is_said_is_within_bounds_or_a_400_that_names_the_key(body, hea
     """The law of all wishes."""
     lines = {name: value.encode("utf-8") for name, value in headers.items()}
     try:
-        wishes = read_wishes(fields_of({"model": "m", **body}), lines, "m", 5, 10.0, lambda fields: None)
+        wishes = read(fields_of({"model": "m", **body}), lines)
     except GatewayError as error:
         assert error.kind == "bad_request" and error.param
         named = error.param.partition("[")[0].partition(".")[0]
@@ -69,7 +77,7 @@ def test_who_says_nothing_has_no_wishes_and_keeps_the_request(body):
         {key: value for key, value in body.items() if key not in WISH_FIELDS and not key.startswith("mock_")}
     )
     before = dict(kept)
-    assert read_wishes(kept, {b"user-agent": b"x"}, "m", 5, 10.0, lambda fields: None) is None
+    assert read(kept, {b"user-agent": b"x"}) is None
     assert kept == before
 
 
@@ -163,13 +171,13 @@ def test_what_is_wrong_is_told_with_key_and_value(body, headers, said):
 
 def test_a_number_that_no_float_holds_is_a_wrong_number():
     with pytest.raises(GatewayError, match="above 0, such as 30, not"):
-        read_wishes({"timeout": Raw(b"1e999")}, {}, "m", 5, 10.0, lambda fields: None)
+        read({"timeout": Raw(b"1e999")}, {})
 
 
 def test_a_changed_request_is_checked_like_the_client_s_own():
     seen = []
     body = {"messages": [1], "fallbacks": [{"model": "b", "messages": []}]}
-    read_wishes(fields_of({"model": "m", **body}), {}, "m", 5, 10.0, seen.append)
+    read(fields_of({"model": "m", **body}), {}, check=seen.append)
     assert [bytes(fields["messages"]) for fields in seen] == [b"[]"]
 
 
@@ -185,7 +193,7 @@ def test_a_changed_request_is_checked_like_the_client_s_own():
 )
 def test_tags_of_the_gateway_s_leave_the_vendor_s_metadata(metadata, left, tags):
     fields = fields_of({"metadata": metadata})
-    assert read_wishes(fields, {}, "m", 5, 10.0, lambda fields: None) is None
+    assert read(fields, {}) is None
     assert {key: json.loads(bytes(raw)) for key, raw in fields.items()} == {
         **({} if left is None else {"metadata": left}),
         **({} if tags is None else {"tags": tags}),

@@ -40,6 +40,11 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "seconds": (5, 6),
     "wait": (5, 6),
     "count": (1, 2),
+    "positive": (3, 4),
+    "policy": ({"RateLimitErrorXX": 1}, {"RateLimitErrorXX": 2}),
+    "policies": ({"d": {"RateLimitErrorXX": 1}}, {"d": {"RateLimitErrorXX": 2}}),
+    "groups": ([{"models": ["d"], "routing_strategy": "least-busy"}], [{"models": ["b"]}]),
+    "hedge": ("800ms", "p95"),
     "str": ("a", "b"),
     "secret": ("sk-one-4f7a19c2d8aa", "sk-two-4f7a19c2d8bb"),
     "names": (["b"], ["c"]),
@@ -57,6 +62,9 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     ),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
     "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
+    "router_settings.routing_strategy_args": ({"ttl": 10}, {"ttl": 20}),
+    "router_settings.optional_pre_call_checks": (["session_affinity"], ["enforce_model_rate_limits"]),
+    "router_settings.model_group_affinity_config": ({"d": ["session_affinity"]}, {"d": ["deployment_affinity"]}),
 }
 # Keys that a request reads from the state when it comes: the code that does so is looked for, and what it reads counts.
 READS = re.compile(r'(?:state\.config\.general\.values\.get|_configured)\(\s*"(\w+)"')
@@ -126,7 +134,8 @@ def behaviour(service: Service) -> dict[str, Any]:
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
         "settings": state.settings,
-        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after) for name, plan in plans.items()},
+        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after, plan.rules) for name, plan in plans.items()},
+        "places": gateway.gate.places and gateway.gate.places.places,
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
@@ -137,6 +146,7 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
     section, _, key = name.partition(".")
     row = SECTIONS[section].rows[key]
     values = BY_KEY.get(name) or BY_SPEC[row.spec.partition(":")[0]]  # KeyError: a new type needs two values above
+    values = eval(repr(values).replace("XX", row.spec.partition(":")[2]))  # the table's own text
     if name == "router_settings.fallbacks":
         values = tuple([{"d": ["b", "c"]}, *value] for value in values)
     environ = {"LITELLM_LOG": "DEBUG"} if name in WITH_A_VERBOSE_LOG else {}

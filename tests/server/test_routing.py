@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from penstock.mock import Rule, Script, Step
+from penstock.runtime.line import Line, Places
 from tests.door import HELLO, Door, open_door
 
 ENTRY = '  - {{model_name: m, litellm_params: {{model: openai/{name}, api_base: "{{mock}}/v1", api_key: sk-u{more}}}}}\n'
@@ -132,13 +133,73 @@ async def test_the_quick_one_gets_the_traffic(tmp_path):
         assert asked(door)["b"] == 20
 
 
-async def test_requests_per_deployment_are_bounded(tmp_path):
+async def test_requests_per_deployment_are_bounded_and_the_others_wait(tmp_path):
     async with open_door(tmp_path, config("a", "b", more="max_parallel_requests: 2")) as door:
-        door.mock.script = Script(default=Step(latency_ms=150))
-        answers = await asyncio.gather(*(ask(door) for _ in range(6)))
+        door.mock.script = Script(default=Step(latency_ms=100))
+        seen = []
+
+        async def watch() -> None:
+            while True:
+                lives = door.gateway.engine.means.lives.values()
+                seen.append(max((live.standing.in_flight for live in lives), default=0))
+                await asyncio.sleep(0.005)
+
+        watching = asyncio.create_task(watch())
+        answers = await asyncio.gather(*(ask(door) for _ in range(11)))
+        watching.cancel()
+        assert {status for status, _, _ in answers} == {200} and max(seen) == 2
+        assert sum(asked(door).values()) == 11
+
+
+async def test_the_line_is_bounded_and_by_priority(tmp_path):
+    async with open_door(tmp_path, config("a", more="max_parallel_requests: 1")) as door:
+        door.mock.script = Script(default=Step(latency_ms=60))
+        door.gateway.engine.lines["m"] = Line(most=3, patience=5.0)
+        order = []
+
+        async def one(name: str, delay: float, **more: Any) -> int:
+            await asyncio.sleep(delay)
+            status, headers, _ = await ask(door, **more)
+            order.append(name)
+            return status if status == 200 or "retry-after" in headers else 0
+
+        told = await asyncio.gather(
+            one("first", 0.0), one("last", 0.01, priority=200), one("usual", 0.015), one("vip", 0.02, priority=1),
+            one("too many", 0.03),
+        )  # fmt: skip
+        assert told == [200, 200, 200, 200, 429]
+        assert order == ["too many", "first", "vip", "usual", "last"]
+        door.gateway.engine.lines["m"] = Line(patience=0.03)
+        assert sorted(await asyncio.gather(one("a", 0.0), one("b", 0.005))) == [200, 429]
+        assert "priority" not in json.loads(door.mock.received[-1].body)
+
+
+async def test_who_leaves_the_line_holds_nobody_up(tmp_path):
+    async with open_door(tmp_path, config("a", more="max_parallel_requests: 1")) as door:
+        door.mock.script = Script(default=Step(latency_ms=80))
+        first = asyncio.create_task(ask(door))
+        await asyncio.sleep(0.02)
+        leaves = asyncio.create_task(ask(door))
+        stays = asyncio.create_task(ask(door))
+        await asyncio.sleep(0.02)
+        leaves.cancel()
+        assert (await first)[0] == (await stays)[0] == 200
+        await door.settle()
+        assert door.gateway.engine.lines["m"].waiting == 0
+
+
+async def test_requests_of_the_whole_gateway_are_bounded(tmp_path):
+    async with open_door(tmp_path, config("a", "b")) as door:
+        door.mock.script = Script(default=Step(latency_ms=60))
+        gate = door.gateway.gate
+        gate.places = Places(2, Line(most=3, patience=5.0))
+        answers = await asyncio.gather(*(ask(door) for _ in range(8)))
         statuses = Counter(status for status, _, _ in answers)
-        assert statuses == {200: 4, 429: 2}
-        assert asked(door) == {"a": 2, "b": 2}
+        assert statuses == {200: 5, 429: 3}
+        assert all(float(headers["retry-after"]) > 0 for status, headers, _ in answers if status == 429)
+        await door.settle()
+        assert gate.places.taken == 0 and not gate.inside
+        assert (await door.ask("GET", "/v1/models"))[0] == 200
 
 
 async def test_rpm_is_kept_by_the_strategies_that_keep_it(tmp_path):

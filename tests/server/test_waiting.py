@@ -8,6 +8,7 @@ of their own, so that the loop of the gateway does nothing but serve.
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import json
 import threading
@@ -140,8 +141,9 @@ class Waiting:
         self.big = big
 
     async def ask(self, what: str, path: str, body: bytes, statuses: tuple[int, ...] = (200,)) -> bytes:
-        """Send a request while the other client asks; the answer. Measured a second time if the machine was busy."""
-        for last in (False, True):
+        """Send a request while the other client asks; the answer. Measured again, twice at most, if the machine was
+        busy: what others compute on a core's second thread doubles the time of the same work."""
+        for last in (False, False, True):
             other = Other(self.door.port)
             # How long the loop computed without a pause; what other processes take is not in it.
             steady = asyncio.create_task(_longest_step())
@@ -153,9 +155,9 @@ class Waiting:
                 await asyncio.to_thread(other.stop)
             step = await steady
             assert status in statuses, f"{what}: {status} {answer[:300]!r}"
-            assert step < LONGEST, f"{what}: one step of the loop took {step * 1000:.0f} ms"
-            if other.longest < LONGEST:
+            if step < LONGEST and other.longest < LONGEST:
                 return answer
+            assert not last or step < LONGEST, f"{what}: one step of the loop took {step * 1000:.0f} ms"
             assert not last, f"{what}: another client waited {other.longest * 1000:.0f} ms"
         raise AssertionError
 
@@ -188,12 +190,16 @@ def told(dialect: str, response: Response, stream: bool = False) -> tuple[str, b
 async def gateway(tmp_path: Any) -> AsyncIterator[Waiting]:
     small, big = Upstream(), Upstream()
     small.answer = told("openai_chat", SMALL)
+    # As the service does when it starts: a collection that looks at all that the tests have loaded takes 0.4 s.
+    gc.collect()
+    gc.freeze()
     try:
         async with open_door(tmp_path, YAML.replace("{small}", small.url).replace("{big}", big.url)) as door:
             yield Waiting(door, big)
     finally:
         small.close()
         big.close()
+        gc.unfreeze()
 
 
 def body_of(request: Request, dialect: str, model: str) -> bytes:

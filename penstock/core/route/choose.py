@@ -205,10 +205,11 @@ def nobody(reasons: Sequence[LeftOut]) -> GatewayError:
     if all(reason.seconds == 0.0 and not reason.full for reason in reasons):
         return GatewayError("context_window", f"No deployment of this model takes this request: it {reasons[0].why}.")
     wait = min(waits, default=1.0)
+    full = any(reason.full for reason in reasons)
     said = "; ".join(dict.fromkeys(reason.why for reason in reasons[:5]))
     # LiteLLM's words first, which rules over logs match.
     text = f"No deployments available for selected model, Try again in {wait:.0f} seconds. Each of them {said}."
-    return GatewayError("no_deployment", text, retry_after=wait)
+    return GatewayError("no_room" if full else "no_deployment", text, retry_after=wait)
 
 
 def reasons(

@@ -34,6 +34,12 @@ class Wait(NamedTuple):
     seconds: float
 
 
+class Room(NamedTuple):
+    """Wait until a deployment of the group may have one more request, then go on; answer with whether it may."""
+
+    group: str
+
+
 class Outcome(NamedTuple):
     """How a try ended. ``error`` None = answered. ``started``: bytes reached the client, there is no second answer."""
 
@@ -86,7 +92,7 @@ class Plan(NamedTuple, Generic[T]):
 
 Pick = Callable[[str, Sequence[T]], T | GatewayError]
 """Chooses among candidates of a group, or says why none of them may be asked."""
-Steps = Generator[Try[T] | Wait | None, Outcome | Late | Both | None, R]
+Steps = Generator[Try[T] | Wait | Room | None, Outcome | Late | Both | bool | None, R]
 
 
 def attempts(
@@ -169,6 +175,9 @@ def _group(
     while count <= plan.allowed(group, outcome.error, first):
         target = line.next()
         if target is None or isinstance(target, GatewayError):
+            if isinstance(target, GatewayError) and target.kind == "no_room" and not elsewhere:
+                if (yield Room(group)) is True:
+                    continue
             if not count:
                 outcome = Outcome(target or _empty(group))
                 break
@@ -212,7 +221,7 @@ def _wait_for_one(line: _Line[T], seconds: float | None) -> Steps[T, T | None]:
     return None if isinstance(target, GatewayError) else target
 
 
-def _outcomes(answer: Outcome | Late | Both | None, first: T, second: T | None) -> list[tuple[T, Outcome]]:
+def _outcomes(answer: Outcome | Late | Both | bool | None, first: T, second: T | None) -> list[tuple[T, Outcome]]:
     if isinstance(answer, Both) and second is not None:
         return [(first, answer.first), (second, answer.second)]
     assert isinstance(answer, Outcome), "a Try is answered with an Outcome"
