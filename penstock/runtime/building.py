@@ -239,8 +239,9 @@ def _points(deployment: Deployment, settings: Mapping[str, Any], rules_of: str) 
     own = deployment.params.get("cache_control_injection_points")
     if own is not None:
         return read_points(own)
-    ttl = settings.get("prompt_caching")
-    return usual_points(ttl) if ttl is not None and facts(rules_of).is_claude else ()
+    if not settings.get("prompt_caching") or not facts(rules_of).is_claude:
+        return ()
+    return usual_points(settings["prompt_caching_ttl"])
 
 
 def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:
@@ -284,18 +285,10 @@ def settings_of(config: Config) -> dict[str, Any]:
         "cost_discount_config": _by_provider(module.values.get("cost_discount_config")),
         "cost_margin_config": _by_provider(module.values.get("cost_margin_config")),
         "validate": module.enable_json_schema_validation,
-        "prompt_caching": _caching(module.values),
+        "prompt_caching": bool(module.values.get("enable_anthropic_prompt_caching")),
+        "prompt_caching_ttl": module.values.get("anthropic_prompt_caching_ttl") or "",
         "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
     }
-
-
-def _caching(values: Mapping[str, Any]) -> str | None:
-    """Return how long Claude's prompts are cached, "" for the vendor's default; None where the config asks for none of
-    it."""
-    if not values.get("enable_anthropic_prompt_caching"):
-        return None
-    ttl = values.get("anthropic_prompt_caching_ttl")
-    return "" if ttl is None else str(ttl)
 
 
 def _by_provider(table: Mapping[str, Any] | None) -> dict[str, Any]:

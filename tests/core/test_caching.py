@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -104,6 +104,7 @@ def test_marking_a_request_s_own_fields_is_marking_what_they_mean(dialect, reque
     spoken = DIALECTS[dialect]
     points = usual_points("1h") if shy else read_points(given_points)
     fields = spoken.render_request(request, WIRES[dialect]).fields
+    assume(json.loads(bytes(fields["messages"])))
     before = spoken.parse_request(fields)
     if before.messages and before.messages[0].role == "system" and not before.messages[0].blocks:
         return

@@ -62,6 +62,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     ),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
     "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
+    "litellm_settings.anthropic_prompt_caching_ttl": ("5m", "1h"),
     "router_settings.routing_strategy_args": ({"ttl": 10}, {"ttl": 20}),
     "router_settings.optional_pre_call_checks": (["session_affinity"], ["enforce_model_rate_limits"]),
     "router_settings.model_group_affinity_config": ({"d": ["session_affinity"]}, {"d": ["deployment_affinity"]}),
@@ -134,7 +135,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates) for t in state.targets],
         "settings": state.settings,
-        "plans": {name: (plan.fallbacks, plan.retries, plan.retry_after, plan.rules) for name, plan in plans.items()},
+        "plans": {name: (p.fallbacks, p.depth, p.retries, p.retry_after, p.rules) for name, p in plans.items()},
         "places": gateway.gate.places and gateway.gate.places.places,
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},

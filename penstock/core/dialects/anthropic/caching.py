@@ -29,13 +29,12 @@ def mark_cache(fields: dict[str, Raw], points: tuple[Point, ...]) -> None:
     except (KeyError, *BAD_JSON):
         return
     marks = sum(bytes(fields[key]).count(_MARK) for key in ("system", "messages", "tools") if key in fields)
-    system = fields.get("system", Raw(b"null"))
-    beside = system not in _NOTHING
+    beside = fields.get("system", Raw(b"null")) not in _NOTHING
     changed: set[str] = set()
 
     def mark_turn(place: int, mark: CacheMark) -> bool:
         if beside and not place:
-            made = _marked(system, mark)
+            made = _marked(fields["system"], mark)
             if made is not None:
                 fields["system"] = made
             return made is not None
