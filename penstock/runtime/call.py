@@ -37,6 +37,13 @@ OURS = GATEWAY_FIELDS | {"priority"}
 """The same with ``priority``, which goes on to who has a queue that goes by it."""
 LONGEST_MODEL = 1024
 REFUSED_FIELDS = frozenset(("api_key", "api_base", "base_url"))
+# What a request says about its own way, or may say in ``metadata``: read by ``wishes``.
+WISH_FIELDS = frozenset(
+    """num_retries timeout stream_timeout fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks
+    priority metadata mock_testing_fallbacks mock_testing_context_fallbacks mock_testing_content_policy_fallbacks
+    mock_testing_rate_limit_error""".split()
+)
+_HEARD = REFUSED_FIELDS | WISH_FIELDS
 _TRUE = Raw(b"true")
 _OPENS = ord("[")
 _NOTHING = Raw(b'""')
@@ -50,19 +57,29 @@ class Known(Protocol):
     def mask(self) -> Mask: ...
 
 
+class Way(msgspec.Struct):
+    """Where in its plan a call is: in a ``group`` of it, after so many ``fallbacks``; ``before``: tries of the groups
+    before it; ``most``: tries after the first that it may make there."""
+
+    group: str
+    fallbacks: int = 0
+    before: int = 0
+    most: int = 0
+
+
 class Call:
     """One request. Mutable, never shared between requests; written by the site
     (which path it means), the gate and the engine, never by an attempt.
 
     ``attempt``: the try that counts: the one under way, in the end the winner or the last. ``tries``, ``upstream``
     (seconds spent waiting for upstreams, also until one may be asked again), ``spent`` and ``spent_cost`` are those of
-    the tries before it. ``group``: where in its plan the call is, after so many ``fallbacks`` and ``before`` tries;
-    ``most_retries``: of it, known from the second try on."""
+    the tries before it. ``says``: there are fields about its own way, or such that may be; ``wishes``: what they and
+    its headers say. ``way``: where in its plan it is, once there was something to decide."""
 
     __slots__ = (
-        "asked", "attempt", "before", "below", "call_id", "caller", "exchange", "fallbacks", "fields", "group", "known",
-        "means", "model", "model_raw", "most_retries", "mount_style", "outlet", "params", "path", "request",
-        "request_id", "spent", "spent_cost", "stream", "surface", "tries", "upstream", "wishes",
+        "asked", "attempt", "below", "call_id", "caller", "exchange", "fields", "known", "means", "model", "model_raw",
+        "mount_style", "outlet", "params", "path", "request", "request_id", "says", "spent", "spent_cost", "stream",
+        "surface", "tries", "upstream", "way", "wishes",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -92,15 +109,17 @@ class Call:
         self.upstream = 0.0
         self.spent: Usage | None = None
         self.spent_cost: Decimal | None = None
-        self.wishes: Wishes | None = None  # what the request says about its own way
-        self.group = ""
-        self.before = self.fallbacks = self.most_retries = 0
+        self.says = False
+        self.wishes: Wishes | None = None
+        self.way: Way | None = None
 
     def read_fields(self, fields: dict[str, Raw], default_model: str = "", forced: str = "") -> None:
         """Take the body's top level and check what every chat dialect shares. ``forced``: who answers, whatever the
         client says. Raises "bad_request"."""
-        if not REFUSED_FIELDS.isdisjoint(fields):
-            raise refused_field(next(name for name in fields if name in REFUSED_FIELDS))
+        if not _HEARD.isdisjoint(fields):
+            if not REFUSED_FIELDS.isdisjoint(fields):
+                raise refused_field(next(name for name in fields if name in REFUSED_FIELDS))
+            self.says = True
         named = _string(fields, "model")
         model = named or forced or default_model
         if not model:

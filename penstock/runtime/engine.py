@@ -17,7 +17,7 @@ from penstock.core.route.plan import Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
-from penstock.runtime.call import Call
+from penstock.runtime.call import Call, Way
 from penstock.runtime.drive import drive
 from penstock.runtime.held import RETRY_AFTER, Held
 from penstock.runtime.http import (
@@ -36,7 +36,7 @@ from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
 from penstock.runtime.routing import Turn, blame, late_after, learn, note_step, picker
-from penstock.runtime.wishes import WISH_FIELDS, WISH_HEADERS, read_wishes
+from penstock.runtime.wishes import WISH_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -101,11 +101,10 @@ class Engine:
             forced = state.forced.get(surface.forced_by, "") if state.forced else ""
             call.read_fields(fields, default, forced)
             surface.check(fields)
-            if not (WISH_FIELDS.isdisjoint(fields) and WISH_HEADERS.isdisjoint(call.exchange.headers)):
+            if call.says or not WISH_HEADERS.isdisjoint(call.exchange.headers):
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
-            call.group = plan.group
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
@@ -133,6 +132,7 @@ class Engine:
 
     async def _go_on(self, call: Call, plan: Plan[Target], first: Outcome | None) -> GatewayError | None:
         """Try what the plan says until one answers. ``first``: how the only candidate's try ended."""
+        call.way = Way(plan.group)
         steps = attempts(plan, picker(call, plan), random.random, first is not None)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
         room = partial(self._wait_for_room, call, Turn(call, self.lines))
@@ -174,8 +174,8 @@ class Engine:
             )
         elif call.attempt is None:
             call.attempt = attempt
-        if call.tries > 1 or step.group != call.group:
-            note_step(call, plan, step)
+        if call.way is not None:
+            note_step(call.way, call.tries, plan, step)
         if call.wishes is not None:
             call.wishes.change(attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None

@@ -307,12 +307,13 @@ def _plain_routing(group: str, lane: str) -> bytes:
 
 
 def _routing(call: Call, attempt: Attempt) -> bytes:
-    retries = call.tries - call.before - 1 + attempt.repairs
+    way = call.way
+    retries = call.tries - 1 + attempt.repairs - (0 if way is None else way.before)
     text = b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: %d\r\n" % (_safe_name(attempt.group), retries)
     if retries:
-        text += b"x-litellm-max-retries: %d\r\n" % max(retries, call.most_retries)
-    if call.fallbacks:
-        text += b"x-litellm-attempted-fallbacks: %d\r\n" % call.fallbacks
+        text += b"x-litellm-max-retries: %d\r\n" % max(retries, 0 if way is None else way.most)
+    if way is not None and way.fallbacks:
+        text += b"x-litellm-attempted-fallbacks: %d\r\n" % way.fallbacks
     if attempt.lane:
         text += b"x-penstock-lane: %b\r\n" % attempt.lane.encode()
     if attempt.losses:

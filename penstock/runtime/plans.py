@@ -55,14 +55,28 @@ class Planner:
         does not exist."""
         for name, place in wishes.places.items():
             if not self._models.targets_of(name):
-                text = f"{place} names the model {name!r}, which does not exist. {self._models.instead_of(name)}"
-                raise GatewayError("bad_request", text, param=place.partition("[")[0])
+                raise self._nobody(name, place)
+        for name in (name for table in wishes.fallbacks.values() for name in table):
+            if not self._may_fail(name):
+                raise self._nobody(name, "fallbacks")
         tables = {} if wishes.alone else {**self._tables, **wishes.fallbacks}
         plan = self._made(model, tables, wishes.changes)
         if wishes.retries is None:
             return plan
         rules = {group: replace(found, retries={}) for group, found in plan.rules.items()}
         return plan._replace(retries=wishes.retries, own={}, rules=rules)
+
+    def _nobody(self, name: str, place: str) -> GatewayError:
+        shown = name if len(name) <= 120 else name[:117] + "..."
+        text = f"{place} names the model {shown!r}, which does not exist. {self._models.instead_of(name)}"
+        return GatewayError("bad_request", text, param=place.partition("[")[0])
+
+    def _may_fail(self, name: str) -> bool:
+        """Tell whether a row of fallbacks can be for a model here: see ``_lookup``."""
+        catalog, bare = self._models.catalog, name.partition("/")[2]
+        if "*" in name or catalog.find(name) is not None or (bare and catalog.find(bare) is not None):
+            return True
+        return any(one.endswith(f"/{name}") for one in catalog.names())
 
     def _made(self, model: str, tables: Tables, changes: Mapping[str, Change]) -> Plan[Target]:
         own = self._models.targets_of(model)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from penstock.core.route.plan import Pick, Plan, Try
     from penstock.core.route.standing import Standing
     from penstock.runtime.attempt import Attempt
-    from penstock.runtime.call import Call
+    from penstock.runtime.call import Call, Way
     from penstock.runtime.live import Lives
     from penstock.runtime.targets import Target
 
@@ -209,10 +209,11 @@ def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone
         log.warning("%s (%s) rests for %.3g s: %s (%s)", target.label, target.id[:12], seconds, why, error.status)
 
 
-def note_step(call: Call, plan: Plan[Target], step: Try[Target]) -> None:
-    """Note where in its plan a call is, for the answer's header lines, before its second try and those after it."""
-    if step.group != call.group:
-        call.group = step.group
-        call.fallbacks += 1
-        call.before = call.tries - 1
-    call.most_retries = plan.allowed(step.group, None, step.target)
+def note_step(way: Way, tries: int, plan: Plan[Target], step: Try[Target]) -> None:
+    """Note where in its plan a call is, for the answer's header lines. ``tries``: its number."""
+    if step.group != way.group:
+        way.group = step.group
+        way.fallbacks += 1
+        way.before = tries - 1
+    if tries - way.before > 1:
+        way.most = plan.allowed(step.group, None, step.target)

@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from penstock.runtime.http import Timeouts
     from penstock.runtime.targets import Target
 
-WISH_FIELDS = frozenset(
-    """num_retries timeout stream_timeout fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks
-    priority metadata mock_testing_fallbacks mock_testing_context_fallbacks mock_testing_content_policy_fallbacks
-    mock_testing_rate_limit_error""".split()
-)
 _HEADERS = frozenset(
     (
         b"x-litellm-num-retries",
@@ -125,7 +120,7 @@ def read_wishes(call: Call, most: int, keep_alive: float) -> Wishes | None:
     fields, headers = call.fields, call.exchange.headers
     said = headers.get(_PATIENCE[0]) or headers.get(_PATIENCE[1])
     usual = None if said is None else _patient(said, keep_alive)
-    if WISH_FIELDS.isdisjoint(fields) and _HEADERS.isdisjoint(headers):
+    if not call.says and _HEADERS.isdisjoint(headers):
         return usual
     if "metadata" in fields:
         _take_tags(fields)
@@ -163,6 +158,7 @@ def _value(raw: Raw) -> Any:
 def _wrong(key: str, value: object, wanted: str) -> NoReturn:
     shown = msgspec.json.encode(value).decode()
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    key = key if len(key) <= 120 else f"{key[:117]}..."
     raise GatewayError("bad_request", f"{key!r} must be {wanted}, not {shown}.", param=key)
 
 

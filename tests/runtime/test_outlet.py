@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss
+from penstock.runtime.call import Way
 from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.http import Origin
 from penstock.runtime.outlet import AlreadyAnswered, safe
@@ -88,7 +89,7 @@ def test_headers_of_an_answer(tmp_path):
     call = call_of(clock=lambda: 0.5)
     attempt = attempt_of(call, target_of(tmp_path, api_key="k"), "other")
     attempt.lane, call.tries, call.upstream, attempt.upstream = "cross", 5, 0.3, 0.1
-    call.before, call.fallbacks, call.most_retries = 2, 1, 3
+    call.way = Way("other", fallbacks=1, before=2, most=3)
     attempt.losses = (Loss("seed", ""), Loss("n", ""), Loss("seed", ""))
     call.outlet.whole(attempt, b"{}")
     told = headers_of(call.exchange.head)

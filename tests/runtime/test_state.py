@@ -140,6 +140,17 @@ def test_a_wished_fallback_that_does_not_exist_is_told_its_nearest(tmp_path):
         state.wished("a", Wishes(fallbacks={"": {"a": ["llama-3-70b"]}}, places={"llama-3-70b": "fallbacks[0]"}))
     error = caught.value
     assert error.status == 400 and error.param == "fallbacks"
+    for group, known in (("openai/x", True), ("*", True), ("openai/a", True), ("o*", True), ("nobody", False)):
+        wishes = Wishes(fallbacks={"": {group: ["a"]}}, places={"a": "fallbacks[0]"})
+        if known:
+            assert state.wished("a", wishes).group == "a"
+            continue
+        with pytest.raises(GatewayError, match="fallbacks names the model 'nobody', which does not exist"):
+            state.wished("a", wishes)
+    long = "x" * 100_000
+    with pytest.raises(GatewayError) as caught:
+        state.wished("a", Wishes(fallbacks={"": {"a": [long]}}, places={long: "fallbacks[0]"}))
+    assert len(caught.value.message) < 500
     assert error.message.startswith(
         "fallbacks[0] names the model 'llama-3-70b', which does not exist. Nearest names here: llama-3.3-70b"
     )

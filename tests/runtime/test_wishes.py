@@ -13,16 +13,18 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from penstock.core.errors import GatewayError
+from penstock.runtime.call import WISH_FIELDS
 from penstock.runtime.http import Timeouts
 from penstock.runtime.timeouts import of_stream, of_whole
-from penstock.runtime.wishes import MOST_RETRIES, WISH_FIELDS, WISH_HEADERS, Change, Wishes, read_wishes
+from penstock.runtime.wishes import MOST_RETRIES, WISH_HEADERS, Change, Wishes, read_wishes
 from tests.runtime.made import target_of
 
 
 def read(fields: dict[str, Raw], lines: Mapping[bytes, bytes], keep_alive: float = 10.0, check: Any = None) -> Any:
     """What is read of a request, for at most five fallbacks."""
     exchange, surface = SimpleNamespace(headers=lines), SimpleNamespace(check=check or (lambda fields: None))
-    call: Any = SimpleNamespace(fields=fields, exchange=exchange, surface=surface, model="m")
+    says = not WISH_FIELDS.isdisjoint(fields)
+    call: Any = SimpleNamespace(fields=fields, exchange=exchange, surface=surface, model="m", says=says)
     return read_wishes(call, 5, keep_alive)
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from penstock.mock import Script, Step
-from penstock.runtime.call import Call
+from penstock.runtime.call import WISH_FIELDS, Call
 from penstock.runtime.engine import Engine
-from penstock.runtime.wishes import WISH_FIELDS
 from tests.door import HELLO, Door, open_door
 
 STREAM = {**HELLO, "stream": True}
