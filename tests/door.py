@@ -89,7 +89,8 @@ class Door:
         if body or method == "POST":
             lines.setdefault("content-length", str(len(body)))
         head = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in lines.items())
-        answer = await self.raw(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        # It is closed behind the answer: the time is for a machine that does too much at once.
+        answer = await self.raw(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body, wait=15.0)
         return parse(answer)
 
     async def settle(self, seconds: float = 2.0) -> None:

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("penstock.cli.check", "check", "Validate a config file without starting anything."),
     "mock": ("penstock.cli.mock", "mock", "Start a fake upstream that speaks the real protocol, for tests."),
     "providers": ("penstock.cli.providers", "providers", "List the known providers, their URLs and key variables."),
+    "explain": ("penstock.cli.explain", "explain", "Tell where a request for a model would go, and why."),
     "completion": ("penstock.cli.completion", "completion", "Print the shell completion script."),
 }
 

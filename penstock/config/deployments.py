@@ -30,7 +30,8 @@ _SPELLINGS = {f"vertex_ai_{name}": f"vertex_{name}" for name in ("project", "loc
 
 class DeploymentReader:
     """Reads `model_list`; `written` is the same list before variables were put in, for ids that do not change with
-    them. `leaves_out`: an entry with errors is left out and the others serve, as LiteLLM's proxy does it."""
+    them. `leaves_out`: an entry with errors is left out and the others serve, as LiteLLM's proxy does it. `defaults`:
+    the `litellm_params` that stand under those of every entry."""
 
     def __init__(
         self,
@@ -38,11 +39,13 @@ class DeploymentReader:
         resolve: Resolve | None,
         problems: Problems,
         leaves_out: bool = True,
+        defaults: Section | None = None,
     ) -> None:
         self.credentials = credentials
         self.resolve = resolve
         self.problems = problems
         self.leaves_out = leaves_out
+        self.defaults = defaults or Section()
         self.ids: dict[str, Node] = {}
         self.named: set[str] = set()
         """Every model_name seen, also of entries that are broken, so that one mistake is not reported twice."""
@@ -81,6 +84,7 @@ class DeploymentReader:
         params_path, info_path = (*path, "litellm_params"), (*path, "model_info")
         block, facts = _mapping(params_node), _mapping(info_node)
         params = check(keys.params, block, params_path, problems)
+        params.values = {**self.defaults.values, **params.values}
         info = check(keys.info, facts, info_path, problems)
         _tidy_key(params, block, params_path, problems)
         _check_base(params, block, params_path, problems)

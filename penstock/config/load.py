@@ -13,7 +13,7 @@ from penstock.config.models import Config, GeneralSettings, Loaded
 from penstock.config.names import Names, check_aliases, check_references
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
-from penstock.config.section import Section, warn_unknown
+from penstock.config.section import Section, check, warn_unknown, warn_unknown_params
 from penstock.config.settings import (
     build_general,
     build_litellm,
@@ -72,7 +72,7 @@ def _build(
         litellm = read_section(keys.litellm, sections.get("litellm_settings"), problems)
         credentials = read_credentials(sections.get("credential_list"), problems)
     leaves_out = router.get("ignore_invalid_deployments", True) is not False
-    reader = DeploymentReader(credentials, find, problems, leaves_out)
+    reader = DeploymentReader(credentials, find, problems, leaves_out, _defaults(router_node, problems))
     deployments = reader.read(sections.get("model_list"), written.value.get("model_list"))
     if not deployments and not problems.errors and written.value:
         node = sections.get("model_list")
@@ -92,6 +92,17 @@ def _build(
     with problems.graded("error"):  # a name that leads nowhere leads nowhere: the others work
         _check_names(config, reader, sections, problems)
     return config
+
+
+def _defaults(node: Node | None, problems: Problems) -> Section:
+    """Read `router_settings.default_litellm_params`, which stand under the parameters of every deployment."""
+    block = node.value.get("default_litellm_params") if node is not None and isinstance(node.value, dict) else None
+    path = ("router_settings", "default_litellm_params")
+    if block is None or not isinstance(block.value, dict):
+        return Section()  # what is wrong with it is said where the section is read
+    section = check(keys.params, block, path, problems)
+    warn_unknown_params(keys.params, section, path, problems)
+    return section
 
 
 def _check_top(document: Node, problems: Problems) -> None:

@@ -11,6 +11,8 @@ from penstock.config.problems import KeyPath, Problems
 from penstock.config.spec import ABSENT, convert
 from penstock.config.tree import Node, describe_type
 
+_NOT_YET = "known LiteLLM key, not acted on yet"
+
 
 @dataclass(slots=True)
 class Section:
@@ -43,7 +45,8 @@ def check(table: Table, node: Node | None, path: KeyPath, problems: Problems) ->
             continue
         section.values[name] = value
         if key.status == "known" and not _asks_nothing(key, value):
-            problems.warn(child.file, child.line, where, "known LiteLLM key, not acted on yet")
+            said = f"is not read here: {key.meaning}" if key.meaning.startswith("use ") else _NOT_YET
+            problems.warn(child.file, child.line, where, said)
     return section
 
 

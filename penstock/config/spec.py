@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from penstock.config.problems import KeyPath, Problems, described, nearest
 from penstock.config.secret import Secret
-from penstock.config.spec_router import read_groups, read_hedge, read_policies, read_policy
+from penstock.config.spec_router import read_budgets, read_groups, read_hedge, read_policies, read_policy
 from penstock.config.tree import Node, describe_type
 
 ABSENT: Any = object()
@@ -361,6 +361,13 @@ def _groups(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Probl
     return found
 
 
+def _budgets(node: Node, path: KeyPath, problems: Problems) -> Any:
+    found = read_budgets(node, path, problems, convert)
+    if found is None:
+        raise Wrong("a mapping of providers to `{budget_limit: 10, time_period: 1d}`")
+    return found
+
+
 _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "any": _any,
     "str": _text,
@@ -392,6 +399,7 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "margins": _margins,
     "fallbacks": _fallbacks,
     "aliases": _aliases,
+    "budgets": _budgets,
 }
 _CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]] = {
     "one": _one_of,
@@ -439,6 +447,7 @@ MEANING: Mapping[str, str] = {
     "policy": "mapping of counts",
     "policies": "mapping of groups to mappings of counts",
     "groups": "list of `{models, routing_strategy}`",
+    "budgets": "mapping of providers to `{budget_limit, time_period}`",
     "hedge": "`800ms`, `1.5s` or `p95`",
 }
 """How the documentation names each type."""

@@ -28,6 +28,10 @@ _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _GROUP = ("group_name", "models", "routing_strategy", "routing_strategy_args")
 
+_BUDGET = {"budget_limit": "limit", "max_budget": "limit", "time_period": "period", "budget_duration": "period"}
+_PERIOD = re.compile(r"(\d{1,6})\s*(s|m|h|d|w|mo)")
+_PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "mo": 2592000.0}
+
 Convert = Callable[[str, Node, KeyPath, Problems], Any]
 """``spec.convert``, which calls what is here."""
 
@@ -87,6 +91,45 @@ def read_groups(
                 made[key] = value
         found.append(made)
     return found
+
+
+def read_budgets(
+    node: Node, path: KeyPath, problems: Problems, convert: Convert
+) -> dict[str, tuple[float, float]] | None:
+    """Read `{openai: {budget_limit: 10, time_period: 1d}}` as provider -> (US dollars, seconds)."""
+    if not isinstance(node.value, dict):
+        return None
+    found = {}
+    for provider, item in node.value.items():
+        where = (*path, provider)
+        if not isinstance(item.value, dict):
+            problems.error(item.file, item.line, where, "expected a mapping with `budget_limit` and `time_period`")
+            continue
+        parts: dict[str, Any] = {}
+        for key, inner in item.value.items():
+            name = _BUDGET.get(key)
+            if name is None:
+                hint = problems.hint(key, _BUDGET)
+                problems.warn(inner.file, inner.line, (*where, key), f"is no key of a budget{hint}; ignored")
+                continue
+            if name == "limit":
+                parts[name] = convert("amount", inner, (*where, key), problems)
+                continue
+            parts[name] = read_period(inner.text if isinstance(inner.value, str) else "")
+            if parts[name] is None:
+                problems.error(inner.file, inner.line, (*where, key), "expected a period such as 30s, 1h, 1d or 1mo")
+        if isinstance(parts.get("limit"), float) and parts.get("period"):
+            found[provider] = parts["limit"], parts["period"]
+        elif len(parts) < 2:
+            problems.error(item.file, item.line, where, "expected a mapping with `budget_limit` and `time_period`")
+    return found
+
+
+def read_period(text: str) -> float | None:
+    """Read a period as seconds: `30s`, `15m`, `1h`, `1d`, `1w`, `1mo` (30 days); None for anything else."""
+    found = _PERIOD.fullmatch(text.strip().lower())
+    seconds = float(found[1]) * _PERIODS[found[2]] if found is not None else 0.0
+    return seconds or None
 
 
 def read_hedge(node: Node) -> float | None:

@@ -19,6 +19,7 @@ from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
 from penstock.runtime.call import Call, Way
 from penstock.runtime.drive import drive
+from penstock.runtime.explain import TELLS, Told
 from penstock.runtime.held import RETRY_AFTER, Held
 from penstock.runtime.http import (
     BodyTruncated,
@@ -35,7 +36,7 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, blame, late_after, learn, note_step, picker
+from penstock.runtime.routing import Turn, blame, late_after, learn, note_step, picker, spend
 from penstock.runtime.wishes import WISH_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
@@ -107,6 +108,8 @@ class Engine:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
+            if TELLS in call.exchange.headers:
+                call.outlet.told = Told(call, plan, self.means.clock())
             # The only candidate is tried before anything is decided: nothing is to decide while it answers.
             only, first = plan.only, None
             if only is not None and not self.means.lives[only.target.live_id].standing.rests_until:
@@ -135,7 +138,7 @@ class Engine:
         call.way = Way(plan.group)
         steps = attempts(plan, picker(call, plan), random.random, first is not None)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
-        room = partial(self._wait_for_room, call, Turn(call, self.lines))
+        room = partial(self._wait_for_room, call, Turn(call, plan, self.lines))
         if not any(rules.hedge is not None for rules in plan.rules.values()):
             return await drive(steps, send, first, wait, room=room)
         from penstock.runtime.hedge import Race  # few configs ask for it
@@ -200,6 +203,8 @@ class Engine:
                 live.health.succeeded()
             if rules is not None:
                 standing.succeeded()
+                if rules.budgets:
+                    spend(attempt, rules, self.means.clock())
                 if rules.learns:
                     learn(attempt, standing, self.means.clock())
             if call.means.trace is not None:
@@ -222,6 +227,8 @@ class Engine:
         hide_secrets(attempt, error, attempt.target.model)
         if self.means.trace is not None:
             self.means.trace.ended(attempt, error)
+        if attempt.call.outlet.told is not None:
+            attempt.call.outlet.told.ended(attempt, error)
         if error.row.fault == "upstream":
             now = self.means.clock()
             attempt.live.health.failed(error.message, error.kind, now)

@@ -7,7 +7,7 @@ behind a wildcard have a record for each name that was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 from penstock.core.route.standing import Standing
@@ -38,9 +38,36 @@ class Live:
         return target.dialects + self.dialects if self.dialects else target.dialects
 
 
+class Spent:
+    """What was spent at each provider, in windows that begin with the first amount."""
+
+    __slots__ = ("_spent",)
+
+    def __init__(self) -> None:
+        self._spent: dict[str, tuple[float, float]] = {}  # provider -> when the window began, US dollars since
+
+    def add(self, provider: str, amount: float, now: float, period: float) -> None:
+        """Add an amount; in another window than the last one when that is over."""
+        began, sum_ = self._spent.get(provider, (now, 0.0))
+        self._spent[provider] = (now, amount) if now - began >= period else (began, sum_ + amount)
+
+    def broke(self, budgets: Mapping[str, tuple[float, float]], now: float) -> dict[str, float]:
+        """Return the providers that have used up their budgets, and the seconds until the next window."""
+        found = {}
+        for provider, (limit, period) in budgets.items():
+            began, amount = self._spent.get(provider, (now, 0.0))
+            if amount >= limit and now - began < period:
+                found[provider] = period - (now - began)
+        return found
+
+
 class Lives(dict[str, Live]):
     """The table, by ``live_id``; ``lives[target.live_id]`` makes a record on first use. Made once per engine; one event
-    loop writes."""
+    loop writes. ``spent``: at each provider, where somebody has set a budget for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent = Spent()
 
     def __missing__(self, live_id: str) -> Live:
         if len(self) >= KEEP:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
     from penstock.runtime.exchange import ClientSocket, Exchange, Source
+    from penstock.runtime.explain import Told  # circle: it tells of calls, and a call's outlet sends what it tells
 
 JSON = b"content-type: application/json\r\n"
 _PATHS = re.compile(r"\b((?:GET|POST|PUT|PATCH|DELETE) )(/[\w{}:./-]*)")
@@ -80,6 +81,7 @@ class Outlet(Struct, eq=False):
     over: bool = False
     shape: Shape | None = None
     page_lines: bytes = b""
+    told: Told | None = None  # why it went where it went, for a client that asks
     claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
 
     @property
@@ -277,7 +279,7 @@ class Outlet(Struct, eq=False):
             routing = _plain_routing(attempt.group, attempt.lane)
         else:
             routing = _routing(call, attempt)
-        return b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b%b" % (
+        lines = b"%bx-litellm-call-id: %b\r\nx-request-id: %b\r\nx-penstock-overhead-ms: %.3f\r\n%b%b" % (
             attempt.target.answer_lines if attempt is not None else b"",
             call.call_id.encode(),
             call.request_id,
@@ -285,6 +287,7 @@ class Outlet(Struct, eq=False):
             routing,
             self.page_lines,
         )
+        return lines if self.told is None else lines + self.told.line(call, now)
 
 
 def safe(text: str) -> bytes:

@@ -45,6 +45,8 @@ class Planner:
         self._retry_after = float(router.retry_after or 0)
         self._tables = _tables_of(config)
         self._rules = RuleBook(config)
+        falls = router.values.get("fallback_on_unsupported_params", True)
+        self._final = frozenset[str]() if falls else frozenset(("unsupported",))
 
     def make(self, model: str) -> Plan[Target]:
         """Make the config's plan for a name. Raises "unknown_model" with the nearest names."""
@@ -106,6 +108,7 @@ class Planner:
             retry_after=self._retry_after,
             only=Try(own[0], model) if len(own) == 1 and is_plain(rules[model], own[0]) else None,
             rules={name: found for name, found in rules.items() if found is not None},
+            final=self._final,
             nested=ways,
             depth=self.most,
             own=_retries_of(groups),

@@ -18,6 +18,7 @@ from penstock.core.route.choose import NOTHING, Need, Rules, choose
 from penstock.core.route.pick import simple_shuffle
 from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
+from penstock.runtime.bill import settle
 from penstock.runtime.http import in_task
 from penstock.runtime.line import USUAL, Line
 
@@ -61,15 +62,21 @@ def picker(call: Call, plan: Plan[Target]) -> Pick[Target]:
 def need_of(call: Call, rules: Rules) -> Need:
     """Find out what of a call the choice in a group goes by: nothing that its rules do not ask for."""
     counts = rules.strict or rules.fits
-    if not (counts or rules.by_tags or rules.stays or call.stream):
+    if not (counts or rules.by_tags or rules.stays or rules.budgets or call.stream):
         return NOTHING
     return Need(
         stream=call.stream,
-        tags=tags_of(call) if rules.by_tags else (),
+        tags=_routing_tags(call, rules) if rules.by_tags else (),
+        broke=call.means.lives.spent.broke(rules.budgets, call.means.clock()) if rules.budgets else {},
         tokens=estimate(call.fields, 0).input if counts else None,
         needs=_needs(call) if rules.fits else frozenset(),
         stays=tuple(_stays(call, rules)) if rules.stays else (),
     )
+
+
+def _routing_tags(call: Call, rules: Rules) -> tuple[str, ...]:
+    tags = tags_of(call)
+    return tuple(tag for tag in tags if tag.startswith(rules.prefix)) if rules.prefix else tags
 
 
 def tags_of(call: Call) -> tuple[str, ...]:
@@ -150,8 +157,8 @@ class Turn:
     """A call's turns in the line of a group whose deployments are full. It waits no longer than the line's patience,
     however often somebody was quicker."""
 
-    def __init__(self, call: Call, lines: dict[str, Line]) -> None:
-        self._call, self._lines = call, lines
+    def __init__(self, call: Call, plan: Plan[Target], lines: dict[str, Line]) -> None:
+        self._call, self._plan, self._lines = call, plan, lines
         self._number: dict[str, int] = {}
         self._left = 0.0
 
@@ -166,8 +173,10 @@ class Turn:
         clock = self._call.means.clock
         began = clock()
         try:
-            wished = self._call.wishes
-            priority = USUAL if wished is None or wished.priority is None else wished.priority
+            rules, wishes = self._plan.rules.get(group), self._call.wishes
+            priority = USUAL if rules is None else rules.priority
+            if wishes is not None and wishes.priority is not None:
+                priority = wishes.priority
             return await line.wait(priority, self._number[group], self._left, line.next)
         finally:
             self._left -= clock() - began
@@ -190,6 +199,14 @@ def learn(attempt: Attempt, standing: Standing, now: float) -> None:
         standing.began_in(now, attempt.upstream)
     else:
         standing.answered_in(now, attempt.upstream, attempt.usage.output if attempt.usage is not None else 1)
+
+
+def spend(attempt: Attempt, rules: Rules, now: float) -> None:
+    """Count an answer's cost against its provider's budget."""
+    name = attempt.target.provider.name
+    cost = settle(attempt)
+    if name in rules.budgets and cost is not None:
+        attempt.call.means.lives.spent.add(name, float(cost), now, rules.budgets[name][1])
 
 
 def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> None:

@@ -50,7 +50,11 @@ class RuleBook:
             rests=rests,
             by_tags=self._tags,
             any_tag=values.get("tag_filtering_match_any", True),
+            prefix=str(values.get("tag_routing_prefix") or ""),
+            by_health=bool(values.get("enable_health_check_routing")),
+            budgets=values.get("provider_budget_config") or {},
             fits=bool(values.get("enable_pre_call_checks")),
+            priority=values.get("default_priority", 100),
             retries=values.get("retry_policy") or {},
             hedge=values.get("hedge_after"),
         )
@@ -94,7 +98,7 @@ def is_plain(rules: Rules | None, target: Target) -> bool:
     if rules is None:
         return True
     limited = rules.strict and (target.rpm or target.tpm)
-    return not (rules.by_tags or rules.fits or rules.retries or limited or target.most is not None)
+    return not (rules.by_tags or rules.fits or rules.budgets or rules.retries or limited or target.most is not None)
 
 
 def _routing_groups(rows: Sequence[Any]) -> dict[str, Mapping[str, Any]]:

@@ -188,6 +188,11 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return found
 
     @property
+    def vendor(self) -> str:
+        """Return the name of its provider."""
+        return self.provider.name
+
+    @property
     def cooldown(self) -> float | None:
         """Return the seconds that it rests after failures, where that is not its group's."""
         seconds: float | None = self.deployment.params.get("cooldown_time")

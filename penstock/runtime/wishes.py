@@ -138,8 +138,8 @@ def read_wishes(call: Call, most: int, keep_alive: float) -> Wishes | None:
     if b"x-litellm-priority" in headers and "priority" not in found:
         found["priority"] = _priority("x-litellm-priority", headers[b"x-litellm-priority"].decode("latin-1"))
     if not _KINDS.keys().isdisjoint(fields):
-        assert call.surface is not None
-        found |= _Fallbacks(fields, call.model, most, call.surface.check).read()
+        check = call.surface.check if call.surface is not None else None
+        found |= _Fallbacks(fields, call.model, most, check).read()
     if not found:
         return usual
     return Wishes(**found) if usual is None else replace(usual, **found)
@@ -254,7 +254,7 @@ class _Fallbacks:
     """Reads the fallbacks that a request names: models, changed requests, or rows as a config has them."""
 
     def __init__(
-        self, fields: Mapping[str, Raw], model: str, most: int, check: Callable[[Mapping[str, Raw]], None]
+        self, fields: Mapping[str, Raw], model: str, most: int, check: Callable[[Mapping[str, Raw]], None] | None
     ) -> None:
         self._fields, self._model, self._most, self._check = fields, model, most, check
         self._changes: dict[str, Change] = {}
@@ -325,7 +325,8 @@ class _Fallbacks:
             if key in GATEWAY_FIELDS or key == "stream":
                 text = f"{place}.{key} may not be set for one fallback: say it for the whole request."
                 raise GatewayError("bad_request", text, param=place)
-        self._check({**self._fields, **fields})
+        if self._check is not None:
+            self._check({**self._fields, **fields})
         made = f"{name} ({place})"
         self._changes[made] = Change(name, fields)
         return made

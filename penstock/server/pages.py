@@ -11,7 +11,7 @@ import msgspec
 
 from penstock import __version__
 from penstock.runtime.gate import PUBLIC
-from penstock.server import costs, google, google_pages, health, modelinfo, ollama_pages, stored
+from penstock.server import costs, explaining, google, google_pages, health, modelinfo, ollama_pages, stored
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -137,6 +137,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/model/info", modelinfo.model_info),
     Route("/v1/model/info", modelinfo.model_info),
     Route("/model_group/info", modelinfo.group_info),
+    Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
     Route("/cost/estimate", costs.estimate, methods=("POST",)),
     Route("/api/tags", ollama_pages.tags),

@@ -60,6 +60,7 @@ class Prober:
             for target in targets if trouble is not None else ():
                 live = lives.of(target)
                 live.health.probed(trouble or "", is_loopback(origin.host), now)
+                live.standing.unwell = live.health.unreachable
                 if not trouble and target.provider.may_speak:
                     await discover_dialects(means.pool, target, live)
 

@@ -30,7 +30,7 @@ def test_every_key_is_in_the_page_under_its_section() -> None:
 def test_rows_are_well_formed() -> None:
     for table in keys.TABLES:
         for key in table.rows.values():
-            assert key.status in ("acted", "known", "sent"), key
+            assert key.status in ("acted", "known", "moot", "sent"), key
             assert key.spec.partition(":")[0] in spec.MEANING, key
             assert key.meaning and "|" not in key.meaning, key
     assert set(STRATEGIES.values()) <= {"acted", "known"}
@@ -62,6 +62,7 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
         "mapping": "{a: 1}", "list": "[1]", "texts": "[a]", "names": "[m]", "headers": "{a: b}", "numbers": "{a: 1}", "shares": "{openai: 0.1}", "margins": "{global: 0.1, openai: {fixed_amount: 0.1}}",
         "fallbacks": "[{m: [n]}]", "aliases": "{a: m}", "hedge": "800ms",
         "policy": "{RateLimitErrorXX: 3}", "policies": "{m: {RateLimitErrorXX: 3}}",
+        "budgets": "{openai: {budget_limit: 5, time_period: 1d}}",
         "groups": "[{models: [m], routing_strategy: least-busy}]",
     }  # fmt: skip
     entries = ", ".join(f"{{model_name: {name}, litellm_params: {{model: openai/x}}}}" for name in "mn")
@@ -83,4 +84,4 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
     # A switch whose default is on and that is turned off asks for nothing that Penstock would have to do.
     off = {name for name in known if table.rows[name].default is True}
     assert known - off <= set(warned), known - off - set(warned)
-    assert set(warned) - known <= {"routing_strategy"}
+    assert set(warned) - known <= {"routing_strategy", "default_litellm_params.a"}

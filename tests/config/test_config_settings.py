@@ -392,6 +392,8 @@ def test_report(check: Check) -> None:
         ("allowed_fails_policy: {TimeoutErrorAllowedFails: 5}", {"Timeout": 5}),
         ("model_group_retry_policy: {fast: {NotFoundErrorRetries: 0}}", {"fast": {"NotFoundError": 0}}),
         ("optional_pre_call_checks: session_affinity", ("session_affinity",)),
+        ("provider_budget_config: {openai: {budget_limit: 5, time_period: 1d}}", {"openai": (5.0, 86400.0)}),
+        ("provider_budget_config: {a: {max_budget: 0.5, budget_duration: 30s}}", {"a": (0.5, 30.0)}),
         (
             "routing_groups: [{group_name: g, models: [fast], routing_strategy: least-busy}]",
             [{"group_name": "g", "models": ("fast",), "routing_strategy": "least-busy"}],
@@ -412,6 +414,10 @@ def test_what_only_the_router_has(check: Check, text: str, wanted: object) -> No
         ("retry_policy: {RateLimitErrorRetry: 3}", "retry_policy[...]: is no class of errors, did you mean 'RateLimitErrorRetries'?; ignored"),
         ("retry_policy: {TimeoutErrorRetries: x}", "retry_policy[...]: expected a whole number, 0 or more, got 'x'"),
         ("routing_groups: [{models: [fast], routing_strategy: leastbusy}]", "routing_groups[0].routing_strategy: expected one of"),
+        ("provider_budget_config: {a: {budget_limit: 5, time_period: soon}}", "provider_budget_config.a.time_period: expected a period such as"),
+        ("provider_budget_config: 5", "provider_budget_config: expected a mapping of providers to"),
+        ("model_list: [1]", "model_list: is not read here: use the section model_list"),
+        ("default_litellm_params: {temperature: hot}", "default_litellm_params.temperature: expected a number"),
         ("routing_groups: [fast]", "routing_groups[0]: expected a mapping with `models` and `routing_strategy`"),
     ],
 )  # fmt: skip

@@ -228,6 +228,14 @@ def test_a_told_wait_is_kept_and_an_untold_one_grows(pair, jitter):
             last = next(outcomes_left)
 
 
+@given(planned(), st.sampled_from(KINDS))
+def test_an_error_that_is_final_for_the_plan_is_the_last(pair, kind):
+    plan, _ = pair
+    final = plan._replace(final=frozenset((kind,)))
+    ran = run(final, [Outcome(GatewayError(kind, "x"))], [])
+    assert len(ran.tries) <= 1 and (not ran.tries or ran.error is ran.outcomes[-1].error)
+
+
 def test_who_is_limited_goes_to_the_fallback_at_once_and_waits_without_one():
     limited = Outcome(GatewayError("upstream_rate_limit", "slow down", retry_after=2.0))
     alone = run(Plan("a", {"a": ("a0",)}, {}), [limited], [])

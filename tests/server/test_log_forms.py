@@ -36,14 +36,14 @@ import threading, warnings
 def put():
     import penstock.runtime.engine as engine
     good = engine.Engine._try
-    async def bad(self, call, step):
+    async def bad(self, call, *more):
         if call.model == "bug":
             warnings.warn("a library warns")
             import logging
             logging.getLogger("library").error("%d", "no number")
             threading.Thread(target=lambda: 1 / 0).start()
             raise RuntimeError("a fault of ours with SECRET in it")
-        return await good(self, call, step)
+        return await good(self, call, *more)
     engine.Engine._try = bad
 import sys
 if "serve" in sys.argv:

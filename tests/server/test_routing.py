@@ -251,3 +251,55 @@ async def test_a_reload_keeps_who_rests(tmp_path):
         for _ in range(10):
             assert (await ask(door))[0] == 200
         assert asked(door) == {"b": 10}
+
+
+async def test_a_provider_s_budget_sends_the_rest_elsewhere(tmp_path):
+    more = "input_cost_per_token: 1.0, output_cost_per_token: 1.0"
+    rows = "".join(ENTRY.format(name=name, more=f", {more}") for name in "a").replace("openai/a", "openai/a")
+    rows += rows.replace("openai/a", "groq/b")
+    settings = "provider_budget_config: {openai: {budget_limit: 0.5, time_period: 1d}}"
+    async with open_door(tmp_path, f"model_list:\n{rows}router_settings: {{{settings}}}\n") as door:
+        for _ in range(30):
+            assert (await ask(door))[0] == 200
+        assert asked(door)["a"] == 1
+        told = json.loads((await door.ask("GET", "/v1/route/explain?model=m"))[2])["groups"][0]["candidates"]
+        assert any("budget is used up" in one.get("left_out", "") for one in told)
+
+
+async def test_only_tags_with_the_prefix_route(tmp_path):
+    rows = "".join(ENTRY.format(name=name, more=f", tags: ['{tag}']") for name, tag in (("a", "r:x"), ("b", "default")))
+    text = f"model_list:\n{rows}router_settings: {{enable_tag_filtering: true, tag_routing_prefix: 'r:'}}\n"
+    async with open_door(tmp_path, text) as door:
+        for tags, wanted in ((["r:x", "team"], "a"), (["team"], "b"), (["x"], "b")):
+            assert (await ask(door, tags=tags))[0] == 200
+            assert asked(door) == {wanted: 1}
+
+
+async def test_parameters_of_all_deployments(tmp_path):
+    settings = "default_litellm_params: {temperature: 0.5, max_tokens: 7}"
+    async with open_door(tmp_path, config("a", settings=settings, more="max_tokens: 9")) as door:
+        assert (await ask(door))[0] == 200
+        sent = json.loads(door.mock.received[-1].body)
+        assert (sent["temperature"], sent["max_tokens"]) == (0.5, 9)
+
+
+async def test_who_failed_its_health_check_is_passed_over_where_that_is_wanted(tmp_path):
+    for wanted in (True, False):
+        settings = f"enable_health_check_routing: {str(wanted).lower()}"
+        async with open_door(tmp_path, config("a", "b", settings=settings)) as door:
+            [first, _] = door.gateway.state.targets
+            door.live(first).standing.unwell = "no connection"
+            for _ in range(20):
+                assert (await ask(door))[0] == 200
+            assert ("a" in asked(door)) is not wanted
+
+
+@pytest.mark.parametrize("falls", [True, False])
+async def test_a_parameter_that_is_not_supported_falls_back_or_not(tmp_path, falls):
+    more = '  - {model_name: other, litellm_params: {model: openai/gpt-4o, api_base: "{mock}/v1", api_key: sk-u}}\n'
+    entry = '  - {model_name: m, litellm_params: {model: anthropic/claude-opus-4-8, api_base: "{mock}", api_key: k}}\n'
+    settings = f"fallbacks: [{{m: [other]}}], fallback_on_unsupported_params: {str(falls).lower()}"
+    text = f"model_list:\n{entry}{more}router_settings: {{{settings}}}\nlitellm_settings: {{drop_params: false}}\n"
+    async with open_door(tmp_path, text) as door:
+        status, _, body = await ask(door, temperature=0.3, top_p=0.5)
+        assert status == (200 if falls else 400), body

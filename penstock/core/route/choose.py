@@ -17,11 +17,12 @@ DEFAULT_TAG = "default"  # of the deployments for requests without a tag, or wit
 class Rules(Struct, frozen=True, kw_only=True):
     """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``:
     a deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
-    ``any_tag``: one that both have is enough. ``fits``: the request's length and needs are compared with the model's.
-    ``stays``: what a request is held by to the deployment it was at: "session", "caller", "prompt". ``retries``: more
-    tries by LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds
-    after which another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of
-    100 requests."""
+    ``any_tag``: one that both have is enough; ``prefix``: of the tags that count. ``fits``: the request's length and
+    needs are compared with the model's. ``by_health``: who failed its health check is not asked. ``budgets``: of
+    providers, US dollars in so many seconds. ``stays``: what a request is held by to the deployment it was at:
+    "session", "caller", "prompt". ``priority``: in the line, of a request that has none. ``retries``: more tries by
+    LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds after which
+    another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of 100."""
 
     strategy: str = "simple-shuffle"
     ttl: float = 3600.0
@@ -32,6 +33,10 @@ class Rules(Struct, frozen=True, kw_only=True):
     any_tag: bool = True
     fits: bool = False
     stays: frozenset[str] = frozenset()
+    prefix: str = ""
+    by_health: bool = False
+    budgets: Mapping[str, tuple[float, float]] = {}
+    priority: int = 100
     retries: Mapping[str, int] = {}
     hedge: float | None = None
 
@@ -47,21 +52,26 @@ PLAIN = Rules()
 class Need(Struct, frozen=True, kw_only=True):
     """What a request brings to the choice. ``tags``: those that it names. ``tokens``: about how many it sends, and may
     get; None where nobody counted. ``needs``: capabilities (``vision``, ``tools``, ``schema``, ``audio``). ``stays``:
-    what it is held by, first things first; see ``Rules.stays``."""
+    what it is held by, first things first; see ``Rules.stays``. ``broke``: providers whose budget is used up, and the
+    seconds until they have another one."""
 
     stream: bool = False
     tags: Collection[str] = ()
     tokens: int | None = None
     needs: frozenset[str] = frozenset()
     stays: tuple[bytes, ...] = ()
+    broke: Mapping[str, float] = {}
 
 
 NOTHING = Need()
 
 
 class Candidate(Routed, Protocol):
-    """What the choice knows of a target. ``most``: requests at one time. ``window``: tokens that the model takes;
-    ``lacks``: what it is known not to do."""
+    """What the choice knows of a target. ``vendor``: the name of its provider. ``most``: requests at one time.
+    ``window``: tokens that the model takes; ``lacks``: what it is known not to do."""
+
+    @property
+    def vendor(self) -> str: ...
 
     @property
     def order(self) -> int | None: ...
@@ -93,6 +103,10 @@ def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, no
         return LeftOut(why, max(standing.rests_until - now, 0.1))
     if target.most is not None and standing.in_flight >= target.most:
         return LeftOut(f"has {standing.in_flight} requests, as many as it may at one time", 0.0, True)
+    if need.broke and target.vendor in need.broke:
+        return LeftOut(f"is {target.vendor}'s, whose budget is used up", need.broke[target.vendor])
+    if rules.by_health and standing.unwell:
+        return LeftOut(f"failed its health check ({standing.unwell})", 1.0)
     if rules.strict and (over := _over(target, standing, need, now)):
         return over
     if rules.fits:

@@ -76,6 +76,7 @@ class Plan(NamedTuple, Generic[T]):
     retry_after: float = 0.0  # seconds, the least wait before the same target is tried again
     only: Try[T] | None = None  # the first step, where there is but one candidate for it
     rules: Mapping[str, Rules] = {}
+    final: frozenset[str] = frozenset()  # kinds of errors after which nobody else is asked
     nested: Mapping[str, Mapping[str, Sequence[str]]] = {}
     depth: int = 1
     own: Mapping[T, int] = {}
@@ -123,7 +124,7 @@ def attempts(
         outcome, last = failed
         # The first group's error is the answer to the question asked; a fallback's trouble is not the client's.
         error = error or last
-        if outcome.started or last.row.retry == "no":
+        if outcome.started or last.row.retry == "no" or last.kind in plan.final:
             return last if outcome.started else error
         more = [name for name in dict.fromkeys(ways.get(last.kind) or ways.get("", ())) if name not in known]
         groups[at:at] = [(name, depth + 1) for name in more]  # its own fallbacks come before those of its neighbours
@@ -199,7 +200,7 @@ def _group(
             return None
         outcome = next((one for _, one in told if one.started or _ends(one)), told[-1][1])
         line.tried += [tried for tried, one in told if one.error is not None and one.error.row.retry == "target"]
-        if outcome.started or _ends(outcome):
+        if outcome.started or _ends(outcome) or (outcome.error is not None and outcome.error.kind in plan.final):
             break
     assert outcome.error is not None
     return outcome, outcome.error

@@ -38,13 +38,13 @@ class Standing:
     """``in_flight``: tries under way. ``minute``: the number of the minute that ``requests``, ``tokens`` and ``failed``
     count. ``rests_until``: when its rest ends or has ended, 0 while nothing is held against it; ``why``: it rests.
     ``row``: failures since the last success. ``trial``: when a request was sent to see whether it is well again.
-    ``whole``: seconds a token of whole answers, ``first``: seconds to the first byte of streams, both as the peak that
-    fades; ``whole_seen`` and ``first_seen``: when the last of either came. ``recent``: the last times to an answer,
-    where somebody asks for them."""
+    ``unwell``: why its last health check failed. ``whole``: seconds a token of whole answers, ``first``: seconds to the
+    first byte of streams, both as the peak that fades; ``whole_seen`` and ``first_seen``: when the last of either came.
+    ``recent``: the last times to an answer, where somebody asks for them."""
 
     __slots__ = (
         "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests", "rests_until", "row",
-        "tokens", "trial", "whole", "whole_seen", "why",
+        "tokens", "trial", "unwell", "whole", "whole_seen", "why",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Standing:
         self.recent: deque[float] = deque(maxlen=RECENT)
         self.failures: deque[tuple[float, str]] = deque(maxlen=KEEP)
         self.rests_until = self.trial = 0.0
-        self.why = ""
+        self.why = self.unwell = ""
         self.whole = self.first = self.whole_seen = self.first_seen = 0.0
 
     # What it does ----------------------------------------------------------------------------------------------------
