@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "pythons"
 LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
 # What depends on the interpreter: its asyncio, its C interfaces, its way to start programs. The pure core does not.
-TESTS = ("tests/runtime", "tests/server", "tests/e2e")
+TESTS = ("tests/runtime", "tests/server", "tests/stores", "tests/e2e")
 _ASK = "import sys; print(sys.implementation.name, '.'.join(map(str, sys.version_info[:3])))"
 
 

@@ -23,6 +23,7 @@ def check(file: Path | None, config: Path | None) -> None:
     code 1 when there is an error, 0 when there are only warnings or nothing.
     """
     from penstock.config.load import load
+    from penstock.config.redis import shared_redis
     from penstock.config.text import report
     from penstock.core.providers.resolve import resolve
     from penstock.runtime.review import review
@@ -36,5 +37,7 @@ def check(file: Path | None, config: Path | None) -> None:
         found = (*loaded.problems, *review(loaded.config, loaded.config.environment))
         in_order = sorted(found, key=lambda one: (one.file, one.line, one.path, one.level))
         loaded = replace(loaded, problems=tuple(in_order))
+    if loaded.config is not None and (settings := shared_redis(loaded.config).settings) is not None:
+        click.echo(f"Processes share their state through Redis at {settings.place} ({settings.source}).")
     click.echo(report(loaded))
     sys.exit(1 if loaded.errors else 0)

@@ -62,9 +62,10 @@ class DeploymentReader:
         found = []
         for i, (item, original) in enumerate(zip(node.value, originals, strict=True)):
             if item.value is not None:
-                deployment = self._whole(item, original, ("model_list", i))
-                if deployment is not None:
-                    found.append(deployment)
+                for one, written_one in _by_key(item, original):
+                    deployment = self._whole(one, written_one, ("model_list", i))
+                    if deployment is not None:
+                        found.append(deployment)
         return tuple(found)
 
     def _whole(self, node: Node, original: Node, path: KeyPath) -> Deployment | None:
@@ -243,6 +244,27 @@ def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section
         warn_unknown_params(keys.params, section, where, problems)
         found[name] = section
     return found
+
+
+def _by_key(entry: Node, original: Node) -> list[tuple[Node, Node]]:
+    """Return an entry once for each key where `api_key` is a list of them: deployments that differ in nothing else, of
+    which one rests when its key is refused or used up."""
+    keys_, written = _keys_of(entry), _keys_of(original)
+    if keys_ is None or written is None or len(keys_) != len(written):
+        return [(entry, original)]
+    return [(_with_key(entry, key), _with_key(original, old)) for key, old in zip(keys_, written, strict=True)]
+
+
+def _keys_of(entry: Node) -> list[Node] | None:
+    params = entry.value.get("litellm_params") if isinstance(entry.value, dict) else None
+    key = params.value.get("api_key") if params is not None and isinstance(params.value, dict) else None
+    return key.value if key is not None and isinstance(key.value, list) and key.value else None
+
+
+def _with_key(entry: Node, key: Node) -> Node:
+    params = entry.value["litellm_params"]
+    block = Node({**params.value, "api_key": key}, params.file, params.line)
+    return Node({**entry.value, "litellm_params": block}, entry.file, entry.line)
 
 
 def _mapping(node: Node | None) -> Node | None:

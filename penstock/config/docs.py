@@ -82,6 +82,10 @@ _NOTES = {
         "Without `master_key` here, `LITELLM_MASTER_KEY` and then `PENSTOCK_MASTER_KEY` are looked up. With `database_url: null` "
         "the variable `DATABASE_URL` is never used."
     ),
+    "general_settings.coordination_redis": (
+        "Where the Redis or Valkey is through which processes share their state: [shared-state.md](shared-state.md). What is "
+        "not given here is looked for in the environment, as `REDIS_` and the key in capitals."
+    ),
     "credential_list[]": "Credentials that several deployments share, by `litellm_params.litellm_credential_name`.",
 }
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from penstock.config.keys_general import GENERAL, TOP
 from penstock.config.keys_litellm import LITELLM
 from penstock.config.keys_params import CREDENTIAL, ENTRY, INFO, PARAMS
+from penstock.config.keys_redis import REDIS
 from penstock.config.keys_router import ROUTER
 
 
@@ -58,9 +59,10 @@ info = Table("model_list[].model_info", INFO)
 router = Table("router_settings", ROUTER)
 litellm = Table("litellm_settings", LITELLM)
 general = Table("general_settings", GENERAL)
+coordination = Table("general_settings.coordination_redis", REDIS)
 credential = Table("credential_list[]", CREDENTIAL)
 
-TABLES = (top, entry, params, info, router, litellm, general, credential)
+TABLES = (top, entry, params, info, router, litellm, general, coordination, credential)
 """Every table, in the order of the documentation."""
 
 

@@ -52,7 +52,7 @@ GENERAL = (
     ("allow_requests_on_db_unavailable", "bool", "known", False, "answer although the database is away"),
     ("use_redis_transaction_buffer", "bool", "known", False, "collect spend in Redis first"),
     ("proxy_config_reload_interval_seconds", "seconds", "known", 30, "interval of reading models from the database"),
-    ("coordination_redis", "mapping", "known", None, "Redis for limits and locks"),
+    ("coordination_redis", "connection", "acted", None, "Redis or Valkey for state that processes share; comes first"),
     # keys and callers
     ("custom_auth", "str", "known", None, "your own function that checks callers"),
     ("custom_auth_run_common_checks", "bool", "known", False, "run the usual checks after it"),
@@ -142,13 +142,13 @@ GENERAL = (
     ("disable_responses_id_security", "bool", "known", None, "anyone may use any response id"),
     ("allow_unmanaged_response_ids", "bool", "known", None, "accept response ids of other gateways"),
     # health
-    ("background_health_checks", "bool", "known", None, "check upstreams at intervals"),
-    ("health_check_interval", "seconds", "known", 300, "seconds between two checks"),
-    ("health_check_concurrency", "positive", "known", None, "checks at one time"),
+    ("background_health_checks", "bool", "acted", None, "check upstreams at intervals"),
+    ("health_check_interval", "seconds", "acted", 300, "seconds between two checks"),
+    ("health_check_concurrency", "positive", "acted", None, "checks at one time"),
     ("health_check_details", "bool", "known", True, "show details in the health endpoint"),
     ("use_shared_health_check", "bool", "known", False, "one instance checks for all"),
     ("health_check_skip_disabled_background_models", "bool", "known", False, "leave out models that are disabled"),
-    ("background_health_check_model_groups", "texts", "known", None, "groups to check; absent: all"),
+    ("background_health_check_model_groups", "texts", "acted", None, "groups to check; absent: all"),
     # alerts
     ("alerting", "names", "known", None, "where alerts go, such as `slack`"),
     ("alert_types", "texts", "known", None, "which alerts; absent: all"),

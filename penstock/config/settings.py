@@ -57,11 +57,20 @@ def read_general(node: Node | None, problems: Problems) -> Section:
         return read_section(keys.general, node, problems)
     with problems.graded("error"):
         section = read_section(keys.general, node, problems)
+        _read_coordination(section, node, problems)
     for key in _DECISIVE:
         child = node.value.get(key) if node is not None and node.value else None
         if child is not None and child.value is not None and key not in section.values and str(child.value).strip():
             problems.failed = True  # what is wrong with it has been said
     return section
+
+
+def _read_coordination(section: Section, node: Node | None, problems: Problems) -> None:
+    if "coordination_redis" in section.values and node is not None:
+        path = (keys.general.place, "coordination_redis")
+        found = check(keys.coordination, node.value["coordination_redis"], path, problems)
+        warn_unknown(keys.coordination, found, path, problems)
+        section.values["coordination_redis"] = found.values
 
 
 def build_router(section: Section, litellm: Section, node: Node | None, problems: Problems) -> RouterSettings:

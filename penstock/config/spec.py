@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from penstock.config.problems import KeyPath, Problems, described, nearest
+from penstock.config.redis_address import PORT, SENTINEL_PORT, parse_nodes, parse_url
 from penstock.config.secret import Secret
 from penstock.config.spec_router import read_budgets, read_groups, read_hedge, read_policies, read_policy
 from penstock.config.tree import Node, describe_type
@@ -169,6 +170,25 @@ def _tls(node: Node) -> bool | str:
         if isinstance(node.value, str) and node.text.strip():
             return node.text.strip()
         raise Wrong("true, false or the path of a CA file") from None
+
+
+def _redis(node: Node) -> Secret:
+    text = _text(node)
+    try:
+        parse_url(text)
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+    return Secret(text.strip())
+
+
+def _nodes_by(default_port: int) -> Callable[[Node], tuple[tuple[str, int], ...]]:
+    def check(node: Node) -> tuple[tuple[str, int], ...]:
+        try:
+            return parse_nodes(node.plain(), default_port)
+        except ValueError as error:
+            raise Wrong(str(error)) from None
+
+    return check
 
 
 def _mapping(node: Node) -> dict[str, Any]:
@@ -383,10 +403,15 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "size": _float("a number above 0", lambda n: n > 0),
     "seconds": _float("a number of seconds above 0", lambda n: n > 0),
     "wait": _float("a number of seconds, 0 or more", lambda n: n >= 0),
+    "port": _int("a port, 1 to 65535", lambda n: 0 < n < 65536),
     "hedge": _hedge,
     "url": _url,
+    "redis": _redis,
+    "nodes": _nodes_by(PORT),
+    "sentinels": _nodes_by(SENTINEL_PORT),
     "tls": _tls,
     "mapping": _mapping,
+    "connection": _mapping,  # its keys have a table of their own
     "list": _list,
 }
 _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
@@ -411,7 +436,7 @@ _CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]
 }
 
 _TEXTUAL = frozenset({"any", "str", "secret"})
-SECRET_SPECS = frozenset({"secret", "headers"})
+SECRET_SPECS = frozenset({"secret", "redis", "headers"})
 
 MEANING: Mapping[str, str] = {
     "any": "any value",
@@ -429,9 +454,14 @@ MEANING: Mapping[str, str] = {
     "size": "number > 0",
     "seconds": "seconds > 0",
     "wait": "seconds >= 0",
+    "port": "port",
     "url": "URL",
+    "redis": "secret URL",
+    "nodes": "list of `{host, port}`",
+    "sentinels": "list of `{host, port}`",
     "tls": "true, false or path",
     "mapping": "mapping",
+    "connection": "mapping, see its own table",
     "list": "list",
     "texts": "list of texts",
     "names": "text or list of texts",

@@ -33,11 +33,11 @@ from penstock.runtime.http import (
     TotalTimeout,
     TransportError,
 )
-from penstock.runtime.live import Lives
+from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, blame, late_after, learn, note_step, picker, spend
-from penstock.runtime.wishes import WISH_HEADERS, read_wishes
+from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, learn, picker, spend
+from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class Engine:
         try:
             surface = call.surface
             assert surface is not None
-            body = call.exchange.body
+            exchange = call.exchange
+            body = exchange.body
             if surface.read is not None:
                 fields = await surface.read(call)
             else:
@@ -102,20 +103,27 @@ class Engine:
             forced = state.forced.get(surface.forced_by, "") if state.forced else ""
             call.read_fields(fields, default, forced)
             surface.check(fields)
-            if call.says or not WISH_HEADERS.isdisjoint(call.exchange.headers):
+            heard = not (exchange.hushed or ROUTING_HEADERS.isdisjoint(exchange.headers))
+            if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
-            if TELLS in call.exchange.headers:
+            if heard and TELLS in exchange.headers:
                 call.outlet.told = Told(call, plan, self.means.clock())
-            # The only candidate is tried before anything is decided: nothing is to decide while it answers.
-            only, first = plan.only, None
-            if only is not None and not self.means.lives[only.target.live_id].standing.rests_until:
-                first = await self._try(call, plan, only)
+            # The first is tried before a way is planned: nothing is to decide while it answers.
+            step, first = plan.only, None
+            if step is None:
+                chosen = first_choice(call, plan, self.means.clock())
+                step = None if chosen is None else Try(chosen, plan.group)
+            if step is not None:
+                live = self.means.lives[step.target.live_id]
+                if not live.standing.rests_until:
+                    first = await self._try(call, plan, step, live)
             if first is None or first.error is not None:
-                error = await self._go_on(call, plan, first)
+                begun = step.target if step is not None and first is not None else None
+                error = await self._go_on(call, plan, first, begun)
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -133,10 +141,12 @@ class Engine:
             call.outlet.refuse(call, error)
         self.record(call, error)
 
-    async def _go_on(self, call: Call, plan: Plan[Target], first: Outcome | None) -> GatewayError | None:
-        """Try what the plan says until one answers. ``first``: how the only candidate's try ended."""
+    async def _go_on(
+        self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
+    ) -> GatewayError | None:
+        """Try what the plan says until one answers. ``first``: how the try at ``begun`` ended, if there was one."""
         call.way = Way(plan.group)
-        steps = attempts(plan, picker(call, plan), random.random, first is not None)
+        steps = attempts(plan, picker(call, plan), random.random, begun)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
         room = partial(self._wait_for_room, call, Turn(call, plan, self.lines))
         if not any(rules.hedge is not None for rules in plan.rules.values()):
@@ -159,15 +169,22 @@ class Engine:
         return made
 
     async def _carry_out(self, call: Call, plan: Plan[Target], attempt: Attempt) -> Outcome:
-        return await self._try(call, plan, Try(attempt.target, attempt.group), attempt)
+        return await self._try(call, plan, Try(attempt.target, attempt.group), attempt.live, attempt)
 
     async def _try(
-        self, call: Call, plan: Plan[Target], step: Try[Target], attempt: Attempt | None = None
+        self,
+        call: Call,
+        plan: Plan[Target],
+        step: Try[Target],
+        live: Live | None = None,
+        attempt: Attempt | None = None,
     ) -> Outcome:
-        """Make a try. ``attempt``: where it was made already, and may run beside another one."""
+        """Make a try. ``live``: its target's, where it was looked up. ``attempt``: where it was made already, and may
+        run beside another one."""
         target, surface = step.target, call.surface
         assert surface is not None
-        live = self.means.lives[target.live_id]
+        if live is None:
+            live = self.means.lives[target.live_id]
         if attempt is None:
             if call.attempt is not None:
                 _fold(call, call.attempt)
@@ -177,10 +194,8 @@ class Engine:
             )
         elif call.attempt is None:
             call.attempt = attempt
-        if call.way is not None:
-            note_step(call.way, call.tries, plan, step)
-        if call.wishes is not None:
-            call.wishes.change(attempt)
+        if call.way is not None:  # before it nobody goes to a fallback, which may be another request
+            begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
         standing.in_flight += 1
         if rules is not None:
@@ -189,10 +204,7 @@ class Engine:
             await surface.attempt(attempt)
         except GatewayError as error:
             shed(error)
-            failed = error
-            if error.kind == "broken_stream" and attempt.first_at is None:
-                # Nothing of it has reached the client: another target can still answer.
-                failed = GatewayError("broken_answer", error.message)
+            failed = _unheard(error) if attempt.first_at is None else error
         except TransportError as error:
             shed(error)
             failed = client_error(error, attempt.first_at is not None)
@@ -206,7 +218,7 @@ class Engine:
                 if rules.budgets:
                     spend(attempt, rules, self.means.clock())
                 if rules.learns:
-                    learn(attempt, standing, self.means.clock())
+                    learn(attempt, rules, standing, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
             return Outcome()
@@ -315,6 +327,11 @@ def _spent(call: Call, failed: GatewayError) -> bool:
     if failed.row.retry != "no":
         failed.message += _FINAL
     return True
+
+
+def _unheard(error: GatewayError) -> GatewayError:
+    """Make the error of a stream of which nothing has reached the client: another target can still answer."""
+    return GatewayError("broken_answer", error.message) if error.kind == "broken_stream" else error
 
 
 def _too_deep(attempt: Attempt) -> GatewayError:

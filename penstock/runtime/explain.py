@@ -55,14 +55,14 @@ def _group(
     candidates = []
     for target, why in reasons(targets, standing_of, rules, need, now):
         standing = standing_of(target)
-        standing.turn(now)
+        requests, tokens, _ = standing.used(now)
         told: dict[str, Any] = {
             "deployment": target.label,
             "id": target.id,
             "may_be_asked": not why,
             "in_flight": standing.in_flight,
-            "requests_this_minute": standing.requests,
-            "tokens_this_minute": standing.tokens,
+            "requests_this_minute": requests,
+            "tokens_this_minute": tokens,
             "failures_in_a_row": standing.row,
         }
         if why:

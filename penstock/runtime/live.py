@@ -7,7 +7,8 @@ behind a wildcard have a record for each name that was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import time
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING
 
 from penstock.core.route.standing import Standing
@@ -15,6 +16,7 @@ from penstock.runtime.health import Health
 
 if TYPE_CHECKING:
     from penstock.runtime.targets import Target
+    from penstock.stores.shared import Shared
 
 KEEP = 20_000  # records: clients choose the names behind a wildcard
 
@@ -63,17 +65,35 @@ class Spent:
 
 class Lives(dict[str, Live]):
     """The table, by ``live_id``; ``lives[target.live_id]`` makes a record on first use. Made once per engine; one event
-    loop writes. ``spent``: at each provider, where somebody has set a budget for one."""
+    loop writes. ``spent``: at each provider, where somebody has set a budget for one. ``shared``: what other processes
+    know; None where there is nothing to share it through."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spent = Spent()
+        self.shared: Shared | None = None
+        self._clock: Callable[[], float] = time.monotonic
 
     def __missing__(self, live_id: str) -> Live:
         if len(self) >= KEEP:
             del self[next(iter(self))]
         made = self[live_id] = Live()
+        if self.shared is not None:
+            made.standing.common = self.shared.of(live_id)
+            if (rest := self.shared.rest_of(live_id)) is not None:
+                made.standing.rest(self._clock(), *rest)
         return made
+
+    def share(self, shared: Shared, clock: Callable[[], float]) -> None:
+        """Share what is known of deployments with other processes. ``clock``: that of those who ask."""
+        self.shared, self._clock = shared, clock
+        shared.on_cooled = self._rest
+
+    def _rest(self, live_id: str, seconds: float, why: str) -> None:
+        """Let a deployment rest, as another process does. One that was not asked here yet is told when it is."""
+        live = self.get(live_id)
+        if live is not None:
+            live.standing.rest(self._clock(), seconds, why)
 
     def of(self, target: Target) -> Live:
         """Return the record of a target."""

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
     """List what of a config's entries cannot work here: offline, nothing is started and nobody is called."""
     from penstock.config import Problem
+    from penstock.config.redis import shared_redis
 
     settings = settings_of(config)
     found: list[Problem] = []
     for deployment in config.deployments:
         for level, text in _examined(deployment, settings, env):
             found.append(Problem(deployment.file, deployment.line, "model_list", text, level))
+    file = str(config.files[0]) if config.files else ""
+    found.extend(Problem(file, 0, where, text, "warning") for where, text in shared_redis(config).problems)
     return found
 
 

@@ -14,8 +14,8 @@ from penstock.core.count import estimate
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Audio, Image
-from penstock.core.route.choose import NOTHING, Need, Rules, choose
-from penstock.core.route.pick import simple_shuffle
+from penstock.core.route.choose import NOTHING, Need, Rules, choose, choose_simply
+from penstock.core.route.pick import COUNTS, LATENCY, simple_shuffle
 from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
 from penstock.runtime.bill import settle
@@ -37,6 +37,16 @@ _STABLE = ("system", "instructions", "tools", "systemInstruction")  # what begin
 _TURNS = ("messages", "input", "contents")
 _FIRST = 2048  # bytes of the first turns that count as the beginning
 _SESSION_FIELDS = ("litellm_session_id", "session_id", "litellm_trace_id")
+
+
+def first_choice(call: Call, plan: Plan[Target], now: float) -> Target | None:
+    """Pick who is tried first, where that is simple; None where more is to be looked at."""
+    rules = plan.rules.get(plan.group)
+    if rules is None or not rules.simple:
+        return None
+    lives, targets = call.means.lives, plan.targets[plan.group]
+    standings = [lives[target.live_id].standing for target in targets]
+    return choose_simply(targets, standings, rules, call.stream, random.random, now)
 
 
 def picker(call: Call, plan: Plan[Target]) -> Pick[Target]:
@@ -190,15 +200,19 @@ def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | N
     return rules.hedge if rules.hedge > 0 else lives[step.target.live_id].standing.usual()
 
 
-def learn(attempt: Attempt, standing: Standing, now: float) -> None:
+def learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> None:
     """Tell a strategy how an answer went: its tokens, and the time it took."""
-    standing.recent.append(attempt.upstream)
-    tokens = attempt.usage.total if attempt.usage is not None else 0
-    standing.use(now, tokens)
+    usage = attempt.usage
+    if rules.hedge is not None:
+        standing.recent.append(attempt.upstream)
+    if not rules.simple or rules.strategy in COUNTS:
+        standing.use(now, usage.total if usage is not None else 0)
+    if rules.strategy != LATENCY:
+        return
     if attempt.stream:
         standing.began_in(now, attempt.upstream)
     else:
-        standing.answered_in(now, attempt.upstream, attempt.usage.output if attempt.usage is not None else 1)
+        standing.answered_in(now, attempt.upstream, usage.output if usage is not None else 1)
 
 
 def spend(attempt: Attempt, rules: Rules, now: float) -> None:
@@ -226,11 +240,15 @@ def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone
         log.warning("%s (%s) rests for %.3g s: %s (%s)", target.label, target.id[:12], seconds, why, error.status)
 
 
-def note_step(way: Way, tries: int, plan: Plan[Target], step: Try[Target]) -> None:
-    """Note where in its plan a call is, for the answer's header lines. ``tries``: its number."""
+def begin_step(way: Way, plan: Plan[Target], step: Try[Target], attempt: Attempt) -> None:
+    """Note where in its plan a call is, for the answer's header lines, and give a fallback that is another request its
+    fields."""
+    call = attempt.call
     if step.group != way.group:
         way.group = step.group
         way.fallbacks += 1
-        way.before = tries - 1
-    if tries - way.before > 1:
+        way.before = call.tries - 1
+    if call.tries - way.before > 1:
         way.most = plan.allowed(step.group, None, step.target)
+    if call.wishes is not None:
+        call.wishes.change(attempt)

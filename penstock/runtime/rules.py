@@ -52,6 +52,7 @@ class RuleBook:
             any_tag=values.get("tag_filtering_match_any", True),
             prefix=str(values.get("tag_routing_prefix") or ""),
             by_health=bool(values.get("enable_health_check_routing")),
+            stale=float(values.get("health_check_staleness_threshold") or 0.0),
             budgets=values.get("provider_budget_config") or {},
             fits=bool(values.get("enable_pre_call_checks")),
             priority=values.get("default_priority", 100),
@@ -86,11 +87,16 @@ class RuleBook:
         stays = frozenset(_STAYS[name] for name in self._affinity.get(group, self._checks) if name in _STAYS)
         if stays:
             rules = replace(rules, stays=stays)
-        if len(targets) == 1 and not elsewhere:
-            if is_plain(rules, targets[0]):
-                return None
-            return replace(rules, rests=replace(rules.rests, seconds=0.0))
-        return rules
+        if len(targets) > 1 or elsewhere:
+            return replace(rules, simple=_is_simple(rules, targets))
+        rules = replace(rules, rests=replace(rules.rests, seconds=0.0), by_health=False)
+        return None if is_plain(rules, targets[0]) else rules
+
+
+def _is_simple(rules: Rules, targets: Sequence[Target]) -> bool:
+    """Tell whether everybody may be asked while nobody rests."""
+    looks = rules.by_tags or rules.by_health or rules.fits or rules.budgets or rules.stays or rules.hedge is not None
+    return not looks and not any(t.rpm or t.tpm or t.order is not None or t.most is not None for t in targets)
 
 
 def is_plain(rules: Rules | None, target: Target) -> bool:
@@ -98,7 +104,8 @@ def is_plain(rules: Rules | None, target: Target) -> bool:
     if rules is None:
         return True
     limited = rules.strict and (target.rpm or target.tpm)
-    return not (rules.by_tags or rules.fits or rules.budgets or rules.retries or limited or target.most is not None)
+    looks = rules.by_tags or rules.by_health or rules.fits or rules.budgets or rules.retries
+    return not (looks or limited or target.most is not None)
 
 
 def _routing_groups(rows: Sequence[Any]) -> dict[str, Mapping[str, Any]]:

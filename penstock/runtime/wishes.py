@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
+from penstock.runtime.explain import TELLS
 from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ MOST_PRIORITY = 2**31
 # How long the client's library waits for an answer: OpenAI's for Python says the one, those for Node the other,
 # Anthropic's for Python both, the second at times as "NOT_GIVEN".
 _PATIENCE = (b"x-stainless-read-timeout", b"x-stainless-timeout")
-WISH_HEADERS = _HEADERS.union(_PATIENCE)
+ROUTING_HEADERS = _HEADERS.union(_PATIENCE, (TELLS,))
+"""What a request's head may say about its routing: a request that has none of them is not asked for it."""
 # Fields with fallbacks -> the kind of error that they are for; "" is for any other.
 _KINDS = {
     "fallbacks": "",

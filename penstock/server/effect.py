@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from penstock.config.keys_redis import OF_ROUTER, VARIABLES
 from penstock.runtime.identity import Identity, is_loopback
 from penstock.runtime.line import Line, Places
 from penstock.runtime.trace import Trace
@@ -132,6 +133,10 @@ SETTINGS = (
     Setting("LITELLM_LOG", _log_lines, "verbose", "--verbose"),
     Setting("general_settings.set_verbose", _log_lines, "verbose", "--verbose"),
     Setting("litellm_settings.set_verbose", _log_lines, "verbose", "--verbose"),
+    # What is known through the one Redis is not known through another.
+    Setting("general_settings.coordination_redis", RESTART),
+    *(Setting(f"router_settings.{name}", RESTART) for name in OF_ROUTER),
+    *(Setting(name, RESTART) for name in VARIABLES),
     # Connections that stand would go on through the old proxy.
     Setting("HTTP_PROXY", RESTART),
     Setting("HTTPS_PROXY", RESTART),

@@ -60,6 +60,9 @@ async def health(gateway: Gateway, call: Call) -> Page:
             await waits
     if live or gateway.gate.knows(call.exchange):
         targets = _named(state, asked.get("model") or asked.get("model_id") or "")
+        shared = gateway.engine.means.shared
+        if shared is not None:
+            told["shared_state"] = shared.told()
         told |= _counted(await _ask(gateway, call, targets) if live else _known(gateway, targets))
     return Page(200, JSON, msgspec.json.encode(told))
 
@@ -74,7 +77,11 @@ def readiness(gateway: Gateway, call: Call) -> Page:
         status, text = 503, "no deployment is usable"
     else:
         status, text = 200, "healthy"
-    return Page(status, JSON, msgspec.json.encode({"status": text, "db": "Not connected"}))
+    told = {"status": text, "db": "Not connected"}
+    shared = gateway.engine.means.shared
+    if shared is not None:  # it serves without, each process for itself: no reason to send traffic elsewhere
+        told["shared_state"] = "connected" if shared.connected else "not connected"
+    return Page(status, JSON, msgspec.json.encode(told))
 
 
 def alive(gateway: Gateway, call: Call) -> Page:
@@ -109,8 +116,13 @@ def _named(state: State, name: str) -> Sequence[Target]:
 
 def _known(gateway: Gateway, targets: Sequence[Target]) -> list[tuple[dict[str, Any], str]]:
     """Tell of each deployment what traffic told: the row of the answer, and what is wrong."""
-    lives, now = gateway.engine.means.lives, gateway.clock()
-    return [(_endpoint(target), lives.of(target).health.trouble(now)) for target in targets]
+    now, found = gateway.clock(), []
+    for target in targets:
+        live = gateway.engine.means.lives.of(target)
+        rests = live.standing.resting(now)
+        row = _endpoint(target) | ({"rests": rests} if rests else {})
+        found.append((row, live.health.trouble(now) or live.standing.unwell or rests))
+    return found
 
 
 def _counted(rows: list[tuple[dict[str, Any], str]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from penstock.config.redis import shared_redis
 from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool, Proxies
@@ -20,6 +21,7 @@ from penstock.runtime.identity import Identity
 from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
@@ -31,10 +33,12 @@ from penstock.server.prober import Prober
 from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
+from penstock.stores.redis_board import open_shared
 
 if TYPE_CHECKING:
     from penstock.config import Config
     from penstock.server.sources.base import Source
+    from penstock.stores.shared import Shared
 
 log = logging.getLogger("penstock")
 SWEEP = 1.0  # seconds
@@ -62,7 +66,9 @@ class Service:
         )
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
+        self.shared = self._share(config)
         self.prober = Prober(self.gateway)
+        self.checker = Checker(self.gateway)
         self.descriptors = Descriptors()
         self.stopping = asyncio.Event()
         self._stopped_at = 0.0
@@ -83,7 +89,10 @@ class Service:
         let_reloads()
         reloader = loop.create_task(self._reload_when_asked())
         sweeper = loop.create_task(self._sweep(server))
+        if self.shared is not None:
+            self.shared.start()
         self.prober.start()
+        self.checker.start()
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
@@ -93,6 +102,9 @@ class Service:
             sweeper.cancel()
             reloader.cancel()
             await self.prober.stop()
+            await self.checker.stop()
+            if self.shared is not None:
+                await self.shared.stop()
             for source in self.sources:
                 await source.close()
             await self.pool.close()
@@ -104,6 +116,19 @@ class Service:
         """Print the start lines, once the socket accepts."""
         if self.options.fd is None:
             banner.show(self.options, self.gateway)
+
+    def _share(self, config: Config) -> Shared | None:
+        """Make what is shared with other processes, where a Redis is named."""
+        found = shared_redis(config)
+        for where, text in found.problems:
+            log.warning("%s: %s", where, text)
+        if found.settings is None:
+            return None
+        engine = self.gateway.engine
+        shared = open_shared(found.settings)
+        engine.means = engine.means._replace(shared=shared)
+        engine.means.lives.share(shared, engine.means.clock)
+        return shared
 
     async def _find_the_rest(self) -> None:
         """Ask the sources that were not asked before the socket was there, and serve what all of them have."""

@@ -1,9 +1,14 @@
-"""A store in this process's memory: gone with the process, bounded in bytes (the least recently written go first)."""
+"""A store and a board in this process's memory: gone with the process.
+
+The store is bounded in bytes: the least recently written go first."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from penstock.stores.base import KEEP_WINDOWS, NEWS, Mark
 
 MAX_BYTES = 256 * 1024 * 1024
 
@@ -47,3 +52,52 @@ class MemoryStore:
         found = self._values.pop(key, None)
         if found is not None:
             self._size -= len(key) + len(found[0])
+
+
+class MemoryBoard:
+    """A ``stores.base.Board`` for several gateways in one process. ``clock``: seconds, monotonic."""
+
+    where = "memory"
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._marks: dict[tuple[str, str], tuple[str, float]] = {}
+        self._listeners: set[asyncio.Queue[Mark]] = set()
+        self._windows: dict[int, dict[str, dict[str, int]]] = {}  # by name, by process
+
+    async def tell(self, marks: Sequence[Mark]) -> None:
+        now = self._clock()
+        for mark in marks:
+            at, until = (mark.kind, mark.key), now + mark.seconds
+            if until > self._marks.get(at, ("", 0.0))[1] + NEWS:
+                self._marks[at] = (mark.value, until)
+                for listener in self._listeners:
+                    listener.put_nowait(mark)
+
+    async def marks(self) -> list[Mark]:
+        now = self._clock()
+        self._marks = {at: held for at, held in self._marks.items() if held[1] > now}
+        return [Mark(*at, value, until - now) for at, (value, until) in self._marks.items()]
+
+    async def changes(self) -> AsyncGenerator[Mark | None, None]:
+        listener: asyncio.Queue[Mark] = asyncio.Queue()
+        self._listeners.add(listener)
+        try:
+            yield None
+            while True:
+                yield await listener.get()
+        finally:
+            self._listeners.discard(listener)
+
+    async def count(self, window: int, process: str, counts: Sequence[tuple[str, int]]) -> list[int]:
+        self._windows = {at: names for at, names in self._windows.items() if at + KEEP_WINDOWS > window}
+        names = self._windows.setdefault(window, {})
+        totals = []
+        for name, own in counts:
+            by_process = names.setdefault(name, {})
+            by_process[process] = max(own, by_process.get(process, 0))
+            totals.append(sum(by_process.values()))
+        return totals
+
+    async def close(self) -> None:
+        """Do nothing: the other gateways go on."""

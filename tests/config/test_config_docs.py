@@ -58,7 +58,7 @@ def test_the_examples_of_the_page_have_no_problem(check: Check) -> None:
 def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, table: keys.Table) -> None:
     values = {
         "bool": "true", "str": "x", "secret": "a-random-key", "count": "7", "positive": "7", "number": "7.5",
-        "amount": "7.5", "size": "7.5", "seconds": "7.5", "wait": "7.5", "url": "http://h/", "tls": "x.pem", "any": "{a: 1}",
+        "amount": "7.5", "size": "7.5", "seconds": "7.5", "wait": "7.5", "url": "http://h/", "port": "7", "redis": "redis://h", "nodes": "[h:7]", "connection": "{host: h}", "sentinels": "[[h, 7]]", "tls": "x.pem", "any": "{a: 1}",
         "mapping": "{a: 1}", "list": "[1]", "texts": "[a]", "names": "[m]", "headers": "{a: b}", "numbers": "{a: 1}", "shares": "{openai: 0.1}", "margins": "{global: 0.1, openai: {fixed_amount: 0.1}}",
         "fallbacks": "[{m: [n]}]", "aliases": "{a: m}", "hedge": "800ms",
         "policy": "{RateLimitErrorXX: 3}", "policies": "{m: {RateLimitErrorXX: 3}}",

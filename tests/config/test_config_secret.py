@@ -59,7 +59,7 @@ def test_no_problem_and_no_repr_shows_a_secret(check: Check) -> None:
           - model_name: a
             litellm_params:
               model: openai/x
-              api_key: [{LONG}]
+              api_key: {{x: {LONG}}}
               api_base: https://user:{LONG}@/v1
               client_secret: {{a: {LONG}}}
               timeout: os.environ/T

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,17 +17,68 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from penstock.stores.base import Store
 from penstock.stores.memory import MemoryStore
+from penstock.stores.redis_board import RedisBoard, RedisStore
+from tests.redis_servers import RedisServer
 
 
 class Clock:
-    now = 1000.0
+    """``moved``: told by how much the time of a server that has a clock of its own is to be moved on. ``grain``: how
+    near the end of a value's life can be looked at."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self.moved: Callable[[float], None] = lambda seconds: None
+        self.grain = 0.001
 
     def __call__(self) -> float:
-        return self.now
+        return self._now
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self.moved(now - self._now)
+        self._now = now
+
+
+class OfRedis(RedisStore):
+    """Closes its connections with itself: each example of the model has a loop of its own."""
+
+    async def close(self) -> None:
+        await self._board.close()
+
+
+# Moves the ends of all values nearer, which is all that the time does to them.
+_MOVE = """
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local left = redis.call('PTTL', key)
+  if left >= 0 and left <= tonumber(ARGV[1]) then redis.call('DEL', key)
+  elseif left >= 0 then redis.call('PEXPIRE', key, left - tonumber(ARGV[1])) end
+end
+"""
+
+
+@cache
+def _server() -> RedisServer:
+    server = RedisServer(Path(tempfile.mkdtemp()))
+    server.start()
+    atexit.register(shutil.rmtree, server.folder, ignore_errors=True)
+    atexit.register(server.kill)
+    return server
+
+
+def _of_redis(clock: Clock, size: int) -> Store:
+    server = _server()
+    server.ask("FLUSHALL")
+    clock.grain = 0.5
+    clock.moved = lambda seconds: server.ask("EVAL", _MOVE, "0", str(round(seconds * 1000))) and None
+    return OfRedis(RedisBoard(server.settings()))
 
 
 Make = Callable[[Clock, int], Store]
-STORES: dict[str, Make] = {"memory": lambda clock, size: MemoryStore(size, clock)}
+STORES: dict[str, Make] = {"memory": lambda clock, size: MemoryStore(size, clock), "redis": _of_redis}
 BOUNDED = {"memory"}  # their docstring names a bound in bytes
 BIG = 1 << 30
 
@@ -49,9 +105,9 @@ async def test_a_value_is_there_until_it_is_deleted(make):
 async def test_a_value_is_gone_when_its_time_is_over_and_not_before(make):
     store, clock = make()
     await store.put("k", b"v", ttl=10)
-    clock.now += 9.999
+    clock.now += 10 - clock.grain
     assert await store.get("k") == b"v"
-    clock.now += 0.001
+    clock.now += clock.grain
     assert await store.get("k") is None
     assert await store.delete("k") is False, "there was nothing any more"
     await store.put("d", b"v", ttl=1)
@@ -166,6 +222,7 @@ def model_of(name: str) -> type:
 
 
 TestMemory = model_of("memory")
+TestRedis = model_of("redis")
 
 
 def test_every_store_has_its_model():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
-from penstock.core.route.choose import NOTHING, PLAIN, Need, Rules, choose, left_out, reasons
+from penstock.core.route.choose import NOTHING, PLAIN, Need, Rules, choose, choose_simply, left_out, reasons
 from penstock.core.route.pick import STRATEGIES, Draw, nearest
 from penstock.core.route.standing import DEAD_KEY, LONGEST, PROBE, TAU, Rests, Standing
 
@@ -304,6 +304,51 @@ def test_rpm_and_tpm_are_kept_where_a_strategy_asks_for_it_and_are_weights_where
     assert chosen([used("a", 0, 10, rpm=10), used("b", 0, 1, rpm=10)]) == "b", "who has room goes before who has none"
 
 
+class Told:
+    """What other processes know: they have used what is given, and hear what they are told."""
+
+    def __init__(self, requests: int = 0, tokens: int = 0) -> None:
+        self.requests, self.tokens = requests, tokens
+        self.rests: list[tuple[float, str]] = []
+
+    def cooled(self, seconds: float, why: str) -> None:
+        self.rests.append((seconds, why))
+
+    def count(self, requests: int, tokens: int) -> None:
+        self.requests += requests
+        self.tokens += tokens
+
+    def used(self) -> tuple[int, int, float]:
+        return self.requests, self.tokens, 7.0
+
+
+@pytest.mark.parametrize("strategy", ["usage-based-routing", "usage-based-routing-v2"])
+def test_what_all_processes_have_used_counts_where_they_share_it(strategy):
+    made = [Made("a", rpm=10), Made("b", rpm=10)]
+    made[0].standing.common, made[1].standing.common = Told(8, 1), Told(3, 900)
+    made[1].standing.ask(100.0)
+    made[1].standing.use(100.0, 5)
+    assert made[1].standing.used(100.0) == (4, 905, 7.0) and made[1].standing.requests == 1
+    fits(many(made, strategy), {"b": 1})
+    strict = Rules(strategy=strategy, strict=True)
+    made[1].standing.common = Told(10)
+    assert chosen(made, strict) == "a"
+    made[0].standing.common = Told(10)
+    full = chosen(made, strict)
+    assert isinstance(full, GatewayError) and full.retry_after == 7.0
+
+
+def test_others_are_told_of_a_rest_and_of_no_failure_that_lets_nobody_rest():
+    standing = Standing()
+    told = standing.common = Told()
+    fail(standing, alone=True)
+    assert told.rests == []
+    assert fail(standing, "upstream_rate_limit") == 5.0
+    assert told.rests == [(5.0, "RateLimitError")]
+    standing.rest(1.0, 9.0, "as another process says")
+    assert len(told.rests) == 1, "what was heard is not told again"
+
+
 def test_tags_choose_and_default_is_for_the_others():
     made = [Made("a", tags=("free",)), Made("b", tags=("paid", "eu")), Made("c", tags=("default",)), Made("d")]
     rules = Rules(by_tags=True)
@@ -373,6 +418,30 @@ def deployments(draw: st.DrawFn) -> list[Made]:
             one.standing.answered_in(99.0, draw(st.floats(0.01, 3.0)), 1)
         made.append(one)
     return made
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([None, 1, 5]), st.integers(0, 3), st.floats(0.0, 3.0)), min_size=2, max_size=5),
+    st.sampled_from(sorted(STRATEGIES)),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 1 << 30),
+)
+def test_the_simple_way_chooses_as_the_general_one(rows, strategy, stream, rests, seed):
+    made = [Made(f"d{number}", weight=weight, cost=1e-6 * number) for number, (weight, _, _) in enumerate(rows)]
+    for one, (_, in_flight, seconds) in zip(made, rows, strict=True):
+        one.standing.in_flight = in_flight
+        one.standing.use(100.0, in_flight)
+        if seconds:
+            one.standing.answered_in(99.0, seconds, 1)
+            one.standing.began_in(99.0, seconds)
+    if rests:
+        made[0].standing.rest(99.0, 5.0, "x")
+    rules, need = Rules(strategy=strategy), Need(stream=stream)
+    standings = [one.standing for one in made]
+    simple = choose_simply(made, standings, rules, stream, random.Random(seed).random, 100.0)
+    general = choose(made, standing_of, rules, need, random.Random(seed).random, 100.0)
+    assert simple is None if rests else simple is general
 
 
 @given(

@@ -28,6 +28,9 @@ NAMED: dict[str, str] = {
     "penstock/server/service.py Service._reload_when_asked": (
         "a reload that meets a bug of ours keeps the old config: logged, and the next reload may mend it"
     ),
+    "penstock/stores/shared.py Shared._go_on": (
+        "who hears of a cooldown is anybody's function, and a bug must not end what processes share: logged, begun again"
+    ),
     "penstock/server/sources/base.py _ask": (
         "the fault of one source must not take away what the others have: logged, and it keeps what it gave last"
     ),

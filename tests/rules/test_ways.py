@@ -22,6 +22,7 @@ SENDERS: Mapping[str, str] = {
     "penstock/runtime/upstream_sockets.py": "a WebSocket to a target, of which there is one way, too",
     "penstock/runtime/speaks.py": "an empty question, for nobody's request",
     "penstock/runtime/cloud/oauth.py": "a token, from whoever issues it",
+    "penstock/server/checker.py": "a free question, for nobody's request",
     "penstock/server/sources/engines.py": "which models an engine has, for nobody's request",
 }
 MAKERS: Mapping[str, str] = {"penstock/runtime/record.py": "it is where records are made"}

@@ -16,7 +16,7 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.call import WISH_FIELDS
 from penstock.runtime.http import Timeouts
 from penstock.runtime.timeouts import of_stream, of_whole
-from penstock.runtime.wishes import MOST_RETRIES, WISH_HEADERS, Change, Wishes, read_wishes
+from penstock.runtime.wishes import MOST_RETRIES, ROUTING_HEADERS, Change, Wishes, read_wishes
 from tests.runtime.made import target_of
 
 
@@ -48,7 +48,7 @@ values = st.recursive(
 
 @given(
     st.dictionaries(st.sampled_from(sorted(WISH_FIELDS)), values),
-    st.dictionaries(st.sampled_from(sorted(WISH_HEADERS)), st.text(max_size=9)),
+    st.dictionaries(st.sampled_from(sorted(ROUTING_HEADERS)), st.text(max_size=9)),
 )
 def test_whatever_is_said_is_within_bounds_or_a_400_that_names_the_key(body, headers):
     """The law of all wishes."""

@@ -47,8 +47,14 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "hedge": ("800ms", "p95"),
     "budgets": ({"openai": {"budget_limit": 1, "time_period": "1d"}}, {"openai": {"budget_limit": 2, "time_period": "1d"}}),
     "str": ("a", "b"),
+    "port": (7001, 7002),
+    "redis": ("redis://127.0.0.1:7001", "redis://127.0.0.1:7002"),
+    "nodes": (["127.0.0.1:7001"], ["127.0.0.1:7002"]),
+    "sentinels": (["127.0.0.1:7001"], ["127.0.0.1:7002"]),
+    "connection": ({"host": "a"}, {"host": "b"}),
     "secret": ("sk-one-4f7a19c2d8aa", "sk-two-4f7a19c2d8bb"),
     "names": (["b"], ["c"]),
+    "texts": (["b"], ["c"]),
     "fallbacks": ([{"a": ["b"]}], [{"a": ["c"]}]),
     "aliases": ({"x": "a"}, {"y": "a"}),
     "tls": (True, False),
@@ -79,6 +85,8 @@ def late_keys() -> frozenset[str]:
 
 
 LATE = late_keys()
+# What ``Checker`` reads when a round begins.
+CHECKS = ("health_check_concurrency", "background_health_check_model_groups", "health_check_ignore_transient_errors")
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +147,8 @@ def behaviour(service: Service) -> dict[str, Any]:
         "settings": state.settings,
         "plans": {name: (p.fallbacks, p.depth, p.retries, p.retry_after, p.rules, p.final) for name, p in plans.items()},
         "places": gateway.gate.places and gateway.gate.places.places,
+        "checks": [state.config.general.background_health_checks, state.config.general.health_check_interval],
+        "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }

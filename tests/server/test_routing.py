@@ -303,3 +303,26 @@ async def test_a_parameter_that_is_not_supported_falls_back_or_not(tmp_path, fal
     async with open_door(tmp_path, text) as door:
         status, _, body = await ask(door, temperature=0.3, top_p=0.5)
         assert status == (200 if falls else 400), body
+
+
+async def test_several_keys_of_one_entry_and_one_that_is_dead(tmp_path):
+    entry = '  - {model_name: m, litellm_params: {model: openai/a, api_base: "{mock}/v1", api_key: [sk-one, sk-two, sk-three]}}\n'
+    async with open_door(tmp_path, f"model_list:\n{entry}") as door:
+        assert len({target.id for target in door.gateway.state.targets}) == 3
+        dead = Rule(header={"authorization": "Bearer sk-two"}, step=Step(status=401))
+        door.mock.script = Script(rules=[dead])
+        for _ in range(40):
+            assert (await ask(door))[0] == 200
+        keys = Counter(dict(seen.headers)["authorization"] for seen in door.mock.received)
+        assert keys["Bearer sk-two"] == 1 and keys["Bearer sk-one"] > 5 and keys["Bearer sk-three"] > 5
+        door.mock.received.clear()
+        told = json.loads((await door.ask("GET", "/health"))[2])
+        assert told["unhealthy_count"] == 1 and "rests" in told["unhealthy_endpoints"][0]
+        assert b"sk-two" not in (await door.ask("GET", "/health"))[2]
+        for live in door.gateway.engine.means.lives.values():
+            if live.standing.rests_until:
+                live.standing.rests_until = 0.001  # its rest is over
+        door.mock.script = Script()
+        for _ in range(40):
+            assert (await ask(door))[0] == 200
+        assert len(Counter(dict(seen.headers)["authorization"] for seen in door.mock.received)) == 3

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 
 from penstock.core.errors import GatewayError
-from penstock.core.route.pick import STRATEGIES, Draw, Routed, Strategy, nearest, simple_shuffle
+from penstock.core.route.pick import COUNTS, LATENCY, STRATEGIES, Draw, Routed, Strategy, nearest, simple_shuffle
 from penstock.core.route.standing import Rests, Standing
 
 DEFAULT_TAG = "default"  # of the deployments for requests without a tag, or with none that is known (LiteLLM's word)
@@ -18,11 +18,13 @@ class Rules(Struct, frozen=True, kw_only=True):
     """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``:
     a deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
     ``any_tag``: one that both have is enough; ``prefix``: of the tags that count. ``fits``: the request's length and
-    needs are compared with the model's. ``by_health``: who failed its health check is not asked. ``budgets``: of
+    needs are compared with the model's. ``by_health``: who failed its health check is not asked, until the
+    check is ``stale`` seconds old (0: never). ``budgets``: of
     providers, US dollars in so many seconds. ``stays``: what a request is held by to the deployment it was at:
     "session", "caller", "prompt". ``priority``: in the line, of a request that has none. ``retries``: more tries by
     LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds after which
-    another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of 100."""
+    another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of 100.
+    ``simple``: while nobody rests, everybody may be asked, and the strategy alone decides."""
 
     strategy: str = "simple-shuffle"
     ttl: float = 3600.0
@@ -35,15 +37,17 @@ class Rules(Struct, frozen=True, kw_only=True):
     stays: frozenset[str] = frozenset()
     prefix: str = ""
     by_health: bool = False
+    stale: float = 0.0
     budgets: Mapping[str, tuple[float, float]] = {}
     priority: int = 100
     retries: Mapping[str, int] = {}
     hedge: float | None = None
+    simple: bool = False
 
     @property
     def learns(self) -> bool:
         """Tell whether the strategy goes by how answers went."""
-        return self.hedge is not None or self.strategy not in ("simple-shuffle", "cost-based-routing")
+        return not self.simple or self.strategy == LATENCY or self.strategy in COUNTS
 
 
 PLAIN = Rules()
@@ -105,7 +109,7 @@ def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, no
         return LeftOut(f"has {standing.in_flight} requests, as many as it may at one time", 0.0, True)
     if need.broke and target.vendor in need.broke:
         return LeftOut(f"is {target.vendor}'s, whose budget is used up", need.broke[target.vendor])
-    if rules.by_health and standing.unwell:
+    if rules.by_health and standing.unwell and not (rules.stale and now - standing.checked > rules.stale):
         return LeftOut(f"failed its health check ({standing.unwell})", 1.0)
     if rules.strict and (over := _over(target, standing, need, now)):
         return over
@@ -116,12 +120,11 @@ def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, no
 
 def _over(target: Candidate, standing: Standing, need: Need, now: float) -> LeftOut | None:
     """Compare what it has done in this minute with its limits."""
-    standing.turn(now)
-    rest = 60.0 - now % 60.0
-    if target.rpm and standing.requests >= target.rpm:
+    requests, used, rest = standing.used(now)
+    if target.rpm and requests >= target.rpm:
         return LeftOut(f"has had its {target.rpm} requests of this minute", rest)
-    if target.tpm and standing.tokens + (need.tokens or 0) > target.tpm:
-        return LeftOut(f"has used {standing.tokens} of its {target.tpm} tokens of this minute", rest)
+    if target.tpm and used + (need.tokens or 0) > target.tpm:
+        return LeftOut(f"has used {used} of its {target.tpm} tokens of this minute", rest)
     return None
 
 
@@ -167,6 +170,24 @@ def choose(
         return simple_shuffle(candidates, random)
     strategy: Strategy[T] = STRATEGIES[rules.strategy]  # type: ignore[assignment]  # each takes any candidate
     return strategy(candidates, standings, Draw(random, now, need.stream, rules.ttl, rules.buffer))
+
+
+def choose_simply(
+    targets: Sequence[T],
+    standings: Sequence[Standing],
+    rules: Rules,
+    stream: bool,
+    random: Callable[[], float],
+    now: float,
+) -> T | None:
+    """Choose as ``choose`` does where the rules are ``simple``; None while somebody rests. Most requests pass here."""
+    for standing in standings:
+        if standing.rests_until:
+            return None
+    if rules.strategy == "simple-shuffle":
+        return simple_shuffle(targets, random)
+    strategy: Strategy[T] = STRATEGIES[rules.strategy]  # type: ignore[assignment]  # each takes any candidate
+    return strategy(targets, standings, Draw(random, now, stream, rules.ttl, rules.buffer))
 
 
 def _foremost(targets: Sequence[T], standings: Sequence[Standing]) -> tuple[list[T], list[Standing]]:

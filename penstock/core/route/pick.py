@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from penstock.core.route.standing import Standing
 
+LATENCY = "latency-based-routing"
+COUNTS = frozenset(("usage-based-routing", "usage-based-routing-v2"))  # go by what was used
 UNKNOWN_PRICE = 5.0  # US dollars a token: who has no price is asked last
 
 
@@ -96,19 +98,25 @@ def lowest_latency(candidates: Sequence[T], standings: Sequence[Standing], draw:
     """Pick the quicker of two that are drawn (Mitzenmacher's power of two choices: all at once to the best would make
     it the worst). What counts is its latency times the requests that it will have; one whose latency is not known is
     asked before any other. Of two within ``buffer`` of one another the dice decide."""
-    now, stream, ttl = draw.now, draw.stream, draw.ttl
-    count = len(candidates)
-    first = int(draw.random() * count)
-    second = int(draw.random() * (count - 1)) if count > 1 else first
-    if second >= first and count > 1:
-        second += 1
-    new = [n for n in range(count) if not standings[n].latency(now, stream, ttl) and not standings[n].in_flight]
+    random, now, stream, ttl, buffer = draw
+    old = now - ttl
+    new = [
+        number
+        for number, standing in enumerate(standings)
+        if (standing.first_seen if stream else standing.whole_seen) <= old and not standing.in_flight
+    ]
     if new:
-        return candidates[new[int(draw.random() * len(new))]]
-    one, other = (
-        standings[n].latency(now, stream, ttl) * (standings[n].in_flight + 1) for n in (first, second)
-    )
-    if abs(one - other) <= draw.buffer * min(one, other):
+        return candidates[new[0] if len(new) == 1 else new[int(random() * len(new))]]
+    count = len(candidates)
+    if count == 1:
+        return candidates[0]
+    first, second = int(random() * count), int(random() * (count - 1))
+    if second >= first:
+        second += 1
+    here, there = standings[first], standings[second]
+    one = here.latency(now, stream, ttl) * (here.in_flight + 1)
+    other = there.latency(now, stream, ttl) * (there.in_flight + 1)
+    if abs(one - other) <= buffer * min(one, other):
         return candidates[first]  # which of them was drawn first is chance already
     return candidates[first if one < other else second]
 
@@ -116,14 +124,13 @@ def lowest_latency(candidates: Sequence[T], standings: Sequence[Standing], draw:
 def lowest_usage(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
     """Pick the one with the most room in the minute under way: the smallest used share of its limits where all have
     the same kind of limit, else the fewest tokens."""
-    for standing in standings:
-        standing.turn(draw.now)
+    used = [standing.used(draw.now) for standing in standings]
     if all(candidate.tpm for candidate in candidates):
-        shares = [s.tokens / (c.tpm or 1) for c, s in zip(candidates, standings, strict=True)]
+        shares = [tokens / (c.tpm or 1) for c, (_, tokens, _) in zip(candidates, used, strict=True)]
     elif all(candidate.rpm for candidate in candidates):
-        shares = [s.requests / (c.rpm or 1) for c, s in zip(candidates, standings, strict=True)]
+        shares = [requests / (c.rpm or 1) for c, (requests, _, _) in zip(candidates, used, strict=True)]
     else:
-        shares = [float(standing.tokens) for standing in standings]
+        shares = [float(tokens) for _, tokens, _ in used]
     return _least(candidates, shares, draw)
 
 
@@ -137,7 +144,7 @@ def lowest_cost(candidates: Sequence[T], standings: Sequence[Standing], draw: Dr
 STRATEGIES: Mapping[str, Strategy[Routed]] = {
     "simple-shuffle": _shuffle,
     "least-busy": least_busy,
-    "latency-based-routing": lowest_latency,
+    LATENCY: lowest_latency,
     "usage-based-routing": lowest_usage,
     "usage-based-routing-v2": lowest_usage,
     "cost-based-routing": lowest_cost,

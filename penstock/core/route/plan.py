@@ -97,14 +97,14 @@ Steps = Generator[Try[T] | Wait | Room | None, Outcome | Late | Both | bool | No
 
 
 def attempts(
-    plan: Plan[T], pick: Pick[T], jitter: Callable[[], float], begun: bool = False
+    plan: Plan[T], pick: Pick[T], jitter: Callable[[], float], begun: T | None = None
 ) -> Steps[T, GatewayError | None]:
     """Yield ``Try`` and ``Wait``; return None after success, else the error to tell the client.
 
     Laws: no group is visited twice; at most ``(retries + 1)`` tries per group; a target is tried again only when every
     other one of its group that may be asked was tried since, and never after an error that it would only repeat;
-    nothing after success, after the first byte, or after a final error. ``jitter`` returns 0..1. ``begun``: the first
-    step is ``plan.only``, whoever may be asked by now: it was taken already."""
+    nothing after success, after the first byte, or after a final error. ``jitter`` returns 0..1. ``begun``: the
+    target of the first step, whoever may be asked by now: it was taken already."""
     groups, known = [(plan.group, 0)], {plan.group}
     error: GatewayError | None = None
     at = 0
@@ -116,8 +116,8 @@ def attempts(
         ways = (plan.fallbacks if at == 1 else plan.nested.get(group, {})) if depth < plan.depth else {}
         elsewhere = at < len(groups) or not known.issuperset(ways.get("", ()))
         line = _Line(plan.targets.get(group, ()), partial(pick, group))
-        if begun and at == 1 and plan.only is not None:
-            line.begin_with(plan.only.target)
+        if begun is not None and at == 1:
+            line.begin_with(begun)
         failed = yield from _group(plan, group, elsewhere, line, jitter)
         if failed is None:
             return None

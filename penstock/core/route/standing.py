@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -16,6 +17,7 @@ TAU = 10.0  # seconds after which a latency sample has lost two thirds of its we
 PROBE = 30.0  # seconds after which a trial that has not ended yet does not keep another one from being made
 RECENT = 200  # times to an answer that are remembered
 ENOUGH = 20  # of them that say what is usual
+NEVER = -math.inf
 KEEP = 10_000  # failures that are remembered, at most
 LONGEST = 600.0  # seconds that an upstream's Retry-After may let a deployment rest
 DEAD_KEY = 60.0  # seconds, at least, that a deployment rests whose key the vendor refuses: nobody mends that in five
@@ -34,20 +36,33 @@ class Rests(Struct, frozen=True, kw_only=True):
     by_class: Mapping[str, int] = {}
 
 
+class Common(Protocol):
+    """What all processes know of one deployment, where they share it. ``cooled``: tell the others that it rests.
+    ``count``: tell them what it is asked for. ``used``: the requests and tokens of all in the minute under way, and the
+    seconds until that ends."""
+
+    def cooled(self, seconds: float, why: str) -> None: ...
+    def count(self, requests: int, tokens: int) -> None: ...
+    def used(self) -> tuple[int, int, float]: ...
+
+
 class Standing:
     """``in_flight``: tries under way. ``minute``: the number of the minute that ``requests``, ``tokens`` and ``failed``
     count. ``rests_until``: when its rest ends or has ended, 0 while nothing is held against it; ``why``: it rests.
     ``row``: failures since the last success. ``trial``: when a request was sent to see whether it is well again.
-    ``unwell``: why its last health check failed. ``whole``: seconds a token of whole answers, ``first``: seconds to the
-    first byte of streams, both as the peak that fades; ``whole_seen`` and ``first_seen``: when the last of either came.
-    ``recent``: the last times to an answer, where somebody asks for them."""
+    ``unwell``: why its last health check failed; ``checked``: when that was. ``whole``: seconds a token of whole
+    answers, ``first``: seconds to the first byte of streams, both as the peak that fades; ``whole_seen`` and
+    ``first_seen``: when the last of either came. ``recent``: the last times to an answer, where somebody asks for them.
+    ``common``: what other processes know of it, None where nothing is shared; the other figures are this process's
+    own."""
 
     __slots__ = (
-        "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests", "rests_until", "row",
-        "tokens", "trial", "unwell", "whole", "whole_seen", "why",
+        "checked", "common", "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests",
+        "rests_until", "row", "tokens", "trial", "unwell", "whole", "whole_seen", "why",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self.common: Common | None = None
         self.in_flight = 0
         self.minute = self.requests = self.tokens = self.failed = 0
         self.row = 0
@@ -55,7 +70,9 @@ class Standing:
         self.failures: deque[tuple[float, str]] = deque(maxlen=KEEP)
         self.rests_until = self.trial = 0.0
         self.why = self.unwell = ""
-        self.whole = self.first = self.whole_seen = self.first_seen = 0.0
+        self.checked = 0.0
+        self.whole = self.first = 0.0
+        self.whole_seen = self.first_seen = NEVER
 
     # What it does ----------------------------------------------------------------------------------------------------
 
@@ -70,6 +87,8 @@ class Standing:
         """Note that a request is sent to it."""
         self.turn(now)
         self.requests += 1
+        if self.common is not None:
+            self.common.count(1, 0)
         if self.rests_until:
             self.trial = now
 
@@ -77,6 +96,15 @@ class Standing:
         """Note the tokens of an answer."""
         self.turn(now)
         self.tokens += tokens
+        if self.common is not None:
+            self.common.count(0, tokens)
+
+    def used(self, now: float) -> tuple[int, int, float]:
+        """Return the requests and tokens of the minute under way, and the seconds until it ends."""
+        if self.common is not None:
+            return self.common.used()
+        self.turn(now)
+        return self.requests, self.tokens, WINDOW - now % WINDOW
 
     # How quick it is -------------------------------------------------------------------------------------------------
 
@@ -94,7 +122,7 @@ class Standing:
         """Return how long it takes: 0 where that is not known, so that it is found out. What is old fades."""
         value, seen = (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
         age = now - seen
-        return value * math.exp(-age / TAU) if value and age < ttl else 0.0
+        return value * math.exp(-age / TAU) if age < ttl else 0.0
 
     def usual(self) -> float | None:
         """Return the time in which it answers 95 of 100 requests; None while too few are known."""
@@ -125,6 +153,8 @@ class Standing:
             return 0.0
         seconds = max(rests.seconds, DEAD_KEY if kind in CREDENTIAL else 0.0, min(told or 0.0, LONGEST))
         self.rest(now, seconds, name)
+        if self.common is not None:
+            self.common.cooled(seconds, name)
         return seconds
 
     def rest(self, now: float, seconds: float, why: str) -> None:
@@ -173,7 +203,7 @@ class Standing:
 def _peak(value: float, seen: float, now: float, sample: float) -> float:
     """Return the peak of a series that fades: a worse sample counts at once, a better one by and by (Finagle's Peak
     EWMA)."""
-    if sample >= value or not seen:
+    if sample >= value:
         return sample
     weight = math.exp(-max(now - seen, 0.0) / TAU)
     return value * weight + sample * (1.0 - weight)
