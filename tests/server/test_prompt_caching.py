@@ -52,7 +52,9 @@ async def test_marks_go_out_and_what_was_saved_comes_back(path, stream, tmp_path
 
 @pytest.mark.parametrize("path", BODIES)
 async def test_all_of_claude_s_prompts(path, tmp_path):
-    points = "      cache_control_injection_points: [{location: message, role: system}, {location: message, index: -1}]\n"
+    points = (
+        "      cache_control_injection_points: [{location: message, role: system}, {location: message, index: -1}]\n"
+    )
     text = CONFIG.replace(points, "") + "litellm_settings: {enable_anthropic_prompt_caching: true}\n"
     async with open_door(tmp_path, text) as door:
         await door.post(BODIES[path], path)
