@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test pythons laws mutants lint lock llama-server smoke clean
+.PHONY: help run test pythons laws faults mutants lint lock llama-server smoke clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ run: $(VENV)/.run ## install into .venv and start the gateway on http://127.0.0.
 
 test: lint ## lint, then every test (unit, laws, rules, docs, end to end)
 	@echo "==> tests, in parallel"
-	@$(PY) -m pytest -q -n auto --dist loadfile -m "not serial" $(PYTEST_ARGS)
+	@$(PY) -m pytest -q -n auto --dist loadfile -m "not serial and not faults" $(PYTEST_ARGS)
 	@echo "==> tests that measure, one by one"
 	@$(PY) -m pytest -q -m serial $(PYTEST_ARGS) || [ $$? -eq 5 ]
 
@@ -31,6 +31,9 @@ pythons: $(VENV)/.dev ## the transport, runtime, server and end-to-end tests wit
 
 laws: $(VENV)/.dev ## the laws with 20,000 examples each (PENSTOCK_LAWS=N for another count; about an hour)
 	@PENSTOCK_LAWS=$${PENSTOCK_LAWS:-20000} $(PY) -m pytest -q -n auto --timeout 0 tests/laws $(PYTEST_ARGS)
+
+faults: $(VENV)/.dev ## every fault under load, 20,000 requests each (PENSTOCK_FAULTS=N for another count; half an hour)
+	@PENSTOCK_FAULTS_KEEP=1 $(PY) -m pytest -q -m faults tests/faults $(PYTEST_ARGS)
 
 mutants: $(VENV)/.dev ## plants known faults one by one and shows that a test fails for each (a few minutes)
 	@$(PY) -m tests.mutants $(ARGS)

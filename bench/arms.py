@@ -23,11 +23,13 @@ ORDER = ("direct", "nginx", "penstock", "litellm", "portkey")
 
 @dataclass(slots=True)
 class Context:
-    """What one run of the harness shares with its arms. `folder` is private and deleted at the end."""
+    """What one run of the harness shares with its arms. `folder` is private and deleted at the end.
+    `more_ports`: of further upstreams, which gateways have as deployments of the same model."""
 
     folder: Path
     upstream_port: int
     penstock_root: Path
+    more_ports: tuple[int, ...] = ()
     key: str = field(default_factory=lambda: "sk-" + secrets.token_urlsafe(32), repr=False)
 
     @property
@@ -36,12 +38,14 @@ class Context:
 
 
 class Arm:
-    """One way to the upstream. `translates`: from Anthropic Messages to a Chat upstream; None: not its trade."""
+    """One way to the upstream. `translates`: from Anthropic Messages to a Chat upstream; None: not its trade.
+    `falls_over`: it takes several deployments of a model, and asks another when one fails."""
 
     name = ""
     ready = "/v1/models"
     model = payloads.UPSTREAM_MODEL
     translates: bool | None = None
+    falls_over = False
 
     def version(self, context: Context) -> str:
         """Raises tools.Unavailable when the arm cannot be had."""
@@ -165,7 +169,7 @@ class Penstock(Arm):
     name = "penstock"
     ready = "/health/liveliness"
     model = payloads.ALIAS
-    translates = True
+    translates = falls_over = True
 
     def version(self, context: Context) -> str:
         if not (context.penstock_root / "penstock" / "__main__.py").exists():
@@ -200,7 +204,7 @@ class LiteLLM(Arm):
     name = "litellm"
     ready = "/health/liveliness"
     model = payloads.ALIAS
-    translates = True
+    translates = falls_over = True
 
     def version(self, context: Context) -> str:
         return tools.litellm()[1]["version"]
@@ -263,15 +267,17 @@ class Portkey(Arm):
 
 def gateway_config(context: Context) -> str:
     """The YAML that LiteLLM and Penstock both read."""
-    return f"""model_list:
-  - model_name: {payloads.ALIAS}
+    entries = "".join(
+        f"""  - model_name: {payloads.ALIAS}
     litellm_params:
       model: openai/{payloads.UPSTREAM_MODEL}
-      api_base: {context.upstream_url}
+      api_base: http://127.0.0.1:{port}/v1
       api_key: sk-upstream-of-the-benchmark
-general_settings:
-  master_key: {context.key}
 """
+        for port in (context.upstream_port, *context.more_ports)
+    )
+    routed = "router_settings:\n  num_retries: 2\n" if context.more_ports else ""
+    return f"model_list:\n{entries}{routed}general_settings:\n  master_key: {context.key}\n"
 
 
 def _installed(python: str, package: str) -> str:

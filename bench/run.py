@@ -124,13 +124,15 @@ def _measure(session: Session, names: list[str], wanted: list[str], missing: dic
             except (procs.StartFailed, ShapeFailed) as exc:
                 missing[name] = f"round {number}: {exc}{session.stderr_of(name)}"
                 tools.say(f"{name}: not run: {exc}")
-    if "R11" in wanted:
+    for shape in [s for s in shapes.ONCE if s in wanted]:
         for name in [n for n in names if n not in missing and n != "direct"]:
-            tools.say(f"R11: {name}")
+            if shape == "R9" and not ARMS[name].falls_over:
+                continue
+            tools.say(f"{shape}: {name}")
             try:
-                seen = shapes.r11(session, ARMS[name])
+                seen = shapes.ONCE[shape](session, ARMS[name])
             except (procs.StartFailed, ShapeFailed) as exc:
-                missing[f"{name} R11"] = str(exc)
+                missing[f"{name} {shape}"] = str(exc)
                 continue
             rounds.setdefault(name, {}).update({key: [value] for key, value in seen.items()})
     return rounds

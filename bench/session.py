@@ -33,6 +33,7 @@ class Settings:
     r3_s: float = 4.0
     r3_paced_s: float = 2.0
     r7_s: float = 2.0
+    r9_s: float = 8.0
     imports: int = 20
     starts: int = 5
     rss_requests: int = 50_000
@@ -51,6 +52,7 @@ QUICK = Settings(
     r3_s=1.0,
     r3_paced_s=0.8,
     r7_s=0.7,
+    r9_s=4.0,
     imports=5,
     starts=2,
     rss_cap_s=2,

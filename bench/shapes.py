@@ -1,7 +1,8 @@
 """The load shapes. Each takes a session, an arm and its running process, and returns its measures by name.
 
 R1 added latency, R2 requests/s, R3 streams, R6 Messages to Chat streamed with tools, R2X Messages to Chat whole,
-R7 body sizes, R11 import, start and memory. docs/bench.md says how each is to be read.
+R7 body sizes, R9 (`outage.py`) an upstream killed, R11 import, start and memory. docs/bench.md says how each is to be
+read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 
 from bench import load, payloads, procs, tools, verify
 from bench.arms import CHAT, MESSAGES, Arm, base_env
+from bench.outage import r9
 from bench.session import FULL, Session, ShapeFailed, wrong
 
 Measures = dict[str, float]
@@ -241,5 +243,7 @@ PER_ROUND: dict[str, Callable[[Session, Arm, procs.Running], Measures]] = {
     "R2X": r2x,
 }
 TRANSLATED = ("R6", "R2X")
-DEFAULT = ("R1", "R2", "R3", "R7", "R11")
-ALL = (*PER_ROUND, "R11")
+# Once a run, on an arm that the shape starts itself.
+ONCE: dict[str, Callable[[Session, Arm], Measures]] = {"R9": r9, "R11": r11}
+DEFAULT = ("R1", "R2", "R3", "R7", "R9", "R11")
+ALL = (*PER_ROUND, *ONCE)

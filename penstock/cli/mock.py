@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Same seed and same requests give the same bytes. Overrides the script's.")
 @click.option("--api-key", metavar="KEY", help="Refuse requests without this key (any key is fine without it).")
 @click.option("--keep", type=click.IntRange(0), default=10_000, show_default=True, help="Requests to remember.")
-def mock(port: int, host: str, script_path: str | None, seed: int | None, api_key: str | None, keep: int) -> None:
+@click.option("--journal", metavar="FILE", help="File that gets a line as a request comes, and one as it ends.")
+def mock(
+    port: int,
+    host: str,
+    script_path: str | None,
+    seed: int | None,
+    api_key: str | None,
+    keep: int,
+    journal: str | None,
+) -> None:
     """Run a mock LLM upstream that speaks OpenAI Chat, OpenAI Responses and Anthropic Messages.
 
     It echoes the last user message, calls a tool when the message says `call NAME {json}` or the tool choice forces
@@ -44,7 +53,11 @@ def mock(port: int, host: str, script_path: str | None, seed: int | None, api_ke
         raise click.ClickException(str(exc)) from exc
     if seed is not None:
         script.seed = seed
-    _run(Mock(script, api_key, host=host, port=port, keep=keep), script)
+    try:
+        server = Mock(script, api_key, host=host, port=port, keep=keep, journal=journal)
+    except OSError as exc:
+        raise click.ClickException(f"cannot write the journal {journal}: {exc.strerror}") from exc
+    _run(server, script)
 
 
 def _run(server: Mock, script: Script) -> None:

@@ -164,6 +164,7 @@ def _litellm_flags(command: click.Command) -> click.Command:
     help="Largest request body; a larger one gets 413. Default: 32.",
 )
 @click.option("--fd", type=click.IntRange(0), hidden=True, help="An inherited listening socket.")
+@click.option("--models-fd", type=click.IntRange(0), hidden=True, help="An inherited file of stored models.")
 def serve(
     config: Path | None,
     host: str,
@@ -176,6 +177,7 @@ def serve(
     verbose: bool,
     max_body_mb: float | None,
     fd: int | None,
+    models_fd: int | None,
 ) -> None:
     """Start the gateway.
 
@@ -198,6 +200,7 @@ def serve(
         verbose=verbose,
         max_body_mb=max_body_mb,
         fd=fd,
+        models_fd=models_fd,
         notes=click.get_current_context().meta.get(_NOTES, ()),
     )
     sys.exit(run(options))

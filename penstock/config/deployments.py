@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from penstock.config import keys
@@ -28,6 +29,15 @@ _COPIED_LISTS = ("tags", "additional_drop_params", "allowed_openai_params")
 _SPELLINGS = {f"vertex_ai_{name}": f"vertex_{name}" for name in ("project", "location", "credentials")}
 
 
+class Placed(Protocol):
+    """What stands somewhere. `line` 0: the whole of `file`."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+
+
 class DeploymentReader:
     """Reads `model_list`; `written` is the same list before variables were put in, for ids that do not change with
     them. `leaves_out`: an entry with errors is left out and the others serve, as LiteLLM's proxy does it. `defaults`:
@@ -46,7 +56,7 @@ class DeploymentReader:
         self.problems = problems
         self.leaves_out = leaves_out
         self.defaults = defaults or Section()
-        self.ids: dict[str, Node] = {}
+        self.ids: dict[str, Placed] = {}
         self.named: set[str] = set()
         """Every model_name seen, also of entries that are broken, so that one mistake is not reported twice."""
 
@@ -67,6 +77,10 @@ class DeploymentReader:
                     if deployment is not None:
                         found.append(deployment)
         return tuple(found)
+
+    def read_one(self, node: Node) -> Deployment | None:
+        """Read an entry that stands alone; None for one with errors. Problems have its own paths."""
+        return self._whole(node, node, ())
 
     def _whole(self, node: Node, original: Node, path: KeyPath) -> Deployment | None:
         """Read one entry; None for one with errors."""
@@ -95,7 +109,7 @@ class DeploymentReader:
         name = self._required(entry, "model_name", node, path, "it is the name that clients send")
         if name is not None:
             self.named.add(name)
-        if params_node is not None and not (params_node.value is None or isinstance(params_node.value, dict)):
+        if params_node is not None and not (isinstance(params_node.value, dict) or _is_empty(params_node)):
             return None  # the wrong type has been said
         hint = "write provider/model, such as openai/gpt-4o-mini"
         model = self._required(params, "model", params_node or node, params_path, hint)
@@ -133,7 +147,7 @@ class DeploymentReader:
         if given:
             if given in self.ids:
                 first = self.ids[given]
-                message = f"the id {shown(given)} is taken by the model of {first.file}:{first.line}; ids are unique"
+                message = f"the id {shown(given)} is taken by the model of {place_of(first)}; ids are unique"
                 id_node = node.value["model_info"].value["id"]
                 self.problems.error(id_node.file, id_node.line, (*info_path, "id"), message)
             self.ids.setdefault(given, node)
@@ -143,7 +157,7 @@ class DeploymentReader:
         digest = hashlib.sha256(text.encode()).hexdigest()
         if digest in self.ids:
             first = self.ids[digest]
-            message = f"the same entry as {first.file}:{first.line}; both take traffic"
+            message = f"the same entry as {place_of(first)}; both take traffic"
             self.problems.warn(node.file, node.line, path, message)
             count = 2
             while (digest := hashlib.sha256(f"{count} {text}".encode()).hexdigest()) in self.ids:
@@ -209,6 +223,11 @@ class DeploymentReader:
             return "", model
 
 
+def place_of(thing: Placed) -> str:
+    """Render where something stands."""
+    return f"{thing.file}:{thing.line}" if thing.line else thing.file
+
+
 def _is_sent(key: str) -> bool:
     row = keys.params.get(key)
     return row is not None and row.status == "sent"
@@ -246,6 +265,17 @@ def read_credentials(node: Node | None, problems: Problems) -> dict[str, Section
     return found
 
 
+def read_default_params(node: Node | None, problems: Problems) -> Section:
+    """Read `default_litellm_params` of `router_settings`, which stand under the parameters of every deployment."""
+    block = node.value.get("default_litellm_params") if node is not None and isinstance(node.value, dict) else None
+    path = ("router_settings", "default_litellm_params")
+    if block is None or not isinstance(block.value, dict):
+        return Section()  # what is wrong with it is said where the section is read
+    section = check(keys.params, block, path, problems)
+    warn_unknown_params(keys.params, section, path, problems)
+    return section
+
+
 def _by_key(entry: Node, original: Node) -> list[tuple[Node, Node]]:
     """Return an entry once for each key where `api_key` is a list of them: deployments that differ in nothing else, of
     which one rests when its key is refused or used up."""
@@ -265,6 +295,11 @@ def _with_key(entry: Node, key: Node) -> Node:
     params = entry.value["litellm_params"]
     block = Node({**params.value, "api_key": key}, params.file, params.line)
     return Node({**entry.value, "litellm_params": block}, entry.file, entry.line)
+
+
+def _is_empty(node: Node) -> bool:
+    """Tell whether a value counts as absent."""
+    return node.value is None or (isinstance(node.value, str) and not node.value.strip())
 
 
 def _mapping(node: Node | None) -> Node | None:

@@ -99,6 +99,13 @@ def resolve(node: Node, path: KeyPath, env: Mapping[str, str], problems: Problem
     return node if same else Node(changed, node.file, node.line)
 
 
+def variables_in(text: str) -> list[str]:
+    """List the variables that ``resolve`` would look up for a text."""
+    if text.startswith(_PREFIX):
+        return [text[len(_PREFIX) :].strip()]
+    return [match[2] for match in re.finditer(_BRACES, text) if not match[1]] if "${" in text else []
+
+
 def _resolve_text(node: Node, path: KeyPath, env: Mapping[str, str], problems: Problems) -> Node:
     missing: list[str] = []
     text = node.text

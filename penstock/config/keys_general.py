@@ -117,6 +117,13 @@ GENERAL = (
     ("embedding_model", "str", "acted", None, "model of every embedding request, whatever it asks for"),
     ("image_generation_model", "str", "acted", None, "model of every image request, whatever it asks for"),
     ("moderation_model", "str", "acted", None, "model of every moderation request, whatever it asks for"),
+    (
+        "stored_models_may_read",
+        "names",
+        "acted",
+        None,
+        "Penstock's own: variables that models sent to /model/new may name as os.environ/NAME; `*`: all, and files",
+    ),
     ("infer_model_from_keys", "bool", "known", None, "list models of providers whose key is set"),
     ("model_list_healthy_only", "bool", "known", None, "list only models that are healthy"),
     ("return_wildcard_routes", "bool", "known", None, "list wildcard names as they are"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from penstock.config.models import Config
+from penstock.config.models import Config, Deployment
 from penstock.config.secret import Secret, is_secret_name
 
 _MOST_DEEP = 20
@@ -22,10 +22,6 @@ def secrets_of(config: Config, env: Mapping[str, str]) -> set[str]:
     """Collect every secret: the values of the key table's secret keys, of all other keys and variables whose names say
     that they hold one, passwords and keys in URLs. Keys that everybody knows from samples are none."""
     values = (
-        *(deployment.params for deployment in config.deployments),
-        *({"api_key": deployment.api_key} for deployment in config.deployments),
-        *(deployment.extra_headers for deployment in config.deployments),
-        *({"api_base": deployment.api_base} for deployment in config.deployments),
         {"master_key": config.general.master_key, "database_url": config.general.database_url},
         config.general.values,
         config.litellm.values,
@@ -33,7 +29,17 @@ def secrets_of(config: Config, env: Mapping[str, str]) -> set[str]:
         config.raw,
         env,
     )
-    return {text for value in values for text in secrets_in(value)}
+    return {text for value in values for text in secrets_in(value)} | secrets_of_deployments(config.deployments)
+
+
+def secrets_of_deployments(deployments: Iterable[Deployment]) -> set[str]:
+    """Collect the secrets of deployments."""
+    found: set[str] = set()
+    for deployment in deployments:
+        own = {"api_key": deployment.api_key, "api_base": deployment.api_base}
+        for value in (deployment.params, deployment.extra_headers, own):
+            found |= secrets_in(value)
+    return found
 
 
 def secrets_in(value: Mapping[str, Any]) -> set[str]:
@@ -44,8 +50,14 @@ def secrets_in(value: Mapping[str, Any]) -> set[str]:
 def names_of(config: Config) -> set[str]:
     """Collect the names of a config's models, its own and the upstreams', which are no secrets whatever they look
     like."""
-    found = set(config.router.model_group_alias)
-    for deployment in config.deployments:
+    aliases = {alias for alias in config.router.model_group_alias if "*" not in alias}
+    return aliases | names_of_deployments(config.deployments)
+
+
+def names_of_deployments(deployments: Iterable[Deployment]) -> set[str]:
+    """Collect the names of deployments, wildcards left out."""
+    found: set[str] = set()
+    for deployment in deployments:
         found |= {deployment.model_name, deployment.model, deployment.upstream_model}
     return {name for name in found if "*" not in name}
 

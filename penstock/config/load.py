@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from penstock.config import keys
-from penstock.config.deployments import DeploymentReader, Resolve, read_credentials
+from penstock.config.deployments import DeploymentReader, Resolve, read_credentials, read_default_params
 from penstock.config.environ import apply_section, resolve
 from penstock.config.include import load_files
 from penstock.config.models import Config, GeneralSettings, Loaded
 from penstock.config.names import Names, check_aliases, check_references
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
-from penstock.config.section import Section, check, warn_unknown, warn_unknown_params
+from penstock.config.section import Section, warn_unknown
 from penstock.config.settings import (
     build_general,
     build_litellm,
@@ -25,21 +25,22 @@ from penstock.config.settings import (
 from penstock.config.tree import Node
 
 
-def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None) -> Loaded:
+def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None, also: Iterable[str] = ()) -> Loaded:
     """Read the config at `path` and its includes. Never raises for what is in the files: see `Loaded.problems`. What
     only a part of it is wrong in is used without that part, as LiteLLM's proxy does.
 
     `env` is the environment (`.env` included, see `load_dotenv`); it is not changed. `resolve` maps (model, api_base,
     custom_llm_provider) to (provider, upstream model) and raises LookupError, which becomes an error at `model:`.
+    `also`: names of models that are somewhere else, and may be fallen back to.
     """
     problems = Problems()
     document, files = load_files(path, problems)
     if document is None:
         if not problems.failed:
             problems.warn(str(path), 0, (), "is empty: no models are configured")
-        config = _build(Node({}, str(path), 0), files, env, resolve, problems) if not problems.failed else None
+        config = _build(Node({}, str(path), 0), files, env, resolve, problems, also) if not problems.failed else None
     else:
-        config = _build(document, files, env, resolve, problems)
+        config = _build(document, files, env, resolve, problems, also)
     return Loaded(None if problems.failed else config, problems.sorted())
 
 
@@ -56,7 +57,12 @@ def defaults(env: Mapping[str, str]) -> Config:
 
 
 def _build(
-    written: Node, files: tuple[Path, ...], env: Mapping[str, str], find: Resolve | None, problems: Problems
+    written: Node,
+    files: tuple[Path, ...],
+    env: Mapping[str, str],
+    find: Resolve | None,
+    problems: Problems,
+    also: Iterable[str],
 ) -> Config:
     file = written.file
     with problems.graded("error"):  # a variable that may not be set is not set; the others are
@@ -72,7 +78,9 @@ def _build(
         litellm = read_section(keys.litellm, sections.get("litellm_settings"), problems)
         credentials = read_credentials(sections.get("credential_list"), problems)
     leaves_out = router.get("ignore_invalid_deployments", True) is not False
-    reader = DeploymentReader(credentials, find, problems, leaves_out, _defaults(router_node, problems))
+    defaults = read_default_params(router_node, problems)
+    reader = DeploymentReader(credentials, find, problems, leaves_out, defaults)
+    reader.named.update(also)
     deployments = reader.read(sections.get("model_list"), written.value.get("model_list"))
     if not deployments and not problems.errors and written.value:
         node = sections.get("model_list")
@@ -92,17 +100,6 @@ def _build(
     with problems.graded("error"):  # a name that leads nowhere leads nowhere: the others work
         _check_names(config, reader, sections, problems)
     return config
-
-
-def _defaults(node: Node | None, problems: Problems) -> Section:
-    """Read `router_settings.default_litellm_params`, which stand under the parameters of every deployment."""
-    block = node.value.get("default_litellm_params") if node is not None and isinstance(node.value, dict) else None
-    path = ("router_settings", "default_litellm_params")
-    if block is None or not isinstance(block.value, dict):
-        return Section()  # what is wrong with it is said where the section is read
-    section = check(keys.params, block, path, problems)
-    warn_unknown_params(keys.params, section, path, problems)
-    return section
 
 
 def _check_top(document: Node, problems: Problems) -> None:

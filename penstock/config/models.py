@@ -24,7 +24,7 @@ class Deployment:
     `id` is `model_info.id`, else the SHA-256 (hex) of the entry as written, so it survives a new key value and another
     order of keys. `provider` and `upstream_model` come from the resolver (`""` and `model` without one). `defaults` are
     request parameters for requests that do not set them, in Chat's words; `extra_body` is for the body as it goes out.
-    `params` is the whole block, credentials as `Secret`.
+    `params` is the whole block, credentials as `Secret`. `stored`: it was sent while the gateway ran.
     """
 
     id: str
@@ -60,6 +60,7 @@ class Deployment:
     mode: str | None = None
     file: str = ""
     line: int = 0
+    stored: bool = False
 
     def __hash__(self) -> int:
         return hash(self.id)

@@ -92,9 +92,9 @@ def render(path: KeyPath) -> str:
 class Problems:
     """Collects findings, each once. A hostile file cannot make it grow without end."""
 
-    __slots__ = ("_dropped", "_found", "_grade", "_hints", "errors", "failed")
+    __slots__ = ("_dropped", "_found", "_grade", "_hints", "errors", "failed", "slips")
 
-    def __init__(self) -> None:
+    def __init__(self, slips: Level = "warning") -> None:
         self._found: dict[Problem, None] = {}
         self._hints = _MOST_HINTS
         self._dropped = 0
@@ -103,6 +103,8 @@ class Problems:
         """How many errors were added."""
         self.failed = False
         """True once an error was added that keeps the config from being used."""
+        self.slips = slips
+        """What a misspelt key is: a file serves without it, whoever sends one entry can mend it at once."""
 
     @contextmanager
     def graded(self, grade: Grade) -> Iterator[None]:
@@ -127,6 +129,11 @@ class Problems:
     def warn(self, file: str, line: int, path: KeyPath, message: str) -> None:
         """Add a warning: the config is used."""
         self._add(Problem(file, line, render(path), message, "warning"))
+
+    def slip(self, file: str, line: int, path: KeyPath, message: str) -> None:
+        """Add a slip of the pen: see ``slips``."""
+        add = self.error if self.slips == "error" else self.warn
+        add(file, line, path, message)
 
     def _add(self, problem: Problem) -> None:
         fails = problem.level == "error" and self._grade == "fatal"

@@ -63,7 +63,9 @@ def items(node: Node | None, path: KeyPath, problems: Problems) -> Iterator[tupl
 def warn_unknown(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
     """Warn of each key that the table does not have, with the place or the name that was probably meant."""
     for name, node in section.rest.items():
-        problems.warn(node.file, node.line, (*path, name), f"unknown key{_meant(name, table, problems)}; ignored")
+        meant = _meant(name, table, problems)
+        add = problems.slip if meant else problems.warn
+        add(node.file, node.line, (*path, name), f"unknown key{meant}; ignored")
 
 
 def warn_unknown_params(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:
@@ -72,7 +74,8 @@ def warn_unknown_params(table: Table, section: Section, path: KeyPath, problems:
         if node.value is not None:
             meant = _meant(name, table, problems)
             text = f"unknown key{meant}; not sent upstream. A parameter of the model's own goes into extra_body"
-            problems.warn(node.file, node.line, (*path, name), text)
+            add = problems.slip if meant else problems.warn
+            add(node.file, node.line, (*path, name), text)
 
 
 def warn_unknown_info(table: Table, section: Section, path: KeyPath, problems: Problems) -> None:

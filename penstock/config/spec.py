@@ -99,6 +99,11 @@ def _bool(node: Node) -> bool:
     raise Wrong("true or false")
 
 
+def is_switch(text: str) -> bool:
+    """Tell whether a text is a way to write true or false."""
+    return text.strip().lower() in _TRUE | _FALSE
+
+
 def _flag(node: Node, path: KeyPath, problems: Problems) -> Any:
     # LiteLLM takes what is no switch for an unset one, and people write a list where `additional_drop_params` is meant.
     try:

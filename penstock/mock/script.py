@@ -110,7 +110,9 @@ class Step:
     cut_after_events: int | None = _key("count", "end after so many events, as `cut` says")
     cut_after_bytes: int | None = _key("count", "end after so many body bytes, as `cut` says")
     cut: str | None = _key("one of close|rst|end", "close: FIN; rst: RST; end: the HTTP framing ends properly")
-    hangup: str | None = _key("one of before_answer|after_headers", "hang up there (RST unless `cut: close`)")
+    hangup: str | None = _key(
+        "one of before_answer|in_headers|after_headers", "hang up there (RST unless `cut: close`)"
+    )
     keep_alive: bool | None = _key("flag", "false: `connection: close`, and close")
     idle_close_ms: float | None = _key("ms", "close the idle connection so long after the answer, unannounced")
     # HTTP framing

@@ -6,6 +6,7 @@ import asyncio
 import fnmatch
 import random
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from penstock.mock import (
     debug,
     gemini,
 )
+from penstock.mock.journal import Journal
 from penstock.mock.paths import (
     KEYS,
     TOO_LARGE,
@@ -45,11 +47,12 @@ class Received:
     """One request as it came. `json` is the parsed body (None if it is not JSON), `at` seconds since 1970.
 
     `closed_early`: the client left before the answer was out. `complete`: the answer (or what the script left of it)
-    is out. `sent_bytes` and `sent_events` count the body as far as it went."""
+    is out. `cut`: the script had the mock hang up. `sent_bytes` and `sent_events` count the body as far as it went,
+    `sum` is its CRC-32 (of what the client reads: without the framing)."""
 
     __slots__ = (
-        "method", "path", "query", "headers", "body", "at", "connection_id", "closed_early", "complete", "status",
-        "sent_bytes", "sent_events", "number", "messages", "closed", "_json",
+        "method", "path", "query", "headers", "body", "at", "connection_id", "closed_early", "complete", "cut",
+        "status", "sent_bytes", "sent_events", "sum", "number", "messages", "closed", "_json",
     )  # fmt: skip
 
     def __init__(
@@ -66,8 +69,8 @@ class Received:
         self.at = time.time()
         self.connection_id = connection_id
         self.number = number
-        self.closed_early = self.complete = False
-        self.status = self.sent_bytes = self.sent_events = 0
+        self.closed_early = self.complete = self.cut = False
+        self.status = self.sent_bytes = self.sent_events = self.sum = 0
         self.messages: list[Any] = []  # of a WebSocket, as JSON
         self.closed: int | None = None  # the code with which its client closed it
         self._json = _UNREAD
@@ -82,6 +85,11 @@ class Received:
                 self._json = None
         return self._json
 
+    def sent(self, data: bytes) -> None:
+        """Note a part of the body that goes out."""
+        self.sent_bytes += len(data)
+        self.sum = zlib.crc32(data, self.sum)
+
     def header(self, name: str) -> str | None:
         """Return the first value of a header, by its name in any case; None without one."""
         return next((value for key, value in self.headers if key == name.lower()), None)
@@ -94,7 +102,8 @@ class Mock:
     """A mock upstream on a loopback port: `async with Mock(script=...) as mock`, or `start()` and `stop()`.
 
     It runs on the caller's event loop. `keep` limits how many requests `received` holds (the oldest go first);
-    `debug_urls=False` switches `/__mock__/...` off. Raises OSError from `start()` if the port is taken."""
+    `debug_urls=False` switches `/__mock__/...` off; `journal` names a file for one line per begin and end of a request.
+    Raises OSError from `start()` if the port is taken, and at once if the journal cannot be written."""
 
     def __init__(
         self,
@@ -105,6 +114,7 @@ class Mock:
         port: int = 0,
         keep: int = 100_000,
         debug_urls: bool = True,
+        journal: str | None = None,
     ) -> None:
         self.host, self.port, self.api_key, self.keep, self.debug_urls = host, port, api_key, keep, debug_urls
         self.received: list[Received] = []
@@ -113,6 +123,7 @@ class Mock:
         self.sockets: set[MockSocket] = set()
         self.requests = self.opened_ever = self.hangups = 0
         self._server: asyncio.Server | None = None
+        self._journal = Journal(journal) if journal is not None else None
         self.script = script if script is not None else Script()
 
     # -- life
@@ -134,6 +145,9 @@ class Mock:
                 socket.transport.abort()
             await asyncio.sleep(0)
             self._server = None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
 
     async def __aenter__(self) -> Mock:
         return await self.start()
@@ -250,7 +264,14 @@ class Mock:
             self.received.append(received)
             if len(self.received) > self.keep:
                 del self.received[0]
+        if self._journal is not None and not is_debug:
+            self._journal.began(received)
         return received
+
+    def ended(self, received: Received) -> None:
+        """Note that a request is over: answered, cut off, or left alone by its client."""
+        if self._journal is not None and not (self.debug_urls and received.path.startswith(debug.PREFIX)):
+            self._journal.ended(received)
 
     def respond(self, received: Received, size: int) -> tuple[Step, Reply]:
         """Choose the step that applies, and make the answer. `size` is the body's full length."""

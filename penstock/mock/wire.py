@@ -128,6 +128,7 @@ class Connection(asyncio.Protocol):
             self.timer.cancel()
         if self.current is not None:
             self.current.closed_early = True
+            self.mock.ended(self.current)
         for waiting in self.waiting:
             waiting.received.closed_early = True
         self.rest = None
@@ -223,7 +224,7 @@ class Connection(asyncio.Protocol):
         close = not self.keep_alive
         head = head_bytes(reply, step, "length", len(reply.body), close)
         self.transport.write(head if headless else head + reply.body)
-        self._sent(0 if headless else len(reply.body))
+        self._sent(b"" if headless else reply.body)
         self.done(close)
 
     def _plain_stream(self, reply: Reply, step: Step, faults: frozenset[str]) -> None:
@@ -236,7 +237,7 @@ class Connection(asyncio.Protocol):
     def _chunks(self, source: Iterable[Frame], encode: malform.Encode) -> Iterator[bytes]:
         for frame in source:
             data = encode(frame)
-            self._sent(len(data), 1)
+            self._sent(data, 1)
             yield b"%x\r\n%b\r\n" % (len(data), data)
         yield b"0\r\n\r\n"
 
@@ -251,9 +252,9 @@ class Connection(asyncio.Protocol):
                 return
             write(chunk)
 
-    def _sent(self, size: int, events: int = 0) -> None:
+    def _sent(self, data: bytes, events: int = 0) -> None:
         if self.current is not None:
-            self.current.sent_bytes += size
+            self.current.sent(data)
             self.current.sent_events += events
 
     def _performed(self, task: asyncio.Task[None]) -> None:
@@ -267,6 +268,7 @@ class Connection(asyncio.Protocol):
         """Note that the answer is out: close, or take the next request."""
         if self.current is not None:
             self.current.complete = True
+            self.mock.ended(self.current)
             self.current = None
         if close or self.transport.is_closing():
             self.transport.close()
@@ -317,7 +319,11 @@ class _Performance:
         for status in step.interim or ():
             self._write(f"HTTP/1.1 {status} Mock\r\nlink: </mock>; rel=preload\r\n\r\n".encode())
         body = self._packed_body()
-        await self._head(head_bytes(self.reply, step, self.framing, len(body), self.close))
+        head = head_bytes(self.reply, step, self.framing, len(body), self.close)
+        if step.hangup == "in_headers":
+            self._write(head[: len(head) // 2])
+            await self._end(step.cut or "rst")
+        await self._drip(head, step.header_drip_ms)
         if step.hangup == "after_headers":
             await self._end(step.cut or "rst")
         await _sleep(step.ttft_ms)
@@ -335,9 +341,6 @@ class _Performance:
         if self.packer is not None and self.reply.frames is None:
             body = self.packer.compress(body) + self.packer.flush()
         return body
-
-    async def _head(self, head: bytes) -> None:
-        await self._drip(head, self.step.header_drip_ms)
 
     async def _drip(self, data: bytes, pause_ms: float | None) -> None:
         if pause_ms is None:
@@ -389,7 +392,7 @@ class _Performance:
             await self._portion(data[at:limit])
             self.body_sent += limit - at
             if self.at.current is not None:
-                self.at.current.sent_bytes += limit - at
+                self.at.current.sent(data[at:limit])
             at = limit
 
     async def _portion(self, data: bytes) -> None:
@@ -414,7 +417,7 @@ class _Performance:
 
     async def _end(self, how: str) -> None:
         if self.at.current is not None:
-            self.at.current.complete = True  # the mock hung up, not the client
+            self.at.current.complete = self.at.current.cut = True  # the mock hung up, not the client
         if how == "end":
             if self.framing == "chunked":
                 self._write(b"0\r\n\r\n")

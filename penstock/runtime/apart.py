@@ -112,7 +112,7 @@ class _Outlet:
     def stream(self, attempt: Attempt, data: bytes, answer: bool = True) -> None:
         self.sent = _Sent(data, False)
 
-    def finish(self, close: bool = False) -> None:
+    def finish(self) -> None:
         return None
 
 

@@ -298,7 +298,9 @@ class CrossStream:
 
     @property
     def usage(self) -> Usage | None:
-        """Return the usage that the upstream told, else an estimate from what passed."""
+        """Return the usage that the upstream told, else an estimate from what passed; None while nothing has."""
+        if self._held is None and not self.started:
+            return None
         if self._told is not None or self._start is None:
             used = self._told or estimate(self._fields, tokens(self._size))
         else:

@@ -36,7 +36,7 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, learn, picker, spend
+from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, picker, praise
 from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
@@ -198,8 +198,10 @@ class Engine:
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
         standing.in_flight += 1
+        trial = 0.0
         if rules is not None:
             standing.ask(self.means.clock())
+            trial = standing.trial
         try:
             await surface.attempt(attempt)
         except GatewayError as error:
@@ -214,17 +216,14 @@ class Engine:
             if live.health.ill:
                 live.health.succeeded()
             if rules is not None:
-                standing.succeeded()
-                if rules.budgets:
-                    spend(attempt, rules, self.means.clock())
-                if rules.learns:
-                    learn(attempt, rules, standing, self.means.clock())
+                praise(attempt, rules, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
             return Outcome()
         finally:
             standing.in_flight -= 1
-            standing.trial = 0.0
+            if trial and trial == standing.trial:  # what began before is no trial
+                standing.trial = 0.0
             if target.most is not None and step.group in self.lines:
                 self.lines[step.group].next()
         self._failed(attempt, rules, failed, len(plan.targets[step.group]) == 1)

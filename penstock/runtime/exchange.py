@@ -121,7 +121,7 @@ class Exchange:
     def write(self, data: bytes) -> None:
         raise TypeError("a door answers")
 
-    def finish(self, close: bool = False) -> None:
+    def finish(self) -> None:
         raise TypeError("a door answers")
 
     def abort(self) -> None:
@@ -168,7 +168,7 @@ class CollectedExchange(Exchange):
         self.answer += data
         self.bytes_out += len(data)
 
-    def finish(self, close: bool = False) -> None:
+    def finish(self) -> None:
         self.finished = True
 
     def abort(self) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core import sse
 from penstock.core.dialects import DIALECTS, EDITORS, guided
-from penstock.core.errors import GatewayError
+from penstock.core.errors import GatewayError, shed
 from penstock.core.models import is_closed_openai
 from penstock.core.providers.constraints import ENGINE_DIALECTS, ENGINES
 from penstock.core.providers.turns import has_edits
@@ -21,7 +21,7 @@ from penstock.runtime import answer_check, apart, constrained
 from penstock.runtime.answer import MAX_ANSWER
 from penstock.runtime.aside import Aside
 from penstock.runtime.cross import CrossStream, cross_answer, cross_collected, cross_request
-from penstock.runtime.http import in_task
+from penstock.runtime.http import TransportError, in_task
 from penstock.runtime.post import post
 from penstock.runtime.same import is_stream, same_request
 from penstock.runtime.speaks import forget_dialect
@@ -259,7 +259,12 @@ async def _stream(attempt: Attempt, answer: Answer, dialect: str, mend: Callable
     aside = Aside(answer, feed, partial(_emit, attempt), attempt.lane == "cross" or mend is not None)
     outlet.feed_from(aside)
     try:
-        await aside.pump(decode)
+        try:
+            await aside.pump(decode)
+        except TransportError as error:
+            if not translator.done:
+                raise
+            shed(error)  # all of the answer is there: how its connection ended then is nothing to the client
         data = b"".join([feed(event) for event in decoder.close()]) + translator.close()
     except sse.TooLong as error:
         raise GatewayError("broken_stream", f"The upstream's stream is not usable: {error}.") from None

@@ -168,11 +168,11 @@ class Outlet(Struct, eq=False):
         self.status = 101
         return self.exchange.upgrade(lines, subprotocol)
 
-    def finish(self, close: bool = False) -> None:
-        """End a streamed answer. ``close``: the connection, too."""
+    def finish(self) -> None:
+        """End a streamed answer."""
         if self.shape is not None:
             self.exchange.write(self.shape.close())
-        self.exchange.finish(close)
+        self.exchange.finish()
 
     def feed_from(self, source: Source | None) -> None:
         """Note whom to hold back while the client reads slower than the upstream writes; None when it is over."""
@@ -209,8 +209,9 @@ class Outlet(Struct, eq=False):
     def refuse(self, call: Call, error: GatewayError, dialect: Dialect | None = None) -> None:
         """End the call in an error: as a status while nothing was sent, else as the stream's last event.
 
-        After an error in band the connection is closed: the answer is over, and it did not succeed. ``dialect``: whose
-        shape it has, where the call came in by no surface."""
+        After an error in band the connection goes on: the answer is whole, as HTTP sees it, and a close would reset the
+        next request of a client that is quick. ``dialect``: whose shape it has, where the call came in by no
+        surface."""
         exchange = self.exchange
         attempt = call.attempt
         self.over = True
@@ -220,7 +221,7 @@ class Outlet(Struct, eq=False):
             else:
                 data = call.fail(error)
                 exchange.write(data if self.shape is None else self.shape.feed(data))
-                self.finish(close=True)
+                self.finish()
             return
         if dialect is None:
             assert call.surface is not None

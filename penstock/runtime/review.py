@@ -40,9 +40,14 @@ def _examined(
     except GatewayError as error:
         yield "error", error.message
         return
-    yield from (("warning", text) for text in faults_of(target))
+    yield from (("warning", text) for text in examine(target))
+
+
+def examine(target: Target) -> Iterator[str]:
+    """Yield what a target lacks, and what of its entry does not hold."""
+    yield from faults_of(target)
     if is_served(target):
-        yield from (("warning", text) for text in _missing(target))
+        yield from _missing(target)
 
 
 def is_served(target: Target) -> bool:

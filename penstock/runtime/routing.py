@@ -200,7 +200,17 @@ def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | N
     return rules.hedge if rules.hedge > 0 else lives[step.target.live_id].standing.usual()
 
 
-def learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> None:
+def praise(attempt: Attempt, rules: Rules, now: float) -> None:
+    """Note a good answer: what was held against its deployment is over."""
+    standing = attempt.live.standing
+    standing.succeeded(now)
+    if rules.budgets:
+        _spend(attempt, rules, now)
+    if rules.learns:
+        _learn(attempt, rules, standing, now)
+
+
+def _learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> None:
     """Tell a strategy how an answer went: its tokens, and the time it took."""
     usage = attempt.usage
     if rules.hedge is not None:
@@ -215,7 +225,7 @@ def learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> Non
         standing.answered_in(now, attempt.upstream, usage.output if usage is not None else 1)
 
 
-def spend(attempt: Attempt, rules: Rules, now: float) -> None:
+def _spend(attempt: Attempt, rules: Rules, now: float) -> None:
     """Count an answer's cost against its provider's budget."""
     name = attempt.target.provider.name
     cost = settle(attempt)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from penstock.config.known import names_of, secrets_of
+from penstock.config.known import names_of, names_of_deployments, secrets_of, secrets_of_deployments
 from penstock.core.charge import EVERYBODY
 from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
@@ -21,17 +21,34 @@ from penstock.runtime.plans import Planner
 from penstock.runtime.review import faults_of
 
 if TYPE_CHECKING:
-    from penstock.config import Config
+    from penstock.config import Config, Deployment
     from penstock.core.route.plan import Plan
     from penstock.runtime.credential import Credential  # circle: looked for in a state, and kept there
     from penstock.runtime.targets import Target
     from penstock.runtime.wishes import Wishes
 
 
-class State:
-    """Catalog, targets and settings of one config. ``problems``: deployments that cannot be used, and why."""
+# Changes after which the mask is made anew: what was deleted is masked until then, since answers to it may still come.
+MOST_GROWTH = 1000
 
-    def __init__(self, config: Config, env: Mapping[str, str]) -> None:
+
+class Built(NamedTuple):
+    """A deployment, and what came of it. ``target`` and ``member``: None where it cannot be used. ``problems``: what
+    does not hold."""
+
+    deployment: Deployment
+    target: Target | None
+    problems: tuple[str, ...]
+    member: Member[Target] | None = None
+
+
+class State:
+    """Catalog, targets and settings of one config. ``problems``: deployments that cannot be used, and why. ``built``:
+    what came of each deployment, by id. ``before``: the state that this one takes the place of; deployments that are
+    the same objects keep their targets where the settings around them are the same, because a target takes a fifth of
+    a millisecond, and there may be thousands."""
+
+    def __init__(self, config: Config, env: Mapping[str, str], before: State | None = None) -> None:
         self.config = config
         self.settings: dict[str, Any] = settings_of(config)
         self.problems: list[str] = []
@@ -39,18 +56,25 @@ class State:
         self.credentials: dict[str, Credential] = {}  # of pass-through paths, filled as they are asked for
         self.pass_through_endpoints = pass_through_endpoints_of(config, env, self.problems)
         self.targets: list[Target] = []
+        self.built: dict[str, Built] = {}
         members: list[Member[Target]] = []
+        same = before is not None and before.env is env and before.settings == self.settings
+        known = before.built if before is not None and same else {}
+        fresh: list[Deployment] = []
         for deployment in config.deployments:
-            # Provider "" of a bare "*": the request's own name tells the provider.
-            otherwise = "openai" if "*" in deployment.upstream_model else ""
-            try:
-                target = build_target(deployment, self.settings, env, otherwise=otherwise)
-            except GatewayError as error:
-                self.problems.append(error.message)
-                continue
-            self.problems += faults_of(target)
-            self.targets.append(target)
-            members.append(Member(deployment.model_name, deployment.id, target))
+            built = known.get(deployment.id)
+            if built is None or built.deployment is not deployment:
+                built = build(deployment, self.settings, env)
+                fresh.append(deployment)
+            self.built[deployment.id] = built
+            if built.problems:
+                self.problems += built.problems
+            if built.target is not None and built.member is not None:
+                self.targets.append(built.target)
+                members.append(built.member)
+        self._grown = 0
+        if before is not None and same:
+            self._grow_mask(before, fresh)
         self.problems += _strangers(self.settings)
         router = config.router
         self.catalog: Catalog[Target] = Catalog(members, router.model_group_alias, router.hidden_aliases)
@@ -69,6 +93,18 @@ class State:
         for endpoint in self.pass_through_endpoints:
             found |= endpoint.secrets
         return Mask(found, names_of(self.config))
+
+    def _grow_mask(self, before: State, fresh: Sequence[Deployment]) -> None:
+        """Take over the mask of the state before, where that was made, and add what is new."""
+        known, grown = before.__dict__.get("mask"), before._grown + len(fresh)
+        one, other = (
+            (config.raw, config.general, config.litellm, config.router) for config in (self.config, before.config)
+        )
+        if known is None or grown > MOST_GROWTH or one != other:
+            return
+        self._grown = grown
+        secrets = secrets_of_deployments(fresh) if fresh else ()
+        self.__dict__["mask"] = known.grown(secrets, names_of_deployments(fresh)) if fresh else known
 
     def plan(self, model: str) -> Plan[Target]:
         """Return the plan for a name that a client sent. Raises "unknown_model" with the nearest names."""
@@ -121,6 +157,18 @@ class State:
         if provider is not None and provider.keys and credential(provider, None, self.env) is None:
             return f"{missing_key_message(provider)} It is looked for at the start, and again at SIGHUP."
         return f"Nearest names here: {', '.join(near)}." if near else "No model is configured here."
+
+
+def build(deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str, str]) -> Built:
+    """Build the target of a deployment, and collect what of its entry does not hold."""
+    # Provider "" of a bare "*": the request's own name tells the provider.
+    otherwise = "openai" if "*" in deployment.upstream_model else ""
+    try:
+        target = build_target(deployment, settings, env, otherwise=otherwise)
+    except GatewayError as error:
+        return Built(deployment, None, (error.message,))
+    member = Member(deployment.model_name, deployment.id, target)
+    return Built(deployment, target, tuple(faults_of(target)), member)
 
 
 KEEP_ALIVE = 10.0  # seconds of silence in a stream before a sign of life; 0 in the config switches it off

@@ -23,6 +23,7 @@ from penstock.server.coded import read_coded, room_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from penstock.admin.registry import Registry
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.engine import Engine
     from penstock.runtime.exchange import Exchange
@@ -66,7 +67,8 @@ class Site(Protocol):
 
 
 class Gateway:
-    """Serves exchanges. ``state`` and ``identity`` may be replaced between two requests (a reload)."""
+    """Serves exchanges. ``state`` and ``identity`` may be replaced between two requests (a reload). ``registry``: of
+    deployments that may be changed over HTTP; None where they may not."""
 
     def __init__(
         self, engine: Engine, state: State, identity: Identity, site: Site, max_body: int = 0, max_upload: int = 0
@@ -79,6 +81,7 @@ class Gateway:
         self.clock = engine.means.clock
         self.held = engine.means.held
         self.started_at = time.time()
+        self.registry: Registry | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:

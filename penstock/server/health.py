@@ -11,11 +11,11 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from penstock.admin import modelinfo
 from penstock.core.route.plan import Plan, Try
 from penstock.runtime.call import Call
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import ADMIN, PUBLIC, Rule
-from penstock.server import modelinfo
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES

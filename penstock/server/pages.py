@@ -10,8 +10,9 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock import __version__
+from penstock.admin import modelinfo, models
 from penstock.runtime.gate import PUBLIC
-from penstock.server import costs, explaining, google, google_pages, health, modelinfo, ollama_pages, stored
+from penstock.server import costs, explaining, google, google_pages, health, ollama_pages, stored
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -137,6 +138,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/model/info", modelinfo.model_info),
     Route("/v1/model/info", modelinfo.model_info),
     Route("/model_group/info", modelinfo.group_info),
+    *models.ROUTES,
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
     Route("/cost/estimate", costs.estimate, methods=("POST",)),

@@ -66,7 +66,7 @@ class EventExchange(Exchange):
         for event in self._decoder.feed(data):
             self._say(event.data)
 
-    def finish(self, close: bool = False) -> None:
+    def finish(self) -> None:
         for event in self._decoder.close():
             self._say(event.data)
 

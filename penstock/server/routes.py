@@ -1,51 +1,17 @@
-"""The table of pages and management URLs: a row each.
+"""The table of pages and management URLs: rows, ready to be looked up.
 
-A row says who may and with which methods; the gate sees to it before the handler is called. What a handler returns is
-sent by the call's outlet. What asks upstreams is a surface and not a route.
+The rows stand in ``pages``; their type is ``runtime.route``, so that rooms below may have rows, too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping
 
-from penstock.runtime.gate import KEY, PUBLIC
+from penstock.runtime.gate import PUBLIC
+from penstock.runtime.route import JSON, READ, Page, Route
 
-if TYPE_CHECKING:
-    from penstock.runtime.call import Call
-    from penstock.server.gateway import Gateway
-
-READ = ("GET", "HEAD")
-JSON = b"application/json"
-
-
-class Page(NamedTuple):
-    """An answer. ``content_type`` may bring more header lines behind it."""
-
-    status: int
-    content_type: bytes
-    body: bytes
-
-
-class Route(NamedTuple):
-    """One URL. ``path``: exact, or with ``{name}`` for one segment and ``{name:path}`` for the rest; the values stand
-    in ``call.params``. ``role``: see ``gate``. ``json``: a POST brings JSON. ``answer``: the media type of what comes
-    back. The handler's docstring begins with a sentence that is its summary in the document of all URLs. The rest is
-    what the gate asks.
-
-    A path comes percent-decoded, so an encoded slash parts two segments as a plain one does: a value that may hold
-    slashes (a model's name) wants ``:path``."""
-
-    path: str
-    handler: Callable[[Gateway, Call], Page | Awaitable[Page]]
-    methods: tuple[str, ...] = READ
-    role: str = KEY
-    json: bool = True
-    key_in_query: bool = False
-    works: bool = False
-    no_pages: bool = False
-    answer: str = JSON.decode()
+__all__ = ["JSON", "READ", "Page", "Route", "Routes"]
 
 
 class Routes:

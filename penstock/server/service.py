@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from penstock.admin.registry import Registry
 from penstock.config.redis import shared_redis
 from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
@@ -33,6 +34,8 @@ from penstock.server.prober import Prober
 from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
+from penstock.server.sources.stored import StoredSource
+from penstock.stores.models import MemoryModelStore, SharedModelStore
 from penstock.stores.redis_board import open_shared
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock")
 SWEEP = 1.0  # seconds
+LOOK = 0.25  # seconds between two looks at what another worker may have stored: one small read
+LOOK_AFTER_BUG = 10.0
 # Seconds in which two stop signals are one: of one Ctrl-C a worker hears from the terminal and from its parent, and
 # systemd tells every process of a service, too.
 ONE_PRESS = 0.5
@@ -54,7 +59,9 @@ class Service:
     def __init__(self, options: ServeOptions, config: Config, sources: list[Source]) -> None:
         give_back_memory()
         self.options = options
-        self.sources = sources
+        self.models = MemoryModelStore() if options.models_fd is None else SharedModelStore(options.models_fd)
+        self.stored = StoredSource(self.models)
+        self.sources = [*sources, self.stored]
         self.log = LogSink(as_text)
         self.records = Records([self.log])
         self.pool = Pool(proxies=Proxies.from_env(config.environment))
@@ -64,6 +71,7 @@ class Service:
             Identity(master_key(config), guard_loopback=True, local_only=True),
             Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
+        self.gateway.registry = Registry(self.models, lambda: self.gateway.state, self.take_changes)
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
@@ -74,6 +82,7 @@ class Service:
         self._stopped_at = 0.0
         self._stop_signal: int = signal.SIGTERM
         self._reload_asked = asyncio.Event()
+        self._swap = asyncio.Lock()  # what one has gathered must be served before the next gathers
 
     async def run(self, listener: socket.socket) -> int:
         """Serve until a stop signal. Return the exit code."""
@@ -87,8 +96,9 @@ class Service:
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self.reload)
         let_reloads()
-        reloader = loop.create_task(self._reload_when_asked())
-        sweeper = loop.create_task(self._sweep(server))
+        tasks = [loop.create_task(self._sweep(server)), loop.create_task(self._reload_when_asked())]
+        if self.models.shared:
+            tasks.append(loop.create_task(self._look_at_models()))
         if self.shared is not None:
             self.shared.start()
         self.prober.start()
@@ -99,8 +109,8 @@ class Service:
         try:
             await server.serve(sockets=[listener])
         finally:
-            sweeper.cancel()
-            reloader.cancel()
+            for task in tasks:
+                task.cancel()
             await self.prober.stop()
             await self.checker.stop()
             if self.shared is not None:
@@ -132,13 +142,14 @@ class Service:
 
     async def _find_the_rest(self) -> None:
         """Ask the sources that were not asked before the socket was there, and serve what all of them have."""
-        if all(source.last is not None for source in self.sources):
+        begun = await self.models.revision() == 0  # else a worker before this one has taken some
+        if begun and all(source.last is not None for source in self.sources):
             return
-        config, problems = await gather(self.sources, again=False)
+        config, problems = await gather(self.sources, again=False if begun else self.stored)
         for problem in problems:
             log.log(_LEVELS[problem.level], "%s", problem)
         if config is not None:
-            self.gateway.state = State(config, config.environment)
+            self.gateway.state = State(config, config.environment, self.gateway.state)
 
     def _stop(self, number: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -161,13 +172,44 @@ class Service:
             except Exception:  # boundary: a config that meets a bug of ours must not end the reloads that mend it
                 log.exception("SIGHUP: the reload failed through a fault of the gateway; the old config stays")
 
+    async def take_changes(self) -> None:
+        """Serve what the store of models has now, beside what the other sources gave. Calls that run go on with the
+        state they began with."""
+        async with self._swap:
+            config, problems = await gather(self.sources, again=self.stored)
+            for problem in problems:
+                log.log(_LEVELS[problem.level], "%s", problem)
+            if config is not None:
+                self._serve(State(config, config.environment, self.gateway.state))
+
+    async def _look_at_models(self) -> None:
+        """Take what other workers have stored."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                if await self.models.revision() != self.stored.revision:
+                    await self.take_changes()
+            except Exception:  # boundary: a bug of ours here must not end the looks that come after it
+                log.exception("the models that another worker stored could not be taken")
+                await asyncio.sleep(LOOK_AFTER_BUG)
+
+    def _serve(self, state: State) -> None:
+        """Put a state in the place of the one that is served. What is known of deployments that stay, stays."""
+        self.gateway.state = state
+        self.gateway.engine.means.lives.keep(state.built.keys())
+
     async def read_again(self) -> None:
         """Ask all sources again, and serve what they have. One that is broken keeps what it gave last; when all are,
         nothing changes."""
+        async with self._swap:
+            await self._read_again()
+
+    async def _read_again(self) -> None:
         config, problems = await gather(self.sources)
         for problem in problems:
             log.log(_LEVELS[problem.level], "%s", problem)
-        fresh = [source.name for source in self.sources if not source.trouble]
+        # The stored models are there whatever the config says: they are no sign that it could be read.
+        fresh = [source.name for source in self.sources if not source.trouble and source is not self.stored]
         if config is None or not fresh:
             log.error("SIGHUP: the old config stays")
             return
@@ -177,10 +219,10 @@ class Service:
         except Refused as refused:
             log.error("SIGHUP: %s; the old config stays", refused)
             return
-        state = State(config, config.environment)
+        # In a thread: thousands of deployments take a second, and streams go on meanwhile.
+        state = await asyncio.to_thread(_made, config)
         waiting = self.in_effect.put(config)
-        self.gateway.state = state
-        self.gateway.engine.means.lives.keep({target.id for target in state.targets})
+        self._serve(state)
         for sentence in (*waiting, *state.problems):
             log.warning("%s", sentence)
         log.warning("SIGHUP: %s reloaded, %d models", " and ".join(fresh), len(state.catalog.names()))
@@ -219,6 +261,13 @@ class Service:
         again = "Ctrl-C again" if self._stop_signal == signal.SIGINT else "a second signal"
         text = "waiting for %d request%s to finish (at most %g s); %s ends it now"
         log.warning(text, count, "" if count == 1 else "s", self.options.grace, again)
+
+
+def _made(config: Config) -> State:
+    """Make a state, and its mask, which the line that tells of a reload asks for."""
+    state = State(config, config.environment)
+    _ = state.mask
+    return state
 
 
 class _Server(uvicorn.Server):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from penstock.server.lines import tell
 from penstock.server.options import STOP_SIGNALS
 from penstock.server.signals import hold_all, let_all, let_reloads
+from penstock.stores.models import make_shared_file
 
 if TYPE_CHECKING:
     from penstock.server.options import ServeOptions
@@ -26,6 +27,7 @@ STEADY = 10.0  # seconds after which a worker's death is an accident and not a f
 NOT_HANDED_ON = {
     "notes": "they are said once",
     "fd": "each is told the number that the socket has for it",
+    "models_fd": "each is told the number that the file has for it",
 }
 # Fields whose option has another name, or other words for its values.
 _SPELLED = {"json_logs": ("--log-format", {True: "json", False: "text"})}
@@ -58,6 +60,7 @@ class _Supervisor:
         self._options = options
         self._json_lines = json_lines
         self._listener = listener
+        self._models = make_shared_file()
         self._stopping = False
         self._workers: list[subprocess.Popen[bytes]] = []
         self._born: dict[int, float] = {}
@@ -89,12 +92,13 @@ class _Supervisor:
     def _start(self, at: int) -> None:
         """Make a worker, the ``at``-th. No signal comes between its birth and its place in the list: it would not be
         passed on, and one that a worker gets before its handlers are set waits there."""
-        fd = self._listener.fileno()
-        command = [sys.executable, "-m", "penstock", "serve", "--fd", str(fd), *worker_arguments(self._options)]
+        fds = (self._listener.fileno(), self._models)
+        inherited = ["--fd", str(fds[0]), "--models-fd", str(fds[1])]
+        command = [sys.executable, "-m", "penstock", "serve", *inherited, *worker_arguments(self._options)]
         hold_all()
         try:
             if not self._stopping:
-                worker = subprocess.Popen(command, pass_fds=(fd,))
+                worker = subprocess.Popen(command, pass_fds=fds)
                 self._born[worker.pid] = time.monotonic()
                 self._workers[at : at + 1] = [worker]
         finally:

@@ -1,13 +1,16 @@
-"""The contracts of stores: small values under keys, each with a time to live; and what several processes know together.
+"""The contracts of stores: small values under keys, each with a time to live; deployments; what processes share.
 
-Every store passes ``tests/contract/test_stores.py``, every board ``tests/contract/test_boards.py``. Values are bytes;
-what they mean is their owner's affair.
+Every store passes ``tests/contract/test_stores.py``, every one of deployments ``test_model_stores.py``, every board
+``test_boards.py``. Values are bytes; what they mean is their owner's affair.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 
 class Store(Protocol):
@@ -19,6 +22,65 @@ class Store(Protocol):
     async def put(self, key: str, value: bytes, ttl: float | None = None) -> None: ...
     async def get(self, key: str) -> bytes | None: ...
     async def delete(self, key: str) -> bool: ...
+    async def close(self) -> None: ...
+
+
+class StoredModel(msgspec.Struct, frozen=True):
+    """A deployment that somebody gave while the gateway ran. ``entry``: as an entry of ``model_list``, in JSON; it may
+    hold credentials. ``version``: 1 for a new one, one more with each change. Times are seconds since 1970."""
+
+    id: str
+    entry: bytes
+    version: int
+    created_at: float
+    created_by: str
+    updated_at: float
+    updated_by: str
+
+    def __repr__(self) -> str:
+        return f"StoredModel({self.id!r}, version={self.version})"
+
+    @property
+    def history(self) -> dict[str, str]:
+        """Return who made and changed it and when, as LiteLLM writes it."""
+        return {
+            "created_at": _time(self.created_at),
+            "created_by": self.created_by,
+            "updated_at": _time(self.updated_at),
+            "updated_by": self.updated_by,
+        }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class StoredModels(NamedTuple):
+    """All that is stored, in the order in which it came, and the ``revision`` of all of it."""
+
+    revision: int
+    models: tuple[StoredModel, ...]
+
+
+class Outdated(Exception):
+    """A model is not what its writer thought it is: somebody else was faster."""
+
+
+class ModelStore(Protocol):
+    """Deployments by id, each kept as it was given. ``lasts``: whether they are still there after a restart of the
+    gateway. ``shared``: whether other processes change it, too. ``revision`` is another one after each change, by
+    whomever; asking for it costs next to nothing. ``put`` takes a ``model`` of version 1 only if its id is free, and
+    one of version n only in the place of version n - 1; else it raises ``Outdated``, and nothing has changed.
+    ``delete``: whether there was one. All raise ``OSError`` when the store cannot be reached, or takes no more."""
+
+    @property
+    def lasts(self) -> bool: ...
+    @property
+    def shared(self) -> bool: ...
+    async def revision(self) -> int: ...
+    async def read_all(self) -> StoredModels: ...
+    async def put(self, model: StoredModel) -> None: ...
+    async def delete(self, id: str) -> bool: ...
     async def close(self) -> None: ...
 
 

@@ -179,9 +179,9 @@ def test_three_in_a_row_let_it_rest_and_a_success_between_them_does_not():
     standing = Standing()
     for _ in range(20):
         standing.ask(1.0)
-        standing.succeeded()
+        standing.succeeded(1.0)
     assert [fail(standing), fail(standing)] == [0.0, 0.0]
-    standing.succeeded()
+    standing.succeeded(1.0)
     assert [fail(standing), fail(standing), fail(standing)] == [0.0, 0.0, 5.0]
 
 
@@ -191,7 +191,7 @@ def test_more_than_half_of_a_minute_s_requests_let_it_rest():
     for number in range(8):
         standing.ask(1.0)
         if number % 4 == 3:
-            standing.succeeded()
+            standing.succeeded(1.0)
         else:
             rested.append(fail(standing))
         if rested[-1]:
@@ -214,7 +214,7 @@ def test_allowed_fails_counts_in_a_row_and_in_the_window(allowed):
     slow = Standing()
     for number in range(10):  # never more than allowed within a minute
         assert fail(slow, rests=Rests(fails=max(allowed, 2)), now=number * 61.0) == 0.0
-        slow.succeeded()
+        slow.succeeded(number * 61.0)
 
 
 def test_a_class_of_errors_may_have_a_figure_of_its_own():
@@ -242,8 +242,23 @@ def test_after_the_rest_one_request_goes_at_a_time_until_one_succeeds():
     assert not standing.resting(15.0 + PROBE), "a trial that hangs does not block it for ever"
     assert fail(standing, now=16.0) == 5.0, "the trial failed: it rests again, after one"
     standing.ask(21.5)
-    standing.succeeded()
+    standing.succeeded(21.6)
     assert standing.resting(21.6) == "" and fail(standing, now=22.0) == 0.0
+
+
+def test_what_began_before_a_rest_neither_ends_it_nor_begins_it_again():
+    """A stream that ended well a second after its deployment had said 429 ended that rest; and of fifty requests under
+    way each that failed began it again, with a line in the log."""
+    standing = Standing()
+    assert fail(standing, "upstream_rate_limit", now=10.0, told=30.0) == 30.0
+    standing.succeeded(11.0)
+    assert standing.resting(11.0) and standing.resting(39.9)
+    assert [fail(standing, now=12.0) for _ in range(50)] == [0.0] * 50
+    assert standing.rests_until == 40.0
+    assert fail(standing, "upstream_auth", now=13.0) == DEAD_KEY, "unless it is to rest longer for that"
+    standing.ask(73.0)
+    standing.succeeded(73.5)
+    assert standing.resting(74.0) == "" and [fail(standing, now=75.0) for _ in range(3)] == [0.0, 0.0, 5.0]
 
 
 def test_the_only_deployment_rests_when_everything_fails_for_a_thousand_requests():

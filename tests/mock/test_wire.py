@@ -203,13 +203,15 @@ async def test_cuts(mock: Mock) -> None:
 
 @both_loops
 async def test_hangups(mock: Mock) -> None:
-    for hangup in ("before_answer", "after_headers"):
+    ends = {"before_answer": b"", "in_headers": b"\r\n", "after_headers": b"\r\n\r\n"}
+    for hangup in ("before_answer", "in_headers", "after_headers"):
         mock.script = Script.always(hangup=hangup)
         with pytest.raises(ConnectionResetError):
             await talk(mock, post(CHAT, body()))
         mock.script = Script.always(hangup=hangup, cut="close")
         got = await talk(mock, post(CHAT, body()))
-        assert got == b"" if hangup == "before_answer" else got.endswith(b"\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 200") is (hangup != "before_answer")
+        assert (ends[hangup] in got, b"\r\n\r\n" in got) == (True, hangup == "after_headers")
 
 
 @both_loops

@@ -28,6 +28,9 @@ NAMED: dict[str, str] = {
     "penstock/server/service.py Service._reload_when_asked": (
         "a reload that meets a bug of ours keeps the old config: logged, and the next reload may mend it"
     ),
+    "penstock/server/service.py Service._look_at_models": (
+        "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"
+    ),
     "penstock/stores/shared.py Shared._go_on": (
         "who hears of a cooldown is anybody's function, and a bug must not end what processes share: logged, begun again"
     ),

@@ -46,7 +46,7 @@ class Sent(Exchange):
     def __init__(self, body: bytes = b"{}", path: str = "/v1/chat/completions", **headers: str) -> None:
         named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
         super().__init__("POST", path, named, body, client="127.0.0.1")
-        self.finished = self.aborted = self.closed = False
+        self.finished = self.aborted = False
         self.status = 0
         self.head = self.out = b""
         self.sources: list[object] = []
@@ -65,8 +65,8 @@ class Sent(Exchange):
         self.out += data
         self.bytes_out += len(data)
 
-    def finish(self, close: bool = False) -> None:
-        self.finished, self.closed = True, close
+    def finish(self) -> None:
+        self.finished = True
 
     def abort(self) -> None:
         self.aborted = True

@@ -209,6 +209,29 @@ def test_what_came_before_a_bad_event_is_the_client_s_once_its_answer_began():
     assert together(feed, events[::2]) == (b"onetwo", None)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("target", ["openai/real-model", "anthropic/claude-3"])
+async def test_a_try_that_said_nothing_costs_nothing(tmp_path, target, path, stream):
+    """Across dialects an empty stream was charged with an estimate of its prompt, and in the same dialect with
+    nothing."""
+    body = {"model": "m", "max_tokens": 50, "stream": stream}
+    body |= {"input": "hello"} if "responses" in path else {"messages": MESSAGES["messages"]}
+    silent = Step(cut_after_bytes=0, cut="end", framing="chunked")
+    base = "{mock}" if target.startswith("anthropic") else "{mock}/v1"
+    entry = {"model_name": "m", "litellm_params": {"model": target, "api_base": base, "api_key": "k"}}
+    config = f"model_list: {json.dumps([entry, entry])}\nrouter_settings: {{num_retries: 1}}"
+    async with open_door(tmp_path, config) as door:
+        usages = []
+        for steps in ([], [silent], [Step(hangup="after_headers")]):
+            door.mock.queue(steps)
+            status, _, _ = await door.post(body, path, **VERSION)
+            record = door.records[-1]
+            assert (status, record.tries) == (200, 1 + len(steps))
+            usages.append((record.usage.input, record.usage.output))
+        assert usages == usages[:1] * 3
+
+
 @pytest.mark.parametrize("name", ["api_key", "api_base", "base_url"])
 async def test_extra_body_carries_no_keys_and_addresses(tmp_path, name):
     async with open_door(tmp_path, yaml()) as door:

@@ -77,11 +77,14 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
 }
 # Keys that a request reads from the state when it comes: the code that does so is looked for, and what it reads counts.
 READS = re.compile(r'(?:state\.config\.general\.values\.get|_configured)\(\s*"(\w+)"')
+# The same of an entry that is sent.
+SENT_READS = re.compile(r'config\.general\.values\.get\(\s*"(\w+)"')
 
 
 def late_keys() -> frozenset[str]:
     files = [*(ROOT / "penstock/server").rglob("*.py"), *(ROOT / "penstock/runtime").rglob("*.py")]
-    return frozenset(name for file in files for name in READS.findall(file.read_text(encoding="utf-8")))
+    found = {name for file in files for name in READS.findall(file.read_text(encoding="utf-8"))}
+    return frozenset(found.union(SENT_READS.findall((ROOT / "penstock/config/sent.py").read_text(encoding="utf-8"))))
 
 
 LATE = late_keys()

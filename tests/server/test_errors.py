@@ -206,11 +206,8 @@ async def test_trouble_in_mid_stream_is_told_in_the_stream_and_never_done(name, 
         paced = Step(text="one two three four five six seven eight nine ten", tokens_per_second=200)
         door.mock.script = Script(default=step.over(paced))
         head = json.dumps(STREAM).encode()
-        request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (
-            len(head),
-            head,
-        )
-        answer = await door.raw(request, wait=3)  # keep-alive asked for: the end must come from the gateway
+        start = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+        answer = await door.raw(start + b"content-length: %d\r\n\r\n%b" % (len(head), head))
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"[DONE]" not in answer
         events = [line[6:] for line in answer.split(b"\n") if line.startswith(b"data: ")]
@@ -224,7 +221,6 @@ async def test_trouble_in_mid_stream_is_told_in_the_stream_and_never_done(name, 
         assert record.status == status and record.stream and record.fault == "upstream" and record.ttft_ms is not None
         assert record.usage is not None and record.usage.output > 0, "what was answered is accounted for"
         await door.settle()
-        assert not door.state.connections, "the gateway closed the connection after its error"
 
 
 async def test_streams_that_are_only_odd_still_end_well(tmp_path):
@@ -386,3 +382,50 @@ async def test_what_came_before_the_trouble_is_the_clients_even_in_one_packet(tm
         assert events[-1]["error"]["code"] == "502" and b"[DONE]" not in body
         await door.settle()
     server.close()
+
+
+@pytest.mark.parametrize("step", [{"cut": "rst"}, {"cut": "close"}, {"cut": "end"}])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+async def test_an_error_in_band_costs_the_connections_next_request_nothing(tmp_path, path, step):
+    """The connection was closed behind the error without a word: a client that sent its next request at once got a
+    reset, and no SDK may send a request a second time that could have been read."""
+    body = {"model": "m", "max_tokens": 99, "stream": True}
+    body |= {"input": "a b c d e f g"} if "responses" in path else {"messages": HELLO["messages"]}
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nanthropic-version: 2023-06-01\r\n"
+    request = f"{head}content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data
+    async with open_door(tmp_path, yaml()) as door:
+        door.mock.queue([Step(cut_after_events=3, tokens_per_second=500, **step)])
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(request)
+        broken = await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.write(request)
+        whole = await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.close()
+        assert whole.startswith(b"HTTP/1.1 200") and b"BadGateway" not in whole
+        assert b"[DONE]" not in broken and b"message_stop" not in broken and b"response.completed" not in broken
+        await door.settle()
+        assert [(record.status, bool(record.error)) for record in door.records] == [(502, True), (200, False)]
+
+
+@pytest.mark.parametrize("cut", [{"cut": "rst"}, {"cut": "close"}, "hang"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+@pytest.mark.parametrize("model", ["openai/x", "anthropic/x"])
+async def test_a_stream_that_was_whole_is_whole_however_its_connection_ends(tmp_path, model, path, cut):
+    """An upstream that died behind its last event left the client with an error after `[DONE]`, and the record too."""
+    base = "{mock}" if model.startswith("anthropic") else "{mock}/v1"
+    entry = {"model": model, "api_base": base, "api_key": "k", "stream_timeout": 0.2}
+    config = json.dumps({"model_list": [{"model_name": "m", "litellm_params": entry}]})
+    body = {"model": "m", "max_tokens": 99, "stream": True}
+    body |= {"input": "a b c d"} if "responses" in path else {"messages": HELLO["messages"]}
+    async with open_door(tmp_path, config) as door:
+        _, _, whole = await door.post(body, path, **{"anthropic-version": "2023-06-01"})
+        [served] = door.mock.received
+        at = served.sent_events
+        door.mock.queue([Step(stall_after_bytes=served.sent_bytes) if cut == "hang" else Step(cut_after_events=at, **cut)])
+        status, _, again = await door.post(body, path, **{"anthropic-version": "2023-06-01"})
+        assert status == 200 and door.mock.received[1].sent_events == at
+        assert again.count(b"data: ") == whole.count(b"data: ") and b"APIConnectionError" not in again
+        assert [(record.status, record.error) for record in door.records] == [(200, "")] * 2
+        assert door.records[0].usage == door.records[1].usage
+        await door.settle()

@@ -37,8 +37,8 @@ OPERATIONS = [
 NAMES = [f"{method} {path}" for method, path, _ in OPERATIONS]
 # With what a summary may begin. A new one is added by someone who read it.
 FIRST = set(
-    """Answer Calculate Cancel Change Compact Complete Count Describe Embed Estimate Forget Generate Judge List Make Pass Rank
-    Read Show Speak Stream Tell Write""".split()
+    """Add Answer Calculate Cancel Change Compact Complete Count Delete Describe Embed Estimate Forget Generate Judge List Make
+    Pass Rank Read Show Speak Stream Tell Write""".split()
 )
 
 # What the specification asks of what we use of it; of all else it is written here that it must not occur.

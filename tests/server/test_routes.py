@@ -124,7 +124,7 @@ def test_no_row_of_ours_is_behind_another():
         assert len(asked) == len(set(asked))
         table = Routes(rows)
         for row in rows:
-            path = row.path.replace("{name:path}", "n").replace("{id}", "i")
+            path = row.path.replace("{name:path}", "n").replace("{id:path}", "i").replace("{id}", "i")
             assert all(table.find(path, method)[0] is row for method in row.methods), row.path
     assert not {row.path for row in ROUTES} & set(SURFACES)
 
@@ -196,7 +196,8 @@ async def test_every_row_that_is_not_public_refuses_without_a_key(tmp_path):
     assert len(asked) > 200 and OPEN < {path for _, path in asked}
     async with open_door(tmp_path, master_key=MASTER) as door:
         for method, path in asked:
-            path = path.replace("{name:path}", "n").replace("{model:path}", "m").replace("{id}", "i")
+            for value in ("{name:path}", "{model:path}", "{id:path}", "{id}"):
+                path = path.replace(value, "n")
             assert "{" not in path, "a new parameter wants a value here"
             if path.startswith("/openai/responses"):
                 path += "?api-version=1"  # else it is OpenAI's own

@@ -17,7 +17,7 @@ from tests.doors import each_door
 from tests.server.test_routes import MASTER, every_row
 
 KEY = {"authorization": f"Bearer {MASTER}", "content-type": "application/json"}
-VALUES = {"{name:path}": "m", "{model:path}": "m", "{id}": "resp_x"}
+VALUES = {"{name:path}": "m", "{model:path}": "m", "{id:path}": "m", "{id}": "resp_x"}
 
 
 def rows() -> dict[str, tuple[str, ...]]:

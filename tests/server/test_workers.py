@@ -28,6 +28,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ServeOptions:
         verbose=True,
         max_body_mb=2.5,
         fd=9,
+        models_fd=10,
         notes=("--local has no effect",),
     )
 
@@ -47,7 +48,7 @@ def test_each_option_is_handed_on_or_listed_with_a_reason(monkeypatch: pytest.Mo
     unset = [name for name in names if getattr(told, name) == getattr(ServeOptions, name)]
     assert unset == [], "give these another value in the fixture: a default is handed on by itself"
     worker = as_the_worker_reads(monkeypatch, worker_arguments(told))
-    assert worker == replace(told, fd=None, notes=())
+    assert worker == replace(told, fd=None, models_fd=None, notes=())
 
 
 @pytest.mark.parametrize("json_logs", [None, True, False])

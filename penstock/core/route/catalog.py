@@ -46,20 +46,21 @@ class Catalog(Generic[T]):
         # The most specific pattern wins: the one with most fixed characters (LiteLLM's rule).
         self._patterns = sorted((name for name in self._groups if "*" in name), key=fixed, reverse=True)
         self._plain: dict[str, Found[T]] = {n: Found(n, tuple(t)) for n, t in self._groups.items() if "*" not in n}
-        by_id = {id_: Found(id_, (target,)) for id_, target in ids.items()}
-        groups = dict(self._plain)  # an alias of an alias would depend on the order of the file
-        for alias, group in (aliases or {}).items():
-            found = groups.get(group) or by_id.get(group) or self._match(group)
+        self._ids = ids
+        # An alias of an alias would depend on the order of the file.
+        led = {alias: self.find(group) for alias, group in (aliases or {}).items()}
+        for alias, found in led.items():
             if found is not None:
                 self._plain.setdefault(alias, found)
-        for id_, one in by_id.items():
-            self._plain.setdefault(id_, one)
-        unlisted = frozenset(ids) - frozenset(aliases or {}) | frozenset(hidden)
-        self._hidden = unlisted - frozenset(self._groups)
+        self._hidden = frozenset(hidden) - self._groups.keys()
 
     def find(self, name: str) -> Found[T] | None:
         """Find the group for a name that a client sent, or None."""
-        return self._plain.get(name) or self._match(name)
+        return self._plain.get(name) or self._of_id(name) or self._match(name)
+
+    def _of_id(self, id_: str) -> Found[T] | None:
+        target = self._ids.get(id_)
+        return None if target is None else Found(id_, (target,))
 
     def _match(self, name: str) -> Found[T] | None:
         for pattern in self._patterns:

@@ -182,8 +182,8 @@ def _group(
             if not count:
                 outcome = Outcome(target or _empty(group))
                 break
-            if elsewhere and outcome.error is not None and outcome.error.kind in _NOT_WORTH_A_WAIT:
-                break
+            if elsewhere and (target is not None or (outcome.error and outcome.error.kind in _NOT_WORTH_A_WAIT)):
+                break  # the others rest, or this one wants to be left alone
             target = yield from _wait_for_one(line, _wait(outcome.error, count, plan.retry_after, jitter))
             if target is None:
                 break

@@ -132,8 +132,11 @@ class Standing:
 
     # How it fails ----------------------------------------------------------------------------------------------------
 
-    def succeeded(self) -> None:
-        """Note a success: what was held against it is over."""
+    def succeeded(self, now: float) -> None:
+        """Note a success: what was held against it is over. While it rests, that is no news: the try had begun before,
+        and a stream's may have begun long before."""
+        if now < self.rests_until:
+            return
         self.row = 0
         if self.rests_until:
             self.rests_until = self.trial = 0.0
@@ -147,11 +150,14 @@ class Standing:
         group is blocked only where there is another one to go to)."""
         self.turn(now)
         self.failed += 1
+        least = max(DEAD_KEY if kind in CREDENTIAL else 0.0, min(told or 0.0, LONGEST))
+        if now < self.rests_until and now + least < self.rests_until + 1.0:
+            return 0.0  # a try from before the rest says nothing new: fifty under way began it fifty times
         self.row += 1
         self.failures.append((now, name))
         if not rests.seconds or not self._should_rest(kind, name, now, rests, alone):
             return 0.0
-        seconds = max(rests.seconds, DEAD_KEY if kind in CREDENTIAL else 0.0, min(told or 0.0, LONGEST))
+        seconds = max(rests.seconds, least)
         self.rest(now, seconds, name)
         if self.common is not None:
             self.common.cooled(seconds, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from penstock.runtime.http.descriptors import out_of_files
 from penstock.runtime.http.errors import (
@@ -18,6 +18,7 @@ from penstock.runtime.http.errors import (
     TotalTimeout,
     TransportError,
 )
+from penstock.runtime.http.names import Addresses, Names
 from penstock.runtime.http.options import Tls
 from penstock.runtime.http.tunnel import Refused, Tunnel
 
@@ -35,20 +36,22 @@ EYEBALLS_DELAY = 0.25
 _KEEPALIVE_IDLE = 45
 # How long a TLS connection that we close waits for the peer's close_notify.
 _GOODBYE = 1.0
-_Addresses = list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]]
 
 
 class Dial:
     """One attempt to open the connection that ``conn`` is the protocol of."""
 
-    __slots__ = ("_conn", "_contexts", "_loop", "_phase", "_proxy", "_tls")
+    __slots__ = ("_conn", "_contexts", "_loop", "_names", "_phase", "_proxy", "_tls")
 
-    def __init__(self, conn: Connection | WebSocket, proxy: Proxy | None, tls: Tls, contexts: Contexts) -> None:
+    def __init__(
+        self, conn: Connection | WebSocket, proxy: Proxy | None, tls: Tls, contexts: Contexts, names: Names
+    ) -> None:
         self._loop = conn.loop
         self._conn = conn
         self._proxy = proxy
         self._tls = tls
         self._contexts = contexts
+        self._names = names
         self._phase: Phase = "connect"
 
     async def run(self, connect: float | None, total_deadline: float) -> None:
@@ -125,7 +128,7 @@ class Dial:
     async def _tcp(self, host: str, port: int) -> socket.socket:
         from aiohappyeyeballs import start_connection
 
-        addresses = _literal(host, port) or await resolve(self._loop, host, port)
+        addresses = _literal(host, port) or await self._names.find(self._loop, host, port)
         sock = await start_connection(addresses, happy_eyeballs_delay=EYEBALLS_DELAY, loop=self._loop)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -171,12 +174,7 @@ async def _create(
     return transport
 
 
-async def resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> _Addresses:
-    """Ask the system's resolver (in a thread) for the addresses of a name, in the system's order."""
-    return cast(_Addresses, await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-
-
-def _literal(host: str, port: int) -> _Addresses | None:
+def _literal(host: str, port: int) -> Addresses | None:
     """Return the address when ``host`` is one itself: no resolver, no thread."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:

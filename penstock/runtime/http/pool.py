@@ -12,6 +12,7 @@ from penstock.runtime.http.connection import BUSY, CLOSED, IDLE, INF, Connection
 from penstock.runtime.http.driven import Batch, in_task
 from penstock.runtime.http.errors import Disconnected, PoolTimeout, ProxyError, TotalTimeout, TransportError
 from penstock.runtime.http.head import absolute_form, render_header
+from penstock.runtime.http.names import Names
 from penstock.runtime.http.options import Limits, Timeouts, Tls
 from penstock.runtime.http.origin import Origin
 from penstock.runtime.http.proxies import Proxies
@@ -41,6 +42,7 @@ class Pool:
         self._tls = tls or Tls()
         self._proxies = proxies or Proxies()
         self._contexts = Contexts()
+        self._names = Names()
         self._slots: dict[object, Slot] = {}
         self._connections: set[Connection] = set()  # sockets that are not yet closed
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,7 +126,7 @@ class Pool:
         ``SocketRefused`` with what the server answered instead."""
         from penstock.runtime.http.sockets import open_socket  # most processes never open one
 
-        return await open_socket(url, headers, wanted, self._proxies, self._tls, self._contexts)
+        return await open_socket(url, headers, wanted, self._proxies, self._tls, self._contexts, self._names)
 
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Return the batch of the pool's loop, in which whoever drives requests through this pool drives them.
@@ -199,7 +201,7 @@ class Pool:
                 return conn
         conn = Connection(batch, slot, self._limits)
         try:
-            await Dial(conn, slot.proxy, slot.tls, self._contexts).run(timeouts.connect, total_deadline)
+            await Dial(conn, slot.proxy, slot.tls, self._contexts, self._names).run(timeouts.connect, total_deadline)
             if self._closed:
                 raise self._closed_error(slot.origin)
         except BaseException:

@@ -17,6 +17,7 @@ from penstock.runtime.http.origin import Origin
 from penstock.runtime.http.websocket import _QUIET, MAX_MESSAGE, WebSocket
 
 if TYPE_CHECKING:
+    from penstock.runtime.http.names import Names
     from penstock.runtime.http.options import Timeouts, Tls
     from penstock.runtime.http.proxies import Proxies
     from penstock.runtime.http.tls import Contexts
@@ -40,7 +41,13 @@ class SocketRefused(Exception):
 
 
 async def open_socket(
-    url: str, headers: list[tuple[bytes, bytes]], wanted: Wanted, proxies: Proxies, tls: Tls, contexts: Contexts
+    url: str,
+    headers: list[tuple[bytes, bytes]],
+    wanted: Wanted,
+    proxies: Proxies,
+    tls: Tls,
+    contexts: Contexts,
+    names: Names,
 ) -> WebSocket:
     """Open a socket; see ``Pool.open_socket``."""
     origin = Origin.parse(url)
@@ -57,7 +64,7 @@ async def open_socket(
     socket = WebSocket(asyncio.get_running_loop(), frames, origin)
     timeouts = wanted.timeouts
     total = INF if timeouts.total is None else monotonic() + timeouts.total
-    await Dial(socket, proxy, wanted.tls or tls, contexts).run(timeouts.connect, total)
+    await Dial(socket, proxy, wanted.tls or tls, contexts, names).run(timeouts.connect, total)
     try:
         socket.shake_hands(headers)
         try:

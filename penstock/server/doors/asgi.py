@@ -83,7 +83,7 @@ class AsgiExchange(Exchange):
             if self._size > HIGH_WATER and self._source is not None:
                 self._source.pause()
 
-    def finish(self, close: bool = False) -> None:
+    def finish(self) -> None:
         self.done = True
         self._put({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -63,9 +63,9 @@ class ComingExchange(QuickExchange):
             self.keep_alive = False
         super().start(status, headers, framing)
 
-    def finish(self, close: bool = False) -> None:
+    def finish(self) -> None:
         self._stop_reading()
-        super().finish(close)
+        super().finish()
 
     def drop(self) -> None:
         self.coming.close()

@@ -91,9 +91,7 @@ class QuickExchange(Exchange):
             self.bytes_out += len(data)
             self.proto.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
-    def finish(self, close: bool = False) -> None:
-        if close:
-            self.keep_alive = False
+    def finish(self) -> None:
         if self.chunked:
             self.proto.transport.write(b"0\r\n\r\n")
         self.proto.done(self)

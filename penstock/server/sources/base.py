@@ -42,11 +42,13 @@ class Broken(Exception):
 
 class Source(ABC):
     """Somewhere deployments come from. ``name`` is what messages call it; ``last`` is what it gave last, and
-    ``trouble`` says why it gave nothing when it was asked after that. ``gather`` sets both."""
+    ``trouble`` says why it gave nothing when it was asked after that. ``also`` are the names of
+    models that the others gave, to which its own may refer. ``gather`` sets all three."""
 
     name: str
     last: SourceContent | None = None
     trouble: str = ""
+    also: frozenset[str] = frozenset()
 
     @abstractmethod
     async def load(self, config: Config) -> SourceContent:
@@ -57,15 +59,18 @@ class Source(ABC):
         return
 
 
-async def gather(sources: Sequence[Source], again: bool = True) -> tuple[Config | None, list[Problem]]:
+async def gather(sources: Sequence[Source], again: bool | Source = True) -> tuple[Config | None, list[Problem]]:
     """Ask the sources in their order, and put together what they have: a config, and every problem.
 
-    The config is None while nobody gave settings. ``again`` False: who gave something already is not asked again."""
+    The config is None while nobody gave settings. ``again`` False: who gave something already is not asked again; a
+    source: none but that one is."""
     config: Config | None = None
     problems: list[Problem] = []
     owners: dict[str, str] = {}
     for source in sources:
-        if again or source.last is None:
+        if again is True or again is source or source.last is None:
+            others = (other.last for other in sources if other is not source and other.last is not None)
+            source.also = frozenset(deployment.model_name for given in others for deployment in given.deployments)
             problems += await _ask(source, config)
         given = source.last
         if config is None and given is not None and given.settings is not None:

@@ -31,7 +31,7 @@ class FileSource(Source):
 
         try:
             # In a thread: a thousand deployments take a tenth of a second, and streams go on meanwhile.
-            loaded = await asyncio.to_thread(load, self._path, self._environ(), resolve=resolve)
+            loaded = await asyncio.to_thread(load, self._path, self._environ(), resolve=resolve, also=self.also)
         except OSError as error:
             raise Broken(f"cannot be read ({error.strerror})") from None
         if loaded.config is None:

@@ -461,7 +461,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[Any, ...]) -> 
         asked.append(host)
         return list(addresses)
 
-    monkeypatch.setattr("penstock.runtime.http.connect.resolve", getaddrinfo)
+    monkeypatch.setattr("penstock.runtime.http.names.resolve", getaddrinfo)
     return asked
 
 

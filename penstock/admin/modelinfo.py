@@ -6,7 +6,7 @@ Of `litellm_params` only what is named here is shown: no key, no header, no addr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -15,12 +15,12 @@ from penstock.core.capabilities import INFO_COLUMNS
 from penstock.core.errors import GatewayError
 from penstock.core.money import number
 from penstock.core.pricelist import is_price
-from penstock.server.routes import JSON, Page
+from penstock.runtime.route import JSON, Page
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
+    from penstock.runtime.state import State
     from penstock.runtime.targets import Target
-    from penstock.server.gateway import Gateway
 
 _SHOWN = """model api_version custom_llm_provider timeout stream_timeout max_retries num_retries rpm tpm weight order
     tags region_name aws_region_name vertex_location drop_params base_model use_in_pass_through use_litellm_proxy
@@ -33,26 +33,27 @@ _GROUP_ABILITIES = """parallel_function_calling vision web_search url_context re
     fast_mode""".split()
 
 
-def model_info(gateway: Gateway, call: Call) -> Page:
+class Serving(Protocol):
+    """What these pages ask of the gateway."""
+
+    @property
+    def state(self) -> State: ...
+
+
+def model_info(gateway: Serving, call: Call) -> Page:
     """Describe every deployment. ``litellm_model_id`` asks for one."""
     wanted = _asked(call, "litellm_model_id")
     targets = [target for target in gateway.state.targets if wanted in ("", target.id)]
     if wanted and not targets:
         text = f"There is no deployment with the id {wanted[:120]!r}; GET /model/info lists all."
         raise GatewayError("bad_request", text, param="litellm_model_id")
-    return _json([_row(target) for target in targets])
+    return _json([row_of(target) for target in targets])
 
 
-def _row(target: Target) -> dict[str, Any]:
-    deployment, entry = target.deployment, target.price.entry
-    told = {"use_in_pass_through": False, "use_litellm_proxy": False, "merge_reasoning_content_in_choices": False}
-    params: dict[str, Any] = {"api_base": address(deployment.api_base)} if deployment.api_base else {}
-    params |= told
-    for name, value in deployment.params.items():
-        if value is not None and (name in _SHOWN or is_price(name)):
-            params[name] = value
-    info: dict[str, Any] = {"id": target.id, "db_model": False}
-    info |= {name: value for name, value in deployment.info.items() if name not in info and _is_plain(value)}
+def row_of(target: Target) -> dict[str, Any]:
+    """Describe a deployment by its entry, without its credentials, and by what the price list knows of it."""
+    entry = target.price.entry
+    deployment, info = target.deployment, own_info(target)
     info["key"] = target.price.key or target.model
     for name in (*INFO_COLUMNS, *entry):
         if name not in info or info[name] is None:
@@ -62,7 +63,26 @@ def _row(target: Target) -> dict[str, Any]:
     info["mode"] = info["mode"] or deployment.mode
     info["supported_openai_params"] = _params(target)
     info["price_version"] = target.price.version or None
-    return {"model_name": deployment.model_name, "litellm_params": params, "model_info": info}
+    return {"model_name": deployment.model_name, "litellm_params": own_params(target), "model_info": info}
+
+
+def own_params(target: Target) -> dict[str, Any]:
+    """Return what a deployment's `litellm_params` say that may be shown."""
+    deployment = target.deployment
+    told = {"use_in_pass_through": False, "use_litellm_proxy": False, "merge_reasoning_content_in_choices": False}
+    params: dict[str, Any] = {"api_base": address(deployment.api_base)} if deployment.api_base else {}
+    params |= told
+    for name, value in deployment.params.items():
+        if value is not None and (name in _SHOWN or is_price(name)):
+            params[name] = value
+    return params
+
+
+def own_info(target: Target) -> dict[str, Any]:
+    """Return what a deployment's `model_info` says, and its id."""
+    info: dict[str, Any] = {"id": target.id, "db_model": target.deployment.stored}
+    own = target.deployment.info.items()
+    return info | {name: value for name, value in own if name not in info and _is_plain(value)}
 
 
 def _params(target: Target) -> list[str]:
@@ -73,7 +93,7 @@ def _params(target: Target) -> list[str]:
     return [name for name in _PARAMS if name not in quirks.drop and name not in quirks.unsupported]
 
 
-def group_info(gateway: Gateway, call: Call) -> Page:
+def group_info(gateway: Serving, call: Call) -> Page:
     """Describe every public name over all its deployments. The most tokens, the highest price, what any of them can do,
     limits added up. ``model_group`` asks for one."""
     wanted = _asked(call, "model_group")
@@ -118,7 +138,7 @@ def _group(name: str, targets: list[Target]) -> dict[str, Any]:
     }
 
 
-def capabilities(gateway: Gateway, call: Call) -> Page:
+def capabilities(gateway: Serving, call: Call) -> Page:
     """List in short what every deployment can do. ``model`` asks for those of one public name."""
     wanted = _asked(call, "model")
     rows = []
