@@ -75,6 +75,8 @@ def rendered(told: dict[str, Any]) -> list[str]:
             lines.append(f"  {mark} {one['deployment']}  {one['id'][:12]}  {', '.join(facts)}")
             if "left_out" in one:
                 lines.append(f"      {one['left_out']}")
+        for kind, names in group.get("fallbacks", {}).items():
+            lines.append(f"  after {kind}: {', '.join(names)}")
     for kind, names in told["fallbacks"].items():
         lines.append(f"\nafter {kind}: {', '.join(names)}")
     return lines

@@ -140,7 +140,7 @@ PARAMS = (
     ("extra_query", "mapping", "known", None, "query parameters of every upstream request"),
     ("stream", "any", "known", False, "a request says itself whether it is streamed"),
     ("base_model", "str", "acted", None, "older place of model_info.base_model, which wins"),
-    ("cache_control_injection_points", "list", "acted", None, "places to cache the prompt behind; across dialects"),
+    ("cache_control_injection_points", "list", "acted", None, "places to cache the prompt behind"),
     ("vector_store_id", "any", "known", None, "vector store of this deployment"),
     ("vector_store_ids", "any", "known", None, "vector stores whose findings stand before the messages"),
     ("knowledge_bases", "any", "known", None, "the same as vector_store_ids"),

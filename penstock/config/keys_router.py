@@ -30,7 +30,7 @@ ROUTER = (
     ("context_window_fallbacks", "fallbacks", "acted", (), "the same, when the request is too long for the model"),
     ("content_policy_fallbacks", "fallbacks", "acted", (), "the same, when the provider refuses the content"),
     ("default_fallbacks", "names", "acted", None, "groups to try for every group without fallbacks of its own"),
-    ("max_fallbacks", "count", "acted", 5, "most groups to try for one request"),
+    ("max_fallbacks", "count", "acted", 5, "fallbacks of fallbacks: how many may follow from one another"),
     ("model_group_alias", "aliases", "acted", (), "other names of groups: `{alias: group}`"),
     ("allowed_fails", "count", "acted", 3, "failures before a deployment rests"),
     ("allowed_fails_policy", "policy:AllowedFails", "acted", None, "the same per kind of failure"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from penstock.config.models import Deployment
 from penstock.config.problems import KeyPath, Problems, shown
@@ -19,8 +19,12 @@ class Names:
         self.exact: set[str] = set()
         self._patterns: set[str] = set()
         self._ids: set[str] = set()
+        self._prefixed: set[str] = set()
+        self.aliases: dict[str, str] = {}
         for deployment in deployments:
             self.exact.add(deployment.model_name)
+            for provider in (deployment.provider, deployment.model.partition("/")[0]):
+                self._prefixed.add(f"{provider}/{deployment.model_name}")
             if deployment.is_wildcard:
                 self._patterns.add(deployment.model_name)
             if "id" in deployment.info:
@@ -31,10 +35,24 @@ class Names:
             return True
         return any(match(pattern, name) is not None for pattern in self._patterns)
 
+    def may_fail(self, name: str) -> bool:
+        """Tell whether a group that fallbacks are for can be one that requests are sent to: by a name of its own, one
+        with its provider before it or without it, or a pattern of such names (LiteLLM's contract, 3.5)."""
+        if name in self or name in self._prefixed:
+            return True
+        known = self.exact | self._ids
+        if "*" in name:
+            return any(match(name, one) is not None for one in known)
+        return any(one.partition("/")[2] == name for one in known)
+
     def require(self, name: str, node: Node, path: KeyPath, problems: Problems) -> None:
         """Add an error when no such name exists, with the nearest one."""
         if name in self:
             return
+        self.miss(name, node, path, problems)
+
+    def miss(self, name: str, node: Node, path: KeyPath, problems: Problems) -> None:
+        """Add the error of a name that does not exist."""
         hint = problems.hint(name, self.exact)
         problems.error(node.file, node.line, path, f"no model named {shown(name)} in model_list{hint}")
 
@@ -67,23 +85,58 @@ def check_aliases(section: Node | None, names: Names, problems: Problems) -> Non
             target, where = item.value["model"], (*where, "model")
         if isinstance(target.value, str):
             names.require(target.text, target, where, problems)
+            names.aliases[alias] = target.text
     names.exact.update(aliases.value)
 
 
 def _check_pairs(node: Node, path: KeyPath, names: Names, problems: Problems) -> None:
+    ways: _Ways = {}
     try:
         for group, targets, where in fallback_pairs(node, path):
-            if group != "*":
-                names.require(group, targets, where, problems)
+            if group != "*" and not names.may_fail(group):
+                names.miss(group, targets, where, problems)
             _check_targets(targets, where, names, problems)
+            ways.setdefault(group, list(_targets(targets, where)))  # a second row of a group is not used
     except Wrong:
         return  # the type check has said so
+    _check_circles(ways, names, problems)
 
 
 def _check_targets(node: Node, path: KeyPath, names: Names, problems: Problems) -> None:
+    for name, item, where in _targets(node, path):
+        names.require(name, item, where, problems)
+
+
+_Ways = dict[str, list[tuple[str, Node, KeyPath]]]
+
+
+def _targets(node: Node, path: KeyPath) -> Iterator[tuple[str, Node, KeyPath]]:
+    """Yield (name, its node, its path) of each group that a row of fallbacks leads to."""
     if isinstance(node.value, str):
-        names.require(node.text, node, path, problems)
+        yield node.text, node, path
     elif isinstance(node.value, list):
         for i, item in enumerate(node.value):
             if isinstance(item.value, str | int | float) and not isinstance(item.value, bool):
-                names.require(item.text, item, (*path, i), problems)
+                yield item.text, item, (*path, i)
+
+
+def _check_circles(ways: _Ways, names: Names, problems: Problems) -> None:
+    """Add an error where fallbacks lead back to a group that they began at. (At run time no group is asked twice, so
+    what leads back is not used.)"""
+    done: set[str] = set()
+    for start in ways:
+        line: dict[str, Iterator[tuple[str, Node, KeyPath]]] = {start: iter(ways[start])}
+        while start not in done:
+            last = next(reversed(line))
+            step = next(line[last], None)
+            if step is None:
+                del line[last]
+                done.add(last)
+                continue
+            name, node, path = names.aliases.get(step[0], step[0]), step[1], step[2]
+            if name in line:
+                told = [*list(line)[list(line).index(name) :], name]
+                way = " -> ".join(shown(one) for one in told[:8]) + (" -> ..." if len(told) > 8 else "")
+                problems.error(node.file, node.line, path, f"these fallbacks lead in a circle: {way}")
+            elif name in ways and name not in done:
+                line[name] = iter(ways[name])

@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from penstock.core import sse
+from penstock.core.caching import Point
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
@@ -81,10 +82,12 @@ class Editor(Struct, frozen=True, kw_only=True, eq=False):
     ``answer(body, model)``: a whole answer with its ``model`` replaced, and its usage. Raises "broken_answer" when it
     is none, and the upstream's error when it carries one under status 200 (some servers do). ``Stream(model,
     want_usage)``: one stream. ``prepare(fields, stream, ask_usage)``: edits a request's top level for the wire, in
-    place. ``wants_usage(fields)``: whether the client asked for usage in the stream.
+    place. ``wants_usage(fields)``: whether the client asked for usage in the stream. ``mark_cache(fields, points)``:
+    marks a request where its prompt is to be cached, in place; None in a dialect without marks.
     """
 
     answer: Callable[[bytes, Raw], tuple[bytes, Usage | None]]
     Stream: Callable[[Raw, bool], SameStream]
     prepare: Callable[[dict[str, Raw], bool, bool], None]
     wants_usage: Callable[[Mapping[str, Raw]], bool]
+    mark_cache: Callable[[dict[str, Raw], tuple[Point, ...]], None] | None = None

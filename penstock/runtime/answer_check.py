@@ -161,7 +161,7 @@ async def _again(attempt: Attempt, dialect: str, response: Response, fault: str)
     if body is None:
         return None
     attempt.repairs += 1
-    timeouts = target.stream_timeouts if attempt.stream else target.timeouts
+    timeouts = attempt.timeouts(attempt.stream)
     return await _hold(attempt, await post(attempt, endpoint, body, spoken.parse_error, timeouts=timeouts))
 
 

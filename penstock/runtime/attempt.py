@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.core.price import Units
     from penstock.runtime.call import Call  # circle: an attempt is of a call, which holds the one that counts
     from penstock.runtime.continuing import SoFar  # circle: it reads what attempts give their clients
+    from penstock.runtime.http import Timeouts
     from penstock.runtime.live import Live
     from penstock.runtime.schema_check import AnswerForm
     from penstock.runtime.targets import Target
@@ -98,6 +99,13 @@ class Attempt(Struct, eq=False):
         """Return the name of the provider that is asked."""
         named = self.named
         return self.target.provider.name if named is None else named[2]
+
+    def timeouts(self, stream: bool) -> Timeouts:
+        """Return how long its target is waited for, in an answer that is a stream or in a whole one."""
+        wishes = self.call.wishes
+        if wishes is None:
+            return self.target.stream_timeouts if stream else self.target.timeouts
+        return wishes.timeouts(self.target, stream)
 
     # The stopwatch.
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from penstock.core.caching import read_points
+from penstock.core.caching import read_points, usual_points
 from penstock.core.defaults import Said, read_said
 from penstock.core.dialects import guided
 from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
+from penstock.core.models import facts
 from penstock.core.providers import get as get_provider
 from penstock.core.providers.bedrock import BEDROCK
 from penstock.core.providers.lending import is_foreign, withheld
@@ -28,15 +29,17 @@ from penstock.core.route.stars import fill
 from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud.serving import Serving, serving_of
-from penstock.runtime.http import Timeouts, Tls
+from penstock.runtime.http import Tls
 from penstock.runtime.targets import Target
+from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
+    from penstock.core.caching import Point
     from penstock.core.providers.spec import Provider
+    from penstock.runtime.http import Timeouts
 
 DEFAULT_TIMEOUT = 600.0  # seconds to the first byte and between bytes; LiteLLM's 6000 s only hides dead upstreams
-CONNECT_TIMEOUT = 10.0
 
 
 def build_target(
@@ -151,7 +154,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         defaults=words.plain,
         extra_body=words.body,
         drop=drop,
-        cache_points=read_points(deployment.params.get("cache_control_injection_points") or ()),
+        cache_points=_points(deployment, settings, rules_of),
         lays=bool(words.plain or words.body or drop),
         says_form=says_form,
         notes=words.wrong,
@@ -231,15 +234,21 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(inner)
 
 
+def _points(deployment: Deployment, settings: Mapping[str, Any], rules_of: str) -> tuple[Point, ...]:
+    """Return where a deployment's prompts are cached: as its entry says, else as all of Claude's are."""
+    own = deployment.params.get("cache_control_injection_points")
+    if own is not None:
+        return read_points(own)
+    if not settings.get("prompt_caching") or not facts(rules_of).is_claude:
+        return ()
+    return usual_points(settings["prompt_caching_ttl"])
+
+
 def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:
     """Return the timeouts of whole answers, and of streams."""
     whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
     stream = deployment.stream_timeout or settings.get("stream_timeout") or whole
-    connect = min(CONNECT_TIMEOUT, whole)
-    return (
-        Timeouts(connect=connect, first_byte=whole, stall=whole, total=whole, pool=whole),
-        Timeouts(connect=connect, first_byte=stream, stall=stream, total=None, pool=stream),
-    )
+    return of_whole(whole), of_stream(stream, whole)
 
 
 def _tls(verify: object) -> Tls | None:
@@ -276,6 +285,8 @@ def settings_of(config: Config) -> dict[str, Any]:
         "cost_discount_config": _by_provider(module.values.get("cost_discount_config")),
         "cost_margin_config": _by_provider(module.values.get("cost_margin_config")),
         "validate": module.enable_json_schema_validation,
+        "prompt_caching": bool(module.values.get("enable_anthropic_prompt_caching")),
+        "prompt_caching_ttl": module.values.get("anthropic_prompt_caching_ttl") or "",
         "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
     }
 

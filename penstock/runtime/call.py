@@ -26,15 +26,25 @@ if TYPE_CHECKING:
     from penstock.runtime.means import Means
     from penstock.runtime.outlet import MountStyle
     from penstock.runtime.surface import Surface  # circle: the row that a call came in by says how calls are read
+    from penstock.runtime.wishes import Wishes  # circle: wishes leave out what a call's fields may not say
 
 # Fields of a body that are for the gateway and never for an upstream (LiteLLM's contract, 4.1).
 GATEWAY_FIELDS = frozenset(
     """litellm_metadata tags fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks num_retries
-    timeout cache guardrails guardrail_config litellm_call_id litellm_trace_id litellm_session_id no-log mock_response
-    router_settings_override priority prompt_id prompt_variables validate""".split()
+    timeout stream_timeout cache guardrails guardrail_config litellm_call_id litellm_trace_id litellm_session_id no-log
+    mock_response router_settings_override prompt_id prompt_variables validate""".split()
 )
+OURS = GATEWAY_FIELDS | {"priority"}
+"""The same with ``priority``, which goes on to who has a queue that goes by it."""
 LONGEST_MODEL = 1024
 REFUSED_FIELDS = frozenset(("api_key", "api_base", "base_url"))
+# What a request says about its own way, or may say in ``metadata``: read by ``wishes``.
+WISH_FIELDS = frozenset(
+    """num_retries timeout stream_timeout fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks
+    priority metadata mock_testing_fallbacks mock_testing_context_fallbacks mock_testing_content_policy_fallbacks
+    mock_testing_rate_limit_error""".split()
+)
+_HEARD = REFUSED_FIELDS | WISH_FIELDS
 _TRUE = Raw(b"true")
 _OPENS = ord("[")
 _NOTHING = Raw(b'""')
@@ -48,18 +58,29 @@ class Known(Protocol):
     def mask(self) -> Mask: ...
 
 
+class Way(msgspec.Struct):
+    """Where in its plan a call is: in a ``group`` of it, after so many ``fallbacks``; ``before``: tries of the groups
+    before it; ``most``: tries after the first that it may make there."""
+
+    group: str
+    fallbacks: int = 0
+    before: int = 0
+    most: int = 0
+
+
 class Call:
     """One request. Mutable, never shared between requests; written by the site
     (which path it means), the gate and the engine, never by an attempt.
 
     ``attempt``: the try that counts: the one under way, in the end the winner or the last. ``tries``, ``upstream``
     (seconds spent waiting for upstreams, also until one may be asked again), ``spent`` and ``spent_cost`` are those of
-    the tries before it."""
+    the tries before it. ``says``: there are fields about its own way, or such that may be; ``wishes``: what they and
+    its headers say. ``way``: where in its plan it is, once there was something to decide."""
 
     __slots__ = (
         "asked", "attempt", "below", "caching", "call_id", "caller", "exchange", "fields", "known", "means", "model",
-        "model_raw", "mount_style", "outlet", "params", "path", "request", "request_id", "spent", "spent_cost",
-        "stream", "surface", "tries", "upstream",
+        "model_raw", "mount_style", "outlet", "params", "path", "request", "request_id", "says", "spent", "spent_cost",
+        "stream", "surface", "tries", "upstream", "way", "wishes",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -90,12 +111,17 @@ class Call:
         self.upstream = 0.0
         self.spent: Usage | None = None
         self.spent_cost: Decimal | None = None
+        self.says = False
+        self.wishes: Wishes | None = None
+        self.way: Way | None = None
 
     def read_fields(self, fields: dict[str, Raw], default_model: str = "", forced: str = "") -> None:
         """Take the body's top level and check what every chat dialect shares. ``forced``: who answers, whatever the
         client says. Raises "bad_request"."""
-        if not REFUSED_FIELDS.isdisjoint(fields):
-            raise refused_field(next(name for name in fields if name in REFUSED_FIELDS))
+        if not _HEARD.isdisjoint(fields):
+            if not REFUSED_FIELDS.isdisjoint(fields):
+                raise refused_field(next(name for name in fields if name in REFUSED_FIELDS))
+            self.says = True
         named = _string(fields, "model")
         model = named or forced or default_model
         if not model:
@@ -138,8 +164,8 @@ class Call:
     def parse(self, fields: dict[str, Raw]) -> Request:
         """Read fields of the client's dialect as a request in the neutral form."""
         assert self.surface is not None
-        if "validate" in fields:
-            fields = {key: value for key, value in fields.items() if key != "validate"}
+        if not GATEWAY_FIELDS.isdisjoint(fields):
+            fields = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
         return self.surface.dialect.parse_request(fields)
 
     def fail(self, error: GatewayError) -> bytes:

@@ -40,6 +40,7 @@ from penstock.core.providers.apply import apply_quirks
 from penstock.core.providers.constraints import Lowered, lower, name_of
 from penstock.runtime.ids import mint
 
+_PRIORITY = ("extra.priority", "priority")
 MOST_OPEN = 4096  # blocks; calls stay open to the end of a Chat stream, and end all in one step
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
     losses = fitted.losses + fitted.told(rendered.losses) + tuple(apply_quirks(fields, quirks, True))
     if lowered is not None and lowered.lost:
         losses += lost(asked.output, target, lowered)
+    if losses and "priority" in attempt.fields:  # which was heard here
+        losses = tuple(loss for loss in losses if loss.path not in _PRIORITY)
     if losses and target.said is not None:  # what the deployment said and can never be carried was told at the start
         losses = tuple(loss for loss in losses if loss not in target.never_carried(dialect))
     if losses and target.on_unsupported == "reject":

@@ -18,7 +18,7 @@ from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
 from penstock.runtime.cache import AnswerCache
-from penstock.runtime.call import Call
+from penstock.runtime.call import Call, Way
 from penstock.runtime.drive import drive
 from penstock.runtime.explain import TELLS, Told
 from penstock.runtime.held import RETRY_AFTER, Held
@@ -37,15 +37,19 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, blame, first_choice, late_after, picker, praise
+from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, picker, praise
+from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from msgspec import Raw
+
     from penstock.core.route.choose import Rules
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
+    from penstock.runtime.surface import Surface
     from penstock.runtime.targets import Target
     from penstock.stores.base import Store
 
@@ -90,28 +94,26 @@ class Engine:
         error: GatewayError | None = None
         call.known = state
         try:
-            surface = call.surface
+            surface, exchange = call.surface, call.exchange
             assert surface is not None
-            body = call.exchange.body
             if surface.read is not None:
                 fields = await surface.read(call)
             else:
+                body = exchange.body
                 fields = open_body(body) if len(body) < apart.COUNTED else await apart.opened(body)
-            if surface.adapt is not None:
-                surface.adapt(call, fields, state)
-            default = "" if surface.default_model is None else surface.default_model(state)
-            forced = state.forced.get(surface.forced_by, "") if state.forced else ""
-            call.read_fields(fields, default, forced)
-            surface.check(fields)
+            read_fields(call, surface, fields, state)
+            heard = not (exchange.hushed or ROUTING_HEADERS.isdisjoint(exchange.headers))
+            if heard or call.says:
+                call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
             if keeps and await self.answers.answer(call, state):
                 self.record(call, None)
                 return
             if plan is None:
-                plan = state.plan(call.model)
+                plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
-            if TELLS in call.exchange.headers:
+            if heard and TELLS in exchange.headers:
                 call.outlet.told = Told(call, plan, self.means.clock())
             # The first is tried before a way is planned: nothing is to decide while it answers.
             step, first = plan.only, None
@@ -148,6 +150,7 @@ class Engine:
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
     ) -> GatewayError | None:
         """Try what the plan says until one answers. ``first``: how the try at ``begun`` ended, if there was one."""
+        call.way = Way(plan.group)
         steps = attempts(plan, picker(call, plan), random.random, begun)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
         room = partial(self._wait_for_room, call, Turn(call, plan, self.lines))
@@ -197,6 +200,8 @@ class Engine:
             )
         elif call.attempt is None:
             call.attempt = attempt
+        if call.way is not None:  # before it nobody goes to a fallback, which may be another request
+            begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
         standing.in_flight += 1
         trial = 0.0
@@ -280,6 +285,16 @@ class Engine:
             self.records.put(record_of(call, error, now, at))
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
             call.attempt = None
+
+
+def read_fields(call: Call, surface: Surface, fields: dict[str, Raw], state: State) -> None:
+    """Take the top level of a call's body. Raises "bad_request"."""
+    if surface.adapt is not None:
+        surface.adapt(call, fields, state)
+    default = "" if surface.default_model is None else surface.default_model(state)
+    forced = state.forced.get(surface.forced_by, "") if state.forced else ""
+    call.read_fields(fields, default, forced)
+    surface.check(fields)
 
 
 def _watch(attempt: Attempt, before: Attempt | None) -> None:

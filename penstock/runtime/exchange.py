@@ -57,8 +57,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "body", "bytes_out", "call", "client", "coming", "ending", "gone", "headers", "held", "method", "path", "query",
-        "responded", "started", "task",
+        "body", "bytes_out", "call", "client", "coming", "ending", "gone", "headers", "held", "hushed", "method",
+        "path", "query", "responded", "started", "task",
     )  # fmt: skip
 
     method: str
@@ -68,6 +68,7 @@ class Exchange:
     body: bytes  # of an upload that is passed on as it comes: the ``Upload``, of which only the length is of use
     held: int  # bytes of ``runtime.held.Held`` that are taken for it: of its body, and of whole answers to it
     client: str
+    hushed: bool  # it is known that no header says anything about routing
     responded: bool  # a status line was sent
     bytes_out: int  # body bytes
     gone: bool  # the client left
@@ -93,7 +94,7 @@ class Exchange:
         self.method, self.path, self.query, self.body = method, path, query, body
         self.headers = dict(headers or {})
         self.client, self.started = client, started
-        self.responded = self.gone = False
+        self.responded = self.gone = self.hushed = False
         self.bytes_out = self.held = 0
         self.call = self.task = self.ending = self.coming = None
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,13 +34,16 @@ def explain(call: Call, plan: Plan[Target], lives: Lives, now: float) -> dict[st
     for name, targets in plan.targets.items():
         rules = plan.rules.get(name, PLAIN)
         need = need_of(call, rules) if name in plan.rules else NOTHING
-        groups.append(_group(name, targets, rules, need, lives, now))
-    return {
-        "model": plan.group,
-        "retries": plan.retries,
-        "groups": groups,
-        "fallbacks": {kind or "any other error": list(names) for kind, names in plan.fallbacks.items()},
-    }
+        told = _group(name, targets, rules, need, lives, now)
+        if name in plan.nested:
+            told["fallbacks"] = _ways(plan.nested[name])
+        groups.append(told)
+    fallbacks = _ways(plan.fallbacks) if plan.depth else {}
+    return {"model": plan.group, "retries": plan.retries, "groups": groups, "fallbacks": fallbacks}
+
+
+def _ways(fallbacks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {kind or "any other error": list(names) for kind, names in fallbacks.items()}
 
 
 def _group(

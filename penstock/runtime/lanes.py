@@ -175,7 +175,7 @@ async def _relay(attempt: Attempt, dialect: str) -> None:
     body = await _body_apart(attempt, quirks, dialect) if attempt.long else _body(attempt, quirks, dialect)
     if head:
         body = head + body[1:]
-    timeouts = target.stream_timeouts if attempt.stream else target.timeouts
+    timeouts = attempt.timeouts(attempt.stream)
     answer: Answer = await post(attempt, endpoint, body, spoken.parse_error, timeouts=timeouts)
     try:
         if form is not None and form.check is not None:
@@ -218,7 +218,8 @@ def _body(attempt: Attempt, quirks: Quirks, dialect: str) -> bytes:
 
 async def _body_apart(attempt: Attempt, quirks: Quirks, dialect: str) -> bytes:
     """Make the body of a long request: apart, where its turns are looked at."""
-    if attempt.form is None and dialect == attempt.client.name and not has_edits(quirks):
+    looks = has_edits(quirks) or bool(attempt.target.cache_points)
+    if attempt.form is None and dialect == attempt.client.name and not looks:
         return _body(attempt, quirks, dialect)
     body = await apart.body(attempt, _body, quirks, dialect)
     assert body is not None

@@ -259,6 +259,9 @@ class Outlet(Struct, eq=False):
         head = JSON + (
             self._lines(call, call.means.clock()) if call.surface is not None else _ids(call) + self.page_lines
         )
+        if attempt is not None and call.surface is not None:
+            waits = attempt.timeouts(attempt.stream).first_byte
+            head += b"" if waits is None else b"x-litellm-timeout: %b\r\n" % str(float(waits)).encode()
         if error.retry_after is not None:
             head += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after))
         if error.kind == "method":
@@ -336,10 +339,13 @@ def _plain_routing(group: str, lane: str) -> bytes:
 
 
 def _routing(call: Call, attempt: Attempt) -> bytes:
-    tries = call.tries + attempt.repairs
-    text = b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: %d\r\n" % (_safe_name(attempt.group), tries - 1)
-    if attempt.group != call.model:
-        text += b"x-litellm-attempted-fallbacks: 1\r\n"
+    way = call.way
+    retries = call.tries - 1 + attempt.repairs - (0 if way is None else way.before)
+    text = b"x-litellm-model-group: %b\r\nx-litellm-attempted-retries: %d\r\n" % (_safe_name(attempt.group), retries)
+    if retries:
+        text += b"x-litellm-max-retries: %d\r\n" % max(retries, 0 if way is None else way.most)
+    if way is not None and way.fallbacks:
+        text += b"x-litellm-attempted-fallbacks: %d\r\n" % way.fallbacks
     if attempt.lane:
         text += b"x-penstock-lane: %b\r\n" % attempt.lane.encode()
     if attempt.losses:

@@ -21,18 +21,18 @@ from penstock.core.providers.pass_through import answer_headers
 from penstock.core.seen import Seen, kind_of
 from penstock.runtime.answer import MAX_ERROR
 from penstock.runtime.attempt import Attempt
-from penstock.runtime.building import CONNECT_TIMEOUT
 from penstock.runtime.engine import client_error, hide_secrets
-from penstock.runtime.http import Timeouts, TransportError, in_task
+from penstock.runtime.http import TransportError, in_task
 from penstock.runtime.live import Live
 from penstock.runtime.prices import UNPRICED, TargetPrice, price_of, with_terms
+from penstock.runtime.timeouts import of_stream
 
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.call import Call
     from penstock.runtime.credential import Credential
     from penstock.runtime.endpoint import Endpoint
-    from penstock.runtime.http import Response
+    from penstock.runtime.http import Response, Timeouts
     from penstock.runtime.targets import Target
 
 LANE = "pass"
@@ -133,7 +133,7 @@ class PassThrough(Attempt, eq=False):
         if self.timeout is None and target is not None:
             return target.stream_timeouts
         wait = self.timeout or 600.0
-        return Timeouts(connect=min(CONNECT_TIMEOUT, wait), first_byte=wait, stall=wait, total=None, pool=wait)
+        return of_stream(wait, wait)
 
     async def _answer(self, answer: Response) -> None:
         call, status = self.call, answer.status

@@ -44,7 +44,7 @@ async def post(
     means = call.means
     if not attempt.since:  # ``attempt.start()``, where every request passes
         attempt.since = means.clock()
-    timeouts = timeouts or target.timeouts
+    timeouts = timeouts or attempt.timeouts(False)
     if means.trace is not None:
         means.trace.asks(attempt, endpoint, body)
     if isinstance(body, bytes):

@@ -75,7 +75,7 @@ async def run(attempt: Attempt) -> None:
     endpoint = attempt.target.endpoint(path)
     house = _House(attempt.call.means, attempt.target, endpoint)
     body = _body(attempt, version)
-    timeouts = attempt.target.stream_timeouts if attempt.stream else attempt.target.timeouts
+    timeouts = attempt.timeouts(attempt.stream)
     extra = b"" if attempt.stream else _PREFER
     answer = await post(attempt, endpoint, body, _refused, extra=extra, timeouts=timeouts)
     made = read_prediction(await _read(answer, attempt.call.room))
@@ -174,7 +174,7 @@ class _House:
 
 async def _wait(attempt: Attempt, house: _House, made: Prediction) -> Prediction:
     """Wait until the prediction is over and return it. Raises "timeout" when the deployment's time is over first."""
-    patience, clock = attempt.target.timeouts.first_byte, attempt.call.means.clock
+    patience, clock = attempt.timeouts(False).first_byte, attempt.call.means.clock
     began = clock()
     while made.status in RUNNING:
         if patience is not None and clock() - began > patience:
@@ -191,7 +191,7 @@ async def _wait(attempt: Attempt, house: _House, made: Prediction) -> Prediction
 
 async def _stream(attempt: Attempt, house: _House, made: Prediction, url: str) -> None:
     """Relay a prediction's events; when they are over, one look at it tells the tokens."""
-    answer = await house.ask(b"GET", url, attempt.target.stream_timeouts, _EVENTS)
+    answer = await house.ask(b"GET", url, attempt.timeouts(True), _EVENTS)
     if answer.status != 200:
         await _read(answer, None)
         raise GatewayError("broken_answer", f"The upstream's stream answered with status {answer.status}.")

@@ -186,7 +186,7 @@ async def _relay(attempt: Attempt, turns: Turns, message: bytes) -> None:
     client: ClientSocket = call.exchange.client_socket  # type: ignore[attr-defined]
     stream = EDITORS[NAME].Stream(call.model_raw, True)
     attempt.translator = stream
-    timeouts = attempt.target.stream_timeouts
+    timeouts = attempt.timeouts(True)
     attempt.start()
     try:
         await upstream.send(Message(message))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from penstock.core.route.plan import Pick, Plan, Try
     from penstock.core.route.standing import Standing
     from penstock.runtime.attempt import Attempt
-    from penstock.runtime.call import Call
+    from penstock.runtime.call import Call, Way
     from penstock.runtime.live import Lives
     from penstock.runtime.targets import Target
 
@@ -183,22 +183,13 @@ class Turn:
         clock = self._call.means.clock
         began = clock()
         try:
-            rules = self._plan.rules.get(group)
-            priority = priority_of(self._call, rules.priority if rules is not None else USUAL)
+            rules, wishes = self._plan.rules.get(group), self._call.wishes
+            priority = USUAL if rules is None else rules.priority
+            if wishes is not None and wishes.priority is not None:
+                priority = wishes.priority
             return await line.wait(priority, self._number[group], self._left, line.next)
         finally:
             self._left -= clock() - began
-
-
-def priority_of(call: Call, usual: int) -> int:
-    """Read who goes first: ``priority`` in the body, or the header ``x-penstock-priority``, else ``usual``; lower goes
-    first."""
-    raw = call.fields.get("priority")
-    said = bytes(raw) if raw is not None else call.exchange.headers.get(b"x-penstock-priority", b"")
-    text = said.strip(b'"').lstrip(b"-")
-    if not text.isdigit() or len(text) > 9:
-        return usual
-    return int(said.strip(b'"'))
 
 
 def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | None:
@@ -257,3 +248,17 @@ def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone
         why = "its key is refused" if error.kind in CREDENTIAL else error.row.litellm
         target = attempt.target
         log.warning("%s (%s) rests for %.3g s: %s (%s)", target.label, target.id[:12], seconds, why, error.status)
+
+
+def begin_step(way: Way, plan: Plan[Target], step: Try[Target], attempt: Attempt) -> None:
+    """Note where in its plan a call is, for the answer's header lines, and give a fallback that is another request its
+    fields."""
+    call = attempt.call
+    if step.group != way.group:
+        way.group = step.group
+        way.fallbacks += 1
+        way.before = call.tries - 1
+    if call.tries - way.before > 1:
+        way.most = plan.allowed(step.group, None, step.target)
+    if call.wishes is not None:
+        call.wishes.change(attempt)

@@ -13,14 +13,16 @@ from penstock.core.dialects import DIALECTS, EDITORS
 from penstock.core.envelope import seal
 from penstock.core.errors import GatewayError
 from penstock.core.providers.apply import apply_quirks
+from penstock.core.providers.constraints import ENGINES
 from penstock.core.providers.fitting import plain_effort
-from penstock.runtime.call import GATEWAY_FIELDS, REFUSED_FIELDS, refused_field
+from penstock.runtime.call import GATEWAY_FIELDS, OURS, REFUSED_FIELDS, refused_field
 
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
     from penstock.core.ir import Loss
     from penstock.core.providers.spec import Quirks
     from penstock.runtime.attempt import Attempt
+    from penstock.runtime.targets import Target
 
 # What the content type of a dialect's streams holds.
 _STREAM_TYPES: Mapping[str, bytes] = {name: dialect.stream_type for name, dialect in DIALECTS.items()}
@@ -31,12 +33,14 @@ def same_request(attempt: Attempt, given: dict[str, Raw], quirks: Quirks, dialec
     left out in ``attempt.losses``."""
     target = attempt.target
     fields = dict(given)
-    if not GATEWAY_FIELDS.isdisjoint(fields):
-        fields = {key: value for key, value in fields.items() if key not in GATEWAY_FIELDS}
+    if not OURS.isdisjoint(fields):
+        fields = without_ours(fields, target)
     if "extra_body" in fields:
         merge(fields)
     fields["model"] = target.model_raw
     lost = _lay_defaults(attempt, fields, dialect) if target.lays else ()
+    if target.cache_points:
+        _mark_cache(target, fields, dialect)
     losses = apply_quirks(fields, quirks, target.drop_params)
     if "reasoning_effort" in fields:
         losses += plain_effort(fields)
@@ -59,15 +63,29 @@ def _lay_defaults(attempt: Attempt, fields: dict[str, Raw], dialect: str) -> tup
     return lost
 
 
+def _mark_cache(target: Target, fields: dict[str, Raw], dialect: str) -> None:
+    """Mark where the prompt is cached, if the target takes such marks in ``dialect``."""
+    mark = EDITORS[dialect].mark_cache
+    if mark is not None and (DIALECTS[dialect].caches or target.wire_for(dialect).cache_marks):
+        mark(fields, target.cache_points)
+
+
 def own_fields(attempt: Attempt) -> dict[str, Raw]:
     """Return the client's fields without those for the gateway, with the deployment's defaults."""
     target = attempt.target
-    fields = {key: value for key, value in attempt.fields.items() if key not in GATEWAY_FIELDS}
+    fields = without_ours(attempt.fields, target)
     if target.lays:
         lay_words(fields, target.defaults)
         lay_body(fields, target.extra_body)
         drop_fields(fields, target.drop)
     return fields
+
+
+def without_ours(fields: dict[str, Raw], target: Target) -> dict[str, Raw]:
+    """Leave out what is for the gateway: its own fields, and ``priority`` where the target has no queue that goes by
+    it (engines have, and Cohere)."""
+    ours = GATEWAY_FIELDS if target.guides in ENGINES or "cohere" in target.dialects else OURS
+    return {key: value for key, value in fields.items() if key not in ours}
 
 
 def body_of(fields: dict[str, Raw], attempt: Attempt) -> bytes:

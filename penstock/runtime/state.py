@@ -15,21 +15,18 @@ from penstock.core.providers import PROVIDERS
 from penstock.core.providers import get as get_provider
 from penstock.core.providers.resolve import credential, missing_key_message
 from penstock.core.route.catalog import Catalog, Member
-from penstock.core.route.plan import Plan, Try
 from penstock.runtime.building import Stars, build_target, settings_of
 from penstock.runtime.cache_wish import wishes_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
+from penstock.runtime.plans import Planner
 from penstock.runtime.review import faults_of
-from penstock.runtime.rules import RuleBook, is_plain
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
-    from penstock.core.route.choose import Rules
+    from penstock.core.route.plan import Plan
     from penstock.runtime.credential import Credential  # circle: looked for in a state, and kept there
     from penstock.runtime.targets import Target
-
-DEFAULT_RETRIES = 2
-_CONTINUES = ("continue_streams", "enable_mid_stream_fallback_continuation")  # the latter is LiteLLM's name
+    from penstock.runtime.wishes import Wishes
 
 
 # Changes after which the mask is made anew: what was deleted is masked until then, since answers to it may still come.
@@ -84,15 +81,10 @@ class State:
         self.problems += _strangers(self.settings)
         router = config.router
         self.catalog: Catalog[Target] = Catalog(members, router.model_group_alias, router.hidden_aliases)
-        self.retries = _first(router.num_retries, config.litellm.num_retries, DEFAULT_RETRIES)
-        self.retry_after = float(router.retry_after or 0)
         self.keep_alive = _keep_alive(config)
-        self.continues = any(router.values.get(key) for key in _CONTINUES)
         self.forced = _forced(config)
-        self._fallbacks = _fallbacks(config)
-        self._rules = RuleBook(config)
-        falls = router.values.get("fallback_on_unsupported_params", True)
-        self._final = frozenset() if falls else frozenset(("unsupported",))
+        self.most_fallbacks = router.max_fallbacks
+        self._planner = Planner(config, self)
         self._stars = Stars()
         self._plans: dict[str, Plan[Target]] = {}
 
@@ -121,36 +113,15 @@ class State:
         """Return the plan for a name that a client sent. Raises "unknown_model" with the nearest names."""
         plan = self._plans.get(model)
         if plan is None:
-            plan = self._make_plan(model)
+            plan = self._planner.make(model)
             if len(self._plans) < 10_000:
                 self._plans[model] = plan
         return plan
 
-    def _make_plan(self, model: str) -> Plan[Target]:
-        groups = {model: self.targets_of(model)}
-        if not groups[model]:
-            raise self.unknown(model)
-        fallbacks: dict[str, Sequence[str]] = {}
-        for kind, table in self._fallbacks.items():
-            names = self._lookup(table, model)
-            if names is not None:
-                fallbacks[kind] = names
-                for name in names:
-                    groups[name] = self.targets_of(name)
-        rules = {name: self._rules_of(name, targets, fallbacks) for name, targets in groups.items()}
-        own = groups[model]
-        only = Try(own[0], model) if len(own) == 1 and is_plain(rules[model], own[0]) else None
-        kept = {name: found for name, found in rules.items() if found is not None}
-        retries, final = self.retries, self._final
-        return Plan(model, groups, fallbacks, retries, self.retry_after, only, kept, final, self.continues)
-
-    def _rules_of(
-        self, name: str, targets: Sequence[Target], fallbacks: Mapping[str, Sequence[str]]
-    ) -> Rules | None:
-        """Return the rules of the group that serves a name."""
-        found = self.catalog.find(name)
-        group = found.group if found is not None else name
-        return self._rules.of(group, targets, any(fallbacks.values()))
+    def wished(self, model: str, wishes: Wishes) -> Plan[Target]:
+        """Return the plan for a name as a request wants it. Raises "unknown_model", and "bad_request" for a fallback
+        that does not exist."""
+        return self._planner.wished(model, wishes) if wishes.plans else self.plan(model)
 
     def targets_of(self, name: str) -> Sequence[Target]:
         """List the targets under a public name, or of a deployment's id; none for one that is not known."""
@@ -166,18 +137,6 @@ class State:
             except LookupError:
                 continue
         return tuple(made)
-
-    def _lookup(self, table: Mapping[str, Sequence[str]], model: str) -> Sequence[str] | None:
-        """Find a model's row in a table of fallbacks: by its exact name, the group it is an alias of, either without or
-        with the provider before it, then "*" (LiteLLM's contract, 3.5). None without one."""
-        found = self.catalog.find(model)
-        names = (model, found.group) if found else (model,)
-        bare = [name.partition("/")[2] for name in names if "/" in name]
-        prefixed = [f"{target.provider.name}/{name}" for target in (found.targets if found else ()) for name in names]
-        for key in (*names, *bare, *prefixed, "*"):
-            if key in table:
-                return [name for name in table[key] if name != model][: self.config.router.max_fallbacks]
-        return None
 
     def pass_through_at(self, path: str) -> PassThroughEndpoint | None:
         """Find the config's own pass-through endpoint at a path."""
@@ -241,22 +200,3 @@ def _keep_alive(config: Config) -> float:
         if values.get(key) is not None:
             return float(values[key])
     return KEEP_ALIVE
-
-
-def _fallbacks(config: Config) -> dict[str, Mapping[str, Sequence[str]]]:
-    """Collect the fallbacks by error kind ("" = any other): group to groups."""
-    router, module = config.router, config.litellm
-    general = dict(module.fallbacks or {}) | dict(router.fallbacks or {})
-    default = router.default_fallbacks or module.default_fallbacks
-    if default:
-        general.setdefault("*", tuple(default))
-    tables = {
-        "": general,
-        "context_window": dict(module.context_window_fallbacks or {}) | dict(router.context_window_fallbacks or {}),
-        "content_policy": dict(module.content_policy_fallbacks or {}) | dict(router.content_policy_fallbacks or {}),
-    }
-    return {kind: table for kind, table in tables.items() if table}
-
-
-def _first(*values: int | None) -> int:
-    return next(value for value in values if value is not None)

@@ -90,7 +90,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     defaults: Mapping[str, Raw]  # the same in Chat's words, for fields in these words
     extra_body: Mapping[str, Raw]  # for the body as it goes out, whatever it speaks
     drop: tuple[str, ...]
-    cache_points: tuple[Point, ...]  # where the prompt is cached, across dialects
+    cache_points: tuple[Point, ...]  # where the prompt is cached
     lays: bool  # any of these
     says_form: bool  # of the answer
     drop_params: bool

@@ -49,7 +49,7 @@ class Trace:
     def asks(self, attempt: Attempt, endpoint: Endpoint, body: object) -> None:
         """Say where an attempt goes, and what differs from what the client sent."""
         call, target = attempt.call, attempt.target
-        timeouts = target.stream_timeouts if attempt.stream else target.timeouts
+        timeouts = attempt.timeouts(attempt.stream)
         log.debug(
             "call=%s try %d: %s at %s (lane %s, first byte within %s s)%s",
             call.call_id,

@@ -38,7 +38,7 @@ async def open_upstream(
         means.trace.asks(attempt, endpoint, b"")
     attempt.start()
     try:
-        return await means.pool.open_socket(url, sent, Wanted(target.timeouts, target.tls, subprotocols))
+        return await means.pool.open_socket(url, sent, Wanted(attempt.timeouts(False), target.tls, subprotocols))
     finally:
         attempt.stop()
 

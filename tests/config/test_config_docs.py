@@ -60,12 +60,13 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
         "bool": "true", "str": "x", "secret": "a-random-key", "count": "7", "positive": "7", "number": "7.5",
         "amount": "7.5", "size": "7.5", "seconds": "7.5", "wait": "7.5", "url": "http://h/", "port": "7", "redis": "redis://h", "nodes": "[h:7]", "connection": "{host: h}", "sentinels": "[[h, 7]]", "tls": "x.pem", "any": "{a: 1}",
         "mapping": "{a: 1}", "list": "[1]", "texts": "[a]", "names": "[m]", "headers": "{a: b}", "numbers": "{a: 1}", "shares": "{openai: 0.1}", "margins": "{global: 0.1, openai: {fixed_amount: 0.1}}",
-        "fallbacks": "[{m: [m]}]", "aliases": "{a: m}", "lists": "[[m]]", "hedge": "800ms",
+        "fallbacks": "[{m: [n]}]", "aliases": "{a: m}", "lists": "[[m]]", "hedge": "800ms",
         "policy": "{RateLimitErrorXX: 3}", "policies": "{m: {RateLimitErrorXX: 3}}",
         "budgets": "{openai: {budget_limit: 5, time_period: 1d}}",
         "groups": "[{models: [m], routing_strategy: least-busy}]",
     }  # fmt: skip
-    text = "model_list: [{model_name: m, litellm_params: {model: openai/x}}]\n" + f"{table.place}:\n"
+    entries = ", ".join(f"{{model_name: {name}, litellm_params: {{model: openai/x}}}}" for name in "mn")
+    text = f"model_list: [{entries}]\n{table.place}:\n"
     for name in table.names():
         kind, _, choices = table.rows[name].spec.partition(":")
         value = choices.split(",")[-1] if kind == "one" else f"[{choices.split(',')[0]}]" if kind == "checks" else values[kind]

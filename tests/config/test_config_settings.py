@@ -33,7 +33,7 @@ router_settings:
   stream_timeout: 10
   retry_after: 1
   max_fallbacks: 2
-  fallbacks: [{fast: [slow, anthropic/claude-x, slow-1]}, {slow: fast, "*": [slow]}]
+  fallbacks: [{fast: [slow, anthropic/claude-x, slow-1]}, {slow: slow-1, "*": [slow]}]
   context_window_fallbacks: {fast: [slow]}
   content_policy_fallbacks: []
   default_fallbacks: [slow]
@@ -45,7 +45,7 @@ router_settings:
     router = loaded.config.router
     assert (router.num_retries, router.timeout, router.stream_timeout) == (3, 30.0, 10.0)
     assert (router.retry_after, router.max_fallbacks) == (1.0, 2)
-    assert router.fallbacks == {"fast": ("slow", "anthropic/claude-x", "slow-1"), "slow": ("fast",), "*": ("slow",)}
+    assert router.fallbacks == {"fast": ("slow", "anthropic/claude-x", "slow-1"), "slow": ("slow-1",), "*": ("slow",)}
     assert router.context_window_fallbacks == {"fast": ("slow",)}
     assert router.content_policy_fallbacks == {}
     assert router.default_fallbacks == ("slow",)
@@ -96,8 +96,55 @@ def test_a_star_makes_every_name_exist(check: Check) -> None:
 
 
 def test_a_broken_model_is_not_also_a_dangling_reference(check: Check) -> None:
-    loaded = check("model_list:\n- model_name: a\n  litellm_params: {}\nrouter_settings: {fallbacks: [{a: [a]}]}\n")
+    loaded = check("model_list:\n- model_name: a\n  litellm_params: {}\nrouter_settings: {default_fallbacks: [a]}\n")
     assert [problem.path for problem in loaded.errors] == ["model_list[0].litellm_params.model"]
+
+
+CIRCLES = [
+    ("[{fast: [fast]}]", ["fallbacks[0].fast[0]: these fallbacks lead in a circle: 'fast' -> 'fast'"]),
+    (
+        "[{fast: [slow]}, {slow: [slow-1, fast]}]",
+        ["fallbacks[1].slow[1]: these fallbacks lead in a circle: 'fast' -> 'slow' -> 'fast'"],
+    ),
+    (
+        "[{fast: slow}, {slow: [alias]}]",
+        ["fallbacks[1].slow[0]: these fallbacks lead in a circle: 'fast' -> 'slow' -> 'fast'"],
+    ),
+    ("[{fast: [slow, slow-1]}, {slow: [slow-1]}]", []),  # two ways to one place are no circle
+    ('[{"*": [slow]}, {fast: [slow]}]', []),
+    ("[{anthropic/claude-1: [fast]}, {anthropic/*: [slow]}]", []),
+]
+
+
+@pytest.mark.parametrize(("rows", "told"), CIRCLES)
+def test_fallbacks_in_a_circle_are_errors_with_their_line_and_the_gateway_starts(
+    check: Check, rows: str, told: list[str]
+) -> None:
+    loaded = check(GROUPS + f"router_settings:\n  model_group_alias: {{alias: fast}}\n  fallbacks: {rows}\n")
+    line = GROUPS.count("\n") + 3
+    assert errors(loaded) == [f"c.yaml:{line}: router_settings.{text}" for text in told]
+    assert loaded.config is not None
+
+
+def test_a_long_chain_and_many_circles_are_walked_once(check: Check) -> None:
+    count = 2000
+    entries = "".join(f"- {{model_name: m{n}, litellm_params: {{model: openai/x}}}}\n" for n in range(count))
+    rows = ", ".join(f"{{m{n}: [m{(n + 1) % count}, m{(n * 7) % count}]}}" for n in range(count))
+    loaded = check(f"model_list:\n{entries}router_settings: {{fallbacks: [{rows}]}}\n")
+    assert loaded.config is not None and any("in a circle" in problem for problem in errors(loaded))
+
+
+@pytest.mark.parametrize(
+    ("group", "known"),
+    [
+        ("fast", True), ("anthropic/*", True), ("anthropic/anything", True), ("openai/fast", True), ("fast*", False),
+        ("f*t", True), ("gpt-*", False), ("claude-x", False), ("azure/fast", False),
+    ],
+)  # fmt: skip
+def test_whose_fallbacks_they_may_be(check: Check, group: str, known: bool) -> None:
+    """A name of its own, with its provider before it, or a pattern that some name has."""
+    loaded = check(GROUPS + f'router_settings: {{fallbacks: [{{"{group}": [slow]}}]}}\n')
+    assert (errors(loaded) == []) == known
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from penstock.core import count, models, sse
 from penstock.core.budget import MOST_WRITTEN, VALUE
+from penstock.core.caching import usual_points
 from penstock.core.defaults import lay_in, read_said
 from penstock.core.dialects import DIALECTS, EDITORS, guided
 from penstock.core.dialects.base import Dialect, View, Wire
@@ -118,6 +119,8 @@ def _other_reads(dialect: Dialect, fields: dict[str, Raw]) -> None:
         editor = EDITORS[dialect.name]
         editor.prepare(dict(fields), True, True)
         editor.wants_usage(fields)
+        if editor.mark_cache is not None:
+            editor.mark_cache(dict(fields), usual_points(""))
 
 
 @pytest.mark.parametrize("name", NAMES)

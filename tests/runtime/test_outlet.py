@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Loss
+from penstock.runtime.call import Way
 from penstock.runtime.endpoint import Endpoint
 from penstock.runtime.http import Origin
 from penstock.runtime.outlet import AlreadyAnswered, safe
 from penstock.runtime.post import forwarded_headers
+from penstock.runtime.timeouts import of_whole
 from tests.runtime.made import attempt_of, call_of, target_of
 
 TEXT = st.text(max_size=40) | st.sampled_from(
@@ -46,6 +48,7 @@ def test_no_text_of_a_client_s_or_a_config_s_breaks_an_answer_s_head(group, path
     call = call_of()
     attempt = attempt_of(call, group=group)
     call.tries = 2
+    attempt.target.timeouts = of_whole(7)
     attempt.lane = lane
     call.request_id = safe(group) or b"x"
     attempt.losses = tuple(Loss(path, "why") for path in paths)
@@ -53,7 +56,7 @@ def test_no_text_of_a_client_s_or_a_config_s_breaks_an_answer_s_head(group, path
     told = headers_of(call.exchange.head)
     assert told["x-litellm-call-id"] == call.call_id
     assert told["content-type"] == "application/json" and float(told["x-penstock-overhead-ms"]) >= 0
-    assert "x-litellm-model-group" in told
+    assert "x-litellm-model-group" in told and told["x-litellm-timeout"] == "7.0"
     assert ("x-penstock-dropped" in told) == bool(paths)
     if wait is not None:
         assert int(told["retry-after"]) >= max(1, wait), "nobody comes back too early"
@@ -85,13 +88,15 @@ def test_headers_that_pass_upstream_stay_one_line(value):
 def test_headers_of_an_answer(tmp_path):
     call = call_of(clock=lambda: 0.5)
     attempt = attempt_of(call, target_of(tmp_path, api_key="k"), "other")
-    attempt.lane, call.tries, call.upstream, attempt.upstream = "cross", 3, 0.3, 0.1
+    attempt.lane, call.tries, call.upstream, attempt.upstream = "cross", 5, 0.3, 0.1
+    call.way = Way("other", fallbacks=1, before=2, most=3)
     attempt.losses = (Loss("seed", ""), Loss("n", ""), Loss("seed", ""))
     call.outlet.whole(attempt, b"{}")
     told = headers_of(call.exchange.head)
     assert told["x-litellm-model-id"] == attempt.target.id and told["x-litellm-model-name"] == "openai/gpt-4o"
     assert told["x-penstock-overhead-ms"] == "100.000"
     assert told["x-litellm-attempted-retries"] == "2" and told["x-litellm-attempted-fallbacks"] == "1"
+    assert told["x-litellm-max-retries"] == "3" and told["x-litellm-model-group"] == "other"
     assert told["x-penstock-dropped"] == "seed,n" and told["x-penstock-lane"] == "cross"
     assert attempt.tail == b"{}" and attempt.first_at == 0.5 and call.exchange.finished
 

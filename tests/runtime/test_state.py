@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from penstock.core.errors import GatewayError
-from penstock.runtime.state import DEFAULT_RETRIES, KEEP_ALIVE
+from penstock.runtime.plans import DEFAULT_RETRIES
+from penstock.runtime.state import KEEP_ALIVE
+from penstock.runtime.wishes import Change, Wishes
 from tests.runtime.made import state_of
 
 MODELS = """
@@ -79,6 +81,81 @@ def test_fallbacks_by_name_alias_prefix_and_default(tmp_path):
     assert state.plan("b").fallbacks[""] == [], "never itself"
 
 
+def test_fallbacks_by_a_pattern_of_names(tmp_path):
+    """What the stars of the pattern stand for stands in the row for its stars; the most specific pattern counts."""
+    rows = '{"openai/*": ["local-*", b]}, {"openai/gpt-*": [a]}, {"local-*": ["openai/*"]}, {"a*": [b]}'
+    state = state_of(tmp_path, MODELS + f"router_settings: {{fallbacks: [{rows}]}}")
+    assert state.plan("openai/o3").fallbacks[""] == ["local-o3", "b"]
+    assert labels(state, "openai/o3", "local-o3") == ["hosted_vllm/o3"]
+    assert state.plan("openai/gpt-5").fallbacks[""] == ["a"]
+    assert state.plan("local-qwen").fallbacks[""] == ["openai/qwen"]
+    assert state.plan("a").fallbacks == {}, "a star stands for something"
+    named = MODELS.replace("model_name: b,", "model_name: ab,")
+    assert state_of(tmp_path, named + f"router_settings: {{fallbacks: [{rows}]}}").plan("ab").fallbacks[""] == ["b"]
+
+
+def test_a_fallback_s_own_fallbacks(tmp_path):
+    rows = "fallbacks: [{a: [b]}, {b: [openai/o3]}], context_window_fallbacks: [{b: [a, local-x]}]"
+    plan = state_of(tmp_path, MODELS + f"router_settings: {{{rows}}}").plan("a")
+    assert plan.fallbacks == {"": ["b"]} and plan.depth == 5
+    assert plan.nested == {"b": {"": ["openai/o3"], "context_window": ["a", "local-x"]}}
+    assert list(plan.targets) == ["a", "b", "openai/o3", "local-x"]
+
+
+def test_a_deployment_s_own_tries(tmp_path):
+    models = MODELS.replace("gpt-4o, api_key", "gpt-4o, num_retries: 4, max_retries: 9, api_key")
+    models = models.replace("claude-3, api_key", "claude-3, max_retries: 1, api_key")
+    plan = state_of(tmp_path, models).plan("a")
+    first, second = plan.targets["a"]
+    assert plan.own == {first: 4, second: 1}
+    assert (plan.allowed("a", None, first), plan.allowed("a", None, second), plan.allowed("a", None)) == (4, 1, 2)
+
+
+POLICY = "router_settings: {num_retries: 3, retry_policy: {TimeoutErrorRetries: 1}, fallbacks: [{a: [b]}]}"
+
+
+def test_what_a_request_wishes_comes_before_all_of_the_config_s(tmp_path):
+    state = state_of(tmp_path, MODELS.replace("gpt-4o, api_key", "gpt-4o, num_retries: 4, api_key") + POLICY)
+    late = GatewayError("timeout", "late")
+    first, second = state.plan("a").targets["a"]
+    usual = state.plan("a")
+    assert (usual.allowed("a", late, first), usual.allowed("a", late, second), usual.allowed("a", None)) == (4, 1, 3)
+    plan = state.wished("a", Wishes(retries=0))
+    assert {plan.allowed(group, error, one) for group in "ab" for error in (late, None) for one in (first, second)} == {
+        0
+    }
+    assert plan.fallbacks == {"": ["b"]}
+    assert state.wished("a", Wishes(timeout=3.0, patience=4.0)) is usual, "kept as it was made"
+    alone = state.wished("a", Wishes(alone=True, fallbacks={"": {"a": ["openai/o3"]}}))
+    assert list(alone.targets) == ["a"] and not alone.fallbacks and not alone.nested
+    other = state.wished("a", Wishes(fallbacks={"": {"a": ["openai/o3", "again"]}}, changes={"again": Change("a", {})}))
+    assert other.fallbacks == {"": ["openai/o3", "again"]} and other.targets["again"] == other.targets["a"]
+    assert other.rules.keys() == {"a", "openai/o3", "again"}
+    assert state.plan("a") is usual
+
+
+def test_a_wished_fallback_that_does_not_exist_is_told_its_nearest(tmp_path):
+    state = state_of(tmp_path, MODELS.replace("model_name: b,", "model_name: llama-3.3-70b,"))
+    with pytest.raises(GatewayError) as caught:
+        state.wished("a", Wishes(fallbacks={"": {"a": ["llama-3-70b"]}}, places={"llama-3-70b": "fallbacks[0]"}))
+    error = caught.value
+    assert error.status == 400 and error.param == "fallbacks"
+    for group, known in (("openai/x", True), ("*", True), ("openai/a", True), ("o*", True), ("nobody", False)):
+        wishes = Wishes(fallbacks={"": {group: ["a"]}}, places={"a": "fallbacks[0]"})
+        if known:
+            assert state.wished("a", wishes).group == "a"
+            continue
+        with pytest.raises(GatewayError, match="fallbacks names the model 'nobody', which does not exist"):
+            state.wished("a", wishes)
+    long = "x" * 100_000
+    with pytest.raises(GatewayError) as caught:
+        state.wished("a", Wishes(fallbacks={"": {"a": [long]}}, places={long: "fallbacks[0]"}))
+    assert len(caught.value.message) < 500
+    assert error.message.startswith(
+        "fallbacks[0] names the model 'llama-3-70b', which does not exist. Nearest names here: llama-3.3-70b"
+    )
+
+
 def test_fallbacks_without_and_with_the_provider_s_prefix(tmp_path):
     models = """
 model_list:
@@ -104,7 +181,15 @@ def test_aliases_of_groups_and_of_what_a_wildcard_serves(tmp_path):
 def test_max_fallbacks(tmp_path):
     rows = "".join(f"  - {{model_name: m{n}, litellm_params: {{model: openai/m{n}, api_key: k}}}}\n" for n in range(9))
     settings = "router_settings: {fallbacks: [{m0: [m1, m2, m3, m4, m5, m6, m7, m8]}], max_fallbacks: 3}"
-    assert state_of(tmp_path, "model_list:\n" + rows + settings).plan("m0").fallbacks[""] == ["m1", "m2", "m3"]
+    listed = state_of(tmp_path, "model_list:\n" + rows + settings).plan("m0")
+    assert listed.fallbacks[""] == [f"m{n}" for n in range(1, 9)], "it bounds the depth and not the length"
+    chain = ", ".join(f"{{m{n}: [m{n + 1}]}}" for n in range(8))
+    settings = f"router_settings: {{fallbacks: [{chain}], max_fallbacks: 3}}"
+    plan = state_of(tmp_path, "model_list:\n" + rows + settings).plan("m0")
+    assert list(plan.targets) == ["m0", "m1", "m2", "m3"] and plan.depth == 3
+    assert plan.nested == {"m1": {"": ["m2"]}, "m2": {"": ["m3"]}}
+    none = state_of(tmp_path, "model_list:\n" + rows + settings.replace(": 3", ": 0")).plan("m0")
+    assert list(none.targets) == ["m0"] and none.fallbacks == {}
 
 
 def test_an_unknown_name_is_told_its_nearest(tmp_path):

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from penstock.core.errors import GatewayError
-from penstock.runtime.building import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, build_target
+from penstock.runtime.building import DEFAULT_TIMEOUT, build_target
 from penstock.runtime.http import Tls
 from penstock.runtime.targets import Target
+from penstock.runtime.timeouts import CONNECT_TIMEOUT
 from tests.runtime.made import state_of, target_of
 
 KEY = "sk-secret-123456"

@@ -51,7 +51,10 @@ async def test_a_client_that_asks_is_told_what_each_attempt_did(tmp_path):
             assert set(names[:-1]) <= {("openai/a", "upstream_error"), ("openai/b", "upstream_unavailable")}
             assert names[-1] == ("openai/c", None) and told["attempts"][-1]["group"] == "other"
             ms = told["ms"]
-            assert abs(ms["upstream_and_waits"] + ms["gateway"] - ms["total"]) < 0.05 and ms["before_routing"] < ms["total"]
+            assert (
+                abs(ms["upstream_and_waits"] + ms["gateway"] - ms["total"]) < 0.05
+                and ms["before_routing"] < ms["total"]
+            )
         door.mock.script = Script(default=Step(status=401))
         status, headers, _ = await door.post(HELLO, x_penstock_route="1")
         told = json.loads(headers["x-penstock-route"])
@@ -87,3 +90,23 @@ async def test_the_command_asks_a_running_gateway(tmp_path):
             assert code == 1 and said in text.lower()
     ran = CliRunner().invoke(explain, ["--url", "http://127.0.0.1:1", "--model", "m"])
     assert ran.exit_code == 1 and "is the gateway running?" in ran.output
+
+
+async def test_the_page_tells_what_a_request_s_own_words_make_of_the_plan(tmp_path):
+    third = OTHER.replace("name: other", "name: third")
+    text = (
+        with_fallback("cooldown_time: 30")
+        .replace("[other]}", "[other]}, {other: [third]}")
+        .replace("router_s", third + "router_s")
+    )
+    async with open_door(tmp_path, text) as door:
+        told = json.loads((await door.ask("GET", "/v1/route/explain?model=m"))[2])
+        assert [group["group"] for group in told["groups"]] == ["m", "other", "third"]
+        assert told["groups"][1]["fallbacks"] == {"any other error": ["third"]}
+        _, _, body = await door.post({**HELLO, "fallbacks": ["third"], "num_retries": 7}, path="/v1/route/explain")
+        told = json.loads(body)
+        assert told["retries"] == 7 and told["fallbacks"] == {"any other error": ["third"]}
+        _, _, body = await door.post({**HELLO, "disable_fallbacks": True}, path="/v1/route/explain")
+        assert json.loads(body)["fallbacks"] == {}
+        status, _, body = await door.post({**HELLO, "fallbacks": ["thrd"]}, path="/v1/route/explain")
+        assert status == 400 and b"fallbacks[0] names the model 'thrd'" in body

@@ -99,7 +99,7 @@ async def test_a_client_whose_heads_all_differ_is_not_studied_for_ever(tmp_path)
         assert proto is None or proto.lessons == 0
 
 
-KNOWN = KnownHead(b"POST / HTTP/1.1\r\nContent-Length: ", b"\r\nHost: x\r\n\r\n", b"/", "/", b"", {})
+KNOWN = KnownHead(b"POST / HTTP/1.1\r\nContent-Length: ", b"\r\nHost: x\r\n\r\n", b"/", "/", b"", {}, True)
 
 
 @given(st.binary(max_size=40), st.text("0123456789+- \t\r\nax", max_size=14), st.integers(-2, 2))

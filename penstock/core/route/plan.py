@@ -89,7 +89,9 @@ LATE = Late()
 class Plan(NamedTuple, Generic[T]):
     """Which targets to try for a request, and how often. ``group``: the name asked for. ``targets``: by group.
     ``fallbacks``: for an error kind, the groups to go to then; key "" is for any other kind. ``retries``: more tries
-    per group after the first; ``rules``: of the groups, where there is more to see to than that."""
+    per group after the first; ``rules``: of the groups, where there is more to see to than that. ``nested``: the
+    fallbacks of the other groups; ``depth``: how many may follow from one another. ``own``: targets with a figure of
+    their own for the tries that follow when they are asked first."""
 
     group: str
     targets: Mapping[str, Sequence[T]]
@@ -100,9 +102,14 @@ class Plan(NamedTuple, Generic[T]):
     rules: Mapping[str, Rules] = {}
     final: frozenset[str] = frozenset()  # kinds of errors after which nobody else is asked
     continues: bool = False  # streams that break off go on at another target
+    nested: Mapping[str, Mapping[str, Sequence[str]]] = {}
+    depth: int = 1
+    own: Mapping[T, int] = {}
 
-    def allowed(self, group: str, error: GatewayError | None) -> int:
-        """Return how many more tries a group has after the first, when this error came last."""
+    def allowed(self, group: str, error: GatewayError | None, first: T | None = None) -> int:
+        """Return how many more tries a group has after the one of ``first``, when this error came last."""
+        if first is not None and first in self.own:
+            return self.own[first]
         rules = self.rules.get(group)
         if rules is None or error is None or not rules.retries:
             return self.retries
@@ -119,21 +126,22 @@ def attempts(
 ) -> Steps[T, GatewayError | None]:
     """Yield ``Try`` and ``Wait``; return None after success, else the error to tell the client.
 
-    Laws: at most ``(retries + 1)`` tries per group; a target is tried again only when every other one of its group that
-    may be asked was tried since, and never after an error that it would only repeat; nothing after success or after a
-    final error; after the first byte only tries that go on with that answer, and if none of them can, the error that
-    broke it off. ``jitter`` returns 0..1. ``begun``: the target of the first step, whoever may be asked by now: it was
-    taken already."""
-    groups = [plan.group]
+    Laws: no group is visited twice; at most ``(retries + 1)`` tries per group; a target is tried again only when every
+    other one of its group that may be asked was tried since, and never after an error that it would only repeat;
+    nothing after success or after a final error; after the first byte only tries that go on with that answer, and if
+    none of them can, the error that broke it off. ``jitter`` returns 0..1. ``begun``: the target of the first step,
+    whoever may be asked by now: it was taken already."""
+    groups, known = [(plan.group, 0)], {plan.group}
     error: GatewayError | None = None
     broken: GatewayError | None = None
     at = 0
     while at < len(groups):
-        group = groups[at]
+        group, depth = groups[at]
         at += 1
         if at > 1 and not plan.targets.get(group):
             continue  # a fallback that leads nowhere must not keep the next one from being tried
-        elsewhere = at < len(groups) or at == 1 and bool(plan.fallbacks.get(""))
+        ways = (plan.fallbacks if at == 1 else plan.nested.get(group, {})) if depth < plan.depth else {}
+        elsewhere = at < len(groups) or not known.issuperset(ways.get("", ()))
         line = _Line(plan.targets.get(group, ()), partial(pick, group), broken)
         if begun is not None and at == 1:
             line.begin_with(begun)
@@ -146,9 +154,9 @@ def attempts(
         error = error or last
         if outcome.is_final or (outcome.kind in plan.final and not outcome.resumable):
             return broken or (last if outcome.started else error)
-        if at == 1:
-            more = plan.fallbacks.get(last.kind) or plan.fallbacks.get("", ())
-            groups += [name for name in dict.fromkeys(more) if name not in groups]
+        more = [name for name in dict.fromkeys(ways.get(last.kind) or ways.get("", ())) if name not in known]
+        groups[at:at] = [(name, depth + 1) for name in more]  # its own fallbacks come before those of its neighbours
+        known.update(more)
     return broken or error
 
 
@@ -199,8 +207,8 @@ def _group(
     plan: Plan[T], group: str, elsewhere: bool, line: _Line[T], jitter: Callable[[], float]
 ) -> Steps[T, tuple[Outcome, GatewayError] | None]:
     """Try the targets of one group. ``elsewhere``: there are groups to go to when this one fails."""
-    outcome, count = Outcome(), 0
-    while count <= plan.allowed(group, outcome.error):
+    outcome, count, first = Outcome(), 0, None
+    while count <= plan.allowed(group, outcome.error, first):
         target = line.next()
         if target is None or isinstance(target, GatewayError):
             if isinstance(target, GatewayError) and target.kind == "no_room" and not elsewhere:
@@ -215,7 +223,7 @@ def _group(
             if target is None:
                 break
         answer = yield Try(target, group, line.broken is not None)
-        count += 1
+        count, first = count + 1, target if first is None else first
         second: T | None = None
         if isinstance(answer, Late):
             other = line.next() if count <= plan.retries else None

@@ -177,7 +177,7 @@ async def _relay(
     here."""
     attempt.lane = "same"
     target, outlet = attempt.target, attempt.call.outlet
-    timeouts = target.stream_timeouts if attempt.stream or whole is None else target.timeouts
+    timeouts = attempt.timeouts(attempt.stream or whole is None)
     if not isinstance(body, bytes | FormBody):  # an upload takes as long as its sides make it take
         timeouts = msgspec.structs.replace(timeouts, total=None)
     answer = await post(attempt, target.endpoint(what), body, _refused, extra=extra, timeouts=timeouts)

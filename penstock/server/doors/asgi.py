@@ -35,7 +35,7 @@ class AsgiExchange(Exchange):
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.responded = False
+        self.responded = self.hushed = False
         self.gone = False
         self.task = None
         self.ending = None

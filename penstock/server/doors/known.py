@@ -14,6 +14,8 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from penstock.runtime.wishes import ROUTING_HEADERS
+
 if TYPE_CHECKING:
     from penstock.server.doors.quick import QuickExchange  # circle: the door asks what it remembers of its requests
 
@@ -34,6 +36,7 @@ class KnownHead(NamedTuple):
     path: str
     query: bytes
     headers: dict[bytes, bytes]
+    hushed: bool  # see ``Exchange``
 
     def body(self, data: bytes) -> bytes | None:
         """Return the body, when ``data`` is one whole request with this head and nothing behind it; else None."""
@@ -63,5 +66,5 @@ def remember(data: bytes, exchange: QuickExchange) -> KnownHead | None:
         return None
     return KnownHead(
         data[: found.start(1)], data[found.end(1) : end + 4], exchange.url, exchange.path, exchange.query,
-        exchange.headers,
+        exchange.headers, ROUTING_HEADERS.isdisjoint(exchange.headers),
     )  # fmt: skip

@@ -49,7 +49,7 @@ class QuickExchange(Exchange):
 
     def __init__(self, proto: QuickProtocol) -> None:
         self.proto = proto
-        self.responded = False
+        self.responded = self.hushed = False
         self.bytes_out = self.held = 0
         self.gone = False
         self.task = None
@@ -230,7 +230,7 @@ class QuickProtocol(HttpToolsProtocol):
         exchange.url, exchange.path, exchange.query, exchange.method = known.url, known.path, known.query, "POST"
         exchange.headers = {**known.headers, b"content-length": b"%d" % len(body)}
         exchange.chunked = exchange.keep_alive = True
-        exchange.client = self.peer
+        exchange.client, exchange.hushed = self.peer, known.hushed
         exchange.body = body
         self._begin(exchange)
         return True

@@ -10,6 +10,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from penstock.core import sse
+from penstock.core.dialects.anthropic.caching import mark_cache
 from penstock.core.dialects.anthropic.errors import stream_error
 from penstock.core.dialects.anthropic.usage import Meter, read
 from penstock.core.envelope import BAD_JSON
@@ -153,4 +154,6 @@ def wants_usage(fields: Mapping[str, Raw]) -> bool:
     return True
 
 
-EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)
+EDITOR = Editor(
+    answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage, mark_cache=mark_cache
+)

@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from penstock.core import sse
 from penstock.core.dialects.endings import failure
+from penstock.core.dialects.openai_chat.caching import mark_cache
 from penstock.core.dialects.openai_chat.errors import error_in_answer, errors_in_stream, told_error
 from penstock.core.dialects.openai_chat.names import WORDS
 from penstock.core.dialects.openai_chat.same_calls import CallMender, mend_message
@@ -225,4 +226,6 @@ def wants_usage(fields: Mapping[str, Raw]) -> bool:
         return False
 
 
-EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage)
+EDITOR = Editor(
+    answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage, mark_cache=mark_cache
+)
