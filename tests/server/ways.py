@@ -12,7 +12,7 @@ from typing import Any
 from penstock.core.errors import GatewayError
 from penstock.mock import Script, Step
 from penstock.runtime import engine
-from penstock.runtime.http import connect
+from penstock.runtime.http import names
 from penstock.runtime.outlet import Outlet
 from penstock.server.doors import bodies
 from tests.door import HELLO, Door
@@ -236,7 +236,7 @@ def looked_up_slowly(way: Way) -> Way:
             await loop.run_in_executor(None, time.sleep, 0.1)
             raise OSError("nobody is called that")
 
-        with put(connect, "resolve", resolve):
+        with put(names, "resolve", resolve):
             await way(door)
             await asyncio.sleep(0.15)
 

@@ -12,6 +12,8 @@ from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import CacheMark
 
 _ITEMS = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_BLOCKS = msgspec.json.Decoder(list[Raw]).decode
+_BLOCK = msgspec.json.Decoder(dict[str, Raw]).decode
 _TEXT = msgspec.json.Decoder(str).decode
 _ENCODE = msgspec.json.Encoder().encode
 _TYPES = tuple(Raw(b'"%b"' % name) for name in (b"text", b"image", b"document", b"tool_use", b"tool_result"))
@@ -60,19 +62,22 @@ def mark_cache(fields: dict[str, Raw], points: tuple[Point, ...]) -> None:
 
 
 def _marked(content: Raw, mark: CacheMark) -> Raw | None:
-    """Mark a content behind its last block that takes a mark; None when there is none, or a mark already."""
+    """Mark a content behind its last block that takes a mark; None when there is none, or a mark already. The other
+    blocks stay the bytes that they are."""
     try:
         if bytes(memoryview(content)[:1]) == b'"':
-            blocks = [{"type": _IS_TEXT, "text": content}]
+            blocks = [Raw(_ENCODE({"type": _IS_TEXT, "text": content}))]
         else:
-            blocks = _ITEMS(content)
-        for block in reversed(blocks):
+            blocks = _BLOCKS(content)
+        for place in reversed(range(len(blocks))):
+            block = _BLOCK(blocks[place])
             kind = block.get("type")
             if kind not in _TYPES or (kind == _IS_TEXT and not _TEXT(block["text"]).strip()):
                 continue
             if present(block, WORD) is not None:
                 return None
             block[WORD] = _mark(mark)
+            blocks[place] = Raw(_ENCODE(block))
             return Raw(_ENCODE(blocks))
     except (KeyError, *BAD_JSON):
         pass

@@ -13,6 +13,8 @@ from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import CacheMark
 
 _ITEMS = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_PIECES = msgspec.json.Decoder(list[Raw]).decode
+_PIECE = msgspec.json.Decoder(dict[str, Raw]).decode
 _TEXT = msgspec.json.Decoder(str).decode
 _ENCODE = msgspec.json.Encoder().encode
 _TYPES = tuple(Raw(b'"%b"' % name) for name in (b"text", b"image_url", b"file"))
@@ -61,16 +63,17 @@ def _marked(turn: _Turn, role: str, mark: Raw) -> bool:
         if role in _RESULTS:
             turn[WORD] = mark
             return True
-        if present(turn, "tool_calls") is not None and (calls := _ITEMS(turn["tool_calls"])):
+        if present(turn, "tool_calls") is not None and (calls := _PIECES(turn["tool_calls"])):
             return _behind(turn, "tool_calls", calls, mark)
         content = present(turn, "content")
         if content is None:
             return False
         if bytes(memoryview(content)[:1]) == b'"':
-            part = {"type": _IS_TEXT, "text": content}
-            return bool(_TEXT(content).strip()) and _behind(turn, "content", [part], mark)
-        parts = _ITEMS(content)
-        for number, part in reversed(list(enumerate(parts))):
+            whole = Raw(_ENCODE({"type": _IS_TEXT, "text": content}))
+            return bool(_TEXT(content).strip()) and _behind(turn, "content", [whole], mark)
+        parts = _PIECES(content)
+        for number in reversed(range(len(parts))):
+            part = _PIECE(parts[number])
             kind = part.get("type")
             if kind in _TYPES and not (kind == _IS_TEXT and not _TEXT(part["text"]).strip()):
                 return _behind(turn, "content", parts, mark, number)
@@ -79,10 +82,13 @@ def _marked(turn: _Turn, role: str, mark: Raw) -> bool:
     return False
 
 
-def _behind(turn: _Turn, key: str, items: list[_Turn], mark: Raw, place: int = -1) -> bool:
-    if present(items[place], WORD) is not None:
+def _behind(turn: _Turn, key: str, items: list[Raw], mark: Raw, place: int = -1) -> bool:
+    """Mark one of a turn's items; the others stay the bytes that they are."""
+    item = _PIECE(items[place])
+    if present(item, WORD) is not None:
         return False
-    items[place][WORD] = mark
+    item[WORD] = mark
+    items[place] = Raw(_ENCODE(item))
     turn[key] = Raw(_ENCODE(items))
     return True
 
