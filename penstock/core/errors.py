@@ -60,6 +60,8 @@ TABLE: dict[str, Row] = {
     ),
     "not_installed": Row(501, "internal_server_error", "api_error", "InternalServerError", "other", "gateway"),
     "no_dialect": Row(501, _BAD, "api_error", "BadRequestError", "other", "gateway"),
+    # where answers are kept: nowhere, or at a place that does not answer whoever asks for it
+    "no_cache": Row(503, "service_unavailable_error", "api_error", "ServiceUnavailableError", "no", "gateway"),
     # all deployments of a group rest, or are over their limits
     "no_deployment": Row(429, "rate_limit_error", "rate_limit_error", "RateLimitError", "fallback", "gateway"),
     # all deployments of a group have as many requests as they may, and nobody waits longer for a place

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from penstock.core.errors import GatewayError
+from penstock.core.route.choose import USUAL
 from penstock.runtime.http import in_task
 from penstock.runtime.identity import NOBODY, in_query, presented
-from penstock.runtime.line import USUAL, Places
+from penstock.runtime.line import Places
 from penstock.runtime.outlet import safe
 from penstock.runtime.web_pages import WebPages
 

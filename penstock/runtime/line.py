@@ -13,7 +13,6 @@ from itertools import count
 
 PATIENCE = 30.0  # seconds in the line
 MOST = 1000  # requests in it
-USUAL = 100  # priority of who says nothing; lower goes first (LiteLLM's way)
 
 
 class Line:

@@ -14,13 +14,13 @@ from penstock.core.count import estimate
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Audio, Image
-from penstock.core.route.choose import NOTHING, Need, Rules, choose, choose_simply
+from penstock.core.route.choose import NOTHING, USUAL, Need, Rules, choose, choose_simply
 from penstock.core.route.pick import COUNTS, LATENCY, simple_shuffle
 from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
 from penstock.runtime.bill import settle
 from penstock.runtime.http import in_task
-from penstock.runtime.line import USUAL, Line
+from penstock.runtime.line import Line
 
 if TYPE_CHECKING:
     from penstock.core.route.plan import Pick, Plan, Try

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from penstock.core.route.choose import Rules
+from penstock.core.route.choose import USUAL, Rules
 from penstock.core.route.standing import Rests
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RuleBook:
             stale=float(values.get("health_check_staleness_threshold") or 0.0),
             budgets=values.get("provider_budget_config") or {},
             fits=bool(values.get("enable_pre_call_checks")),
-            priority=values.get("default_priority", 100),
+            priority=values.get("default_priority", USUAL),
             retries=values.get("retry_policy") or {},
             hedge=values.get("hedge_after"),
         )

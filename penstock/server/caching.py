@@ -86,12 +86,12 @@ def _place(gateway: Gateway) -> Place:
     place = gateway.engine.answers.open(gateway.state)
     if place is None:
         why = gateway.engine.answers.trouble or "no cache is configured (litellm_settings.cache)"
-        raise GatewayError("not_configured", f"Answers are not cached: {why}.", status=503)
+        raise GatewayError("no_cache", f"Answers are not cached: {why}.")
     return place
 
 
 async def _asked(place: Place, answer: Awaitable[T]) -> T:
-    """Wait for a place. Raises "not_configured" (503) where it does not answer."""
+    """Wait for a place. Raises "no_cache" where it does not answer."""
     try:
         async with asyncio.timeout(PATIENCE):
             return await answer
@@ -99,7 +99,7 @@ async def _asked(place: Place, answer: Awaitable[T]) -> T:
         why = f"it does not answer within {PATIENCE:g} s"
     except OSError as error:
         why = str(error)
-    raise GatewayError("not_configured", f"The cache ({place.kind}) cannot be reached: {why}.", status=503)
+    raise GatewayError("no_cache", f"The cache ({place.kind}) cannot be reached: {why}.")
 
 
 def _page(told: object) -> Page:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import GatewayError
 from penstock.core.providers.free import free_path
 from penstock.runtime.http import Timeouts, TransportError, in_task
+from penstock.server.rounds import Rounds
 
 if TYPE_CHECKING:
     from penstock.runtime.targets import Target
@@ -26,30 +26,20 @@ _ABSENT = frozenset((404, 405, 501))  # no such page there: something answered
 _REFUSED = frozenset((401, 402, 403))
 
 
-class Checker:
-    """Checks deployments in rounds."""
+class Checker(Rounds):
+    """Checks deployments in rounds, where the config that holds now wants it."""
 
     def __init__(self, gateway: Gateway) -> None:
+        super().__init__()
         self._gateway = gateway
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+    @property
+    def wanted(self) -> bool:
+        return self._gateway.state.config.general.background_health_checks
 
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
-        while True:
-            general = self._gateway.state.config.general
-            if not general.background_health_checks:
-                await asyncio.sleep(LOOK)
-                continue
-            await self.round()
-            await asyncio.sleep(general.health_check_interval)
+    @property
+    def pause(self) -> float:
+        return self._gateway.state.config.general.health_check_interval if self.wanted else LOOK
 
     async def round(self) -> None:
         """Ask every deployment once, several at a time, and note what that told."""

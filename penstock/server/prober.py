@@ -6,12 +6,12 @@ A connect is no request: it is free, it says nothing about us, and it finds the 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from penstock.runtime.http import out_of_files
 from penstock.runtime.identity import is_loopback
 from penstock.runtime.speaks import discover_dialects
+from penstock.server.rounds import Rounds
 
 if TYPE_CHECKING:
     from penstock.runtime.http import Origin
@@ -22,26 +22,16 @@ EVERY = 10.0  # seconds between two rounds of connects
 PATIENCE = 3.0  # seconds for a connect
 
 
-class Prober:
+class Prober(Rounds):
     """Connects to the origins of local targets, and of those that could not be reached, in rounds."""
 
     def __init__(self, gateway: Gateway) -> None:
+        super().__init__()
         self._gateway = gateway
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
-        while True:
-            await self.round()
-            await asyncio.sleep(EVERY)
+    @property
+    def pause(self) -> float:
+        return EVERY
 
     async def round(self) -> None:
         """Connect once to each origin that is worth it, and note what that told."""

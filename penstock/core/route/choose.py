@@ -11,6 +11,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.route.pick import COUNTS, LATENCY, STRATEGIES, Draw, Routed, Strategy, nearest, simple_shuffle
 from penstock.core.route.standing import Rests, Standing
 
+USUAL = 100  # priority in a line of who says nothing; lower goes first (LiteLLM's way)
 DEFAULT_TAG = "default"  # of the deployments for requests without a tag, or with none that is known (LiteLLM's word)
 
 
@@ -39,7 +40,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     by_health: bool = False
     stale: float = 0.0
     budgets: Mapping[str, tuple[float, float]] = {}
-    priority: int = 100
+    priority: int = USUAL
     retries: Mapping[str, int] = {}
     hedge: float | None = None
     simple: bool = False
