@@ -3,17 +3,18 @@ meaning); "moot": accepted, and there is nothing to do."""
 
 from __future__ import annotations
 
-STRATEGIES = {
-    "simple-shuffle": "acted",
-    "least-busy": "acted",
-    "usage-based-routing": "acted",
-    "usage-based-routing-v2": "acted",
-    "latency-based-routing": "acted",
-    "cost-based-routing": "acted",
-    "lar1": "known",
-}
-"""Valid values of `routing_strategy` and their status; a known one is a warning and simple-shuffle is used: lar1 asks
-for a caller's own measure of confidence."""
+from penstock.config.spec_groups import PRIORITY
+
+STRATEGIES = (
+    "simple-shuffle",
+    "least-busy",
+    "usage-based-routing",
+    "usage-based-routing-v2",
+    "latency-based-routing",
+    "cost-based-routing",
+    "lar1",
+)
+"""Valid values of `routing_strategy`."""
 
 _PRE_CALL_CHECKS = (
     "prompt_caching,router_budget_limiting,responses_api_deployment_check,deployment_affinity,session_affinity,"
@@ -38,9 +39,15 @@ ROUTER = (
     ("disable_cooldowns", "bool", "acted", False, "never let a deployment rest"),
     ("retry_policy", "policy:Retries", "acted", None, "retries per kind of failure"),
     ("model_group_retry_policy", "policies:Retries", "acted", (), "retry_policy per group"),
-    ("routing_strategy_args", "mapping", "acted", (), "settings of the strategy"),
+    ("routing_strategy_args", "strategy", "acted", (), "settings of the strategy"),
     ("hedge_after", "hedge", "acted", None, "ask a second deployment after so long: `800ms`, seconds, or `p95`"),
-    ("routing_groups", f"groups:{','.join(STRATEGIES)}", "acted", None, "groups with a strategy of their own"),
+    (
+        "routing_groups",
+        f"groups:{','.join((*STRATEGIES, PRIORITY))}",
+        "acted",
+        None,
+        "groups with a strategy of their own, which requests may name",
+    ),
     ("enable_pre_call_checks", "bool", "acted", False, "leave out deployments the request does not fit"),
     ("optional_pre_call_checks", f"checks:{_PRE_CALL_CHECKS}", "acted", None, "checks before a deployment is picked"),
     ("enable_tag_filtering", "bool", "acted", False, "route by tags"),

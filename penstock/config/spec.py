@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from penstock.config.problems import KeyPath, Problems, described, nearest
 from penstock.config.redis_address import PORT, SENTINEL_PORT, parse_nodes, parse_url
 from penstock.config.secret import Secret
-from penstock.config.spec_router import read_budgets, read_groups, read_hedge, read_policies, read_policy
+from penstock.config.spec_groups import read_args, read_groups
+from penstock.config.spec_router import read_budgets, read_hedge, read_policies, read_policy
 from penstock.config.tree import Node, describe_type
 
 ABSENT: Any = object()
@@ -372,32 +373,31 @@ def _hedge(node: Node) -> float:
     return seconds
 
 
+def _read(found: Any, expected: str) -> Any:
+    """Return what another file read, which is None for another kind of value."""
+    if found is None:
+        raise Wrong(expected)
+    return found
+
+
 def _policy(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
     found = read_policy(node, choices[0], path, problems, convert)
-    if found is None:
-        raise Wrong(f"a mapping such as `RateLimitError{choices[0]}: 3`")
-    return found
+    return _read(found, f"a mapping such as `RateLimitError{choices[0]}: 3`")
 
 
 def _policies(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
     found = read_policies(node, choices[0], path, problems, convert)
-    if found is None:
-        raise Wrong(f"a mapping of groups to mappings such as `RateLimitError{choices[0]}: 3`")
-    return found
+    return _read(found, f"a mapping of groups to mappings such as `RateLimitError{choices[0]}: 3`")
 
 
 def _groups(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
     found = read_groups(node, choices, path, problems, convert)
-    if found is None:
-        raise Wrong("a list of mappings with `models` and `routing_strategy`")
-    return found
+    return _read(found, "a list of mappings with `group_name`, `models` and `routing_strategy`")
 
 
 def _budgets(node: Node, path: KeyPath, problems: Problems) -> Any:
     found = read_budgets(node, path, problems, convert)
-    if found is None:
-        raise Wrong("a mapping of providers to `{budget_limit: 10, time_period: 1d}`")
-    return found
+    return _read(found, "a mapping of providers to `{budget_limit: 10, time_period: 1d}`")
 
 
 _PLAIN: Mapping[str, Callable[[Node], Any]] = {
@@ -438,6 +438,7 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "fallbacks": _fallbacks,
     "aliases": _aliases,
     "budgets": _budgets,
+    "strategy": lambda node, path, p: _read(read_args(node, path, p, convert), "a mapping such as `ttl: 600`"),
 }
 _CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]] = {
     "one": _one_of,
@@ -490,7 +491,8 @@ MEANING: Mapping[str, str] = {
     "aliases": "`{alias: group}`",
     "policy": "mapping of counts",
     "policies": "mapping of groups to mappings of counts",
-    "groups": "list of `{models, routing_strategy}`",
+    "groups": "list of `{group_name, models, routing_strategy}`",
+    "strategy": "mapping of arguments",
     "budgets": "mapping of providers to `{budget_limit, time_period}`",
     "hedge": "`800ms`, `1.5s` or `p95`",
 }

@@ -59,6 +59,7 @@ def _group(
         told: dict[str, Any] = {
             "deployment": target.label,
             "id": target.id,
+            **_model_of(target, name),
             "may_be_asked": not why,
             "in_flight": standing.in_flight,
             "requests_this_minute": requests,
@@ -77,6 +78,13 @@ def _group(
     return {"group": name, "strategy": rules.strategy, "candidates": candidates}
 
 
+def _model_of(target: Target, group: str) -> dict[str, str]:
+    """Name the model that a deployment is of, where that is not the group's own name: in a routing group, behind an
+    alias or a pattern."""
+    name = target.deployment.model_name
+    return {} if name == group else {"model": name}
+
+
 class Told:
     """What is told of one call on its way. ``ended``: notes an attempt that failed."""
 
@@ -84,7 +92,12 @@ class Told:
         lives = call.means.lives
         self._began = now
         self._candidates = [
-            {"deployment": target.label, "id": target.id[:12], **({"left_out": why} if why else {})}
+            {
+                "deployment": target.label,
+                "id": target.id[:12],
+                **_model_of(target, plan.group),
+                **({"left_out": why} if why else {}),
+            }
             for target, why in reasons(
                 plan.targets[plan.group][:MOST],
                 lambda target: lives[target.live_id].standing,
@@ -99,6 +112,7 @@ class Told:
     def ended(self, attempt: Attempt, error: GatewayError | None) -> None:
         """Note how an attempt ended, or that it answers."""
         told: dict[str, Any] = {"deployment": attempt.target.label, "id": attempt.target.id[:12]}
+        told |= _model_of(attempt.target, attempt.group)
         if attempt.group != attempt.call.model:
             told["group"] = attempt.group
         if error is not None:

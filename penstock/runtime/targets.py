@@ -193,6 +193,11 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return self.provider.name
 
     @property
+    def kind(self) -> str:
+        """Return what kind of deployment it is, to the strategy that goes by the caller's confidence; "" for none."""
+        return str(self.deployment.info.get("type") or "")
+
+    @property
     def cooldown(self) -> float | None:
         """Return the seconds that it rests after failures, where that is not its group's."""
         seconds: float | None = self.deployment.params.get("cooldown_time")

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 
 from penstock.core.errors import GatewayError
+from penstock.core.route.confidence import Levels
 from penstock.core.route.pick import COUNTS, LATENCY, STRATEGIES, Draw, Routed, Strategy, nearest, simple_shuffle
 from penstock.core.route.standing import Rests, Standing
 
@@ -25,7 +26,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     "session", "caller", "prompt". ``priority``: in the line, of a request that has none. ``retries``: more tries by
     LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds after which
     another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of 100.
-    ``simple``: while nobody rests, everybody may be asked, and the strategy alone decides."""
+    ``levels``: of the strategy that goes by the caller's confidence. ``simple``: while nobody rests, everybody may be
+    asked, and the strategy alone decides."""
 
     strategy: str = "simple-shuffle"
     ttl: float = 3600.0
@@ -43,6 +45,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     priority: int = USUAL
     retries: Mapping[str, int] = {}
     hedge: float | None = None
+    levels: Levels = Levels()
     simple: bool = False
 
     @property
@@ -57,7 +60,8 @@ PLAIN = Rules()
 class Need(Struct, frozen=True, kw_only=True):
     """What a request brings to the choice. ``tags``: those that it names. ``tokens``: about how many it sends, and may
     get; None where nobody counted. ``needs``: capabilities (``vision``, ``tools``, ``schema``, ``audio``). ``stays``:
-    what it is held by, first things first; see ``Rules.stays``. ``broke``: providers whose budget is used up, and the
+    what it is held by, first things first; see ``Rules.stays``. ``wants``: the kind of deployment that its caller's
+    confidence asks for. ``broke``: providers whose budget is used up, and the
     seconds until they have another one."""
 
     stream: bool = False
@@ -65,6 +69,7 @@ class Need(Struct, frozen=True, kw_only=True):
     tokens: int | None = None
     needs: frozenset[str] = frozenset()
     stays: tuple[bytes, ...] = ()
+    wants: str = ""
     broke: Mapping[str, float] = {}
 
 
@@ -170,7 +175,7 @@ def choose(
     if rules.strategy == "simple-shuffle":
         return simple_shuffle(candidates, random)
     strategy: Strategy[T] = STRATEGIES[rules.strategy]  # type: ignore[assignment]  # each takes any candidate
-    return strategy(candidates, standings, Draw(random, now, need.stream, rules.ttl, rules.buffer))
+    return strategy(candidates, standings, Draw(random, now, need.stream, rules.ttl, rules.buffer, need.wants))
 
 
 def choose_simply(
@@ -219,9 +224,7 @@ def tagged(targets: Sequence[T], tags: Collection[str], any_tag: bool) -> Sequen
         wanted = frozenset(tags)
         fits = wanted.intersection if any_tag else None
         found = [
-            target
-            for target in targets
-            if (fits(target.tags) if fits is not None else wanted.issubset(target.tags))
+            target for target in targets if (fits(target.tags) if fits is not None else wanted.issubset(target.tags))
         ]
         if found:
             return found
