@@ -99,6 +99,7 @@ class RouterSettings:
     allowed_fails: int | None = None
     cooldown_time: float | None = None
     disable_cooldowns: bool = False
+    verbose: bool = False
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 

@@ -86,6 +86,7 @@ def build_router(section: Section, litellm: Section) -> RouterSettings:
         routing_groups=section.get("routing_groups", ()),
         model_group_alias={alias: group for alias, (group, _) in aliases.items()},
         model_alias_map={alias: group for alias, (group, _) in renames.items()},
+        verbose=bool(section.get("set_verbose")) and section.get("debug_level") == "DEBUG",
         most_tries=litellm.get("num_retries_per_request"),
         hidden_aliases=frozenset(alias for alias, (_, hidden) in aliases.items() if hidden),
         values=section.values,

@@ -248,18 +248,16 @@ def _headers(node: Node, path: KeyPath, problems: Problems) -> dict[str, str]:
     return result
 
 
-def _numbers(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
-    if not isinstance(node.value, dict):
-        raise Wrong("a mapping of names to numbers")
-    found = {name: convert("number", item, (*path, name), problems) for name, item in node.value.items()}
-    return {name: value for name, value in found.items() if value is not ABSENT}
+def _each(spec: str, expected: str) -> Callable[[Node, KeyPath, Problems], dict[str, float]]:
+    """Make the type of a mapping whose values are all of the type ``spec``."""
 
+    def read(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
+        if not isinstance(node.value, dict):
+            raise Wrong(expected)
+        found = {name: convert(spec, item, (*path, name), problems) for name, item in node.value.items()}
+        return {name: value for name, value in found.items() if value is not ABSENT}
 
-def _shares(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
-    if not isinstance(node.value, dict):
-        raise Wrong("a mapping of providers to fractions (0.05 is 5 %)")
-    found = {name: convert("share", item, (*path, name), problems) for name, item in node.value.items()}
-    return {name: value for name, value in found.items() if value is not ABSENT}
+    return read
 
 
 _MARGIN = ("percentage", "fixed_amount")
@@ -432,8 +430,9 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "names": _names,
     "lists": _lists,
     "headers": _headers,
-    "numbers": _numbers,
-    "shares": _shares,
+    "numbers": _each("number", "a mapping of names to numbers"),
+    "shares": _each("share", "a mapping of providers to fractions (0.05 is 5 %)"),
+    "waits": _each("seconds", "a mapping of names to seconds above 0"),
     "margins": _margins,
     "fallbacks": _fallbacks,
     "aliases": _aliases,
@@ -492,6 +491,7 @@ MEANING: Mapping[str, str] = {
     "policy": "mapping of counts",
     "policies": "mapping of groups to mappings of counts",
     "groups": "list of `{group_name, models, routing_strategy}`",
+    "waits": "mapping of seconds",
     "strategy": "mapping of arguments",
     "budgets": "mapping of providers to `{budget_limit, time_period}`",
     "hedge": "`800ms`, `1.5s` or `p95`",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from penstock.runtime.http import Timeouts
 
 DEFAULT_TIMEOUT = 600.0  # seconds to the first byte and between bytes; LiteLLM's 6000 s only hides dead upstreams
+TIERS = ("timeout_by_service_tier", "stream_timeout_by_service_tier")
 
 
 def build_target(
@@ -120,10 +121,11 @@ def _dialects(account: Account) -> tuple[str, ...]:
 def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_id: str) -> Target:
     """Make the target, from everything that is known of it."""
     provider, deployment, settings = account.provider, account.deployment, account.settings
+    params = deployment.params
     rules_of = account.model if serving.rules_of is None else serving.rules_of
     at_home = at_own_host(provider, deployment.api_base, account.env)
     wire = wire_of(provider, account.model, rules_of, dialects, at_home)
-    whole, stream = _timeouts(deployment, settings)
+    whole, stream = _timeouts(deployment, settings, "")
     words = _words(deployment, serving)
     drop = (*deployment.additional_drop_params, *serving.drop)
     says_form = words.said is not None and words.said.request.output is not None
@@ -144,6 +146,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         stream_names=serving.stream_names,
         timeouts=whole,
         stream_timeouts=stream,
+        tiers={tier: _timeouts(deployment, settings, tier) for table in TIERS for tier in params.get(table) or ()},
         attempt=attempt,
         model_raw=Raw(msgspec.json.encode(account.model)),
         rules_of=rules_of,
@@ -172,7 +175,8 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         tpm=deployment.tpm,
         order=deployment.order,
         tags=deployment.tags,
-        most=deployment.params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
+        blocked=bool(deployment.info.get("blocked")),
+        most=params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
         owner=str(deployment.info.get("owned_by") or provider.owned_by),
         dialects=dialects,
     )
@@ -244,10 +248,11 @@ def _points(deployment: Deployment, settings: Mapping[str, Any], rules_of: str) 
     return usual_points(settings["prompt_caching_ttl"])
 
 
-def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:
-    """Return the timeouts of whole answers, and of streams."""
-    whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
-    stream = deployment.stream_timeout or settings.get("stream_timeout") or whole
+def _timeouts(deployment: Deployment, settings: Mapping[str, Any], tier: str) -> tuple[Timeouts, Timeouts]:
+    """Return the timeouts of whole answers, and of streams, to requests of a service tier; "" for any other."""
+    of_tier, of_tier_streams = (((deployment.params.get(table) or {}).get(tier)) for table in TIERS)
+    whole = of_tier or deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
+    stream = of_tier_streams or deployment.stream_timeout or settings.get("stream_timeout") or whole
     return of_whole(whole), of_stream(stream, whole)
 
 

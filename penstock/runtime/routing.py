@@ -258,6 +258,7 @@ def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone
     own = attempt.target.cooldown
     if own is not None and rests.seconds:
         rests = msgspec.structs.replace(rests, seconds=own)
+    rests = rests.with_own(*attempt.target.allowed_fails)
     seconds = standing.fail(error.kind, error.row.litellm, error.retry_after, now, rests, alone)
     if seconds:
         why = "its key is refused" if error.kind in CREDENTIAL else error.row.litellm

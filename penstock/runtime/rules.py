@@ -88,6 +88,9 @@ class RuleBook:
         own = self._groups.get(group)
         if own is not None:
             rules = self._routed(rules, _strategy(own) or rules.strategy, own.args)
+        by_tags = next((told for target in targets if (told := _says_tags(target)) is not None), rules.by_tags)
+        if by_tags is not rules.by_tags:
+            rules = replace(rules, by_tags=by_tags)
         policy = self._policies.get(group)
         if policy:
             rules = replace(rules, retries={**rules.retries, **policy})
@@ -100,25 +103,41 @@ class RuleBook:
         return None if is_plain(rules, targets[0]) else rules
 
 
+def _says_tags(target: Target) -> bool | None:
+    """Return what a deployment's `model_info` says of tags, for its group; None for nothing."""
+    told: bool | None = target.deployment.info.get("enable_tag_filtering")
+    return told
+
+
 def _is_simple(rules: Rules, targets: Sequence[Target]) -> bool:
     """Tell whether everybody may be asked while nobody rests."""
     looks = rules.by_tags or rules.by_health or rules.fits or rules.budgets or rules.stays or rules.hedge is not None
     looks = looks or rules.strategy == CONFIDENCE
-    return not looks and not any(t.rpm or t.tpm or t.order is not None or t.most is not None for t in targets)
+    return not looks and not any(
+        t.rpm or t.tpm or t.order is not None or t.most is not None or t.blocked for t in targets
+    )
 
 
 def is_plain(rules: Rules | None, target: Target) -> bool:
     """Tell whether nothing but its rest can keep a request from a group's only deployment."""
     if rules is None:
-        return True
+        return not target.blocked
     limited = rules.strict and (target.rpm or target.tpm)
     looks = rules.by_tags or rules.by_health or rules.fits or rules.budgets or rules.retries
-    return not (looks or limited or target.most is not None)
+    return not (looks or limited or target.most is not None or target.blocked)
 
 
 def _strategy(group: RoutingGroup) -> str:
     """Return the strategy among those of a group that come first; "" for the router's own."""
     return group.strategy if group.routes_members else "simple-shuffle"
+
+
+def blocked_names(members: Sequence[Member[Target]]) -> frozenset[str]:
+    """Name the groups whose deployments take no traffic, all of them: nobody is told to ask there."""
+    if not any(member.target.blocked for member in members):
+        return frozenset()
+    served = {member.name for member in members if not member.target.blocked}
+    return frozenset(member.name for member in members) - served
 
 
 def unions_of(groups: Iterable[RoutingGroup], members: Iterable[Member[Target]]) -> dict[str, list[Target]]:

@@ -20,7 +20,7 @@ from penstock.runtime.cache_wish import join_wishes, wishes_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 from penstock.runtime.plans import Planner
 from penstock.runtime.review import faults_of
-from penstock.runtime.rules import unions_of
+from penstock.runtime.rules import blocked_names, unions_of
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
@@ -87,6 +87,7 @@ class State:
             router.hidden_aliases,
             router.model_alias_map,
             unions_of(router.routing_groups, members),
+            blocked_names(members),
         )
         if config.cache is not None:
             join_wishes(self.cache_wishes, router.routing_groups)

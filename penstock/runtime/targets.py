@@ -79,6 +79,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     stream_names: Mapping[str, str]  # dialect -> what ``endpoint`` calls a stream in it
     timeouts: Timeouts
     stream_timeouts: Timeouts
+    tiers: Mapping[str, tuple[Timeouts, Timeouts]]  # both by the request's ``service_tier``
     attempt: Run | None  # None: ``lanes.run`` does it all
     # What is said to it.
     model_raw: Raw
@@ -110,6 +111,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     order: int | None  # who is asked first, and only when they fail the next
     tags: tuple[str, ...]
     most: int | None  # requests at one time
+    blocked: bool  # it takes no traffic
     owner: str
     notes: tuple[str, ...]  # what of its entry does not hold, and why
     dialects: tuple[str, ...]  # of its row; those that were found are its ``Live``'s
@@ -202,6 +204,12 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         """Return the seconds that it rests after failures, where that is not its group's."""
         seconds: float | None = self.deployment.params.get("cooldown_time")
         return seconds
+
+    @property
+    def allowed_fails(self) -> tuple[int | None, Mapping[str, int]]:
+        """Return the failures before it rests, and the same by class of the error, where they are not its group's."""
+        info = self.deployment.info
+        return info.get("allowed_fails"), info.get("allowed_fails_policy") or {}
 
     @property
     def cost(self) -> float | None:

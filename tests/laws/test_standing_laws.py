@@ -36,6 +36,7 @@ class Made:
     window: int | None = None
     lacks: frozenset[str] = frozenset()
     kind: str = ""
+    blocked: bool = False
     standing: Standing = field(default_factory=Standing)
 
 

@@ -31,8 +31,8 @@ class Found(NamedTuple, Generic[T]):
 class Catalog(Generic[T]):
     """The public names and the groups that serve them; immutable. ``aliases``: public alias to a group or to a name
     that a wildcard serves; those in ``hidden`` work and are not listed. ``renames``: the same, and they come before
-    groups of their name. ``unions``: names for the targets of several groups together, where nothing else has the
-    name. Look-ups of plain names are one dict access."""
+    groups of their name. ``unlisted``: groups that are not listed. ``unions``: names for the targets of several groups
+    together, where nothing else has the name. Look-ups of plain names are one dict access."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Catalog(Generic[T]):
         hidden: Collection[str] = (),
         renames: Mapping[str, str] | None = None,
         unions: Mapping[str, Sequence[T]] | None = None,
+        unlisted: Collection[str] = (),
     ) -> None:
         self._groups: dict[str, list[T]] = {}
         ids: dict[str, T] = {}
@@ -64,7 +65,7 @@ class Catalog(Generic[T]):
         renamed = {name: found for name, found in ways.items() if found is not None and found.group != name}
         self._plain |= renamed
         self.unions = {name: targets for name, targets in self.unions.items() if name not in renamed}
-        self._hidden = frozenset((*hidden, *renamed)) - self._groups.keys()
+        self._hidden = (frozenset((*hidden, *renamed)) - self._groups.keys()).union(unlisted)
 
     def find(self, name: str) -> Found[T] | None:
         """Find the group for a name that a client sent, or None."""

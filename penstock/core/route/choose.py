@@ -78,7 +78,7 @@ NOTHING = Need()
 
 class Candidate(Routed, Protocol):
     """What the choice knows of a target. ``vendor``: the name of its provider. ``most``: requests at one time.
-    ``window``: tokens that the model takes; ``lacks``: what it is known not to do."""
+    ``blocked``: it takes no traffic. ``window``: tokens that the model takes; ``lacks``: what it is known not to do."""
 
     @property
     def vendor(self) -> str: ...
@@ -89,6 +89,8 @@ class Candidate(Routed, Protocol):
     def tags(self) -> tuple[str, ...]: ...
     @property
     def most(self) -> int | None: ...
+    @property
+    def blocked(self) -> bool: ...
     @property
     def window(self) -> int | None: ...
     @property
@@ -107,10 +109,15 @@ class LeftOut(Struct, frozen=True):
     full: bool = False
 
 
+BLOCKED = LeftOut("takes no traffic (model_info.blocked)")
+
+
 def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, now: float) -> LeftOut | None:
     """Tell why a target may not be asked for this request now; None when it may."""
     if standing.rests_until and rules.rests.seconds and (why := standing.resting(now)):
         return LeftOut(why, max(standing.rests_until - now, 0.1))
+    if target.blocked:
+        return BLOCKED
     if target.most is not None and standing.in_flight >= target.most:
         return LeftOut(f"has {standing.in_flight} requests, as many as it may at one time", 0.0, True)
     if need.broke and target.vendor in need.broke:
@@ -241,7 +248,11 @@ def _untagged(tags: Collection[str]) -> GatewayError:
 def nobody(reasons: Sequence[LeftOut]) -> GatewayError:
     """Make the error of a group in which nobody may be asked."""
     waits = [reason.seconds for reason in reasons if reason.seconds]
+    if all(reason is BLOCKED for reason in reasons):
+        text = f"No deployments available for selected model. Each of them {BLOCKED.why}."
+        return GatewayError("no_deployment", text)
     if all(reason.seconds == 0.0 and not reason.full for reason in reasons):
+        reasons = [reason for reason in reasons if reason is not BLOCKED]
         return GatewayError("context_window", f"No deployment of this model takes this request: it {reasons[0].why}.")
     wait = min(waits, default=1.0)
     full = any(reason.full for reason in reasons)
