@@ -56,8 +56,8 @@ PARAMS = (
     ("tpd", "positive", "known", None, "tokens per day"),
     ("daily_reset_time", "str", "known", None, "time of day at which daily limits start anew"),
     ("max_parallel_requests", "positive", "acted", None, "requests to this deployment at one time"),
-    ("max_budget", "amount", "known", None, "spend limit of this deployment, in USD"),
-    ("budget_duration", "str", "known", None, "period of max_budget, such as `30d`"),
+    ("max_budget", "amount", "acted", None, "US dollars that this deployment may cost in each budget_duration"),
+    ("budget_duration", "period", "acted", None, "period of max_budget, such as `30d`"),
     ("default_api_key_rpm_limit", "count", "known", None, "requests per minute for keys without a limit"),
     ("default_api_key_tpm_limit", "count", "known", None, "tokens per minute for keys without a limit"),
     # routing

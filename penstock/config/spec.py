@@ -15,7 +15,7 @@ from penstock.config.problems import KeyPath, Problems, described, nearest
 from penstock.config.redis_address import PORT, SENTINEL_PORT, parse_nodes, parse_url
 from penstock.config.secret import Secret
 from penstock.config.spec_groups import read_args, read_groups
-from penstock.config.spec_router import read_budgets, read_hedge, read_policies, read_policy
+from penstock.config.spec_router import read_budgets, read_hedge, read_period, read_policies, read_policy
 from penstock.config.tree import Node, describe_type
 
 ABSENT: Any = object()
@@ -393,10 +393,8 @@ def _groups(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Probl
     return _read(found, "a list of mappings with `group_name`, `models` and `routing_strategy`")
 
 
-def _budgets(node: Node, path: KeyPath, problems: Problems) -> Any:
-    found = read_budgets(node, path, problems, convert)
-    return _read(found, "a mapping of providers to `{budget_limit: 10, time_period: 1d}`")
-
+_BUDGETS = "a mapping of providers to `{budget_limit: 10, time_period: 1d}`"
+_PERIOD = "a period such as 30s, 1h, 30d or 1mo"
 
 _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "any": _any,
@@ -415,6 +413,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "wait": _float("a number of seconds, 0 or more", lambda n: n >= 0),
     "port": _int("a port, 1 to 65535", lambda n: 0 < n < 65536),
     "hedge": _hedge,
+    "period": lambda node: _read(read_period(node.text if isinstance(node.value, str) else ""), _PERIOD),
     "url": _url,
     "redis": _redis,
     "nodes": _nodes_by(PORT),
@@ -436,7 +435,7 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "margins": _margins,
     "fallbacks": _fallbacks,
     "aliases": _aliases,
-    "budgets": _budgets,
+    "budgets": lambda node, path, p: _read(read_budgets(node, path, p, convert), _BUDGETS),
     "strategy": lambda node, path, p: _read(read_args(node, path, p, convert), "a mapping such as `ttl: 600`"),
 }
 _CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]] = {
@@ -491,6 +490,7 @@ MEANING: Mapping[str, str] = {
     "policy": "mapping of counts",
     "policies": "mapping of groups to mappings of counts",
     "groups": "list of `{group_name, models, routing_strategy}`",
+    "period": "period such as 30d",
     "waits": "mapping of seconds",
     "strategy": "mapping of arguments",
     "budgets": "mapping of providers to `{budget_limit, time_period}`",

@@ -41,7 +41,7 @@ class Live:
 
 
 class Spent:
-    """What was spent at each provider, in windows that begin with the first amount."""
+    """What was spent at each provider and deployment with a budget, in windows that begin with the first amount."""
 
     __slots__ = ("_spent",)
 

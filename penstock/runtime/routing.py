@@ -241,11 +241,11 @@ def _learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> No
 
 
 def _spend(attempt: Attempt, rules: Rules, now: float) -> None:
-    """Count an answer's cost against its provider's budget."""
-    name = attempt.target.provider.name
+    """Count an answer's cost against the budgets of its provider and of its deployment."""
     cost = settle(attempt)
-    if name in rules.budgets and cost is not None:
-        attempt.call.means.lives.spent.add(name, float(cost), now, rules.budgets[name][1])
+    for name in (attempt.target.vendor, attempt.target.purse) if cost is not None else ():
+        if name in rules.budgets:
+            attempt.call.means.lives.spent.add(name, float(cost or 0), now, rules.budgets[name][1])
 
 
 def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> None:

@@ -91,6 +91,9 @@ class RuleBook:
         by_tags = next((told for target in targets if (told := _says_tags(target)) is not None), rules.by_tags)
         if by_tags is not rules.by_tags:
             rules = replace(rules, by_tags=by_tags)
+        own_budgets = {target.purse: budget for target in targets if (budget := target.budget) is not None}
+        if own_budgets:
+            rules = replace(rules, budgets={**rules.budgets, **own_budgets})
         policy = self._policies.get(group)
         if policy:
             rules = replace(rules, retries={**rules.retries, **policy})

@@ -195,6 +195,19 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return self.provider.name
 
     @property
+    def purse(self) -> str:
+        """Return what its own budget is called; no provider's name has a space."""
+        return f"deployment {self.live_id}"
+
+    @property
+    def budget(self) -> tuple[float, float] | None:
+        """Return the US dollars that it may cost in so many seconds; None where nobody said both. (A limit of 0 is
+        none, as with LiteLLM.)"""
+        params = self.deployment.params
+        limit, period = params.get("max_budget"), params.get("budget_duration")
+        return (limit, period) if limit and period else None
+
+    @property
     def kind(self) -> str:
         """Return what kind of deployment it is, to the strategy that goes by the caller's confidence; "" for none."""
         return str(self.deployment.info.get("type") or "")

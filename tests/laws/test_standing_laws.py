@@ -37,6 +37,7 @@ class Made:
     lacks: frozenset[str] = frozenset()
     kind: str = ""
     blocked: bool = False
+    purse: str = ""
     standing: Standing = field(default_factory=Standing)
 
 

@@ -107,3 +107,18 @@ async def test_a_deployment_is_left_out_of_health_checks(tmp_path):
         assert checked == {"a": False, "b": True}
         assert (await door.post(HELLO | {"model": "m"}))[0] == 200
         await asyncio.sleep(0)
+
+
+async def test_a_deployment_that_has_used_up_its_budget_is_left_out(tmp_path):
+    price = "input_cost_per_token: 0.1, output_cost_per_token: 0.1"
+    rows = (row("m", "a", f"{price}, max_budget: 0.5, budget_duration: 1d"), row("m", "b", price), row("alone", "c", f"{price}, max_budget: 0.1, budget_duration: 1h"))
+    async with open_door(tmp_path, config(*rows)) as door:
+        for _ in range(30):
+            assert (await ask(door, model="m"))[0] == 200
+        found = asked(door)
+        assert found["a"] == 1 and found["b"] >= 28
+        [group] = json.loads((await door.ask("GET", "/v1/route/explain?model=m"))[2])["groups"]
+        assert [one.get("left_out") for one in group["candidates"]] == ["has used up its budget", None]
+        assert (await ask(door, model="alone"))[0] == 200, "a window begins with the first amount"
+        status, headers, _ = await ask(door, model="alone")
+        assert status == 429 and 3500 < float(headers["retry-after"]) <= 3600 and asked(door) == {"c": 1}

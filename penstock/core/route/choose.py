@@ -17,17 +17,17 @@ DEFAULT_TAG = "default"  # of the deployments for requests without a tag, or wit
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``:
-    a deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
+    """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``: a
+    deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
     ``any_tag``: one that both have is enough; ``prefix``: of the tags that count. ``fits``: the request's length and
-    needs are compared with the model's. ``by_health``: who failed its health check is not asked, until the
-    check is ``stale`` seconds old (0: never). ``budgets``: of
-    providers, US dollars in so many seconds. ``stays``: what a request is held by to the deployment it was at:
-    "session", "caller", "prompt". ``priority``: in the line, of a request that has none. ``retries``: more tries by
-    LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds after which
-    another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of 100.
-    ``levels``: of the strategy that goes by the caller's confidence. ``simple``: while nobody rests, everybody may be
-    asked, and the strategy alone decides."""
+    needs are compared with the model's. ``by_health``: who failed its health check is not asked, until the check is
+    ``stale`` seconds old (0: never). ``budgets``: of providers and of single deployments, US dollars in so many
+    seconds. ``stays``: what a request is held by to the deployment it was at: "session", "caller", "prompt".
+    ``priority``: in the line, of a request that has none. ``retries``: more tries by LiteLLM's class of the error,
+    where that has a figure of its own; "" for all others. ``hedge``: seconds after which another deployment is asked
+    beside one that has not answered; 0 for the time in which it answers 95 of 100. ``levels``: of the strategy that
+    goes by the caller's confidence. ``simple``: while nobody rests, everybody may be asked, and the strategy alone
+    decides."""
 
     strategy: str = "simple-shuffle"
     ttl: float = 3600.0
@@ -77,12 +77,15 @@ NOTHING = Need()
 
 
 class Candidate(Routed, Protocol):
-    """What the choice knows of a target. ``vendor``: the name of its provider. ``most``: requests at one time.
+    """What the choice knows of a target. ``vendor``: the name of its provider; ``purse``: what its own budget is called
+    among those of providers. ``most``: requests at one time.
     ``blocked``: it takes no traffic. ``window``: tokens that the model takes; ``lacks``: what it is known not to do."""
 
     @property
     def vendor(self) -> str: ...
 
+    @property
+    def purse(self) -> str: ...
     @property
     def order(self) -> int | None: ...
     @property
@@ -122,6 +125,8 @@ def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, no
         return LeftOut(f"has {standing.in_flight} requests, as many as it may at one time", 0.0, True)
     if need.broke and target.vendor in need.broke:
         return LeftOut(f"is {target.vendor}'s, whose budget is used up", need.broke[target.vendor])
+    if need.broke and target.purse in need.broke:
+        return LeftOut("has used up its budget", need.broke[target.purse])
     if rules.by_health and standing.unwell and not (rules.stale and now - standing.checked > rules.stale):
         return LeftOut(f"failed its health check ({standing.unwell})", 1.0)
     if rules.strict and (over := _over(target, standing, need, now)):
