@@ -121,10 +121,8 @@ def _dialects(account: Account) -> tuple[str, ...]:
 def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_id: str) -> Target:
     """Make the target, from everything that is known of it."""
     provider, deployment, settings = account.provider, account.deployment, account.settings
-    params = deployment.params
     rules_of = account.model if serving.rules_of is None else serving.rules_of
-    at_home = at_own_host(provider, deployment.api_base, account.env)
-    wire = wire_of(provider, account.model, rules_of, dialects, at_home)
+    wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
     whole, stream = _timeouts(deployment, settings, "")
     words = _words(deployment, serving)
     drop = (*deployment.additional_drop_params, *serving.drop)
@@ -146,7 +144,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         stream_names=serving.stream_names,
         timeouts=whole,
         stream_timeouts=stream,
-        tiers={tier: _timeouts(deployment, settings, tier) for table in TIERS for tier in params.get(table) or ()},
+        tiers=_tiers(deployment, settings),
         attempt=attempt,
         model_raw=Raw(msgspec.json.encode(account.model)),
         rules_of=rules_of,
@@ -175,8 +173,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         tpm=deployment.tpm,
         order=deployment.order,
         tags=deployment.tags,
-        blocked=bool(deployment.info.get("blocked")),
-        most=params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
+        most=deployment.params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
         owner=str(deployment.info.get("owned_by") or provider.owned_by),
         dialects=dialects,
     )
@@ -254,6 +251,12 @@ def _timeouts(deployment: Deployment, settings: Mapping[str, Any], tier: str) ->
     whole = of_tier or deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
     stream = of_tier_streams or deployment.stream_timeout or settings.get("stream_timeout") or whole
     return of_whole(whole), of_stream(stream, whole)
+
+
+def _tiers(deployment: Deployment, settings: Mapping[str, Any]) -> dict[str, tuple[Timeouts, Timeouts]]:
+    """Collect the timeouts by service tier, of whole answers and of streams."""
+    named = [tier for table in TIERS for tier in deployment.params.get(table) or ()]
+    return {tier: _timeouts(deployment, settings, tier) for tier in named}
 
 
 def _tls(verify: object) -> Tls | None:

@@ -111,7 +111,6 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     order: int | None  # who is asked first, and only when they fail the next
     tags: tuple[str, ...]
     most: int | None  # requests at one time
-    blocked: bool  # it takes no traffic
     owner: str
     notes: tuple[str, ...]  # what of its entry does not hold, and why
     dialects: tuple[str, ...]  # of its row; those that were found are its ``Live``'s
@@ -193,6 +192,11 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     def vendor(self) -> str:
         """Return the name of its provider."""
         return self.provider.name
+
+    @property
+    def blocked(self) -> bool:
+        """Tell whether it takes no traffic."""
+        return bool(self.deployment.info.get("blocked"))
 
     @property
     def purse(self) -> str:
