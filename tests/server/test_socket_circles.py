@@ -13,10 +13,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.door import open_door
-from tests.server.test_circles import left_by
+from tests.server.test_circles import left_by, nothing_else_is_looked_at
 from tests.server.test_responses_sockets import ask
 from tests.server.test_sockets import KEY, dial, hear
 
+__all__ = ["nothing_else_is_looked_at"]
 YAML = """
 model_list:
   - model_name: voice
