@@ -72,7 +72,7 @@ async def test_the_first_wins_when_it_is_only_a_little_late(tmp_path):
         assert door.records[-1].target == "openai/a"
 
 
-async def test_one_that_fails_leaves_the_answer_to_the_other(tmp_path):
+async def test_one_that_fails_leaves_the_answer_to_the_other(tmp_path, no_pauses):
     async with open_door(tmp_path, weighted()) as door:
         for late, early in (("a", "b"), ("b", "a")):
             steps = {late: Step(latency_ms=250), early: Step(latency_ms=100 if early == "a" else 1, status=500)}
