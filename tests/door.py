@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,14 @@ class Door:
 def busy(pool: Pool) -> int:
     """Upstream connections in the middle of an exchange."""
     return sum(counts["active"] for counts in pool.stats().values())
+
+
+async def until(predicate: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for what comes soon: a sleep of a fixed length is too short on a busy machine, and too long on any other."""
+    end = asyncio.get_running_loop().time() + seconds
+    while not predicate():
+        assert asyncio.get_running_loop().time() < end, "it did not happen"
+        await asyncio.sleep(0.005)
 
 
 async def read_answers(reader: asyncio.StreamReader, count: int, seconds: float = 15.0) -> bytes:

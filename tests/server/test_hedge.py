@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from penstock.mock import Rule, Script, Step
-from tests.door import open_door
+from tests.door import open_door, until
 from tests.server.test_routing import ask, asked, config, says
 
 SETTINGS = "hedge_after: 80ms, routing_strategy: simple-shuffle"
@@ -94,8 +94,7 @@ async def test_who_leaves_takes_both_along(tmp_path):
         await door.mock.wait_for(2)
         writer.transport.abort()
         await door.settle()
-        await asyncio.sleep(0.05)
-        assert [record.status for record in door.records] == [499]
+        await until(lambda: [record.status for record in door.records] == [499])
         assert all(live.standing.in_flight == 0 for live in door.gateway.engine.means.lives.values())
 
 

@@ -12,7 +12,7 @@ from penstock.mock import Script, Step
 from penstock.runtime.exchange import Exchange
 from penstock.runtime.held import Held
 from penstock.server.memory import memory_bytes
-from tests.door import HELLO, open_door, parse, read_answers
+from tests.door import HELLO, open_door, parse, read_answers, until
 from tests.server.test_asgi import under_uvicorn
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -132,8 +132,7 @@ async def test_a_request_that_was_let_in_is_read_to_its_end(tmp_path, opened):
         door.gateway.held.limit = len(body) + 10 * KIB
         reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
         writer.write(request(body) + body[: 100 * KIB])
-        await asyncio.sleep(0.05)
-        assert door.gateway.held.size == len(body)
+        await until(lambda: door.gateway.held.size == len(body))
         for _ in range(3):
             assert (await door.post({**HELLO, "user": "y" * 20 * KIB}))[0] == 503
         writer.write(body[100 * KIB :])
@@ -152,8 +151,7 @@ async def test_a_chunked_body_grows_until_there_is_no_room(tmp_path, opened):
         parts = [request(b"", chunked=True), piece, piece, piece, piece, piece]
         status, headers, told = parse(await door.raw(*parts))
         assert status == 503 and "retry-after" in headers, told
-        await asyncio.sleep(0.05)
-        assert door.gateway.held.size == first
+        await until(lambda: door.gateway.held.size == first)
         writer.close()
         await door.settle()
         assert door.gateway.held.size == 0
@@ -183,13 +181,11 @@ async def test_an_answer_that_the_client_does_not_read_counts_until_it_goes(tmp_
         body = json.dumps(HELLO).encode()
         writer.write(request(body) + body)
         await door.mock.wait_for(1)
-        await asyncio.sleep(0.3)
+        await until(lambda: not door.gateway.active)  # the answer is out, as far as the gateway goes
         [connection] = door.state.connections
-        assert not door.gateway.active, "the answer is out, as far as the gateway goes"
         assert connection.write_paused and door.gateway.held.size > 1_000_000
         writer.transport.abort()
-        await asyncio.sleep(0.05)
-        assert door.gateway.held.size == 0
+        await until(lambda: door.gateway.held.size == 0)
 
 
 async def test_items_of_a_batch_give_back_what_they_held(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 
 from tests.door import Door, parse, read_answers
 
@@ -186,13 +185,6 @@ class Sender:
         top = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
         status, headers, _ = parse(top)
         return status, headers, await self.reader.readexactly(int(headers["content-length"]))
-
-
-async def until(predicate: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = asyncio.get_running_loop().time() + seconds
-    while not predicate():
-        assert asyncio.get_running_loop().time() < end, "it did not happen"
-        await asyncio.sleep(0.005)
 
 
 async def upload(door: Door, body: bytes, *, whole: bool = True, **more: str) -> tuple[int, dict[str, str], bytes]:

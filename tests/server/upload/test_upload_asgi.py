@@ -8,9 +8,9 @@ import json
 import pytest
 
 from penstock.server.doors import bodies as doors
-from tests.door import open_door
+from tests.door import open_door, until
 from tests.server.test_asgi import Driver, each, under_uvicorn
-from tests.server.upload.ear import BOUNDARY, END, JSON, MIB, Ear, Sender, head, part, until, upload, yaml
+from tests.server.upload.ear import BOUNDARY, END, JSON, MIB, Ear, Sender, head, part, upload, yaml
 from tests.server.upload.test_upload import FILE, settled
 
 pytestmark = pytest.mark.asyncio
