@@ -43,7 +43,7 @@ def realtime(*sent: dict[str, Any], drop: bool = False) -> Way:
                 with suppress(ConnectionClosed):
                     while True:
                         await asyncio.wait_for(client.recv(), 5)
-        await door.settle(6)
+        await door.settle()
 
     return way
 
@@ -65,7 +65,7 @@ def responses(model: str, drop: bool = False) -> Way:
             if drop:
                 await client.send(json.dumps({"type": "response.create", "model": model, "input": "hello"}))
                 client.transport.abort()
-        await door.settle(6)
+        await door.settle()
 
     return way
 
