@@ -49,7 +49,7 @@ async def test_the_page_names_who_is_left_out_and_why(tmp_path):
             assert (await door.ask("GET", f"/v1/route/explain{query}"))[0] == 400
 
 
-async def test_a_client_that_asks_is_told_what_each_attempt_did(tmp_path):
+async def test_a_client_that_asks_is_told_what_each_attempt_did(tmp_path, no_pauses):
     async with open_door(tmp_path, with_fallback("cooldown_time: 30")) as door:
         assert "x-penstock-route" not in (await ask(door))[1]
         door.mock.script = says(a=Step(status=500), b=Step(status=503))
