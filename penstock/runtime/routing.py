@@ -230,7 +230,7 @@ def _spend(attempt: Attempt, rules: Rules, now: float) -> None:
     name = attempt.target.provider.name
     cost = settle(attempt)
     if name in rules.budgets and cost is not None:
-        attempt.call.means.lives.spent.add(name, float(cost), now, rules.budgets[name][1])
+        attempt.call.means.lives.spent.add(name, cost, now, rules.budgets[name][1])
 
 
 def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> None:
