@@ -30,6 +30,7 @@ from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud.serving import Serving, serving_of
 from penstock.runtime.http import Tls
+from penstock.runtime.rules import BUDGETS
 from penstock.runtime.targets import Target
 from penstock.runtime.timeouts import of_stream, of_whole
 
@@ -167,6 +168,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         only=dialects[0] if len(dialects) == 1 and attempt is None and not special else "",
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
+        budget=settings.get("budgets", {}).get(provider.name, (0.0, None))[1],
         weight=deployment.weight,
         rpm=deployment.rpm,
         tpm=deployment.tpm,
@@ -287,6 +289,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         "validate": module.enable_json_schema_validation,
         "prompt_caching": bool(module.values.get("enable_anthropic_prompt_caching")),
         "prompt_caching_ttl": module.values.get("anthropic_prompt_caching_ttl") or "",
+        "budgets": router.values.get(BUDGETS) or {},
         "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
     }
 

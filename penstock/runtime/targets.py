@@ -103,6 +103,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     only: str  # its only dialect, where plain requests in it need nothing but that lane; else ""
     answer_lines: bytes
     charged: bool  # discounts or margins may hold for it
+    budget: float | None  # seconds of its provider's budget: what it costs counts there
     # How it is chosen and shown.
     weight: float | None
     rpm: int | None
