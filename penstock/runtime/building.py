@@ -122,8 +122,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
     """Make the target, from everything that is known of it."""
     provider, deployment, settings = account.provider, account.deployment, account.settings
     rules_of = account.model if serving.rules_of is None else serving.rules_of
-    at_home = at_own_host(provider, deployment.api_base, account.env)
-    wire = wire_of(provider, account.model, rules_of, dialects, at_home)
+    wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
     whole, stream = _timeouts(deployment, settings)
     words = _words(deployment, serving)
     drop = (*deployment.additional_drop_params, *serving.drop)
