@@ -30,7 +30,8 @@ from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud.serving import Serving, serving_of
 from penstock.runtime.http import Tls
-from penstock.runtime.targets import Target
+from penstock.runtime.rules import BUDGETS
+from penstock.runtime.targets import Target, own_budget, purse_of
 from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         only=dialects[0] if len(dialects) == 1 and attempt is None and not special else "",
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
+        budgets=tuple(_budgets(deployment, settings, provider.name, live_id)),
         weight=deployment.weight,
         rpm=deployment.rpm,
         tpm=deployment.tpm,
@@ -281,6 +283,17 @@ def _line(text: str) -> str:
     return "".join(c if 31 < ord(c) < 127 else "?" for c in text)
 
 
+def _budgets(
+    deployment: Deployment, settings: Mapping[str, Any], provider: str, live_id: str
+) -> Iterator[tuple[str, float]]:
+    """Yield the names and the seconds of the budgets that a deployment's costs count against: its provider's, its own."""
+    if provider in settings.get("budgets", ()):
+        yield provider, settings["budgets"][provider][1]
+    own = own_budget(deployment)
+    if own is not None:
+        yield purse_of(live_id), own[1]
+
+
 def settings_of(config: Config) -> dict[str, Any]:
     """Collect the settings that stand behind each deployment's own: router_settings before litellm_settings."""
     router, module = config.router, config.litellm
@@ -295,6 +308,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         "validate": module.enable_json_schema_validation,
         "prompt_caching": bool(module.values.get("enable_anthropic_prompt_caching")),
         "prompt_caching_ttl": module.values.get("anthropic_prompt_caching_ttl") or "",
+        "budgets": router.values.get(BUDGETS) or {},
         "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
     }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from penstock.config.problems import Level
     from penstock.runtime.targets import Target
 
+
 def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
     """List what of a config's entries cannot work here: offline, nothing is started and nobody is called."""
     from penstock.config import Problem

@@ -19,7 +19,6 @@ from penstock.core.route.confidence import Stated, kind_for
 from penstock.core.route.pick import CONFIDENCE, COUNTS, LATENCY, simple_shuffle
 from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
-from penstock.runtime.bill import settle
 from penstock.runtime.http import in_task
 from penstock.runtime.line import Line
 
@@ -219,8 +218,6 @@ def praise(attempt: Attempt, rules: Rules, now: float) -> None:
     """Note a good answer: what was held against its deployment is over."""
     standing = attempt.live.standing
     standing.succeeded(now)
-    if rules.budgets:
-        _spend(attempt, rules, now)
     if rules.learns:
         _learn(attempt, rules, standing, now)
 
@@ -238,14 +235,6 @@ def _learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> No
         standing.began_in(now, attempt.upstream)
     else:
         standing.answered_in(now, attempt.upstream, usage.output if usage is not None else 1)
-
-
-def _spend(attempt: Attempt, rules: Rules, now: float) -> None:
-    """Count an answer's cost against the budgets of its provider and of its deployment."""
-    cost = settle(attempt)
-    for name in (attempt.target.vendor, attempt.target.purse) if cost is not None else ():
-        if name in rules.budgets:
-            attempt.call.means.lives.spent.add(name, float(cost or 0), now, rules.budgets[name][1])
 
 
 def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> None:

@@ -132,6 +132,17 @@ class Standing:
         age = now - seen
         return value * math.exp(-age / TAU) if age < ttl else 0.0
 
+    def quickness(self, stream: bool) -> tuple[float, float]:
+        """Return the latency as it was seen last, and when."""
+        return (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
+
+    def hear(self, stream: bool, value: float, seen: float) -> None:
+        """Note a latency that another process has seen."""
+        if stream:
+            self.first, self.first_seen = value, seen
+        else:
+            self.whole, self.whole_seen = value, seen
+
     def usual(self) -> float | None:
         """Return the time in which it answers 95 of 100 requests; None while too few are known."""
         if len(self.recent) < ENOUGH:
