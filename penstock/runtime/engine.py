@@ -13,7 +13,7 @@ from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
-from penstock.core.route.plan import Outcome, Plan, Try, attempts
+from penstock.core.route.plan import ANSWERED, Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
@@ -221,7 +221,7 @@ class Engine:
                 praise(attempt, rules, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
-            return Outcome()
+            return ANSWERED
         finally:
             standing.in_flight -= 1
             if trial and trial == standing.trial:  # what began before is no trial

@@ -15,7 +15,7 @@ from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Audio, Image
 from penstock.core.route.choose import NOTHING, USUAL, Need, Rules, choose, choose_simply
-from penstock.core.route.pick import COUNTS, LATENCY, simple_shuffle
+from penstock.core.route.pick import COUNTS, LATENCY, LEARNING, simple_shuffle
 from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
 from penstock.runtime.bill import settle
@@ -203,26 +203,28 @@ def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | N
 def praise(attempt: Attempt, rules: Rules, now: float) -> None:
     """Note a good answer: what was held against its deployment is over."""
     standing = attempt.live.standing
-    standing.succeeded(now)
+    if standing.row or standing.rests_until:
+        standing.succeeded(now)
     if rules.budgets:
         _spend(attempt, rules, now)
-    if rules.learns:
+    if not rules.simple or rules.strategy in LEARNING:  # as ``Rules.learns`` says
         _learn(attempt, rules, standing, now)
 
 
 def _learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> None:
     """Tell a strategy how an answer went: its tokens, and the time it took."""
     usage = attempt.usage
+    if rules.strategy == LATENCY:
+        if attempt.stream:
+            standing.began_in(now, attempt.upstream)
+        else:
+            standing.answered_in(now, attempt.upstream, usage.output if usage is not None else 1)
+        if rules.simple:
+            return
     if rules.hedge is not None:
         standing.recent.append(attempt.upstream)
     if not rules.simple or rules.strategy in COUNTS:
         standing.use(now, usage.total if usage is not None else 0)
-    if rules.strategy != LATENCY:
-        return
-    if attempt.stream:
-        standing.began_in(now, attempt.upstream)
-    else:
-        standing.answered_in(now, attempt.upstream, usage.output if usage is not None else 1)
 
 
 def _spend(attempt: Attempt, rules: Rules, now: float) -> None:
