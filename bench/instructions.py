@@ -29,7 +29,9 @@ from bench import payloads, procs
 
 CONNECTIONS = 8
 WARM = 160
-MOST_OF_A_MISS = 1.15  # times a plain request: by latency over three, with cooldowns, and the cache asked in vain
+# Times a plain request: by latency over three, with cooldowns, and the cache asked in vain. A third of a request is the
+# kernel's, which is not counted here and to which this adds nothing: 20 % are 13 % of the requests a second.
+MOST_OF_A_MISS = 1.2
 _DEPLOYMENT = """\
   - model_name: m
     litellm_params:
