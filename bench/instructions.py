@@ -76,10 +76,10 @@ def _same(request: bytes) -> Requests:
 
 def _all_different(body: bytes) -> Requests:
     """Make requests of one length of which no two ask the same."""
-    before, what, after = body.partition(b"never invent a date")
-    if not what:
+    asked = b"named after it?"
+    if asked not in body:
         raise ValueError("there is nothing in this body that can be numbered")
-    return lambda number: _request(b"%bnever invent %06d%b" % (before, number, after))
+    return lambda number: _request(body.replace(asked, b"named it %05d?" % number))
 
 
 async def _load(port: int, request: Requests, numbers: range) -> int:

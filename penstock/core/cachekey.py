@@ -54,6 +54,15 @@ class _Turn(Struct, frozen=True, gc=False):
     output: str | tuple[_Part, ...] | None = None  # of a tool, in Responses
 
 
+class _Said(Struct, frozen=True, gc=False):
+    """What is read of a turn where it may be in any dialect."""
+
+    role: str | None = None
+    type: str | None = None  # of an item, in Responses
+    content: str | tuple[_Part, ...] | None = None
+    parts: tuple[_Part, ...] | None = None
+
+
 def _number(text: str) -> int | float | str:
     """Return the one form of a number that is no small integer: as the 64-bit float that every reader makes of it,
     whole ones as integers. What is beyond that stays as it is written."""
@@ -64,6 +73,7 @@ def _number(text: str) -> int | float | str:
 
 
 _DECODE = msgspec.json.Decoder(float_hook=lru_cache(4096)(_number)).decode  # requests repeat their few figures
+_READ_SAID: Callable[[Raw], str | list[_Said]] = msgspec.json.Decoder(str | list[_Said]).decode
 _READ_TURNS: Callable[[Raw], Hashable] = msgspec.json.Decoder(str | tuple[_Turn, ...]).decode
 _TURNS = ("messages", "input", "contents", "prompt")  # fields that hold the turns of a chat
 
@@ -87,6 +97,34 @@ def read_turns(fields: Mapping[str, Raw]) -> Hashable:
             except BAD_JSON:  # a form of its own
                 return canonical(raw)
     return None
+
+
+def read_question(fields: Mapping[str, Raw]) -> str:
+    """Return the last text of a user's, "" where there is none: the same for all chats that ``digest_request`` finds
+    the same, whatever dialect they are in."""
+    for key in _TURNS:
+        raw = fields.get(key)
+        if raw is not None:
+            break
+    else:
+        return ""
+    try:
+        turns = _READ_SAID(raw)
+    except BAD_JSON:
+        return ""
+    if isinstance(turns, str):
+        return turns
+    for turn in reversed(turns):
+        if (turn.role is None and turn.type in (None, "message")) or turn.role == "user":
+            said = turn.parts if turn.content is None else turn.content
+            if isinstance(said, str):
+                if said:
+                    return said
+                continue
+            for part in reversed(said or ()):
+                if part.text:
+                    return part.text
+    return ""
 
 
 def digest_request(request: Request, ignored: Collection[str] = (), beside: Iterable[bytes] = ()) -> bytes:

@@ -16,13 +16,12 @@ from penstock.core.errors import GatewayError, shed
 from penstock.runtime.cache_items import KIND, ItemsKeeping, name_items, split_items
 from penstock.runtime.cache_marks import Marks
 from penstock.runtime.cache_place import Place, open_place
-from penstock.runtime.cache_question import MOST_EARLY, NEUTRAL, Early, Owner, Questions, question_of
+from penstock.runtime.cache_question import MOST_EARLY, NEUTRAL, Early, Owner, Question, Questions, question_of
 from penstock.runtime.cache_wish import Wish, read_wish
 from penstock.runtime.keeping import Flight, Keeping, asked, ripened
 
 if TYPE_CHECKING:
     from penstock.config.cache import CacheSettings
-    from penstock.core.dialects.base import Dialect
     from penstock.core.ir import Request
     from penstock.runtime.call import Call
     from penstock.runtime.keeping import Entries
@@ -72,7 +71,7 @@ class AnswerCache:
         owner = (shelf.group, "" if shelf.shared else f"key {call.caller.alias}", wish.namespace or settings.namespace)
         if kind in NEUTRAL:
             if surface.dialect.name not in self._dialects:
-                await self._meet(surface.dialect, place)
+                await self._meet(surface.dialect.name, place)
             if self.marks is not None:
                 self._name_others(self.marks, call, owner)
         keeping = self._keeping(call, owner, settings, wish, place)
@@ -94,7 +93,8 @@ class AnswerCache:
     def _name_others(self, marks: Marks, call: Call, owner: Owner) -> None:
         """Name what may be the same as what a call asks."""
         for key, question, keeping in marks.name(call, owner):
-            self._early.add(key, question)
+            if not self._questions.sharing:
+                self._early.add(key, question)
             if keeping is not None:
                 self._take_off(keeping)
 
@@ -123,16 +123,18 @@ class AnswerCache:
         if keeping.key not in self.flights:
             keeping.flight = self.flights[keeping.key] = Flight(keeping.key)
 
-    async def _meet(self, dialect: Dialect, place: Place) -> None:
+    async def _meet(self, dialect: str, place: Place) -> None:
         """Take note of a dialect that nobody spoke before. With the second one chats are known by their meaning."""
-        self._dialects.add(dialect.name)
-        if self.marks is not None and self.marks.dialect is None:
-            self.marks.dialect = dialect
+        self._dialects.add(dialect)
+        if self.marks is not None:
+            self.marks.dialects.add(dialect)
         if self._questions.sharing or (len(self._dialects) < 2 and place.at_once):
             return
         self._questions.share()
         room = MOST_EARLY - self._early.size
-        for old, new in self._early.renamed():
+        named: list[Question] = []
+        for old, new, question in self._early.renamed():
+            named.append(question)
             self._renamed[old] = new
             flight = self.flights.pop(old, None)
             if flight is not None:
@@ -142,8 +144,7 @@ class AnswerCache:
             if entry is not None:
                 await place.forget(old)
                 await place.put(new, entry)
-        marks, self.marks = self.marks, None
-        for new, what in () if marks is None else marks.end(room):
+        for new, what in () if self.marks is None else self.marks.share(named, room):
             if isinstance(what, Keeping):
                 self._take_off(what)
             else:
@@ -214,7 +215,7 @@ class AnswerCache:
             self._begin(place.close())
         try:
             opened = self.place = open_place(settings, state.env, self._means())
-            if opened.memory is not None and not self._questions.sharing:
+            if opened.memory is not None:
                 self.marks = Marks(opened, opened.memory, settings, self._questions)
         except GatewayError as error:
             shed(error)

@@ -3,22 +3,27 @@
 To name a chat of 700 bytes takes 6 us, and its entry and all that belongs to it as much again; a mark takes 1. Chats
 that are named alike have the same mark, so one whose mark is not there is a miss for certain. Where it is there, both
 are named, and the names decide. Most chats are asked once.
+
+While all clients speak one dialect a mark is made of all that the turns say; where dialects share answers, of the last
+text of a user's, which they all have.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from penstock.core.cachekey import read_turns
+from penstock.core.cachekey import read_question, read_turns
+from penstock.core.envelope import open_body
 from penstock.runtime.apart import is_long
 from penstock.runtime.cache_question import ELSEWHERE, NEUTRAL, SHORT, Question, beside_of, body_of
 from penstock.runtime.keeping import Keeping
 
 if TYPE_CHECKING:
+    from msgspec import Raw
+
     from penstock.config.cache import CacheSettings
-    from penstock.core.dialects.base import Dialect
     from penstock.core.kept import Entry
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.cache_place import Place
@@ -32,17 +37,18 @@ _LOOKED_AT = ELSEWHERE | {"cache", "validate"}  # fields for which a request is 
 
 
 class Marks:
-    """The marks of one place, while all clients speak ``dialect``. ``asked``: the calls under way that have no name.
+    """The marks of one place. ``dialects``: those that clients speak. ``asked``: the calls under way that have no name.
     ``_named``: the marks of what has one."""
 
     def __init__(self, place: Place, memory: MemoryAnswers, settings: CacheSettings, questions: Questions) -> None:
-        self.dialect: Dialect | None = None
+        self.dialects: set[str] = set()
         self.asked: dict[int, Keeping] = {}
         self.take(settings)
         self._place = place
         self._memory = memory
         self._questions = questions
         self._named: OrderedDict[int, None] = OrderedDict()
+        self._read: Callable[[Mapping[str, Raw]], Hashable] = read_question if questions.sharing else read_turns
         self._met = "", 0  # the call that was found to have a known mark, and that mark
 
     def take(self, settings: CacheSettings) -> None:
@@ -55,14 +61,14 @@ class Marks:
         surface, fields = call.surface, call.fields
         assert surface is not None
         shelf = state.shelves.get(call.model)
-        if shelf is None or not shelf.plain or surface.dialect is not self.dialect:
+        if shelf is None or not shelf.plain or surface.dialect.name not in self.dialects:
             return False
         if state.caching is not self.settings or surface.cached not in self._kinds or not _LOOKED_AT.isdisjoint(fields):
             return False
         body = call.exchange.body
         if len(body) >= SHORT and (is_long(body) or self._questions.knows(call, surface.cached)):
             return False
-        said = read_turns(fields)
+        said = self._read(fields)
         if said is None:
             return False
         owner = (shelf.group, "" if shelf.shared else f"key {call.caller.alias}", shelf.namespace)
@@ -90,25 +96,42 @@ class Marks:
         if self._met[0] == call.call_id:
             mark = self._met[1]
         else:
-            said = read_turns(call.fields)
+            said = self._read(call.fields)
             if said is None:
                 return
             mark = hash((owner, said))
+        self._note_named(mark)
+        kept = self._memory.look(mark)
+        if kept is not None:
+            self._memory.drop(mark)
+            key = self._name(kept.question)
+            if key is not None:
+                self._place.keep(key, kept.entry())
+                yield key, kept.question, None
+        keeping = self.asked.pop(mark, None)
+        if keeping is not None and keeping.question is not None:
+            question = keeping.question
+            if self._give_name(keeping, question):
+                yield keeping.key, question, keeping
+
+    def _note_named(self, mark: int) -> None:
         self._named[mark] = None
         self._named.move_to_end(mark)
         if len(self._named) > MOST_NAMED:
             self._named.popitem(last=False)
-        kept = self._memory.look(mark)
-        if kept is not None:
-            self._memory.drop(mark)
-            key = kept.question.by_words()
-            self._place.keep(key, kept.entry())
-            yield key, kept.question, None
-        keeping = self.asked.pop(mark, None)
-        if keeping is not None and keeping.question is not None:
-            question, keeping.question = keeping.question, None
-            keeping.key = question.by_words()
-            yield keeping.key, question, keeping
+
+    def _name(self, question: Question) -> str | None:
+        return question.by_meaning() if self._questions.sharing else question.by_words()
+
+    def _give_name(self, keeping: Keeping, question: Question) -> bool:
+        """Name a call under way; False where that cannot be, and its answer is not kept."""
+        key = self._name(question)
+        keeping.question = None
+        if key is None:
+            keeping.writes = False
+            return False
+        keeping.key = key
+        return True
 
     def keep(self, keeping: Keeping, question: Question, attempt: Attempt) -> bool:
         """Keep the answer of a call that went well and has no name; False where there is nothing to keep."""
@@ -123,24 +146,27 @@ class Marks:
         if self.asked.get(keeping.mark) is keeping:
             del self.asked[keeping.mark]
 
-    def end(self, room: int) -> Iterator[tuple[str, Keeping | Entry]]:
-        """Yield all that has no name with the key by which all dialects find it: calls under way, and what is kept, the
-        oldest first. ``room``: bytes of questions that are read for that; what is beyond is forgotten, the oldest
-        first."""
-        asked, self.asked = self.asked, {}
+    def share(self, named: Iterable[Question], room: int) -> Iterator[tuple[str, Keeping | Entry]]:
+        """Make marks by which all dialects find the same from now on. Yields all that has no name with its key: calls
+        under way, and what is kept, the oldest first. ``named``: what has one. ``room``: bytes of questions that are
+        read for that; what is beyond is forgotten, the oldest first."""
+        asked, self.asked, self._read = self.asked, {}, read_question
+        self._named.clear()
+        for question in named:
+            self._note_question(question)
         for keeping in asked.values():
-            question, keeping.question = keeping.question, None
-            key = None if question is None else question.by_meaning()
-            if key is None:
-                keeping.writes = False
-            else:
-                keeping.key = key
-                yield key, keeping
+            if keeping.question is not None:
+                self._note_question(keeping.question)
+                if self._give_name(keeping, keeping.question):
+                    yield keeping.key, keeping
         found: list[tuple[str, Keeping | Entry]] = []
         for kept in self._memory.take_marked():
             room -= kept.question.size
-            key = kept.question.by_meaning() if room >= 0 else None
+            key = self._name(kept.question) if room >= 0 else None
             if key is not None:
+                self._note_question(kept.question)
                 found.append((key, kept.entry()))
         yield from reversed(found)
 
+    def _note_question(self, question: Question) -> None:
+        self._note_named(hash((question.owner, read_question(open_body(question.body)))))

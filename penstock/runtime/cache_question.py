@@ -1,10 +1,10 @@
 """What a call asks, as a digest; of chats in one of two ways.
 
 As long as all clients of a process speak one dialect, a chat is digested by its own words: canonical JSON, 2 us for 600
-bytes (and in this process's memory only when somebody may have asked it before, see ``cache_marks``). By its meaning it
-takes 9, and then a Chat request shares its answer with a Messages request. That begins with the first client of a
-second dialect, and what was kept before is moved to where all find it (``Early``). In a place that processes share
-nobody knows what the others' clients speak: there it is the meaning from the start.
+bytes. By its meaning it takes 9, and then a Chat request shares its answer with a Messages request. That begins with
+the first client of a second dialect, and what was kept before is moved to where all find it (``Early``). In a place
+that processes share nobody knows what the others' clients speak: there it is the meaning from the start. In this
+process's memory nothing is digested before somebody may have asked it: see ``cache_marks``.
 
 Whoever sends the very bytes that were sent before is known by them, and nothing long is read anew.
 """
@@ -197,10 +197,10 @@ class Early:
         while self.size > MOST_EARLY:
             self.size -= self._asked.popleft()[1].size
 
-    def renamed(self) -> Iterator[tuple[str, str]]:
-        """Yield the key of each with the one by which all dialects find its answer; forget all of them."""
+    def renamed(self) -> Iterator[tuple[str, str, Question]]:
+        """Yield the key of each, the one by which all dialects find its answer, and what it is; forget all of them."""
         asked, self._asked, self.size = self._asked, deque(), 0
         for key, question in asked:
             new = question.by_meaning()
             if new is not None:
-                yield key, new
+                yield key, new, question

@@ -12,7 +12,7 @@ import pytest
 from penstock.mock import Script, Step
 from penstock.runtime import cache_marks
 from tests.door import HELLO, Door, open_door
-from tests.server.asked import ask
+from tests.server.asked import CLIENTS, ask
 from tests.server.test_cache import CHAT, Names, settled, tell, yaml
 
 SLOW = Step(latency_ms=250)
@@ -165,7 +165,24 @@ async def test_a_second_dialect_finds_what_has_no_name_and_who_is_under_way(tmp_
         status, lines, _ = await door.post(other.body, other.path)
         assert status == 200 and lines["x-penstock-cache"] == "shared"
         assert (await under_way)[1]["x-penstock-cache"] == "miss"
-        assert marked(door) == 0 and door.gateway.engine.answers.marks is None
+        assert marked(door) == 0
         for text in ("first", "kept", "q"):
             assert (await tell(door, ask("anthropic", text)))[0] == "hit"
             assert (await tell(door, ask("openai_chat", text)))[0] == "hit"
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_clients_of_all_dialects_find_what_any_of_them_was_told(seed: int, tmp_path) -> None:
+    dice = random.Random(seed)
+    kept: set[str] = set()
+    unnamed = 0
+    async with open_door(tmp_path, yaml(), script=Script(default=Step(text="an answer"))) as door:
+        for number in range(120):
+            client = dice.choice(CLIENTS) if number > 10 else "openai_chat"
+            text = f"q{dice.randrange(40)}"
+            how, _ = await tell(door, ask(client, text, dice.random() < 0.3))
+            assert how == ("hit" if text in kept else "miss"), (number, client, text)
+            kept.add(text)
+            unnamed = max(unnamed, marked(door) if number > 60 else 0)
+        assert unnamed, "also now most have no name"
+        assert not door.gateway.engine.answers.flights and not door.gateway.engine.answers.marks.asked
