@@ -68,7 +68,7 @@ class AnswerCache:
         place = self.place if settings is self._settings else self._open(settings, state)
         if place is None:
             return False
-        owner = (shelf.group, "" if shelf.shared else f"key {call.caller.alias}", wish.namespace or settings.namespace)
+        owner = (shelf.group, "" if shelf.shared else call.caller.tenant, wish.namespace or settings.namespace)
         if kind in NEUTRAL:
             if surface.dialect.name not in self._dialects:
                 await self._meet(surface.dialect.name, place)
@@ -243,4 +243,3 @@ class AnswerCache:
         task = asyncio.get_running_loop().create_task(work)
         beside.add(task)
         task.add_done_callback(beside.discard)
-

@@ -71,7 +71,7 @@ class Marks:
         said = self._read(fields)
         if said is None:
             return False
-        owner = (shelf.group, "" if shelf.shared else f"key {call.caller.alias}", shelf.namespace)
+        owner = (shelf.group, "" if shelf.shared else call.caller.tenant, shelf.namespace)
         mark = hash((owner, said))
         if mark in self._named or mark in self.asked or mark in self._memory.values:
             self._met = call.call_id, mark
