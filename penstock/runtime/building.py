@@ -286,7 +286,7 @@ def _line(text: str) -> str:
 def _budgets(
     deployment: Deployment, settings: Mapping[str, Any], provider: str, live_id: str
 ) -> Iterator[tuple[str, float]]:
-    """Yield the names and the seconds of the budgets that a deployment's costs count against: its provider's, its own."""
+    """Yield names and seconds of the budgets that a deployment's costs count against: its provider's and its own."""
     if provider in settings.get("budgets", ()):
         yield provider, settings["budgets"][provider][1]
     own = own_budget(deployment)
