@@ -204,7 +204,9 @@ class Service:
 
     def _ask_spent(self) -> None:
         """Let the budgets that are configured now be known before the first request asks for one."""
-        self.gateway.engine.means.lives.spent.ask(self.gateway.state.config.router.values.get(BUDGETS) or {})
+        state = self.gateway.state
+        own = {target.purse: budget for target in state.targets if (budget := target.budget) is not None}
+        self.gateway.engine.means.lives.spent.ask({**(state.config.router.values.get(BUDGETS) or {}), **own})
 
     async def read_again(self) -> None:
         """Ask all sources again, and serve what they have. One that is broken keeps what it gave last; when all are,
