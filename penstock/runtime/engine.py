@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from penstock.core.route.choose import Rules
+    from penstock.runtime.admission import Admission
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
     from penstock.runtime.records import Records
@@ -84,6 +85,7 @@ class Engine:
     ) -> None:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
+        self.admission: Admission | None = None  # None: nobody has limits
         self.answers = AnswerCache(lambda: self.means)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
@@ -106,15 +108,16 @@ class Engine:
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
+            if self.admission is not None:
+                if (waits := self.admission.admit(call, state, plan)) is not None:
+                    await waits
+                plan = self.admission.plan_of(call)
             if keeps and await self.answers.answer(call, state):
-                self.record(call, None)
-                return
+                return self.record(call, None)
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
-            if self.means.trace is not None:
-                self.means.trace.planned(call, plan)
-            if heard and TELLS in exchange.headers:
-                call.outlet.told = Told(call, plan, self.means.clock())
+            if heard or self.means.trace is not None:
+                self._show(call, plan)
             # The first is tried before a way is planned: nothing is to decide while it answers.
             step, first = plan.only, None
             if step is None:
@@ -133,18 +136,25 @@ class Engine:
         except RecursionError:
             error = GatewayError("bad_request", MAX_DEPTH_TEXT)
         except asyncio.CancelledError:
-            if call.attempt is not None:
-                call.attempt.usage = call.attempt.usage_seen()
-                call.attempt.stop()
-            error = call.exchange.ending
-            if error is None:
+            _cut(call)
+            if (error := call.exchange.ending) is None:
                 self.record(call, _left(call))
                 raise
+        finally:
+            if self.admission is not None:
+                self.admission.release(call)
         if error is not None:
             call.outlet.refuse(call, error)
         elif call.caching is not None:
             await self.answers.end(call)
         self.record(call, error)
+
+    def _show(self, call: Call, plan: Plan[Target]) -> None:
+        """Tell of a plan: to the log, and to a client that asks."""
+        if self.means.trace is not None:
+            self.means.trace.planned(call, plan)
+        if TELLS in call.exchange.headers:
+            call.outlet.told = Told(call, plan, self.means.clock())
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
@@ -294,6 +304,8 @@ def read_fields(call: Call, surface: Surface, fields: dict[str, Raw], state: Sta
     default = "" if surface.default_model is None else surface.default_model(state)
     forced = state.forced.get(surface.forced_by, "") if state.forced else ""
     call.read_fields(fields, default, forced)
+    if call.caller.aliases and not forced:
+        call.model = call.caller.aliases.get(call.model, call.model)
     surface.check(fields)
 
 
@@ -332,6 +344,13 @@ def _fold(call: Call, attempt: Attempt) -> None:
             call.spent = added(call.spent, usage) if call.spent is not None else usage
     if cost is not None:
         call.spent_cost = cost if call.spent_cost is None else call.spent_cost + cost
+
+
+def _cut(call: Call) -> None:
+    """Note what the attempt of a call that is cancelled has used so far."""
+    if call.attempt is not None:
+        call.attempt.usage = call.attempt.usage_seen()
+        call.attempt.stop()
 
 
 def _let_go(call: Call, attempt: Attempt) -> None:
