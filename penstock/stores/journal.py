@@ -22,6 +22,7 @@ import msgspec
 from penstock.stores.base import Spent
 
 _MARK = b"penstock-journal-1\n"
+BEGIN = len(_MARK)
 _FRAME = struct.Struct("<II")
 _ENDING = ".journal"
 LONGEST_FRAME = 16 * 1024 * 1024
@@ -180,7 +181,7 @@ class JournalFile:
 
     def read(self, position: int, most: int = _BATCH) -> Iterator[Entry]:
         """Yield the entries from a position on, of about so many bytes; from 0: from the first."""
-        position = max(position, len(_MARK))
+        position = max(position, BEGIN)
         data = os.pread(self._fd, max(0, min(most, self.size - position)), position)
         at = 0
         while at + _FRAME.size <= len(data):
