@@ -201,7 +201,7 @@ ASKED = {
     "/v1/messages": {"messages": [{"role": "user", "content": "x"}]},
     "/v1/responses": {"input": "x"},
     "/v1/completions": {"prompt": "x"},
-    "/v1/embeddings": {"input": "x", "max_tokens": None, "stream": None},
+    "/v1/embeddings": {"input": "x", "max_tokens": None, "stream": None, "messages": None},
     "/v1/rerank": {"query": "x", "documents": ["a"]},
     "/v1/moderations": {"input": "x"},
     "/v1/images/generations": {"prompt": "x"},
