@@ -204,6 +204,12 @@ class Rates:
             None if pace.tokens is None else max(0, self._part(pace.tokens) - tokens),
         )
 
+    def room(self, limit: Limit) -> int:
+        """Return how many requests more may be under way."""
+        meter = self._meters.get(limit.account)
+        most = _part(limit.pace.parallel or 0, self.processes)
+        return max(0, most - (0 if meter is None else meter.parallel))
+
     def _over(self, limit: Limit, meter: Meter, tokens: int, now: float) -> Over | None:
         pace, tokens = limit.pace, max(1, tokens)  # where all are used up nothing more comes in
         if pace.parallel is not None:
