@@ -141,7 +141,7 @@ class Ledger:
         """Set aside what a call may cost. Raises "over_budget", and "bad_request" for a model without a price where
         these are refused."""
         found = self._dearest(admitted.plan) if admitted.plan is not None else self._passed(call)
-        if self.rules.priced and not all(one.known for one in found):
+        if self.rules.priced and call.model and not all(one.known for one in found):
             text = f"No price is known for the model {call.model[:200]!r}, and models without one are refused here "
             text += "(litellm_settings.block_requests_for_models_without_pricing)."
             raise GatewayError("bad_request", text, param="model")
@@ -329,19 +329,27 @@ class Ledger:
         if kept is None or kept[0] is not caller:
             if len(self._places) > _MOST_KEPT:
                 self._places.clear()
-            place = self._join([self._place_of(holder) for holder in caller.holders], self._everybody())
+            places = [self._place_of(holder) for holder in caller.holders]
+            place = self._join([*places, self._tally(caller)], self._everybody())
             kept = self._places[caller.key] = caller, place, self._soft(caller.holders)
         place, soft = kept[1], kept[2]
         more = admitted.holders[len(caller.holders) :]
         if more:
             place = self._join([place, *(self._place_of(holder) for holder in more)], _NO_PLACE)
             soft = (*soft, *self._soft(more))
-        if admitted.customer or admitted.tags:
-            named = [f"customer:{admitted.customer}"] if admitted.customer else []
-            named += [f"tag:{tag}" for tag in admitted.tags]
-            accounts = tuple(dict.fromkeys((*place.accounts, *named)))
+        if admitted.customer or admitted.tags or admitted.user:
+            more_accounts = [f"customer:{admitted.customer}"] if admitted.customer else []
+            more_accounts += [f"user:{admitted.user}"] if admitted.user else []
+            more_accounts += [f"tag:{tag}" for tag in admitted.tags]
+            accounts = tuple(dict.fromkeys((*place.accounts, *more_accounts)))
             place = place._replace(accounts=accounts)
         return place, soft
+
+    def _tally(self, caller: Caller) -> Place:
+        """Return where a caller is counted whose budgets do not hold for it: the user of a team's key."""
+        accounts = [f"user:{caller.user}"] if caller.user else []
+        accounts += [f"member:{caller.team}/{caller.user}"] if caller.user and caller.team else []
+        return Place((), {}, tuple(self.book.cell(account) for account in accounts), tuple(accounts))
 
     def _everybody(self) -> Place:
         caps = self.rules.caps

@@ -94,6 +94,8 @@ class PassThrough(Attempt, eq=False):
         call = self.call
         call.attempt, call.tries = self, 1
         try:
+            if call.outlet.bill is not None:
+                call.outlet.bill.leave()
             await self._run(endpoint)
         except (TransportError, GatewayError) as broken:
             shed(broken)
@@ -248,7 +250,7 @@ class PassThrough(Attempt, eq=False):
         """Return the dearest that a request of it may be: its own price for each, or its model's."""
         if self.flat is not None:
             return Dearest(units=(("requests", self.flat),))
-        if self.credential is None:
+        if self.credential is None or not self.asked:
             return UNKNOWN
         price = self._price(self.credential.target)
         return dearest_of(price.price, price.entry, price.terms)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from penstock.core.admit import amount
 from penstock.core.admit.holders import Cap
 from penstock.core.admit.periods import parse
-from penstock.runtime.admission import Admission
 from penstock.runtime.bookkeeper import Bookkeeper
 from penstock.runtime.ledger import OVER_BUDGET, STOP, Ledger, Rules
 from penstock.stores.journal import Journal
@@ -39,15 +38,14 @@ class Books:
         name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{secrets.token_hex(4)}"
         journal = Journal(folder, name)
         clock = gateway.engine.means.clock
-        ledger = Ledger(lambda: gateway.identity.keyring, journal, clock, rules_of(gateway.state.config))
+        admission = gateway.engine.admission
+        assert admission is not None, "whoever keeps books has a keyring, and so a gateway that admits"
+        ledger = Ledger(lambda: gateway.keyring, journal, clock, rules_of(gateway.state.config))
         keeper = Bookkeeper(store, journal, folder, ledger.periods)
         await keeper.start()
         ledger.take_over(keeper)
         ledger.drive(gateway.batch(asyncio.get_running_loop()))
-        engine = gateway.engine
-        if engine.admission is None:
-            engine.admission = Admission(gateway.identity.keyring)
-        engine.admission.budgets = ledger
+        admission.budgets = ledger
         return cls(ledger, keeper, journal)
 
     def put(self, config: Config) -> None:

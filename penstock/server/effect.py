@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from penstock.config.admission import KEYS as ADMISSION_KEYS
+from penstock.config.admission import read_admission
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
+from penstock.runtime.admission import Admission
 from penstock.runtime.identity import Identity, is_loopback
 from penstock.runtime.line import Line, Places
 from penstock.runtime.trace import Trace
@@ -78,8 +81,26 @@ def _who_may_call(to: InEffect, config: Config) -> None:
     everybody = serves_everybody(config, to.options)
     guard = not everybody or is_loopback(to.options.host)
     pages = WebPages.of(config.environment)
-    to.gateway.identity = Identity(master_key(config), guard, local_only=not everybody, pages=pages.named)
+    to.gateway.identity = Identity(
+        master_key(config), guard, local_only=not everybody, pages=pages.named, keyring=to.gateway.keyring
+    )
     to.gateway.gate.web_pages = pages
+
+
+def _admission(to: InEffect, config: Config) -> None:
+    """Set up who is counted against what; what was counted stays."""
+    engine, keyring = to.gateway.engine, to.gateway.keyring
+    if keyring is None:
+        engine.admission = None
+        return
+    settings, problems = read_admission(config)
+    for problem in problems:
+        log.warning("%s", problem)
+    if engine.admission is None:
+        engine.admission = Admission(keyring, engine.means.clock, settings)
+        engine.admission.rates.processes = to.options.workers
+        engine.admission.rates.common = engine.means.shared
+    engine.admission.settings = settings
 
 
 def _sizes(to: InEffect, config: Config) -> None:
@@ -122,6 +143,8 @@ SETTINGS = (
     Setting("general_settings.dangerously_permit_weak_or_unset_master_key", _who_may_call),
     Setting(ORIGINS, _who_may_call),
     Setting(CREDENTIALS, _who_may_call),
+    *(Setting(f"general_settings.{name}", _admission) for name in ADMISSION_KEYS),
+    *(Setting(f"litellm_settings.{name}", _admission) for name in ("max_end_user_budget_id", "max_end_user_budget")),
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.max_held_mb", _sizes),

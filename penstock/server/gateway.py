@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from penstock.runtime.gate import Entry
     from penstock.runtime.http.source import Source
     from penstock.runtime.identity import Identity
+    from penstock.runtime.keyring import Keyring
     from penstock.runtime.state import State
 
 log = logging.getLogger("penstock")
@@ -68,7 +69,8 @@ class Site(Protocol):
 
 class Gateway:
     """Serves exchanges. ``state`` and ``identity`` may be replaced between two requests (a reload). ``registry``: of
-    deployments that may be changed over HTTP; None where they may not."""
+    deployments that may be changed over HTTP; None where they may not. ``keyring``: the virtual keys, where there are
+    some."""
 
     def __init__(
         self, engine: Engine, state: State, identity: Identity, site: Site, max_body: int = 0, max_upload: int = 0
@@ -82,6 +84,7 @@ class Gateway:
         self.held = engine.means.held
         self.started_at = time.time()
         self.registry: Registry | None = None
+        self.keyring: Keyring | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:
@@ -185,7 +188,7 @@ class Gateway:
         """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a
         page may send a request (a preflight, which brings no key). Raises "forbidden"."""
         exchange, gate = call.exchange, self.gate
-        call.outlet.page_lines = gate.page_lines(exchange.headers)
+        call.outlet.call_lines = gate.page_lines(exchange.headers)
         if not is_preflight(exchange.method, exchange.headers):
             return False
         call.outlet.page(call, 200, b"text/plain\r\n" + gate.permission(exchange).removesuffix(b"\r\n"), b"OK")
@@ -281,7 +284,7 @@ class Gateway:
         """Answer a request that a door refuses, in the shape that its path's dialect wants, and record it."""
         call = Call(exchange, self.engine.means, NOBODY)
         if b"origin" in exchange.headers:
-            call.outlet.page_lines = self.gate.page_lines(exchange.headers)
+            call.outlet.call_lines = self.gate.page_lines(exchange.headers)
         self._refuse(call, error)
 
     def _refuse(self, call: Call, error: GatewayError) -> None:

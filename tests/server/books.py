@@ -17,6 +17,7 @@ from penstock.stores.base import SpendStore, Spent
 from penstock.stores.directory_memory import MemoryDirectory
 from penstock.stores.spend_memory import MemorySpendStore
 from tests.door import Door, open_door
+from tests.server.keyed import lead
 
 MASTER = "sk-master-of-the-books-1"
 SECRET = b"a secret of the server's own, for tests"
@@ -76,7 +77,7 @@ async def open_books(
     async with open_door(tmp_path, yaml, master_key=MASTER, **more) as door:
         door.__class__ = BooksDoor
         keyring = Keyring(SECRET)
-        door.gateway.identity.keyring = keyring
+        lead(door, keyring, MASTER)
         door.desk = Desk(MemoryDirectory(), keyring)
         door.store = store or MemorySpendStore()
         door.books = await Books.open(door.gateway, door.store, state or tmp_path / "state")

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from penstock.config import keys
+from penstock.runtime.keyring import Keyring
 from penstock.runtime.records import as_json, as_text
 from penstock.server import effect
 from penstock.server.effect import RESTART, SETTINGS, Setting, value_of
@@ -48,6 +49,7 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "policies": ({"d": {"RateLimitErrorXX": 1}}, {"d": {"RateLimitErrorXX": 2}}),
     "groups": ([{"models": ["d"], "routing_strategy": "least-busy"}], [{"models": ["b"]}]),
     "hedge": ("800ms", "p95"),
+    "amount": (1.5, 2.5),
     "budgets": ({"openai": {"budget_limit": 1, "time_period": "1d"}}, {"openai": {"budget_limit": 2, "time_period": "1d"}}),
     "str": ("a", "b"),
     "port": (7001, 7002),
@@ -70,6 +72,11 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"path": "/one", "target": "http://127.0.0.1:9/x"}],
         [{"path": "/two", "target": "http://127.0.0.1:9/x"}],
     ),
+    "general_settings.user_header_mappings": (
+        [{"header_name": "x-a", "litellm_user_role": "customer"}],
+        [{"header_name": "x-a", "litellm_user_role": "internal_user"}],
+    ),
+    "general_settings.token_rate_limit_type": ("input", "output"),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
     "litellm_settings.cache_params": ({"ttl": 5}, {"ttl": 6}),
     "litellm_settings.default_redis_ttl": (5, 6),
@@ -126,7 +133,11 @@ class Running:
         sources = sources_of(path, lambda: dict(environ))
         config, _ = await gather(sources)
         assert config is not None
-        return cls(path, Service(options or ServeOptions(config=path), config, sources))
+        service = Service(options or ServeOptions(config=path), config, sources)
+        if service.gateway.keyring is None:  # keys and limits are looked at where there are some
+            service.gateway.keyring = Keyring(b"the test's own")
+            service.in_effect.put(config)
+        return cls(path, service)
 
     async def reload(self, **more: Any) -> str:
         self.lines.clear()
@@ -152,6 +163,7 @@ def behaviour(service: Service) -> dict[str, Any]:
     return {
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "who": (gateway.identity._key, gateway.identity._local_only),
+        "admission": gateway.engine.admission and gateway.engine.admission.settings,
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
         "settings": state.settings,

@@ -28,7 +28,7 @@ async def test_an_answer_is_charged_to_all_whom_its_key_belongs_to(tmp_path):
         usage = said(answer)["usage"]
         assert entry.cost == usage["prompt_tokens"] * 10**6 + usage["completion_tokens"] * 10**7 > 0
         assert (entry.input, entry.output) == (usage["prompt_tokens"], usage["completion_tokens"])
-        assert entry.accounts == (door.account(key), "team:t", "organization:o")
+        assert entry.accounts == (door.account(key), "team:t", "organization:o", "user:u", "member:t/u")
         assert (entry.team, entry.user, entry.organization, entry.model) == ("t", "u", "o", "m")
         assert entry.request_id == said(answer)["id"] and entry.provider == "openai" and entry.status == 200
         assert entry.kind == "acompletion" and not entry.pending and entry.target == "real-model"
@@ -194,6 +194,20 @@ async def test_what_was_kept_costs_nothing_and_is_recorded(tmp_path):
         entries = await door.stored(3)
         assert [entry.cache_hit for entry in entries] == [False, True, True]
         assert [bool(entry.cost) for entry in entries] == [True, False, False] and entries[1].output
+
+
+async def test_what_is_passed_through_is_charged(tmp_path):
+    async with open_books(tmp_path) as door:
+        key = await door.key("a", max_budget=1)
+        for stream in (False, True):
+            status, _ = await door.chat(key, "/openai/v1/chat/completions", model="real-model", stream=stream)
+            assert status == 200
+        entries = await door.stored(2)
+        assert all(entry.cost > 0 and entry.kind == "pass_through_endpoint" and entry.output for entry in entries)
+        poor = await door.key("b", max_budget=0.0000001)
+        status, answer = await door.chat(poor, "/openai/v1/chat/completions", model="real-model")
+        assert status == 422 and "set aside" in said(answer)["error"]["message"]
+        assert door.books.ledger.book.cell(door.account(key)).reserved == 0
 
 
 ASKED = {
