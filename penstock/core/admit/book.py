@@ -19,22 +19,23 @@ _BEFORE = -1.0  # a start that no window has
 
 
 class Cell:
-    """What an account has spent in the window that holds, and what is reserved of it. ``asked``: whether somebody was
-    asked what it had spent before this book began."""
+    """What an account has spent in the window that holds, and what is reserved of it. ``own``: what of it this process
+    has spent; ``granted``: how much that may be, where several share a cap. ``asked``: whether somebody was asked what
+    it had spent before this book began."""
 
-    __slots__ = ("account", "asked", "end", "period", "reserved", "spent", "start")
+    __slots__ = ("account", "asked", "end", "granted", "own", "period", "reserved", "spent", "start")
 
     def __init__(self, account: str, period: str) -> None:
         self.account, self.period = account, period
         self.start, self.end = _BEFORE, _BEFORE
-        self.spent = self.reserved = 0
+        self.spent = self.reserved = self.own = self.granted = 0
         self.asked = False
 
     def turn(self, now: float) -> None:
         """Go on to the window that holds at a time. A clock that was set back is no new window: what is spent stays."""
         if now >= self.end:
             self.start, self.end = window(self.period, now)
-            self.spent = 0
+            self.spent = self.own = self.granted = 0
 
     def __repr__(self) -> str:
         return f"Cell({self.account!r}, {self.period!r}, spent={self.spent}, reserved={self.reserved})"
@@ -105,6 +106,10 @@ class Book:
             refused = _refusal(claim, amount, now)
             if refused is not None:
                 return refused
+        return self.hold(claims, cells, amount, now)
+
+    def hold(self, claims: Sequence[Claim], cells: Sequence[Cell], amount: int, now: float) -> Hold:
+        """Set an amount aside without asking whether there is so much."""
         cells = distinct(claims, cells)
         for cell in cells:
             cell.turn(now)
@@ -132,6 +137,7 @@ class Book:
             cell.turn(now)
             cell.reserved -= hold.amount
             cell.spent += actual
+            cell.own += actual
 
     def release(self, hold: Hold, now: float) -> None:
         """Give back what was set aside for a request that cost nothing."""

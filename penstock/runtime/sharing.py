@@ -1,0 +1,268 @@
+"""Budgets that several processes share: each spends only what it was granted of a cap, see ``stores.base.Pot``.
+
+A request that what is granted does not suffice for waits for one step at the pot; all that ask meanwhile ask together
+in the next one, for only one step is under way. What is granted and not needed any more is given back within a second.
+
+While the pot cannot be reached a process goes on with a share of what was left when it last was: as many parts as
+processes were known, and at least ``processes``. So together they spend no more than there is, if no others come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from penstock.core.admit.book import Book, Cell, Claim, Hold, Refusal
+from penstock.core.admit.periods import window
+from penstock.stores.base import Answered, Got, Pot, Spent, Want
+
+log = logging.getLogger("penstock")
+TICK = 0.5  # seconds between two looks at what can be given back
+AGAIN = 1.0  # seconds until a pot that is away is asked again
+_MOST_ROUNDS = 4  # a window may end while somebody waits, but not so often
+
+Periods = Callable[[str], Sequence[str]]
+
+
+class Question(NamedTuple):
+    """What one request asks. ``wants``: the claims, and what is missing of each."""
+
+    wants: list[tuple[Claim, int, int]]  # claim, its cap, what is missing
+    told: asyncio.Future[bool]
+
+
+class Sharing:
+    """One process's part. ``slice``: picodollars that are granted ahead of need. ``processes``: how many there are at
+    least. ``trouble``: why the pot cannot be used now, "" while it can."""
+
+    def __init__(self, pot: Pot, process: str, mark: Callable[[], str], slice: int = 0, processes: int = 1) -> None:
+        self.trouble = ""
+        self._pot, self._process, self._mark, self._slice = pot, process, mark, slice
+        self._processes = max(1, processes)
+        self._asking: dict[Cell, int] = {}
+        self._seen: dict[Cell, tuple[float, Got]] = {}  # how a cap stood in a window when it was last asked about
+        self._lent: dict[Cell, int] = {}  # taken without asking, while nobody could be asked
+        self._touched: dict[Cell, int] = {}  # caps of which something is granted
+        self._questions: list[Question] = []
+        self._wake = asyncio.Event()
+        self._ask_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Give back what is not spent."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._slice = 0
+        with suppress(OSError):
+            await self._give_back()
+
+    async def reserve(
+        self, book: Book, claims: Sequence[Claim], cells: Sequence[Cell], amount: int, now: Callable[[], float]
+    ) -> Hold | Refusal:
+        """Set an amount aside under every cap, or under none of them; as ``Book.reserve``."""
+        caps = _caps(claims, now())
+        for claim, most in caps:
+            refused = self._spent_up(claim, most, amount)
+            if refused is not None:
+                return refused
+        hold = book.hold(claims, cells, amount, now())
+        try:
+            for _ in range(_MOST_ROUNDS):
+                refused = await self._cover(caps, amount)
+                if refused is not None:
+                    book.release(hold, now())
+                    return refused
+                for claim, _most in caps:
+                    claim.cell.turn(now())
+                if not any(self._missing(claim.cell) for claim, _ in caps):
+                    break
+        except BaseException:  # the client left while this was asked
+            book.release(hold, now())
+            raise
+        return hold
+
+    async def bury(self, process: str, entries: Sequence[tuple[str, int, Spent]], periods: Periods) -> None:
+        """Free what a process that is gone had been granted and had not spent. ``entries``: of its journal, with file
+        and end of each, and behind the end of all files those that never ended."""
+        mark = await self._pot.mark_of(process)
+        file, _, position = mark.rpartition(":")
+        paid: dict[tuple[str, str, float], int] = {}
+        for of_file, end, spent in entries:
+            if (of_file, end) <= (file, int(position or 0)):
+                continue
+            for account in spent.accounts:
+                for period in periods(account):
+                    name = account, period, window(period, spent.at).start
+                    paid[name] = paid.get(name, 0) + spent.cost
+        await self._pot.bury(process, paid)
+
+    # What is missing. -------------------------------------------------------------------------------------------------
+
+    def _spent_up(self, claim: Claim, most: int, amount: int) -> Refusal | None:
+        """Refuse where the cap is spent, as far as is known: also what sets nothing aside."""
+        cell = claim.cell
+        seen = self._seen.get(cell)
+        used = max(cell.spent, seen[1].used if seen is not None and seen[0] == cell.start else 0)
+        if used >= most and (amount == 0 or cell.spent >= most):
+            return Refusal(claim, most, used, cell.reserved, amount)
+        return None
+
+    def _missing(self, cell: Cell) -> int:
+        return max(0, cell.own + cell.reserved - cell.granted - self._asking.get(cell, 0))
+
+    async def _cover(self, caps: Sequence[tuple[Claim, int]], amount: int) -> Refusal | None:
+        """Have everything granted that is missing, all of it or nothing."""
+        if not amount:
+            return None
+        wants = [(claim, most, missing) for claim, most in caps if (missing := self._missing(claim.cell))]
+        if not wants:
+            return None
+        for claim, _, missing in wants:
+            self._asking[claim.cell] = self._asking.get(claim.cell, 0) + missing
+        question = Question(wants, asyncio.get_running_loop().create_future())
+        self._questions.append(question)
+        self._wake.set()
+        try:
+            granted = await question.told
+        finally:
+            for claim, _, missing in wants:
+                self._asking[claim.cell] -= missing
+        if granted:
+            return None
+        claim, most = min(((claim, most) for claim, most, _ in wants), key=self._room)
+        seen = self._seen.get(claim.cell)
+        spent = max(claim.cell.spent, claim.cell.spent - claim.cell.own if seen is None else 0)
+        reserved = max(0, seen[1].used - spent) if seen is not None else claim.cell.reserved
+        return Refusal(claim, most, min(spent, most), reserved, amount)
+
+    def _room(self, cap: tuple[Claim, int]) -> int:
+        seen = self._seen.get(cap[0].cell)
+        return cap[1] - (seen[1].used if seen is not None else 0)
+
+    # The steps at the pot. --------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    await self._wake.wait()
+            self._wake.clear()
+            questions, self._questions = self._questions, []
+            try:
+                if questions:
+                    await self._ask(questions)
+                elif not self.trouble or time.monotonic() >= self._ask_at:
+                    await self._give_back()
+            except OSError as error:
+                self._lose(error)
+            except Exception:  # boundary: a bug of ours must leave nobody waiting
+                log.exception("Shared budgets could not be asked for, through a fault of the gateway")
+                for question in questions:
+                    if not question.told.done():
+                        question.told.set_result(False)
+
+    async def _ask(self, questions: list[Question]) -> None:
+        if self.trouble and time.monotonic() < self._ask_at:
+            self._share(questions)
+            return
+        asked = [[self._want(claim.cell, most, missing) for claim, most, missing in q.wants] for q in questions]
+        try:
+            answers = await self._pot.take(self._process, self._mark(), asked)
+        except OSError as error:
+            self._lose(error)
+            self._share(questions)
+            return
+        self._found()
+        for question, wants, answer in zip(questions, asked, answers, strict=True):
+            self._note(question, wants, answer)
+
+    def _note(self, question: Question, wants: Sequence[Want], answer: Answered) -> None:
+        for (claim, _, _), want, got in zip(question.wants, wants, answer.caps, strict=True):
+            cell = claim.cell
+            if cell.start == want.start:
+                cell.granted = max(cell.granted, got.granted)
+                self._seen[cell] = cell.start, got
+                self._touched[cell] = want.cap
+        if not question.told.done():
+            question.told.set_result(answer.granted)
+
+    async def _give_back(self) -> None:
+        """Tell what is spent, and give back what is not needed."""
+        if not self._touched:
+            return
+        now = time.time()
+        cells = list(self._touched.items())
+        for cell, _ in cells:
+            cell.turn(now)
+            cell.granted = min(cell.granted, cell.own + cell.reserved + self._slice)
+        asked = [[self._want(cell, most, 0)] for cell, most in cells]
+        answers = await self._pot.take(self._process, self._mark(), asked)
+        self._found()
+        for (cell, _), [want], answer in zip(cells, asked, answers, strict=True):
+            if cell.start == want.start:
+                self._seen[cell] = cell.start, answer.caps[0]
+            if cell.granted == cell.own and not cell.reserved and not self._asking.get(cell):
+                self._touched.pop(cell, None)  # all of it is said, until somebody asks again
+                self._asking.pop(cell, None)
+
+    def _want(self, cell: Cell, most: int, missing: int) -> Want:
+        more = self._slice if missing else 0
+        granted = max(cell.granted, cell.own)
+        base = cell.spent - cell.own
+        return Want(cell.account, cell.period, cell.start, cell.end, most, base, granted, cell.own, missing, more)
+
+    # While it is away. ------------------------------------------------------------------------------------------------
+
+    def _share(self, questions: list[Question]) -> None:
+        """Answer from this process's share of what is left."""
+        for question in questions:
+            fits = all(missing <= self._left(claim.cell, most) for claim, most, missing in question.wants)
+            if fits:
+                for claim, most, missing in question.wants:
+                    cell = claim.cell
+                    cell.granted += missing
+                    self._lent[cell] = self._lent.get(cell, 0) + missing
+                    self._touched[cell] = most
+            if not question.told.done():
+                question.told.set_result(fits)
+
+    def _left(self, cell: Cell, most: int) -> int:
+        seen = self._seen.get(cell)
+        known = seen is not None and seen[0] == cell.start
+        used = seen[1].used if seen is not None and known else cell.spent
+        parts = max(self._processes, seen[1].processes if seen is not None and known else 1)
+        return max(0, most - used) // parts - self._lent.get(cell, 0)
+
+    def _lose(self, error: OSError) -> None:
+        if not self.trouble:
+            log.warning("Budgets cannot be shared now: %s. This process goes on with its part of what is left", error)
+        self.trouble = str(error)
+        self._ask_at = time.monotonic() + AGAIN
+
+    def _found(self) -> None:
+        if self.trouble:
+            log.warning("Budgets are shared again")
+        self.trouble = ""
+        self._lent.clear()
+
+
+def _caps(claims: Sequence[Claim], now: float) -> list[tuple[Claim, int]]:
+    """List the claims by where they are counted, each with the tightest cap that holds there."""
+    found: dict[Cell, tuple[Claim, int]] = {}
+    for claim in claims:
+        claim.cell.turn(now)
+        most = claim.cap.at(now)
+        known = found.get(claim.cell)
+        if known is None or most < known[1]:
+            found[claim.cell] = claim, most
+    return list(found.values())
+
