@@ -41,6 +41,13 @@ class Setting(NamedTuple):
 
 
 RESTART = None
+DATABASE_KEYS = (
+    "database_url",
+    "database_connect_timeout",
+    "database_socket_timeout",
+    "database_extra_connection_params",
+    "allow_requests_on_db_unavailable",
+)
 
 
 @dataclass
@@ -78,7 +85,9 @@ def _who_may_call(to: InEffect, config: Config) -> None:
     everybody = serves_everybody(config, to.options)
     guard = not everybody or is_loopback(to.options.host)
     pages = WebPages.of(config.environment)
-    to.gateway.identity = Identity(master_key(config), guard, local_only=not everybody, pages=pages.named)
+    to.gateway.identity = Identity(
+        master_key(config), guard, local_only=not everybody, pages=pages.named, keyring=to.gateway.keyring
+    )
     to.gateway.gate.web_pages = pages
 
 
@@ -137,6 +146,9 @@ SETTINGS = (
     Setting("general_settings.coordination_redis", RESTART),
     *(Setting(f"router_settings.{name}", RESTART) for name in OF_ROUTER),
     *(Setting(name, RESTART) for name in VARIABLES),
+    # Keys that one database has are no keys of another.
+    *(Setting(f"general_settings.{name}", RESTART) for name in DATABASE_KEYS),
+    Setting("DATABASE_URL", RESTART),
     # Connections that stand would go on through the old proxy.
     Setting("HTTP_PROXY", RESTART),
     Setting("HTTPS_PROXY", RESTART),
