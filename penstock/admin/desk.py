@@ -43,9 +43,13 @@ class Desk:
 
     async def look(self) -> bool:
         """Take what others have changed; return whether there was something. Raises ``OSError``."""
-        if await self.store.revision() == self.keyring.revision:
+        now, known = await self.store.revision(), self.keyring.revision
+        if now == known and self.keyring.complete:
             return False
-        self.keyring.take(await self.store.since(self.keyring.revision))
+        # Of a snapshot, and of a database that was put back from a copy, it is not known what changed.
+        anew = not known or now < known
+        self.keyring.take(await self.store.since(0 if anew else known), anew)
+        self.keyring.complete = True
         return True
 
     async def get(self, kind: str, id_: str) -> Fields | None:

@@ -44,6 +44,13 @@ class Setting(NamedTuple):
 
 
 RESTART = None
+DATABASE_KEYS = (
+    "database_url",
+    "database_connect_timeout",
+    "database_socket_timeout",
+    "database_extra_connection_params",
+    "allow_requests_on_db_unavailable",
+)
 
 
 @dataclass
@@ -160,6 +167,9 @@ SETTINGS = (
     Setting("general_settings.coordination_redis", RESTART),
     *(Setting(f"router_settings.{name}", RESTART) for name in OF_ROUTER),
     *(Setting(name, RESTART) for name in VARIABLES),
+    # Keys that one database has are no keys of another.
+    *(Setting(f"general_settings.{name}", RESTART) for name in DATABASE_KEYS),
+    Setting("DATABASE_URL", RESTART),
     # Connections that stand would go on through the old proxy.
     Setting("HTTP_PROXY", RESTART),
     Setting("HTTPS_PROXY", RESTART),

@@ -41,6 +41,7 @@ from penstock.stores.redis_board import open_shared
 if TYPE_CHECKING:
     from penstock.config import Config
     from penstock.server.sources.base import Source
+    from penstock.server.storage import Storage
     from penstock.stores.shared import Shared
 
 log = logging.getLogger("penstock")
@@ -54,9 +55,11 @@ _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING}
 
 
 class Service:
-    """Everything that lives as long as the process serves."""
+    """Everything that lives as long as the process serves. ``storage``: its database, which it closes."""
 
-    def __init__(self, options: ServeOptions, config: Config, sources: list[Source]) -> None:
+    def __init__(
+        self, options: ServeOptions, config: Config, sources: list[Source], storage: Storage | None = None
+    ) -> None:
         give_back_memory()
         self.options = options
         self.models = MemoryModelStore() if options.models_fd is None else SharedModelStore(options.models_fd)
@@ -72,6 +75,9 @@ class Service:
             Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
         self.gateway.registry = Registry(self.models, lambda: self.gateway.state, self.take_changes)
+        self.storage = self.gateway.storage = storage
+        if storage is not None:
+            self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
@@ -99,6 +105,8 @@ class Service:
         tasks = [loop.create_task(self._sweep(server)), loop.create_task(self._reload_when_asked())]
         if self.models.shared:
             tasks.append(loop.create_task(self._look_at_models()))
+        if self.storage is not None:
+            tasks.append(loop.create_task(self.storage.watch()))
         if self.shared is not None:
             self.shared.start()
         self.prober.start()
@@ -121,6 +129,8 @@ class Service:
             await self.pool.close()
             self.gateway.engine.flush()
             self.records.close()
+            if self.storage is not None:
+                await self.storage.close()
         return 0
 
     def started(self) -> None:

@@ -144,9 +144,9 @@ class Directory(Protocol):
     processes change it, too.
 
     ``revision`` is one more after each ``write``, by whomever; asking costs next to nothing. ``since``: what changed
-    after a revision; since 0: everything there is. ``find``: rows whose columns (``kinds.KINDS``) are equal to those of
-    ``where`` (a tuple: to one of them; None: to nothing at all), ``like``: or contain a text, in the order of a column,
-    or of their making; ``limit`` None: all.
+    after a revision; since 0: everything there is (and maybe what is gone). ``find``: rows whose columns
+    (``kinds.KINDS``) are equal to those of ``where`` (a tuple: to one of them; None: to nothing at all), ``like``: or
+    contain a text, in the order of a column, or of their making; ``limit`` None: all.
     ``write``: all of it or nothing: a new row of version 1 whose id is free, a row of version n in the place of version
     n - 1, a ``Gone`` of the version that is there; else ``Outdated``. ``Taken``, where a column that must be one of a
     kind is not. Returns the revision. ``audits``: the newest first. All raise ``OSError`` when it cannot be reached."""

@@ -28,6 +28,12 @@ NAMED: dict[str, str] = {
     "penstock/server/service.py Service._reload_when_asked": (
         "a reload that meets a bug of ours keeps the old config: logged, and the next reload may mend it"
     ),
+    "penstock/server/storage.py Storage.watch": (
+        "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"
+    ),
+    "penstock/stores/sql/thread.py SqlThread._work": (
+        "a job is anybody's function: whatever it raises is raised again where it was asked for"
+    ),
     "penstock/server/service.py Service._look_at_models": (
         "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"
     ),

@@ -78,6 +78,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     ),
     "general_settings.token_rate_limit_type": ("input", "output"),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
+    "general_settings.database_extra_connection_params": ({"schema": "a"}, {"schema": "b"}),
     "litellm_settings.cache_params": ({"ttl": 5}, {"ttl": 6}),
     "litellm_settings.default_redis_ttl": (5, 6),
     "router_settings.cache_kwargs": ({"ttl": 5}, {"ttl": 6}),
