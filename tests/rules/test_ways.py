@@ -34,7 +34,7 @@ WATCHES: Mapping[str, str] = {
     "penstock/runtime/engine.py": "adds up what earlier attempts waited",
 }
 
-_JUDGING = {"check", "knows", "compare_digest", "presented", "in_query"}
+_JUDGING = {"check", "compare_digest", "presented", "in_query"}
 _ANSWERING = {"whole", "start", "upgrade", "write", "finish", "abort", "feed_from"}
 _SENDING = {"send", "ask", "open_socket"}
 
