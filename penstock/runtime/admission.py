@@ -75,6 +75,12 @@ class Admission:
         self._access: ModelAccess | None = None
         self._warned = False
 
+    # What may be seen ---------------------------------------------------------------------------------------------
+
+    def visible(self, caller: Caller, state: State) -> list[str]:
+        """List the public names that a caller may call."""
+        return self.access(state).visible(caller)
+
     # On the way in ----------------------------------------------------------------------------------------------------
 
     def admit(self, call: Call, state: State, plan: Plan[Target] | None = None) -> Awaitable[None] | None:

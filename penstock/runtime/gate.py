@@ -147,9 +147,18 @@ class Gate:
             raise GatewayError("forbidden", text)
         return self.web_pages.permission(headers)
 
-    def knows(self, exchange: Exchange) -> bool:
-        """Tell whether a request would be let in: for public pages that say more to those who may know more."""
-        return self.identity.knows(exchange.headers, exchange.client)
+    def know(self, call: Call) -> bool:
+        """Tell whether a call of a public page would be let in at others, and note who makes it: for pages that say
+        more to those who may know more."""
+        exchange = call.exchange
+        try:
+            caller = self.identity.check(exchange.headers, client=exchange.client)
+            if caller.key:
+                check_standing(caller, time.time(), exchange.client)
+        except GatewayError:
+            return False
+        call.caller = caller
+        return True
 
     def secret(self, exchange: Exchange, query: bytes, shortest: int) -> bytes:
         """Return the caller's key for the gateway, which must go no further; b"" where none is needed, or for one too

@@ -146,14 +146,6 @@ class Identity:
             return self.keyring.find(key)
         raise GatewayError("unauthorized", "Authentication Error, the api key is not valid for this gateway.")
 
-    def knows(self, headers: Mapping[bytes, bytes], client: str = "") -> bool:
-        """Tell whether ``check`` would pass: for pages that say more to those who may know more."""
-        try:
-            self.check(headers, client=client)
-        except GatewayError:
-            return False
-        return True
-
     def _check_page(self, headers: Mapping[bytes, bytes]) -> None:
         named = headers.get(b"host", b"")
         if named not in self._good_hosts:

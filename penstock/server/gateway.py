@@ -117,6 +117,16 @@ class Gateway:
     def draining(self, draining: bool) -> None:
         self.gate.draining = draining
 
+    def names_for(self, call: Call) -> list[str]:
+        """List the public names of models that a call's caller may ask for, wildcards included."""
+        admission = self.engine.admission
+        return self.state.catalog.names() if admission is None else admission.visible(call.caller, self.state)
+
+    def may_see(self, call: Call, model: str) -> bool:
+        """Tell whether a call's caller may ask for a model."""
+        admission = self.engine.admission
+        return admission is None or admission.access(self.state).may(call.caller, model)
+
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Return the batch of requests that an event loop drives: with the connections to their upstreams."""
         batch = self.engine.means.pool.batch(loop)
