@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +32,9 @@ LAST_WORK = 5.0  # seconds that the end of the process waits for what is not sto
 
 Periods = Callable[[str], Sequence[str]]
 """Tells in which windows an account is counted."""
+
+Bury = Callable[[str, Sequence[tuple[str, int, Spent]], Periods], Awaitable[None]]
+"""Is told that a process is gone, and of each entry of its journal the file, the end, and what was spent."""
 
 
 class Ask(NamedTuple):
@@ -57,6 +60,7 @@ class Bookkeeper:
         self._synced = 0.0
         self._task: asyncio.Task[None] | None = None
         self.away = ""
+        self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
 
     async def start(self) -> None:
         """Take over what dead processes left, and store it if the store is there."""
@@ -193,6 +197,12 @@ class Bookkeeper:
             if left:
                 await self._store_all(left, {})
                 log.warning("%d requests were under way when their process died: %s", len(left), _AS_RESERVED)
+            if self.bury is not None:
+                try:
+                    told = await self._in_thread(_told_of, files, left)
+                    await self.bury(files[0].process, told, self._periods)
+                except OSError as error:  # then what it was granted stays so, and nobody else spends it
+                    log.warning("What the process %s was granted is not free again: %s", files[0].process, error)
             for file in files:
                 await self._in_thread(_end, file)
             self._dead.pop(0)
@@ -221,6 +231,15 @@ def _batch(file: JournalFile, position: int) -> list[Entry]:
 def _entries_of(files: Sequence[JournalFile]) -> list[Spent]:
     ended = [entry.spent for file in files for entry in read_all(file) if not entry.spent.pending]
     return ended + left_open(files)
+
+
+def _told_of(files: Sequence[JournalFile], left: Sequence[Spent]) -> list[tuple[str, int, Spent]]:
+    """List what a process spent, in order, and then what it had under way."""
+    ended = [(entry.file, entry.end, entry.spent) for file in files for entry in read_all(file)]
+    return [one for one in ended if not one[2].pending] + [(_BEHIND, 0, spent) for spent in left]
+
+
+_BEHIND = "~"  # behind every name of a file
 
 
 def _end(file: JournalFile) -> None:

@@ -222,8 +222,8 @@ class Engine:
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
-            if bill is not None:
-                bill.leave()
+            if bill is not None and (waits := bill.leave()) is not None:
+                await waits
             await surface.attempt(attempt)
         except (GatewayError, TransportError, RecursionError) as error:
             failed = _failure(attempt, error)

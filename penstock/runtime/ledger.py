@@ -25,6 +25,7 @@ from penstock.core.admit.holders import Cap, Holder
 from penstock.core.errors import GatewayError
 from penstock.runtime.bill import settle
 from penstock.runtime.bookkeeper import Bookkeeper
+from penstock.runtime.http import in_task
 from penstock.runtime.spending import begun, ended
 from penstock.stores.journal import Journal, Lost
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call
     from penstock.runtime.http import Batch
     from penstock.runtime.keyring import Keyring
+    from penstock.runtime.sharing import Sharing
     from penstock.runtime.state import State
     from penstock.runtime.targets import Target
 
@@ -76,11 +78,12 @@ class Bill(Struct, eq=False):
     under_way: int = 0
     begun: bool = False
 
-    def leave(self) -> None:
+    def leave(self) -> Awaitable[None] | None:
         """Note that a try is about to be sent; ``back`` must follow. Raises "no_ledger" where that cannot be written
-        down, and "over_budget" where what was tried before has taken what this one needs."""
+        down, and "over_budget" where what was tried before has taken what this one needs; so may what it returns, which
+        must be awaited."""
         self.under_way += 1
-        self.ledger.leave(self)
+        return self.ledger.leave(self)
 
     def back(self) -> None:
         """Note that a try is over."""
@@ -108,6 +111,7 @@ class Ledger:
         self.book = Book()
         self.rules = rules
         self.keeper: Bookkeeper | None = None  # once there is a store
+        self.sharing: Sharing | None = None  # where several processes share what there is
         self._keyring, self._journal, self._clock, self._now = keyring, journal, clock, now
         self._batch: Batch | None = None
         self._places: dict[str, tuple[Caller, Place, Sequence[tuple[Cell, int, str]]]] = {}
@@ -156,8 +160,36 @@ class Ledger:
             accounts = (*accounts, *dict.fromkeys(claim.cell.account for claim in of_model))
         if all(one.free for one in found):
             claims = ()  # a budget is no matter of what costs nothing
-        now = self._now()
-        held = self.book.reserve(claims, place.cells, bound if self.rules.reserves else 0, now)
+        reserved = bound if self.rules.reserves else 0
+        if self.sharing is not None and claims:
+            return self._share(self.sharing, call, claims, place.cells, reserved, (accounts, bound, soft))
+        held = self.book.reserve(claims, place.cells, reserved, self._now())
+        self._charge(call, held, accounts, bound, soft)
+        return None
+
+    async def _share(
+        self,
+        sharing: Sharing,
+        call: Call,
+        claims: Sequence[Claim],
+        cells: Sequence[Cell],
+        reserved: int,
+        of_bill: tuple[tuple[str, ...], int, Sequence[tuple[Cell, int, str]]],
+    ) -> None:
+        """Reserve what is shared with other processes."""
+        await in_task()
+        held = await sharing.reserve(self.book, claims, cells, reserved)
+        self._charge(call, held, *of_bill)
+
+    def _charge(
+        self,
+        call: Call,
+        held: Hold | Refusal,
+        accounts: tuple[str, ...],
+        bound: int,
+        soft: Sequence[tuple[Cell, int, str]],
+    ) -> None:
+        """Begin the bill of a call for which money was set aside."""
         if isinstance(held, Refusal):
             raise self._over(held)
         keeper = self.keeper
@@ -166,24 +198,35 @@ class Ledger:
                 if not cell.asked:
                     keeper.ask(cell)
         call.outlet.bill = Bill(self, call, held, accounts, bound, bound, soft)
-        return None
 
-    def leave(self, bill: Bill) -> None:
+    def leave(self, bill: Bill) -> Awaitable[None] | None:
         """Write down that a try of a call is about to be sent, see ``Bill.leave``."""
         call = bill.call
         if call is None:
-            return
+            return None
         if bill.begun:
             spent = 0 if call.spent_cost is None else amount.pico(call.spent_cost)
             needed = spent + bill.under_way * bill.bound
             if needed <= bill.reserved:
-                return
+                return None
             if self.rules.reserves:
-                refused = self.book.extend(bill.hold, needed - bill.hold.amount, self._now())
+                more = needed - bill.hold.amount
+                if self.sharing is not None and bill.hold.claims:
+                    return self._extend(self.sharing, bill, call, more, needed)
+                refused = self.book.extend(bill.hold, more, self._now())
                 if refused is not None:
                     raise self._over(refused)
             bill.reserved = needed
         bill.begun = True
+        self._write_begun(bill, call)
+        return None
+
+    async def _extend(self, sharing: Sharing, bill: Bill, call: Call, more: int, needed: int) -> None:
+        await in_task()
+        refused = await sharing.extend(self.book, bill.hold, more)
+        if refused is not None:
+            raise self._over(refused)
+        bill.reserved = needed
         self._write_begun(bill, call)
 
     def _write_begun(self, bill: Bill, call: Call) -> None:

@@ -94,8 +94,8 @@ class PassThrough(Attempt, eq=False):
         call = self.call
         call.attempt, call.tries = self, 1
         try:
-            if call.outlet.bill is not None:
-                call.outlet.bill.leave()
+            if call.outlet.bill is not None and (waits := call.outlet.bill.leave()) is not None:
+                await waits
             await self._run(endpoint)
         except (TransportError, GatewayError) as broken:
             shed(broken)

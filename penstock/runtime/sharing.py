@@ -3,8 +3,9 @@
 A request that what is granted does not suffice for waits for one step at the pot; all that ask meanwhile ask together
 in the next one, for only one step is under way. What is granted and not needed any more is given back within a second.
 
-While the pot cannot be reached a process goes on with a share of what was left when it last was: as many parts as
-processes were known, and at least ``processes``. So together they spend no more than there is, if no others come.
+While the pot cannot be reached a process goes on with what it was granted, and with its part of ``AWAY`` of each cap as
+long as something was left when it last was asked: as many parts as processes were known, and at least ``processes``. So
+all together exceed a cap by no more than that, and tell it afterwards.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from penstock.stores.base import Answered, Got, Pot, Spent, Want
 
 log = logging.getLogger("penstock")
 TICK = 0.5  # seconds between two looks at what can be given back
+AWAY = 20  # one part of so many: 5 % of a cap
 AGAIN = 1.0  # seconds until a pot that is away is asked again
 _MOST_ROUNDS = 4  # a window may end while somebody waits, but not so often
 
@@ -39,10 +41,18 @@ class Sharing:
     """One process's part. ``slice``: picodollars that are granted ahead of need. ``processes``: how many there are at
     least. ``trouble``: why the pot cannot be used now, "" while it can."""
 
-    def __init__(self, pot: Pot, process: str, mark: Callable[[], str], slice: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self,
+        pot: Pot,
+        process: str,
+        mark: Callable[[], str],
+        slice: int = 0,
+        processes: int = 1,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.trouble = ""
         self._pot, self._process, self._mark, self._slice = pot, process, mark, slice
-        self._processes = max(1, processes)
+        self._processes, self._now = max(1, processes), now
         self._asking: dict[Cell, int] = {}
         self._seen: dict[Cell, tuple[float, Got]] = {}  # how a cap stood in a window when it was last asked about
         self._lent: dict[Cell, int] = {}  # taken without asking, while nobody could be asked
@@ -65,45 +75,54 @@ class Sharing:
         with suppress(OSError):
             await self._give_back()
 
-    async def reserve(
-        self, book: Book, claims: Sequence[Claim], cells: Sequence[Cell], amount: int, now: Callable[[], float]
-    ) -> Hold | Refusal:
+    async def reserve(self, book: Book, claims: Sequence[Claim], cells: Sequence[Cell], amount: int) -> Hold | Refusal:
         """Set an amount aside under every cap, or under none of them; as ``Book.reserve``."""
-        caps = _caps(claims, now())
+        caps = _caps(claims, self._now())
         for claim, most in caps:
             refused = self._spent_up(claim, most, amount)
             if refused is not None:
                 return refused
-        hold = book.hold(claims, cells, amount, now())
-        try:
-            for _ in range(_MOST_ROUNDS):
-                refused = await self._cover(caps, amount)
-                if refused is not None:
-                    book.release(hold, now())
-                    return refused
-                for claim, _most in caps:
-                    claim.cell.turn(now())
-                if not any(self._missing(claim.cell) for claim, _ in caps):
-                    break
-        except BaseException:  # the client left while this was asked
-            book.release(hold, now())
-            raise
-        return hold
+        hold = book.hold(claims, cells, 0, self._now())
+        refused = await self._set_aside(book, hold, caps, amount)
+        if refused is not None:
+            book.release(hold, self._now())
+        return refused or hold
+
+    async def extend(self, book: Book, hold: Hold, more: int) -> Refusal | None:
+        """Set more aside for the same request; as ``Book.extend``."""
+        return await self._set_aside(book, hold, _caps(hold.claims, self._now()), more)
 
     async def bury(self, process: str, entries: Sequence[tuple[str, int, Spent]], periods: Periods) -> None:
         """Free what a process that is gone had been granted and had not spent. ``entries``: of its journal, with file
         and end of each, and behind the end of all files those that never ended."""
-        mark = await self._pot.mark_of(process)
-        file, _, position = mark.rpartition(":")
+        marks = {name: _position(mark) for name, mark in (await self._pot.marks_of(process)).items()}
         paid: dict[tuple[str, str, float], int] = {}
         for of_file, end, spent in entries:
-            if (of_file, end) <= (file, int(position or 0)):
-                continue
             for account in spent.accounts:
                 for period in periods(account):
                     name = account, period, window(period, spent.at).start
-                    paid[name] = paid.get(name, 0) + spent.cost
+                    if name in marks and (of_file, end) > marks[name]:
+                        paid[name] = paid.get(name, 0) + spent.cost
         await self._pot.bury(process, paid)
+
+    async def _set_aside(
+        self, book: Book, hold: Hold, caps: Sequence[tuple[Claim, int]], amount: int
+    ) -> Refusal | None:
+        book.grow(hold, amount, self._now())
+        refused: Refusal | None = None
+        try:
+            for _ in range(_MOST_ROUNDS):
+                refused = await self._cover(caps, amount)
+                for claim, _most in caps:
+                    claim.cell.turn(self._now())
+                if refused is not None or not any(self._missing(claim.cell) for claim, _ in caps):
+                    break
+        except BaseException:  # the client left while this was asked
+            book.grow(hold, -amount, self._now())
+            raise
+        if refused is not None:
+            book.grow(hold, -amount, self._now())
+        return refused
 
     # What is missing. -------------------------------------------------------------------------------------------------
 
@@ -171,6 +190,7 @@ class Sharing:
                         question.told.set_result(False)
 
     async def _ask(self, questions: list[Question]) -> None:
+        questions = [question for question in questions if not question.told.done()]  # others were given up
         if self.trouble and time.monotonic() < self._ask_at:
             self._share(questions)
             return
@@ -191,6 +211,7 @@ class Sharing:
             if cell.start == want.start:
                 cell.granted = max(cell.granted, got.granted)
                 self._seen[cell] = cell.start, got
+                self._lent.pop(cell, None)  # it is told now, and stands in what is used
                 self._touched[cell] = want.cap
         if not question.told.done():
             question.told.set_result(answer.granted)
@@ -199,7 +220,7 @@ class Sharing:
         """Tell what is spent, and give back what is not needed."""
         if not self._touched:
             return
-        now = time.time()
+        now = self._now()
         cells = list(self._touched.items())
         for cell, _ in cells:
             cell.turn(now)
@@ -210,6 +231,7 @@ class Sharing:
         for (cell, _), [want], answer in zip(cells, asked, answers, strict=True):
             if cell.start == want.start:
                 self._seen[cell] = cell.start, answer.caps[0]
+                self._lent.pop(cell, None)
             if cell.granted == cell.own and not cell.reserved and not self._asking.get(cell):
                 self._touched.pop(cell, None)  # all of it is said, until somebody asks again
                 self._asking.pop(cell, None)
@@ -240,7 +262,7 @@ class Sharing:
         known = seen is not None and seen[0] == cell.start
         used = seen[1].used if seen is not None and known else cell.spent
         parts = max(self._processes, seen[1].processes if seen is not None and known else 1)
-        return max(0, most - used) // parts - self._lent.get(cell, 0)
+        return min(max(0, most - used), most // AWAY) // parts - self._lent.get(cell, 0)
 
     def _lose(self, error: OSError) -> None:
         if not self.trouble:
@@ -252,7 +274,12 @@ class Sharing:
         if self.trouble:
             log.warning("Budgets are shared again")
         self.trouble = ""
-        self._lent.clear()
+
+
+def _position(mark: str) -> tuple[str, int]:
+    """Read how far a journal had come: file and position."""
+    file, _, position = mark.rpartition(":")
+    return file, int(position)
 
 
 def _caps(claims: Sequence[Claim], now: float) -> list[tuple[Claim, int]]:
@@ -265,4 +292,3 @@ def _caps(claims: Sequence[Claim], now: float) -> list[tuple[Claim, int]]:
         if known is None or most < known[1]:
             found[claim.cell] = claim, most
     return list(found.values())
-

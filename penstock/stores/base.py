@@ -285,12 +285,12 @@ class Pot(Protocol):
 
     ``take``: for each question, its wants are granted all together or not at all; in order, and in one step that nobody
     interrupts. Says what the process has already, so it can be said again after an error.
-    ``mark``: how far the process's journal had come. ``bury``: a process is gone; it had spent so much of (account,
-    period, start), ``paid`` behind the mark that is returned by ``mark_of``: what else it was granted is free again.
-    All raise ``OSError`` when it cannot be reached."""
+    ``mark``: how far the process's journal had come; ``marks_of``: how far, when it last asked about each (account,
+    period, start). ``bury``: a process is gone, and had ``paid`` so much behind these marks: what else it was granted
+    is free again. All raise ``OSError`` when it cannot be reached."""
 
     async def take(self, process: str, mark: str, questions: Sequence[Sequence[Want]]) -> list[Answered]: ...
-    async def mark_of(self, process: str) -> str: ...
+    async def marks_of(self, process: str) -> Mapping[tuple[str, str, float], str]: ...
     async def bury(self, process: str, paid: Mapping[tuple[str, str, float], int]) -> None: ...
 
 

@@ -81,6 +81,11 @@ class Journal:
         self._waits -= len(self._waiting.pop())
 
     @property
+    def name(self) -> str:
+        """Return the name of the process."""
+        return self._name
+
+    @property
     def waits(self) -> bool:
         return bool(self._waiting)
 

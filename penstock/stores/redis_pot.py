@@ -23,19 +23,17 @@ _NANO = 1000  # picodollars
 _KEEP = 86_400.0  # seconds that a window is kept behind its end: late entries of dead processes
 _LONGEST = 400 * 86_400.0  # seconds for one that has no end, after its last use
 
-# KEYS[1]: a hash of the process: mark, and the key of each cap it was granted something of; KEYS[2..]: caps. ARGV:
+# KEYS[1]: a hash of the process: of each cap it was granted something of, the mark; KEYS[2..]: caps. ARGV:
 # process, mark, then of each cap: ms to live, cap, base, granted, spent; then of each question: how many wants, and of
 # each: number of the cap, need, more. Returns of each question: 1 or 0, and (granted, used, processes) of each want.
 _TAKE = """
 local p, at, caps = ARGV[1], 3, {}
-redis.call('HSET', KEYS[1], 'mark', ARGV[2])
-redis.call('PEXPIRE', KEYS[1], LONGEST)
 for i = 2, #KEYS do
   local key = KEYS[i]
   redis.call('HSETNX', key, 'base', ARGV[at + 2])
   redis.call('HSET', key, 'h:' .. p, ARGV[at + 3], 's:' .. p, ARGV[at + 4])
   redis.call('PEXPIRE', key, ARGV[at])
-  redis.call('HSET', KEYS[1], key, 1)
+  redis.call('HSET', KEYS[1], key, ARGV[2])
   local used, count, all = 0, 0, redis.call('HGETALL', key)
   for j = 1, #all, 2 do
     local kind = string.sub(all[j], 1, 2)
@@ -45,6 +43,7 @@ for i = 2, #KEYS do
   caps[i - 1] = {key = key, cap = tonumber(ARGV[at + 1]), own = tonumber(ARGV[at + 3]), used = used, count = count}
   at = at + 5
 end
+redis.call('PEXPIRE', KEYS[1], LONGEST)
 local out = {}
 while at <= #ARGV do
   local n, fits = tonumber(ARGV[at]), true
@@ -108,18 +107,21 @@ class RedisPot:
         found = await self._run(_TAKE, keys, [*words, *asked])
         return list(_answers(found, questions))
 
-    async def mark_of(self, process: str) -> str:
+    async def marks_of(self, process: str) -> Mapping[tuple[str, str, float], str]:
         client: Any = self._board.client
         with told():
-            found = await client.hget(self._process(process), "mark")
-        return "" if found is None else bytes(found).decode()
+            found = await client.hgetall(self._process(process))
+        marks = {}
+        for key, mark in found.items():
+            period, start, account = bytes(key).decode().removeprefix(f"{self._prefix}cap:").split(":", 2)
+            marks[account, period, float(start)] = bytes(mark).decode()
+        return marks
 
     async def bury(self, process: str, paid: Mapping[tuple[str, str, float], int]) -> None:
         client: Any = self._board.client
         of_process = self._process(process)
         with told():
-            names = [bytes(name).decode() for name in await client.hkeys(of_process)]
-        caps = [name for name in names if name != "mark"]
+            caps = [bytes(key).decode() for key in await client.hkeys(of_process)]
         amounts = {self._cap(name): _up(amount) for name, amount in paid.items()}
         await self._run(_BURY, [of_process, *caps], [process, *(str(amounts.get(cap, 0)) for cap in caps)])
 

@@ -122,11 +122,15 @@ class Book:
             refused = _refusal(claim, more, now)
             if refused is not None:
                 return refused
+        self.grow(hold, more, now)
+        return None
+
+    def grow(self, hold: Hold, more: int, now: float) -> None:
+        """Set more aside, or less, without asking whether there is so much."""
         for cell in hold.cells:
             cell.turn(now)
             cell.reserved += more
         hold.amount += more
-        return None
 
     def settle(self, hold: Hold, actual: int, now: float) -> None:
         """Put what a request cost in the place of what was set aside. A second time changes nothing."""
