@@ -109,7 +109,7 @@ def _upgrade(connection: sa.Connection, schema: str) -> str:
 
 def _is_newer(connection: sa.Connection) -> bool:
     """Tell whether a newer version of Penstock made the tables. Raises ``Unusable`` where this one cannot use them."""
-    found = dict(connection.execute(sa.select(ABOUT.c.name, ABOUT.c.value)).tuples().all())
+    found = dict(connection.execute(sa.select(ABOUT.c.name, ABOUT.c.value)).all())
     level, least = int(found.get("level", 0)), int(found.get("compatible_from", 0))
     if level <= LEVEL:
         return False
@@ -152,5 +152,6 @@ def _locked(connection: sa.Connection) -> Iterator[None]:
         raise TimeoutError(f"another process migrates the database for more than {_PATIENCE} s")
     try:
         yield
+        connection.exec_driver_sql("COMMIT")  # else whoever has the lock next would not see what was done
     finally:
         connection.execute(sa.select(sa.func.release_lock(name)))

@@ -114,9 +114,10 @@ DAILY = _table(
 )
 
 # What an account has spent in a window of time, see ``stores.base.Total``.
+ACCOUNT = 600  # characters of an account's name, a model's among them
 TOTALS = _table(
     "totals",
-    Column("account", Name(300), primary_key=True),
+    Column("account", Name(ACCOUNT), primary_key=True),
     Column("period", Name(20), primary_key=True),
     Column("start", TIME, primary_key=True),
     Column("amount", Whole(), nullable=False),

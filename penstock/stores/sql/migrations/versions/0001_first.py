@@ -100,7 +100,7 @@ def _make_spend() -> None:
     _index("daily", "dimension", "day")
     _make(
         "totals",
-        sa.Column("account", Name(300), primary_key=True),
+        sa.Column("account", Name(600), primary_key=True),
         sa.Column("period", Name(20), primary_key=True),
         sa.Column("start", TIME, primary_key=True),
         _must("amount", Whole()),
@@ -112,7 +112,8 @@ def upgrade() -> None:
     for table, columns in ROWS.items():
         _make_rows(table, columns.split())
     _make("revision", sa.Column("id", COUNT, primary_key=True, autoincrement=False), _must("value", COUNT))
-    numbers = sa.table("penstock_revision", sa.column("id"), sa.column("value"))
+    # A whole table, which is looked for in the schema that is asked for.
+    numbers = sa.Table("penstock_revision", sa.MetaData(), sa.Column("id", COUNT), sa.Column("value", COUNT))
     op.bulk_insert(numbers, [{"id": 1, "value": 0}])
     _make(
         "gone",
