@@ -22,6 +22,7 @@ from penstock.runtime.web_pages import WebPages
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
+    from penstock.runtime.addresses import Addresses
     from penstock.runtime.call import Call
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Identity
@@ -77,6 +78,7 @@ class Gate:
         self.draining = False
         self.places: Places | None = None  # for all requests that ask an upstream; None: as many as come
         self.inside: set[Exchange] = set()  # that have one of them
+        self.addresses: Addresses | None = None  # who is believed, and who may call; None: the peer, and everybody
 
     def admit(self, call: Call, entry: Entry) -> Awaitable[None] | None:
         """Let a call in and note who makes it. Raises ``GatewayError`` for who may not enter.
@@ -84,9 +86,13 @@ class Gate:
         What it returns must be awaited before the call goes on: a place in a queue, a reservation. None, where nothing
         of that is configured: then there is nothing to wait for, and not even a coroutine is made."""
         exchange = call.exchange
+        if self.addresses is not None:
+            exchange.client = self.addresses.client_of(exchange.headers, exchange.client)
         if entry.role == PUBLIC:
             call.caller = NOBODY
         else:
+            if self.addresses is not None:
+                self.addresses.check(exchange.client)
             query = exchange.query if entry.key_in_query else b""
             caller = call.caller = self.identity.check(exchange.headers, query, exchange.client)
             if caller.key:
@@ -152,6 +158,8 @@ class Gate:
         more to those who may know more."""
         exchange = call.exchange
         try:
+            if self.addresses is not None:
+                self.addresses.check(exchange.client)
             caller = self.identity.check(exchange.headers, client=exchange.client)
             if caller.key:
                 check_standing(caller, time.time(), exchange.client)
@@ -166,7 +174,7 @@ class Gate:
         if not self.identity.needs_key:
             return b""
         try:
-            key = presented(exchange.headers) or in_query(query) or b""
+            key = presented(exchange.headers, self.identity.key_header) or in_query(query) or b""
         except GatewayError:  # an open pass-through endpoint, and a header that is no key of ours
             return b""
         return key if len(key) >= shortest else b""

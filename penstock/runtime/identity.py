@@ -70,9 +70,11 @@ def is_local_page(origin: bytes) -> bool:
     return is_this_machine(host_name(origin.decode("latin-1").partition("://")[2]))
 
 
-def presented(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """Return the credential in a request's headers, None when there is none. Raises "unauthorized" for an unreadable
-    one."""
+def presented(headers: Mapping[bytes, bytes], own: bytes = b"") -> bytes | None:
+    """Return the credential in a request's headers, None when there is none. ``own``: a header of the config's own,
+    which goes before all others. Raises "unauthorized" for an unreadable one."""
+    if own and (special := headers.get(own)) is not None:
+        return special[7:].strip() if special[:7].lower() == b"bearer " else special
     special = headers.get(b"x-litellm-api-key")
     if special is not None:
         return special[7:].strip() if special[:7].lower() == b"bearer " else special
@@ -101,7 +103,7 @@ class Identity:
     machine as their host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made
     to point at 127.0.0.1, and the browser then sends the page's requests here). ``local_only``: then only callers on
     this machine are served. ``pages``: origins of web pages that are not foreign (see ``web_pages``). ``keyring``: the
-    virtual keys that open, too, where there are some."""
+    virtual keys that open, too, where there are some. ``key_header``: see ``presented``."""
 
     def __init__(
         self,
@@ -110,8 +112,10 @@ class Identity:
         local_only: bool = False,
         pages: Container[bytes] = (),
         keyring: Keyring | None = None,
+        key_header: bytes = b"",
     ) -> None:
         self.keyring = keyring
+        self.key_header = key_header
         self._pages = pages
         self._key = master_key.encode() if master_key else None
         self._guard = guard_loopback and self._key is None
@@ -133,7 +137,7 @@ class Identity:
             if self._guard and (b"origin" in headers or headers.get(b"host", b"") not in self._good_hosts):
                 self._check_page(headers)
             return ANONYMOUS
-        key = presented(headers) or in_query(query)
+        key = presented(headers, self.key_header) or in_query(query)
         if not key:
             raise GatewayError(
                 "unauthorized",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from penstock.config.admission import KEYS as ADMISSION_KEYS
 from penstock.config.admission import read_admission
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
+from penstock.runtime.addresses import PRIVATE, Addresses, read_networks
 from penstock.runtime.admission import Admission
 from penstock.runtime.identity import Identity, is_loopback
 from penstock.runtime.line import Line, Places
@@ -89,7 +90,12 @@ def _who_may_call(to: InEffect, config: Config) -> None:
     guard = not everybody or is_loopback(to.options.host)
     pages = WebPages.of(config.environment)
     to.gateway.identity = Identity(
-        master_key(config), guard, local_only=not everybody, pages=pages.named, keyring=to.gateway.keyring
+        master_key(config),
+        guard,
+        local_only=not everybody,
+        pages=pages.named,
+        keyring=to.gateway.keyring,
+        key_header=str(config.general.values.get("litellm_key_header_name") or "").strip().lower().encode(),
     )
     to.gateway.gate.web_pages = pages
 
@@ -108,6 +114,19 @@ def _admission(to: InEffect, config: Config) -> None:
         engine.admission.rates.processes = to.options.workers
         engine.admission.rates.common = engine.means.shared
     engine.admission.settings = settings
+
+
+def _addresses(to: InEffect, config: Config) -> None:
+    general, problems = config.general.values, list[str]()
+    trusted = allowed = None
+    if general.get("use_x_forwarded_for"):
+        name = "general_settings.trusted_proxy_ranges"
+        trusted = read_networks(name, general.get("trusted_proxy_ranges") or PRIVATE, problems)
+    if general.get("allowed_ips"):
+        allowed = read_networks("general_settings.allowed_ips", general["allowed_ips"], problems)
+    for problem in problems:
+        log.warning("%s", problem)
+    to.gateway.gate.addresses = None if trusted is None and allowed is None else Addresses(trusted, allowed)
 
 
 def _sizes(to: InEffect, config: Config) -> None:
@@ -150,6 +169,10 @@ SETTINGS = (
     Setting("general_settings.dangerously_permit_weak_or_unset_master_key", _who_may_call),
     Setting(ORIGINS, _who_may_call),
     Setting(CREDENTIALS, _who_may_call),
+    Setting("general_settings.litellm_key_header_name", _who_may_call),
+    Setting("general_settings.use_x_forwarded_for", _addresses),
+    Setting("general_settings.trusted_proxy_ranges", _addresses),
+    Setting("general_settings.allowed_ips", _addresses),
     *(Setting(f"general_settings.{name}", _admission) for name in ADMISSION_KEYS),
     *(Setting(f"litellm_settings.{name}", _admission) for name in ("max_end_user_budget_id", "max_end_user_budget")),
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),

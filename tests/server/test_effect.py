@@ -76,6 +76,8 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"header_name": "x-a", "litellm_user_role": "customer"}],
         [{"header_name": "x-a", "litellm_user_role": "internal_user"}],
     ),
+    "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
+    "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.token_rate_limit_type": ("input", "output"),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
     "general_settings.database_extra_connection_params": ({"schema": "a"}, {"schema": "b"}),
@@ -163,7 +165,8 @@ def behaviour(service: Service) -> dict[str, Any]:
     trace = gateway.engine.means.trace
     return {
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
-        "who": (gateway.identity._key, gateway.identity._local_only),
+        "who": (gateway.identity._key, gateway.identity._local_only, gateway.identity.key_header),
+        "addresses": gateway.gate.addresses and (gateway.gate.addresses.trusted, gateway.gate.addresses.allowed),
         "admission": gateway.engine.admission and gateway.engine.admission.settings,
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
@@ -188,6 +191,8 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
         values = tuple([{"d": ["b", "c"]}, *value] for value in values)
     environ = {"LITELLM_LOG": "DEBUG"} if name in WITH_A_VERBOSE_LOG else {}
     beside: dict[str, dict[str, Any]] = {"litellm_settings": {}, section: {}}
+    if name == "general_settings.trusted_proxy_ranges":
+        beside[section] = {"use_x_forwarded_for": True}
     if name in WITH_A_CACHE:
         where = {"cache_params": {"type": "redis", "host": "localhost"}} if "redis" in key else {}
         beside["litellm_settings"] = {"cache": True, **where}
