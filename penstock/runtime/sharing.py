@@ -38,26 +38,28 @@ class Question(NamedTuple):
 
 
 class Sharing:
-    """One process's part. ``slice``: picodollars that are granted ahead of need. ``processes``: how many there are at
-    least. ``trouble``: why the pot cannot be used now, "" while it can."""
+    """One process's part. ``slices``: in how many a cap is cut, of which one is granted ahead of need; 0: only what is
+    needed is granted. ``processes``: how many there are at least. ``trouble``: why the pot cannot be used now, "" while
+    it can."""
 
     def __init__(
         self,
         pot: Pot,
         process: str,
         mark: Callable[[], str],
-        slice: int = 0,
+        slices: int = 0,
         processes: int = 1,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.trouble = ""
-        self._pot, self._process, self._mark, self._slice = pot, process, mark, slice
+        self._pot, self._process, self._mark, self._slices = pot, process, mark, slices
         self._processes, self._now = max(1, processes), now
         self._asking: dict[Cell, int] = {}
         self._seen: dict[Cell, tuple[float, Got]] = {}  # how a cap stood in a window when it was last asked about
         self._lent: dict[Cell, int] = {}  # taken without asking, while nobody could be asked
         self._touched: dict[Cell, int] = {}  # caps of which something is granted
         self._questions: list[Question] = []
+        self._ahead: dict[Cell, int] = {}  # caps of which another slice is wanted
         self._wake = asyncio.Event()
         self._ask_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -71,7 +73,7 @@ class Sharing:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        self._slice = 0
+        self._slices = 0
         with suppress(OSError):
             await self._give_back()
 
@@ -82,6 +84,8 @@ class Sharing:
             refused = self._spent_up(claim, most, amount)
             if refused is not None:
                 return refused
+            if self._slices:
+                self._look_ahead(claim, most)
         hold = book.hold(claims, cells, 0, self._now())
         refused = await self._set_aside(book, hold, caps, amount)
         if refused is not None:
@@ -135,6 +139,14 @@ class Sharing:
             return Refusal(claim, most, used, cell.reserved, amount)
         return None
 
+    def _look_ahead(self, claim: Claim, most: int) -> None:
+        """Ask for another slice before this one is spent, for nobody who waits."""
+        cell = claim.cell
+        left = cell.granted - cell.own - cell.reserved
+        if left < self._slice(most) // 2 and cell not in self._ahead:
+            self._ahead[cell] = most
+            self._wake.set()
+
     def _missing(self, cell: Cell) -> int:
         return max(0, cell.own + cell.reserved - cell.granted - self._asking.get(cell, 0))
 
@@ -177,7 +189,7 @@ class Sharing:
             self._wake.clear()
             questions, self._questions = self._questions, []
             try:
-                if questions:
+                if questions or self._ahead:
                     await self._ask(questions)
                 elif not self.trouble or time.monotonic() >= self._ask_at:
                     await self._give_back()
@@ -195,26 +207,29 @@ class Sharing:
             self._share(questions)
             return
         asked = [[self._want(claim.cell, most, missing) for claim, most, missing in q.wants] for q in questions]
+        ahead, self._ahead = list(self._ahead.items()), {}
+        more = [[self._want(cell, most, 0, ahead=True)] for cell, most in ahead]
         try:
-            answers = await self._pot.take(self._process, self._mark(), asked)
+            answers = await self._pot.take(self._process, self._mark(), [*asked, *more])
         except OSError as error:
             self._lose(error)
             self._share(questions)
             return
         self._found()
-        for question, wants, answer in zip(questions, asked, answers, strict=True):
-            self._note(question, wants, answer)
+        for (cell, _), wants, answer in zip(ahead, more, answers[len(questions) :], strict=True):
+            self._note([cell], wants, answer)
+        for question, wants, answer in zip(questions, asked, answers, strict=False):
+            self._note([claim.cell for claim, _, _ in question.wants], wants, answer)
+            if not question.told.done():
+                question.told.set_result(answer.granted)
 
-    def _note(self, question: Question, wants: Sequence[Want], answer: Answered) -> None:
-        for (claim, _, _), want, got in zip(question.wants, wants, answer.caps, strict=True):
-            cell = claim.cell
+    def _note(self, cells: Sequence[Cell], wants: Sequence[Want], answer: Answered) -> None:
+        for cell, want, got in zip(cells, wants, answer.caps, strict=True):
             if cell.start == want.start:
                 cell.granted = max(cell.granted, got.granted)
                 self._seen[cell] = cell.start, got
                 self._lent.pop(cell, None)  # it is told now, and stands in what is used
                 self._touched[cell] = want.cap
-        if not question.told.done():
-            question.told.set_result(answer.granted)
 
     async def _give_back(self) -> None:
         """Tell what is spent, and give back what is not needed."""
@@ -222,9 +237,9 @@ class Sharing:
             return
         now = self._now()
         cells = list(self._touched.items())
-        for cell, _ in cells:
+        for cell, most in cells:
             cell.turn(now)
-            cell.granted = min(cell.granted, cell.own + cell.reserved + self._slice)
+            cell.granted = min(cell.granted, cell.own + cell.reserved + self._slice(most))
         asked = [[self._want(cell, most, 0)] for cell, most in cells]
         answers = await self._pot.take(self._process, self._mark(), asked)
         self._found()
@@ -232,12 +247,15 @@ class Sharing:
             if cell.start == want.start:
                 self._seen[cell] = cell.start, answer.caps[0]
                 self._lent.pop(cell, None)
-            if cell.granted == cell.own and not cell.reserved and not self._asking.get(cell):
+            if cell.granted <= cell.own and not cell.reserved and not self._asking.get(cell):
                 self._touched.pop(cell, None)  # all of it is said, until somebody asks again
                 self._asking.pop(cell, None)
 
-    def _want(self, cell: Cell, most: int, missing: int) -> Want:
-        more = self._slice if missing else 0
+    def _slice(self, most: int) -> int:
+        return most // self._slices if self._slices else 0
+
+    def _want(self, cell: Cell, most: int, missing: int, ahead: bool = False) -> Want:
+        more = self._slice(most) if missing or ahead else 0
         granted = max(cell.granted, cell.own)
         base = cell.spent - cell.own
         return Want(cell.account, cell.period, cell.start, cell.end, most, base, granted, cell.own, missing, more)
