@@ -105,6 +105,7 @@ GENERAL = (
     ("disable_fallbacks_on_per_model_rate_limits", "bool", "known", None, "no fallback after a key's model limit"),
     ("disable_budget_reservation", "bool", "acted", None, "look at what is spent, and set nothing aside before a call"),
     ("default_estimated_output_tokens", "positive", "acted", None, "set aside for answers without a limit of tokens"),
+    ("budget_sharing", "one:redis,leases", "acted", None, "how processes share budgets; absent: redis, where it is"),
     ("on_ledger_failure", "one:stop,pass", "acted", "stop", "paid calls while nothing can be written down"),
     ("max_file_size_mb", "size", "acted", None, "largest upload (a form with a file), in MB"),
     ("max_batch_file_size_mb", "size", "known", None, "largest batch file, in MB"),

@@ -96,6 +96,27 @@ class Bill(Struct, eq=False):
             self.ledger.settle(self, call, error)
 
 
+class NoBooks:
+    """The budgets of a gateway that cannot write down what calls cost: it sends none."""
+
+    def reserve(self, call: Call, admitted: Admitted, state: State) -> None:
+        """Refuse a call. Raises "no_ledger"."""
+        raise _cannot_write()
+
+    def note(self, call: Call, error: GatewayError | None) -> None:
+        """Do nothing: there is nowhere to write."""
+
+    def spent(self, account: str) -> int:
+        """Return nothing: nothing is known."""
+        return 0
+
+
+def _cannot_write() -> GatewayError:
+    text = "What requests cost cannot be written down at the moment, so none is sent (the gateway's log says why; "
+    text += "general_settings.on_ledger_failure: pass lets them pass)."
+    return GatewayError("no_ledger", text, retry_after=5)
+
+
 class Ledger:
     """One process's. ``keyring``: who has which caps. ``batch``: of the loop that requests are driven in; None where
     each has a task."""
@@ -124,6 +145,11 @@ class Ledger:
     def drive(self, batch: Batch) -> None:
         """Write with the batches of a loop: before the answers of each."""
         self._batch, batch.before = batch, self.flush
+
+    def go_by(self, rules: Rules) -> None:
+        """Go by other rules from now on."""
+        self.rules = rules
+        self._places.clear()
 
     def take_over(self, keeper: Bookkeeper) -> None:
         """Ask the store from now on what was spent before. What dead processes left and the store has not yet counts
@@ -244,9 +270,7 @@ class Ledger:
     def _fail(self) -> None:
         """Refuse a call that cannot be written down, or let it pass, as the operator chose."""
         if self.rules.on_failure == STOP:
-            text = "What requests cost cannot be written down at the moment, so none is sent (the gateway's log says"
-            text += " why; general_settings.on_ledger_failure: pass lets them pass)."
-            raise GatewayError("no_ledger", text, retry_after=5)
+            raise _cannot_write()
         if not self._passes:
             self._passes = True
             log.error("What requests cost cannot be written down, and they are let pass: %s", self._journal.trouble)

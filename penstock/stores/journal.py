@@ -80,10 +80,10 @@ class Journal:
         """Take the last entry back, which waits yet."""
         self._waits -= len(self._waiting.pop())
 
-    @property
-    def name(self) -> str:
-        """Return the name of the process."""
-        return self._name
+    def told(self) -> str:
+        """Return where the next entry goes, as one word."""
+        file, position = self.end
+        return f"{file}:{position}"
 
     @property
     def waits(self) -> bool:
