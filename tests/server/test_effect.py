@@ -76,6 +76,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"header_name": "x-a", "litellm_user_role": "customer"}],
         [{"header_name": "x-a", "litellm_user_role": "internal_user"}],
     ),
+    "general_settings.litellm_jwtauth": ({"user_id_jwt_field": "sub"}, {"user_id_jwt_field": "oid"}),
     "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.token_rate_limit_type": ("input", "output"),
@@ -165,6 +166,7 @@ def behaviour(service: Service) -> dict[str, Any]:
     return {
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "who": (gateway.identity._key, gateway.identity._local_only, gateway.identity.key_header),
+        "others": getattr(gateway.gate.others, "settings", None) or getattr(gateway.gate.others, "name", None),
         "addresses": gateway.gate.addresses and (gateway.gate.addresses.trusted, gateway.gate.addresses.allowed),
         "admission": gateway.engine.admission and gateway.engine.admission.settings,
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
@@ -192,6 +194,8 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
     beside: dict[str, dict[str, Any]] = {"litellm_settings": {}, section: {}}
     if name == "general_settings.trusted_proxy_ranges":
         beside[section] = {"use_x_forwarded_for": True}
+    if name == "general_settings.litellm_jwtauth":
+        beside[section] = {"enable_jwt_auth": True}
     if name in WITH_A_CACHE:
         where = {"cache_params": {"type": "redis", "host": "localhost"}} if "redis" in key else {}
         beside["litellm_settings"] = {"cache": True, **where}
