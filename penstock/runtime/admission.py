@@ -168,7 +168,7 @@ class Admission:
     def _who(self, call: Call, model: str) -> Admitted:
         """Find out whom a call counts against. Raises "forbidden" for an end user who is blocked."""
         settings, caller = self.settings, call.caller
-        customer = end_user_of(call, settings.customer_headers)
+        customer = caller.customer or end_user_of(call, settings.customer_headers)
         more: list[Holder] = []
         if customer:
             found = self._customer(customer)

@@ -13,14 +13,13 @@ from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
-from penstock.core.route.plan import Outcome, Plan, Try, attempts
+from penstock.core.route.plan import ANSWERED, Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
 from penstock.runtime.cache import AnswerCache
 from penstock.runtime.call import Call, Way
 from penstock.runtime.drive import drive
-from penstock.runtime.explain import TELLS, Told
 from penstock.runtime.held import RETRY_AFTER, Held
 from penstock.runtime.http import (
     BodyTruncated,
@@ -38,6 +37,7 @@ from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
 from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, picker, praise
+from penstock.runtime.told import telling
 from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
@@ -91,20 +91,21 @@ class Engine:
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
     async def handle(self, call: Call, state: State, plan: Plan[Target] | None = None) -> None:
-        """Answer an admitted call, whatever happens, and record it once. ``plan``: instead of what the state plans for
-        the call's model."""
+        """Answer a call that was let in, whatever happens, and record it once. ``plan``: instead of the state's own."""
         error: GatewayError | None = None
         call.known = state
         try:
             surface, exchange = call.surface, call.exchange
             assert surface is not None
+            heard = not (exchange.hushed or ROUTING_HEADERS.isdisjoint(exchange.headers))
+            if heard and (told := telling(call)) is not None:
+                told.let_in(call, self.means.clock())
             if surface.read is not None:
                 fields = await surface.read(call)
             else:
                 body = exchange.body
                 fields = open_body(body) if len(body) < apart.COUNTED else await apart.opened(body)
             read_fields(call, surface, fields, state)
-            heard = not (exchange.hushed or ROUTING_HEADERS.isdisjoint(exchange.headers))
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
@@ -112,7 +113,7 @@ class Engine:
                 if (waits := self.admission.admit(call, state, plan)) is not None:
                     await waits
                 plan = self.admission.plan_of(call)
-            if keeps and await self.answers.answer(call, state):
+            if keeps and self.answers.looks(call, state) and await self.answers.answer(call, state):
                 return self.record(call, None)
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
@@ -121,7 +122,7 @@ class Engine:
             # The first is tried before a way is planned: nothing is to decide while it answers.
             step, first = plan.only, None
             if step is None:
-                chosen = first_choice(call, plan, self.means.clock())
+                chosen = first_choice(call, plan)
                 step = None if chosen is None else Try(chosen, plan.group)
             if step is not None:
                 live = self.means.lives[step.target.live_id]
@@ -146,15 +147,15 @@ class Engine:
         if error is not None:
             call.outlet.refuse(call, error)
         elif call.caching is not None:
-            await self.answers.end(call)
+            self.answers.end(call)
         self.record(call, error)
 
     def _show(self, call: Call, plan: Plan[Target]) -> None:
         """Tell of a plan: to the log, and to a client that asks."""
         if self.means.trace is not None:
             self.means.trace.planned(call, plan)
-        if TELLS in call.exchange.headers:
-            call.outlet.told = Told(call, plan, self.means.clock())
+        if call.outlet.told is not None:
+            call.outlet.told.planned(call, plan, self.means.clock())
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
@@ -181,6 +182,8 @@ class Engine:
         call.tries += 1
         live = self.means.lives[step.target.live_id]
         made = Attempt(call, step.target, step.group, live, surface.dialect, call.tries, call.fields, call.stream)
+        if call.outlet.told is not None:
+            call.outlet.told.began(made, self.means.clock())
         return made
 
     async def _carry_out(self, call: Call, plan: Plan[Target], attempt: Attempt) -> Outcome:
@@ -234,7 +237,7 @@ class Engine:
                 praise(attempt, rules, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
-            return Outcome()
+            return ANSWERED
         finally:
             standing.in_flight -= 1
             if bill is not None:
@@ -258,7 +261,7 @@ class Engine:
         if self.means.trace is not None:
             self.means.trace.ended(attempt, error)
         if attempt.call.outlet.told is not None:
-            attempt.call.outlet.told.ended(attempt, error)
+            attempt.call.outlet.told.ended(attempt, error, self.means.clock())
         if error.row.fault == "upstream":
             now = self.means.clock()
             attempt.live.health.failed(error.message, error.kind, now)
@@ -271,7 +274,10 @@ class Engine:
         try:
             await asyncio.sleep(seconds)
         finally:
-            call.upstream += self.means.clock() - began
+            seconds = self.means.clock() - began
+            call.upstream += seconds
+            if call.outlet.told is not None:
+                call.outlet.told.waited(seconds)
 
     async def _wait_for_room(self, call: Call, turn: Turn, group: str) -> bool:
         """Wait in the line of a group; that is no work of the gateway's, either."""
@@ -279,7 +285,10 @@ class Engine:
         try:
             return await turn.wait(group)
         finally:
-            call.upstream += self.means.clock() - began
+            seconds = self.means.clock() - began
+            call.upstream += seconds
+            if call.outlet.told is not None:
+                call.outlet.told.queued(seconds)
 
     def record(self, call: Call, error: GatewayError | None) -> None:
         """Record a call that is over. Written with those of the other requests that end in this turn of the loop: after
@@ -366,6 +375,8 @@ def _let_go(call: Call, attempt: Attempt) -> None:
     """Bill what an attempt had used that is not the one that counts."""
     attempt.usage = attempt.usage_left()
     attempt.stop()
+    if call.outlet.told is not None:
+        call.outlet.told.let_go(attempt)
     _fold(call, attempt)
 
 

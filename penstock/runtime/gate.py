@@ -17,11 +17,13 @@ from penstock.runtime.http import in_task
 from penstock.runtime.identity import in_query, presented
 from penstock.runtime.line import Places
 from penstock.runtime.outlet import safe
+from penstock.runtime.told import telling
 from penstock.runtime.web_pages import WebPages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
+    from penstock.core.admit.caller import Caller
     from penstock.runtime.addresses import Addresses
     from penstock.runtime.call import Call
     from penstock.runtime.exchange import Exchange
@@ -56,6 +58,15 @@ class Entry(Protocol):
     def family(self) -> str: ...
 
 
+class Others(Protocol):
+    """Somebody else who says whom a key belongs to. ``takes``: it is asked about this one. ``known``: what it would
+    say, where nobody need wait for that."""
+
+    def takes(self, key: bytes) -> bool: ...
+    def known(self, exchange: Exchange, key: bytes, identity: Identity) -> Caller | None: ...
+    async def identify(self, exchange: Exchange, key: bytes, identity: Identity) -> Caller: ...
+
+
 class Rule(NamedTuple):
     """An ``Entry`` by itself. The default lets nobody in without a key."""
 
@@ -78,13 +89,15 @@ class Gate:
         self.draining = False
         self.places: Places | None = None  # for all requests that ask an upstream; None: as many as come
         self.inside: set[Exchange] = set()  # that have one of them
+        self.others: Others | None = None  # who says whom keys belong to; None: the identity alone
         self.addresses: Addresses | None = None  # who is believed, and who may call; None: the peer, and everybody
 
-    def admit(self, call: Call, entry: Entry) -> Awaitable[None] | None:
+    def admit(self, call: Call, entry: Entry, known: Caller | None = None) -> Awaitable[None] | None:
         """Let a call in and note who makes it. Raises ``GatewayError`` for who may not enter.
 
         What it returns must be awaited before the call goes on: a place in a queue, a reservation. None, where nothing
-        of that is configured: then there is nothing to wait for, and not even a coroutine is made."""
+        of that is configured: then there is nothing to wait for, and not even a coroutine is made. ``known``: who makes
+        it, once somebody else has said so."""
         exchange = call.exchange
         if self.addresses is not None:
             exchange.client = self.addresses.client_of(exchange.headers, exchange.client)
@@ -94,7 +107,13 @@ class Gate:
             if self.addresses is not None:
                 self.addresses.check(exchange.client)
             query = exchange.query if entry.key_in_query else b""
-            caller = call.caller = self.identity.check(exchange.headers, query, exchange.client)
+            if known is None and self.others is not None:
+                key = presented(exchange.headers, self.identity.key_header) or in_query(query) or b""
+                if self.others.takes(key):
+                    known = self.others.known(exchange, key, self.identity)
+                    if known is None:
+                        return self._ask_others(self.others, call, entry, key)
+            caller = call.caller = known or self.identity.check(exchange.headers, query, exchange.client)
             if caller.key:
                 check_standing(caller, time.time(), exchange.client)
                 check_route(caller, call.path, entry.family)
@@ -110,15 +129,27 @@ class Gate:
                 check_type(content_type)
         if entry.no_pages and not self.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
             self._check_site(exchange.headers)
-        return self._find_place(exchange, self.places) if self.places is not None and entry.works else None
+        return self._find_place(call, self.places) if self.places is not None and entry.works else None
 
-    async def _find_place(self, exchange: Exchange, places: Places) -> None:
+    async def _ask_others(self, others: Others, call: Call, entry: Entry, key: bytes) -> None:
+        """Let a call in of which somebody else says who makes it."""
+        caller = await others.identify(call.exchange, key, self.identity)
+        if (waits := self.admit(call, entry, caller)) is not None:
+            await waits
+
+    async def _find_place(self, call: Call, places: Places) -> None:
         """Take a place for a request, or wait for one in the line. Raises "no_room"."""
+        exchange = call.exchange
         priority = exchange.headers.get(b"x-penstock-priority", b"")
         waits = places.enter(int(priority) if priority.isdigit() and len(priority) < 10 else USUAL)
         if waits is not None:
             await in_task()
-            if not await waits:
+            told, clock = telling(call), call.means.clock
+            began = clock()
+            there = await waits
+            if told is not None:
+                told.queued(clock() - began)
+            if not there:
                 text = f"{places.places} requests are being answered, as many as may be; no place came free in time."
                 raise GatewayError("no_room", text, retry_after=1)
         self.inside.add(exchange)

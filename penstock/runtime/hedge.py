@@ -35,9 +35,7 @@ class Race:
         self._made: list[Attempt] = []
         self._gone: list[Attempt] = []
 
-    async def run(
-        self, steps: Steps[Target, GatewayError | None], step: Try[Target], seconds: float
-    ) -> Outcome | Both:
+    async def run(self, steps: Steps[Target, GatewayError | None], step: Try[Target], seconds: float) -> Outcome | Both:
         """Carry out a try; ask ``steps`` for another one when it has not begun to answer after so many seconds."""
         await in_task()
         outlet = self._call.outlet

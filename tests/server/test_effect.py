@@ -39,6 +39,14 @@ WITH_A_VERBOSE_LOG = {"litellm_settings.log_raw_request_response"}
 # They say how answers are kept, where answers are kept.
 WITH_A_CACHE = {f"litellm_settings.{key}" for key in ("cache_params", "caching_with_models", "default_in_memory_ttl", "default_redis_ttl")}
 WITH_A_CACHE |= {"router_settings.cache_kwargs", "router_settings.caching_groups"}
+# The one says whether the other counts.
+TOGETHER = {
+    "router_settings.set_verbose": {"debug_level": "DEBUG"},
+    "router_settings.debug_level": {"set_verbose": True},
+    "general_settings.trusted_proxy_ranges": {"use_x_forwarded_for": True},
+    "general_settings.litellm_jwtauth": {"enable_jwt_auth": True},
+    "litellm_settings.budget_duration": {"max_budget": 5},
+}
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
     "bool": (False, True),
@@ -49,7 +57,7 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "positive": (3, 4),
     "policy": ({"RateLimitErrorXX": 1}, {"RateLimitErrorXX": 2}),
     "policies": ({"d": {"RateLimitErrorXX": 1}}, {"d": {"RateLimitErrorXX": 2}}),
-    "groups": ([{"models": ["d"], "routing_strategy": "least-busy"}], [{"models": ["b"]}]),
+    "groups": ([{"group_name": "g", "models": ["d"], "routing_strategy": "least-busy"}], [{"group_name": "g", "models": ["b"]}]),
     "hedge": ("800ms", "p95"),
     "amount": (1.5, 2.5),
     "budgets": ({"openai": {"budget_limit": 1, "time_period": "1d"}}, {"openai": {"budget_limit": 2, "time_period": "1d"}}),
@@ -78,6 +86,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"header_name": "x-a", "litellm_user_role": "customer"}],
         [{"header_name": "x-a", "litellm_user_role": "internal_user"}],
     ),
+    "general_settings.litellm_jwtauth": ({"user_id_jwt_field": "sub"}, {"user_id_jwt_field": "oid"}),
     "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.on_ledger_failure": ("pass", "stop"),
@@ -90,6 +99,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "litellm_settings.default_redis_ttl": (5, 6),
     "router_settings.cache_kwargs": ({"ttl": 5}, {"ttl": 6}),
     "router_settings.caching_groups": ([["a", "b"]], [["a", "c"]]),
+    "router_settings.debug_level": ("INFO", "DEBUG"),
     "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
     "litellm_settings.anthropic_prompt_caching_ttl": ("5m", "1h"),
     "router_settings.default_litellm_params": ({"temperature": 0.1}, {"temperature": 0.2}),
@@ -172,17 +182,19 @@ def behaviour(service: Service) -> dict[str, Any]:
     return {
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "who": (gateway.identity._key, gateway.identity._local_only, gateway.identity.key_header),
+        "others": getattr(gateway.gate.others, "settings", None) or getattr(gateway.gate.others, "name", None),
         "addresses": gateway.gate.addresses and (gateway.gate.addresses.trusted, gateway.gate.addresses.allowed),
         "admission": gateway.engine.admission and gateway.engine.admission.settings,
         "budgets": gateway.books and gateway.books.ledger.rules,
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
         "settings": state.settings,
-        "plans": {name: (p.fallbacks, p.depth, p.retries, p.retry_after, p.rules, p.final, p.continues) for name, p in plans.items()},
+        "plans": {name: (p.fallbacks, p.depth, p.retries, p.retry_after, p.rules, p.final, p.continues, p.most) for name, p in plans.items()},
         "places": gateway.gate.places and gateway.gate.places.places,
         "checks": [state.config.general.background_health_checks, state.config.general.health_check_interval],
         "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
         "cache": state.caching,
+        "names": {name: found.group for name in "gxy" if (found := state.catalog.find(name)) is not None},
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
@@ -198,10 +210,7 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
         values = tuple([{"d": ["b", "c"]}, *value] for value in values)
     environ = {"LITELLM_LOG": "DEBUG"} if name in WITH_A_VERBOSE_LOG else {}
     beside: dict[str, dict[str, Any]] = {"litellm_settings": {}, section: {}}
-    if name == "general_settings.trusted_proxy_ranges":
-        beside[section] = {"use_x_forwarded_for": True}
-    if name == "litellm_settings.budget_duration":
-        beside[section] = {"max_budget": 5}
+    beside[section] = dict(TOGETHER.get(name, {}))
     if name in WITH_A_CACHE:
         where = {"cache_params": {"type": "redis", "host": "localhost"}} if "redis" in key else {}
         beside["litellm_settings"] = {"cache": True, **where}
