@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.core.kept import Entry, read_entry, write_entry
 from penstock.runtime.http import in_task
+from penstock.stores.answers_memory import MemoryAnswers
 
 if TYPE_CHECKING:
     from penstock.config.cache import CacheSettings
@@ -43,11 +44,12 @@ OPENERS: Mapping[str, Opener] = {
 
 class Place:
     """One place. ``trouble``: why it is not used now, "" while it is. ``answers``: whoever asks there himself must
-    expect an ``OSError``."""
+    expect an ``OSError``. ``memory``: the same, where it is this process's memory, in which nothing waits."""
 
     def __init__(self, kind: str, answers: Answers, clock: Callable[[], float]) -> None:
         self.kind = kind
         self.answers = answers
+        self.memory = answers if answers.at_once and isinstance(answers, MemoryAnswers) else None
         self.trouble = ""
         self._clock = clock
         self._rest = 0.0
@@ -56,7 +58,8 @@ class Place:
 
     @property
     def at_once(self) -> bool:
-        return self.answers.at_once
+        """Tell whether nothing of it ever waits."""
+        return self.memory is not None
 
     @property
     def rests(self) -> bool:
@@ -65,8 +68,8 @@ class Place:
 
     async def get(self, key: str) -> Entry | None:
         """Return what is kept under a key; None also where that cannot be told in time."""
-        if self.answers.at_once:
-            data = await self.answers.get(key)
+        if self.memory is not None:
+            data = self.memory.look(key)
             return None if data is None else read_entry(data)
         if self.rests:
             return None
@@ -95,8 +98,8 @@ class Place:
         ttl = entry.ends - time.time()
         if ttl <= 0 or self.rests or self._writes >= MOST_WRITES:
             return
-        if self.answers.at_once:
-            await self.answers.put(key, write_entry(entry), ttl)
+        if self.memory is not None:
+            self.keep(key, entry)
             return
         self._writes += 1
         try:
@@ -110,6 +113,13 @@ class Place:
             self._worked()
         finally:
             self._writes -= 1
+
+    def keep(self, key: str, entry: Entry) -> None:
+        """Keep an entry in this process's memory until it ends."""
+        ttl = entry.ends - time.time()
+        if ttl > 0 and self.memory is not None:
+            data = write_entry(entry)
+            self.memory.keep(key, data, len(key) + len(data), ttl)
 
     async def close(self) -> None:
         try:

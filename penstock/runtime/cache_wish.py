@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
+    from penstock.config.spec_groups import RoutingGroup
 
 _KNOWN = ("no-cache", "no-store", "ttl", "s-maxage", "namespace", "use-cache")
 _OTHER = {"s-max-age": "s-maxage"}  # as LiteLLM's own documentation spells it in places
@@ -32,6 +33,20 @@ class Wish(NamedTuple):
 
 
 ANYTHING = Wish()
+
+
+class Shelf(Struct, frozen=True, gc=False):
+    """Where answers for a model are kept, and what its entry says of the cache. ``group``: under whose name;
+    ``shared``: by all callers; ``limit``: bytes of an answer. ``plain``: who says nothing is given what is kept, and
+    has his own kept."""
+
+    group: str
+    namespace: str
+    wish: Wish
+    ttl: float
+    limit: int
+    shared: bool
+    plain: bool
 
 
 def read_wish(raw: Raw, otherwise: Wish = ANYTHING) -> Wish:
@@ -99,3 +114,22 @@ def wishes_of(deployments: Iterable[Deployment], problems: list[str]) -> dict[st
             wish = wish._replace(use=True) if params["caching"] else wish._replace(read=False, write=False)
         found[name] = wish if params.get("ttl") is None else wish._replace(ttl=params["ttl"])
     return found
+
+
+def join_wishes(wishes: dict[str, Wish], groups: Iterable[RoutingGroup]) -> None:
+    """Add what holds for requests that name a routing group: what any of its models forbids is forbidden, since nobody
+    knows yet which of them will answer."""
+    for group in groups:
+        given = [wishes[model] for model in group.models if model in wishes]
+        if given and group.name not in wishes:
+            ttls = [wish.ttl for wish in given if wish.ttl is not None]
+            ages = [wish.youngest for wish in given if wish.youngest is not None]
+            spaces = {wish.namespace for wish in given}
+            wishes[group.name] = Wish(
+                read=all(wish.read for wish in given),
+                write=all(wish.write for wish in given),
+                ttl=min(ttls, default=None),
+                youngest=min(ages, default=None),
+                namespace=spaces.pop() if len(spaces) == 1 else "",
+                use=len(given) == len(group.models) and all(wish.use for wish in given),
+            )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from penstock.config.problems import Level
     from penstock.runtime.targets import Target
 
+
 def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
     """List what of a config's entries cannot work here: offline, nothing is started and nobody is called."""
     from penstock.config import Problem
@@ -66,6 +67,9 @@ def faults_of(target: Target) -> Iterator[str]:
     if account.withheld and not target.deployment.api_key:
         address = address_of(target.deployment, target.provider) or ""
         yield withheld_message(target.provider, target.deployment.model_name, address, account.withheld)
+    params = target.deployment.params
+    if (params.get("max_budget") is None) is not (params.get("budget_duration") is None):
+        yield f"{named}: max_budget and budget_duration say nothing without one another; it has no budget of its own."
     if not is_served(target):
         yield f"{named}: {target.provider.name} is known, but its API is not spoken here: every request is a 501."
         return
