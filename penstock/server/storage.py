@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from penstock.config import Config
     from penstock.server.options import ServeOptions
-    from penstock.stores.base import Directory
+    from penstock.stores.base import Directory, Store
     from penstock.stores.sql.address import Address
     from penstock.stores.sql.database import Database
 
@@ -37,15 +37,20 @@ _WHO = "penstock"
 
 
 class Storage:
-    """A database and what is known of it. ``serves_without``: requests are served by the last snapshot while the
-    database cannot be reached. ``connected``: it could be reached at the last look. ``done``: what was done to its
-    tables at the start, "" for nothing."""
+    """A database and what is known of it. ``directory``: what is managed; ``spend``: what was spent; ``kept``: small
+    values with an end. ``desk`` and ``keyring``: where rows are changed, and looked up. ``serves_without``: requests
+    are served by the last snapshot while the database cannot be reached. ``connected``: it could be reached at the last
+    look. ``done``: what was done to its tables at the start, "" for nothing."""
 
     def __init__(self, database: Database, secret: bytes, how: Reading, snapshot: Path | None) -> None:
         from penstock.stores.sql.directory import SqlDirectory
+        from penstock.stores.sql.kept import SqlStore
+        from penstock.stores.sql.spend import SqlSpendStore
 
         self.database = database
         self.directory: Directory = SqlDirectory(database)
+        self.spend = SqlSpendStore(database)
+        self.kept: Store = SqlStore(database)
         self.keyring = Keyring(secret, how)
         self.desk = Desk(self.directory, self.keyring)
         self.serves_without = snapshot is not None

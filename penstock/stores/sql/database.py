@@ -77,6 +77,8 @@ class Database:
                 if pause is None or not _met_another(error):
                     raise told(error, self.address.password) from None
                 time.sleep(pause)
+            except OverflowError:  # SQLite's driver: of a number of more than 64 bits
+                raise OSError(errno.ERANGE, "a number is larger than the database takes") from None
         raise AssertionError("the last pause is None")
 
     def _connect(self, writes: bool, steady: bool) -> sa.Connection:

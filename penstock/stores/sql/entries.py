@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from penstock.stores.base import Spent
-from penstock.stores.sql.types import LONGEST
+from penstock.stores.kinds import LONGEST
 
 FIELDS = Spent.__struct_fields__
 _LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by

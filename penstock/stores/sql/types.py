@@ -9,8 +9,7 @@ from sqlalchemy import BigInteger, Boolean, Dialect, LargeBinary, Numeric, Strin
 from sqlalchemy.dialects.mysql import BIGINT, DOUBLE, LONGBLOB, LONGTEXT, VARCHAR
 from sqlalchemy.types import Double, TypeEngine
 
-LONGEST = 255
-"""Characters of an id and of a text that can be searched for: what an index takes in every database."""
+from penstock.stores.kinds import LONGEST
 
 
 class Name(TypeDecorator[str]):
