@@ -18,6 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from penstock.stores.base import Store
 from penstock.stores.memory import MemoryStore
 from penstock.stores.redis_board import RedisBoard, RedisStore
+from penstock.stores.sql.kept import SqlStore
+from tests.databases import SERVERS, Emptied
 from tests.redis_servers import RedisServer
 
 
@@ -77,16 +79,40 @@ def _of_redis(clock: Clock, size: int) -> Store:
     return OfRedis(RedisBoard(server.settings()))
 
 
+@cache
+def _file() -> Emptied:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Emptied(f"sqlite:///{folder}/penstock.db")
+
+
+def _of_sqlite(clock: Clock, size: int) -> Store:
+    emptied = _file()
+    emptied.empty()
+    return SqlStore(emptied.database, clock)
+
+
 Make = Callable[[Clock, int], Store]
-STORES: dict[str, Make] = {"memory": lambda clock, size: MemoryStore(size, clock), "redis": _of_redis}
+STORES: dict[str, Make] = {
+    "memory": lambda clock, size: MemoryStore(size, clock),
+    "redis": _of_redis,
+    "sqlite": _of_sqlite,
+}
 BOUNDED = {"memory"}  # their docstring names a bound in bytes
 BIG = 1 << 30
 
 
-@pytest.fixture(params=sorted(STORES))
+@pytest.fixture(params=sorted([*STORES, *SERVERS]))
 def make(request) -> Callable[..., tuple[Store, Clock]]:
+    """Makes stores; those of database servers are the one of SQLite in other words, and have no model of their own."""
+    if request.param in SERVERS:
+        emptied: Emptied = request.getfixturevalue(f"session_{request.param}")
+        emptied.empty()
+
     def made(size: int = BIG) -> tuple[Store, Clock]:
         clock = Clock()
+        if request.param in SERVERS:
+            return SqlStore(emptied.database, clock), clock
         return STORES[request.param](clock, size), clock
 
     return made
@@ -223,6 +249,19 @@ def model_of(name: str) -> type:
 
 TestMemory = model_of("memory")
 TestRedis = model_of("redis")
+TestSqlite = model_of("sqlite")
+
+
+async def test_what_is_over_is_cleaned_up_little_by_little():
+    clock = Clock()
+    store = _of_sqlite(clock, BIG)
+    for number in range(3):
+        await store.put(f"k{number}", b"v", ttl=10)
+    await store.put("lasting", b"v")
+    clock.now += 100
+    await store.put("new", b"v", ttl=10)
+    held = await _file().database.read(lambda c: c.exec_driver_sql("SELECT COUNT(*) FROM penstock_kept").scalar())
+    assert held == 2
 
 
 def test_every_store_has_its_model():
