@@ -137,9 +137,8 @@ class Engine:
         except RecursionError:
             error = GatewayError("bad_request", MAX_DEPTH_TEXT)
         except asyncio.CancelledError:
-            _cut(call)
-            if (error := call.exchange.ending) is None:
-                self.record(call, _left(call))
+            error = self._cut_off(call)
+            if error is None:
                 raise
         finally:
             if self.admission is not None:
@@ -156,6 +155,15 @@ class Engine:
             self.means.trace.planned(call, plan)
         if call.outlet.told is not None:
             call.outlet.told.planned(call, plan, self.means.clock())
+
+    def _cut_off(self, call: Call) -> GatewayError | None:
+        """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
+        if call.attempt is not None:
+            call.attempt.usage = call.attempt.usage_left()
+            call.attempt.stop()
+        if call.exchange.ending is None:
+            self.record(call, _left(call))
+        return call.exchange.ending
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
@@ -362,13 +370,6 @@ def _fold(call: Call, attempt: Attempt) -> None:
             call.spent = added(call.spent, usage) if call.spent is not None else usage
     if cost is not None:
         call.spent_cost = cost if call.spent_cost is None else call.spent_cost + cost
-
-
-def _cut(call: Call) -> None:
-    """Note what the attempt of a call that is cancelled has used so far."""
-    if call.attempt is not None:
-        call.attempt.usage = call.attempt.usage_left()
-        call.attempt.stop()
 
 
 def _let_go(call: Call, attempt: Attempt) -> None:
