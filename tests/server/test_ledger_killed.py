@@ -35,7 +35,7 @@ HEAD = (
 )
 
 
-async def prepare(folder: Path, upstream: str) -> None:
+async def prepare(folder: Path, upstream: str, max_budget: float = 1000) -> None:
     """Write a config, and a key into the database."""
     (folder / "config.yaml").write_text(
         f"general_settings: {{master_key: {MASTER}}}\n" + YAML.replace("{mock}", upstream)
@@ -46,7 +46,7 @@ async def prepare(folder: Path, upstream: str) -> None:
     storage = await asyncio.to_thread(open_storage, config, options)
     assert storage is not None
     id_ = storage.keyring.digest(KEY.encode())
-    await storage.desk.add("key", id_, {"token": id_, "digests": [{"digest": id_}], "max_budget": 1000}, "test")
+    await storage.desk.add("key", id_, {"token": id_, "digests": [{"digest": id_}], "max_budget": max_budget}, "test")
     await storage.close()
 
 
