@@ -149,21 +149,21 @@ class Engine:
             self.answers.end(call)
         self.record(call, error)
 
-    def _cut_off(self, call: Call) -> GatewayError | None:
-        """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
-        if call.attempt is not None:
-            call.attempt.usage = call.attempt.usage_seen()
-            call.attempt.stop()
-        if call.exchange.ending is None:
-            self.record(call, _left(call))
-        return call.exchange.ending
-
     def _show(self, call: Call, plan: Plan[Target]) -> None:
         """Tell of a plan: to the log, and to a client that asks."""
         if self.means.trace is not None:
             self.means.trace.planned(call, plan)
         if call.outlet.told is not None:
             call.outlet.told.planned(call, plan, self.means.clock())
+
+    def _cut_off(self, call: Call) -> GatewayError | None:
+        """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
+        if call.attempt is not None:
+            call.attempt.usage = call.attempt.usage_left()
+            call.attempt.stop()
+        if call.exchange.ending is None:
+            self.record(call, _left(call))
+        return call.exchange.ending
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
@@ -370,13 +370,6 @@ def _fold(call: Call, attempt: Attempt) -> None:
             call.spent = added(call.spent, usage) if call.spent is not None else usage
     if cost is not None:
         call.spent_cost = cost if call.spent_cost is None else call.spent_cost + cost
-
-
-def _cut(call: Call) -> None:
-    """Note what the attempt of a call that is cancelled has used so far."""
-    if call.attempt is not None:
-        call.attempt.usage = call.attempt.usage_left()
-        call.attempt.stop()
 
 
 def _let_go(call: Call, attempt: Attempt) -> None:

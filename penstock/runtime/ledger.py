@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from penstock.core.admit import amount
-from penstock.core.admit.book import GLOBAL, Book, Cell, Claim, Hold, Place, Refusal
+from penstock.core.admit.book import Book, Cell, Claim, Hold, Refusal
 from penstock.core.admit.caller import NOBODY
 from penstock.core.admit.estimate import UNKNOWN, Dearest, read_asked
-from penstock.core.admit.holders import Cap, Holder
+from penstock.core.admit.holders import Cap
 from penstock.core.errors import GatewayError
+from penstock.runtime.accounts import MOST_KEPT, Accounts, Soft
 from penstock.runtime.bill import settle
 from penstock.runtime.bookkeeper import Bookkeeper
 from penstock.runtime.http import in_task
@@ -32,7 +33,6 @@ from penstock.stores.journal import Journal, Lost
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from penstock.core.admit.caller import Caller
     from penstock.core.route.plan import Plan
     from penstock.runtime.admission import Admitted
     from penstock.runtime.call import Call
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 OVER_BUDGET = 422
 STOP, PASS = "stop", "pass"
-_MOST_KEPT = 50_000  # callers, plans and holders whose figures are kept, before all are made anew
-_NO_PLACE = Place((), {}, (), ())
 
 
 class Rules(Struct, frozen=True):
@@ -74,7 +72,7 @@ class Bill(Struct, eq=False):
     accounts: tuple[str, ...]
     bound: int
     reserved: int
-    soft: Sequence[tuple[Cell, int, str]] = ()
+    soft: Sequence[Soft] = ()
     under_way: int = 0
     begun: bool = False
 
@@ -133,12 +131,10 @@ class Ledger:
         self.rules = rules
         self.keeper: Bookkeeper | None = None  # once there is a store
         self.sharing: Sharing | None = None  # where several processes share what there is
-        self._keyring, self._journal, self._clock, self._now = keyring, journal, clock, now
+        self.accounts = Accounts(self.book, keyring, rules.caps)
+        self._journal, self._clock, self._now = journal, clock, now
         self._batch: Batch | None = None
-        self._places: dict[str, tuple[Caller, Place, Sequence[tuple[Cell, int, str]]]] = {}
-        self._holders: dict[tuple[str, str], tuple[Holder, Place]] = {}
         self._plans: dict[int, tuple[Plan[Target], tuple[Dearest, ...]]] = {}
-        self._periods: dict[str, tuple[str, ...]] = {}
         self._told: set[tuple[str, float]] = set()
         self._passes = False  # it was said that calls go on although nothing is written down
 
@@ -149,7 +145,7 @@ class Ledger:
     def go_by(self, rules: Rules) -> None:
         """Go by other rules from now on."""
         self.rules = rules
-        self._places.clear()
+        self.accounts.go_by(rules.caps)
 
     def take_over(self, keeper: Bookkeeper) -> None:
         """Ask the store from now on what was spent before. What dead processes left and the store has not yet counts
@@ -157,7 +153,7 @@ class Ledger:
         self.keeper, now = keeper, self._now()
         for spent in keeper.left():
             for account in spent.accounts:
-                cells = [self.book.cell(account, period) for period in self.periods(account)]
+                cells = [self.book.cell(account, period) for period in self.accounts.periods(account)]
                 self.book.charge(cells, spent.cost, spent.at, now)
 
     @property
@@ -178,7 +174,7 @@ class Ledger:
         body = call.exchange.body
         asked = read_asked(call.fields, len(body), body if isinstance(body, bytes) else b"")
         bound = max([one.cost(asked, self.rules.default_output) for one in found], default=0)
-        place, soft = self._place(call, admitted)
+        place, soft = self.accounts.place(call.caller, admitted)
         claims: Sequence[Claim] = place.claims
         accounts = place.accounts
         if place.by_model and (of_model := place.by_model.get(call.model)):
@@ -200,7 +196,7 @@ class Ledger:
         claims: Sequence[Claim],
         cells: Sequence[Cell],
         reserved: int,
-        of_bill: tuple[tuple[str, ...], int, Sequence[tuple[Cell, int, str]]],
+        of_bill: tuple[tuple[str, ...], int, Sequence[Soft]],
     ) -> None:
         """Reserve what is shared with other processes."""
         await in_task()
@@ -213,7 +209,7 @@ class Ledger:
         held: Hold | Refusal,
         accounts: tuple[str, ...],
         bound: int,
-        soft: Sequence[tuple[Cell, int, str]],
+        soft: Sequence[Soft],
     ) -> None:
         """Begin the bill of a call for which money was set aside."""
         if isinstance(held, Refusal):
@@ -289,22 +285,25 @@ class Ledger:
                 cost = amount.pico(paid)
         if call.spent_cost is not None:
             cost += amount.pico(call.spent_cost)
-        self.book.settle(bill.hold, cost, self._now())
-        self._write_ended(call, error, cost, bill.accounts)
-        for cell, most, name in bill.soft:
-            if cell.spent >= most:
-                self._warn(cell, most, name)
+        now = self._now()
+        self.book.settle(bill.hold, cost, now)
+        self._write_ended(call, error, now, cost, bill.accounts)
+        for soft in bill.soft:
+            if soft.cell.spent >= soft.most:
+                self._warn(*soft)
 
     def note(self, call: Call, error: GatewayError | None) -> None:
         """Write down a call that was refused before money was set aside for it, if somebody known made it."""
         if call.caller is not NOBODY:
             accounts = tuple([f"{holder.kind}:{holder.id}" for holder in call.caller.holders])
-            self._write_ended(call, error, 0, accounts)
+            self._write_ended(call, error, self._now(), 0, accounts)
 
-    def _write_ended(self, call: Call, error: GatewayError | None, cost: int, accounts: tuple[str, ...]) -> None:
+    def _write_ended(
+        self, call: Call, error: GatewayError | None, at: float, cost: int, accounts: tuple[str, ...]
+    ) -> None:
         ms = (self._clock() - call.exchange.started) * 1000
         try:
-            self._journal.put(ended(call, error, self._now(), ms, cost, accounts))
+            self._journal.put(ended(call, error, at, ms, cost, accounts))
         except Lost:
             log.error("The cost of call %s is lost, %d picodollars: %s", call.call_id, cost, self._journal.trouble)
         if self._batch is None or not self._batch.stepping:
@@ -333,8 +332,7 @@ class Ledger:
 
     def spent(self, account: str) -> int:
         """Return the picodollars that an account has spent in the window of its cap, as far as this process knows."""
-        period = next(iter(self._periods.get(account, ())), "")
-        cell = self.book.cells.get((account, period))
+        cell = self.accounts.main_cell(account)
         if cell is None:
             return 0
         cell.turn(self._now())
@@ -349,25 +347,6 @@ class Ledger:
             await self.keeper.answered()
         return cell.spent
 
-    def periods(self, account: str) -> Sequence[str]:
-        """Return the windows in which an account is counted: all of time, and those of its caps."""
-        found = self._periods.get(account)
-        if found is None:
-            found = self._periods[account] = self._look_up(account)
-        return dict.fromkeys(("", *found)).keys()  # type: ignore[return-value]
-
-    def _look_up(self, account: str) -> tuple[str, ...]:
-        kind, _, rest = account.partition(":")
-        id_, _, model = rest.partition("/model:")
-        keyring = self._keyring()
-        if account == GLOBAL:
-            return tuple(cap.period for cap in self.rules.caps)
-        try:
-            holder = None if keyring is None else keyring.holder(kind, id_)
-        except ValueError:  # a row that cannot be read lets nobody in, either
-            holder = None
-        return () if holder is None else tuple(cap.period for cap in holder.caps if cap.model == model)
-
     def _passed(self, call: Call) -> tuple[Dearest, ...]:
         """Return the dearest that what is passed through may be."""
         attempt = call.attempt
@@ -378,7 +357,7 @@ class Ledger:
         kept = self._plans.get(id(plan))
         if kept is not None and kept[0] is plan:
             return kept[1]
-        if len(self._plans) > _MOST_KEPT:
+        if len(self._plans) > MOST_KEPT:
             self._plans.clear()
         found: list[Dearest] = []
         for targets in plan.targets.values():
@@ -387,92 +366,6 @@ class Ledger:
                 if one not in found:
                     found.append(one)
         self._plans[id(plan)] = plan, tuple(found)
-        return tuple(found)
-
-    def _place(self, call: Call, admitted: Admitted) -> tuple[Place, Sequence[tuple[Cell, int, str]]]:
-        """Return where a call is counted: its caller's place, and those of its end user and tags."""
-        caller = call.caller
-        kept = self._places.get(caller.key)
-        if kept is None or kept[0] is not caller:
-            if len(self._places) > _MOST_KEPT:
-                self._places.clear()
-            places = [self._place_of(holder) for holder in caller.holders]
-            place = self._join([*places, self._tally(caller)], self._everybody())
-            kept = self._places[caller.key] = caller, place, self._soft(caller.holders)
-        place, soft = kept[1], kept[2]
-        more = admitted.holders[len(caller.holders) :]
-        if more:
-            place = self._join([place, *(self._place_of(holder) for holder in more)], _NO_PLACE)
-            soft = (*soft, *self._soft(more))
-        if admitted.customer or admitted.tags or admitted.user:
-            more_accounts = [f"customer:{admitted.customer}"] if admitted.customer else []
-            more_accounts += [f"user:{admitted.user}"] if admitted.user else []
-            more_accounts += [f"tag:{tag}" for tag in admitted.tags]
-            accounts = tuple(dict.fromkeys((*place.accounts, *more_accounts)))
-            place = place._replace(accounts=accounts)
-        return place, soft
-
-    def _tally(self, caller: Caller) -> Place:
-        """Return where a caller is counted whose budgets do not hold for it: the user of a team's key."""
-        accounts = [f"user:{caller.user}"] if caller.user else []
-        accounts += [f"member:{caller.team}/{caller.user}"] if caller.user and caller.team else []
-        return Place((), {}, tuple(self.book.cell(account) for account in accounts), tuple(accounts))
-
-    def _everybody(self) -> Place:
-        caps = self.rules.caps
-        if not caps:
-            return _NO_PLACE
-        self._periods[GLOBAL] = tuple(cap.period for cap in caps)
-        claims = tuple(self.book.claim(GLOBAL, cap) for cap in caps)
-        return Place(claims, {}, tuple(claim.cell for claim in claims), (GLOBAL,))
-
-    def _place_of(self, holder: Holder) -> Place:
-        name = holder.kind, holder.id
-        kept = self._holders.get(name)
-        if kept is not None and kept[0] == holder:
-            return kept[1]
-        if len(self._holders) > _MOST_KEPT:
-            self._holders.clear()
-        account = f"{holder.kind}:{holder.id}"
-        cells = [self.book.cell(account)]
-        claims: list[Claim] = []
-        by_model: dict[str, tuple[Claim, ...]] = {}
-        accounts, periods = [account], dict[str, list[str]]({account: []})
-        for cap in holder.caps:
-            claim = self.book.claim(account, cap, named(holder))
-            cell = claim.cell
-            periods.setdefault(cell.account, []).append(cap.period)
-            if cap.model:
-                by_model[cap.model] = (*by_model.get(cap.model, ()), claim)
-            else:
-                claims.append(claim)
-                cells.append(cell)
-        self._periods.update((one, tuple(found)) for one, found in periods.items())
-        place = Place(tuple(claims), by_model, tuple(dict.fromkeys(cells)), tuple(accounts))
-        self._holders[name] = holder, place
-        return place
-
-    def _join(self, places: Sequence[Place], last: Place) -> Place:
-        if len(places) == 1 and last is _NO_PLACE:
-            return places[0]
-        every = [*places, last]
-        by_model: dict[str, tuple[Claim, ...]] = {}
-        for place in every:
-            for model, claims in place.by_model.items():
-                by_model[model] = (*by_model.get(model, ()), *claims)
-        return Place(
-            tuple(claim for place in every for claim in place.claims),
-            by_model,
-            tuple(dict.fromkeys(cell for place in every for cell in place.cells)),
-            tuple(dict.fromkeys(account for place in every for account in place.accounts)),
-        )
-
-    def _soft(self, holders: Sequence[Holder]) -> tuple[tuple[Cell, int, str], ...]:
-        found = []
-        for holder in holders:
-            if holder.soft is not None:
-                period = next((cap.period for cap in holder.caps if not cap.model), "")
-                found.append((self.book.cell(f"{holder.kind}:{holder.id}", period), holder.soft, named(holder)))
         return tuple(found)
 
     def _over(self, refused: Refusal) -> GatewayError:
@@ -486,22 +379,3 @@ class Ledger:
             text += f". ${amount.dollars(refused.reserved)} more is set aside for requests under way, and this one may "
             text += f"cost ${amount.dollars(refused.amount)}: a smaller max_tokens sets less aside."
         return GatewayError("over_budget", text, status=self.rules.status)
-
-
-_LABELS: Mapping[str, str] = {
-    "key": "Key",
-    "team": "Team",
-    "user": "User",
-    "organization": "Organization",
-    "customer": "End User",
-    "tag": "Tag",
-}
-
-
-def named(holder: Holder) -> str:
-    """Name a holder as LiteLLM's messages do: ``Team=ID``."""
-    if holder.kind == "member":
-        team, _, user = holder.id.partition("/")
-        return f"User={user} in Team={team}"
-    shown = holder.alias or f"{holder.id[:12]}..." if holder.kind == "key" else holder.id
-    return f"{_LABELS.get(holder.kind, holder.kind)}={shown}"

@@ -56,7 +56,7 @@ class Books:
         admission = gateway.engine.admission
         assert admission is not None, "whoever keeps books has a keyring, and so a gateway that admits"
         ledger = Ledger(lambda: gateway.keyring, journal, clock, rules_of(gateway.state.config))
-        keeper = Bookkeeper(store, journal, folder, ledger.periods)
+        keeper = Bookkeeper(store, journal, folder, ledger.accounts.periods)
         sharing = None
         if shared is not None:
             sharing = Sharing(shared.pot, name, journal.told, shared.slices, shared.processes)
