@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock import __version__
-from penstock.admin import modelinfo, models
+from penstock.admin import activity, modelinfo, models, spend_global, spend_logs, spend_reports
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
 from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, stored
@@ -155,6 +155,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
     Route("/cost/estimate", costs.estimate, methods=("POST",)),
+    *(row for of in (spend_logs, spend_global, spend_reports, activity) for row in of.ROUTES),
     Route("/api/tags", ollama_pages.tags),
     Route("/api/ps", ollama_pages.running),
     Route("/api/version", ollama_pages.version),
