@@ -57,8 +57,8 @@ async def _listed(asking: Asking, kind: str) -> Page:
     found = await asking.sums(whose, None, by, per, order="cost", descending=True, limit=MOST_LISTED)
     costs = {one.name or one.key: spend(one) for one in found}
     rows = [row for id_ in costs if (row := asking.keyring.row(kind, id_)) is not None]
-    if whose and not caller.user:
-        own = asking.keyring.row(kind, caller.key)
+    if whose and (kind == "user" or not caller.user):
+        own = asking.keyring.row(kind, caller.user if kind == "user" else caller.key)
         rest = () if own is None else (own,)
     else:
         where = {"user_id": caller.user} if whose else None
