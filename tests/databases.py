@@ -190,7 +190,7 @@ def started(name: str) -> Running | str:
 def left(running: Running) -> None:
     """End a server where nobody uses it any more."""
     with _register(running.server.name) as register:
-        register["users"] = [pid for pid in register["users"] if pid != os.getpid() and _lives(pid)]
+        register["users"] = [pid for pid in register.get("users", ()) if pid != os.getpid() and _lives(pid)]
         if register["users"] or not _lives(running.pid):
             return
         os.kill(running.pid, signal.SIGINT if running.server.name == "postgres" else signal.SIGTERM)
@@ -268,12 +268,19 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+_IN_USE: dict[str, list[Running]] = {}  # by this process: each folder of tests has a fixture of its own
+
+
 def _running(name: str) -> Iterator[Running]:
-    found = started(name)
+    users = _IN_USE.setdefault(name, [])
+    found = users[0] if users else started(name)
     if isinstance(found, str):
         pytest.skip(found)
+    users.append(found)
     yield found
-    left(found)
+    users.pop()
+    if not users:
+        left(found)
 
 
 @pytest.fixture(scope="session")

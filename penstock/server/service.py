@@ -36,6 +36,7 @@ from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
 from penstock.server.sources.stored import StoredSource
+from penstock.stores.behind import Behind
 from penstock.stores.models import MemoryModelStore, SharedModelStore
 from penstock.stores.redis_board import open_shared
 
@@ -79,6 +80,8 @@ class Service:
         self.storage = self.gateway.storage = storage
         if storage is not None:
             self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
+            engine = self.gateway.engine
+            engine.means = engine.means._replace(store=Behind(storage.kept))
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
@@ -132,6 +135,7 @@ class Service:
             self.gateway.engine.flush()
             self.records.close()
             if self.storage is not None:
+                await self.gateway.engine.means.store.close()
                 await self.storage.close()
         return 0
 

@@ -284,3 +284,20 @@ async def test_a_slow_database_slows_no_request(tmp_path: Path, relayed):
             took.append(time.perf_counter() - began)
         assert sorted(took)[-2] < 0.5, took
         relay.slow = 0.0
+
+
+async def test_a_kept_response_outlives_the_gateway_and_is_its_keys_own(tmp_path: Path):
+    state = tmp_path / "state"
+    asked = {"model": "m", "input": "hello"}
+    async with open_service(tmp_path, CONFIG, state_dir=state) as door:
+        await add_key(door)
+        await add_key(door, "sk-of-another-team-77")
+        code, told = await door.call("/v1/responses", asked, key=KEY)
+        assert code == 200
+    async with open_service(tmp_path, CONFIG, state_dir=state) as door:
+        path = f"/v1/responses/{told['id']}"
+        assert (await door.call(path, key=KEY))[1]["id"] == told["id"]
+        assert (await door.call(path, key="sk-of-another-team-77"))[0] == 404
+        code, said = await door.call("/v1/responses", {**asked, "previous_response_id": told["id"]}, key=KEY)
+        assert code == 200, (said, door.lines)
+        assert (await door.call(path, method="DELETE", key=KEY))[0] == 200 and (await door.call(path, key=KEY))[0] == 404
