@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.core import cachekey
 from penstock.core.errors import GatewayError, shed
-from penstock.runtime.cache_items import KIND, ItemsKeeping, name_items, split_items
-from penstock.runtime.cache_place import Place, open_place
+from penstock.runtime.cache_items import KIND, make_items
+from penstock.runtime.cache_place import NearPlace, Place, open_place
 from penstock.runtime.cache_question import NEUTRAL, Early, Name, Questions
 from penstock.runtime.cache_wish import ANYTHING, Wish, read_wish
 from penstock.runtime.keeping import Flight, Keeping, asked, ripened
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.config.cache import CacheSettings
     from penstock.core.ir import Request
     from penstock.core.route.catalog import Found
+    from penstock.runtime.cache_semantic import Likeness
     from penstock.runtime.call import Call
     from penstock.runtime.keeping import Entries
     from penstock.runtime.means import Means
@@ -31,17 +32,22 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
 
 log = logging.getLogger("penstock")
+Maker = Callable[["Call", str, Name, Place, float, int, bool], Keeping | None]
 
 
 class AnswerCache:
     """The cache of one process. ``place``: where answers are kept, opened when a request first wants it; it outlives a
-    reload that changes nothing about it."""
+    reload that changes nothing about it. ``handle``: answers a call, as the engine does. ``likeness``: how questions
+    are compared; None where they are not."""
 
-    def __init__(self, means: Callable[[], Means]) -> None:
+    def __init__(self, means: Callable[[], Means], handle: Callable[[Call, State], Awaitable[None]]) -> None:
         self.place: Place | None = None
         self.flights: dict[str, Flight] = {}
+        self.likeness: Likeness | None = None
         self._means = means
+        self._handle = handle
         self._questions = Questions()
+        self._makers: Mapping[str, Maker] = {KIND: make_items}  # of what is kept in a way of its own
         self._dialects: set[str] = set()  # of the chats that came
         self._early = Early()
         self._renamed: dict[str, str] = {}
@@ -98,9 +104,9 @@ class AnswerCache:
         key = name(digest)
         ttl = settings.ttl if wish.ttl is None else wish.ttl
         writes = wish.write and ttl > 0
-        if surface.cached == KIND and (inputs := split_items(call, place)) is not None:
-            return ItemsKeeping(key, place, ttl, settings.max_entry, writes, inputs, name_items(call, inputs, name))
-        return Keeping(surface.cached, key, place, ttl, settings.max_entry, writes)
+        make, limit = self._makers.get(surface.cached), settings.max_entry
+        keeping = None if make is None else make(call, key, name, place, ttl, limit, writes)
+        return keeping or Keeping(surface.cached, key, place, ttl, limit, writes)
 
     async def _meet(self, dialect: str, place: Place) -> None:
         """Take note of a dialect that nobody spoke before. With the second one chats are known by their meaning."""
@@ -140,8 +146,7 @@ class AnswerCache:
         try:
             entries = await ripened(entries, request)
             keeping.over(self.flights, entries)
-            for key, entry in entries.items():
-                await keeping.place.put(key, entry)
+            await keeping.keep(entries)
         finally:
             keeping.over(self.flights, {})
 
@@ -162,6 +167,7 @@ class AnswerCache:
         """Take over settings; open another place where they name one. That it cannot be opened is said once."""
         before, self._settings = self._settings, settings
         if before is not None and self.place is not None and settings.place == before.place:
+            self._compare(settings)
             return self.place
         place, self.place, self._cannot = self.place, None, ""
         self._early, self._renamed = Early(), {}
@@ -174,7 +180,19 @@ class AnswerCache:
             shed(error)
             self._cannot = error.message
             log.warning("Answers are not cached: %s", error.message)
+        self._compare(settings)
         return self.place
+
+    def _compare(self, settings: CacheSettings) -> None:
+        """Take over how questions are compared, where they are."""
+        self.likeness, self._makers = None, {KIND: make_items}
+        if settings.comparing is None or not isinstance(self.place, NearPlace):
+            return
+        from penstock.runtime.cache_semantic import Likeness, makers_of  # few configs ask for it
+
+        self.likeness = Likeness(settings.comparing, self.place, self._handle, self._means)
+        self._makers = {**self._makers, **makers_of(self.likeness)}
+        self._begin(self.place.check())
 
     def keys_now(self, keys: Iterable[str]) -> list[str]:
         """Return the keys under which answers are kept now that clients were told others for."""

@@ -122,3 +122,13 @@ class ItemsKeeping(Keeping):
         self.usage = Usage(fresh=tokens)
         call.outlet.kept(call, join_rows([Raw(entry.body) for entry in known], tokens, call.model_raw))
         return True
+
+
+def make_items(
+    call: Call, key: str, name: Callable[[bytes], str], place: Place, ttl: float, limit: int, writes: bool
+) -> ItemsKeeping | None:
+    """Make the part of a batch in the cache; None where all of the call is one entry."""
+    inputs = split_items(call, place)
+    if inputs is None:
+        return None
+    return ItemsKeeping(key, place, ttl, limit, writes, inputs, name_items(call, inputs, name))

@@ -68,8 +68,8 @@ class Questions:
         surface = call.surface
         assert surface is not None
         if len(body) < SHORT:
-            return self._read(call, kind, _beside(call))
-        beside = _beside(call)
+            return self._read(call, kind, beside_of(call))
+        beside = beside_of(call)
         known = (surface.dialect.name, kind, call.asked, beside, body)
         found = self._known.get(known)
         if found is None:
@@ -98,7 +98,7 @@ class Questions:
             self._size -= len(body) + 300
 
 
-def _beside(call: Call) -> tuple[bytes, ...]:
+def beside_of(call: Call) -> tuple[bytes, ...]:
     """Collect what decides about an answer beside the fields that count."""
     surface, fields = call.surface, call.fields
     assert surface is not None
@@ -146,7 +146,7 @@ class Early:
         """Note a question whose answer is going to be kept; ``name``: what names entries for such callers."""
         assert call.surface is not None
         size = len(call.exchange.body) + 500
-        self._asked.append((keeping, name, call.surface.dialect.name, call.fields, _beside(call), size))
+        self._asked.append((keeping, name, call.surface.dialect.name, call.fields, beside_of(call), size))
         self._size += size
         while self._size > MOST_EARLY:
             self._size -= self._asked.popleft()[-1]

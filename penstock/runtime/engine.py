@@ -84,7 +84,7 @@ class Engine:
     ) -> None:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
-        self.answers = AnswerCache(lambda: self.means)
+        self.answers = AnswerCache(lambda: self.means, self.handle)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 

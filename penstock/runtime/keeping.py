@@ -156,6 +156,11 @@ class Keeping:
         )
         return {self.key: entry}
 
+    async def keep(self, entries: Entries) -> None:
+        """Keep what may be given of a call's answer, in a place that takes its time."""
+        for key, entry in entries.items():
+            await self.place.put(key, entry)
+
     def over(self, flights: dict[str, Flight], entries: Entries) -> None:
         """Tell those who wait, once."""
         flight, self.flight = self.flight, None
