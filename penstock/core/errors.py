@@ -41,6 +41,23 @@ TABLE: dict[str, Row] = {
     "context_window": Row(400, _BAD, _BAD, "ContextWindowExceededError", "fallback", "client"),
     "content_policy": Row(400, _BAD, _BAD, "ContentPolicyViolationError", "fallback", "client"),
     "unauthorized": Row(401, "auth_error", "authentication_error", "AuthenticationError", "no", "client"),
+    # a virtual key: one that is over, one that is none; types are LiteLLM's, which clients match on
+    "key_expired": Row(401, "expired_key", "authentication_error", "AuthenticationError", "no", "client"),
+    "key_unknown": Row(401, "token_not_found_in_db", "authentication_error", "AuthenticationError", "no", "client"),
+    **{
+        f"{who}_model_denied": Row(
+            403, f"{who}_model_access_denied", "permission_error", "PermissionDeniedError", "no", "client"
+        )
+        for who in ("key", "team", "user", "org", "customer")
+    },
+    # 422 as LiteLLM has it now; litellm_settings.budget_exceeded_status_code says another
+    "over_budget": Row(422, "budget_exceeded", _BAD, "BudgetExceededError", "no", "client"),
+    "over_rate": Row(429, "rate_limit_error", "rate_limit_error", "RateLimitError", "no", "nobody"),
+    # what is managed: nothing of that id (for this caller), somebody has it already, its database is away
+    "no_object": Row(404, "not_found_error", "not_found_error", "NotFoundError", "no", "client"),
+    "exists": Row(400, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "outdated": Row(409, _BAD, _BAD, "BadRequestError", "no", "nobody"),
+    "no_database": Row(503, "no_db_connection", "api_error", "ServiceUnavailableError", "no", "gateway"),
     "forbidden": Row(403, "permission_error", "permission_error", "PermissionDeniedError", "no", "client"),
     "no_route": Row(404, _BAD, "not_found_error", "NotFoundError", "no", "client"),
     "method": Row(405, _BAD, _BAD, "BadRequestError", "no", "client"),

@@ -221,6 +221,6 @@ def _naming(call: Call, found: Found[Target], settings: CacheSettings, wish: Wis
     group = call.model if found.stars or settings.by_name else found.group
     if settings.groups and not settings.by_name:
         group = settings.groups.get(group, group)
-    tenant = "" if settings.shared else f"key {call.caller.alias}"
+    tenant = "" if settings.shared else call.caller.tenant
     namespace = wish.namespace or settings.namespace
     return partial(cachekey.name_entry, group=group, tenant=tenant, namespace=namespace)

@@ -16,12 +16,12 @@ from penstock.runtime.outlet import Outlet, safe
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from penstock.core.admit.caller import Caller
     from penstock.core.dialects.base import StreamEncoder
     from penstock.core.ir import Request, Usage
     from penstock.core.mask import Mask
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.exchange import Exchange
-    from penstock.runtime.identity import Caller
     from penstock.runtime.keeping import Keeping  # circle: it reads the call that it is a part of
     from penstock.runtime.means import Means
     from penstock.runtime.outlet import MountStyle

@@ -6,12 +6,15 @@ here first has built a second door: a rule test looks for those.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from penstock.core.admit.access import LLM, check_route, check_standing
+from penstock.core.admit.caller import NOBODY
 from penstock.core.errors import GatewayError
 from penstock.core.route.choose import USUAL
 from penstock.runtime.http import in_task
-from penstock.runtime.identity import NOBODY, in_query, presented
+from penstock.runtime.identity import in_query, presented
 from penstock.runtime.line import Places
 from penstock.runtime.outlet import safe
 from penstock.runtime.web_pages import WebPages
@@ -23,8 +26,9 @@ if TYPE_CHECKING:
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Identity
 
-PUBLIC, KEY, ADMIN = "public", "key", "admin"
-"""Who may: everybody; whoever holds a key (everybody, where none is configured); whoever may manage the gateway."""
+PUBLIC, KEY, VIEW, ADMIN = "public", "key", "view", "admin"
+"""Who may: everybody; whoever holds a key (everybody, where none is configured); whoever may see all that is managed;
+whoever may manage the gateway. What a key's owner or a team's admin may, a handler decides that has asked for KEY."""
 JSON = b"application/json"
 _OTHER_SITES = (b"cross-site", b"same-site")
 
@@ -32,7 +36,8 @@ _OTHER_SITES = (b"cross-site", b"same-site")
 class Entry(Protocol):
     """What the gate asks of a URL. ``methods``: those that it answers. ``role``: who may. ``json``: a body must be
     JSON. ``works``: it asks an upstream, so none is begun while the gateway shuts down. ``key_in_query``: a credential
-    may stand in ``?key=``. ``no_pages``: web pages of other sites may not, where no key is configured."""
+    may stand in ``?key=``. ``no_pages``: web pages of other sites may not, where no key is configured. ``family``: what
+    of, as a key's ``allowed_routes`` name it; see ``core.admit.access``."""
 
     @property
     def methods(self) -> tuple[str, ...]: ...
@@ -46,6 +51,8 @@ class Entry(Protocol):
     def key_in_query(self) -> bool: ...
     @property
     def no_pages(self) -> bool: ...
+    @property
+    def family(self) -> str: ...
 
 
 class Rule(NamedTuple):
@@ -57,6 +64,7 @@ class Rule(NamedTuple):
     works: bool = False
     key_in_query: bool = False
     no_pages: bool = False
+    family: str = LLM
 
 
 class Gate:
@@ -80,8 +88,11 @@ class Gate:
             call.caller = NOBODY
         else:
             query = exchange.query if entry.key_in_query else b""
-            call.caller = self.identity.check(exchange.headers, query, exchange.client)
-            if entry.role == ADMIN and not call.caller.admin:
+            caller = call.caller = self.identity.check(exchange.headers, query, exchange.client)
+            if caller.key:
+                check_standing(caller, time.time(), exchange.client)
+                check_route(caller, call.path, entry.family)
+            if entry.role == ADMIN and not caller.admin or entry.role == VIEW and not caller.views:
                 raise GatewayError("forbidden", "Only the master key, or a key of an admin's, may do this.")
         if exchange.method not in entry.methods:
             raise wrong_method(exchange, entry.methods)

@@ -6,10 +6,14 @@ import hmac
 import socket
 from collections.abc import Container, Mapping
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from penstock.core.admit.caller import ANONYMOUS, MASTER, Caller
 from penstock.core.errors import GatewayError
+
+if TYPE_CHECKING:
+    from penstock.runtime.keyring import Keyring
 
 # What a proxy adds: its own address is no word about who asked it.
 _PROXIED = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
@@ -22,16 +26,6 @@ _ONLY_LOCAL = (
 )
 
 
-class Caller(NamedTuple):
-    """Who calls. ``alias``: what logs say. ``admin``: holds the master key, or nobody needs one."""
-
-    alias: str
-    admin: bool
-
-
-ANONYMOUS = Caller("", True)
-MASTER = Caller("master", True)
-NOBODY = Caller("", False)  # on what is open to everybody
 # In the order in which LiteLLM looks (see the contract, 6.1).
 _PLAIN_HEADERS = (b"api-key", b"x-api-key", b"x-goog-api-key")
 
@@ -106,11 +100,18 @@ class Identity:
     """Who may call. ``master_key`` None: nobody needs a key. ``guard_loopback``: then only requests that name this
     machine as their host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made
     to point at 127.0.0.1, and the browser then sends the page's requests here). ``local_only``: then only callers on
-    this machine are served. ``pages``: origins of web pages that are not foreign (see ``web_pages``)."""
+    this machine are served. ``pages``: origins of web pages that are not foreign (see ``web_pages``). ``keyring``: the
+    virtual keys that open, too, where there are some."""
 
     def __init__(
-        self, master_key: str | None, guard_loopback: bool, local_only: bool = False, pages: Container[bytes] = ()
+        self,
+        master_key: str | None,
+        guard_loopback: bool,
+        local_only: bool = False,
+        pages: Container[bytes] = (),
+        keyring: Keyring | None = None,
     ) -> None:
+        self.keyring = keyring
         self._pages = pages
         self._key = master_key.encode() if master_key else None
         self._guard = guard_loopback and self._key is None
@@ -139,9 +140,11 @@ class Identity:
                 "Authentication Error, No api key passed in. "
                 "Send 'Authorization: Bearer <key>', 'x-api-key' or 'api-key'.",
             )
-        if not hmac.compare_digest(key, self._key):
-            raise GatewayError("unauthorized", "Authentication Error, the api key is not valid for this gateway.")
-        return MASTER
+        if hmac.compare_digest(key, self._key):
+            return MASTER
+        if self.keyring is not None:
+            return self.keyring.find(key)
+        raise GatewayError("unauthorized", "Authentication Error, the api key is not valid for this gateway.")
 
     def knows(self, headers: Mapping[bytes, bytes], client: str = "") -> bool:
         """Tell whether ``check`` would pass: for pages that say more to those who may know more."""

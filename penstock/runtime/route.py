@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from penstock.core.admit.access import INFO
 from penstock.runtime.gate import KEY
 
 if TYPE_CHECKING:
@@ -44,3 +45,4 @@ class Route(NamedTuple):
     works: bool = False
     no_pages: bool = False
     answer: str = JSON.decode()
+    family: str = INFO

@@ -136,8 +136,8 @@ def _stays(call: Call, rules: Rules) -> list[bytes]:
         found.append(b"session " + session)
     if "prompt" in rules.stays and (prompt := _beginning(call)):
         found.append(b"prompt " + prompt)
-    if "caller" in rules.stays and call.caller.alias:
-        found.append(b"caller " + call.caller.alias.encode())
+    if "caller" in rules.stays and call.caller.tenant:
+        found.append(b"caller " + call.caller.tenant.encode())
     return found
 
 

@@ -122,7 +122,7 @@ async def go_on(attempt: Attempt) -> list[Raw]:
     before: list[Raw] = []
     previous = previous_id(asked)
     if previous:
-        stored = await find(call.means.store, call.caller.alias, previous)
+        stored = await find(call.means.store, call.caller.tenant, previous)
         native = lanes.choose(attempt) == NAME
         if stored is not None:
             before = stored.items
@@ -161,17 +161,17 @@ async def keep(attempt: Attempt, asked: Mapping[str, Raw], before: list[Raw]) ->
     else:
         kept = _stored(given, before, attempt.tail, attempt.stream, who)
     if kept is not None:
-        await call.means.store.put(key(call.caller.alias, kept[0]), kept[1], KEEP)
+        await call.means.store.put(key(call.caller.tenant, kept[0]), kept[1], KEEP)
 
 
 async def keep_given(call: Call, sent: bytes) -> None:
     """Keep an answer that was given again under the id that this client knows it by: it may go on from there."""
     previous = previous_id(call.fields)
-    stored = await find(call.means.store, call.caller.alias, previous) if previous else None
+    stored = await find(call.means.store, call.caller.tenant, previous) if previous else None
     given = {key: call.fields[key] for key in _TURN if key in call.fields}
     kept = _stored(given, [] if stored is None else stored.items, sent, call.stream, "")
     if kept is not None:
-        await call.means.store.put(key(call.caller.alias, kept[0]), kept[1], KEEP)
+        await call.means.store.put(key(call.caller.tenant, kept[0]), kept[1], KEEP)
 
 
 def _stored(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Raw
 
+from penstock.core.admit.access import LLM
 from penstock.core.dialects.base import Dialect
 
 if TYPE_CHECKING:
@@ -53,4 +54,5 @@ class Surface(NamedTuple):
     works: bool = True
     no_pages: bool = False
     cached: str = ""  # what its answers are, where they may be kept: see ``config.keys_cache.CALL_TYPES``
+    family: str = LLM
     about: About | None = None  # None: all there is to say is what ``attempt`` says of itself

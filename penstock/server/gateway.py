@@ -8,13 +8,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from penstock.core.admit.caller import NOBODY
 from penstock.core.errors import GatewayError, shed
 from penstock.runtime.call import Call
 from penstock.runtime.coming import Coming
 from penstock.runtime.gate import Gate
 from penstock.runtime.held import RETRY_AFTER
 from penstock.runtime.http import Batch, in_task, out_of_files
-from penstock.runtime.identity import NOBODY
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
 from penstock.runtime.web_pages import is_preflight

@@ -14,13 +14,13 @@ import msgspec
 from msgspec import Raw
 
 from penstock import __version__
+from penstock.core.admit.caller import NOBODY
 from penstock.core.dialects import guided
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
 from penstock.runtime.call import Call
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import PUBLIC
-from penstock.runtime.identity import NOBODY
 from penstock.runtime.ids import new_id
 from penstock.runtime.outlet import MountStyle
 from penstock.runtime.surface import About, Surface

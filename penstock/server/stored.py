@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def _find(gateway: Gateway, call: Call) -> StoredResponse:
     """Find the caller's own kept answer of that id."""
     response_id = call.params["id"]
-    found = await stored_responses.find(gateway.engine.means.store, call.caller.alias, response_id)
+    found = await stored_responses.find(gateway.engine.means.store, call.caller.tenant, response_id)
     if found is None:
         raise GatewayError("upstream_not_found", f"Response with id {response_id[:100]!r} not found.")
     return found
@@ -42,7 +42,7 @@ async def delete(gateway: Gateway, call: Call) -> Page:
     """Forget a kept answer."""
     await _find(gateway, call)
     response_id = call.params["id"]
-    await gateway.engine.means.store.delete(stored_responses.key(call.caller.alias, response_id))
+    await gateway.engine.means.store.delete(stored_responses.key(call.caller.tenant, response_id))
     told = {"id": response_id, "object": "response.deleted", "deleted": True}
     return Page(200, JSON, msgspec.json.encode(told))
 

@@ -84,6 +84,177 @@ class ModelStore(Protocol):
     async def close(self) -> None: ...
 
 
+class Row(msgspec.Struct, frozen=True):
+    """Something that is managed: a key, a team, a user. ``kind`` is one of ``kinds.KINDS``; ``body``: its fields, a
+    JSON object with LiteLLM's names. ``version``: 1 for a new one, one more with each change. Times are seconds since
+    1970."""
+
+    kind: str
+    id: str
+    body: bytes
+    version: int = 1
+    created_at: float = 0.0
+    created_by: str = ""
+    updated_at: float = 0.0
+    updated_by: str = ""
+
+    def __repr__(self) -> str:
+        return f"Row({self.kind!r}, {self.id!r}, version={self.version})"
+
+
+class Gone(NamedTuple):
+    """A row that is to be deleted, of that version, or that was."""
+
+    kind: str
+    id: str
+    version: int
+
+
+class Changes(NamedTuple):
+    """What changed up to a ``revision``: rows as they are now, and those that are gone."""
+
+    revision: int
+    rows: tuple[Row, ...]
+    gone: tuple[Gone, ...] = ()
+
+
+class Found(NamedTuple):
+    """A page of rows, and how many there are in all."""
+
+    rows: tuple[Row, ...]
+    total: int
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """Who changed what: kept with the change, in one transaction. ``before`` and ``after``: bodies without secrets, b""
+    for none."""
+
+    id: str
+    at: float
+    who: str
+    action: str  # "created", "updated", "deleted", "blocked", "regenerated"
+    kind: str
+    row: str
+    before: bytes = b""
+    after: bytes = b""
+
+
+class Directory(Protocol):
+    """Whatever is managed, by kind and id. ``lasts``: whether it is there after a restart. ``shared``: whether other
+    processes change it, too.
+
+    ``revision`` is one more after each ``write``, by whomever; asking costs next to nothing. ``since``: what changed
+    after a revision; since 0: everything there is. ``find``: rows whose columns (``kinds.KINDS``) are equal to those of
+    ``where`` (a tuple: to one of them; None: to nothing at all), ``like``: or contain a text, in the order of a column,
+    or of their making; ``limit`` None: all.
+    ``write``: all of it or nothing: a new row of version 1 whose id is free, a row of version n in the place of version
+    n - 1, a ``Gone`` of the version that is there; else ``Outdated``. ``Taken``, where a column that must be one of a
+    kind is not. Returns the revision. ``audits``: the newest first. All raise ``OSError`` when it cannot be reached."""
+
+    @property
+    def lasts(self) -> bool: ...
+    @property
+    def shared(self) -> bool: ...
+    async def revision(self) -> int: ...
+    async def since(self, revision: int) -> Changes: ...
+    async def get(self, kind: str, id: str) -> Row | None: ...
+    async def find(
+        self,
+        kind: str,
+        where: Mapping[str, object] | None = None,
+        like: Mapping[str, str] | None = None,
+        order: str = "created_at",
+        descending: bool = False,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> Found: ...
+    async def write(self, changes: Sequence[Row | Gone], audits: Sequence[Audited] = ()) -> int: ...
+    async def audits(
+        self, where: Mapping[str, object] | None = None, offset: int = 0, limit: int = 100
+    ) -> tuple[tuple[Audited, ...], int]: ...
+    async def close(self) -> None: ...
+
+
+class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A request as the ledger keeps it: what was used, what it cost, who pays. Kept once per ``call_id``, whatever
+    happens. ``cost``: picodollars. ``accounts``: whom it is charged to, as ``kind:id``, also those that have no cap.
+    ``usage``: the provider's own figures, JSON. ``estimated``: counted here, since the provider said nothing.
+    ``pending``: it was under way when its process died, and what it cost at most is charged until somebody knows
+    better. New fields go to the end: older entries are read without them."""
+
+    call_id: str
+    at: float  # when it ended, unix time
+    began: float
+    kind: str  # of the operation, as LiteLLM's ``call_type``: "acompletion", "aembedding"
+    key: str = ""
+    team: str = ""
+    user: str = ""
+    organization: str = ""
+    customer: str = ""
+    tags: tuple[str, ...] = ()
+    model: str = ""  # as the client named it
+    group: str = ""
+    target: str = ""  # the deployment's model as its provider knows it
+    target_id: str = ""
+    provider: str = ""
+    address: str = ""  # of the upstream, without secrets
+    cost: int = 0
+    price_version: str = ""
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+    pending: bool = False
+    cache_hit: bool = False
+    cache_key: str = ""
+    stream: bool = False
+    status: int = 0
+    error: str = ""
+    message: str = ""
+    tries: int = 0
+    ms: float = 0.0
+    first_ms: float | None = None
+    request_id: str = ""  # of the answer, as LiteLLM's ``request_id``
+    client: str = ""  # address
+    path: str = ""
+    session: str = ""
+    usage: bytes = b""
+    metadata: bytes = b""  # what the request said for the log, JSON
+    accounts: tuple[str, ...] = ()
+
+
+class Total(NamedTuple):
+    """What an account has spent since a time: ``period`` "" and ``start`` 0: ever. ``amount``: picodollars."""
+
+    account: str
+    period: str
+    start: float
+    amount: int
+
+
+class SpendStore(Protocol):
+    """What was spent. ``append``: keep entries; those whose ``call_id`` is known change nothing, but for one that was
+    pending, which is replaced. With them, in the same transaction: the totals of their accounts in the ``periods`` that
+    are told for each, the sums per day, and how far the journal was read (``mark``: journal -> position). ``totals``:
+    of the accounts that are asked for. ``marks``: the positions. All raise ``OSError`` when it cannot be reached."""
+
+    async def append(
+        self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]], mark: Mapping[str, int]
+    ) -> None: ...
+    async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]: ...
+    async def marks(self) -> Mapping[str, int]: ...
+
+
+class Taken(Exception):
+    """A value that only one row of its kind may have is another's. ``column``: which."""
+
+    def __init__(self, kind: str, column: str) -> None:
+        super().__init__(f"{kind}.{column} is taken")
+        self.kind, self.column = kind, column
+
+
 class Answers(Protocol):
     """Where answers are kept for those who ask the same again: a cache, which may forget whatever it likes, whenever it
     likes. ``put`` replaces; ``ttl``: seconds until the answer is gone, None = until there is no room. ``delete``: how

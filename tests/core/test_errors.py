@@ -47,6 +47,7 @@ LITELLM = {
     "InternalServerError",
     "ServiceUnavailableError",
     "BadGatewayError",
+    "BudgetExceededError",
     "JSONSchemaValidationError",
     "PaymentRequiredError",
     "UnprocessableEntityError",

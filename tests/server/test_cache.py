@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from penstock.core.admit.caller import Caller
 from penstock.core.ir import ToolUse
 from penstock.mock import Script, Step
 from penstock.runtime import lanes, ollama, ops, stored_responses
 from penstock.runtime.chats import _messages
-from penstock.runtime.identity import Caller
 from penstock.runtime.records import as_json, as_text
 from penstock.server.responses_socket import _SURFACE
 from penstock.server.surfaces import PATTERNS, SURFACES
@@ -392,7 +392,8 @@ class Names:
     needs_key = True
 
     def check(self, headers: dict[bytes, bytes], query: bytes = b"", client: str = "") -> Caller:
-        return Caller(headers[b"authorization"].decode(), False)
+        name = headers[b"authorization"].decode()
+        return Caller(name, False, tenant=name)
 
 
 @pytest.mark.parametrize(("scope", "shares"), [("", False), (", cache_scope: key", False), (", cache_scope: global", True)])

@@ -1,0 +1,149 @@
+"""Who calls, as all that a request's way in depends on: read once from the rows of its key, its team and its user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from penstock.core.admit.holders import Bad, Body, Holder, read_holder
+from penstock.core.admit.periods import time_of
+
+Find = Callable[[str, str], Body | None]
+"""Looks up the stored row of a kind and an id."""
+
+PROXY_ADMIN, ADMIN_VIEWER = "proxy_admin", "proxy_admin_viewer"
+INTERNAL_USER, INTERNAL_VIEWER = "internal_user", "internal_user_viewer"
+ROLES = (PROXY_ADMIN, ADMIN_VIEWER, "org_admin", INTERNAL_USER, INTERNAL_VIEWER, "team", "customer")
+"""Roles that a user may have; LiteLLM's."""
+
+# What ``key_type`` stands for, where a key names no routes itself.
+KEY_TYPES = {
+    "default": (),
+    "llm_api": ("llm_api_routes",),
+    "management": ("management_routes",),
+    "read_only": ("info_routes",),
+}
+_NONE: Mapping[str, Any] = {}
+
+
+class Caller(Struct, frozen=True):
+    """Who calls. ``alias``: what logs say. ``admin``: may do everything; ``views``: may see everything.
+
+    ``key``: the id of its virtual key, "" for the master key and where none is needed; ``user``, ``team``,
+    ``organization``: ids, "" for none. ``holders``: whose limits its requests count against, the key's first.
+    ``routes``: what it may call, () = all that its ``role`` may. ``expires_at``: unix time, 0 = never. ``refused``: why
+    its key may do nothing at all. ``aliases``: names of models that stand for others. ``addresses``: from where it may
+    call, () = anywhere. ``tags``: of each of its requests. ``tenant``: who shares its answers and kept objects."""
+
+    alias: str
+    admin: bool
+    role: str = ""
+    key: str = ""
+    user: str = ""
+    team: str = ""
+    organization: str = ""
+    holders: tuple[Holder, ...] = ()
+    routes: tuple[str, ...] = ()
+    expires_at: float = 0.0
+    refused: str = ""
+    aliases: Mapping[str, str] = _NONE
+    addresses: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    metadata: Body = _NONE
+    tenant: str = ""
+
+    @property
+    def views(self) -> bool:
+        return self.admin or self.role == ADMIN_VIEWER
+
+
+ANONYMOUS = Caller("", True, PROXY_ADMIN)
+MASTER = Caller("master", True, PROXY_ADMIN, tenant="master")
+NOBODY = Caller("", False)  # on what is open to everybody
+
+
+class Reading(Struct, frozen=True):
+    """How keys are read. ``user_with_team``: a user's own budget holds for keys of a team as well."""
+
+    user_with_team: bool = False
+
+
+def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Caller:  # noqa: B008
+    """Read the row of a virtual key. Raises ``Bad`` where a row that it hangs on cannot be read: then nobody is let in
+    on a guess."""
+    team_id, user_id = _id(key, "team_id"), _id(key, "user_id")
+    team, user = find("team", team_id) if team_id else None, find("user", user_id) if user_id else None
+    organization_id = _id(key, "organization_id") or _id(team or _NONE, "organization_id")
+    organization = find("organization", organization_id) if organization_id else None
+    holders = [_held("key", id_, key, find)]
+    refused = "This key is blocked." if holders[0].blocked else ""
+    if team is not None:
+        holders.append(_held("team", team_id, team, find))
+        refused = refused or ("The team of this key is blocked." if holders[-1].blocked else "")
+        member_id = f"{team_id}/{user_id}"
+        member = find("member", member_id) if user_id else None
+        if member is not None:
+            holders.append(_held("member", member_id, member, find))
+    elif team_id:
+        refused = refused or "The team of this key is gone."
+    if user is not None:
+        held = _held("user", user_id, user, find)
+        refused = refused or ("The user of this key is blocked." if held.blocked else "")
+        if team is None or how.user_with_team:
+            holders.append(held)
+    if organization is not None:
+        holders.append(_held("organization", organization_id, organization, find))
+    expires = key.get("expires")
+    role = str((user or _NONE).get("user_role") or "")
+    metadata = key.get("metadata") or _NONE
+    return Caller(
+        alias=holders[0].alias or str(key.get("key_name") or id_[:12]),
+        admin=role == PROXY_ADMIN and not _routes(key),
+        role=role,
+        key=id_,
+        user=user_id,
+        team=team_id,
+        organization=organization_id,
+        holders=tuple(holders),
+        routes=_routes(key),
+        expires_at=time_of(str(expires)) if expires else 0.0,
+        refused=refused,
+        aliases={**_mapping(team, "model_aliases"), **_mapping(key, "aliases")},
+        addresses=tuple(key.get("allowed_ips") or metadata.get("allowed_ips") or ()),
+        tags=tuple(dict.fromkeys((*_tags(key), *_tags(team or _NONE)))),
+        metadata=metadata,
+        tenant=f"key {id_}",
+    )
+
+
+def _held(kind: str, id_: str, body: Body, find: Find) -> Holder:
+    budget_id = body.get("budget_id")
+    budget = find("budget", budget_id) if budget_id else None
+    try:
+        return read_holder(kind, id_, body, budget)
+    except Bad as error:
+        raise Bad(f"{kind}.{error.param}", str(error).partition(": ")[2]) from None
+
+
+def _tags(body: Body) -> tuple[str, ...]:
+    found = body.get("tags") or (body.get("metadata") or _NONE).get("tags") or ()
+    return tuple(str(one) for one in found)
+
+
+def _routes(key: Body) -> tuple[str, ...]:
+    named = key.get("allowed_routes")
+    if named:
+        return tuple(str(one) for one in named)
+    return KEY_TYPES.get(str(key.get("key_type") or "default"), ("no_routes",))
+
+
+def _mapping(body: Body | None, name: str) -> Mapping[str, str]:
+    found = (body or _NONE).get(name)
+    return found if isinstance(found, Mapping) else _NONE
+
+
+def _id(body: Body, name: str) -> str:
+    found = body.get(name)
+    return found if isinstance(found, str) else ""

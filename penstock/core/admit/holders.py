@@ -1,0 +1,214 @@
+"""Who has limits: keys, teams, users, organisations, end users and tags, as typed values read from what is stored.
+
+What is stored is LiteLLM's row as its API tells it: a JSON object with its names of fields. Here stands what admission
+needs of it, once per row. A limit that cannot be read is an error and never no limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from penstock.core.admit import amount
+from penstock.core.admit.periods import parse, time_of
+
+Body = Mapping[str, Any]
+
+
+class Bad(ValueError):
+    """A field of a row that cannot be read. ``param``: its name; the message says what would be right."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(f"{param}: {message}")
+        self.param = param
+
+
+class Cap(Struct, frozen=True, gc=False):
+    """At most ``most`` picodollars in each window of ``period`` ("" = ever), and ``more`` until a time. ``model``: of
+    what is spent on that one alone."""
+
+    most: int
+    period: str = ""
+    model: str = ""
+    more: int = 0
+    until: float = 0.0
+
+    def at(self, now: float) -> int:
+        """Return the cap that holds at a time."""
+        return self.most + self.more if now < self.until else self.most
+
+
+class Pace(Struct, frozen=True, gc=False):
+    """How much at once and in a minute; None: as much as comes. ``a_day``: tokens in a day."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    parallel: int | None = None
+    a_day: int | None = None
+
+
+NO_PACE = Pace()
+NO_LIMITS: Mapping[str, Pace] = {}
+
+
+class Holder(Struct, frozen=True):
+    """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "customer", "tag"; ``id``: which
+    one, a member's as ``team/user``. ``models``: names that it may call, () = all. ``soft``: picodollars at which
+    somebody is told. ``by_model``: its pace in one model."""
+
+    kind: str
+    id: str
+    alias: str = ""
+    models: tuple[str, ...] = ()
+    blocked: bool = False
+    caps: tuple[Cap, ...] = ()
+    soft: int | None = None
+    pace: Pace = NO_PACE
+    by_model: Mapping[str, Pace] = NO_LIMITS
+
+
+def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> Holder:
+    """Read a row. ``budget``: the row that its ``budget_id`` names; what the row says itself goes before it. Raises
+    ``Bad``."""
+    both = body if budget is None else {**budget, **{key: value for key, value in body.items() if value is not None}}
+    return Holder(
+        kind=kind,
+        id=id_,
+        alias=_text(body, "key_alias" if kind == "key" else f"{kind}_alias") or _text(body, "alias"),
+        models=tuple(_texts(both, "models") or _texts(both, "allowed_models")),
+        blocked=_flag(body, "blocked"),
+        caps=tuple(_caps(both)),
+        soft=_money(both, "soft_budget"),
+        pace=_pace(both),
+        by_model=_by_model(both),
+    )
+
+
+def _caps(body: Body) -> Iterator[Cap]:
+    """Yield every cap of a row: its own, those of several windows, those of models."""
+    most = _money(body, "max_budget")
+    if most is not None:
+        more, until = _increase(body)
+        yield Cap(most, _period(body, "budget_duration"), "", more, until)
+    windows = body.get("budget_limits")
+    if windows is not None:
+        if not isinstance(windows, list):
+            raise Bad("budget_limits", 'must be a list such as [{"budget_duration": "1d", "max_budget": 5}]')
+        for entry in windows:
+            if not isinstance(entry, Mapping) or _money(entry, "max_budget") is None:
+                raise Bad("budget_limits", 'each must be as {"budget_duration": "1d", "max_budget": 5}')
+            yield Cap(_money(entry, "max_budget") or 0, _period(entry, "budget_duration"))
+    models = _table(body, "model_max_budget")
+    for model, entry in models.items():
+        if isinstance(entry, int | float):
+            entry = {"max_budget": entry, "budget_duration": body.get("budget_duration")}
+        if not isinstance(entry, Mapping):
+            raise Bad("model_max_budget", f'{model!r} must be as {{"budget_limit": 5, "time_period": "1d"}}')
+        limit = "budget_limit" if "budget_limit" in entry else "max_budget"
+        most = _money(entry, limit)
+        if most is not None:
+            yield Cap(most, _period(entry, "time_period" if "time_period" in entry else "budget_duration"), model)
+
+
+def _increase(body: Body) -> tuple[int, float]:
+    """Return what a budget is raised by for a time, and until when."""
+    where = body if body.get("temp_budget_increase") is not None else _table(body, "metadata")
+    more = _money(where, "temp_budget_increase")
+    if not more:
+        return 0, 0.0
+    return more, math.inf if where.get("temp_budget_expiry") is None else _time(where, "temp_budget_expiry")
+
+
+def _pace(body: Body) -> Pace:
+    names = ("rpm_limit", "tpm_limit", "max_parallel_requests", "tpd_limit")
+    counts = [_count(body, name) for name in names]
+    return NO_PACE if counts == [None] * 4 else Pace(*counts)
+
+
+def _by_model(body: Body) -> Mapping[str, Pace]:
+    """Read the paces in single models, which stand at the top or, as older clients write them, in ``metadata``."""
+    tables = []
+    for name in ("model_rpm_limit", "model_tpm_limit"):
+        where = body if body.get(name) is not None else _table(body, "metadata")
+        tables.append(_table(where, name))
+    requests, tokens = tables
+    if not requests and not tokens:
+        return NO_LIMITS
+    names = dict.fromkeys((*requests, *tokens))
+    return {name: Pace(_count(requests, name), _count(tokens, name)) for name in names}
+
+
+# Fields. --------------------------------------------------------------------------------------------------------------
+
+
+def _money(body: Body, name: str) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    found = amount.read(value)
+    if found is None:
+        raise Bad(name, f"{value!r:.60} is no amount of US dollars: write a number from 0 to 9,000,000")
+    return found
+
+
+def _count(body: Body, name: str) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not 0 <= value < 2**53:
+        raise Bad(name, f"{value!r:.60} is no count: write a whole number from 0 on")
+    return int(value)
+
+
+def _period(body: Body, name: str) -> str:
+    value = body.get(name)
+    if value is None or value == "":
+        return ""
+    try:
+        parse(str(value))
+    except ValueError as error:
+        raise Bad(name, str(error)) from None
+    return str(value).strip().lower()
+
+
+def _time(body: Body, name: str) -> float:
+    value = body.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    try:
+        return time_of(str(value))
+    except ValueError as error:
+        raise Bad(name, str(error)) from None
+
+
+def _text(body: Body, name: str) -> str:
+    value = body.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(body: Body, name: str) -> list[str]:
+    value = body.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise Bad(name, f"{value!r:.60} is no list of names")
+    return value
+
+
+def _flag(body: Body, name: str) -> bool:
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise Bad(name, f"{value!r:.60} is neither true nor false")
+
+
+def _table(body: Body, name: str) -> Body:
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise Bad(name, f"{value!r:.60} is no mapping")
+    return value
