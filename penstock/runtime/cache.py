@@ -190,7 +190,7 @@ class AnswerCache:
             return
         from penstock.runtime.cache_semantic import Likeness, makers_of  # few configs ask for it
 
-        self.likeness = Likeness(settings.comparing, self.place, self._handle, self._means)
+        self.likeness = Likeness(settings.comparing, self.place, self.flights, self._handle, self._means)
         self._makers = {**self._makers, **makers_of(self.likeness)}
         self._begin(self.place.check())
 

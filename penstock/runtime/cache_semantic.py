@@ -18,7 +18,7 @@ from penstock.core.errors import GatewayError, shed
 from penstock.core.likeness import split_question
 from penstock.runtime.cache_question import NEUTRAL, Name, beside_of, digest_meaning
 from penstock.runtime.embedder import Behalf, Embedder, Handle, Vector
-from penstock.runtime.keeping import HIT, MISS, Entries, Keeping
+from penstock.runtime.keeping import HIT, MISS, Entries, Flight, Keeping
 
 if TYPE_CHECKING:
     from penstock.config.cache import Comparing
@@ -40,11 +40,20 @@ class Question(NamedTuple):
 
 
 class Likeness:
-    """How questions are compared, by the settings of one config, with those whose answers are in a place."""
+    """How questions are compared, by the settings of one config, with those whose answers are in a place. ``flights``:
+    answers that are on their way, by the names of their entries."""
 
-    def __init__(self, settings: Comparing, place: NearPlace, handle: Handle, means: Callable[[], Means]) -> None:
+    def __init__(
+        self,
+        settings: Comparing,
+        place: NearPlace,
+        flights: Mapping[str, Flight],
+        handle: Handle,
+        means: Callable[[], Means],
+    ) -> None:
         self.settings = settings
         self.place = place
+        self.flights = flights
         self.embedder = Embedder(settings.model, settings.timeout, handle, means)
 
     @property
@@ -115,6 +124,8 @@ class LikeKeeping(Keeping):
         """Answer a call by what is kept for its question, else for the one that is most like it."""
         if await super().look_up(call, youngest):
             return True
+        if self.writes and self.key in self._compares.flights:
+            return False  # another call is about to get the answer to this very question
         self._read(call)
         if self._question is None:
             return False
@@ -128,7 +139,7 @@ class LikeKeeping(Keeping):
         for near in found:
             if near.likeness + ROUNDING < self._compares.settings.threshold:
                 break
-            entry = None if near.key == own else await place.get(near.key)
+            entry = await place.get(near.key)
             if entry is None or (youngest is not None and time.time() - entry.at > youngest):
                 continue
             best, self.likeness, self.key = self.likeness, near.likeness, near.key

@@ -19,7 +19,7 @@ from penstock.runtime.building import Stars, build_target, settings_of
 from penstock.runtime.cache_wish import wishes_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 from penstock.runtime.plans import Planner
-from penstock.runtime.review import faults_of
+from penstock.runtime.review import comparing_faults, faults_of
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
@@ -81,20 +81,13 @@ class State:
         self.problems += _strangers(self.settings)
         router = config.router
         self.catalog: Catalog[Target] = Catalog(members, router.model_group_alias, router.hidden_aliases)
-        self.problems += self._comparing_problems()
+        self.problems += [f"The answer cache: {text}." for text in comparing_faults(config, self.catalog)]
         self.keep_alive = _keep_alive(config)
         self.forced = _forced(config)
         self.most_fallbacks = router.max_fallbacks
         self._planner = Planner(config, self)
         self._stars = Stars()
         self._plans: dict[str, Plan[Target]] = {}
-
-    def _comparing_problems(self) -> Iterator[str]:
-        """Yield what is wrong with how questions are compared, in words for its operator."""
-        comparing = None if self.caching is None else self.caching.comparing
-        if comparing is not None and self.catalog.find(comparing.model) is None:
-            text = f"no model here is called {comparing.model!r}, by whose vectors questions are to be compared"
-            yield f"litellm_settings.cache_params: {text}; only the same question has the same answer."
 
     @cached_property
     def mask(self) -> Mask:

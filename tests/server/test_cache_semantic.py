@@ -22,6 +22,7 @@ from penstock.runtime import cache_place
 from penstock.runtime.cache_semantic import LikeKeeping
 from penstock.runtime.call import Call
 from penstock.runtime.exchange import CollectedExchange
+from penstock.runtime.review import review
 from tests.contract.test_near_answers import KINDS
 from tests.door import Door, open_door
 from tests.embedding_server import SIZE, EmbeddingServer, open_embedding_server
@@ -29,6 +30,7 @@ from tests.qdrant import open_qdrant_server
 from tests.search_redis import open_search_redis
 from tests.server.asked import CLIENTS, ask, said
 from tests.server.test_cache import NEVER, Names, settled, tell
+from tests.server.test_cache_places import reload
 
 QUESTION = "What is the capital of France"
 ALIKE = "what is the capital of France please"  # 6 of 7 words: a cosine of 0.93
@@ -294,15 +296,21 @@ async def test_a_model_that_is_none_of_ours_is_said(tmp_path, caplog) -> None:
         tmp_path, yaml("type: local-semantic, similarity_threshold: 0.9", embedder)
     ) as door:
         assert any("text-embedding-ada-002" in problem for problem in door.gateway.state.problems)
+        config = door.gateway.state.config
+        [told] = [one for one in review(config, config.environment) if "cache_params" in one.path]
+        assert "no model here is called 'text-embedding-ada-002'" in told.message and told.level == "warning"
         assert await like(door, chat(QUESTION)) == ("miss", "-")
         assert "The embedding model 'text-embedding-ada-002'" in caplog.text and "Invalid model name" in caplog.text
         assert await like(door, chat(QUESTION)) == ("hit", "-")
 
 
 async def test_many_who_ask_the_same_at_once_want_one_vector(tmp_path) -> None:
-    async with open_like(tmp_path, script=Script(default=Step(latency_ms=100))) as (door, embedder):
+    async with open_like(tmp_path, script=Script(default=Step(latency_ms=200))) as (door, embedder):
         embedder.delay = 0.05
-        told = await asyncio.gather(*(door.post(chat(QUESTION)) for _ in range(20)))
+        runs = [asyncio.create_task(door.post(chat(QUESTION))) for _ in range(10)]
+        await asyncio.sleep(0.1)  # the vector is there, and the answer is not
+        told = [*await asyncio.gather(*(door.post(chat(QUESTION)) for _ in range(10))), *await asyncio.gather(*runs)]
+        assert sorted(lines["x-penstock-cache"] for _, lines, _ in told) == ["miss", *["shared"] * 19]
         assert {status for status, _, _ in told} == {200} and len(embedder.asked) == 1 and door.mock.requests == 1
 
 
@@ -380,3 +388,14 @@ async def test_nothing_of_a_request_waits_for_the_collector(tmp_path) -> None:
             assert left == []
         finally:
             gc.enable()
+
+
+async def test_a_reload_takes_another_threshold_over_and_what_was_kept_stays(tmp_path) -> None:
+    async with open_like(tmp_path) as (door, embedder):
+        await like(door, chat(QUESTION))
+        for threshold, how in (("0.99", "miss"), ("0.9", "hit")):
+            text = f"type: local-semantic, similarity_threshold: {threshold}, local_semantic_cache_embedding_model: vectors"
+            reload(door, tmp_path, yaml(text, embedder))
+            assert (await like(door, chat(ALIKE, cache={"no-store": True})))[0] == how
+        reload(door, tmp_path, yaml("type: local", embedder))
+        assert await like(door, chat(ALIKE)) == ("miss", "-") and door.gateway.engine.answers.likeness is None
