@@ -16,7 +16,7 @@ from penstock.config.cache import CacheSettings
 from penstock.runtime.cloud.qdrant import open_qdrant
 from penstock.runtime.http import Pool
 from penstock.stores.base import MOST_NEAR, CannotCompare, NearAnswers
-from penstock.stores.vectors_memory import MemoryVectors
+from penstock.stores.vectors_memory import MOST_COMPARED, MemoryVectors
 from penstock.stores.vectors_qdrant import _COMPRESSED
 from penstock.stores.vectors_redis import PREFIX, RedisVectors
 from tests.qdrant import open_qdrant_server
@@ -131,7 +131,7 @@ async def test_vectors_count_for_the_bound_and_the_oldest_go_first() -> None:
         assert await answers.get("k0") is not None, "the one that is asked for all the time"
         told = await answers.info()
         assert told["bytes"] <= 100_000 and told["entries"] == told["compared"]
-    assert 30 < told["entries"] < 100
+    assert 80 < told["entries"] < 120
     await answers.put_near("huge", b"x" * 200_000, 60, "s0", vector(dice))
     assert await answers.get("huge") is None and await answers.get("k299") is not None
     for one in await answers.nearest("s0", vector(dice)):
@@ -155,6 +155,18 @@ async def test_a_long_search_lets_others_have_their_turn() -> None:
     assert len(await answers.nearest("aa", vector(dice))) == MOST_NEAR
     other.cancel()
     assert turns >= 10
+
+
+async def test_a_scope_has_so_many_vectors_and_the_others_are_still_answers() -> None:
+    answers = MemoryVectors(1 << 30)
+    for number in range(MOST_COMPARED + 5):
+        angle = number / 1000
+        await answers.put_near(f"k{number}", b"v", 60, "aa", (math.cos(angle), math.sin(angle)))
+        await answers.put_near(f"other{number}", b"v", 60, f"b{number}", (1.0, 0.0))
+    assert (await answers.nearest("aa", (1.0, 0.0)))[0].key == "k5" and await answers.get("k0") == b"v"
+    assert (await answers.info())["compared"] == 2 * MOST_COMPARED + 5
+    assert await answers.delete([f"k{number}" for number in range(MOST_COMPARED + 5)]) == MOST_COMPARED + 5
+    assert await answers.nearest("aa", (1.0, 0.0)) == []
 
 
 async def test_vectors_of_another_length_are_not_compared() -> None:
