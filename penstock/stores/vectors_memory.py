@@ -1,9 +1,9 @@
 """Answers in this process's memory that are found by questions like theirs, too: every vector of a scope is compared.
 
 Plain Python, no numpy: of 1,536 numbers, unpacked and given to ``math.dist``, one takes 40 us (3.11 to 3.13, an EPYC
-core), and a scope has at most 1,000, so the longest search takes 40 ms: less than the embedding that it waits for, and in
-slices, between which others have their turn. Kept as tuples they take eight times the memory, and are as slow once they do
-not fit into the processor's caches (9 us each of 300, 32 us of 1,300). Who keeps more has a server for it.
+core), and a scope has at most 1,000, so the longest search takes 40 ms: less than the embedding that it waits for, and
+in slices, between which others have their turn. Kept as tuples they take eight times the memory, and are as slow once
+they do not fit into the processor's caches (9 us each of 300, 32 us of 1,300). Who keeps more has a server for it.
 """
 
 from __future__ import annotations

@@ -173,7 +173,9 @@ class QdrantVectors:
             status, body = await self._ask("GET", self._root)
             if status == 404:
                 shape = {"vectors": {"size": self._size, "distance": "Cosine"}, "quantization_config": self._compressed}
-                await self._tell("PUT", "", shape)
+                status, body = await self._ask("PUT", self._root, shape)
+                if status not in (200, 409):  # 409: another gateway was faster
+                    raise self._refused(status, body)
             elif status != 200:
                 raise self._refused(status, body)
             else:

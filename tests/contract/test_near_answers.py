@@ -256,6 +256,22 @@ async def test_what_has_ended_is_deleted_from_qdrant_now_and_then() -> None:
         assert len(qdrant.collections["kept"]["points"]) == 1
 
 
+async def test_a_collection_that_another_gateway_makes_at_the_same_time_is_no_fault() -> None:
+    async with open_near("qdrant") as (answers, qdrant):
+        answered = qdrant._answered
+
+        def slow(method: str, target: str, headers: dict[str, str], raw: bytes) -> tuple[int, Any]:
+            told = answered(method, target, headers, raw)
+            if told[0] == 404 and method == "GET":  # as it is made before the answer is there
+                qdrant.collections["kept"] = {"vectors": {"size": SIZE, "distance": "Cosine"}, "points": {}, "indexed": {}}
+            return told
+
+        qdrant._answered = slow
+        made = vector(random.Random(14))
+        await answers.put_near("k", b"v", 60, "aa", made)
+        assert [one.key for one in await answers.nearest("aa", made)] == ["k"]
+
+
 async def test_a_qdrant_that_refuses_is_an_os_error() -> None:
     async with open_near("qdrant") as (answers, qdrant):
         qdrant.refuses = 500
