@@ -118,7 +118,8 @@ class LikeKeeping(Keeping):
         told = super().lines()
         if self.likeness is None or self.how not in (HIT, MISS):
             return told
-        return told + b"x-litellm-semantic-similarity: %b\r\n" % str(round(self.likeness, 4)).encode()
+        shown = round(self.likeness, 4) + 0.0  # which makes 0 of -0
+        return told + b"x-litellm-semantic-similarity: %b\r\n" % str(shown).encode()
 
     async def look_up(self, call: Call, youngest: float | None) -> bool:
         """Answer a call by what is kept for its question, else for the one that is most like it."""
