@@ -21,10 +21,7 @@ run: $(VENV)/.run ## install into .venv and start the gateway on http://127.0.0.
 	@exec $(PY) -m penstock serve $(ARGS)
 
 test: lint ## lint, then every test (unit, laws, rules, docs, end to end)
-	@echo "==> tests, in parallel"
-	@$(PY) -m pytest -q -n auto --dist loadfile -m "not serial and not faults" $(PYTEST_ARGS)
-	@echo "==> tests that measure, one by one"
-	@$(PY) -m pytest -q -m serial $(PYTEST_ARGS) || [ $$? -eq 5 ]
+	@$(PY) scripts/run_tests.py $(PYTEST_ARGS)
 
 pythons: $(VENV)/.dev ## the transport, runtime, server and end-to-end tests with every CPython >= 3.11 found here
 	@$(PY) scripts/pythons.py $(ARGS)

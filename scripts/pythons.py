@@ -1,10 +1,12 @@
 """Run the transport, runtime, server and end-to-end tests with every CPython from 3.11 on that this machine has.
 
-    python scripts/pythons.py [--list] [--but 3.11] [PYTEST OPTIONS]
+    python scripts/pythons.py [--list] [--but 3.11] [--share] [PYTEST OPTIONS]
 
 Looks on PATH (python3, python3.11 and later) and among pyenv's versions. Each interpreter gets an environment of its
 own below .cache/pythons, from the lock files. Prints which were found; exit 1 when a test failed, or when there is
-none. Interpreters of the same version count once.
+none. Interpreters of the same version count once. What failed beside others is tried once more (run_tests.py).
+
+With --share a file of tests runs with one of them only, the same one every time; ON_ALL with all of them.
 """
 
 from __future__ import annotations
@@ -16,13 +18,27 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from run_tests import PARTS, run_part
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "pythons"
 LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
 # What depends on the interpreter: its asyncio, its C interfaces, its way to start programs. The pure core does not.
 TESTS = ("tests/runtime", "tests/server", "tests/stores", "tests/e2e")
+# What has failed with one interpreter alone, or stands closest to it: never shared.
+ON_ALL = (
+    "tests/runtime/http/",
+    "tests/runtime/test_children.py",
+    "tests/server/test_asgi.py",
+    "tests/server/test_circles.py",
+    "tests/server/test_leaks.py",
+    "tests/server/test_life.py",
+    "tests/server/test_quick.py",
+    "tests/server/test_threads.py",
+)
 _ASK = "import sys; print(sys.implementation.name, '.'.join(map(str, sys.version_info[:3])))"
 
 
@@ -73,29 +89,45 @@ def environment(version: str, python: Path) -> Path:
     return made
 
 
+def share(number: int, of: int, root: Path = ROOT) -> list[str]:
+    """Choose the files of tests that one of so many interpreters runs. A file's place is by its name: another file
+    more or less moves no other."""
+    paths = [path for folder in TESTS for path in sorted((root / folder).rglob("test_*.py"))]
+    files = [path.relative_to(root).as_posix() for path in paths]
+    return [file for file in files if file.startswith(ON_ALL) or _draw(file) % of == number]
+
+
+def _draw(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+
+
+def _test(version: str, python: Path, files: Sequence[str], rest: Sequence[str]) -> tuple[int, str]:
+    """Run the tests with one interpreter; return pytest's exit code and what to tell."""
+    began = time.monotonic()
+    made = environment(version, python)
+    print(f"==> Python {version}: tests", flush=True)
+    code = run_part(made, [*PARTS["tests, in parallel"], *files, *rest])
+    return code, f"{version} {'passed' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - began:.0f} s"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--list", action="store_true", help="only print what was found")
     parser.add_argument("--but", action="append", default=[], metavar="3.N", help="leave this version out")
+    parser.add_argument("--share", action="store_true", help="every file with one of them, a few with all")
     options, rest = parser.parse_known_args()
     pythons = found()
     print("==> CPython 3.11 or later on this machine:", ", ".join(pythons) or "none", flush=True)
     if options.list or not pythons:
         return 0 if pythons else 1
-    told: list[str] = []
+    told = [f"{version} left out (--but)" for version in pythons if version.rpartition(".")[0] in options.but]
+    chosen = {version: path for version, path in pythons.items() if version.rpartition(".")[0] not in options.but}
     failed = False
-    for version, python in pythons.items():
-        if version.rpartition(".")[0] in options.but:
-            told.append(f"{version} left out (--but)")
-            continue
-        began = time.monotonic()
-        made = environment(version, python)
-        print(f"==> Python {version}: tests", flush=True)
-        command = [made, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]
-        command += ["-m", "not serial and not faults", *TESTS, *rest]
-        code = subprocess.run(command, cwd=ROOT).returncode
+    for number, (version, python) in enumerate(chosen.items()):
+        files = share(number, len(chosen)) if options.share else TESTS
+        code, said = _test(version, python, files, rest)
         failed |= code != 0
-        told.append(f"{version} {'passed' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - began:.0f} s")
+        told.append(said)
     print("==> make pythons:", "; ".join(told), flush=True)
     return 1 if failed else 0
 

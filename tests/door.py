@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -62,17 +64,17 @@ class Door:
     def records(self) -> list[Record]:
         return self.kept.records
 
-    async def raw(self, *parts: bytes, wait: float = 3.0, pause: float = 0.02) -> bytes:
-        """Sends the parts with pauses between them; everything that comes back until the server closes, or until
-        ``wait`` seconds pass without a byte."""
+    async def raw(self, *parts: bytes, answers: int = 1, pause: float = 0.02) -> bytes:
+        """Sends the parts with pauses between them; what comes back, see ``read_answers``."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             for number, part in enumerate(parts):
                 if number:
                     await asyncio.sleep(pause)
                 writer.write(part)
-            return await read_all(reader, wait)
+            return await read_answers(reader, answers)
         finally:
+            await write_records()
             writer.close()
 
     async def post(
@@ -89,16 +91,16 @@ class Door:
         if body or method == "POST":
             lines.setdefault("content-length", str(len(body)))
         head = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in lines.items())
-        # It is closed behind the answer: the time is for a machine that does too much at once.
-        answer = await self.raw(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body, wait=15.0)
+        answer = await self.raw(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body, answers=0)
         return parse(answer)
 
-    async def settle(self, seconds: float = 2.0) -> None:
-        """Waits until nothing is in progress any more; fails when something stays."""
+    async def settle(self, seconds: float = 10.0) -> None:
+        """Waits until nothing is in progress any more, and the records are written; fails when something stays."""
         end = asyncio.get_running_loop().time() + seconds
         while self.gateway.active or busy(self.pool):
             assert asyncio.get_running_loop().time() < end, f"stuck: {self.gateway.active} {self.pool.stats()}"
             await asyncio.sleep(0.01)
+        await write_records()
 
 
 def busy(pool: Pool) -> int:
@@ -106,16 +108,61 @@ def busy(pool: Pool) -> int:
     return sum(counts["active"] for counts in pool.stats().values())
 
 
-async def read_all(reader: asyncio.StreamReader, wait: float) -> bytes:
-    out = b""
-    while True:
-        try:
-            part = await asyncio.wait_for(reader.read(65536), wait)
-        except (TimeoutError, ConnectionError):
-            return out
-        if not part:
-            return out
-        out += part
+async def write_records() -> None:
+    """Lets the loop turn a few times: a call ends behind its answer, and its record is written behind that."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def until(predicate: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for what comes soon: a sleep of a fixed length is too short on a busy machine, and too long on any other."""
+    end = asyncio.get_running_loop().time() + seconds
+    while not predicate():
+        assert asyncio.get_running_loop().time() < end, "it did not happen"
+        await asyncio.sleep(0.005)
+
+
+async def read_answers(reader: asyncio.StreamReader, count: int, seconds: float = 15.0) -> bytes:
+    """Everything until so many answers are complete, or until the server closes; 0: until it closes. The time is for a
+    machine that does too much at once, and for a server that never answers: what came until then."""
+    out, at, left = bytearray(), 0, count
+    try:
+        async with asyncio.timeout(seconds):
+            while part := await reader.read(65536):
+                out += part
+                while count and (end := end_of_answer(out, at)) >= 0:
+                    left -= not INTERIM.match(out, at)
+                    at = end
+                    if not left:
+                        return bytes(out)
+    except (TimeoutError, ConnectionError):
+        pass
+    return bytes(out)
+
+
+INTERIM = re.compile(rb"HTTP/1\.1 1(?!01)")
+_FRAMING = re.compile(rb"\r\n(?:content-length: *(\d+)|(transfer-encoding): *chunked)(?=\r\n)", re.IGNORECASE)
+_NO_BODY = re.compile(rb"HTTP/1\.1 (?:1\d\d|204|304) ")
+
+
+def end_of_answer(data: bytearray, at: int) -> int:
+    """Where the answer ends that begins there; -1 when it is not complete, or when only the connection's end ends it."""
+    head = data.find(b"\r\n\r\n", at)
+    if head < 0 or _NO_BODY.match(data, at):
+        return head + 4 if head >= 0 else -1
+    framing = _FRAMING.search(data, at, head + 2)
+    if framing is None:
+        return -1
+    if not framing[2]:
+        end = head + 4 + int(framing[1])
+        return end if end <= len(data) else -1
+    at = head + 4
+    while (line := data.find(b"\r\n", at)) >= 0:
+        size = int(data[at:line].partition(b";")[0], 16)
+        at = line + 2 + size + 2
+        if not size:  # no server here sends trailers
+            return at if at <= len(data) else -1
+    return -1
 
 
 def parse(answer: bytes) -> tuple[int, dict[str, str], bytes]:

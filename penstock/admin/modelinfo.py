@@ -100,6 +100,7 @@ def group_info(gateway: Serving, call: Call) -> Page:
     groups: dict[str, list[Target]] = {}
     for target in gateway.state.targets:
         groups.setdefault(target.deployment.model_name, []).append(target)
+    groups |= {name: list(targets) for name, targets in gateway.state.catalog.unions.items()}
     return _json([_group(name, targets) for name, targets in groups.items() if wanted in ("", name)])
 
 

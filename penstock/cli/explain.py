@@ -72,6 +72,7 @@ def rendered(told: dict[str, Any]) -> list[str]:
             mark = "+" if one["may_be_asked"] else "-"
             facts = [f"{one['in_flight']} in flight", f"{one['requests_this_minute']} requests this minute"]
             facts += [f"{key} {one[key]}" for key in ("weight", "rpm", "tpm", "order", "latency_s") if key in one]
+            facts[:0] = [f"model {one['model']}"] if "model" in one else []
             lines.append(f"  {mark} {one['deployment']}  {one['id'][:12]}  {', '.join(facts)}")
             if "left_out" in one:
                 lines.append(f"      {one['left_out']}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from penstock.config import keys
-from penstock.config.keys_router import STRATEGIES
 from penstock.config.spec import MEANING
 
 _INTRO = """\
@@ -105,9 +104,6 @@ def render() -> str:
         if table is keys.params:
             sent = ", ".join(f"`{key.name}`" for key in sorted(table.rows.values()) if key.status == "sent")
             parts.append(f"\nRequest parameters: {sent}.\n")
-        if table is keys.router:
-            acting = ", ".join(f"`{name}`" for name, status in STRATEGIES.items() if status == "acted")
-            parts.append(f"\nStrategies that act: {acting}. The others are a warning, and `simple-shuffle` is used.\n")
     return "".join(parts)
 
 

@@ -3,17 +3,18 @@ meaning); "moot": accepted, and there is nothing to do."""
 
 from __future__ import annotations
 
-STRATEGIES = {
-    "simple-shuffle": "acted",
-    "least-busy": "acted",
-    "usage-based-routing": "acted",
-    "usage-based-routing-v2": "acted",
-    "latency-based-routing": "acted",
-    "cost-based-routing": "acted",
-    "lar1": "known",
-}
-"""Valid values of `routing_strategy` and their status; a known one is a warning and simple-shuffle is used: lar1 asks
-for a caller's own measure of confidence."""
+from penstock.config.spec_groups import PRIORITY
+
+STRATEGIES = (
+    "simple-shuffle",
+    "least-busy",
+    "usage-based-routing",
+    "usage-based-routing-v2",
+    "latency-based-routing",
+    "cost-based-routing",
+    "lar1",
+)
+"""Valid values of `routing_strategy`."""
 
 _PRE_CALL_CHECKS = (
     "prompt_caching,router_budget_limiting,responses_api_deployment_check,deployment_affinity,session_affinity,"
@@ -38,9 +39,15 @@ ROUTER = (
     ("disable_cooldowns", "bool", "acted", False, "never let a deployment rest"),
     ("retry_policy", "policy:Retries", "acted", None, "retries per kind of failure"),
     ("model_group_retry_policy", "policies:Retries", "acted", (), "retry_policy per group"),
-    ("routing_strategy_args", "mapping", "acted", (), "settings of the strategy"),
+    ("routing_strategy_args", "strategy", "acted", (), "settings of the strategy"),
     ("hedge_after", "hedge", "acted", None, "ask a second deployment after so long: `800ms`, seconds, or `p95`"),
-    ("routing_groups", f"groups:{','.join(STRATEGIES)}", "acted", None, "groups with a strategy of their own"),
+    (
+        "routing_groups",
+        f"groups:{','.join((*STRATEGIES, PRIORITY))}",
+        "acted",
+        None,
+        "groups with a strategy of their own, which requests may name",
+    ),
     ("enable_pre_call_checks", "bool", "acted", False, "leave out deployments the request does not fit"),
     ("optional_pre_call_checks", f"checks:{_PRE_CALL_CHECKS}", "acted", None, "checks before a deployment is picked"),
     ("enable_tag_filtering", "bool", "acted", False, "route by tags"),
@@ -50,8 +57,8 @@ ROUTER = (
     ("continue_streams", "bool", "acted", False, "a stream that breaks off goes on at another deployment"),
     ("enable_mid_stream_fallback_continuation", "bool", "acted", False, "the same, by its name in LiteLLM"),
     ("fallback_on_unsupported_params", "bool", "acted", True, "fall back when a parameter is not supported"),
-    ("fallback_access_check", "any", "known", None, "check that the key may use the fallback"),
-    ("fallback_budget_check", "any", "known", None, "check the budget before a fallback"),
+    ("fallback_access_check", "any", "moot", None, "a function for LiteLLM's class; its proxy reads none here"),
+    ("fallback_budget_check", "any", "moot", None, "a function for LiteLLM's class; its proxy reads none here"),
     ("default_litellm_params", "mapping", "acted", None, "litellm_params of every deployment"),
     ("default_max_parallel_requests", "positive", "acted", None, "requests per deployment at one time"),
     ("default_priority", "count", "acted", None, "priority of requests without one"),
@@ -72,8 +79,8 @@ ROUTER = (
     ("cache_kwargs", "mapping", "acted", (), "see litellm_settings.cache_params, which win"),
     ("caching_groups", "lists", "acted", None, "groups that share cached answers"),
     ("client_ttl", "seconds", "moot", 3600, "connections are pooled; nothing ages"),
-    ("set_verbose", "bool", "known", False, "use litellm_settings.set_verbose"),
-    ("debug_level", "one:DEBUG,INFO", "known", "INFO", "use litellm_settings.set_verbose, or --verbose"),
+    ("set_verbose", "bool", "acted", False, "with debug_level DEBUG: log at debug level"),
+    ("debug_level", "one:DEBUG,INFO", "acted", "INFO", "level of the log where set_verbose is on"),
     ("alerting_config", "mapping", "known", None, "alerts about slow or failing deployments"),
     ("router_general_settings", "mapping", "moot", None, "settings of LiteLLM's class in Python"),
     ("deployment_affinity_ttl_seconds", "seconds", "moot", 3600, "who belongs where is computed; nothing expires"),

@@ -50,7 +50,9 @@ def secrets_in(value: Mapping[str, Any]) -> set[str]:
 def names_of(config: Config) -> set[str]:
     """Collect the names of a config's models, its own and the upstreams', which are no secrets whatever they look
     like."""
-    aliases = {alias for alias in config.router.model_group_alias if "*" not in alias}
+    router = config.router
+    named = (*router.model_group_alias, *router.model_alias_map, *(group.name for group in router.routing_groups))
+    aliases = {alias for alias in named if "*" not in alias}
     return aliases | names_of_deployments(config.deployments)
 
 

@@ -11,7 +11,7 @@ from penstock.config.deployments import DeploymentReader, Resolve, read_credenti
 from penstock.config.environ import apply_section, resolve
 from penstock.config.include import load_files
 from penstock.config.models import Config, GeneralSettings, Loaded
-from penstock.config.names import Names, check_aliases, check_references
+from penstock.config.names import Names, check_aliases, check_groups, check_references
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
 from penstock.config.section import Section, warn_unknown
@@ -92,7 +92,7 @@ def _build(
     general = read_general(general_node, problems)
     config = Config(
         deployments=deployments,
-        router=build_router(router, litellm, router_node, problems),
+        router=build_router(router, litellm),
         litellm=build_litellm(litellm, general),
         general=build_general(general, litellm, general_node, environment, file, problems),
         cache=cache,
@@ -121,7 +121,9 @@ def _check_top(document: Node, problems: Problems) -> None:
 def _check_names(config: Config, reader: DeploymentReader, sections: Mapping[str, Node], problems: Problems) -> None:
     names = Names(config.deployments)
     names.exact.update(reader.named)
-    check_aliases(sections.get("router_settings"), names, problems)
+    check_groups(sections.get("router_settings"), config.router.routing_groups, names, problems)
+    for section, key in (("router_settings", "model_group_alias"), ("litellm_settings", "model_alias_map")):
+        check_aliases((section, key), sections.get(section), names, problems)
     for section in ("router_settings", "litellm_settings"):
         check_references(section, sections.get(section), names, problems)
     general = sections.get("general_settings")

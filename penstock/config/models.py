@@ -14,6 +14,7 @@ from typing import Any, Literal
 from penstock.config.cache import CacheSettings
 from penstock.config.problems import Problem
 from penstock.config.secret import Secret
+from penstock.config.spec_groups import RoutingGroup
 
 OnUnsupported = Literal["drop", "warn", "reject"]
 
@@ -91,10 +92,14 @@ class RouterSettings:
     default_fallbacks: tuple[str, ...] = ()
     max_fallbacks: int = 5
     model_group_alias: Mapping[str, str] = field(default_factory=dict)
+    model_alias_map: Mapping[str, str] = field(default_factory=dict)
     hidden_aliases: frozenset[str] = frozenset()
+    routing_groups: tuple[RoutingGroup, ...] = ()
+    most_tries: int | None = None
     allowed_fails: int | None = None
     cooldown_time: float | None = None
     disable_cooldowns: bool = False
+    verbose: bool = False
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 

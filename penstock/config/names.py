@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from penstock.config.models import Deployment
 from penstock.config.problems import KeyPath, Problems, shown
 from penstock.config.spec import Wrong, fallback_pairs
+from penstock.config.spec_groups import RoutingGroup
 from penstock.config.tree import Node
 from penstock.core.route.stars import match
 
@@ -67,18 +68,48 @@ def check_references(section_name: str, section: Node | None, names: Names, prob
         node = mapping.get(key)
         if node is not None and node.value is not None:
             _check_pairs(node, (section_name, key), names, problems)
-    default = mapping.get("default_fallbacks")
-    if default is not None:
-        _check_targets(default, (section_name, "default_fallbacks"), names, problems)
+    for key in ("default_fallbacks", "model_fallbacks"):
+        default = mapping.get(key)
+        if default is not None:
+            _check_targets(default, (section_name, key), names, problems)
 
 
-def check_aliases(section: Node | None, names: Names, problems: Problems) -> None:
-    """Check that every target of `model_group_alias` exists; then the aliases count as names too."""
+def check_groups(section: Node | None, groups: Iterable[RoutingGroup], names: Names, problems: Problems) -> None:
+    """Warn of routing groups whose name or models are not what they seem; then their names count as names too. Models
+    may be added while the gateway runs, so one that is not there is no error."""
     mapping = section.value if section is not None and isinstance(section.value, dict) else {}
     aliases = mapping.get("model_group_alias")
+    taken = names.exact | (set(aliases.value) if aliases is not None and isinstance(aliases.value, dict) else set())
+    for group in groups:
+        rows = mapping["routing_groups"].value
+        number, row = next((n, r) for n, r in enumerate(rows) if _name_of(r) == group.name)
+        path: KeyPath = ("router_settings", "routing_groups", number)
+        named = shown(group.name)
+        if group.name in taken:
+            text = f"{named} is the name of a model or an alias too: requests for it go there, and not to the group"
+            problems.warn(row.file, row.line, (*path, "group_name"), text)
+        for model in group.models:
+            if model not in names.exact:
+                hint = problems.hint(model, names.exact)
+                text = f"no model named {shown(model)} in model_list{hint}; {named} does without it"
+                problems.warn(row.file, row.line, (*path, "models"), text)
+            elif "*" in model:
+                text = f"{shown(model)} is a pattern: requests for {named} itself do not go there"
+                problems.warn(row.file, row.line, (*path, "models"), text)
+    names.exact.update(group.name for group in groups)
+
+
+def _name_of(row: Node) -> str:
+    name = row.value.get("group_name") if isinstance(row.value, dict) else None
+    return "" if name is None else name.text
+
+
+def check_aliases(path: KeyPath, section: Node | None, names: Names, problems: Problems) -> None:
+    """Check that every target of the aliases at ``path`` exists; then the aliases count as names too."""
+    mapping = section.value if section is not None and isinstance(section.value, dict) else {}
+    aliases = mapping.get(path[-1])
     if aliases is None or not isinstance(aliases.value, dict):
         return
-    path: KeyPath = ("router_settings", "model_group_alias")
     for alias, item in aliases.value.items():
         target, where = item, (*path, alias)
         if isinstance(item.value, dict) and "model" in item.value:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.config import keys
-from penstock.config.keys_router import STRATEGIES
 from penstock.config.models import GeneralSettings, LitellmSettings, RouterSettings
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
@@ -73,24 +72,22 @@ def _read_coordination(section: Section, node: Node | None, problems: Problems) 
         section.values["coordination_redis"] = found.values
 
 
-def build_router(section: Section, litellm: Section, node: Node | None, problems: Problems) -> RouterSettings:
-    """Build the router's settings, with `litellm_settings` under them. A strategy that does not act yet is a
-    warning."""
+def build_router(section: Section, litellm: Section) -> RouterSettings:
+    """Build the router's settings, with `litellm_settings` under them."""
     given: dict[str, Any] = {key: litellm.values[key] for key in _SHARED if key in litellm.values}
     if "request_timeout" in litellm.values:
         given["timeout"] = litellm.values["request_timeout"]
     given.update((key, value) for key, value in section.values.items() if key in _ROUTER_FIELDS)
-    strategy = section.get("routing_strategy", "simple-shuffle")
-    if STRATEGIES.get(strategy) != "acted":
-        child = node.value["routing_strategy"] if node is not None else None
-        if child is not None:
-            message = f"{strategy} is not served here; simple-shuffle is used"
-            problems.warn(child.file, child.line, ("router_settings", "routing_strategy"), message)
-        strategy = "simple-shuffle"
+    given.setdefault("default_fallbacks", litellm.get("model_fallbacks", ()))
     aliases: Mapping[str, tuple[str, bool]] = section.get("model_group_alias", {})
+    renames: Mapping[str, tuple[str, bool]] = litellm.get("model_alias_map", {})
     return RouterSettings(
-        routing_strategy=strategy,
+        routing_strategy=section.get("routing_strategy", "simple-shuffle"),
+        routing_groups=section.get("routing_groups", ()),
         model_group_alias={alias: group for alias, (group, _) in aliases.items()},
+        model_alias_map={alias: group for alias, (group, _) in renames.items()},
+        verbose=bool(section.get("set_verbose")) and section.get("debug_level") == "DEBUG",
+        most_tries=litellm.get("num_retries_per_request"),
         hidden_aliases=frozenset(alias for alias, (_, hidden) in aliases.items() if hidden),
         values=section.values,
         **given,

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from penstock.config.problems import KeyPath, Problems, described, nearest
 from penstock.config.redis_address import PORT, SENTINEL_PORT, parse_nodes, parse_url
 from penstock.config.secret import Secret
-from penstock.config.spec_router import read_budgets, read_groups, read_hedge, read_policies, read_policy
+from penstock.config.spec_groups import read_args, read_groups
+from penstock.config.spec_router import read_budgets, read_hedge, read_period, read_policies, read_policy
 from penstock.config.tree import Node, describe_type
 
 ABSENT: Any = object()
@@ -247,18 +248,16 @@ def _headers(node: Node, path: KeyPath, problems: Problems) -> dict[str, str]:
     return result
 
 
-def _numbers(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
-    if not isinstance(node.value, dict):
-        raise Wrong("a mapping of names to numbers")
-    found = {name: convert("number", item, (*path, name), problems) for name, item in node.value.items()}
-    return {name: value for name, value in found.items() if value is not ABSENT}
+def _each(spec: str, expected: str) -> Callable[[Node, KeyPath, Problems], dict[str, float]]:
+    """Make the type of a mapping whose values are all of the type ``spec``."""
 
+    def read(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
+        if not isinstance(node.value, dict):
+            raise Wrong(expected)
+        found = {name: convert(spec, item, (*path, name), problems) for name, item in node.value.items()}
+        return {name: value for name, value in found.items() if value is not ABSENT}
 
-def _shares(node: Node, path: KeyPath, problems: Problems) -> dict[str, float]:
-    if not isinstance(node.value, dict):
-        raise Wrong("a mapping of providers to fractions (0.05 is 5 %)")
-    found = {name: convert("share", item, (*path, name), problems) for name, item in node.value.items()}
-    return {name: value for name, value in found.items() if value is not ABSENT}
+    return read
 
 
 _MARGIN = ("percentage", "fixed_amount")
@@ -372,33 +371,30 @@ def _hedge(node: Node) -> float:
     return seconds
 
 
+def _read(found: Any, expected: str) -> Any:
+    """Return what another file read, which is None for another kind of value."""
+    if found is None:
+        raise Wrong(expected)
+    return found
+
+
 def _policy(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
     found = read_policy(node, choices[0], path, problems, convert)
-    if found is None:
-        raise Wrong(f"a mapping such as `RateLimitError{choices[0]}: 3`")
-    return found
+    return _read(found, f"a mapping such as `RateLimitError{choices[0]}: 3`")
 
 
 def _policies(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
     found = read_policies(node, choices[0], path, problems, convert)
-    if found is None:
-        raise Wrong(f"a mapping of groups to mappings such as `RateLimitError{choices[0]}: 3`")
-    return found
+    return _read(found, f"a mapping of groups to mappings such as `RateLimitError{choices[0]}: 3`")
 
 
 def _groups(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Problems) -> Any:
     found = read_groups(node, choices, path, problems, convert)
-    if found is None:
-        raise Wrong("a list of mappings with `models` and `routing_strategy`")
-    return found
+    return _read(found, "a list of mappings with `group_name`, `models` and `routing_strategy`")
 
 
-def _budgets(node: Node, path: KeyPath, problems: Problems) -> Any:
-    found = read_budgets(node, path, problems, convert)
-    if found is None:
-        raise Wrong("a mapping of providers to `{budget_limit: 10, time_period: 1d}`")
-    return found
-
+_BUDGETS = "a mapping of providers to `{budget_limit: 10, time_period: 1d}`"
+_PERIOD = "a period such as 30s, 1h, 30d or 1mo"
 
 _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "any": _any,
@@ -417,6 +413,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "wait": _float("a number of seconds, 0 or more", lambda n: n >= 0),
     "port": _int("a port, 1 to 65535", lambda n: 0 < n < 65536),
     "hedge": _hedge,
+    "period": lambda node: _read(read_period(node.text if isinstance(node.value, str) else ""), _PERIOD),
     "url": _url,
     "redis": _redis,
     "nodes": _nodes_by(PORT),
@@ -432,12 +429,14 @@ _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "names": _names,
     "lists": _lists,
     "headers": _headers,
-    "numbers": _numbers,
-    "shares": _shares,
+    "numbers": _each("number", "a mapping of names to numbers"),
+    "shares": _each("share", "a mapping of providers to fractions (0.05 is 5 %)"),
+    "waits": _each("seconds", "a mapping of names to seconds above 0"),
     "margins": _margins,
     "fallbacks": _fallbacks,
     "aliases": _aliases,
-    "budgets": _budgets,
+    "budgets": lambda node, path, p: _read(read_budgets(node, path, p, convert), _BUDGETS),
+    "strategy": lambda node, path, p: _read(read_args(node, path, p, convert), "a mapping such as `ttl: 600`"),
 }
 _CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]] = {
     "one": _one_of,
@@ -490,7 +489,10 @@ MEANING: Mapping[str, str] = {
     "aliases": "`{alias: group}`",
     "policy": "mapping of counts",
     "policies": "mapping of groups to mappings of counts",
-    "groups": "list of `{models, routing_strategy}`",
+    "groups": "list of `{group_name, models, routing_strategy}`",
+    "period": "period such as 30d",
+    "waits": "mapping of seconds",
+    "strategy": "mapping of arguments",
     "budgets": "mapping of providers to `{budget_limit, time_period}`",
     "hedge": "`800ms`, `1.5s` or `p95`",
 }

@@ -1,4 +1,4 @@
-"""Value types of `router_settings` that only it has: policies by class of error, groups with a strategy, hedging."""
+"""Value types of `router_settings` that only it has: policies by class of error, budgets, hedging."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ CLASSES: Mapping[str, str] = {
 """What a policy's keys begin with -> LiteLLM's class of the error; "" for every other class."""
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
-_GROUP = ("group_name", "models", "routing_strategy", "routing_strategy_args")
 
 _BUDGET = {"budget_limit": "limit", "max_budget": "limit", "time_period": "period", "budget_duration": "period"}
 _PERIOD = re.compile(r"(\d{1,6})\s*(s|m|h|d|w|mo)")
@@ -64,32 +63,6 @@ def read_policies(
         policy = convert(f"policy:{end}", item, (*path, group), problems)
         if isinstance(policy, dict):
             found[group] = policy
-    return found
-
-
-def read_groups(
-    node: Node, strategies: tuple[str, ...], path: KeyPath, problems: Problems, convert: Convert
-) -> list[dict[str, Any]] | None:
-    """Read `routing_groups`: a list of `{group_name, models, routing_strategy, routing_strategy_args}`."""
-    if not isinstance(node.value, list):
-        return None
-    found = []
-    for number, row in enumerate(node.value):
-        where = (*path, number)
-        if not isinstance(row.value, dict) or "models" not in row.value:
-            problems.error(row.file, row.line, where, "expected a mapping with `models` and `routing_strategy`")
-            continue
-        made: dict[str, Any] = {}
-        for key, item in row.value.items():
-            spec = {"models": "names", "routing_strategy": f"one:{','.join(strategies)}", "group_name": "str"}.get(key)
-            if spec is None and key != "routing_strategy_args":
-                hint = problems.hint(key, _GROUP)
-                problems.warn(item.file, item.line, (*where, key), f"is no key of a routing group{hint}; ignored")
-                continue
-            value = convert(spec or "mapping", item, (*where, key), problems)
-            if isinstance(value, (str, tuple, dict)):
-                made[key] = value
-        found.append(made)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from msgspec import Struct
 
@@ -41,3 +42,4 @@ class Record(Struct, kw_only=True):
     fault: str = ""
     dropped: tuple[str, ...] = ()
     cache_hit: bool = False  # answered by what was kept, or by the answer to another
+    route: dict[str, Any] | None = None  # its attempts and the split of its time, where the client asked for it

@@ -26,7 +26,8 @@ def _asked_tier(attempt: Attempt) -> str:
 
 def settle(attempt: Attempt) -> Decimal | None:
     """Return the cost of what an attempt used: US dollars, None where no answer was counted or no price is known.
-    Notes it in the attempt; a second time it is what it was the first time."""
+    Notes it in the attempt, and counts it against the budgets of its provider and its deployment, however the attempt ended; a second time it
+    is what it was the first time."""
     if attempt.price_version is not None:
         return attempt.cost
     if attempt.usage is None and attempt.spent is not None:
@@ -52,6 +53,10 @@ def settle(attempt: Attempt) -> Decimal | None:
         attempt.cost += price.total(attempt.spent, attempt.spent.tier or tier, now)
     if found.terms is not None:
         attempt.cost = found.terms.charge(attempt.cost).total
+    if target.budgets:
+        means = attempt.call.means
+        for name, seconds in target.budgets:
+            means.lives.spent.add(name, attempt.cost, means.clock(), seconds)
     return attempt.cost
 
 

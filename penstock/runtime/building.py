@@ -30,7 +30,8 @@ from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud.serving import Serving, serving_of
 from penstock.runtime.http import Tls
-from penstock.runtime.targets import Target
+from penstock.runtime.rules import BUDGETS
+from penstock.runtime.targets import Target, own_budget, purse_of
 from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from penstock.runtime.http import Timeouts
 
 DEFAULT_TIMEOUT = 600.0  # seconds to the first byte and between bytes; LiteLLM's 6000 s only hides dead upstreams
+TIERS = ("timeout_by_service_tier", "stream_timeout_by_service_tier")
 
 
 def build_target(
@@ -121,9 +123,8 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
     """Make the target, from everything that is known of it."""
     provider, deployment, settings = account.provider, account.deployment, account.settings
     rules_of = account.model if serving.rules_of is None else serving.rules_of
-    at_home = at_own_host(provider, deployment.api_base, account.env)
-    wire = wire_of(provider, account.model, rules_of, dialects, at_home)
-    whole, stream = _timeouts(deployment, settings)
+    wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
+    whole, stream = _timeouts(deployment, settings, "")
     words = _words(deployment, serving)
     drop = (*deployment.additional_drop_params, *serving.drop)
     says_form = words.said is not None and words.said.request.output is not None
@@ -144,6 +145,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         stream_names=serving.stream_names,
         timeouts=whole,
         stream_timeouts=stream,
+        tiers=_tiers(deployment, settings),
         attempt=attempt,
         model_raw=Raw(msgspec.json.encode(account.model)),
         rules_of=rules_of,
@@ -167,6 +169,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         only=dialects[0] if len(dialects) == 1 and attempt is None and not special else "",
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
+        budgets=tuple(_budgets(deployment, settings, provider.name, live_id)),
         weight=deployment.weight,
         rpm=deployment.rpm,
         tpm=deployment.tpm,
@@ -244,11 +247,18 @@ def _points(deployment: Deployment, settings: Mapping[str, Any], rules_of: str) 
     return usual_points(settings["prompt_caching_ttl"])
 
 
-def _timeouts(deployment: Deployment, settings: Mapping[str, Any]) -> tuple[Timeouts, Timeouts]:
-    """Return the timeouts of whole answers, and of streams."""
-    whole = deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
-    stream = deployment.stream_timeout or settings.get("stream_timeout") or whole
+def _timeouts(deployment: Deployment, settings: Mapping[str, Any], tier: str) -> tuple[Timeouts, Timeouts]:
+    """Return the timeouts of whole answers, and of streams, to requests of a service tier; "" for any other."""
+    of_tier, of_tier_streams = (((deployment.params.get(table) or {}).get(tier)) for table in TIERS)
+    whole = of_tier or deployment.timeout or settings.get("timeout") or DEFAULT_TIMEOUT
+    stream = of_tier_streams or deployment.stream_timeout or settings.get("stream_timeout") or whole
     return of_whole(whole), of_stream(stream, whole)
+
+
+def _tiers(deployment: Deployment, settings: Mapping[str, Any]) -> dict[str, tuple[Timeouts, Timeouts]]:
+    """Collect the timeouts by service tier, of whole answers and of streams."""
+    named = [tier for table in TIERS for tier in deployment.params.get(table) or ()]
+    return {tier: _timeouts(deployment, settings, tier) for tier in named}
 
 
 def _tls(verify: object) -> Tls | None:
@@ -273,6 +283,17 @@ def _line(text: str) -> str:
     return "".join(c if 31 < ord(c) < 127 else "?" for c in text)
 
 
+def _budgets(
+    deployment: Deployment, settings: Mapping[str, Any], provider: str, live_id: str
+) -> Iterator[tuple[str, float]]:
+    """Yield the names and the seconds of the budgets that a deployment's costs count against: its provider's, its own."""
+    if provider in settings.get("budgets", ()):
+        yield provider, settings["budgets"][provider][1]
+    own = own_budget(deployment)
+    if own is not None:
+        yield purse_of(live_id), own[1]
+
+
 def settings_of(config: Config) -> dict[str, Any]:
     """Collect the settings that stand behind each deployment's own: router_settings before litellm_settings."""
     router, module = config.router, config.litellm
@@ -287,6 +308,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         "validate": module.enable_json_schema_validation,
         "prompt_caching": bool(module.values.get("enable_anthropic_prompt_caching")),
         "prompt_caching_ttl": module.values.get("anthropic_prompt_caching_ttl") or "",
+        "budgets": router.values.get(BUDGETS) or {},
         "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
     }
 

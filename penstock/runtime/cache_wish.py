@@ -13,6 +13,7 @@ from penstock.core.errors import GatewayError
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
+    from penstock.config.spec_groups import RoutingGroup
 
 _KNOWN = ("no-cache", "no-store", "ttl", "s-maxage", "namespace", "use-cache")
 _OTHER = {"s-max-age": "s-maxage"}  # as LiteLLM's own documentation spells it in places
@@ -99,3 +100,22 @@ def wishes_of(deployments: Iterable[Deployment], problems: list[str]) -> dict[st
             wish = wish._replace(use=True) if params["caching"] else wish._replace(read=False, write=False)
         found[name] = wish if params.get("ttl") is None else wish._replace(ttl=params["ttl"])
     return found
+
+
+def join_wishes(wishes: dict[str, Wish], groups: Iterable[RoutingGroup]) -> None:
+    """Add what holds for requests that name a routing group: what any of its models forbids is forbidden, since nobody
+    knows yet which of them will answer."""
+    for group in groups:
+        given = [wishes[model] for model in group.models if model in wishes]
+        if given and group.name not in wishes:
+            ttls = [wish.ttl for wish in given if wish.ttl is not None]
+            ages = [wish.youngest for wish in given if wish.youngest is not None]
+            spaces = {wish.namespace for wish in given}
+            wishes[group.name] = Wish(
+                read=all(wish.read for wish in given),
+                write=all(wish.write for wish in given),
+                ttl=min(ttls, default=None),
+                youngest=min(ages, default=None),
+                namespace=spaces.pop() if len(spaces) == 1 else "",
+                use=len(given) == len(group.models) and all(wish.use for wish in given),
+            )

@@ -41,8 +41,8 @@ REFUSED_FIELDS = frozenset(("api_key", "api_base", "base_url"))
 # What a request says about its own way, or may say in ``metadata``: read by ``wishes``.
 WISH_FIELDS = frozenset(
     """num_retries timeout stream_timeout fallbacks context_window_fallbacks content_policy_fallbacks disable_fallbacks
-    priority metadata mock_testing_fallbacks mock_testing_context_fallbacks mock_testing_content_policy_fallbacks
-    mock_testing_rate_limit_error""".split()
+    priority metadata service_tier mock_testing_fallbacks mock_testing_context_fallbacks
+    mock_testing_content_policy_fallbacks mock_testing_rate_limit_error""".split()
 )
 _HEARD = REFUSED_FIELDS | WISH_FIELDS
 _TRUE = Raw(b"true")

@@ -20,7 +20,6 @@ from penstock.runtime.bill import settle
 from penstock.runtime.cache import AnswerCache
 from penstock.runtime.call import Call, Way
 from penstock.runtime.drive import drive
-from penstock.runtime.explain import TELLS, Told
 from penstock.runtime.held import RETRY_AFTER, Held
 from penstock.runtime.http import (
     BodyTruncated,
@@ -38,6 +37,7 @@ from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
 from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, picker, praise
+from penstock.runtime.told import telling
 from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
@@ -96,13 +96,15 @@ class Engine:
         try:
             surface, exchange = call.surface, call.exchange
             assert surface is not None
+            heard = not (exchange.hushed or ROUTING_HEADERS.isdisjoint(exchange.headers))
+            if heard and (told := telling(call)) is not None:
+                told.let_in(call, self.means.clock())
             if surface.read is not None:
                 fields = await surface.read(call)
             else:
                 body = exchange.body
                 fields = open_body(body) if len(body) < apart.COUNTED else await apart.opened(body)
             read_fields(call, surface, fields, state)
-            heard = not (exchange.hushed or ROUTING_HEADERS.isdisjoint(exchange.headers))
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
@@ -113,8 +115,8 @@ class Engine:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
             if self.means.trace is not None:
                 self.means.trace.planned(call, plan)
-            if heard and TELLS in exchange.headers:
-                call.outlet.told = Told(call, plan, self.means.clock())
+            if heard and call.outlet.told is not None:
+                call.outlet.told.planned(call, plan, self.means.clock())
             # The first is tried before a way is planned: nothing is to decide while it answers.
             step, first = plan.only, None
             if step is None:
@@ -171,6 +173,8 @@ class Engine:
         call.tries += 1
         live = self.means.lives[step.target.live_id]
         made = Attempt(call, step.target, step.group, live, surface.dialect, call.tries, call.fields, call.stream)
+        if call.outlet.told is not None:
+            call.outlet.told.began(made, self.means.clock())
         return made
 
     async def _carry_out(self, call: Call, plan: Plan[Target], attempt: Attempt) -> Outcome:
@@ -243,7 +247,7 @@ class Engine:
         if self.means.trace is not None:
             self.means.trace.ended(attempt, error)
         if attempt.call.outlet.told is not None:
-            attempt.call.outlet.told.ended(attempt, error)
+            attempt.call.outlet.told.ended(attempt, error, self.means.clock())
         if error.row.fault == "upstream":
             now = self.means.clock()
             attempt.live.health.failed(error.message, error.kind, now)
@@ -256,7 +260,10 @@ class Engine:
         try:
             await asyncio.sleep(seconds)
         finally:
-            call.upstream += self.means.clock() - began
+            seconds = self.means.clock() - began
+            call.upstream += seconds
+            if call.outlet.told is not None:
+                call.outlet.told.waited(seconds)
 
     async def _wait_for_room(self, call: Call, turn: Turn, group: str) -> bool:
         """Wait in the line of a group; that is no work of the gateway's, either."""
@@ -264,7 +271,10 @@ class Engine:
         try:
             return await turn.wait(group)
         finally:
-            call.upstream += self.means.clock() - began
+            seconds = self.means.clock() - began
+            call.upstream += seconds
+            if call.outlet.told is not None:
+                call.outlet.told.queued(seconds)
 
     def record(self, call: Call, error: GatewayError | None) -> None:
         """Record a call that is over. Written with those of the other requests that end in this turn of the loop: after
@@ -338,6 +348,8 @@ def _let_go(call: Call, attempt: Attempt) -> None:
     """Bill what an attempt had used that is not the one that counts."""
     attempt.usage = attempt.usage_seen()
     attempt.stop()
+    if call.outlet.told is not None:
+        call.outlet.told.let_go(attempt)
     _fold(call, attempt)
 
 

@@ -1,31 +1,21 @@
-"""Why a request goes where it goes: who may be asked, who is left out and why, what each attempt did, and the time.
-
-``explain`` tells it before a request is made; a ``Told`` is kept by a call whose client asks for it by the header
-``x-penstock-route``, and becomes a header of its answer.
-"""
+"""Why a request goes where it goes, told before it is made: who may be asked, and who is left out and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from penstock.core.errors import GatewayError
 from penstock.core.route.choose import NOTHING, PLAIN, Need, Rules, reasons
 from penstock.runtime.routing import need_of
 
 if TYPE_CHECKING:
     from penstock.core.route.plan import Plan
     from penstock.core.route.standing import Standing
-    from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call
     from penstock.runtime.live import Lives
     from penstock.runtime.targets import Target
 
-TELLS = b"x-penstock-route"  # the header by which a client asks
-MOST = 20  # candidates of a group in a header
-LONGEST = 6000  # bytes of the header
+TELLS = b"x-penstock-route"  # the header by which a client asks to be told of its own, see ``told``
 
 
 def explain(call: Call, plan: Plan[Target], lives: Lives, now: float) -> dict[str, Any]:
@@ -46,9 +36,7 @@ def _ways(fallbacks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {kind or "any other error": list(names) for kind, names in fallbacks.items()}
 
 
-def _group(
-    name: str, targets: Any, rules: Rules, need: Need, lives: Lives, now: float
-) -> dict[str, Any]:
+def _group(name: str, targets: Any, rules: Rules, need: Need, lives: Lives, now: float) -> dict[str, Any]:
     def standing_of(target: Target) -> Standing:
         return lives[target.live_id].standing
 
@@ -59,6 +47,7 @@ def _group(
         told: dict[str, Any] = {
             "deployment": target.label,
             "id": target.id,
+            **model_of(target, name),
             "may_be_asked": not why,
             "in_flight": standing.in_flight,
             "requests_this_minute": requests,
@@ -77,53 +66,8 @@ def _group(
     return {"group": name, "strategy": rules.strategy, "candidates": candidates}
 
 
-class Told:
-    """What is told of one call on its way. ``ended``: notes an attempt that failed."""
-
-    def __init__(self, call: Call, plan: Plan[Target], now: float) -> None:
-        lives = call.means.lives
-        self._began = now
-        self._candidates = [
-            {"deployment": target.label, "id": target.id[:12], **({"left_out": why} if why else {})}
-            for target, why in reasons(
-                plan.targets[plan.group][:MOST],
-                lambda target: lives[target.live_id].standing,
-                plan.rules.get(plan.group, PLAIN),
-                need_of(call, plan.rules.get(plan.group, PLAIN)),
-                now,
-            )
-        ]
-        self._attempts: list[dict[str, Any]] = []
-        self._last = 0  # number of the attempt that was noted last
-
-    def ended(self, attempt: Attempt, error: GatewayError | None) -> None:
-        """Note how an attempt ended, or that it answers."""
-        told: dict[str, Any] = {"deployment": attempt.target.label, "id": attempt.target.id[:12]}
-        if attempt.group != attempt.call.model:
-            told["group"] = attempt.group
-        if error is not None:
-            told |= {"error": error.kind, "status": error.status}
-        told["upstream_ms"] = round(attempt.upstream * 1000, 1)
-        self._attempts.append(told)
-        self._last = attempt.number
-
-    def line(self, call: Call, now: float) -> bytes:
-        """Render the header line. Called when the answer's head goes out: the attempt that counts is the last."""
-        attempt, waited = call.attempt, call.upstream
-        if attempt is not None:
-            waited += attempt.upstream
-            if attempt.number != self._last:
-                self.ended(attempt, None)
-        total = now - call.exchange.started
-        times = {
-            "before_routing": round((self._began - call.exchange.started) * 1000, 2),
-            "upstream_and_waits": round(waited * 1000, 2),
-            "gateway": round((total - waited) * 1000, 2),
-            "total": round(total * 1000, 2),
-        }
-        told = {"candidates": self._candidates, "attempts": self._attempts, "ms": times}
-        text = msgspec.json.encode(told)
-        if len(text) > LONGEST:
-            text = msgspec.json.encode({"attempts": self._attempts[-5:], "ms": times})
-        safe = bytes(byte if 31 < byte < 127 else 63 for byte in text)
-        return b"x-penstock-route: %b\r\n" % safe
+def model_of(target: Target, group: str) -> dict[str, str]:
+    """Name the model that a deployment is of, where that is not the group's own name: in a routing group, behind an
+    alias or a pattern."""
+    name = target.deployment.model_name
+    return {} if name == group else {"model": name}

@@ -17,6 +17,7 @@ from penstock.runtime.http import in_task
 from penstock.runtime.identity import in_query, presented
 from penstock.runtime.line import Places
 from penstock.runtime.outlet import safe
+from penstock.runtime.told import telling
 from penstock.runtime.web_pages import WebPages
 
 if TYPE_CHECKING:
@@ -104,15 +105,21 @@ class Gate:
                 check_type(content_type)
         if entry.no_pages and not self.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
             self._check_site(exchange.headers)
-        return self._find_place(exchange, self.places) if self.places is not None and entry.works else None
+        return self._find_place(call, self.places) if self.places is not None and entry.works else None
 
-    async def _find_place(self, exchange: Exchange, places: Places) -> None:
+    async def _find_place(self, call: Call, places: Places) -> None:
         """Take a place for a request, or wait for one in the line. Raises "no_room"."""
+        exchange = call.exchange
         priority = exchange.headers.get(b"x-penstock-priority", b"")
         waits = places.enter(int(priority) if priority.isdigit() and len(priority) < 10 else USUAL)
         if waits is not None:
             await in_task()
-            if not await waits:
+            told, clock = telling(call), call.means.clock
+            began = clock()
+            there = await waits
+            if told is not None:
+                told.queued(clock() - began)
+            if not there:
                 text = f"{places.places} requests are being answered, as many as may be; no place came free in time."
                 raise GatewayError("no_room", text, retry_after=1)
         self.inside.add(exchange)

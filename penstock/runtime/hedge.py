@@ -34,9 +34,7 @@ class Race:
         self._tasks: list[asyncio.Task[Outcome]] = []
         self._made: list[Attempt] = []
 
-    async def run(
-        self, steps: Steps[Target, GatewayError | None], step: Try[Target], seconds: float
-    ) -> Outcome | Both:
+    async def run(self, steps: Steps[Target, GatewayError | None], step: Try[Target], seconds: float) -> Outcome | Both:
         """Carry out a try; ask ``steps`` for another one when it has not begun to answer after so many seconds."""
         await in_task()
         outlet = self._call.outlet

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
     from penstock.runtime.exchange import ClientSocket, Exchange, Source
-    from penstock.runtime.explain import Told  # circle: it tells of calls, and a call's outlet sends what it tells
+    from penstock.runtime.told import Told  # circle: it tells of calls, and a call's outlet sends what it tells
 
 JSON = b"content-type: application/json\r\n"
 _PATHS = re.compile(r"\b((?:GET|POST|PUT|PATCH|DELETE) )(/[\w{}:./-]*)")

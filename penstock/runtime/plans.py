@@ -42,10 +42,11 @@ class Planner:
         router = config.router
         self.most = router.max_fallbacks
         self._models = models
+        self._most_tries = router.most_tries
         self._retries = _first(router.num_retries, config.litellm.num_retries, DEFAULT_RETRIES)
         self._retry_after = float(router.retry_after or 0)
         self._tables = _tables_of(config)
-        self._rules = RuleBook(config)
+        self._rules = RuleBook(config, models.catalog.unions)
         falls = router.values.get("fallback_on_unsupported_params", True)
         self._final = frozenset[str]() if falls else frozenset(("unsupported",))
         self._continues = any(router.values.get(key) for key in _CONTINUES)
@@ -115,6 +116,7 @@ class Planner:
             nested=ways,
             depth=self.most,
             own=_retries_of(groups),
+            most=self._most_tries,
         )
 
     def _rules_of(self, name: str, targets: Sequence[Target], elsewhere: bool) -> Rules | None:

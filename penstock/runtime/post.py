@@ -57,6 +57,8 @@ async def post(
             answer = await means.pool.send(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
     else:
         answer = await means.pool.send(endpoint.origin, endpoint.head, body, timeouts, lines, target.tls)
+    if call.outlet.told is not None:
+        call.outlet.told.answered(attempt, answer.timings)
     if 200 <= answer.status < 300:
         return answer
     try:

@@ -69,6 +69,12 @@ def _word(text: str) -> str:
 _name = lru_cache(1024)(_word)  # names come again and again; paths may be anything and are not kept
 
 
+def _compact(value: object) -> str:
+    """Render what the gateway itself found out as JSON in one word, however long it is."""
+    text = msgspec.json.encode(value).decode()
+    return text if text.isprintable() and " " not in text else ascii(text)
+
+
 def as_text(r: Record) -> str:
     """Render a record as ``2026-11-20T09:00:00.123Z call=.. key=.. model=.. target=.. 200 12.3ms in=9 out=3
     cost=0.00005 bytes=812``."""
@@ -79,10 +85,11 @@ def as_text(r: Record) -> str:
     cache = " cache=hit" if r.cache_hit else ""
     error = f" error={r.error} {r.message!r}" if r.error else ""
     continued = f" continued={r.continued}" if r.continued else ""
+    route = f" route={_compact(r.route)}" if r.route is not None else ""
     name = f" model={_name(r.model)} target={_name(r.target) or '-'}" if r.model else f" {r.method} {_word(r.path)}"
     return (
         f"{stamp(r.at)} call={r.call_id} key={_name(r.key) or '-'}{name} {r.status} {r.ms:.1f}ms"
-        f"{ttft}{tokens}{cost}{cache}{continued} bytes={r.bytes_out}{error}\n"
+        f"{ttft}{tokens}{cost}{cache}{continued} bytes={r.bytes_out}{route}{error}\n"
     )
 
 
@@ -112,6 +119,8 @@ def as_json(r: Record) -> str:
         line["continued"] = r.continued
     if r.cache_hit:
         line["cache_hit"] = True
+    if r.route is not None:
+        line["route"] = r.route
     if r.dropped:
         line["dropped"] = r.dropped
     if r.error:

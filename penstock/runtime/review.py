@@ -34,7 +34,7 @@ def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
     file = str(config.files[0]) if config.files else ""
     found.extend(Problem(file, 0, where, text, "warning") for where, text in shared_redis(config).problems)
     members = [Member(deployment.model_name, deployment.id, deployment) for deployment in config.deployments]
-    catalog = Catalog(members, config.router.model_group_alias)
+    catalog = Catalog(members, config.router.model_group_alias, (), config.router.model_alias_map)
     found.extend(Problem(file, 0, _CACHE, text, "warning") for text in comparing_faults(config, catalog))
     return found
 
@@ -42,7 +42,9 @@ def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
 def comparing_faults(config: Config, catalog: Catalog[Any]) -> Iterator[str]:
     """Yield what is wrong with how the cache compares questions."""
     comparing = None if config.cache is None else config.cache.comparing
-    if comparing is not None and catalog.find(comparing.model) is None:
+    if comparing is None or any(group.name == comparing.model for group in config.router.routing_groups):
+        return
+    if catalog.find(comparing.model) is None:
         text = f"no model here is called {comparing.model!r}, by whose vectors questions are to be compared"
         yield f"{text}; only the same question has the same answer"
 
@@ -81,6 +83,9 @@ def faults_of(target: Target) -> Iterator[str]:
     if account.withheld and not target.deployment.api_key:
         address = address_of(target.deployment, target.provider) or ""
         yield withheld_message(target.provider, target.deployment.model_name, address, account.withheld)
+    params = target.deployment.params
+    if (params.get("max_budget") is None) is not (params.get("budget_duration") is None):
+        yield f"{named}: max_budget and budget_duration say nothing without one another; it has no budget of its own."
     if not is_served(target):
         yield f"{named}: {target.provider.name} is known, but its API is not spoken here: every request is a 501."
         return

@@ -15,10 +15,10 @@ from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Audio, Image
 from penstock.core.route.choose import NOTHING, USUAL, Need, Rules, choose, choose_simply
-from penstock.core.route.pick import COUNTS, LATENCY, simple_shuffle
+from penstock.core.route.confidence import Stated, kind_for
+from penstock.core.route.pick import CONFIDENCE, COUNTS, LATENCY, simple_shuffle
 from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
-from penstock.runtime.bill import settle
 from penstock.runtime.http import in_task
 from penstock.runtime.line import Line
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TEXTS = msgspec.json.Decoder(list[str]).decode
+_STATED = msgspec.json.Decoder(Stated).decode
 _STABLE = ("system", "instructions", "tools", "systemInstruction")  # what begins a prompt, and stays the same
 _TURNS = ("messages", "input", "contents")
 _FIRST = 2048  # bytes of the first turns that count as the beginning
@@ -72,7 +73,8 @@ def picker(call: Call, plan: Plan[Target]) -> Pick[Target]:
 def need_of(call: Call, rules: Rules) -> Need:
     """Find out what of a call the choice in a group goes by: nothing that its rules do not ask for."""
     counts = rules.strict or rules.fits
-    if not (counts or rules.by_tags or rules.stays or rules.budgets or call.stream):
+    confident = rules.strategy == CONFIDENCE
+    if not (counts or rules.by_tags or rules.stays or rules.budgets or call.stream or confident):
         return NOTHING
     return Need(
         stream=call.stream,
@@ -81,7 +83,19 @@ def need_of(call: Call, rules: Rules) -> Need:
         tokens=estimate(call.fields, 0).input if counts else None,
         needs=_needs(call) if rules.fits else frozenset(),
         stays=tuple(_stays(call, rules)) if rules.stays else (),
+        wants=_wanted_kind(call, rules) if confident else "",
     )
+
+
+def _wanted_kind(call: Call, rules: Rules) -> str:
+    """Read ``metadata.lar1``, and name the kind of deployment that it asks for."""
+    raw = _inner(call, "metadata").get("lar1") or _inner(call, "litellm_metadata").get("lar1")
+    try:
+        stated = Stated() if raw is None else _STATED(raw)
+    except BAD_JSON as error:
+        text = f"'metadata.lar1' must be an object such as {{\"confidence\": 0.8}}: {error}."
+        raise GatewayError("bad_request", text, param="metadata.lar1") from None
+    return kind_for(stated, rules.levels)
 
 
 def _routing_tags(call: Call, rules: Rules) -> tuple[str, ...]:
@@ -204,8 +218,6 @@ def praise(attempt: Attempt, rules: Rules, now: float) -> None:
     """Note a good answer: what was held against its deployment is over."""
     standing = attempt.live.standing
     standing.succeeded(now)
-    if rules.budgets:
-        _spend(attempt, rules, now)
     if rules.learns:
         _learn(attempt, rules, standing, now)
 
@@ -225,14 +237,6 @@ def _learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> No
         standing.answered_in(now, attempt.upstream, usage.output if usage is not None else 1)
 
 
-def _spend(attempt: Attempt, rules: Rules, now: float) -> None:
-    """Count an answer's cost against its provider's budget."""
-    name = attempt.target.provider.name
-    cost = settle(attempt)
-    if name in rules.budgets and cost is not None:
-        attempt.call.means.lives.spent.add(name, float(cost), now, rules.budgets[name][1])
-
-
 def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> None:
     """Hold an upstream's fault against its deployment, and say so when it rests for that."""
     standing = attempt.live.standing
@@ -243,6 +247,7 @@ def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone
     own = attempt.target.cooldown
     if own is not None and rests.seconds:
         rests = msgspec.structs.replace(rests, seconds=own)
+    rests = rests.with_own(*attempt.target.allowed_fails)
     seconds = standing.fail(error.kind, error.row.litellm, error.retry_after, now, rests, alone)
     if seconds:
         why = "its key is refused" if error.kind in CREDENTIAL else error.row.litellm

@@ -16,10 +16,11 @@ from penstock.core.providers import get as get_provider
 from penstock.core.providers.resolve import credential, missing_key_message
 from penstock.core.route.catalog import Catalog, Member
 from penstock.runtime.building import Stars, build_target, settings_of
-from penstock.runtime.cache_wish import wishes_of
+from penstock.runtime.cache_wish import join_wishes, wishes_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 from penstock.runtime.plans import Planner
 from penstock.runtime.review import comparing_faults, faults_of
+from penstock.runtime.rules import blocked_names, unions_of
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment
@@ -80,7 +81,16 @@ class State:
             self._grow_mask(before, fresh)
         self.problems += _strangers(self.settings)
         router = config.router
-        self.catalog: Catalog[Target] = Catalog(members, router.model_group_alias, router.hidden_aliases)
+        self.catalog: Catalog[Target] = Catalog(
+            members,
+            router.model_group_alias,
+            router.hidden_aliases,
+            router.model_alias_map,
+            unions_of(router.routing_groups, members),
+            blocked_names(members),
+        )
+        if config.cache is not None:
+            join_wishes(self.cache_wishes, router.routing_groups)
         self.problems += [f"The answer cache: {text}." for text in comparing_faults(config, self.catalog)]
         self.keep_alive = _keep_alive(config)
         self.forced = _forced(config)

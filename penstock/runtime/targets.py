@@ -79,6 +79,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     stream_names: Mapping[str, str]  # dialect -> what ``endpoint`` calls a stream in it
     timeouts: Timeouts
     stream_timeouts: Timeouts
+    tiers: Mapping[str, tuple[Timeouts, Timeouts]]  # both by the request's ``service_tier``
     attempt: Run | None  # None: ``lanes.run`` does it all
     # What is said to it.
     model_raw: Raw
@@ -103,6 +104,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     only: str  # its only dialect, where plain requests in it need nothing but that lane; else ""
     answer_lines: bytes
     charged: bool  # discounts or margins may hold for it
+    budgets: tuple[tuple[str, float], ...]  # names and seconds of those that its costs count against
     # How it is chosen and shown.
     weight: float | None
     rpm: int | None
@@ -193,10 +195,36 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return self.provider.name
 
     @property
+    def blocked(self) -> bool:
+        """Tell whether it takes no traffic."""
+        return bool(self.deployment.info.get("blocked"))
+
+    @property
+    def purse(self) -> str:
+        """Return what its own budget is called."""
+        return purse_of(self.live_id)
+
+    @property
+    def budget(self) -> tuple[float, float] | None:
+        """Return the US dollars that it may cost in so many seconds; None where nobody said both."""
+        return own_budget(self.deployment)
+
+    @property
+    def kind(self) -> str:
+        """Return what kind of deployment it is, to the strategy that goes by the caller's confidence; "" for none."""
+        return str(self.deployment.info.get("type") or "")
+
+    @property
     def cooldown(self) -> float | None:
         """Return the seconds that it rests after failures, where that is not its group's."""
         seconds: float | None = self.deployment.params.get("cooldown_time")
         return seconds
+
+    @property
+    def allowed_fails(self) -> tuple[int | None, Mapping[str, int]]:
+        """Return the failures before it rests, and the same by class of the error, where they are not its group's."""
+        info = self.deployment.info
+        return info.get("allowed_fails"), info.get("allowed_fails_policy") or {}
 
     @property
     def cost(self) -> float | None:
@@ -234,3 +262,15 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
             return self.endpoint(self.dialects[0]).origin if self.dialects else None
         except GatewayError:
             return None
+
+
+def purse_of(live_id: str) -> str:
+    """Return what a deployment's own budget is called; no provider's name has a space."""
+    return f"deployment {live_id}"
+
+
+def own_budget(deployment: Deployment) -> tuple[float, float] | None:
+    """Return the US dollars that a deployment may cost in so many seconds; None where nobody said both. (A limit of 0
+    is none, as with LiteLLM.)"""
+    limit, period = deployment.params.get("max_budget"), deployment.params.get("budget_duration")
+    return (limit, period) if limit and period else None

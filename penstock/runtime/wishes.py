@@ -68,7 +68,8 @@ class Wishes(Struct, frozen=True, kw_only=True):
     try. ``patience``: the client leaves after so many seconds without a byte; ``stream_patience``: the same, where no
     sign of life reaches it before. ``alone``: no fallbacks. ``fallbacks``: by kind of error, group -> keys of the
     groups to go to, instead of the config's; ``changes``: the keys that are not a group's name, and what they mean;
-    ``places``: where each of these groups is named. ``priority``: lower is sooner."""
+    ``places``: where each of these groups is named. ``priority``: lower is sooner. ``tier``: the vendor's service tier
+    that it asks for."""
 
     retries: int | None = None
     timeout: float | None = None
@@ -80,6 +81,7 @@ class Wishes(Struct, frozen=True, kw_only=True):
     changes: Mapping[str, Change] = {}
     places: Mapping[str, str] = {}
     priority: int | None = None
+    tier: str = ""
 
     @property
     def plans(self) -> bool:
@@ -96,12 +98,13 @@ class Wishes(Struct, frozen=True, kw_only=True):
     def timeouts(self, target: Target, stream: bool) -> Timeouts:
         """Return how long a target is waited for. What a deployment says of streams alone is not made longer by a
         ``timeout`` that is meant for whatever answer."""
-        usual = target.stream_timeouts if stream else target.timeouts
+        whole_timeouts, stream_timeouts = target.tiers.get(self.tier) or (target.timeouts, target.stream_timeouts)
+        usual = stream_timeouts if stream else whole_timeouts
         patience = self.stream_patience if stream else self.patience
         if stream:
             wished = self.stream_timeout
             if wished is None and (wished := self.timeout) is not None:
-                own, whole = usual.first_byte, target.timeouts.first_byte
+                own, whole = usual.first_byte, whole_timeouts.first_byte
                 if own is not None and own != whole:
                     wished = min(wished, own)
             if wished is not None:
@@ -211,12 +214,18 @@ def _switch(key: str, value: object) -> bool:
     return value
 
 
+def _tier(key: str, value: object) -> str:
+    """Return the service tier; what is none is for the vendor to refuse."""
+    return value if isinstance(value, str) else ""
+
+
 _ROWS: tuple[tuple[str, str, bytes | None, Callable[[str, object], object]], ...] = (
     ("retries", "num_retries", b"x-litellm-num-retries", _retries),
     ("timeout", "timeout", b"x-litellm-timeout", _seconds),
     ("stream_timeout", "stream_timeout", b"x-litellm-stream-timeout", _seconds),
     ("priority", "priority", b"x-penstock-priority", _priority),
     ("alone", "disable_fallbacks", None, _switch),
+    ("tier", "service_tier", None, _tier),
 )
 
 

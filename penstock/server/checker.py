@@ -99,4 +99,6 @@ class Checker(Rounds):
 
 
 def _is_wanted(target: Target, groups: object) -> bool:
+    if target.deployment.info.get("disable_background_health_check"):
+        return False
     return not isinstance(groups, (list, tuple)) or target.deployment.model_name in groups

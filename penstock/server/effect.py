@@ -133,6 +133,8 @@ SETTINGS = (
     Setting("LITELLM_LOG", _log_lines, "verbose", "--verbose"),
     Setting("general_settings.set_verbose", _log_lines, "verbose", "--verbose"),
     Setting("litellm_settings.set_verbose", _log_lines, "verbose", "--verbose"),
+    Setting("router_settings.set_verbose", _log_lines, "verbose", "--verbose"),
+    Setting("router_settings.debug_level", _log_lines, "verbose", "--verbose"),
     # What is known through the one Redis is not known through another.
     Setting("general_settings.coordination_redis", RESTART),
     *(Setting(f"router_settings.{name}", RESTART) for name in OF_ROUTER),

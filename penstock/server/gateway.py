@@ -17,6 +17,7 @@ from penstock.runtime.held import RETRY_AFTER
 from penstock.runtime.http import Batch, in_task, out_of_files
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
+from penstock.runtime.told import telling
 from penstock.runtime.web_pages import is_preflight
 from penstock.server.coded import read_coded, room_for
 
@@ -242,12 +243,17 @@ class Gateway:
         if not isinstance(coming, Coming):
             self.held.take(exchange, HELD if coming.length is None else min(coming.length, HELD))
             return
+        told = telling(call)
+        if told is not None:
+            told.let_in(call, self.clock())
         try:
             exchange.body = await coming.read(exchange, self.held, self.max_body, self.body_too_large)
         except asyncio.CancelledError:
             self._left(call)
             raise
         exchange.started = call.outlet.silent_since = self.clock()
+        if told is not None:
+            told.arrived(exchange.started)
 
     def _left(self, call: Call) -> None:
         """Record a call that was cancelled because its client left; raise why it was ended, where it was not that."""

@@ -42,7 +42,8 @@ def level_of(options: ServeOptions, env: Mapping[str, str], config: Config | Non
     named = LEVELS.get(env.get("LITELLM_LOG", "").strip().upper())
     if named is not None:
         return named
-    return logging.DEBUG if config is not None and config.general.set_verbose else logging.INFO
+    verbose = config is not None and (config.general.set_verbose or config.router.verbose)
+    return logging.DEBUG if verbose else logging.INFO
 
 
 def tell(text: str, json_lines: bool, level: str = "INFO", stream: TextIO | None = None) -> None:

@@ -21,6 +21,7 @@ from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
 from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.redis_token import with_token
+from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
 from penstock.server.checker import Checker
@@ -101,6 +102,7 @@ class Service:
         if self.models.shared:
             tasks.append(loop.create_task(self._look_at_models()))
         if self.shared is not None:
+            self._ask_spent()
             self.shared.start()
         self.prober.start()
         self.checker.start()
@@ -204,6 +206,13 @@ class Service:
         """Put a state in the place of the one that is served. What is known of deployments that stay, stays."""
         self.gateway.state = state
         self.gateway.engine.means.lives.keep(state.built.keys())
+        self._ask_spent()
+
+    def _ask_spent(self) -> None:
+        """Let the budgets that are configured now be known before the first request asks for one."""
+        state = self.gateway.state
+        own = {target.purse: budget for target in state.targets if (budget := target.budget) is not None}
+        self.gateway.engine.means.lives.spent.ask({**(state.config.router.values.get(BUDGETS) or {}), **own})
 
     async def read_again(self) -> None:
         """Ask all sources again, and serve what they have. One that is broken keeps what it gave last; when all are,

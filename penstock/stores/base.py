@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from penstock.core.route.spent import Known, Told
+
 
 class Store(Protocol):
     """Small values under keys. ``put`` replaces what was there. ``ttl``: seconds until the value is gone, None = until
@@ -311,6 +313,16 @@ class Mark(NamedTuple):
     seconds: float
 
 
+class Figure(NamedTuple):
+    """How quick a deployment is. ``key``: its live id; ``stream``: to the first byte of streams, else of whole answers;
+    ``value``: as ``core.route.standing`` counts it; ``age``: seconds since it was seen."""
+
+    key: str
+    stream: bool
+    value: float
+    age: float
+
+
 class Board(Protocol):
     """What several processes know together. All raise ``OSError`` when it cannot be reached.
 
@@ -320,7 +332,14 @@ class Board(Protocol):
 
     ``count``: say what this process has counted in a window so far, by name, and learn what all have, in the same
     order. ``process``: letters and digits. As it is the whole count each time, saying it twice counts it once, and a
-    board that forgot is told again. A window is forgotten ``KEEP_WINDOWS`` of its lengths after its last count."""
+    board that forgot is told again. A window is forgotten ``KEEP_WINDOWS`` of its lengths after its last count.
+
+    ``spend``: say what is spent in the window of a budget, and learn what is known of it; None while nothing is. Of
+    each name the larger amount stays. Of two windows that are not over the one that began first is the one of both;
+    what belongs to one that is over, or nearly (``slack_of``), is not taken.
+
+    ``compare``: tell figures, of two of the same deployment the younger stays, and learn all that are younger than
+    ``age`` seconds. Forgotten after ``HOLD`` seconds."""
 
     where: str
 
@@ -328,9 +347,18 @@ class Board(Protocol):
     async def marks(self) -> list[Mark]: ...
     def changes(self) -> AsyncGenerator[Mark | None, None]: ...
     async def count(self, window: int, process: str, counts: Sequence[tuple[str, int]]) -> list[int]: ...
+    async def spend(self, told: Told) -> Known | None: ...
+    async def compare(self, figures: Sequence[Figure], age: float) -> list[Figure]: ...
     async def close(self) -> None: ...
 
 
 WINDOW = 60.0  # seconds in which requests and tokens are counted together
 KEEP_WINDOWS = 2
 NEWS = 0.25  # seconds that a mark must hold longer than the one before, to be worth telling
+HOLD = 3600.0  # seconds that a latency counts where nobody says otherwise
+
+
+def slack_of(period: int) -> int:
+    """Return the ms by which processes may differ about the begin of a budget's window, for the time that a message
+    takes; in so many before its end another window is not joined with it."""
+    return min(1000, period // 10)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.config.redis import RedisSettings
 from penstock.config.secret import Secret
+from penstock.stores.ending import finish
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
 MISSING = "Redis needs the package redis: pip install 'penstock[redis]'"
+LONGEST_CLOSE = 1.0  # seconds: a server that hangs does not keep a gateway from stopping
 _RESP2 = 2  # the older protocol: proxies in front of Redis know no other, and nothing of the newer one is needed
 
 
@@ -63,17 +65,17 @@ async def open_channel(client: Redis, settings: RedisSettings, channel: str) -> 
 async def close_channel(hears: PubSub, own: Redis | None) -> None:
     """Close what ``open_channel`` has opened."""
     with _quietly():
-        await hears.aclose()
+        await finish(hears.aclose(), LONGEST_CLOSE)
     if own is not None:
         await close(own)
 
 
 async def close(client: Redis) -> None:
-    """Close a client and all of its connections."""
+    """Close a client and all of its connections; one that does not close in time is let go."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     for one in (client, *(manager.sentinels if manager is not None else ())):
         with _quietly():
-            await one.aclose()
+            await finish(one.aclose(), LONGEST_CLOSE)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import pytest
 from config_helpers import MODEL, Check, errors, lines
 
 from penstock.config import Config, defaults
+from penstock.config.spec_groups import RoutingGroup
 from penstock.config.text import report
 
 GROUPS = """\
@@ -167,12 +168,7 @@ def test_wrong_router_settings(check: Check, line: str, message: str) -> None:
 
 
 def test_strategies(check: Check) -> None:
-    loaded = check(GROUPS + "router_settings:\n  routing_strategy: lar1\n")
-    assert lines(loaded) == ["c.yaml:6: router_settings.routing_strategy: lar1 is not served here; simple-shuffle is used"]
-    assert loaded.config is not None
-    assert loaded.config.router.routing_strategy == "simple-shuffle"
-    assert loaded.config.router.values["routing_strategy"] == "lar1"
-    for name in ("least-busy", "latency-based-routing", "usage-based-routing", "cost-based-routing"):
+    for name in ("least-busy", "latency-based-routing", "usage-based-routing", "cost-based-routing", "lar1"):
         loaded = check(GROUPS + f"router_settings:\n  routing_strategy: {name}\n")
         assert lines(loaded) == [] and loaded.config is not None
         assert loaded.config.router.routing_strategy == name
@@ -396,7 +392,7 @@ def test_report(check: Check) -> None:
         ("provider_budget_config: {a: {max_budget: 0.5, budget_duration: 30s}}", {"a": (0.5, 30.0)}),
         (
             "routing_groups: [{group_name: g, models: [fast], routing_strategy: least-busy}]",
-            [{"group_name": "g", "models": ("fast",), "routing_strategy": "least-busy"}],
+            (RoutingGroup(name="g", models=("fast",), strategy="least-busy"),),
         ),
     ],
 )
@@ -413,12 +409,12 @@ def test_what_only_the_router_has(check: Check, text: str, wanted: object) -> No
         ("retry_policy: 3", "retry_policy: expected a mapping such as `RateLimitErrorRetries: 3`, got 3"),
         ("retry_policy: {RateLimitErrorRetry: 3}", "retry_policy[...]: is no class of errors, did you mean 'RateLimitErrorRetries'?; ignored"),
         ("retry_policy: {TimeoutErrorRetries: x}", "retry_policy[...]: expected a whole number, 0 or more, got 'x'"),
-        ("routing_groups: [{models: [fast], routing_strategy: leastbusy}]", "routing_groups[0].routing_strategy: expected one of"),
+        ("routing_groups: [{group_name: g, models: [fast], routing_strategy: leastbusy}]", "routing_groups[0].routing_strategy: expected one of"),
         ("provider_budget_config: {a: {budget_limit: 5, time_period: soon}}", "provider_budget_config.a.time_period: expected a period such as"),
         ("provider_budget_config: 5", "provider_budget_config: expected a mapping of providers to"),
         ("model_list: [1]", "model_list: is not read here: use the section model_list"),
         ("default_litellm_params: {temperature: hot}", "default_litellm_params.temperature: expected a number"),
-        ("routing_groups: [fast]", "routing_groups[0]: expected a mapping with `models` and `routing_strategy`"),
+        ("routing_groups: [fast]", "routing_groups[0]: expected a mapping with `group_name`, `models` and `routing_strategy`"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_it_is_told(check: Check, text: str, wanted: str) -> None:

@@ -118,7 +118,7 @@ def respelled(value: Any, draw: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(space + respelled(one, draw) for one in value) + space + "]"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
-        return draw(st.sampled_from([str(value), f"{value}.0", f"{value}e0", f"{value}.00E+0", f"{value}0e-1"]))
+        return draw(st.sampled_from([str(value), f"{value}.0", f"{value}e0", f"{value}.00E+0", f"{value or ''}0e-1"]))
     if isinstance(value, float):
         return draw(st.sampled_from([repr(value), f"{value:.17e}", f"{value!r}0" if "e" not in repr(value) else repr(value)]))
     return json.dumps(value, ensure_ascii=draw(st.booleans()))

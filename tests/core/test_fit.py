@@ -322,6 +322,18 @@ def test_the_user_speaks_last_to_cohere() -> None:
     assert fitted(asked(said("system", "s")), takes("cohere"))[1] == []
 
 
+@pytest.mark.parametrize("silent", [user(""), assistant(), assistant(""), said("system", "")])
+def test_turns_that_say_nothing_hide_no_question_from_cohere(silent: Message) -> None:
+    for turns, lost in (
+        ((user("q"), said("system", "s")), ["messages.1"]),
+        ((user("q"), silent, said("system", "s")), ["messages.2"]),
+        ((*LOOP[:2], said("system", "s"), silent, LOOP[2]), ["messages.2"]),
+    ):
+        body, losses = sent(asked(*turns, silent), takes("cohere"))
+        assert body["messages"][-1]["role"] in ("user", "tool") and losses == lost
+        assert fitted(asked(*(turn for turn in turns if turn.role != "system"), silent), takes("cohere"))[1] == []
+
+
 @pytest.mark.parametrize("dialect", ["anthropic", "bedrock", "gemini"])
 def test_the_user_speaks_first(dialect: str) -> None:
     image = Image(Url("http://h/x.png"), "low")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, note
+from hypothesis import example, given, note
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -280,7 +280,20 @@ def answered(request: Request) -> Response:
 # Laws -----------------------------------------------------------------------------------------------------------------
 
 
+# The system speaks between calls and results, and turns that say nothing stand behind both (found 2026-11-30).
+CALL, RESULT = ToolUse("call_0", "get_weather", ""), ToolResult("call_0", ())
+NOTHING_LAST = (
+    Message("user", (Text(""),)),
+    Message("assistant", (CALL,)),
+    Message("system", (Text("a\u2028b"), Text("[DONE]")), "al_1"),
+    Message("user", (RESULT,)),
+    Message("user", (Text(""),)),
+    Message("assistant", ()),
+)
+
+
 @given(awkward())
+@example(Request(model="m", messages=NOTHING_LAST))
 def test_what_is_sent_is_what_the_target_takes(request: Request) -> None:
     for (dialect, model), takes in TARGETS.items():
         note(f"{dialect}, {model}")

@@ -91,7 +91,8 @@ def plans(draw: st.DrawFn) -> Plan[str]:
     nested = draw(st.dictionaries(st.sampled_from(GROUPS[1:]), ways))
     own = draw(st.dictionaries(st.sampled_from(["a0", "a1", "b0", "c1"]), st.integers(0, 6)))
     retries, depth = draw(st.integers(0, 5)), draw(st.integers(0, 3))
-    return Plan("a", targets, draw(ways), retries, least, nested=nested, depth=depth, own=own)
+    most = draw(st.none() | st.none() | st.integers(0, 8))
+    return Plan("a", targets, draw(ways), retries, least, nested=nested, depth=depth, own=own, most=most)
 
 
 @st.composite
@@ -108,6 +109,14 @@ def test_a_group_gets_at_most_one_try_and_the_retries(pair):
         assert number <= plan.own.get(first, plan.retries) + 1, "as many as who was asked first says, else the plan"
     for step in ran.tries:
         assert step.target in plan.targets[step.group]
+
+
+@given(planned())
+def test_a_request_gets_no_more_tries_than_it_may(pair):
+    """litellm_settings.num_retries_per_request counts all groups; the first try is always made (LiteLLM's way)."""
+    plan, ran = pair
+    assert plan.most is None or len(ran.tries) <= max(plan.most, 1)
+    assert ran.tries or ran.error is not None
 
 
 @given(planned())
@@ -192,7 +201,8 @@ def test_fallbacks_are_those_of_the_error_s_kind_in_their_order(pair):
     visit(plan.group, 0)
     assert visited == usable[: len(visited)]
     failed = ran.outcomes[-1]
-    if failed.error is not None and not failed.started and failed.error.row.retry != "no":
+    bounded = plan.most is not None and len(ran.tries) >= plan.most
+    if failed.error is not None and not failed.started and failed.error.row.retry != "no" and not bounded:
         assert visited == usable, "all of them were tried before the error was told"
 
 

@@ -34,6 +34,9 @@ class Made:
     most: int | None = None
     window: int | None = None
     lacks: frozenset[str] = frozenset()
+    kind: str = ""
+    blocked: bool = False
+    purse: str = ""
     standing: Standing = field(default_factory=Standing)
 
 

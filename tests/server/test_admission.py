@@ -13,7 +13,7 @@ from penstock.server.doors import coming as doors
 from penstock.server.doors import quick
 from penstock.server.pages import ROUTES
 from penstock.server.surfaces import PATTERNS, SURFACES
-from tests.door import HELLO, open_door, parse, read_all
+from tests.door import HELLO, open_door, parse, read_answers
 from tests.server.test_asgi import under_uvicorn
 
 KEY = "sk-gateway-key-1234567"
@@ -41,7 +41,7 @@ def head(path: str, length: int | None, *lines: str, method: str = "POST") -> by
     return f"{text}\r\ncontent-type: application/json\r\n\r\n".encode()
 
 
-async def pushed(door, data: bytes, body: int, wait: float = 3.0) -> tuple[int, dict[str, str], bytes]:
+async def pushed(door, data: bytes, body: int) -> tuple[int, dict[str, str], bytes]:
     """Sends a head and then a body of so many bytes, as a client does that reads only afterwards."""
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     try:
@@ -50,7 +50,7 @@ async def pushed(door, data: bytes, body: int, wait: float = 3.0) -> tuple[int, 
         for _ in range(body // 65536):
             writer.write(b"x" * 65536)
             await writer.drain()
-        return parse(await read_all(reader, wait))
+        return parse(await read_answers(reader, 1))
     finally:
         writer.close()
 
@@ -59,7 +59,7 @@ async def pushed(door, data: bytes, body: int, wait: float = 3.0) -> tuple[int, 
 async def test_a_stranger_is_told_before_the_body_at_every_path(key, tmp_path, opened):
     async with opened(tmp_path, master_key=KEY) as door:
         lines = [] if key is None else [f"authorization: Bearer {key}"]
-        told = await asyncio.gather(*(door.raw(head(path, 30 * MIB, *lines), wait=0.5) for path in PATHS))
+        told = await asyncio.gather(*(door.raw(head(path, 30 * MIB, *lines)) for path in PATHS))
         for path, answer in zip(PATHS, told, strict=True):
             status, _, body = parse(answer)
             assert status == 401 and b"error" in body, (path, answer)
@@ -98,7 +98,7 @@ async def test_who_sends_first_and_reads_then_sees_the_answer(why, tmp_path, ope
     async with opened(tmp_path, master_key=KEY) as door:
         if b"chunked" in data:
             data += b"%x\r\n" % (40 * MIB)
-        status, _, body = await pushed(door, data, 20 * MIB, wait=0.5)
+        status, _, body = await pushed(door, data, 20 * MIB)
         assert status == expected and b"error" in body
         await door.settle()
 
@@ -107,14 +107,14 @@ async def test_the_key_in_the_query_opens_where_it_may_stand(tmp_path, opened):
     async with opened(tmp_path, master_key=KEY) as door:
         body = json.dumps({"contents": [{"parts": [{"text": "x" * 300_000}]}]}).encode()
         path = f"/v1beta/models/m:generateContent?key={KEY}"
-        status, _, answer = parse(await door.raw(head(path, len(body)), body, wait=1))
+        status, _, answer = parse(await door.raw(head(path, len(body)), body))
         assert status == 200, answer
 
 
 async def test_who_waits_to_be_told_to_send_is_told_only_when_let_in(tmp_path, opened):
     async with opened(tmp_path, master_key=KEY) as door:
         expects = "expect: 100-continue"
-        answer = await door.raw(head("/v1/chat/completions", 50_000, expects), wait=0.3)
+        answer = await door.raw(head("/v1/chat/completions", 50_000, expects))
         assert answer.startswith(b"HTTP/1.1 401") and b"100 Continue" not in answer
         body = json.dumps({**HELLO, "user": "x" * 50_000}).encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
@@ -129,11 +129,11 @@ async def test_who_waits_to_be_told_to_send_is_told_only_when_let_in(tmp_path, o
 async def test_sixty_strangers_cost_nothing(tmp_path, opened):
     async with opened(tmp_path, master_key=KEY) as door:
         data = head("/v1/chat/completions", 30 * MIB)
-        await pushed(door, data, 0, 0.1)
+        await pushed(door, data, 0)
         tracemalloc.start()
         try:
             before, _ = tracemalloc.get_traced_memory()
-            strangers = [pushed(door, data, 4 * MIB, 0.3) for _ in range(60)]
+            strangers = [pushed(door, data, 4 * MIB) for _ in range(60)]
             answers = await asyncio.gather(*strangers)
             _, most = tracemalloc.get_traced_memory()
         finally:

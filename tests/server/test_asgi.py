@@ -105,7 +105,7 @@ async def test_keep_alive_serves_one_after_the_other(tmp_path, parser):
             len(data),
             data,
         )
-        answer = await door.raw(one, one, wait=0.2, pause=0.1)
+        answer = await door.raw(one, one, answers=2, pause=0.1)
         assert answer.count(b"HTTP/1.1 200") == 2 and answer.count(b"[DONE]") == 2
 
 

@@ -87,13 +87,11 @@ async def test_a_body_over_the_limit_is_413_before_and_while_it_comes(tmp_path):
     async with open_door(tmp_path, max_body=10_000) as door:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         # Announced: answered without waiting for it.
-        status, headers, body = parse(await door.raw(head + b"content-length: 10001\r\n\r\n", wait=1))
+        status, headers, body = parse(await door.raw(head + b"content-length: 10001\r\n\r\n"))
         assert status == 413 and "10000 bytes" in error_of(body)["message"] and headers["connection"] == "close"
         # Chunked: found out on the way.
         chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
-        status, _, body = parse(
-            await door.raw(head + b"transfer-encoding: chunked\r\n\r\n", chunk, chunk, chunk, wait=1)
-        )
+        status, _, body = parse(await door.raw(head + b"transfer-encoding: chunked\r\n\r\n", chunk, chunk, chunk))
         assert status == 413
         assert (await door.post(GOOD))[0] == 200
 
@@ -122,7 +120,7 @@ async def test_smuggling_shapes_are_refused_and_the_connection_closed(name, tmp_
     async with open_door(tmp_path) as door:
         follow = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
         answer = await door.raw(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + SMUGGLED[name] + follow, wait=1
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + SMUGGLED[name] + follow, answers=0
         )
         status, headers, body = parse(answer)
         assert status == 400 and error_of(body)
@@ -142,7 +140,7 @@ async def test_header_floods_and_giants_are_431(tmp_path):
             (start, *(b"x-%d: %b\r\n" % (i, b"z" * 8000) for i in range(9))),
             (b"GET /" + b"a" * quick.MAX_URL + b" HTTP/1.1\r\nhost: localhost\r\n\r\n",),
         ):
-            status, _, body = parse(await door.raw(*parts, wait=1))
+            status, _, body = parse(await door.raw(*parts))
             assert status == 431 and error_of(body)
 
 
@@ -158,12 +156,12 @@ async def test_slow_heads_and_slow_bodies_are_ended(tmp_path, monkeypatch):
                     connection.sweep(asyncio.get_running_loop().time())
 
         sweeper = asyncio.ensure_future(sweep())
-        status, _, body = parse(await door.raw(b"POST /v1/chat/completions HTTP/1.1\r\nho", wait=1))
+        status, _, body = parse(await door.raw(b"POST /v1/chat/completions HTTP/1.1\r\nho"))
         assert status == 408 and "head did not come in time" in error_of(body)["message"]
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n"
-        status, _, body = parse(await door.raw(head, b"{", wait=1))
+        status, _, body = parse(await door.raw(head, b"{"))
         assert status == 408 and "No byte of the request" in error_of(body)["message"]
-        assert await door.raw(b"", wait=1) == b"", "an idle connection is closed without a word"
+        assert await door.raw(b"") == b"", "an idle connection is closed without a word"
         sweeper.cancel()
 
 
@@ -191,7 +189,7 @@ async def test_pipelined_requests_are_answered_in_order(tmp_path):
             )
 
         names = [f"number-{i}" for i in range(40)]
-        answer = await door.raw(b"".join(request(n, n == names[-1]) for n in names))
+        answer = await door.raw(b"".join(request(n, n == names[-1]) for n in names), answers=0)
         assert answer.count(b"HTTP/1.1 200 OK") == len(names)
         places = [answer.index(f"number-{i}".encode() + b'"') for i in range(40)]
         assert places == sorted(places)
@@ -216,7 +214,7 @@ async def test_expect_continue_is_honoured_only_for_bodies_that_may_come(tmp_pat
         answer = await door.raw(head + b"content-length: %d\r\n\r\n" % len(GOOD), GOOD)
         first, _, rest = answer.partition(b"\r\n\r\n")
         assert first == b"HTTP/1.1 100 Continue" and parse(rest)[0] == 200
-        answer = await door.raw(head + b"content-length: 5001\r\n\r\n", wait=1)
+        answer = await door.raw(head + b"content-length: 5001\r\n\r\n")
         assert parse(answer)[0] == 413
 
 
@@ -232,9 +230,9 @@ async def test_absolute_form_and_odd_spellings_of_urls(tmp_path):
 async def test_versions_and_methods_that_are_not_served(tmp_path):
     async with open_door(tmp_path) as door:
         for line in (b"GET / HTTP/2.0", b"FOO / HTTP/1.1", b"CONNECT a:1 HTTP/1.1", b"PRI * HTTP/2.0"):
-            answer = await door.raw(line + b"\r\nhost: localhost\r\n\r\n", wait=1)
+            answer = await door.raw(line + b"\r\nhost: localhost\r\n\r\n")
             assert parse(answer)[0] in (400, 426) and error_of(parse(answer)[2])
-        status, _, body = parse(await door.raw(b"GET / HTTP/1.1\r\n\r\n", wait=1))
+        status, _, body = parse(await door.raw(b"GET / HTTP/1.1\r\n\r\n"))
         assert status == 400 and "Host" in error_of(body)["message"]
         status, headers, body = await door.ask("GET", "/v1/chat/completions")
         assert status == 405 and headers["allow"] == "POST" and error_of(body)

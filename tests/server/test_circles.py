@@ -115,13 +115,13 @@ async def test_nothing_is_left_for_the_collector(place, name, tmp_path):
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_else_is_looked_at() -> Iterator[None]:
-    """What stands before the first test is no concern of the collector's: each look at it took 0.3 s. And the log is
-    off: pytest keeps what is logged, with the frames of what was raised."""
+    """What stands before the first test is no concern of the collector's: each look at it took 0.3 s. It stays so:
+    there is one frozen generation, and tests/conftest.py has put all tests there. And the log is off: pytest keeps what
+    is logged, with the frames of what was raised."""
     gc.collect()
     gc.freeze()
     with put(logging.getLogger("penstock"), "disabled", True):
         yield
-    gc.unfreeze()
 
 
 async def test_a_circle_would_be_found(tmp_path):

@@ -15,7 +15,7 @@ from penstock.core.ir import Close, Delta, End, Event, Open, Response, Start, St
 from penstock.mock import Rule, Script, Step
 from penstock.runtime import lanes
 from penstock.runtime.records import as_json, as_text
-from tests.door import Door, open_door
+from tests.door import Door, open_door, until
 
 FIRST, REST = "The quick brown fox jumps ", "over the lazy dog and is never seen again."
 TURN = [{"role": "user", "content": "Tell me of the fox."}]
@@ -215,7 +215,7 @@ async def test_the_third_goes_on_where_the_second_broke_off(tmp_path, client):
         response = whole(client, answer)
         assert response.choices[0].blocks == (Text(FIRST + middle + "and is gone."),)
         await door.settle()
-        await asyncio.sleep(0.02)
+        await until(lambda: bool(door.records))
         assert (door.records[-1].continued, door.records[-1].tries) == (2, 3)
         assert response.usage is not None and response.usage.output == door.records[-1].usage.output
 
@@ -430,7 +430,7 @@ async def test_thoughts_of_the_rest_are_left_out_and_told(tmp_path):
         _, answer = await ask(door, "anthropic")
         assert whole("anthropic", answer).choices[0].blocks == (Text(FIRST + REST),)
         await door.settle()
-        await asyncio.sleep(0.02)
+        await until(lambda: bool(door.records))
         assert door.records[-1].dropped == ("blocks.0",)
 
 

@@ -9,7 +9,7 @@ import pytest
 from penstock.mock import Step
 from tests.door import Door, open_door
 from tests.server.test_circles import alive, left_by, nothing_else_is_looked_at
-from tests.server.test_continue import REST, ask, config, cut, says
+from tests.server.test_continue import ON, REST, ask, config, cut, says
 
 __all__ = ["nothing_else_is_looked_at"]
 ENDS = {
@@ -21,8 +21,9 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("client", ["openai_chat", "anthropic", "openai_responses"])
-async def test_nothing_is_left_of_a_stream_that_goes_on(tmp_path, client, end):
-    async with open_door(tmp_path, config("openai_chat", "openai_chat")) as door:
+async def test_nothing_is_left_of_a_stream_that_goes_on(tmp_path, no_pauses, client, end):
+    settings = ON + "disable_cooldowns: true, "  # the second time goes the way of the first
+    async with open_door(tmp_path, config("openai_chat", "openai_chat", settings=settings)) as door:
 
         async def way(door: Door) -> None:
             door.mock.script = says(cut("first"), second=ENDS[end])

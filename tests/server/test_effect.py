@@ -36,6 +36,8 @@ WITH_A_VERBOSE_LOG = {"litellm_settings.log_raw_request_response"}
 # They say how answers are kept, where answers are kept.
 WITH_A_CACHE = {f"litellm_settings.{key}" for key in ("cache_params", "caching_with_models", "default_in_memory_ttl", "default_redis_ttl")}
 WITH_A_CACHE |= {"router_settings.cache_kwargs", "router_settings.caching_groups"}
+# The one says whether the other counts.
+TOGETHER = {"router_settings.set_verbose": {"debug_level": "DEBUG"}, "router_settings.debug_level": {"set_verbose": True}}
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
     "bool": (False, True),
@@ -46,7 +48,7 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "positive": (3, 4),
     "policy": ({"RateLimitErrorXX": 1}, {"RateLimitErrorXX": 2}),
     "policies": ({"d": {"RateLimitErrorXX": 1}}, {"d": {"RateLimitErrorXX": 2}}),
-    "groups": ([{"models": ["d"], "routing_strategy": "least-busy"}], [{"models": ["b"]}]),
+    "groups": ([{"group_name": "g", "models": ["d"], "routing_strategy": "least-busy"}], [{"group_name": "g", "models": ["b"]}]),
     "hedge": ("800ms", "p95"),
     "budgets": ({"openai": {"budget_limit": 1, "time_period": "1d"}}, {"openai": {"budget_limit": 2, "time_period": "1d"}}),
     "str": ("a", "b"),
@@ -75,6 +77,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "litellm_settings.default_redis_ttl": (5, 6),
     "router_settings.cache_kwargs": ({"ttl": 5}, {"ttl": 6}),
     "router_settings.caching_groups": ([["a", "b"]], [["a", "c"]]),
+    "router_settings.debug_level": ("INFO", "DEBUG"),
     "router_settings.routing_strategy": ("simple-shuffle", "least-busy"),
     "litellm_settings.anthropic_prompt_caching_ttl": ("5m", "1h"),
     "router_settings.default_litellm_params": ({"temperature": 0.1}, {"temperature": 0.2}),
@@ -155,11 +158,12 @@ def behaviour(service: Service) -> dict[str, Any]:
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
         "settings": state.settings,
-        "plans": {name: (p.fallbacks, p.depth, p.retries, p.retry_after, p.rules, p.final, p.continues) for name, p in plans.items()},
+        "plans": {name: (p.fallbacks, p.depth, p.retries, p.retry_after, p.rules, p.final, p.continues, p.most) for name, p in plans.items()},
         "places": gateway.gate.places and gateway.gate.places.places,
         "checks": [state.config.general.background_health_checks, state.config.general.health_check_interval],
         "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
         "cache": state.caching,
+        "names": {name: found.group for name in "gxy" if (found := state.catalog.find(name)) is not None},
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
@@ -175,6 +179,7 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
         values = tuple([{"d": ["b", "c"]}, *value] for value in values)
     environ = {"LITELLM_LOG": "DEBUG"} if name in WITH_A_VERBOSE_LOG else {}
     beside: dict[str, dict[str, Any]] = {"litellm_settings": {}, section: {}}
+    beside[section] = dict(TOGETHER.get(name, {}))
     if name in WITH_A_CACHE:
         where = {"cache_params": {"type": "redis", "host": "localhost"}} if "redis" in key else {}
         beside["litellm_settings"] = {"cache": True, **where}

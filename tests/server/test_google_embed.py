@@ -103,7 +103,7 @@ async def test_what_is_wrong_is_said_in_google_s_form(tmp_path, sent, named):
 
 
 @each_target
-async def test_refusals_are_in_google_s_form(tmp_path, name):
+async def test_refusals_are_in_google_s_form(tmp_path, name, no_pauses):
     script = Script(default=Step(status=429, error="slow down"))
     async with open_door(tmp_path, YAML, master_key=KEY, script=script) as door:
         status, _, told = await ask(door, f"/v1beta/models/{name}:embedContent", body("one"))

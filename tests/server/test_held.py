@@ -12,7 +12,7 @@ from penstock.mock import Script, Step
 from penstock.runtime.exchange import Exchange
 from penstock.runtime.held import Held
 from penstock.server.memory import memory_bytes
-from tests.door import HELLO, open_door, parse, read_all
+from tests.door import HELLO, open_door, parse, read_answers, until
 from tests.server.test_asgi import under_uvicorn
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -110,7 +110,7 @@ async def test_beyond_the_bound_a_503_in_the_clients_dialect(path, size, tmp_pat
         assert door.gateway.held.size == first
         body = json.dumps({**PATHS[path], "pad": "x" * size}).encode()
         door.gateway.held.limit = first + len(body) - 1
-        status, headers, told = parse(await door.raw(request(body, path), body, wait=2))
+        status, headers, told = parse(await door.raw(request(body, path), body))
         assert status == 503 and int(headers["retry-after"]) >= 1, told
         text = json.dumps(json.loads(told))
         assert "max_held_mb" in text and (path != MESSAGES or json.loads(told)["error"]["type"] == "overloaded_error")
@@ -118,7 +118,7 @@ async def test_beyond_the_bound_a_503_in_the_clients_dialect(path, size, tmp_pat
         assert door.records[-1].error == "overloaded" and door.records[-1].fault == "gateway"
         door.gateway.held.limit += 1
         door.mock.script = Script()
-        status, _, told = parse(await door.raw(request(body, path), body, wait=5))
+        status, _, told = parse(await door.raw(request(body, path), body))
         assert status < 500, told
         writer.close()
         await door.settle()
@@ -132,12 +132,11 @@ async def test_a_request_that_was_let_in_is_read_to_its_end(tmp_path, opened):
         door.gateway.held.limit = len(body) + 10 * KIB
         reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
         writer.write(request(body) + body[: 100 * KIB])
-        await asyncio.sleep(0.05)
-        assert door.gateway.held.size == len(body)
+        await until(lambda: door.gateway.held.size == len(body))
         for _ in range(3):
             assert (await door.post({**HELLO, "user": "y" * 20 * KIB}))[0] == 503
         writer.write(body[100 * KIB :])
-        status, _, _ = parse(await read_all(reader, 3))
+        status, _, _ = parse(await read_answers(reader, 1))
         assert status == 200
         writer.close()
         await door.settle()
@@ -150,10 +149,9 @@ async def test_a_chunked_body_grows_until_there_is_no_room(tmp_path, opened):
         door.gateway.held.limit = first + 300 * KIB
         piece = b"%x\r\n%b\r\n" % (100 * KIB, b"x" * 100 * KIB)
         parts = [request(b"", chunked=True), piece, piece, piece, piece, piece]
-        status, headers, told = parse(await door.raw(*parts, wait=1))
+        status, headers, told = parse(await door.raw(*parts))
         assert status == 503 and "retry-after" in headers, told
-        await asyncio.sleep(0.05)
-        assert door.gateway.held.size == first
+        await until(lambda: door.gateway.held.size == first)
         writer.close()
         await door.settle()
         assert door.gateway.held.size == 0
@@ -183,13 +181,11 @@ async def test_an_answer_that_the_client_does_not_read_counts_until_it_goes(tmp_
         body = json.dumps(HELLO).encode()
         writer.write(request(body) + body)
         await door.mock.wait_for(1)
-        await asyncio.sleep(0.3)
+        await until(lambda: not door.gateway.active)  # the answer is out, as far as the gateway goes
         [connection] = door.state.connections
-        assert not door.gateway.active, "the answer is out, as far as the gateway goes"
         assert connection.write_paused and door.gateway.held.size > 1_000_000
         writer.transport.abort()
-        await asyncio.sleep(0.05)
-        assert door.gateway.held.size == 0
+        await until(lambda: door.gateway.held.size == 0)
 
 
 async def test_items_of_a_batch_give_back_what_they_held(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.server.doors.known import LESSONS, KnownHead, remember
-from tests.door import HELLO, open_door
+from tests.door import HELLO, open_door, until
 
 BODY = json.dumps(HELLO).encode()
 
@@ -76,11 +76,7 @@ async def test_what_is_not_the_same_is_parsed_anew(second, status, tmp_path):
 async def test_two_requests_in_one_piece_are_two(tmp_path):
     async with open_door(tmp_path) as door:
         await answers(door.port, request(), request() + request(), b"")
-        for _ in range(100):
-            if len(door.mock.received) == 3:
-                break
-            await asyncio.sleep(0.01)
-        assert len(door.mock.received) == 3
+        await until(lambda: len(door.mock.received) == 3)
 
 
 async def test_a_body_over_the_limit_is_refused_also_when_its_head_is_known(tmp_path):

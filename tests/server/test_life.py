@@ -74,7 +74,7 @@ class Asked:
 def refused(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: the listener went while this one stood in its line
         return True
     return False
 

@@ -57,7 +57,7 @@ async def test_answers_without_a_body_keep_the_connection(status, tmp_path):
     upstream = Upstream(b"HTTP/1.1 %d X\r\netag: a\r\n\r\n" % status)
     async with behind(tmp_path, upstream) as door:
         ask = b"GET /openai/v1/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + KEY.encode() + b"\r\n\r\n"
-        whole = await door.raw(ask, ask, wait=0.3, pause=0.2)
+        whole = await door.raw(ask, ask, answers=2, pause=0.2)
         assert whole.count(b"HTTP/1.1 %d " % status) == 2
         assert b"content-length" not in whole and b"transfer-encoding" not in whole
 

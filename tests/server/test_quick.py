@@ -16,7 +16,7 @@ from penstock.mock import Script
 from penstock.server.doors import quick
 from penstock.server.doors.asgi import AsgiDoor
 from penstock.server.doors.quick import QuickProtocol
-from tests.door import HELLO, busy, open_door, parse
+from tests.door import HELLO, busy, open_door, parse, until
 
 STREAM = {**HELLO, "stream": True}
 
@@ -135,8 +135,7 @@ async def test_a_client_that_never_reads_is_let_go(tmp_path, monkeypatch, body, 
         for second in range(1, 6):
             await asyncio.sleep(0.01)
             connection.sweep(now + second)
-        await asyncio.sleep(0.05)
-        assert not door.state.connections
+        await until(lambda: not door.state.connections)
         writer.close()
         await door.settle()
         assert len(door.records) == 1
@@ -167,8 +166,7 @@ async def test_a_client_that_does_not_hang_up_after_an_error_is_hung_up_on(tmp_p
         await asyncio.sleep(0.01)
         assert door.state.connections
         connection.sweep(asyncio.get_running_loop().time() + 0.06)
-        await asyncio.sleep(0.02)
-        assert not door.state.connections
+        await until(lambda: not door.state.connections)
         writer.close()
 
 

@@ -49,7 +49,7 @@ async def test_s3_18_and_s3_37_ollama_is_down_and_openai_answers(tmp_path, strea
         assert asked(door) == {"gpt-4o-mini": 5}
 
 
-async def test_s3_20_two_failures_and_then_it_works(tmp_path):
+async def test_s3_20_two_failures_and_then_it_works(tmp_path, no_pauses):
     async with open_door(tmp_path, seed("{mock}"), env=ENV) as door:
         door.mock.script = Script(rules=[Rule(model="llama3.2", nth=(1, 2), step=Step(status=500))])
         status, headers, _ = await post(door)

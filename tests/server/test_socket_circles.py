@@ -13,10 +13,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.door import open_door
-from tests.server.test_circles import left_by
+from tests.server.test_circles import left_by, nothing_else_is_looked_at
 from tests.server.test_responses_sockets import ask
 from tests.server.test_sockets import KEY, dial, hear
 
+__all__ = ["nothing_else_is_looked_at"]
 YAML = """
 model_list:
   - model_name: voice
@@ -42,7 +43,7 @@ def realtime(*sent: dict[str, Any], drop: bool = False) -> Way:
                 with suppress(ConnectionClosed):
                     while True:
                         await asyncio.wait_for(client.recv(), 5)
-        await door.settle(6)
+        await door.settle()
 
     return way
 
@@ -64,7 +65,7 @@ def responses(model: str, drop: bool = False) -> Way:
             if drop:
                 await client.send(json.dumps({"type": "response.create", "model": model, "input": "hello"}))
                 client.transport.abort()
-        await door.settle(6)
+        await door.settle()
 
     return way
 

@@ -401,7 +401,7 @@ BODIES = {"a body": b"hello", "a chunked body": b"5\r\nhello\r\n0\r\n\r\n"}
 async def test_a_handshake_that_is_wrong_is_a_426(tmp_path, name):
     async with open_door(tmp_path, YAML) as door:
         head = HANDSHAKES[name] + b"host: localhost\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\r\n"
-        status, _, body = parse(await door.raw(head + BODIES.get(name, b""), wait=2))
+        status, _, body = parse(await door.raw(head + BODIES.get(name, b"")))
         assert status == 426 and json.loads(body)["error"]["message"]
         assert (await recorded(door))[0].error == "upgrade"
         await door.settle()

@@ -60,7 +60,7 @@ async def test_the_connection_goes_on_and_what_follows_is_the_next_request(tmp_p
                 assert status == 200 and "connection" not in headers
                 assert expected is None or json.loads(body)["model"] == expected
         writer.close()
-        many = await door.raw(page * 500, wait=0.3)  # no deeper for more of them
+        many = await door.raw(page * 500, answers=500)  # no deeper for more of them
         assert many.count(b"HTTP/1.1 200") == 500
         await door.settle()
 
@@ -70,14 +70,14 @@ async def test_the_offer_of_an_upload_a_stream_and_a_refusal(tmp_path):
     offer = OFFERS["the JDK's"]
     async with open_door(tmp_path, script=Script(default=Step(length=5)), max_body=4000) as door:
         rest = b"content-length: %d\r\n\r\n%b" % (len(stream), stream)
-        assert b"[DONE]" in await door.raw(request(b"/v1/chat/completions", offer, rest), wait=0.3)
+        assert b"[DONE]" in await door.raw(request(b"/v1/chat/completions", offer, rest))
         form = b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--x--\r\n'
         head = b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=x\r\n"
         chunked = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(form), form)
-        status, _, body = parse(await door.raw(head + offer + chunked, wait=0.3))
+        status, _, body = parse(await door.raw(head + offer + chunked))
         assert status == 400 and b"'file'" in body, body
         large = request(b"/v1/chat/completions", offer + b"expect: 100-continue\r\n", b"content-length: 5000\r\n\r\n")
-        assert (await door.raw(large, wait=0.3)).startswith(b"HTTP/1.1 413")
+        assert (await door.raw(large)).startswith(b"HTTP/1.1 413")
         await door.settle()
 
 

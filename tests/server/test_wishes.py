@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from penstock.mock import Script, Step
-from penstock.runtime.call import WISH_FIELDS, Call
-from penstock.runtime.engine import Engine
+from penstock.runtime.call import WISH_FIELDS
 from tests.door import HELLO, Door, open_door
 
 STREAM = {**HELLO, "stream": True}
@@ -31,18 +30,11 @@ model_list:
 router_settings: {num_retries: 1, disable_cooldowns: true ROUTER}
 """
 DOWN = Step(status=500)
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def config(router: str = "") -> str:
     return CONFIG.replace(" ROUTER", f", {router}" if router else "")
-
-
-@pytest.fixture(autouse=True)
-def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def wait(engine: Engine, call: Call, seconds: float) -> None:
-        assert seconds <= 8
-
-    monkeypatch.setattr(Engine, "_wait", wait)
 
 
 def models_of(door: Door) -> list[str]:

@@ -73,11 +73,11 @@ def gets(path: str, status: int = 200, method: str = "GET") -> Way:
     return way
 
 
-def sends(*parts: bytes) -> Way:
-    """A way: bytes as they are, and whatever comes back."""
+def sends(*parts: bytes, answers: int = 1) -> Way:
+    """A way: bytes as they are, and so many answers."""
 
     async def way(door: Door) -> None:
-        assert await door.raw(*parts, wait=0.25)
+        assert await door.raw(*parts, answers=answers)
 
     return way
 
@@ -282,7 +282,7 @@ WAYS: dict[str, Way] = {
         HELLO, step=Step(body='data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":'
         '{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n', headers={"content-type": "text/event-stream"})
     ),
-    "pipelined": sends(request(HELLO) * 3),
+    "pipelined": sends(request(HELLO) * 3, answers=3),
     "a fallback": asks({**HELLO, "model": "falls"}),
     "a fallback, streamed": asks({**STREAM, "model": "falls"}),
     "completions": asks({"model": "m", "prompt": "hi"}, "/v1/completions"),
@@ -301,7 +301,7 @@ WAYS: dict[str, Way] = {
     "a large body, chunked": sends(head(None), *(in_chunks(json.dumps(BIG).encode()) for _ in "1"), b"0\r\n\r\n"),
     "a body in two writes": sends(head(len(json.dumps(HELLO))), json.dumps(HELLO).encode()),
     "a body that was asked for": sends(head(len(json.dumps(HELLO)), CHAT, KEY, "expect: 100-continue"), json.dumps(HELLO).encode()),
-    "pipelined, large": sends(request(BIG) * 3),
+    "pipelined, large": sends(request(BIG) * 3, answers=3),
     "an upload": sends(form(MODEL_FIRST)),
     "an upload that is put on disk": sends(form(FILE_FIRST)),
     "an upload, chunked": sends(head(None, SPEECH, KEY, FORM_TYPE), in_chunks(MODEL_FIRST), b"0\r\n\r\n"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from penstock.core.fit.base import Takes, Undo
+from penstock.core.fit.texts import says
 from penstock.core.ir import Loss, Message, Request, ToolResult
 
 _SYSTEM = ("system", "developer")
@@ -20,24 +21,24 @@ def fit_order(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Reque
     turns = request.messages
     if takes.limits.system_ends or not turns or request.dialect == takes.dialect:
         return request, None
-    last = _before_systems(turns, len(turns))
+    last = _spoken_before(turns, len(turns))
     if last < 0 or turns[last].role != "user":
         return request, None
     at = last
     if _answers(turns[last]):
-        caller = _before_systems(turns, last)
+        caller = _spoken_before(turns, last)
         at = caller if caller >= 0 else last
-    late = [number for number in range(at + 1, len(turns)) if number != last]
+    late = [number for number in range(at + 1, len(turns)) if number != last and says(turns[number])]
     if not late:
         return request, None
     losses += [Loss(f"messages.{number}", "told before the question") for number in late]
-    asked = (turns[at], turns[last]) if at != last else (turns[last],)
-    return replace(request, messages=(*turns[:at], *(turns[number] for number in late), *asked)), None
+    order = [*late, *(number for number in range(at, len(turns)) if number not in late)]
+    return replace(request, messages=(*turns[:at], *(turns[number] for number in order))), None
 
 
-def _before_systems(turns: tuple[Message, ...], end: int) -> int:
-    """Return the place of the last turn before ``end`` that is no system turn; -1 for none."""
-    while end and turns[end - 1].role in _SYSTEM:
+def _spoken_before(turns: tuple[Message, ...], end: int) -> int:
+    """Return the place of the last turn before ``end`` that says anything and is no system turn; -1 for none."""
+    while end and (turns[end - 1].role in _SYSTEM or not says(turns[end - 1])):
         end -= 1
     return end - 1
 

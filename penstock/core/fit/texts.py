@@ -45,7 +45,7 @@ def fit_texts(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Reque
             _message(message, f"messages.{turn}", losses, limits.steers) for turn, message in enumerate(messages)
         )
     last = len(messages) - 1
-    while last >= 0 and not _says(messages[last]):
+    while last >= 0 and not says(messages[last]):
         last -= 1
     if last >= 0 and messages[last].role == "assistant":
         messages = _begun(messages, last, takes, losses)
@@ -61,15 +61,16 @@ def open_by_user(request: Request, takes: Takes, losses: list[Loss]) -> tuple[Re
         return request, -1
     messages = request.messages
     said = [place for place, message in enumerate(messages) if message.role not in _SYSTEM]
-    place = next((place for place in said if _says(messages[place])), said[-1] if said else -1)
-    if place < 0 or (messages[place].role == "user" and _says(messages[place])):
+    place = next((place for place in said if says(messages[place])), said[-1] if said else -1)
+    if place < 0 or (messages[place].role == "user" and says(messages[place])):
         return request, -1
     losses.append(Loss(f"messages.{place}", f"the user speaks first here: {OPENING!r} is said before it"))
     opening = Message("user", (Text(OPENING),))
     return replace(request, messages=(*messages[:place], opening, *messages[place:])), place
 
 
-def _says(message: Message) -> bool:
+def says(message: Message) -> bool:
+    """Tell whether a turn says anything: renderers skip one that does not."""
     return any(block != _NOTHING for block in message.blocks)
 
 

@@ -30,13 +30,18 @@ class Found(NamedTuple, Generic[T]):
 
 class Catalog(Generic[T]):
     """The public names and the groups that serve them; immutable. ``aliases``: public alias to a group or to a name
-    that a wildcard serves; those in ``hidden`` work and are not listed. Look-ups of plain names are one dict access."""
+    that a wildcard serves; those in ``hidden`` work and are not listed. ``renames``: the same, and they come before
+    groups of their name. ``unlisted``: groups that are not listed. ``unions``: names for the targets of several groups
+    together, where nothing else has the name. Look-ups of plain names are one dict access."""
 
     def __init__(
         self,
         members: Iterable[Member[T]],
         aliases: Mapping[str, str] | None = None,
         hidden: Collection[str] = (),
+        renames: Mapping[str, str] | None = None,
+        unions: Mapping[str, Sequence[T]] | None = None,
+        unlisted: Collection[str] = (),
     ) -> None:
         self._groups: dict[str, list[T]] = {}
         ids: dict[str, T] = {}
@@ -47,12 +52,20 @@ class Catalog(Generic[T]):
         self._patterns = sorted((name for name in self._groups if "*" in name), key=fixed, reverse=True)
         self._plain: dict[str, Found[T]] = {n: Found(n, tuple(t)) for n, t in self._groups.items() if "*" not in n}
         self._ids = ids
+        aliases = aliases or {}
+        taken = self._groups.keys() | aliases.keys()
+        self.unions = {name: tuple(t) for name, t in (unions or {}).items() if t and name not in taken}
+        self._plain |= {name: Found(name, targets) for name, targets in self.unions.items()}
         # An alias of an alias would depend on the order of the file.
-        led = {alias: self.find(group) for alias, group in (aliases or {}).items()}
+        led = {alias: self.find(group) for alias, group in aliases.items()}
         for alias, found in led.items():
             if found is not None:
                 self._plain.setdefault(alias, found)
-        self._hidden = frozenset(hidden) - self._groups.keys()
+        ways = {name: self.find(group) for name, group in (renames or {}).items()}
+        renamed = {name: found for name, found in ways.items() if found is not None and found.group != name}
+        self._plain |= renamed
+        self.unions = {name: targets for name, targets in self.unions.items() if name not in renamed}
+        self._hidden = (frozenset((*hidden, *renamed)) - self._groups.keys()).union(unlisted)
 
     def find(self, name: str) -> Found[T] | None:
         """Find the group for a name that a client sent, or None."""

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 
 from penstock.core.errors import GatewayError
+from penstock.core.route.confidence import Levels
 from penstock.core.route.pick import COUNTS, LATENCY, STRATEGIES, Draw, Routed, Strategy, nearest, simple_shuffle
 from penstock.core.route.standing import Rests, Standing
 
@@ -16,16 +17,17 @@ DEFAULT_TAG = "default"  # of the deployments for requests without a tag, or wit
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``:
-    a deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
+    """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``: a
+    deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
     ``any_tag``: one that both have is enough; ``prefix``: of the tags that count. ``fits``: the request's length and
-    needs are compared with the model's. ``by_health``: who failed its health check is not asked, until the
-    check is ``stale`` seconds old (0: never). ``budgets``: of
-    providers, US dollars in so many seconds. ``stays``: what a request is held by to the deployment it was at:
-    "session", "caller", "prompt". ``priority``: in the line, of a request that has none. ``retries``: more tries by
-    LiteLLM's class of the error, where that has a figure of its own; "" for all others. ``hedge``: seconds after which
-    another deployment is asked beside one that has not answered; 0 for the time in which it answers 95 of 100.
-    ``simple``: while nobody rests, everybody may be asked, and the strategy alone decides."""
+    needs are compared with the model's. ``by_health``: who failed its health check is not asked, until the check is
+    ``stale`` seconds old (0: never). ``budgets``: of providers and of single deployments, US dollars in so many
+    seconds. ``stays``: what a request is held by to the deployment it was at: "session", "caller", "prompt".
+    ``priority``: in the line, of a request that has none. ``retries``: more tries by LiteLLM's class of the error,
+    where that has a figure of its own; "" for all others. ``hedge``: seconds after which another deployment is asked
+    beside one that has not answered; 0 for the time in which it answers 95 of 100. ``levels``: of the strategy that
+    goes by the caller's confidence. ``simple``: while nobody rests, everybody may be asked, and the strategy alone
+    decides."""
 
     strategy: str = "simple-shuffle"
     ttl: float = 3600.0
@@ -43,6 +45,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     priority: int = USUAL
     retries: Mapping[str, int] = {}
     hedge: float | None = None
+    levels: Levels = Levels()
     simple: bool = False
 
     @property
@@ -57,7 +60,8 @@ PLAIN = Rules()
 class Need(Struct, frozen=True, kw_only=True):
     """What a request brings to the choice. ``tags``: those that it names. ``tokens``: about how many it sends, and may
     get; None where nobody counted. ``needs``: capabilities (``vision``, ``tools``, ``schema``, ``audio``). ``stays``:
-    what it is held by, first things first; see ``Rules.stays``. ``broke``: providers whose budget is used up, and the
+    what it is held by, first things first; see ``Rules.stays``. ``wants``: the kind of deployment that its caller's
+    confidence asks for. ``broke``: providers whose budget is used up, and the
     seconds until they have another one."""
 
     stream: bool = False
@@ -65,6 +69,7 @@ class Need(Struct, frozen=True, kw_only=True):
     tokens: int | None = None
     needs: frozenset[str] = frozenset()
     stays: tuple[bytes, ...] = ()
+    wants: str = ""
     broke: Mapping[str, float] = {}
 
 
@@ -72,18 +77,23 @@ NOTHING = Need()
 
 
 class Candidate(Routed, Protocol):
-    """What the choice knows of a target. ``vendor``: the name of its provider. ``most``: requests at one time.
-    ``window``: tokens that the model takes; ``lacks``: what it is known not to do."""
+    """What the choice knows of a target. ``vendor``: the name of its provider; ``purse``: what its own budget is called
+    among those of providers. ``most``: requests at one time.
+    ``blocked``: it takes no traffic. ``window``: tokens that the model takes; ``lacks``: what it is known not to do."""
 
     @property
     def vendor(self) -> str: ...
 
+    @property
+    def purse(self) -> str: ...
     @property
     def order(self) -> int | None: ...
     @property
     def tags(self) -> tuple[str, ...]: ...
     @property
     def most(self) -> int | None: ...
+    @property
+    def blocked(self) -> bool: ...
     @property
     def window(self) -> int | None: ...
     @property
@@ -102,14 +112,21 @@ class LeftOut(Struct, frozen=True):
     full: bool = False
 
 
+BLOCKED = LeftOut("takes no traffic (model_info.blocked)")
+
+
 def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, now: float) -> LeftOut | None:
     """Tell why a target may not be asked for this request now; None when it may."""
     if standing.rests_until and rules.rests.seconds and (why := standing.resting(now)):
         return LeftOut(why, max(standing.rests_until - now, 0.1))
+    if target.blocked:
+        return BLOCKED
     if target.most is not None and standing.in_flight >= target.most:
         return LeftOut(f"has {standing.in_flight} requests, as many as it may at one time", 0.0, True)
     if need.broke and target.vendor in need.broke:
         return LeftOut(f"is {target.vendor}'s, whose budget is used up", need.broke[target.vendor])
+    if need.broke and target.purse in need.broke:
+        return LeftOut("has used up its budget", need.broke[target.purse])
     if rules.by_health and standing.unwell and not (rules.stale and now - standing.checked > rules.stale):
         return LeftOut(f"failed its health check ({standing.unwell})", 1.0)
     if rules.strict and (over := _over(target, standing, need, now)):
@@ -170,7 +187,7 @@ def choose(
     if rules.strategy == "simple-shuffle":
         return simple_shuffle(candidates, random)
     strategy: Strategy[T] = STRATEGIES[rules.strategy]  # type: ignore[assignment]  # each takes any candidate
-    return strategy(candidates, standings, Draw(random, now, need.stream, rules.ttl, rules.buffer))
+    return strategy(candidates, standings, Draw(random, now, need.stream, rules.ttl, rules.buffer, need.wants))
 
 
 def choose_simply(
@@ -219,9 +236,7 @@ def tagged(targets: Sequence[T], tags: Collection[str], any_tag: bool) -> Sequen
         wanted = frozenset(tags)
         fits = wanted.intersection if any_tag else None
         found = [
-            target
-            for target in targets
-            if (fits(target.tags) if fits is not None else wanted.issubset(target.tags))
+            target for target in targets if (fits(target.tags) if fits is not None else wanted.issubset(target.tags))
         ]
         if found:
             return found
@@ -238,7 +253,11 @@ def _untagged(tags: Collection[str]) -> GatewayError:
 def nobody(reasons: Sequence[LeftOut]) -> GatewayError:
     """Make the error of a group in which nobody may be asked."""
     waits = [reason.seconds for reason in reasons if reason.seconds]
+    if all(reason is BLOCKED for reason in reasons):
+        text = f"No deployments available for selected model. Each of them {BLOCKED.why}."
+        return GatewayError("no_deployment", text)
     if all(reason.seconds == 0.0 and not reason.full for reason in reasons):
+        reasons = [reason for reason in reasons if reason is not BLOCKED]
         return GatewayError("context_window", f"No deployment of this model takes this request: it {reasons[0].why}.")
     wait = min(waits, default=1.0)
     full = any(reason.full for reason in reasons)

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from penstock.core.route.standing import Standing
 
 LATENCY = "latency-based-routing"
+CONFIDENCE = "lar1"
 COUNTS = frozenset(("usage-based-routing", "usage-based-routing-v2"))  # go by what was used
 UNKNOWN_PRICE = 5.0  # US dollars a token: who has no price is asked last
 
@@ -27,12 +28,14 @@ class Weighted(Protocol):
 
 class Routed(Weighted, Protocol):
     """What strategies know of a target. ``cost``: US dollars of an input token and an output token, None where the
-    price is not known. ``live_id``: what it is called among all."""
+    price is not known. ``live_id``: what it is called among all. ``kind``: what the caller's confidence asks for."""
 
     @property
     def cost(self) -> float | None: ...
     @property
     def live_id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
 
 
 W = TypeVar("W", bound=Weighted)
@@ -42,13 +45,14 @@ T = TypeVar("T", bound=Routed)
 class Draw(NamedTuple):
     """What a strategy decides by, beside the candidates. ``random`` returns 0 <= x < 1. ``now``: the clock. ``stream``:
     a stream is asked for. ``ttl``: seconds that a latency counts. ``buffer``: the share over the best latency that is
-    as good."""
+    as good. ``wants``: the kind of deployment that the request asks for."""
 
     random: Callable[[], float]
     now: float = 0.0
     stream: bool = False
     ttl: float = 3600.0
     buffer: float = 0.0
+    wants: str = ""
 
 
 Strategy = Callable[[Sequence[T], Sequence[Standing], Draw], T]
@@ -98,7 +102,7 @@ def lowest_latency(candidates: Sequence[T], standings: Sequence[Standing], draw:
     """Pick the quicker of two that are drawn (Mitzenmacher's power of two choices: all at once to the best would make
     it the worst). What counts is its latency times the requests that it will have; one whose latency is not known is
     asked before any other. Of two within ``buffer`` of one another the dice decide."""
-    random, now, stream, ttl, buffer = draw
+    random, now, stream, ttl, buffer, _ = draw
     old = now - ttl
     new = [
         number
@@ -141,6 +145,12 @@ def lowest_cost(candidates: Sequence[T], standings: Sequence[Standing], draw: Dr
     return _least(candidates, costs, draw)
 
 
+def by_confidence(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
+    """Pick one of the kind that the caller's confidence asks for, by weight; of all where there is none."""
+    of_kind = [candidate for candidate in candidates if candidate.kind == draw.wants]
+    return simple_shuffle(of_kind or candidates, draw.random)
+
+
 STRATEGIES: Mapping[str, Strategy[Routed]] = {
     "simple-shuffle": _shuffle,
     "least-busy": least_busy,
@@ -148,13 +158,13 @@ STRATEGIES: Mapping[str, Strategy[Routed]] = {
     "usage-based-routing": lowest_usage,
     "usage-based-routing-v2": lowest_usage,
     "cost-based-routing": lowest_cost,
+    CONFIDENCE: by_confidence,
 }
 
 
 def nearest(candidates: Sequence[T], mark: bytes) -> T:
     """Pick the one that a mark (a session, the beginning of a prompt) belongs to, by rendezvous hashing: the same one
     as long as it is there, and when it is gone, only its own marks move."""
-
 
     def rank(candidate: T) -> bytes:
         return blake2b(candidate.live_id.encode() + b"\n" + mark, digest_size=8).digest()

@@ -91,7 +91,8 @@ class Plan(NamedTuple, Generic[T]):
     ``fallbacks``: for an error kind, the groups to go to then; key "" is for any other kind. ``retries``: more tries
     per group after the first; ``rules``: of the groups, where there is more to see to than that. ``nested``: the
     fallbacks of the other groups; ``depth``: how many may follow from one another. ``own``: targets with a figure of
-    their own for the tries that follow when they are asked first."""
+    their own for the tries that follow when they are asked first. ``most``: tries in all its groups together, at
+    least one; None: no bound but those of the groups."""
 
     group: str
     targets: Mapping[str, Sequence[T]]
@@ -105,6 +106,7 @@ class Plan(NamedTuple, Generic[T]):
     nested: Mapping[str, Mapping[str, Sequence[str]]] = {}
     depth: int = 1
     own: Mapping[T, int] = {}
+    most: int | None = None
 
     def allowed(self, group: str, error: GatewayError | None, first: T | None = None) -> int:
         """Return how many more tries a group has after the one of ``first``, when this error came last."""
@@ -134,15 +136,15 @@ def attempts(
     groups, known = [(plan.group, 0)], {plan.group}
     error: GatewayError | None = None
     broken: GatewayError | None = None
-    at = 0
-    while at < len(groups):
+    at, left = 0, plan.most
+    while at < len(groups) and (left is None or left > 0 or at == 0):
         group, depth = groups[at]
         at += 1
         if at > 1 and not plan.targets.get(group):
             continue  # a fallback that leads nowhere must not keep the next one from being tried
         ways = (plan.fallbacks if at == 1 else plan.nested.get(group, {})) if depth < plan.depth else {}
         elsewhere = at < len(groups) or not known.issuperset(ways.get("", ()))
-        line = _Line(plan.targets.get(group, ()), partial(pick, group), broken)
+        line = _Line(plan.targets.get(group, ()), partial(pick, group), broken, None if left is None else max(left, 1))
         if begun is not None and at == 1:
             line.begin_with(begun)
         failed = yield from _group(plan, group, elsewhere, line, jitter)
@@ -150,6 +152,7 @@ def attempts(
             return None
         outcome, last = failed
         broken = line.broken
+        left = line.most
         # The first group's error is the answer to the question asked; a fallback's trouble is not the client's.
         error = error or last
         if outcome.is_final or (outcome.kind in plan.final and not outcome.resumable):
@@ -163,16 +166,18 @@ def attempts(
 class _Line(Generic[T]):
     """Who of a group is next. ``left``: who was not tried in this round; ``tried``: who was and may be again, longest
     ago first. In the first round the strategy picks, in the later ones it goes by the order. ``broken``: what broke an
-    answer off that others may go on with."""
+    answer off that others may go on with. ``most``: tries that its call may still make, None for any number."""
 
     def __init__(
         self,
         targets: Sequence[T],
         pick: Callable[[Sequence[T]], T | GatewayError],
         broken: GatewayError | None = None,
+        most: int | None = None,
     ) -> None:
         self._pick = pick
         self.broken = broken
+        self.most = most
         self.left = list(targets)
         self.tried: list[T] = []
         self._first: T | None = None
@@ -198,6 +203,11 @@ class _Line(Generic[T]):
                 break
         return found
 
+    def count(self) -> None:
+        """Note a try."""
+        if self.most is not None:
+            self.most -= 1
+
     def begin_again(self) -> None:
         """Begin another round, with those that may be tried again."""
         self.left, self.tried, self._again = [*self.left, *self.tried], [], True
@@ -208,7 +218,7 @@ def _group(
 ) -> Steps[T, tuple[Outcome, GatewayError] | None]:
     """Try the targets of one group. ``elsewhere``: there are groups to go to when this one fails."""
     outcome, count, first = Outcome(), 0, None
-    while count <= plan.allowed(group, outcome.error, first):
+    while count <= plan.allowed(group, outcome.error, first) and line.most != 0:
         target = line.next()
         if target is None or isinstance(target, GatewayError):
             if isinstance(target, GatewayError) and target.kind == "no_room" and not elsewhere:
@@ -222,13 +232,15 @@ def _group(
             target = yield from _wait_for_one(line, _wait(outcome.error, count, plan.retry_after, jitter))
             if target is None:
                 break
+        line.count()
         answer = yield Try(target, group, line.broken is not None)
         count, first = count + 1, target if first is None else first
         second: T | None = None
         if isinstance(answer, Late):
-            other = line.next() if count <= plan.retries else None
+            other = line.next() if count <= plan.retries and line.most != 0 else None
             if other is not None and not isinstance(other, GatewayError):
                 second, count = other, count + 1
+                line.count()
             answer = yield None if second is None else Try(second, group, line.broken is not None)
         told = _outcomes(answer, target, second)
         if any(one.error is None for _, one in told):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 WINDOW = 60.0  # seconds in which failures are counted together, and requests and tokens against rpm and tpm
 TAU = 10.0  # seconds after which a latency sample has lost two thirds of its weight
@@ -34,6 +35,13 @@ class Rests(Struct, frozen=True, kw_only=True):
     seconds: float = 5.0
     fails: int | None = None
     by_class: Mapping[str, int] = {}
+
+    def with_own(self, fails: int | None, by_class: Mapping[str, int]) -> Rests:
+        """Return the same with a deployment's own figures. One that says how many, of whatever class, does not mean
+        those of the router's classes."""
+        if fails is not None:
+            return replace(self, fails=fails, by_class=by_class)
+        return replace(self, by_class={**self.by_class, **by_class}) if by_class else self
 
 
 class Common(Protocol):
@@ -123,6 +131,17 @@ class Standing:
         value, seen = (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
         age = now - seen
         return value * math.exp(-age / TAU) if age < ttl else 0.0
+
+    def quickness(self, stream: bool) -> tuple[float, float]:
+        """Return the latency as it was seen last, and when."""
+        return (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
+
+    def hear(self, stream: bool, value: float, seen: float) -> None:
+        """Note a latency that another process has seen."""
+        if stream:
+            self.first, self.first_seen = value, seen
+        else:
+            self.whole, self.whole_seen = value, seen
 
     def usual(self) -> float | None:
         """Return the time in which it answers 95 of 100 requests; None while too few are known."""

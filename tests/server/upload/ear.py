@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 
-from tests.door import Door, parse, read_all
+from tests.door import Door, parse, read_answers
 
 MIB = 1024 * 1024
 BOUNDARY = b"xYzBoundary"
@@ -178,22 +177,14 @@ class Sender:
             self.writer.write(one)
             await self.writer.drain()
 
-    async def answer(self, wait: float = 5.0) -> tuple[int, dict[str, str], bytes]:
-        """One answer; the connection must be closed behind it, or be idle for a moment."""
-        return parse(await read_all(self.reader, wait))
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        return parse(await read_answers(self.reader, 1))
 
     async def one(self) -> tuple[int, dict[str, str], bytes]:
-        """One answer with a length; the connection stays."""
+        """One answer with a length, and nothing of what follows it."""
         top = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
         status, headers, _ = parse(top)
         return status, headers, await self.reader.readexactly(int(headers["content-length"]))
-
-
-async def until(predicate: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = asyncio.get_running_loop().time() + seconds
-    while not predicate():
-        assert asyncio.get_running_loop().time() < end, "it did not happen"
-        await asyncio.sleep(0.005)
 
 
 async def upload(door: Door, body: bytes, *, whole: bool = True, **more: str) -> tuple[int, dict[str, str], bytes]:

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI, AuthenticationError
 
 from penstock.core.ops import forms
 from penstock.runtime.ops import upload as uploads
-from tests.door import Door, open_door
+from tests.door import Door, open_door, until
 from tests.server.test_leaks import nothing_stays
 from tests.server.upload.ear import (
     BOUNDARY,
@@ -24,7 +24,6 @@ from tests.server.upload.ear import (
     chunked,
     head,
     part,
-    until,
     upload,
     yaml,
 )

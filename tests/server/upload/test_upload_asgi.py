@@ -8,9 +8,9 @@ import json
 import pytest
 
 from penstock.server.doors import bodies as doors
-from tests.door import open_door
+from tests.door import open_door, until
 from tests.server.test_asgi import Driver, each, under_uvicorn
-from tests.server.upload.ear import BOUNDARY, END, JSON, MIB, Ear, Sender, head, part, until, upload, yaml
+from tests.server.upload.ear import BOUNDARY, END, JSON, MIB, Ear, Sender, head, part, upload, yaml
 from tests.server.upload.test_upload import FILE, settled
 
 pytestmark = pytest.mark.asyncio
@@ -43,7 +43,7 @@ async def test_limits_and_keys_come_before_the_body(parser, tmp_path):
         for more, length, status in ((b"", 2 * MIB, 401), (b"authorization: Bearer sk-master\r\n", len(BODY), 413)):
             async with Sender(door) as client:
                 await client.send(head(length, more=more + b"expect: 100-continue\r\n"))
-                got, _, said = await client.one() if parser == "httptools" else await client.answer()
+                got, _, said = await client.answer()
                 assert got == status and "error" in json.loads(said)
         status, _, said = await upload(door, BODY, whole=False, authorization="Bearer sk-master")
         assert status == 413 and "max_file_size_mb" in json.loads(said)["error"]["message"]

@@ -11,8 +11,8 @@ import pytest
 
 from penstock.core.errors import GatewayError
 from penstock.server.doors import bodies as doors
-from tests.door import busy, open_door
-from tests.server.upload.ear import END, ERROR, MIB, Ear, Sender, answer, head, part, until, upload, yaml
+from tests.door import busy, open_door, until
+from tests.server.upload.ear import END, ERROR, MIB, Ear, Sender, answer, head, part, upload, yaml
 from tests.server.upload.test_upload import FILE, settled
 
 pytestmark = pytest.mark.asyncio
