@@ -26,8 +26,8 @@ def _asked_tier(attempt: Attempt) -> str:
 
 def settle(attempt: Attempt) -> Decimal | None:
     """Return the cost of what an attempt used: US dollars, None where no answer was counted or no price is known.
-    Notes it in the attempt, and counts it against the budgets of its provider and its deployment, however the attempt ended; a second time it
-    is what it was the first time."""
+    Notes it in the attempt, and counts it against the budgets of its provider and its deployment, however the attempt
+    ended; a second time it is what it was the first time."""
     if attempt.price_version is not None:
         return attempt.cost
     if attempt.usage is None and attempt.spent is not None:

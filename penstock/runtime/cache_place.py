@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from penstock.core.kept import Entry, read_entry, write_entry
 from penstock.runtime.http import in_task
+from penstock.stores.answers_memory import MemoryAnswers
 from penstock.stores.base import CannotCompare
 
 if TYPE_CHECKING:
@@ -81,17 +82,20 @@ class Outage:
 
 
 class Place(Outage):
-    """One place. ``answers``: whoever asks there himself must expect an ``OSError``."""
+    """One place. ``answers``: whoever asks there himself must expect an ``OSError``. ``memory``: the same, where it is
+    this process's memory, in which nothing waits."""
 
     def __init__(self, kind: str, answers: Answers, clock: Callable[[], float]) -> None:
         super().__init__(f"The cache ({kind})", clock)
         self.kind = kind
         self.answers = answers
+        self.memory = answers if answers.at_once and isinstance(answers, MemoryAnswers) else None
         self._writes = 0
 
     @property
     def at_once(self) -> bool:
-        return self.answers.at_once
+        """Tell whether nothing of it ever waits."""
+        return self.memory is not None
 
     @property
     def is_full(self) -> bool:
@@ -100,8 +104,8 @@ class Place(Outage):
 
     async def get(self, key: str) -> Entry | None:
         """Return what is kept under a key; None also where that cannot be told in time."""
-        if self.answers.at_once:
-            data = await self.answers.get(key)
+        if self.memory is not None:
+            data = self.memory.look(key)
             return None if data is None else read_entry(data)
         if self.rests:
             return None
@@ -130,8 +134,8 @@ class Place(Outage):
         ttl = entry.ends - time.time()
         if ttl <= 0:
             return
-        if self.answers.at_once:
-            await self.answers.put(key, write_entry(entry), ttl)
+        if self.memory is not None:
+            self.keep(key, entry)
         elif not self.is_full:
             await self.written(self.answers.put(key, write_entry(entry), ttl))
 
@@ -149,6 +153,13 @@ class Place(Outage):
             self.worked()
         finally:
             self._writes -= 1
+
+    def keep(self, key: str, entry: Entry) -> None:
+        """Keep an entry in this process's memory until it ends."""
+        ttl = entry.ends - time.time()
+        if ttl > 0 and self.memory is not None:
+            data = write_entry(entry)
+            self.memory.keep(key, data, len(key) + len(data), ttl)
 
     async def close(self) -> None:
         try:

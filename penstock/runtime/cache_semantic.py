@@ -14,9 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from penstock.core import count
+from penstock.core.cachekey import name_entry
 from penstock.core.errors import GatewayError, shed
 from penstock.core.likeness import split_question
-from penstock.runtime.cache_question import NEUTRAL, Name, beside_of, digest_meaning
+from penstock.runtime.cache_question import NEUTRAL, Owner, beside_of, digest_meaning
 from penstock.runtime.embedder import Behalf, Embedder, Handle, Vector
 from penstock.runtime.keeping import HIT, MISS, Entries, Flight, Keeping
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6  # of a likeness: vectors are kept as 32-bit floats, and one is not quite like itself
 
 
-class Question(NamedTuple):
+class Compared(NamedTuple):
     """What of a call is compared: its text, with those of a scope."""
 
     text: str
@@ -67,8 +68,8 @@ class Likeness:
         told = {"embedding_model": self.settings.model, "similarity_threshold": self.settings.threshold}
         return {"status": "unhealthy", "error": self.trouble, **told} if self.trouble else {"status": "healthy", **told}
 
-    def read(self, call: Call, name: Name) -> Question | None:
-        """Read what of a call is compared; None where nothing is. ``name``: what names the entries of its caller."""
+    def read(self, call: Call, owner: Owner) -> Compared | None:
+        """Read what of a call is compared; None where nothing is."""
         try:
             found = split_question(call.parsed())
         except GatewayError as error:  # its upstream may understand it
@@ -85,37 +86,31 @@ class Likeness:
         if digest is None:
             return None
         # A namespace is any text; the name of a scope stands in the query of a search.
-        scope = hashlib.blake2b(name(digest).encode(), digest_size=32).hexdigest()
+        scope = hashlib.blake2b(name_entry(digest, *owner).encode(), digest_size=32).hexdigest()
         exchange = call.exchange
-        return Question(found.text, scope, Behalf(state, call.caller, exchange.client, call.request_id))
+        return Compared(found.text, scope, Behalf(state, call.caller, exchange.client, call.request_id))
 
-    async def vector(self, question: Question) -> Vector | None:
+    async def vector(self, question: Compared) -> Vector | None:
         """Return the vector of a question, if there is one in time and something to compare it with."""
         if self.place.rests or self.place.search.rests:
             return None
         return await self.embedder.vector(question.text, question.behalf)
 
 
-class LikeKeeping(Keeping):
+class LikeKeeping(Keeping, kw_only=True):
     """The part in the cache of a chat that may be answered as one like it was. ``likeness``: of the one that it was
     answered as; else of the nearest; None while it was not compared."""
 
-    __slots__ = ("_compares", "_name", "_question", "_vector", "_was_read", "likeness")
-
-    def __init__(
-        self, kind: str, key: str, compares: Likeness, ttl: float, limit: int, writes: bool, name: Name
-    ) -> None:
-        super().__init__(kind, key, compares.place, ttl, limit, writes)
-        self.likeness: float | None = None
-        self._compares = compares
-        self._name = name
-        self._question: Question | None = None
-        self._vector: Vector | None = None
-        self._was_read = False
+    compares: Likeness
+    owner: Owner
+    likeness: float | None = None
+    compared: Compared | None = None  # None also where nothing is, and for who had no vector in time
+    vector: Vector | None = None
+    was_read: bool = False
 
     def lines(self) -> bytes:
         """Render the header lines that tell how the cache was used, and how like the nearest question was."""
-        told = super().lines()
+        told = Keeping.lines(self)
         if self.likeness is None or self.how not in (HIT, MISS):
             return told
         shown = round(self.likeness, 4) + 0.0  # which makes 0 of -0
@@ -123,22 +118,22 @@ class LikeKeeping(Keeping):
 
     async def look_up(self, call: Call, youngest: float | None) -> bool:
         """Answer a call by what is kept for its question, else for the one that is most like it."""
-        if await super().look_up(call, youngest):
+        if await Keeping.look_up(self, call, youngest):
             return True
-        if self.writes and self.key in self._compares.flights:
+        if self.writes and self.key in self.compares.flights:
             return False  # another call is about to get the answer to this very question
         self._read(call)
-        if self._question is None:
+        if self.compared is None:
             return False
-        self._vector = await self._compares.vector(self._question)
-        if self._vector is None:
-            self._question = None  # who had no vector in time is not to ask for it again
+        self.vector = await self.compares.vector(self.compared)
+        if self.vector is None:
+            self.compared = None  # who had no vector in time is not to ask for it again
             return False
-        own, place = self.key, self._compares.place
-        found = await place.nearest(self._question.scope, self._vector)
+        own, place = self.key, self.compares.place
+        found = await place.nearest(self.compared.scope, self.vector)
         self.likeness = found[0].likeness if found else 0.0
         for near in found:
-            if near.likeness + ROUNDING < self._compares.settings.threshold:
+            if near.likeness + ROUNDING < self.compares.settings.threshold:
                 break
             entry = await place.get(near.key)
             if entry is None or (youngest is not None and time.time() - entry.at > youngest):
@@ -149,29 +144,29 @@ class LikeKeeping(Keeping):
             self.likeness, self.key = best, own
         return False
 
-    def entries(self, call: Call, attempt: Attempt) -> Entries:
-        """Make what is kept of a call's answer; note its question while the call is there to be read."""
-        self._read(call)
-        return super().entries(call, attempt)
+    def note(self, attempt: Attempt) -> None:
+        """Take down what there is to know of an answer that is going to be kept, while its call is there to be read."""
+        self._read(attempt.call)
+        Keeping.note(self, attempt)
 
     async def keep(self, entries: Entries) -> None:
         """Keep an answer, with the vector of its question."""
-        question, vector = self._question, self._vector
+        question, vector = self.compared, self.vector
         if question is None:
-            await super().keep(entries)
+            await Keeping.keep(self, entries)
             return
         if vector is None and entries:
-            vector = await self._compares.vector(question)
+            vector = await self.compares.vector(question)
         for key, entry in entries.items():
             if vector is None:
                 await self.place.put(key, entry)
             else:
-                await self._compares.place.put_near(key, entry, question.scope, vector)
+                await self.compares.place.put_near(key, entry, question.scope, vector)
 
     def _read(self, call: Call) -> None:
-        if not self._was_read:
-            self._was_read = True
-            self._question = self._compares.read(call, self._name)
+        if not self.was_read:
+            self.was_read = True
+            self.compared = self.compares.read(call, self.owner)
 
 
 def makers_of(compares: Likeness) -> Mapping[str, Callable[..., Keeping]]:
@@ -180,7 +175,9 @@ def makers_of(compares: Likeness) -> Mapping[str, Callable[..., Keeping]]:
 
 
 def _make(
-    compares: Likeness, call: Call, key: str, name: Name, place: Place, ttl: float, limit: int, writes: bool
+    compares: Likeness, call: Call, owner: Owner, key: str, place: Place, ttl: float, limit: int, writes: bool
 ) -> Keeping:
-    assert call.surface is not None
-    return LikeKeeping(call.surface.cached, key, compares, ttl, limit, writes, name)
+    surface = call.surface
+    assert surface is not None
+    kind, dialect = surface.cached, surface.dialect.name
+    return LikeKeeping(kind, dialect, call.asked, place, ttl, limit, writes, key, compares=compares, owner=owner)

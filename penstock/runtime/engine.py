@@ -13,7 +13,7 @@ from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
-from penstock.core.route.plan import Outcome, Plan, Try, attempts
+from penstock.core.route.plan import ANSWERED, Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
@@ -108,9 +108,11 @@ class Engine:
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
-            if keeps and await self.answers.answer(call, state):
-                self.record(call, None)
-                return
+            if keeps:
+                marks = self.answers.marks
+                if (marks is None or not marks.begin(call, state)) and await self.answers.answer(call, state):
+                    self.record(call, None)
+                    return
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
             if self.means.trace is not None:
@@ -120,7 +122,7 @@ class Engine:
             # The first is tried before a way is planned: nothing is to decide while it answers.
             step, first = plan.only, None
             if step is None:
-                chosen = first_choice(call, plan, self.means.clock())
+                chosen = first_choice(call, plan)
                 step = None if chosen is None else Try(chosen, plan.group)
             if step is not None:
                 live = self.means.lives[step.target.live_id]
@@ -135,18 +137,23 @@ class Engine:
         except RecursionError:
             error = GatewayError("bad_request", MAX_DEPTH_TEXT)
         except asyncio.CancelledError:
-            if call.attempt is not None:
-                call.attempt.usage = call.attempt.usage_seen()
-                call.attempt.stop()
-            error = call.exchange.ending
+            error = self._cut_off(call)
             if error is None:
-                self.record(call, _left(call))
                 raise
         if error is not None:
             call.outlet.refuse(call, error)
         elif call.caching is not None:
-            await self.answers.end(call)
+            self.answers.end(call)
         self.record(call, error)
+
+    def _cut_off(self, call: Call) -> GatewayError | None:
+        """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
+        if call.attempt is not None:
+            call.attempt.usage = call.attempt.usage_seen()
+            call.attempt.stop()
+        if call.exchange.ending is None:
+            self.record(call, _left(call))
+        return call.exchange.ending
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
@@ -225,7 +232,7 @@ class Engine:
                 praise(attempt, rules, self.means.clock())
             if call.means.trace is not None:
                 call.means.trace.ended(attempt, None)
-            return Outcome()
+            return ANSWERED
         finally:
             standing.in_flight -= 1
             if trial and trial == standing.trial:  # what began before is no trial

@@ -8,7 +8,7 @@ behind a wildcard have a record for each name that was asked for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.core.route.spent import Spent
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from penstock.stores.shared import Shared
 
 KEEP = 20_000  # records: clients choose the names behind a wildcard
+MOST_GROUPS = 1000  # of which the standings are at hand
 
 
 class Live:
@@ -53,10 +54,12 @@ class Lives(dict[str, Live]):
         self.shared: Shared | None = None
         self._latencies = Latencies(self)
         self._clock: Callable[[], float] = time.monotonic
+        self._standings: dict[int, tuple[Sequence[Target], list[Standing]]] = {}  # by identity of the targets
 
     def __missing__(self, live_id: str) -> Live:
         if len(self) >= KEEP:
             del self[next(iter(self))]
+            self._standings.clear()
         made = self[live_id] = Live()
         if self.shared is not None:
             made.standing.common = self.shared.of(live_id)
@@ -82,7 +85,20 @@ class Lives(dict[str, Live]):
         """Return the record of a target."""
         return self[target.live_id]
 
+    def standings(self, targets: Sequence[Target]) -> list[Standing]:
+        """Return the standings of a group's targets."""
+        found = self._standings.get(id(targets))
+        if found is not None and found[0] is targets:
+            return found[1]
+        made = [self[target.live_id].standing for target in targets]
+        if len(self._standings) >= MOST_GROUPS:
+            self._standings.clear()
+        if all(target.live_id in self for target in targets):  # the table was full: the last pushed out the first
+            self._standings[id(targets)] = targets, made
+        return made
+
     def keep(self, ids: Container[str]) -> None:
         """Forget the records of deployments that are not configured any more. ``ids``: those of deployments."""
         for key in [key for key in self if key.partition("\n")[0] not in ids]:
             del self[key]
+        self._standings.clear()
