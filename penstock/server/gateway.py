@@ -118,6 +118,16 @@ class Gateway:
     def draining(self, draining: bool) -> None:
         self.gate.draining = draining
 
+    def names_for(self, call: Call) -> list[str]:
+        """List the public names of models that a call's caller may ask for, wildcards included."""
+        admission = self.engine.admission
+        return self.state.catalog.names() if admission is None else admission.visible(call.caller, self.state)
+
+    def may_see(self, call: Call, model: str) -> bool:
+        """Tell whether a call's caller may ask for a model."""
+        admission = self.engine.admission
+        return admission is None or admission.access(self.state).may(call.caller, model)
+
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Return the batch of requests that an event loop drives: with the connections to their upstreams."""
         batch = self.engine.means.pool.batch(loop)
@@ -193,7 +203,7 @@ class Gateway:
         """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a
         page may send a request (a preflight, which brings no key). Raises "forbidden"."""
         exchange, gate = call.exchange, self.gate
-        call.outlet.page_lines = gate.page_lines(exchange.headers)
+        call.outlet.call_lines = gate.page_lines(exchange.headers)
         if not is_preflight(exchange.method, exchange.headers):
             return False
         call.outlet.page(call, 200, b"text/plain\r\n" + gate.permission(exchange).removesuffix(b"\r\n"), b"OK")
@@ -294,7 +304,7 @@ class Gateway:
         """Answer a request that a door refuses, in the shape that its path's dialect wants, and record it."""
         call = Call(exchange, self.engine.means, NOBODY)
         if b"origin" in exchange.headers:
-            call.outlet.page_lines = self.gate.page_lines(exchange.headers)
+            call.outlet.call_lines = self.gate.page_lines(exchange.headers)
         self._refuse(call, error)
 
     def _refuse(self, call: Call, error: GatewayError) -> None:

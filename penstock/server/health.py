@@ -59,8 +59,10 @@ async def health(gateway: Gateway, call: Call) -> Page:
         waits = gateway.gate.admit(call, _LIVE)
         if waits is not None:
             await waits
-    if live or gateway.gate.knows(call.exchange):
+    if live or gateway.gate.know(call):
         targets = _named(state, asked.get("model") or asked.get("model_id") or "")
+        if not live:  # what is asked is refused by itself
+            targets = [target for target in targets if gateway.may_see(call, target.deployment.model_name)]
         shared = gateway.engine.means.shared
         if shared is not None:
             told["shared_state"] = shared.told()

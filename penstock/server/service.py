@@ -161,6 +161,8 @@ class Service:
             return None
         engine.means = engine.means._replace(shared=shared)
         engine.means.lives.share(shared, engine.means.clock)
+        if engine.admission is not None:
+            engine.admission.rates.common = shared
         return shared
 
     async def _find_the_rest(self) -> None:

@@ -22,6 +22,12 @@ NAMED: dict[str, str] = {
     "penstock/runtime/children.py _done": (
         "a child does anybody's work: whatever that raises is raised again where it was asked for"
     ),
+    "penstock/runtime/custom_auth.py CustomAuth.identify": (
+        "the function is the operator's, and in LiteLLM's form whatever it raises refuses its caller"
+    ),
+    "penstock/runtime/custom_auth.py open_custom_auth": (
+        "the operator's module may raise anything while it is read: logged, and nobody is let in"
+    ),
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
     ),
