@@ -84,7 +84,7 @@ class Engine:
     ) -> None:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
-        self.answers = AnswerCache(lambda: self.means)
+        self.answers = AnswerCache(lambda: self.means, self.handle)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
@@ -137,18 +137,23 @@ class Engine:
         except RecursionError:
             error = GatewayError("bad_request", MAX_DEPTH_TEXT)
         except asyncio.CancelledError:
-            if call.attempt is not None:
-                call.attempt.usage = call.attempt.usage_seen()
-                call.attempt.stop()
-            error = call.exchange.ending
+            error = self._cut_off(call)
             if error is None:
-                self.record(call, _left(call))
                 raise
         if error is not None:
             call.outlet.refuse(call, error)
         elif call.caching is not None:
             self.answers.end(call)
         self.record(call, error)
+
+    def _cut_off(self, call: Call) -> GatewayError | None:
+        """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
+        if call.attempt is not None:
+            call.attempt.usage = call.attempt.usage_seen()
+            call.attempt.stop()
+        if call.exchange.ending is None:
+            self.record(call, _left(call))
+        return call.exchange.ending
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None

@@ -20,6 +20,7 @@ from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
 from penstock.runtime.records import LogSink, Records, as_text
+from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
@@ -108,6 +109,7 @@ class Service:
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
+        self.gateway.engine.answers.open(self.gateway.state)  # what it lacks is said now, and not to a request
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -138,7 +140,11 @@ class Service:
         if found.settings is None:
             return None
         engine = self.gateway.engine
-        shared = open_shared(found.settings)
+        try:
+            shared = open_shared(with_token(found.settings))
+        except GatewayError as error:
+            log.warning("Nothing is shared with other processes: %s", error.message)
+            return None
         engine.means = engine.means._replace(shared=shared)
         engine.means.lives.share(shared, engine.means.clock)
         return shared
