@@ -224,9 +224,8 @@ class Engine:
         if call.way is not None:  # before it nobody goes to a fallback, which may be another request
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
-        bill = call.outlet.bill
+        bill, trial = call.outlet.bill, 0.0
         standing.in_flight += 1
-        trial = 0.0
         if rules is not None:
             standing.ask(self.means.clock())
             trial = standing.trial
