@@ -232,7 +232,7 @@ class Engine:
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
-            if bill is not None and (waits := bill.leave()) is not None:
+            if (waits := None if bill is None else bill.leave()) is not None:
                 await waits
             await surface.attempt(attempt)
         except (GatewayError, TransportError, RecursionError) as error:
@@ -242,8 +242,8 @@ class Engine:
                 live.health.succeeded()
             if rules is not None:
                 praise(attempt, rules, self.means.clock())
-            if call.means.trace is not None:
-                call.means.trace.ended(attempt, None)
+            if (trace := call.means.trace) is not None:
+                trace.ended(attempt, None)
             return ANSWERED
         finally:
             standing.in_flight -= 1
