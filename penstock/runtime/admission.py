@@ -131,14 +131,18 @@ class Admission:
         holders, now = admitted.holders, self._clock()
         limits = limits_of(holders, model)
         if limits:
-            counts = any(limit.pace.tokens is not None or limit.pace.a_day is not None for limit in limits)
-            tokens = may_use(call.fields, self.settings.counted) if counts else 0
-            taken = self.rates.take(limits, tokens, now)
-            call.outlet.call_lines += limit_lines(self.rates, limits, now, openai=plan is not None)
+            tokens = 0
+            for limit in limits:
+                if limit.pace.tokens is not None or limit.pace.a_day is not None:
+                    tokens = may_use(call.fields, self.settings.counted)
+                    break
+            taken, outlet, openai = self.rates.take(limits, tokens, now), call.outlet, plan is not None
             if isinstance(taken, Over):
-                call.outlet.call_lines += over_lines(taken)
+                left = [(limit, self.rates.left(limit, now)) for limit in limits]
+                outlet.call_lines += limit_lines(left, openai) + over_lines(taken)
                 raise over_error(taken, tokens)
             admitted.taken = taken
+            outlet.call_lines += limit_lines([(one.limit, one.left) for one in taken.held], openai)
         if holders and holders[0].kind == "key":
             spent = None if self.budgets is None else self.budgets.spent(f"key:{holders[0].id}")
             call.outlet.call_lines += key_lines(holders[0], spent)
@@ -180,13 +184,17 @@ class Admission:
         user = in_headers(call, settings.user_headers) if settings.user_headers else ""
         if user and user != caller.user and (held := self._holder("user", user)) is not None:
             more.append(held)
-        tags = tuple(dict.fromkeys((*request_tags(call), *caller.tags)))
-        more += [held for tag in tags if (held := self._holder("tag", tag)) is not None]
+        tags = request_tags(call)
+        if tags or caller.tags:
+            tags = tuple(dict.fromkeys((*tags, *caller.tags)))
+            more += [held for tag in tags if (held := self._holder("tag", tag)) is not None]
+        if not more:
+            return Admitted(caller.holders, customer, user, tags, model)
         for held in more:
             if held.blocked:
                 text = f"User blocked from making LLM API Calls. User={held.id[:200]}"
                 raise GatewayError("forbidden", text)
-        if more and self._access is not None:
+        if self._access is not None:
             self._access.check_for(more, model)
         return Admitted((*caller.holders, *more), customer, user, tags, model)
 

@@ -86,7 +86,7 @@ class Engine:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
         self.admission: Admission | None = None  # None: nobody has limits
-        self.answers = AnswerCache(lambda: self.means)
+        self.answers = AnswerCache(lambda: self.means, self.handle)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
@@ -149,13 +149,6 @@ class Engine:
             self.answers.end(call)
         self.record(call, error)
 
-    def _show(self, call: Call, plan: Plan[Target]) -> None:
-        """Tell of a plan: to the log, and to a client that asks."""
-        if self.means.trace is not None:
-            self.means.trace.planned(call, plan)
-        if call.outlet.told is not None:
-            call.outlet.told.planned(call, plan, self.means.clock())
-
     def _cut_off(self, call: Call) -> GatewayError | None:
         """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
         if call.attempt is not None:
@@ -164,6 +157,13 @@ class Engine:
         if call.exchange.ending is None:
             self.record(call, _left(call))
         return call.exchange.ending
+
+    def _show(self, call: Call, plan: Plan[Target]) -> None:
+        """Tell of a plan: to the log, and to a client that asks."""
+        if self.means.trace is not None:
+            self.means.trace.planned(call, plan)
+        if call.outlet.told is not None:
+            call.outlet.told.planned(call, plan, self.means.clock())
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None

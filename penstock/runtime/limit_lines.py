@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from penstock.core.admit import amount
@@ -12,36 +13,38 @@ from penstock.core.price import plain
 from penstock.runtime.outlet import safe
 
 if TYPE_CHECKING:
-    from penstock.core.admit.holders import Holder
-    from penstock.core.admit.rates import Limit, Over, Rates
+    from penstock.core.admit.holders import Holder, Pace
+    from penstock.core.admit.rates import Left, Limit, Over
 
 
-def limit_lines(rates: Rates, limits: Sequence[Limit], now: float, openai: bool) -> bytes:
+def limit_lines(found: Iterable[tuple[Limit, Left]], openai: bool) -> bytes:
     """Render what is left of each limit in LiteLLM's names, of the first of a kind; with ``openai`` also that of the
     tightest in OpenAI's, which clients pace themselves by."""
-    lines: dict[str, int] = {}
-    requests: tuple[int, int] | None = None  # (left, most) of the tightest
-    tokens: tuple[int, int] | None = None
-    for limit in limits:
-        pace, name = limit.pace, f"x-ratelimit-{limit.kind}"
-        left, tokens_left = rates.left(limit, now)
-        if pace.requests is not None and left is not None:
-            lines.setdefault(f"{name}-limit-requests", pace.requests)
-            lines.setdefault(f"{name}-remaining-requests", left)
-            requests = min(requests or (left, pace.requests), (left, pace.requests))
-        if pace.tokens is not None and tokens_left is not None:
-            lines.setdefault(f"{name}-limit-tokens", pace.tokens)
-            lines.setdefault(f"{name}-remaining-tokens", tokens_left)
-            tokens = min(tokens or (tokens_left, pace.tokens), (tokens_left, pace.tokens))
-        if pace.parallel is not None:
-            lines.setdefault(f"{name}-limit-max_parallel_requests", pace.parallel)
-            lines.setdefault(f"{name}-remaining-max_parallel_requests", rates.room(limit))
-    if openai:
-        for word, found in (("requests", requests), ("tokens", tokens)):
-            if found is not None:
-                lines[f"x-ratelimit-limit-{word}"] = found[1]
-                lines[f"x-ratelimit-remaining-{word}"] = found[0]
-    return "".join([f"{name}: {value}\r\n" for name, value in lines.items()]).encode()
+    text, kinds = b"", []
+    tightest: list[tuple[int, int] | None] = [None, None]  # (left, most) of requests and of tokens
+    for limit, left in found:
+        pace, kind = limit.pace, limit.kind
+        if kind not in kinds:
+            kinds.append(kind)
+            text += _template(kind, pace) % tuple([one for one in left if one >= 0])
+        for which, most in enumerate((pace.requests, pace.tokens)):
+            if openai and most is not None:
+                one = (left[which], most)
+                if (before := tightest[which]) is None or one < before:
+                    tightest[which] = one
+    for word, told in zip((b"requests", b"tokens"), tightest, strict=True):
+        if told is not None:
+            text += b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\n" % (word, told[1], word, told[0])
+    return text
+
+
+@lru_cache(1024)
+def _template(kind: str, pace: Pace) -> bytes:
+    """Make the lines of a limit, with a place for what is left of each of its bounds."""
+    words = (("requests", pace.requests), ("tokens", pace.tokens), ("max_parallel_requests", pace.parallel))
+    name = f"x-ratelimit-{kind}"
+    lines = (f"{name}-limit-{w}: {most}\r\n{name}-remaining-{w}: %d\r\n" for w, most in words if most is not None)
+    return "".join(lines).encode()
 
 
 def key_lines(key: Holder, spent: int | None) -> bytes:

@@ -37,6 +37,9 @@ NAMED: dict[str, str] = {
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
     ),
+    "penstock/runtime/embedder.py Embedder._ask": (
+        "a bug of ours on the way to a vector must not end the request that only wanted to be compared: logged"
+    ),
     "penstock/server/service.py Service._reload_when_asked": (
         "a reload that meets a bug of ours keeps the old config: logged, and the next reload may mend it"
     ),
