@@ -12,6 +12,9 @@ from penstock.stores.base import Spent
 from penstock.stores.kinds import LONGEST
 
 FIELDS = Spent.__struct_fields__
+_BLANK = Spent("", 0.0, 0.0, "")
+_TEXTS = tuple(at for at, name in enumerate(FIELDS) if isinstance(getattr(_BLANK, name), str))
+_COUNTS = tuple(at for at, name in enumerate(FIELDS) if type(getattr(_BLANK, name)) is int)
 _LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
 _LISTS = ("tags", "accounts")
 _JSON = ("usage", "metadata")
@@ -21,6 +24,13 @@ _ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder(tuple[str
 
 def fitted(one: Spent) -> Spent:
     """Return an entry whose values fit their columns: most are as they were."""
+    values = msgspec.structs.astuple(one)
+    texts = [values[at] for at in _TEXTS]
+    texts += one.tags
+    whole = "".join(texts)
+    if whole.isascii() and "\0" not in whole and max(map(len, texts)) <= LONGEST:
+        if max(map(abs, [values[at] for at in _COUNTS])) <= _MOST:
+            return one
     fits: dict[str, Any] = {}
     for name in FIELDS:
         value = getattr(one, name)
@@ -53,7 +63,7 @@ def named(text: str, most: int = LONGEST) -> str:
 
 def values_of(one: Spent) -> dict[str, Any]:
     """Return the row of an entry that fits."""
-    values = {name: getattr(one, name) for name in FIELDS}
+    values = dict(zip(FIELDS, msgspec.structs.astuple(one), strict=True))
     for name in _LISTS:
         values[name] = _ENCODE(values[name]).decode()
     for name in _JSON:
