@@ -24,6 +24,7 @@ from penstock.server.coded import read_coded, room_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from penstock.admin.desk import Desk
     from penstock.admin.registry import Registry
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.engine import Engine
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from penstock.runtime.identity import Identity
     from penstock.runtime.keyring import Keyring
     from penstock.runtime.state import State
+    from penstock.server.books import Books  # circle: books are kept of what a gateway serves
+    from penstock.server.storage import Storage
 
 log = logging.getLogger("penstock")
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
@@ -70,8 +73,8 @@ class Site(Protocol):
 
 class Gateway:
     """Serves exchanges. ``state`` and ``identity`` may be replaced between two requests (a reload). ``registry``: of
-    deployments that may be changed over HTTP; None where they may not. ``keyring``: the virtual keys, where there are
-    some."""
+    deployments that may be changed over HTTP; None where they may not. ``storage``: the database, None for none;
+    ``desk`` and ``keyring``: where what it has is changed, and looked up."""
 
     def __init__(
         self, engine: Engine, state: State, identity: Identity, site: Site, max_body: int = 0, max_upload: int = 0
@@ -85,7 +88,10 @@ class Gateway:
         self.held = engine.means.held
         self.started_at = time.time()
         self.registry: Registry | None = None
+        self.storage: Storage | None = None
+        self.desk: Desk | None = None
         self.keyring: Keyring | None = None
+        self.books: Books | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:
