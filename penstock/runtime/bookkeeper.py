@@ -25,6 +25,8 @@ from penstock.stores.journal import BEGIN, Entry, Journal, JournalFile, left_ope
 T = TypeVar("T")
 log = logging.getLogger("penstock")
 EVERY = 0.1  # seconds between two batches
+EVERY_UNDER_LOAD = 0.5  # the same where many come: a row of a large batch costs a third of one of a small batch
+_LOAD = 20  # entries in ``EVERY``
 SYNC = 1.0  # seconds of entries that a loss of power may cost
 MOST_ENTRIES = 1_000
 LONGEST_PAUSE = 30.0
@@ -58,6 +60,7 @@ class Bookkeeper:
         self._at = journal.files[0].name, BEGIN  # all before it is stored
         self._open: dict[str, str] = {}  # requests under way, and the file that says so
         self._synced = 0.0
+        self._stored = 0  # entries
         self._task: asyncio.Task[None] | None = None
         self.away = ""
         self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
@@ -107,10 +110,11 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(max(pause, EVERY))
             try:
+                before = self._stored
                 while await self._step():
                     self._found()
                 self._found()
-                pause = 0.0
+                pause = EVERY_UNDER_LOAD if self._stored - before > _LOAD else 0.0
             except OSError as error:
                 if not self.away:
                     log.warning("What was spent cannot be stored now, and waits in %s: %s", self._folder, error)
@@ -158,6 +162,7 @@ class Bookkeeper:
             else:
                 self._open.pop(entry.spent.call_id, None)
         self._at = file.name, entries[-1].end
+        self._stored += len(ended)
         return True
 
     def _file(self) -> JournalFile:
