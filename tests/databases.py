@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -151,21 +151,25 @@ class Running:
 @cache
 def installed(name: str) -> str:
     """Install a server where it is missing. Return why it is not there, "" for one that is."""
-    server = SERVERS[name]
-    if server.find() is not None:
+    return install(name, SERVERS[name].find, SERVERS[name].packages)
+
+
+def install(name: str, find: Callable[[], object], packages: Sequence[str]) -> str:
+    """Install Debian's packages where ``find`` finds nothing. Return why it is not there, "" where it is."""
+    if find() is not None:
         return ""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return f"{name} is not installed: apt-get install {' '.join(server.packages)}"
+        return f"{name} is not installed: apt-get install {' '.join(packages)}"
     # RUNLEVEL=1: a package must not start a service of its own.
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for words in (["update"], ["install", "-y", "--no-install-recommends", *server.packages]):
+    for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         try:
             done = subprocess.run(
                 ["apt-get", "-qq", *words], env=env, capture_output=True, text=True, timeout=INSTALL_SECONDS
             )
         except subprocess.TimeoutExpired:
             return f"{name} could not be installed within {INSTALL_SECONDS} s"
-    if server.find() is None:
+    if find() is None:
         return f"{name} could not be installed: {done.stderr.strip()[-300:]}"
     return ""
 
@@ -186,7 +190,7 @@ def started(name: str) -> Running | str:
 def left(running: Running) -> None:
     """End a server where nobody uses it any more."""
     with _register(running.server.name) as register:
-        register["users"] = [pid for pid in register["users"] if pid != os.getpid() and _lives(pid)]
+        register["users"] = [pid for pid in register.get("users", ()) if pid != os.getpid() and _lives(pid)]
         if register["users"] or not _lives(running.pid):
             return
         os.kill(running.pid, signal.SIGINT if running.server.name == "postgres" else signal.SIGTERM)
@@ -217,7 +221,7 @@ def _start(server: Server, register: dict) -> None:
     folder = Path(tempfile.mkdtemp(prefix=f"penstock-{server.name}-", dir=_HOME))
     user = server.user if os.geteuid() == 0 else ""
     (folder / "data").mkdir(mode=0o700)
-    making, port = server.make(folder), _free_port()
+    making, port = server.make(folder), free_port()
     command = server.command(folder, port)
     if user:
         owner = pwd.getpwnam(user)
@@ -258,18 +262,25 @@ def _lives(pid: int) -> bool:
     return state not in "XZ"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
+_IN_USE: dict[str, list[Running]] = {}  # by this process: each folder of tests has a fixture of its own
+
+
 def _running(name: str) -> Iterator[Running]:
-    found = started(name)
+    users = _IN_USE.setdefault(name, [])
+    found = users[0] if users else started(name)
     if isinstance(found, str):
         pytest.skip(found)
+    users.append(found)
     yield found
-    left(found)
+    users.pop()
+    if not users:
+        left(found)
 
 
 @pytest.fixture(scope="session")

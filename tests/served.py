@@ -85,6 +85,7 @@ async def open_service(
                 connection.transport.abort()
             if storage is not None and watching is not None:
                 watching.cancel()
+                await gateway.engine.means.store.close()
                 await storage.close()
             await service.pool.close()
             await asyncio.sleep(0)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LONGEST = 1024  # characters of an id or a tag
 MOST_TAGS = 100
 _INSIDE = (("litellm_metadata", "user"), ("metadata", "user_id"))
+_SAYS = frozenset(("user", "litellm_metadata", "metadata", "safety_identifier"))
+_TAGS = frozenset(("tags", "metadata", "litellm_metadata"))
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 _VALUE = msgspec.json.Decoder().decode
 
@@ -29,10 +31,12 @@ _VALUE = msgspec.json.Decoder().decode
 def end_user_of(call: Call, headers: Sequence[bytes]) -> str:
     """Return the id of the end user that a request is for; "" where it names none. ``headers``: those that may. Raises
     "bad_request" for an id that is too long to be one."""
-    named = in_headers(call, headers)
-    if named:
-        return named
-    fields = call.fields
+    sent, fields = call.exchange.headers, call.fields
+    for name in headers:
+        if name in sent and (named := in_headers(call, headers)):
+            return named
+    if _SAYS.isdisjoint(fields):
+        return ""
     if "user" in fields and (found := _text("user", fields["user"])):
         return found
     for outer, inner in _INSIDE:
@@ -58,6 +62,8 @@ def in_headers(call: Call, names: Sequence[bytes]) -> str:
 
 def request_tags(call: Call) -> tuple[str, ...]:
     """Return the tags of a request. Raises "bad_request" for more or longer ones than anybody needs."""
+    if _TAGS.isdisjoint(call.fields) and b"x-litellm-tags" not in call.exchange.headers:
+        return ()
     tags = tags_of(call)
     if len(tags) > MOST_TAGS:
         raise GatewayError("bad_request", f"'tags' has {len(tags)} tags; {MOST_TAGS} are the most.", param="tags")

@@ -86,7 +86,7 @@ class Engine:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
         self.admission: Admission | None = None  # None: nobody has limits
-        self.answers = AnswerCache(lambda: self.means)
+        self.answers = AnswerCache(lambda: self.means, self.handle)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
@@ -149,13 +149,6 @@ class Engine:
             self.answers.end(call)
         self.record(call, error)
 
-    def _show(self, call: Call, plan: Plan[Target]) -> None:
-        """Tell of a plan: to the log, and to a client that asks."""
-        if self.means.trace is not None:
-            self.means.trace.planned(call, plan)
-        if call.outlet.told is not None:
-            call.outlet.told.planned(call, plan, self.means.clock())
-
     def _cut_off(self, call: Call) -> GatewayError | None:
         """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
         if call.attempt is not None:
@@ -164,6 +157,13 @@ class Engine:
         if call.exchange.ending is None:
             self.record(call, _left(call))
         return call.exchange.ending
+
+    def _show(self, call: Call, plan: Plan[Target]) -> None:
+        """Tell of a plan: to the log, and to a client that asks."""
+        if self.means.trace is not None:
+            self.means.trace.planned(call, plan)
+        if call.outlet.told is not None:
+            call.outlet.told.planned(call, plan, self.means.clock())
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
@@ -224,16 +224,15 @@ class Engine:
         if call.way is not None:  # before it nobody goes to a fallback, which may be another request
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
-        bill = call.outlet.bill
+        bill, trial = call.outlet.bill, 0.0
         standing.in_flight += 1
-        trial = 0.0
         if rules is not None:
             standing.ask(self.means.clock())
             trial = standing.trial
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
-            if bill is not None and (waits := bill.leave()) is not None:
+            if (waits := None if bill is None else bill.leave()) is not None:
                 await waits
             await surface.attempt(attempt)
         except (GatewayError, TransportError, RecursionError) as error:
@@ -243,8 +242,8 @@ class Engine:
                 live.health.succeeded()
             if rules is not None:
                 praise(attempt, rules, self.means.clock())
-            if call.means.trace is not None:
-                call.means.trace.ended(attempt, None)
+            if (trace := call.means.trace) is not None:
+                trace.ended(attempt, None)
             return ANSWERED
         finally:
             standing.in_flight -= 1

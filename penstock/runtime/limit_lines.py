@@ -12,36 +12,54 @@ from penstock.core.price import plain
 from penstock.runtime.outlet import safe
 
 if TYPE_CHECKING:
-    from penstock.core.admit.holders import Holder
-    from penstock.core.admit.rates import Limit, Over, Rates
+    from penstock.core.admit.holders import Holder, Pace
+    from penstock.core.admit.rates import Left, Limit, Over
 
 
-def limit_lines(rates: Rates, limits: Sequence[Limit], now: float, openai: bool) -> bytes:
-    """Render what is left of each limit in LiteLLM's names, of the first of a kind; with ``openai`` also that of the
-    tightest in OpenAI's, which clients pace themselves by."""
-    lines: dict[str, int] = {}
-    requests: tuple[int, int] | None = None  # (left, most) of the tightest
-    tokens: tuple[int, int] | None = None
-    for limit in limits:
-        pace, name = limit.pace, f"x-ratelimit-{limit.kind}"
-        left, tokens_left = rates.left(limit, now)
-        if pace.requests is not None and left is not None:
-            lines.setdefault(f"{name}-limit-requests", pace.requests)
-            lines.setdefault(f"{name}-remaining-requests", left)
-            requests = min(requests or (left, pace.requests), (left, pace.requests))
-        if pace.tokens is not None and tokens_left is not None:
-            lines.setdefault(f"{name}-limit-tokens", pace.tokens)
-            lines.setdefault(f"{name}-remaining-tokens", tokens_left)
-            tokens = min(tokens or (tokens_left, pace.tokens), (tokens_left, pace.tokens))
-        if pace.parallel is not None:
-            lines.setdefault(f"{name}-limit-max_parallel_requests", pace.parallel)
-            lines.setdefault(f"{name}-remaining-max_parallel_requests", rates.room(limit))
-    if openai:
-        for word, found in (("requests", requests), ("tokens", tokens)):
-            if found is not None:
-                lines[f"x-ratelimit-limit-{word}"] = found[1]
-                lines[f"x-ratelimit-remaining-{word}"] = found[0]
-    return "".join([f"{name}: {value}\r\n" for name, value in lines.items()]).encode()
+class LimitLines:
+    """The header lines of a set of limits, made once but for what is left: in LiteLLM's names of each, the first of a
+    kind; and of the tightest in OpenAI's, which clients pace themselves by."""
+
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        self._limits = limits
+        lines, spots, kinds = "", list[tuple[int, int]](), set[str]()
+        for number, limit in enumerate(limits):
+            if limit.kind in kinds:
+                continue
+            kinds.add(limit.kind)
+            more, which = _lines_of(f"x-ratelimit-{limit.kind}", limit.pace, 3)
+            lines += more
+            spots += [(number, one) for one in which]
+        self._lines, self._spots = lines, spots
+        self._alone = len(limits) == 1
+        if self._alone:
+            more, which = _lines_of("x-ratelimit", limits[0].pace, 2)
+            self._both, self._spots_of_both = lines + more, [*spots, *((0, one) for one in which)]
+
+    def fill(self, left: Sequence[Left], openai: bool) -> bytes:
+        """Render the lines. ``left``: of each limit. ``openai``: also in OpenAI's names."""
+        if openai and self._alone:
+            return (self._both % tuple([left[number][one] for number, one in self._spots_of_both])).encode()
+        text = self._lines % tuple([left[number][one] for number, one in self._spots])
+        return (text + self._tightest(left) if openai else text).encode()
+
+    def _tightest(self, left: Sequence[Left]) -> str:
+        text = ""
+        for which, word in enumerate(("requests", "tokens")):
+            bounds = ((one.pace.requests, one.pace.tokens)[which] for one in self._limits)
+            found = [(some[which], most) for some, most in zip(left, bounds, strict=True) if most is not None]
+            if found:
+                some, most = min(found)
+                text += f"x-ratelimit-limit-{word}: {most}\r\nx-ratelimit-remaining-{word}: {some}\r\n"
+        return text
+
+
+def _lines_of(name: str, pace: Pace, count: int) -> tuple[str, list[int]]:
+    """Make the lines of the first bounds of a pace, with places for what is left, and which of ``Left`` goes there."""
+    words = (("requests", pace.requests), ("tokens", pace.tokens), ("max_parallel_requests", pace.parallel))[:count]
+    there = [(number, word, most) for number, (word, most) in enumerate(words) if most is not None]
+    text = "".join(f"{name}-limit-{word}: {most}\r\n{name}-remaining-{word}: %d\r\n" for _, word, most in there)
+    return text, [number for number, _, _ in there]
 
 
 def key_lines(key: Holder, spent: int | None) -> bytes:

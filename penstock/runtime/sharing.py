@@ -151,7 +151,7 @@ class Sharing:
         return max(0, cell.own + cell.reserved - cell.granted - self._asking.get(cell, 0))
 
     async def _cover(self, caps: Sequence[tuple[Claim, int]], amount: int) -> Refusal | None:
-        """Have everything granted that is missing, all of it or nothing."""
+        """Ask for all that is missing, and get all of it or nothing."""
         if not amount:
             return None
         wants = [(claim, most, missing) for claim, most in caps if (missing := self._missing(claim.cell))]

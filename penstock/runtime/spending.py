@@ -67,20 +67,15 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
     """Make the entry of a call that is over. ``ms``: how long it took."""
     caller, admitted, attempt, exchange = call.caller, call.admitted, call.attempt, call.exchange
     usage, hit, first_ms = call.spent, False, None
-    target = label = provider = model = version = address = ""
-    tries, stream, price_version = call.tries, call.stream, ""
+    target = label = provider = model = price_version = address = ""
+    tries, stream = call.tries, call.stream
     if attempt is not None:
         model, label, provider, target = _named(attempt)
-        for more in (attempt.usage, attempt.spent):
-            if more is not None:
-                usage = more if usage is None else added(usage, more)
-        version = attempt.price_version or ""
-        address = _address(attempt)
-        tries += attempt.repairs
-        stream = attempt.stream
+        usage = _used(usage, attempt)
+        price_version, address = attempt.price_version or "", _address(attempt)
+        tries, stream = tries + attempt.repairs, attempt.stream
         if attempt.first_at is not None:
             first_ms = (attempt.first_at - exchange.started) * 1000
-        price_version = version
     elif call.caching is not None and call.caching.how is not MISS:
         hit, usage = True, call.caching.usage
     used = usage or _NOTHING
@@ -128,6 +123,14 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
 
 
 _NOTHING = Usage()
+
+
+def _used(before: Usage | None, attempt: Attempt) -> Usage | None:
+    """Add what an attempt used to what those before it did."""
+    for more in (attempt.usage, attempt.spent):
+        if more is not None:
+            before = more if before is None else added(before, more)
+    return before
 
 
 def _named(attempt: Attempt) -> tuple[str, str, str, str]:

@@ -21,6 +21,7 @@ from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
 from penstock.runtime.ledger import STOP, NoBooks
 from penstock.runtime.records import LogSink, Records, as_text
+from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
@@ -39,11 +40,13 @@ from penstock.server.site import Site
 from penstock.server.sources.base import gather
 from penstock.server.sources.stored import StoredSource
 from penstock.server.statedir import state_folder
+from penstock.stores.behind import Behind
 from penstock.stores.models import MemoryModelStore, SharedModelStore
 from penstock.stores.redis_board import open_shared
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.config.redis import RedisSettings
     from penstock.server.sources.base import Source
     from penstock.server.storage import Storage
     from penstock.stores.shared import Shared
@@ -82,6 +85,8 @@ class Service:
         self.storage = self.gateway.storage = storage
         if storage is not None:
             self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
+            engine = self.gateway.engine
+            engine.means = engine.means._replace(store=Behind(storage.kept))
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
@@ -121,6 +126,7 @@ class Service:
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
+        self.gateway.engine.answers.open(self.gateway.state)  # what it lacks is said now, and not to a request
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -139,6 +145,7 @@ class Service:
             if self.gateway.books is not None:
                 await self.gateway.books.close()
             if self.storage is not None:
+                await self.gateway.engine.means.store.close()
                 await self.storage.close()
         return 0
 
@@ -171,11 +178,16 @@ class Service:
         found = shared_redis(config)
         for where, text in found.problems:
             log.warning("%s: %s", where, text)
-        self._redis = found.settings
+        self._redis: RedisSettings | None = None
         if found.settings is None:
             return None
         engine = self.gateway.engine
-        shared = open_shared(found.settings)
+        try:
+            self._redis = with_token(found.settings)
+            shared = open_shared(self._redis)
+        except GatewayError as error:
+            log.warning("Nothing is shared with other processes: %s", error.message)
+            return None
         engine.means = engine.means._replace(shared=shared)
         engine.means.lives.share(shared, engine.means.clock)
         if engine.admission is not None:

@@ -324,6 +324,32 @@ class Answers(Protocol):
     async def close(self) -> None: ...
 
 
+class Near(NamedTuple):
+    """An answer to a question that is like another one. ``likeness``: the cosine of their vectors."""
+
+    key: str
+    likeness: float
+
+
+class CannotCompare(OSError):
+    """A place keeps answers, and cannot compare questions: it has no search, or other vectors. The message says why."""
+
+
+class NearAnswers(Answers, Protocol):
+    """Answers that are found by questions like theirs, too. ``put_near`` is ``put`` with the question's vector; one
+    with another ``scope`` never meets it, and that is judged before any vector is. ``nearest``: the answers of a scope
+    that are nearest to a vector, at most ``MOST_NEAR``, the nearest first. A ``scope`` is letters and digits; a
+    ``vector`` is of length 1. ``search_ready`` does nothing but ask whether it could. These three raise
+    ``CannotCompare``, too. Each passes ``tests/contract/test_near_answers.py``."""
+
+    async def put_near(self, key: str, value: bytes, ttl: float, scope: str, vector: Sequence[float]) -> None: ...
+    async def nearest(self, scope: str, vector: Sequence[float]) -> list[Near]: ...
+    async def search_ready(self) -> None: ...
+
+
+MOST_NEAR = 4
+
+
 class Mark(NamedTuple):
     """Something that holds for a while: a deployment rests, a key is dead. ``kind`` and ``key``: what is marked;
     ``value``: why; ``seconds``: how long it holds from now on."""

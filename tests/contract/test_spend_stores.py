@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.core.admit.periods import window
-from penstock.stores.base import Spent
+from penstock.stores.base import Spent, Total
 from penstock.stores.sql.address import read_address
+from penstock.stores.sql.daily import Day
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.spend import SqlSpendStore
 from tests.databases import KINDS
@@ -178,6 +179,41 @@ async def test_days_are_summed_up_by_what_is_asked(store):
     assert (first.input, first.output, first.cache_read, first.failed) == (3, 4, 1, 0)
     [every] = await store.daily("key", by=())
     assert (every.failed, every.estimated, every.cache_hits) == (1, 1, 1)
+
+
+async def test_what_is_corrected_changes_every_sum(store):
+    await store.append([spent("c1", 5), spent("c2", 7)], PERIODS, {})
+    await store.correct([spent("c1", 1, team="t2", accounts=("key:k", "team:t2")), spent("c3", 2)], PERIODS)
+    assert await amount(store) == await amount(store, period="30d") == 10
+    assert (await amount(store, "team:t"), await amount(store, "team:t2")) == (9, 1)
+    assert [(day.name, day.cost) for day in await store.daily("team", by=("name",))] == [("t", 9), ("t2", 1)]
+    assert (await store.rows()).total == 3
+
+
+async def test_sums_are_put_in_the_place_of_others(store):
+    await store.append([spent("c1", 5)], PERIODS, {})
+    day = Day("key", "2026-11-17", "k", "k", "gpt", "g", "openai", requests=3, cost=10**25 if store_takes_much(store) else 9)
+    for _ in range(2):  # an import may be done again
+        await store.put_sums([day], [Total("key:k", "", 0.0, 100), Total("team:new", "", 0.0, 7)])
+    assert await amount(store) == 100 and await amount(store, "team:new") == 7
+    assert (await store.daily("key", until="2026-11-17")) == [Day("key", "2026-11-17", "k", requests=3, cost=day.cost)]
+    await store.append([spent("c2", 5)], PERIODS, {})
+    assert await amount(store) == 105
+
+
+def store_takes_much(store: SqlSpendStore) -> bool:
+    return store._database.address.kind != "sqlite"
+
+
+async def test_all_requests_are_gone_over_in_pieces(store):
+    entries = [spent(f"c{n:02}", at=NOON + n // 3, key=f"k{n % 2}") for n in range(23)]
+    await store.append(entries, {}, {})
+    pieces = [piece async for piece in store.scan(size=5)]
+    assert [len(piece) for piece in pieces] == [5, 5, 5, 5, 3]
+    assert [one.call_id for piece in pieces for one in piece] == [f"c{n:02}" for n in range(23)]
+    found = [one.call_id async for piece in store.scan({"key": "k1"}, NOON + 1, NOON + 3) for one in piece]
+    assert found == ["c03", "c05", "c07"]
+    assert [piece async for piece in store.scan(since=NOON + 999)] == []
 
 
 ENTRIES = st.builds(

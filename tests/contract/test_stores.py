@@ -15,7 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from penstock.stores import behind
 from penstock.stores.base import Store
+from penstock.stores.behind import Behind
 from penstock.stores.memory import MemoryStore
 from penstock.stores.redis_board import RedisBoard, RedisStore
 from penstock.stores.sql.kept import SqlStore
@@ -97,6 +99,7 @@ STORES: dict[str, Make] = {
     "memory": lambda clock, size: MemoryStore(size, clock),
     "redis": _of_redis,
     "sqlite": _of_sqlite,
+    "behind": lambda clock, size: Behind(MemoryStore(size, clock), clock),
 }
 BOUNDED = {"memory"}  # their docstring names a bound in bytes
 BIG = 1 << 30
@@ -250,6 +253,64 @@ def model_of(name: str) -> type:
 TestMemory = model_of("memory")
 TestRedis = model_of("redis")
 TestSqlite = model_of("sqlite")
+TestBehind = model_of("behind")
+
+
+class Slow(MemoryStore):
+    """A store that waits until it may go on, and that may be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go, self.away = asyncio.Event(), False
+
+    async def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        await self.go.wait()
+        if self.away:
+            raise OSError("away")
+        await super().put(key, value, ttl)
+
+
+async def test_who_puts_never_waits_for_the_store_behind():
+    far, clock = Slow(), Clock()
+    store = Behind(far, clock)
+    await store.put("b", b"1")
+    await asyncio.sleep(0)  # it is on its way, the next ones wait
+    await store.put("a", b"1", ttl=10)
+    await store.put("b", b"2")
+    await asyncio.sleep(0.01)
+    assert await store.get("a") == b"1" and await store.get("b") == b"2" and await far.get("b") is None
+    assert await Behind(far, clock).get("a") is None, "another process has it once it is there"
+    clock.now += 4
+    far.go.set()
+    await asyncio.sleep(0.01)
+    assert await Behind(far).get("b") == b"2"
+    assert far._values["a"][1] - far._clock() == pytest.approx(6, abs=1), "its time went on meanwhile"
+    far.go.clear()
+    await store.put("c", b"3")
+    await asyncio.sleep(0)
+    deleting = asyncio.create_task(store.delete("c"))
+    await asyncio.sleep(0)
+    far.go.set()
+    assert await deleting is True
+    assert await store.get("c") is None and await far.get("c") is None, "what was on its way does not come back"
+
+
+async def test_values_wait_for_a_store_that_is_away_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(behind, "MOST_WAITING", 100)
+    far = Slow()
+    far.away = True
+    far.go.set()
+    store = Behind(far)
+    await store.put("a", b"x" * 60)
+    await store.put("a", b"y" * 30)
+    with pytest.raises(OSError, match="too much waits"):
+        await store.put("b", b"x" * 80)
+    assert await store.get("a") == b"y" * 30
+    far.away = False
+    await asyncio.sleep(0.6)
+    assert await far.get("a") == b"y" * 30
+    await store.put("b", b"x" * 80)
+    await store.close()
 
 
 async def test_what_is_over_is_cleaned_up_little_by_little():

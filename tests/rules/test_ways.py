@@ -22,7 +22,7 @@ SENDERS: Mapping[str, str] = {
     "penstock/runtime/upstream_sockets.py": "a WebSocket to a target, of which there is one way, too",
     "penstock/runtime/speaks.py": "an empty question, for nobody's request",
     "penstock/runtime/cloud/oauth.py": "a token, from whoever issues it",
-    "penstock/runtime/cloud/buckets.py": "an answer that is kept in a bucket, for nobody's request",
+    "penstock/runtime/cloud/line.py": "an answer that is kept on a server, for nobody's request",
     "penstock/server/checker.py": "a free question, for nobody's request",
     "penstock/server/sources/engines.py": "which models an engine has, for nobody's request",
 }

@@ -86,7 +86,7 @@ async def test_all_holders_are_checked_before_any_is_charged(tmp_path) -> None:
             assert (await chat(door, "a"))[0] == 429
         rates = door.gateway.engine.admission.rates
         limit = Limit(f"key:{id_of('a')}", "api_key", id_of("a"), Pace(requests=9))
-        assert rates.left(limit, door.gateway.clock())[0] == 8
+        assert rates.left(limit, door.gateway.clock()) == (8, -1, -1)
 
 
 # Tokens ---------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import pytest
 
 from penstock.config.models import Config, GeneralSettings
 from penstock.config.secret import Secret
+from penstock.core.errors import GatewayError
 from penstock.server.options import Refused, ServeOptions
 from penstock.server.storage import database_address, open_storage
+from tests.databases import Running, mariadb, postgres  # noqa: F401
 from tests.door import HELLO
 from tests.e2e.serving import serving
+from tests.relay import Relay
 from tests.served import MASTER, ServedDoor, open_service
 
 CONFIG = f"""
@@ -99,7 +103,12 @@ async def test_a_key_of_litellm_is_digested_anew_once_it_was_used(tmp_path: Path
             return json.loads(row.body)["digests"] == [{"digest": ours, "until": 4e9}, other]
 
         await until(renewed)
-        assert await status(door) == 200 and door.gateway.keyring.old == {}
+        assert await status(door) == 200
+
+        async def done() -> bool:
+            return door.gateway.keyring.old == {}
+
+        await until(done)
 
 
 async def test_another_secret_than_that_of_the_keys_is_one_clear_error(tmp_path: Path):
@@ -180,3 +189,120 @@ def test_nothing_of_sqlalchemy_is_loaded_where_there_is_no_database():
     code = "import penstock.server.run, penstock.server.service, sys; print([n for n in sys.modules if n in ('sqlalchemy', 'alembic')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+# Away. ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def relayed(postgres: Running) -> Iterator[tuple[Relay, str]]:  # noqa: F811
+    """A relay before an empty PostgreSQL, and the lines of a config for it."""
+    relay = Relay(postgres.port)
+    url = postgres.fresh().replace(f":{postgres.port}/", f":{relay.port}/") + "?connect_timeout=2&socket_timeout=5"
+    yield relay, f"database_url: '{url}', master_key: {MASTER}"
+    relay.close()
+
+
+def served(relayed: tuple[Relay, str], tmp_path: Path, more: str = ""):
+    general = f"{relayed[1]}{more}"
+    yaml = CONFIG.replace(f"{{master_key: {MASTER}}}", f"{{{general}}}")
+    return open_service(tmp_path, yaml, state_dir=tmp_path / "state")
+
+
+async def ready(door: ServedDoor) -> tuple[int, str]:
+    code, told = await door.call("/health/readiness")
+    return code, told["db"]
+
+
+async def test_known_keys_open_while_the_database_is_away_and_changes_wait(tmp_path: Path, relayed):
+    relay, _ = relayed
+    async with served(relayed, tmp_path) as door:
+        id_ = await add_key(door)
+        assert await status(door) == 200 and await ready(door) == (200, "connected")
+        relay.away = True
+        relay.cut()
+        await until(lambda: _is(ready(door), (503, "Not connected")))
+        assert await status(door) == 200, "what is in memory holds"
+        with pytest.raises(GatewayError) as told:
+            await add_key(door, "sk-another-one-22")
+        assert told.value.kind == "no_database" and "127.0.0.1" not in told.value.message
+        relay.away = False
+        await until(lambda: _is(ready(door), (200, "connected")), 5.0)
+        await door.gateway.desk.remove(await door.gateway.desk.row("key", id_), "a test")
+        assert await status(door) == 401
+        lines = "".join(door.lines)
+        assert lines.count("cannot be reached") == 1 and lines.count("is there") == 1, "each is said once"
+        assert "pw-of-the-tests" not in lines
+
+
+async def test_without_a_snapshot_a_start_without_the_database_lets_nobody_in(tmp_path: Path, relayed):
+    relay, _ = relayed
+    async with served(relayed, tmp_path) as door:
+        await add_key(door)
+    relay.away = True
+    async with served(relayed, tmp_path) as door:
+        assert await ready(door) == (503, "Not connected") and await status(door) == 503
+        assert await status(door, MASTER) == 200, "the master key needs no database"
+        assert await status(door, "no key at all") == 401
+        relay.away = False
+        await until(lambda: _is(ready(door), (200, "connected")), 5.0)
+        assert await status(door) == 200 and await status(door, KEY + "x") == 401
+
+
+async def test_with_a_snapshot_it_is_served_without_the_database(tmp_path: Path, relayed):
+    relay, _ = relayed
+    allow, snapshot = ", allow_requests_on_db_unavailable: true", tmp_path / "state" / "snapshot"
+    async with served(relayed, tmp_path, allow) as door:
+        id_ = await add_key(door, models=["m"])
+        secret = {"credential_name": "c", "credential_values": {"api_key": "sk-in-no-snapshot"}}
+        await door.gateway.desk.add("credential", "c", secret, "a test")
+        await until(lambda: _is(_holds(snapshot, id_), True), 8.0)
+    assert stat.S_IMODE(snapshot.stat().st_mode) == 0o600 and b"sk-in-no-snapshot" not in snapshot.read_bytes()
+    relay.away = True
+    async with served(relayed, tmp_path, allow) as door:
+        assert await ready(door) == (200, "Not connected")
+        assert await status(door) == 200 and await status(door, KEY + "x") == 401
+        relay.away = False
+        await until(lambda: _is(ready(door), (200, "connected")), 5.0)
+        assert door.gateway.keyring.body("credential", "c") is not None, "what no snapshot has is read then"
+    snapshot.write_bytes(b"something else")
+    relay.away = True
+    async with served(relayed, tmp_path, allow) as door:
+        assert await status(door) == 503
+
+
+async def _holds(path: Path, text: str) -> bool:
+    return await asyncio.to_thread(path.exists) and text.encode() in await asyncio.to_thread(path.read_bytes)
+
+
+async def test_a_slow_database_slows_no_request(tmp_path: Path, relayed):
+    relay, _ = relayed
+    async with served(relayed, tmp_path) as door:
+        await add_key(door)
+        await status(door)
+        relay.slow = 2.0
+        await asyncio.sleep(0.3)  # a look is under way
+        took = []
+        for _ in range(30):
+            began = time.perf_counter()
+            assert await status(door) == 200
+            took.append(time.perf_counter() - began)
+        assert sorted(took)[-2] < 0.5, took
+        relay.slow = 0.0
+
+
+async def test_a_kept_response_outlives_the_gateway_and_is_its_keys_own(tmp_path: Path):
+    state = tmp_path / "state"
+    asked = {"model": "m", "input": "hello"}
+    async with open_service(tmp_path, CONFIG, state_dir=state) as door:
+        await add_key(door)
+        await add_key(door, "sk-of-another-team-77")
+        code, told = await door.call("/v1/responses", asked, key=KEY)
+        assert code == 200
+    async with open_service(tmp_path, CONFIG, state_dir=state) as door:
+        path = f"/v1/responses/{told['id']}"
+        assert (await door.call(path, key=KEY))[1]["id"] == told["id"]
+        assert (await door.call(path, key="sk-of-another-team-77"))[0] == 404
+        code, said = await door.call("/v1/responses", {**asked, "previous_response_id": told["id"]}, key=KEY)
+        assert code == 200, (said, door.lines)
+        assert (await door.call(path, method="DELETE", key=KEY))[0] == 200 and (await door.call(path, key=KEY))[0] == 404

@@ -82,6 +82,9 @@ class Window:
         return max(0.0, at - now)
 
 
+Left = tuple[int, int, int]
+
+
 class Meter:
     """What counts of one account."""
 
@@ -119,13 +122,23 @@ class Over(NamedTuple):
     wait: float
 
 
-class Taken(Struct, eq=False):
-    """What a request has taken of the limits that it counts against. ``slices``: where, as (requests, tokens, tokens of
-    the day) of each meter; -1 for nothing."""
+class Held(NamedTuple):
+    """What a request has taken of one limit. ``requests``, ``tokens``, ``day``: the slices in which it counts, -1 for
+    nothing. ``left``: requests, tokens and places that are left after it, -1 where there is no such limit."""
 
-    meters: list[tuple[Limit, Meter]]
+    limit: Limit
+    meter: Meter
+    requests: int
     tokens: int
-    slices: list[tuple[int, int, int]]
+    day: int
+    left: Left
+
+
+class Taken(Struct, eq=False):
+    """What a request has taken of the limits that it counts against."""
+
+    held: list[Held]
+    tokens: int
     over: bool = False
 
 
@@ -153,24 +166,29 @@ class Rates:
         if len(self._meters) >= self._sweep_at:
             self._sweep(now)
         worst: Over | None = None
-        meters = []
+        rooms = []
         for limit in limits:
             meter = self._meters.get(limit.account) or self._make(limit)
-            found = self._over(limit, meter, tokens, now)
-            if found is not None and (worst is None or found.wait > worst.wait):
-                worst = found
-            meters.append((limit, meter))
+            room = self._room(limit, meter, now)
+            if room[0] == 0 or room[2] == 0 or 0 <= room[1] < max(1, tokens) or limit.pace.a_day is not None:
+                found = self._over(limit, meter, room, tokens, now)
+                if found is not None and (worst is None or found.wait > worst.wait):
+                    worst = found
+            rooms.append((limit, meter, room))
         if worst is not None:
             return worst
-        common, slices = self.common, []
-        for limit, meter in meters:
+        common, held = self.common, []
+        for limit, meter, (requests, some, places) in rooms:
+            pace = limit.pace
             meter.parallel += 1
-            day = -1 if meter.day is None or limit.pace.a_day is None else meter.day.add(tokens, now)
-            counts = limit.pace.tokens is not None
-            slices.append((meter.requests.add(1, now), meter.tokens.add(tokens, now) if counts else -1, day))
+            one = meter.requests.add(1, now) if requests >= 0 else -1
+            used = meter.tokens.add(tokens, now) if some >= 0 else -1
+            day = -1 if meter.day is None or pace.a_day is None else meter.day.add(tokens, now)
             if common is not None:
                 common.count(limit.account, 1, 0)
-        return Taken(meters, tokens, slices)
+            left = (max(-1, requests - 1), some - tokens if some >= 0 else -1, max(-1, places - 1))
+            held.append(Held(limit, meter, one, used, day, left))
+        return Taken(held, tokens)
 
     def settle(self, taken: Taken, tokens: int, now: float) -> None:
         """End a request: it is not under way any more, and has used so many tokens."""
@@ -178,7 +196,7 @@ class Rates:
             return
         taken.over = True
         more = tokens - taken.tokens
-        for (limit, meter), (_, minute, day) in zip(taken.meters, taken.slices, strict=True):
+        for limit, meter, _, minute, day, _ in taken.held:
             meter.parallel -= 1
             if minute >= 0:
                 _correct(meter.tokens, more, minute, now)
@@ -190,39 +208,41 @@ class Rates:
     def cancel(self, taken: Taken, now: float) -> None:
         """Give back all that a request has taken: it was kept out by something else."""
         if not taken.over:
-            for (_, meter), (requests, _, _) in zip(taken.meters, taken.slices, strict=True):
+            for _, meter, requests, _, _, _ in taken.held:
                 meter.requests.give_back(1, requests)
             self.settle(taken, 0, now)
 
-    def left(self, limit: Limit, now: float) -> tuple[int | None, int | None]:
-        """Return how many requests and tokens are left of a limit; None where there is none."""
-        meter = self._meters.get(limit.account) or self._make(limit)
-        requests, tokens = self._used(limit, meter, now)
-        pace = limit.pace
-        return (
-            None if pace.requests is None else max(0, self._part(pace.requests) - requests),
-            None if pace.tokens is None else max(0, self._part(pace.tokens) - tokens),
-        )
+    def left(self, limit: Limit, now: float) -> Left:
+        """Return how many requests, tokens and places are left of a limit; -1 where there is none."""
+        return self._room(limit, self._meters.get(limit.account) or self._make(limit), now)
 
-    def room(self, limit: Limit) -> int:
-        """Return how many requests more may be under way."""
-        meter = self._meters.get(limit.account)
-        most = _part(limit.pace.parallel or 0, self.processes)
-        return max(0, most - (0 if meter is None else meter.parallel))
-
-    def _over(self, limit: Limit, meter: Meter, tokens: int, now: float) -> Over | None:
-        pace, tokens = limit.pace, max(1, tokens)  # where all are used up nothing more comes in
+    def _room(self, limit: Limit, meter: Meter, now: float) -> Left:
+        """Return what a limit has room for: requests, tokens, and requests under way; -1 where it has no such bound."""
+        pace, common, processes = limit.pace, self.common, self.processes
+        requests = tokens = places = -1
         if pace.parallel is not None:
-            most = _part(pace.parallel, self.processes)
-            if meter.parallel >= most:
-                return Over(limit, PARALLEL, pace.parallel, 0, 1.0)
-        if pace.requests is not None or pace.tokens is not None:
-            requests, used = self._used(limit, meter, now)
-            if pace.requests is not None and requests >= (most := self._part(pace.requests)):
-                return Over(limit, REQUESTS, pace.requests, 0, meter.requests.free_in(1, most, now) or 1.0)
-            if pace.tokens is not None and used + tokens > (most := self._part(pace.tokens)):
-                wait = meter.tokens.free_in(tokens, most, now) or 1.0
-                return Over(limit, TOKENS, pace.tokens, max(0, most - used), wait)
+            places = max(0, _part(pace.parallel, processes) - meter.parallel)
+        theirs = (0, 0)
+        if common is not None and (pace.requests is not None or pace.tokens is not None):
+            theirs, processes = common.others(limit.account), 1
+        if pace.requests is not None:
+            requests = max(0, _part(pace.requests, processes) - meter.requests.turn(now) - theirs[0])
+        if pace.tokens is not None:
+            tokens = max(0, _part(pace.tokens, processes) - meter.tokens.turn(now) - theirs[1])
+        return requests, tokens, places
+
+    def _over(self, limit: Limit, meter: Meter, room: Left, tokens: int, now: float) -> Over | None:
+        pace, tokens = limit.pace, max(1, tokens)  # where all are used up nothing more comes in
+        if room[2] == 0:
+            return Over(limit, PARALLEL, pace.parallel or 0, 0, 1.0)
+        if room[0] == 0:
+            assert pace.requests is not None
+            wait = meter.requests.free_in(1, self._part(pace.requests), now) or 1.0
+            return Over(limit, REQUESTS, pace.requests, 0, wait)
+        if 0 <= room[1] < tokens:
+            assert pace.tokens is not None
+            wait = meter.tokens.free_in(tokens, self._part(pace.tokens), now) or 1.0
+            return Over(limit, TOKENS, pace.tokens, room[1], wait)
         if pace.a_day is not None:
             day = meter.day = meter.day or Window(DAY, DAY_PARTS)
             most = _part(pace.a_day, self.processes)
@@ -230,13 +250,6 @@ class Rates:
                 wait = day.free_in(tokens, most, now) or 1.0
                 return Over(limit, TOKENS, pace.a_day, max(0, most - day.total), wait)
         return None
-
-    def _used(self, limit: Limit, meter: Meter, now: float) -> tuple[int, int]:
-        requests, tokens = meter.requests.turn(now), meter.tokens.turn(now)
-        if self.common is None:
-            return requests, tokens
-        their_requests, their_tokens = self.common.others(limit.account)
-        return requests + their_requests, tokens + their_tokens
 
     def _part(self, most: int) -> int:
         return most if self.common is not None else _part(most, self.processes)
@@ -256,9 +269,10 @@ def limits_of(holders: Sequence[Holder], model: str) -> list[Limit]:
     """List the limits that a request for a model counts against."""
     found = []
     for holder in holders:
-        kind = _KINDS.get(holder.kind, holder.kind)
-        if holder.pace is not NO_PACE and holder.pace != NO_PACE:
-            found.append(Limit(f"{holder.kind}:{holder.id}", kind, holder.id.replace("/", ":"), holder.pace))
+        if holder.pace is not NO_PACE:
+            kind = _KINDS.get(holder.kind, holder.kind)
+            id_ = holder.id.replace("/", ":") if holder.kind == "member" else holder.id
+            found.append(Limit(f"{holder.kind}:{holder.id}", kind, id_, holder.pace))
         if holder.by_model and (pace := holder.by_model.get(model)) is not None:
             account = f"{holder.kind}:{holder.id}/model:{model}"
             found.append(Limit(account, f"model_per_{holder.kind}", f"{holder.id}:{model}", pace))

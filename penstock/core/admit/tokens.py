@@ -8,16 +8,19 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 
-from penstock.core.count import estimate
+from penstock.core.count import prompt_tokens
 from penstock.core.envelope import BAD_JSON
 from penstock.core.ir import Usage
 
 Counted = Literal["total", "input", "output"]
 """Which tokens limits count; LiteLLM's words for it."""
 
-# Where the dialects say how long an answer may be.
-_MOST = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_tokens_to_sample")
-_INSIDE = {
+# Where the dialects say how long an answer may be: at the top, or inside of a field.
+_MOST = {
+    "max_completion_tokens": "",
+    "max_tokens": "",
+    "max_output_tokens": "",
+    "max_tokens_to_sample": "",
     "generationConfig": "maxOutputTokens",
     "generation_config": "max_output_tokens",
     "inferenceConfig": "maxTokens",
@@ -30,24 +33,24 @@ _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 def most_output(fields: Mapping[str, Raw]) -> int:
     """Return how many tokens an answer may have, as its request says; 0 where it does not say."""
     found = 0
-    for name in _MOST:
-        if name in fields:
-            found = max(found, _count(fields[name]))
-    for name, inner in _INSIDE.items():
-        if name in fields:
+    for name in _MOST.keys() & fields.keys():
+        raw: Raw | None = fields[name]
+        if inner := _MOST[name]:
             try:
-                found = max(found, _count(_FIELDS(fields[name]).get(inner)))
+                raw = _FIELDS(fields[name]).get(inner)
             except BAD_JSON:
                 continue  # for who it is meant for to refuse
-    answers = _count(fields.get("n")) if "n" in fields else 1
-    return min(found * max(1, answers), _HIGHEST)
+        found = max(found, _count(raw))
+    if "n" in fields:
+        found *= max(1, _count(fields["n"]))
+    return min(found, _HIGHEST)
 
 
 def may_use(fields: Mapping[str, Raw], counted: Counted = "total") -> int:
     """Estimate the tokens that a request may use: those of its prompt, and as many as its answer may have."""
     if counted == "output":
         return most_output(fields)
-    asked = estimate(fields, 0).input
+    asked = prompt_tokens(fields)
     return asked if counted == "input" else asked + most_output(fields)
 
 

@@ -76,13 +76,13 @@ def read_address(text: str, more: Mapping[str, Any] | None = None) -> Address:
         raise ValueError(f"{told}: write {FORMS}")
     if kind == SQLITE:
         return _read_file(rest)
+    if "#" in rest:
+        raise ValueError("has a '#' in it: in a password it is written %23")
     try:
         parts = urlsplit(f"{kind}:{rest}")
         port = parts.port
     except ValueError:
         raise ValueError("its host or port cannot be read; signs in a password are written as %2F, %3A, ...") from None
-    if parts.fragment or "#" in rest:
-        raise ValueError("has a '#' in it: in a password it is written %23")
     database = unquote(parts.path[1:])
     if not database:
         raise ValueError(f"names no database: write {FORMS}")

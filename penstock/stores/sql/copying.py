@@ -176,7 +176,7 @@ def _check_version(connection: sa.Connection, what: str) -> None:
 
 
 def _make_room(target: sa.Connection) -> None:
-    """See that a database has no rows, and delete what a new one has."""
+    """Refuse a database that has rows, and delete what a new one has."""
     filled = {name: count for name, count in count_rows(target).items() if count and tables()[name] not in _OWN}
     if filled:
         told = ", ".join(f"{name} {count}" for name, count in filled.items())

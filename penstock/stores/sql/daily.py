@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.stores.base import Spent
+from penstock.stores.sql.entries import short
 from penstock.stores.sql.schema import DAILY_NAMES, DAILY_SUMS
 
 DIMENSIONS = ("key", "team", "user", "organization", "customer", "tag")
@@ -48,6 +49,16 @@ def sums_of(new: Sequence[Spent], old: Sequence[Spent]) -> list[dict[str, Any]]:
             for name, count in counts.items():
                 sums[name] += sign * count
     made = [{"id": _id(names), **dict(zip(("day", *DAILY_NAMES), names, strict=True)), **rows[names]} for names in rows]
+    return sorted(made, key=lambda row: str(row["id"]))
+
+
+def rows_of(days: Sequence[Day]) -> list[dict[str, Any]]:
+    """Return the table's rows of days, in the order of their ids."""
+    made = []
+    for one in days:
+        names = tuple(short(getattr(one, name)) for name in ("day", *DAILY_NAMES))
+        told = dict(zip(("day", *DAILY_NAMES), names, strict=True))
+        made.append({"id": _id(names), **told, **{name: getattr(one, name) for name in DAILY_SUMS}})
     return sorted(made, key=lambda row: str(row["id"]))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from penstock.core.admit.periods import window
 from penstock.stores.base import Spent, Total
 from penstock.stores.sql import upsert
-from penstock.stores.sql.daily import Day, day_of, sums_of
+from penstock.stores.sql.daily import Day, day_of, rows_of, sums_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import FIELDS, fitted, named, short, spent_of, values_of
@@ -47,6 +48,25 @@ class SqlSpendStore:
     ) -> None:
         await self._database.write(lambda connection: _append(connection, entries, periods, mark))
 
+    async def correct(self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]]) -> None:
+        """Keep entries in the place of those with their ``call_id``, with all sums: somebody knows better what they
+        cost."""
+        await self._database.write(lambda connection: _append(connection, entries, periods, {}, corrects=True))
+
+    async def put_sums(self, days: Sequence[Day] = (), totals: Sequence[Total] = ()) -> None:
+        """Put sums in the place of those that are there: what another gateway counted, and what somebody sets to
+        nothing. No entries stand behind them."""
+        rows = [
+            {"account": named(one.account, ACCOUNT), "period": one.period, "start": one.start, "amount": one.amount}
+            for one in sorted(totals)
+        ]
+
+        def put(connection: sa.Connection) -> None:
+            upsert.put(connection, TOTALS, rows, ("amount",))
+            upsert.put(connection, DAILY, rows_of(days), DAILY_SUMS)
+
+        await self._database.write(put)
+
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
         def read(connection: sa.Connection) -> list[Total]:
             known = _known_totals(connection, {account for account, _, _ in asked})
@@ -81,9 +101,7 @@ class SqlSpendStore:
         """List requests whose fields are equal to those of ``where`` (a tuple: to one of them), and that ended at
         ``since`` or later and before ``until``. ``costs``: at least and at most so many picodollars. ``failed``: with
         an error, or without. ``order``: a field, or "tokens"."""
-        tests = [is_one_of(SPEND.c[name], wanted) for name, wanted in (where or {}).items()]
-        tests += [] if since is None else [SPEND.c.at >= since]
-        tests += [] if until is None else [SPEND.c.at < until]
+        tests = _tests(where, since, until)
         tests += [] if costs[0] is None else [SPEND.c.cost >= costs[0]]
         tests += [] if costs[1] is None else [SPEND.c.cost <= costs[1]]
         tests += [] if failed is None else [_FAILED if failed else sa.not_(_FAILED)]
@@ -92,11 +110,33 @@ class SqlSpendStore:
 
         def read(connection: sa.Connection) -> SpentPage:
             asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(*tests).order_by(*places)
-            rows = tuple(spent_of(row) for row in connection.execute(asked.offset(offset or None).limit(limit)))
+            rows = _all_of(asked.offset(offset or None).limit(limit), connection)
             some = sa.select(SPEND.c.call_id).where(*tests).limit(MOST_COUNTED).subquery()
             return SpentPage(rows, connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
         return await self._database.read(read, steady=True)
+
+    async def scan(
+        self,
+        where: Mapping[str, object] | None = None,
+        since: float = 0.0,
+        until: float | None = None,
+        size: int = 1000,
+    ) -> AsyncIterator[tuple[Spent, ...]]:
+        """Go over all requests of a stretch of time, the oldest first, so many at a time: however many there are."""
+        tests = _tests(where, since, until)
+        asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(*tests)
+        asked = asked.order_by(SPEND.c.at, SPEND.c.call_id).limit(size)
+        after: list[sa.ColumnElement[bool]] = []
+        while True:
+            found = await self._database.read(partial(_all_of, asked.where(*after)))
+            if found:
+                yield found
+            if len(found) < size:
+                return
+            at, call_id = found[-1].at, found[-1].call_id
+            # In words that every database looks up in an index.
+            after = [SPEND.c.at >= at, sa.or_(SPEND.c.at > at, SPEND.c.call_id > call_id)]
 
     async def get(self, call_id: str) -> Spent | None:
         """Return one request; None where it is not known."""
@@ -216,28 +256,53 @@ def _of_days(
     return tests
 
 
+def _all_of(asked: sa.Select[Any], connection: sa.Connection) -> tuple[Spent, ...]:
+    return tuple(map(spent_of, connection.execute(asked)))
+
+
+def _tests(
+    where: Mapping[str, object] | None, since: float | None, until: float | None
+) -> list[sa.ColumnElement[bool]]:
+    tests = [is_one_of(SPEND.c[name], wanted) for name, wanted in (where or {}).items()]
+    tests += [] if since is None else [SPEND.c.at >= since]
+    return tests + ([] if until is None else [SPEND.c.at < until])
+
+
 def _append(
     connection: sa.Connection,
     entries: Sequence[Spent],
     periods: Mapping[str, Sequence[str]],
     mark: Mapping[str, int],
+    corrects: bool = False,
 ) -> None:
     """Keep entries, and add them up. All statements go over their rows in one order, so that processes that do this at
     the same time wait for each other instead of locking each other out."""
-    new, old = _told_apart(connection, entries)
+    new, old = _told_apart(connection, entries, corrects)
     if new:
         _add_totals(connection, new, old, periods)
         for chunk in _chunks([one.call_id for one in old]):
             connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
-        connection.execute(sa.insert(SPEND), [values_of(one) for one in sorted(new, key=lambda one: one.call_id)])
+        _insert(connection, [values_of(one) for one in sorted(new, key=lambda one: one.call_id)])
         upsert.add(connection, DAILY, sums_of(new, old), DAILY_SUMS)
     if mark:
         told = [{"journal": journal, "position": position} for journal, position in sorted(mark.items())]
         upsert.put(connection, MARKS, told, ("position",))
 
 
-def _told_apart(connection: sa.Connection, entries: Iterable[Spent]) -> tuple[list[Spent], list[Spent]]:
-    """Return the entries that are new, and those pending ones that they take the place of."""
+def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows. SQLite is in this process, and shares its processor: there the statement is given to the driver as
+    it is, which costs half (10 us a row), for all values are what the driver takes."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(sa.insert(SPEND), rows)
+        return
+    statement = sa.insert(SPEND).compile(dialect=connection.dialect)
+    names = statement.positiontup or ()
+    connection.exec_driver_sql(str(statement), [tuple([row[name] for name in names]) for row in rows])
+
+
+def _told_apart(connection: sa.Connection, entries: Iterable[Spent], corrects: bool) -> tuple[list[Spent], list[Spent]]:
+    """Return the entries that are new, and those that they take the place of: pending ones, and all that are
+    corrected."""
     given: dict[str, Spent] = {}
     for one in map(fitted, entries):
         before = given.get(one.call_id)
@@ -247,7 +312,7 @@ def _told_apart(connection: sa.Connection, entries: Iterable[Spent]) -> tuple[li
     for chunk in _chunks(sorted(given)):
         asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(SPEND.c.call_id.in_(chunk))
         known |= {one.call_id: one for one in map(spent_of, connection.execute(asked))}
-    replaced = {id_: one for id_, one in known.items() if one.pending and not given[id_].pending}
+    replaced = {id_: one for id_, one in known.items() if corrects or (one.pending and not given[id_].pending)}
     return [one for id_, one in given.items() if id_ not in known or id_ in replaced], list(replaced.values())
 
 

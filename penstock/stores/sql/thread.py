@@ -28,13 +28,24 @@ class SqlThread:
         """Wait for what a job returns. Raises what the job raises, and ``OSError`` where too many jobs wait, or where
         it takes longer than ``seconds``: one that had not begun is not done then."""
         future = asyncio.wrap_future(self._submit(job))
+        if seconds is None:
+            return await future
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = future.cancel()
+
+        # Not `asyncio.timeout`, which wants a task: requests are driven without one.
+        timer = asyncio.get_running_loop().call_later(seconds, give_up)
         try:
-            async with asyncio.timeout(seconds):
-                return await future
-        except TimeoutError:
-            if not future.cancelled():
-                raise  # the job's own
+            return await future
+        except asyncio.CancelledError:
+            if not late:
+                raise
             raise TimeoutError(errno.ETIMEDOUT, f"the database took longer than {seconds:g} s") from None
+        finally:
+            timer.cancel()
 
     def run_now(self, job: Callable[[], T]) -> T:
         """Return what a job returns, for callers that may wait: a start, a command."""
