@@ -18,6 +18,7 @@ from penstock.cli.tables import print_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from penstock.cli.spend_files import Write
     from penstock.stores.sql.daily import Day
     from penstock.stores.sql.database import Database
 
@@ -187,20 +188,24 @@ def export(file: Path, since: str | None, until: str | None, **which: Any) -> No
     Memory does not grow with the number of requests.
     """
     from penstock.cli.spend_files import open_writer
-    from penstock.stores.sql.spend import count_rows_between, rows_after
 
-    begin = _begin(since) if since else 0.0
-    end = _begin(until) + 86400 if until else None
-    with ready(which) as database:
-        total = database.read_now(lambda c: count_rows_between(c, begin, end))
-        count, place = 0, (begin, "")
-        with open_writer(file) as write, progress(total, "Exporting") as told:
-            while rows := database.read_now(lambda c: rows_after(c, place, end)):  # noqa: B023
-                write(rows)
-                place = rows[-1].at, rows[-1].call_id
-                count += len(rows)
-                told(len(rows))
+    with ready(which) as database, open_writer(file) as write:
+        count = asyncio.run(_export(database, since or "", until or "", write))
     click.echo(f"{count:,} requests written to {file}.", err=str(file) == "-")
+
+
+async def _export(database: Database, since: str, until: str, write: Write) -> int:
+    from penstock.stores.sql.spend import SqlSpendStore
+
+    store, count = SqlSpendStore(database), 0
+    sums = await store.daily("key", since=since, until=until, by=())
+    begin, end = _begin(since) if since else 0.0, _begin(until) + 86400 if until else None
+    with progress(sums[0].requests if sums else 0, "Exporting") as told:
+        async for rows in store.scan(since=begin, until=end):
+            write(rows)
+            count += len(rows)
+            told(len(rows))
+    return count
 
 
 def _begin(day: str) -> float:

@@ -228,24 +228,6 @@ class SqlSpendStore:
         return await self._database.write(delete)
 
 
-def rows_after(
-    connection: sa.Connection, after: tuple[float, str], until: float | None = None, limit: int = 1000
-) -> list[Spent]:
-    """Return the requests behind a place in the order of their times and ids: for whoever reads all of them, a part at
-    a time."""
-    at, call_id = after
-    behind = sa.or_(SPEND.c.at > at, sa.and_(SPEND.c.at == at, SPEND.c.call_id > call_id))
-    tests = [SPEND.c.at >= at, behind, *([] if until is None else [SPEND.c.at < until])]
-    asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(*tests).order_by(SPEND.c.at, SPEND.c.call_id)
-    return [spent_of(row) for row in connection.execute(asked.limit(limit))]
-
-
-def count_rows_between(connection: sa.Connection, since: float, until: float | None = None) -> int:
-    """Count the requests of a time."""
-    tests = [SPEND.c.at >= since, *([] if until is None else [SPEND.c.at < until])]
-    return int(connection.execute(sa.select(sa.func.count()).select_from(SPEND).where(*tests)).scalar_one())
-
-
 def _of_days(
     dimension: str, where: Mapping[str, object] | None, since: str, until: str
 ) -> list[sa.ColumnElement[bool]]:
