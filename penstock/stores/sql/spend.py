@@ -214,12 +214,14 @@ class SqlSpendStore:
 
         return await self._database.read(read)
 
-    async def forget(self, before: float, most: int = 1000) -> int:
+    async def forget(self, before: float, most: int = 1000, since: float = 0.0, failed: bool = False) -> int:
         """Delete the oldest rows that ended before a time, at most so many: a step of a clean-up. The sums stay. Return
-        how many there were."""
+        how many there were. ``failed``: only those that failed and cost nothing."""
+        tests = [SPEND.c.at < before, SPEND.c.at >= since]
+        tests += [_FAILED, SPEND.c.cost == 0] if failed else []
 
         def delete(connection: sa.Connection) -> int:
-            asked = sa.select(SPEND.c.call_id).where(SPEND.c.at < before).order_by(SPEND.c.at).limit(most)
+            asked = sa.select(SPEND.c.call_id).where(*tests).order_by(SPEND.c.at).limit(most)
             ids = list(connection.execute(asked).scalars())
             for chunk in _chunks(ids):
                 connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
