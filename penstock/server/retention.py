@@ -50,7 +50,7 @@ class Retention:
     async def clean(self) -> int:
         """Delete what is too old, in steps. Return how many rows there were."""
         kept, now = self.kept(), self._now()
-        self._next = now + self._seconds("maximum_spend_logs_retention_interval", INTERVAL)
+        self._next = now + self._seconds(self._configured("maximum_spend_logs_retention_interval"), INTERVAL)
         if kept.failed is not None or kept.all == SHORTEST:
             self._next = min(self._next, now + SHORTEST)
         count = 0
@@ -69,7 +69,7 @@ class Retention:
 
     def kept(self) -> Kept:
         """Read how long requests are kept."""
-        found = self._seconds("maximum_spend_logs_retention_period", "")
+        found = self._seconds(self._configured("maximum_spend_logs_retention_period"), "")
         kept = found or None
         if self._configured("disable_spend_logs"):
             kept = SHORTEST if kept is None else min(kept, SHORTEST)
@@ -78,7 +78,7 @@ class Retention:
     async def _forget(self, before: float, since: float = 0.0, failed: bool = False) -> int:
         batch = int(self._configured("maximum_spend_logs_cleanup_batch_size") or BATCH)
         steps = int(self._configured("maximum_spend_logs_cleanup_max_batches") or MOST_BATCHES)
-        end = self._seconds("maximum_spend_logs_cleanup_run_budget", "")
+        end = self._seconds(self._configured("maximum_spend_logs_cleanup_run_budget"), "")
         until = self._now() + end if end else float("inf")
         count = 0
         for _ in range(steps):
@@ -92,9 +92,9 @@ class Retention:
     def _configured(self, name: str) -> Any:
         return self._state().config.general.values.get(name)
 
-    def _seconds(self, name: str, usual: str) -> float:
+    def _seconds(self, value: Any, usual: str) -> float:
         """Read a duration; 0 for none. One that cannot be read deletes nothing, and is told of once."""
-        text = str(self._configured(name) or usual).strip()
+        text = str(value or usual).strip()
         if not text:
             return 0.0
         now = self._now()
@@ -103,5 +103,5 @@ class Retention:
         except ValueError as error:
             if text not in self._told:
                 self._told.add(text)
-                log.error("general_settings.%s: %s", name, error)
+                log.error("general_settings.maximum_spend_logs_...: %s", error)
             return later(usual, now) - now if usual else 0.0

@@ -89,7 +89,7 @@ async def test_without_a_period_nothing_goes_and_a_broken_one_deletes_nothing(tm
         with caplog.at_level(logging.ERROR, "penstock"):
             keeper = retention(door, tmp_path, NOON + 900 * DAY, maximum_spend_logs_retention_period="soon")
             assert [await keeper.clean() for _ in range(2)] == [0, 0]
-        assert caplog.text.count("maximum_spend_logs_retention_period: 'soon' is no duration") == 1
+        assert caplog.text.count("'soon' is no duration") == 1
 
 
 async def test_a_database_that_is_away_is_tried_again(tmp_path, caplog):
