@@ -1,4 +1,4 @@
-"""`penstock spend`: what was spent, summed up and written out."""
+"""`penstock spend`: what was spent, summed up, written out, and set beside the bills of providers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ DAY = _Date()
 
 @click.group(epilog="More: docs/spend.md.")
 def spend() -> None:
-    """Sum up what requests cost, and write it out.
+    """Sum up what requests cost, write it out, and compare it with a provider's bill.
 
     Works on the database that `penstock serve` would use here, also while it serves. Days are UTC days.
 
@@ -55,6 +56,7 @@ def spend() -> None:
     penstock spend report                              the last 30 days, by model
     penstock spend report --by team --by day --since 7d
     penstock spend export november.csv --since 2026-11-01 --until 2026-11-30
+    penstock spend reconcile --bill costs.csv
     """
 
 
@@ -206,6 +208,43 @@ async def _export(database: Database, since: str, until: str, write: Write) -> i
             count += len(rows)
             told(len(rows))
     return count
+
+
+@spend.command()
+@click.option("--bill", "file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              metavar="FILE", help="The provider's export: CSV or JSON, also .gz.")  # fmt: skip
+@click.option("--provider", multiple=True, help="Compare with these providers of the ledger instead of the bill's own.")
+@click.option("--all", "all_rows", is_flag=True, help="Show also what differs by less than a cent.")
+@click.option("--fail-over", type=click.FloatRange(0), metavar="PERCENT",
+              help="Exit code 1 where the sums differ by more.")  # fmt: skip
+@which_database
+def reconcile(
+    file: Path, provider: tuple[str, ...], all_rows: bool, fail_over: float | None, **which: Any
+) -> None:  # fmt: skip
+    """Set the ledger beside a provider's bill, by day and model, and show the difference.
+
+    \b
+    OpenAI     the CSV of the usage page's costs, or the JSON of GET /v1/organization/costs
+    Anthropic  the CSV of the console's costs, or the JSON of GET /v1/organizations/cost_report
+    Bedrock    a Cost and Usage Report of AWS, 2.0 or older, as CSV
+
+    Names of models are compared without vendor, date and version: a bill's "Claude Haiku 4.5" is
+    claude-haiku-4-5-20251001. A bill that names no models is compared by day. "counted here" are requests of which the
+    provider told no usage.
+    """
+    from penstock.cli import spend_bills
+
+    bill, billed = spend_bills.read_bill(file)
+    if not billed:
+        raise click.ClickException(f"{file}: {bill.name} has nothing that cost anything")
+    with ready(which) as database:
+        rows = spend_bills.reconcile(database, bill, billed, provider)
+    click.echo(f"{bill.name}, {min(one.day for one in billed)} to {max(one.day for one in billed)}")
+    spend_bills.show(rows, all_rows)
+    total = sum((one.billed for one in rows), Decimal())
+    apart = abs(sum((one.difference for one in rows), Decimal()))
+    if fail_over is not None and apart * 100 > total * Decimal(str(fail_over)):
+        raise click.exceptions.Exit(1)
 
 
 def _begin(day: str) -> float:
