@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from penstock.stores.sql.spend import SpentPage
 
 MOST_ROWS = 10_000  # of an answer without pages, as LiteLLM's
+MOST_SEARCHED = 500_000  # rows that are gone through for what no index has: a second's work
+INDEXED = frozenset("call_id request_id session key team user organization customer".split())
 DEEPEST = 100_000  # rows that a page may lie behind the first
 _RENDERED_HERE = 100  # rows; more are rendered in a thread
 _ORDERS = {
@@ -121,14 +123,28 @@ async def pages(gateway: Any, call: Call) -> Page:
         where["key"] = await _key_of(asking, alias, where.get("key"))
     if query.get("request_id"):
         where["request_id"] = query["request_id"]
+    costs = (_money(query, "min_spend"), _money(query, "max_spend"))
+    if _ORDERS[order] != "at" or failed or any(cost is not None for cost in costs) or where.keys() - INDEXED:
+        await _check_work(asking, where, since, until)
     found = await answered(
         asking.store.rows(
             where, since, until, _ORDERS[order], direction == "desc", (number - 1) * size, size,
-            costs=(_money(query, "min_spend"), _money(query, "max_spend")),
+            costs=costs,
             failed=None if failed is None else failed == "failure",
         )
     )  # fmt: skip
     return await _rows_page(asking, found.rows, _Paged(found, number, size))
+
+
+async def _check_work(asking: Asking, where: Whose, since: float | None, until: float | None) -> None:
+    """Refuse a search that would go through too many rows. Raises "bad_request"."""
+    quick = {name: value for name, value in where.items() if name in INDEXED}
+    if await answered(asking.store.count(quick, since, until, MOST_SEARCHED + 1)) > MOST_SEARCHED:
+        text = (
+            f"More than {MOST_SEARCHED:,} requests would have to be searched or sorted: name fewer days (start_date, "
+        )
+        text += "end_date), or a key, user, team, organization or end user."
+        raise GatewayError("bad_request", text, param="start_date")
 
 
 class _Paged:

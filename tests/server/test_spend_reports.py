@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -238,3 +240,26 @@ async def test_an_answer_is_bounded(door, monkeypatch):
     monkeypatch.setattr("penstock.admin.spend_asked.MOST_SUMS", 5)
     status, told = await door.get(f"/global/spend/report?{DATES}")
     assert status == 400 and "fewer days" in told["error"]["message"]
+
+
+async def test_a_search_through_too_many_requests_is_refused(door, monkeypatch):
+    """Of ten million rows none is sorted by cost, nor looked through for a model that no index has."""
+    monkeypatch.setattr("penstock.admin.spend_logs.MOST_SEARCHED", 8)
+    for query in ("sort_by=spend", "model=claude", "status_filter=failure", "min_spend=1", "sort_by=ttft_ms&start_date=2026-11-18"):
+        status, told = await door.get(f"/spend/logs/v2?{query}")
+        assert status == 400 and "name fewer days" in told["error"]["message"], query
+        for narrow in ("start_date=2026-11-19", "user_id=bob", "team_id=t1"):
+            assert (await door.get(f"/spend/logs/v2?{query}&{narrow}"))[0] == 200, (query, narrow)
+    assert (await door.get("/spend/logs/v2"))[0] == 200
+
+
+def test_what_is_taken_for_indexed_is_so():
+    from penstock.stores.sql.schema import SPEND
+
+    first = {next(iter(index.columns)).name for index in SPEND.indexes} | {"call_id"}
+    assert spend_logs.INDEXED <= first
+
+
+def test_nothing_of_a_database_is_imported_before_there_is_one():
+    script = "import penstock.server.pages, sys; assert 'sqlalchemy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -116,6 +116,15 @@ class SqlSpendStore:
 
         return await self._database.read(read, steady=True)
 
+    async def count(self, where: Mapping[str, object], since: float | None, until: float | None, most: int) -> int:
+        """Count requests, at most so many: quick where an index has what ``where`` names."""
+        some = sa.select(SPEND.c.call_id).where(*_tests(where, since, until)).limit(most).subquery()
+
+        def read(connection: sa.Connection) -> int:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+        return await self._database.read(read)
+
     async def scan(
         self,
         where: Mapping[str, object] | None = None,
