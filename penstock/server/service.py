@@ -46,6 +46,7 @@ from penstock.stores.redis_board import open_shared
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.config.redis import RedisSettings
     from penstock.server.sources.base import Source
     from penstock.server.storage import Storage
     from penstock.stores.shared import Shared
@@ -177,12 +178,13 @@ class Service:
         found = shared_redis(config)
         for where, text in found.problems:
             log.warning("%s: %s", where, text)
-        self._redis = found.settings
+        self._redis: RedisSettings | None = None
         if found.settings is None:
             return None
         engine = self.gateway.engine
         try:
-            shared = open_shared(with_token(found.settings))
+            self._redis = with_token(found.settings)
+            shared = open_shared(self._redis)
         except GatewayError as error:
             log.warning("Nothing is shared with other processes: %s", error.message)
             return None
