@@ -13,15 +13,13 @@ from penstock.stores.base import Spent
 from penstock.stores.kinds import LONGEST
 
 FIELDS = Spent.__struct_fields__
+_TEXTS = attrgetter(*(name for name, kind in Spent.__annotations__.items() if kind == "str"))
+_COUNTS = attrgetter(*(name for name, kind in Spent.__annotations__.items() if kind == "int"))
 _LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
 _LISTS = ("tags", "accounts")
 _JSON = ("usage", "metadata")
 _MOST = 2**63 - 1
 _ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder(tuple[str, ...]).decode
-
-
-_TEXTS = attrgetter(*(name for name, kind in Spent.__annotations__.items() if kind == "str"))
-_COUNTS = attrgetter(*(name for name, kind in Spent.__annotations__.items() if kind == "int"))
 
 
 def _fits(one: Spent) -> bool:
@@ -69,7 +67,7 @@ def named(text: str, most: int = LONGEST) -> str:
 
 def values_of(one: Spent) -> dict[str, Any]:
     """Return the row of an entry that fits."""
-    values = {name: getattr(one, name) for name in FIELDS}
+    values = dict(zip(FIELDS, msgspec.structs.astuple(one), strict=True))
     for name in _LISTS:
         values[name] = _ENCODE(values[name]).decode()
     for name in _JSON:
