@@ -55,6 +55,10 @@ class AnswerCache:
 
     # When a call comes. -----------------------------------------------------------------------------------------------
 
+    def looks(self, call: Call, state: State) -> bool:
+        """Tell whether it is worth looking for an answer: not, where nobody can have asked the same."""
+        return self.marks is None or not self.marks.begin(call, state)
+
     async def answer(self, call: Call, state: State) -> bool:
         """Answer a call by what is kept, or by the answer that another call is about to get. False where it must go
         its way; it then notes what becomes of it. Raises "bad_request" for a wish that is not understood."""

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.admit.caller import Caller, Reading, read_caller
+from penstock.core.admit.given import caller_of
 from penstock.core.admit.holders import Bad, Holder, read_holder
 from penstock.core.errors import GatewayError
 from penstock.stores.base import Changes, Row
@@ -111,6 +112,11 @@ class Keyring:
         if ("key", id_) not in self._rows:
             return None
         return self._callers.get(id_) or self._read(id_)
+
+    def describe(self, key: bytes, given: Mapping[str, Any]) -> Caller:
+        """Make the caller that somebody else describes, over what is stored of its team, user and organisation. Raises
+        ``Bad``."""
+        return caller_of(self.digest(key), given, self.body, self._how)
 
     def id_of(self, given: str) -> str | None:
         """Return the id of a key that somebody names: by itself, by its id, or by a digest of it."""

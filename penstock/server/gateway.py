@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.runtime.identity import Identity
     from penstock.runtime.keyring import Keyring
     from penstock.runtime.state import State
+    from penstock.server.books import Books  # circle: books are kept of what a gateway serves
     from penstock.server.storage import Storage
 
 log = logging.getLogger("penstock")
@@ -90,6 +91,7 @@ class Gateway:
         self.storage: Storage | None = None
         self.desk: Desk | None = None
         self.keyring: Keyring | None = None
+        self.books: Books | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:
@@ -117,6 +119,16 @@ class Gateway:
     @draining.setter
     def draining(self, draining: bool) -> None:
         self.gate.draining = draining
+
+    def names_for(self, call: Call) -> list[str]:
+        """List the public names of models that a call's caller may ask for, wildcards included."""
+        admission = self.engine.admission
+        return self.state.catalog.names() if admission is None else admission.visible(call.caller, self.state)
+
+    def may_see(self, call: Call, model: str) -> bool:
+        """Tell whether a call's caller may ask for a model."""
+        admission = self.engine.admission
+        return admission is None or admission.access(self.state).may(call.caller, model)
 
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Return the batch of requests that an event loop drives: with the connections to their upstreams."""
@@ -193,7 +205,7 @@ class Gateway:
         """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a
         page may send a request (a preflight, which brings no key). Raises "forbidden"."""
         exchange, gate = call.exchange, self.gate
-        call.outlet.page_lines = gate.page_lines(exchange.headers)
+        call.outlet.call_lines = gate.page_lines(exchange.headers)
         if not is_preflight(exchange.method, exchange.headers):
             return False
         call.outlet.page(call, 200, b"text/plain\r\n" + gate.permission(exchange).removesuffix(b"\r\n"), b"OK")
@@ -294,7 +306,7 @@ class Gateway:
         """Answer a request that a door refuses, in the shape that its path's dialect wants, and record it."""
         call = Call(exchange, self.engine.means, NOBODY)
         if b"origin" in exchange.headers:
-            call.outlet.page_lines = self.gate.page_lines(exchange.headers)
+            call.outlet.call_lines = self.gate.page_lines(exchange.headers)
         self._refuse(call, error)
 
     def _refuse(self, call: Call, error: GatewayError) -> None:

@@ -59,12 +59,16 @@ async def health(gateway: Gateway, call: Call) -> Page:
         waits = gateway.gate.admit(call, _LIVE)
         if waits is not None:
             await waits
-    if live or gateway.gate.knows(call.exchange):
+    if live or gateway.gate.know(call):
         targets = _named(state, asked.get("model") or asked.get("model_id") or "")
+        if not live:  # what is asked is refused by itself
+            targets = [target for target in targets if gateway.may_see(call, target.deployment.model_name)]
         shared = gateway.engine.means.shared
         if shared is not None:
             told["shared_state"] = shared.told()
         told |= _counted(await _ask(gateway, call, targets) if live else _known(gateway, targets))
+        if gateway.books is not None and (trouble := gateway.books.told()):
+            told["ledger"] = trouble
         if (cache := caching.told_of(gateway)) is not None:
             told["cache"] = cache
     return Page(200, JSON, msgspec.json.encode(told))
@@ -87,6 +91,8 @@ def readiness(gateway: Gateway, call: Call) -> Page:
     shared = gateway.engine.means.shared
     if shared is not None:  # it serves without, each process for itself: no reason to send traffic elsewhere
         told["shared_state"] = "connected" if shared.connected else "not connected"
+    if gateway.books is not None and gateway.books.told():
+        told["ledger"] = "not written" if gateway.books.ledger.trouble else "waits for the database"
     return Page(status, JSON, msgspec.json.encode(told))
 
 
