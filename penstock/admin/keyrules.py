@@ -25,8 +25,8 @@ Fields = dict[str, Any]
 Given = Mapping[str, Any]
 Groups = Callable[[str], Collection[str]]
 _SPECIAL = ("all-team-models", "no-default-models")
-# What keeps a key's owner within bounds: whoever has those bounds from somebody else does not move them. At the top of a
-# row, or in its metadata, where they hold as well.
+# What keeps a key's owner within bounds: whoever has them from somebody else does not move them. At the top of a row,
+# or in its metadata, where they hold as well.
 _GUARDED = (
     "max_budget soft_budget budget_limits budget_duration model_max_budget budget_id budget_fallbacks "
     "temp_budget_increase temp_budget_expiry throttle_on_budget_exceeded blocked allowed_ips guardrails policies "
@@ -134,7 +134,7 @@ def check_owner(scope: Scope, given: Given, settings: Given, keyring: Keyring, r
     caller, made = scope.caller, dict(given)
     team = made.get("team_id")
     if team and keyring.body("team", team) is None:
-        raise no_team(team)
+        raise no_team(team, caller.admin)
     organization = made.get("organization_id")
     if organization and not (scope.sees_organization(organization) and keyring.body("organization", organization)):
         text = f"Organization not found for organization_id={organization[:100]}"
@@ -158,10 +158,11 @@ def check_owner(scope: Scope, given: Given, settings: Given, keyring: Keyring, r
     return made
 
 
-def no_team(team: str) -> GatewayError:
-    """Make the error for a team that does not exist, or not for who asks."""
+def no_team(team: str, admin: bool = False) -> GatewayError:
+    """Make the error for a team that does not exist, or not for who asks: then both are told alike. ``admin``: who
+    asks sees all there are."""
     text = f"Unable to find team object in database. Team ID: {team[:100]}"
-    return GatewayError("bad_request", text, param="team_id")
+    return GatewayError("bad_request" if admin else "forbidden", text, param="team_id")
 
 
 def _check_settings(scope: Scope, made: Given, settings: Given) -> None:

@@ -244,7 +244,7 @@ def _check_moves(scope: Scope, desk: Desk, before: Fields, fields: Fields, route
     if team and team != before.get("team_id"):
         known = desk.keyring.body("team", team) is not None
         if not known or not (scope.caller.admin or scope.in_team(team) or scope.runs_team(team)):
-            raise keyrules.no_team(team)
+            raise keyrules.no_team(team, scope.caller.admin)
     if organization and organization != before.get("organization_id"):
         known = desk.keyring.body("organization", organization) is not None
         if not known or not (scope.caller.admin or scope.in_organization(organization)):
