@@ -21,6 +21,7 @@ from penstock.runtime.ids import new_id
 from penstock.runtime.route import Page, Route
 
 if TYPE_CHECKING:
+    from penstock.config.managing import Managing
     from penstock.runtime.call import Call
     from penstock.stores.base import Row
 
@@ -40,7 +41,7 @@ _OWN = frozenset({"user_id", "user_alias", "password", "metadata"})  # what user
 async def new(gateway: Any, call: Call) -> Page:
     """Make a user, and a key for it. The key is shown in this answer, and never again."""
     desk, fields = desk_of(gateway), given(read(call, userforms.NewUser))
-    scope, settings = Scope(call.caller, desk.keyring), gateway.state.config.litellm.values
+    scope, settings = Scope(call.caller, desk.keyring), gateway.state.managing
     await _check_maker(scope, fields)
     fields = _fill(fields, settings)
     id_ = fields["user_id"] = fields.get("user_id") or new_id()
@@ -97,24 +98,20 @@ async def _check_maker(scope: Scope, fields: Mapping[str, Any]) -> None:
                 raise keyrules.no_team(str(team))
 
 
-def _fill(fields: Mapping[str, Any], settings: Mapping[str, Any]) -> Fields:
+def _fill(fields: Mapping[str, Any], settings: Managing) -> Fields:
     """Return what a new user is given, with what the config says of new users under it."""
     filled = dict(fields)
-    defaults = settings.get("default_internal_user_params")
-    if isinstance(defaults, Mapping) and filled.get("user_role") != PROXY_ADMIN:
-        for name, value in defaults.items():
+    if filled.get("user_role") != PROXY_ADMIN:
+        for name, value in settings.user_defaults.items():
             if filled.get(name) in (None, []) and name in userforms.NewUser.__struct_fields__:
                 filled[name] = value
     if filled.get("user_role") is None:
         filled["user_role"] = INTERNAL_USER
     if filled["user_role"] == INTERNAL_USER:
-        for name, setting in (("max_budget", "max_internal_user_budget"), ("budget_duration", _PERIOD)):
-            if filled.get(name) is None and settings.get(setting) is not None:
-                filled[name] = settings[setting]
+        for name, value in (("max_budget", settings.user_budget), ("budget_duration", settings.user_period)):
+            if filled.get(name) is None and value is not None:
+                filled[name] = value
     return filled
-
-
-_PERIOD = "internal_user_budget_duration"
 
 
 async def _check_new(desk: Desk, id_: str, email: str | None) -> None:
