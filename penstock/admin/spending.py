@@ -24,7 +24,7 @@ def need_ledger(gateway: Any) -> None:
 
 
 async def put_right(gateway: Any, kind: str, id_: str, amount: int, who: str) -> None:
-    """Have somebody have spent so many picodollars. Raises "not_installed"."""
+    """Set what somebody has spent in the window of the budget, in picodollars. Raises "not_installed"."""
     need_ledger(gateway)
     done = gateway.put_right(f"{kind}:{id_}", amount, who)
     if inspect.isawaitable(done):
