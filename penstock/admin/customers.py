@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -154,7 +155,7 @@ async def list_customers(gateway: Any, call: Call) -> Page:
     """List the customers, the newest first."""
     desk = desk_of(gateway)
     found = await desk.find("customer", descending=True, limit=MOST_SHOWN)
-    return page([await _tell(gateway, desk, row) for row in found.rows])
+    return page(await asyncio.gather(*(_tell(gateway, desk, row) for row in found.rows)))
 
 
 async def delete(gateway: Any, call: Call) -> Page:

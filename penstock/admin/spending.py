@@ -10,11 +10,8 @@ from penstock.core.errors import GatewayError
 
 async def spent(gateway: Any, kind: str, id_: str) -> int:
     """Return the picodollars that somebody has spent in the window of the budget; 0, where nothing is counted."""
-    ask = getattr(gateway, "spent", None)
-    if ask is None:
-        return 0
-    found = ask(f"{kind}:{id_}")
-    return int(await found if inspect.isawaitable(found) else found)
+    found: int = await gateway.spent(f"{kind}:{id_}")
+    return found
 
 
 def need_ledger(gateway: Any) -> None:

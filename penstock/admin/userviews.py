@@ -59,9 +59,9 @@ async def info(gateway: Any, call: Call) -> Page:
 
 
 async def _told(gateway: Any, desk: Desk, id_: str | None, user: Fields | None, found: Any, teams: Any) -> Fields:
-    shown = [await _team(gateway, desk, row) for row in teams]
+    shown = list(await asyncio.gather(*(_team(gateway, desk, row) for row in teams)))
     aliases = {team["team_id"]: team.get("team_alias") for team in shown}
-    rows = [await keys.tell(gateway, desk, row) for row in found]
+    rows = await asyncio.gather(*(keys.tell(gateway, desk, row) for row in found))
     for row in rows:
         row["team_alias"] = aliases.get(row["team_id"])
     shown.sort(key=lambda team: team.get("team_alias") or "")
@@ -113,7 +113,7 @@ async def list_users(gateway: Any, call: Call) -> Page:
         if order == "user_id":
             every.sort(key=lambda row: row.id, reverse=falls == "desc")
         rows, total = every[offset : offset + size], len(every)
-    shown = [await _listed(gateway, desk, row) for row in rows]
+    shown = await asyncio.gather(*(_listed(gateway, desk, row) for row in rows))
     pages = {"total": total, "page": at, "page_size": size, "total_pages": -(-total // size)}
     return page({"users": shown, **pages})
 

@@ -12,7 +12,7 @@ VERSION = 1
 _COMPLETE = frozenset(("stop", "tool_use"))
 
 
-class Entry(Struct, frozen=True, array_like=True):
+class Entry(Struct, frozen=True, array_like=True, gc=False):
     """An answer that is kept. ``at``, ``ends``: from when to when, unix time. ``dialect``: whose form the ``body`` has;
     ``model``: the name in it. ``dropped``: what of the request its target did not get.
 

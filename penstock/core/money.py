@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Context, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
 
 from msgspec import Struct
 
 # Division somewhere upstream left 3.0000000000000004e-07 where 3e-07 was meant; 15 digits are what a float can promise.
 _DIGITS = Context(prec=15)
+_NANO = Decimal(10**9)
 
 
 class Rates(Struct, frozen=True, gc=False):
@@ -36,3 +37,9 @@ def number(value: object) -> Decimal | None:
             return None
         return found if found.is_finite() and found >= 0 else None
     return None
+
+
+def to_nano(amount: Decimal) -> int:
+    """Convert US dollars to whole nano-dollars, upwards: sums of them are exact in every process, in whatever order
+    they are added, and nothing is free that is not."""
+    return int((amount * _NANO).to_integral_value(ROUND_CEILING))

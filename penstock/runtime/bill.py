@@ -26,7 +26,8 @@ def _asked_tier(attempt: Attempt) -> str:
 
 def settle(attempt: Attempt) -> Decimal | None:
     """Return the cost of what an attempt used: US dollars, None where no answer was counted or no price is known.
-    Notes it in the attempt; a second time it is what it was the first time."""
+    Notes it in the attempt, and counts it against the budgets of its provider and its deployment, however the attempt
+    ended; a second time it is what it was the first time."""
     if attempt.price_version is not None:
         return attempt.cost
     if attempt.usage is None and attempt.spent is not None:
@@ -52,7 +53,20 @@ def settle(attempt: Attempt) -> Decimal | None:
         attempt.cost += price.total(attempt.spent, attempt.spent.tier or tier, now)
     if found.terms is not None:
         attempt.cost = found.terms.charge(attempt.cost).total
+    if target.budgets:
+        means = attempt.call.means
+        for name, seconds in target.budgets:
+            means.lives.spent.add(name, attempt.cost, means.clock(), seconds)
     return attempt.cost
+
+
+def so_far(attempt: Attempt) -> Decimal | None:
+    """Return what an attempt has cost that goes on; None where nothing was counted or no price is known."""
+    usage, found = attempt.usage, attempt.target.price
+    if usage is None or found.price is None:
+        return None
+    cost = found.price.total(usage, usage.tier, time.time() if found.price.depends_on_time else 0.0)
+    return cost if found.terms is None else found.terms.charge(cost).total
 
 
 _PARTS = (

@@ -30,7 +30,8 @@ from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
 from penstock.runtime.cloud.serving import Serving, serving_of
 from penstock.runtime.http import Tls
-from penstock.runtime.targets import Target
+from penstock.runtime.rules import BUDGETS
+from penstock.runtime.targets import Target, own_budget, purse_of
 from penstock.runtime.timeouts import of_stream, of_whole
 
 if TYPE_CHECKING:
@@ -125,7 +126,6 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
     wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
     whole, stream = _timeouts(deployment, settings, "")
     words = _words(deployment, serving)
-    drop = (*deployment.additional_drop_params, *serving.drop)
     says_form = words.said is not None and words.said.request.output is not None
     validates = bool(_first(deployment.validate, settings.get("validate")))
     attempt, special = attempt_for(provider.name), validates or says_form
@@ -154,9 +154,9 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         said=words.said,
         defaults=words.plain,
         extra_body=words.body,
-        drop=drop,
+        drop=words.drop,
         cache_points=_points(deployment, settings, rules_of),
-        lays=bool(words.plain or words.body or drop),
+        lays=bool(words.plain or words.body or words.drop),
         says_form=says_form,
         notes=words.wrong,
         drop_params=bool(_first(deployment.drop_params, settings.get("drop_params"))),
@@ -168,6 +168,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         only=dialects[0] if len(dialects) == 1 and attempt is None and not special else "",
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
+        budgets=tuple(_budgets(deployment, settings, provider.name, live_id)),
         weight=deployment.weight,
         rpm=deployment.rpm,
         tpm=deployment.tpm,
@@ -199,12 +200,14 @@ class Stars:
 
 class _Words(NamedTuple):
     """What a deployment says where requests do not. ``said``: read; ``plain``: in Chat's words, without those of
-    vLLM's that go the way that a request's own go; ``body``: for the body as it goes out."""
+    vLLM's that go the way that a request's own go; ``body``: for the body as it goes out; ``drop``: what is left out of
+    it."""
 
     said: Said | None
     plain: dict[str, Raw]
     body: dict[str, Raw]
     wrong: tuple[str, ...]
+    drop: tuple[str, ...]
 
 
 def _words(deployment: Deployment, serving: Serving) -> _Words:
@@ -220,7 +223,8 @@ def _words(deployment: Deployment, serving: Serving) -> _Words:
         f"{Mask(_texts(deployment.defaults.get(key))).text(error.message)}"
         for key, error in wrong.items()
     )
-    return _Words(said, plain, {**serving.body, **body}, told)
+    drop = (*deployment.additional_drop_params, *serving.drop)
+    return _Words(said, plain, {**serving.body, **body}, told, drop)
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -281,6 +285,17 @@ def _line(text: str) -> str:
     return "".join(c if 31 < ord(c) < 127 else "?" for c in text)
 
 
+def _budgets(
+    deployment: Deployment, settings: Mapping[str, Any], provider: str, live_id: str
+) -> Iterator[tuple[str, float]]:
+    """Yield names and seconds of the budgets that a deployment's costs count against: its provider's and its own."""
+    if provider in settings.get("budgets", ()):
+        yield provider, settings["budgets"][provider][1]
+    own = own_budget(deployment)
+    if own is not None:
+        yield purse_of(live_id), own[1]
+
+
 def settings_of(config: Config) -> dict[str, Any]:
     """Collect the settings that stand behind each deployment's own: router_settings before litellm_settings."""
     router, module = config.router, config.litellm
@@ -295,6 +310,7 @@ def settings_of(config: Config) -> dict[str, Any]:
         "validate": module.enable_json_schema_validation,
         "prompt_caching": bool(module.values.get("enable_anthropic_prompt_caching")),
         "prompt_caching_ttl": module.values.get("anthropic_prompt_caching_ttl") or "",
+        "budgets": router.values.get(BUDGETS) or {},
         "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
     }
 

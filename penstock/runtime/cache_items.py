@@ -21,6 +21,7 @@ from penstock.runtime.keeping import HIT, SHARED, Entries, Keeping
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.cache_place import Place
+    from penstock.runtime.cache_question import Owner
     from penstock.runtime.call import Call
 
 KIND = "embedding"
@@ -46,20 +47,17 @@ def name_items(call: Call, inputs: list[Raw], name: Callable[[bytes], str]) -> l
     return [name(cachekey.digest_fields("input", {"input": one}, (), base)) for one in inputs]
 
 
-class ItemsKeeping(Keeping):
+class ItemsKeeping(Keeping, kw_only=True):
     """The part of a batch in the cache. ``names``: of the entries, in order; ``found``: those that were there."""
 
-    __slots__ = ("_model", "_shares", "_vectors", "found", "inputs", "names")
+    inputs: list[Raw]
+    names: list[str]
+    found: list[Entry | None] = []
+    vectors: list[Raw] = []  # of those that were not there
+    shares: list[int] = []
 
-    def __init__(
-        self, key: str, place: Place, ttl: float, limit: int, writes: bool, inputs: list[Raw], names: list[str]
-    ) -> None:
-        super().__init__(KIND, key, place, ttl, limit, writes)
-        self.inputs, self.names = inputs, names
-        self.found: list[Entry | None] = [None] * len(inputs)
-        self._model = Raw(b'""')
-        self._vectors: list[Raw] = []  # of those that were not there
-        self._shares: list[int] = []
+    def __post_init__(self) -> None:
+        self.found = [None] * len(self.inputs)
 
     def whole(self, attempt: Attempt, body: bytes, content_type: bytes) -> bytes:
         """Put what was kept among what was asked for. Raises "broken_answer" where the upstream's does not fit."""
@@ -71,7 +69,7 @@ class ItemsKeeping(Keeping):
                 return body
             text = f"The upstream's answer has not one vector for each of {len(missing)} inputs."
             raise GatewayError("broken_answer", text)
-        self._vectors, self._shares = told.vectors, share_tokens(told.tokens, missing)
+        self.vectors, self.shares = told.vectors, share_tokens(told.tokens, missing)
         self.body = b""  # what is kept are the parts
         if len(missing) == len(self.inputs):
             return body
@@ -80,13 +78,13 @@ class ItemsKeeping(Keeping):
         vectors = [next(fresh) if entry is None else Raw(entry.body) for entry in self.found]
         return join_rows(vectors, old + told.tokens, attempt.call.model_raw, told.top)
 
-    def entries(self, call: Call, attempt: Attempt) -> Entries:
+    def entries(self) -> Entries:
         """Make an entry of each vector that is new."""
-        now = time.time()
+        now = self.at
         names = [name for name, entry in zip(self.names, self.found, strict=True) if entry is None]
         return {
             name: Entry(now, now + self.ttl, KIND, "", bytes(vector), Usage(fresh=tokens))
-            for name, vector, tokens in zip(names, self._vectors, self._shares, strict=True)
+            for name, vector, tokens in zip(names, self.vectors, self.shares, strict=True)
         }
 
     async def look_up(self, call: Call, youngest: float | None) -> bool:
@@ -122,3 +120,14 @@ class ItemsKeeping(Keeping):
         self.usage = Usage(fresh=tokens)
         call.outlet.kept(call, join_rows([Raw(entry.body) for entry in known], tokens, call.model_raw))
         return True
+
+
+def make_items(
+    call: Call, owner: Owner, key: str, place: Place, ttl: float, limit: int, writes: bool
+) -> ItemsKeeping | None:
+    """Make the part of a batch in the cache; None where all of the call is one entry."""
+    inputs = split_items(call, place)
+    if inputs is None:
+        return None
+    names = name_items(call, inputs, lambda digest: cachekey.name_entry(digest, *owner))
+    return ItemsKeeping(KIND, OPENAI, call.asked, place, ttl, limit, writes, key, inputs=inputs, names=names)

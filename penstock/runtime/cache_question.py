@@ -3,7 +3,8 @@
 As long as all clients of a process speak one dialect, a chat is digested by its own words: canonical JSON, 2 us for 600
 bytes. By its meaning it takes 9, and then a Chat request shares its answer with a Messages request. That begins with
 the first client of a second dialect, and what was kept before is moved to where all find it (``Early``). In a place
-that processes share nobody knows what the others' clients speak: there it is the meaning from the start.
+that processes share nobody knows what the others' clients speak: there it is the meaning from the start. In this
+process's memory nothing is digested before somebody may have asked it: see ``cache_marks``.
 
 Whoever sends the very bytes that were sent before is known by them, and nothing long is read anew.
 """
@@ -11,15 +12,15 @@ Whoever sends the very bytes that were sent before is known by them, and nothing
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from msgspec import Raw
+from msgspec import Struct
 
 from penstock.core import cachekey
 from penstock.core.dialects import DIALECTS
+from penstock.core.envelope import open_body, seal
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ops import forms
 from penstock.runtime.apart import is_long
@@ -28,17 +29,16 @@ from penstock.runtime.call import GATEWAY_FIELDS
 if TYPE_CHECKING:
     from penstock.core.ir import Request
     from penstock.runtime.call import Call
-    from penstock.runtime.keeping import Keeping
 
 MOST_BYTES = 8 * 1024 * 1024  # of bodies whose digest is known
 SHORT = 2048  # bytes of a body that is read anew each time: to remember it costs as much
 MOST_EARLY = 4 * 1024 * 1024  # bytes of early questions, which are read in one step
 # Fields by which an answer depends on more than the request.
-_ELSEWHERE = frozenset(("conversation", "thread", "background", "container"))
+ELSEWHERE = frozenset(("conversation", "thread", "background", "container"))
 _BETA = b"-beta"  # headers that change what an API does
 NEUTRAL = frozenset(("completion", "responses"))  # kinds whose questions have a neutral form
 _FORM = "transcription"
-Name = Callable[[bytes], str]
+Owner = tuple[str, str, str]  # of an entry: group, tenant, namespace, see ``cachekey.name_entry``
 
 
 class Questions:
@@ -46,8 +46,12 @@ class Questions:
 
     def __init__(self) -> None:
         self.sharing = False
-        self._known: dict[tuple[object, ...], bytes] = {}
+        self._known: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._size = 0
+
+    def knows(self, call: Call, kind: str) -> bool:
+        """Tell whether the digest of a long body is known."""
+        return len(call.exchange.body) >= SHORT and _known_as(call, kind) in self._known
 
     def share(self) -> None:
         """Digest chats by their meaning from now on."""
@@ -59,7 +63,7 @@ class Questions:
         """Digest what a call asks; None for what has no part in the cache: what would take long to read, what no other
         request can mean."""
         fields, body = call.fields, call.exchange.body
-        if not _ELSEWHERE.isdisjoint(fields):
+        if not ELSEWHERE.isdisjoint(fields):
             return None
         if kind == _FORM:
             return _digest_form(call)
@@ -68,12 +72,11 @@ class Questions:
         surface = call.surface
         assert surface is not None
         if len(body) < SHORT:
-            return self._read(call, kind, _beside(call))
-        beside = _beside(call)
-        known = (surface.dialect.name, kind, call.asked, beside, body)
+            return self._read(call, kind, beside_of(call))
+        known = _known_as(call, kind)
         found = self._known.get(known)
         if found is None:
-            found = self._read(call, kind, beside)
+            found = self._read(call, kind, beside_of(call))
             if found is not None:
                 self._remember(known, found, len(body))
         return found
@@ -85,20 +88,24 @@ class Questions:
             return cachekey.digest_fields(kind, call.fields, GATEWAY_FIELDS, call.asked.encode(), *beside)
         if self.sharing:
             return digest_meaning(call.parsed, beside)
-        return cachekey.digest_body(surface.dialect.name, call.exchange.body, GATEWAY_FIELDS, *beside)
+        return cachekey.digest_body(surface.dialect.name, body_of(call), GATEWAY_FIELDS, *beside)
 
     def _remember(self, known: tuple[object, ...], digest: bytes, size: int) -> None:
         self._known[known] = digest
         self._size += size + 300
         while self._size > MOST_BYTES:
-            oldest = next(iter(self._known))
-            del self._known[oldest]
+            oldest, _ = self._known.popitem(last=False)
             body = oldest[-1]
             assert isinstance(body, bytes)
             self._size -= len(body) + 300
 
 
-def _beside(call: Call) -> tuple[bytes, ...]:
+def _known_as(call: Call, kind: str) -> tuple[object, ...]:
+    assert call.surface is not None
+    return call.surface.dialect.name, kind, call.asked, beside_of(call), call.exchange.body
+
+
+def beside_of(call: Call) -> tuple[bytes, ...]:
     """Collect what decides about an answer beside the fields that count."""
     surface, fields = call.surface, call.fields
     assert surface is not None
@@ -135,27 +142,65 @@ def _digest_form(call: Call) -> bytes | None:
     return cachekey.digest_fields(_FORM, call.fields, GATEWAY_FIELDS, call.asked.encode(), *files)
 
 
+def body_of(call: Call) -> bytes:
+    """Return the words of a chat: its body, with what the surface makes of it."""
+    surface = call.surface
+    assert surface is not None
+    return call.exchange.body if surface.adapt is None else seal(call.fields)
+
+
+class Question(Struct, frozen=True, gc=False):
+    """A chat as it was asked, which can be named when that is over."""
+
+    dialect: str
+    body: bytes
+    beside: tuple[bytes, ...]
+    owner: Owner
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes it takes."""
+        return len(self.body) + 300
+
+    def by_words(self) -> str:
+        """Name it by its words."""
+        digest = cachekey.digest_body(self.dialect, self.body, GATEWAY_FIELDS, *self.beside)
+        return cachekey.name_entry(digest, *self.owner)
+
+    def by_meaning(self) -> str | None:
+        """Name it as all dialects do; None where it cannot be read."""
+        digest = digest_meaning(self._parsed, self.beside)
+        return None if digest is None else cachekey.name_entry(digest, *self.owner)
+
+    def _parsed(self) -> Request:
+        fields = {key: raw for key, raw in open_body(self.body).items() if key not in GATEWAY_FIELDS}
+        return DIALECTS[self.dialect].parse_request(fields)
+
+
+def question_of(call: Call, owner: Owner) -> Question:
+    """Take down what a call asks."""
+    assert call.surface is not None
+    return Question(call.surface.dialect.name, body_of(call), beside_of(call), owner)
+
+
 class Early:
-    """Questions of the only dialect that there is yet, whose answers are kept by its words."""
+    """Questions of the only dialect that there is yet, whose answers are kept by its words: under which key."""
 
     def __init__(self) -> None:
-        self._asked: deque[tuple[Keeping, Name, str, Mapping[str, Raw], tuple[bytes, ...], int]] = deque()
-        self._size = 0
+        self._asked: deque[tuple[str, Question]] = deque()
+        self.size = 0
 
-    def add(self, keeping: Keeping, name: Name, call: Call) -> None:
-        """Note a question whose answer is going to be kept; ``name``: what names entries for such callers."""
-        assert call.surface is not None
-        size = len(call.exchange.body) + 500
-        self._asked.append((keeping, name, call.surface.dialect.name, call.fields, _beside(call), size))
-        self._size += size
-        while self._size > MOST_EARLY:
-            self._size -= self._asked.popleft()[-1]
+    def add(self, key: str, question: Question) -> None:
+        """Note a question whose answer is kept, or going to be."""
+        self._asked.append((key, question))
+        self.size += question.size
+        while self.size > MOST_EARLY:
+            self.size -= self._asked.popleft()[1].size
 
-    def renamed(self) -> Iterator[tuple[Keeping, str]]:
-        """Yield each with the key by which all dialects find its answer; forget all of them."""
-        asked, self._asked, self._size = self._asked, deque(), 0
-        for keeping, name, dialect, fields, beside, _ in asked:
-            plain = {key: raw for key, raw in fields.items() if key != "validate"}
-            digest = digest_meaning(partial(DIALECTS[dialect].parse_request, plain), beside)
-            if digest is not None:
-                yield keeping, name(digest)
+    def renamed(self) -> Iterator[tuple[str, str, Question]]:
+        """Yield the key of each, the one by which all dialects find its answer, and what it is; forget all of them."""
+        asked, self._asked, self.size = self._asked, deque(), 0
+        for key, question in asked:
+            new = question.by_meaning()
+            if new is not None:
+                yield key, new, question

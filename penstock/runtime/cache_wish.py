@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
@@ -33,6 +33,20 @@ class Wish(NamedTuple):
 
 
 ANYTHING = Wish()
+
+
+class Shelf(Struct, frozen=True, gc=False):
+    """Where answers for a model are kept, and what its entry says of the cache. ``group``: under whose name;
+    ``shared``: by all callers; ``limit``: bytes of an answer. ``plain``: who says nothing is given what is kept, and
+    has his own kept."""
+
+    group: str
+    namespace: str
+    wish: Wish
+    ttl: float
+    limit: int
+    shared: bool
+    plain: bool
 
 
 def read_wish(raw: Raw, otherwise: Wish = ANYTHING) -> Wish:

@@ -13,7 +13,7 @@ from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
-from penstock.core.route.plan import Outcome, Plan, Try, attempts
+from penstock.core.route.plan import ANSWERED, Outcome, Plan, Try, attempts
 from penstock.runtime import apart
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import settle
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from penstock.core.route.choose import Rules
+    from penstock.runtime.admission import Admission
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
     from penstock.runtime.records import Records
@@ -63,7 +64,7 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
     "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug "
-    "overloaded".split()
+    "overloaded over_budget no_ledger".split()
 )
 _FINAL = (
     " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
@@ -84,13 +85,13 @@ class Engine:
     ) -> None:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
-        self.answers = AnswerCache(lambda: self.means)
+        self.admission: Admission | None = None  # None: nobody has limits
+        self.answers = AnswerCache(lambda: self.means, self.handle)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
     async def handle(self, call: Call, state: State, plan: Plan[Target] | None = None) -> None:
-        """Answer an admitted call, whatever happens, and record it once. ``plan``: instead of what the state plans for
-        the call's model."""
+        """Answer a call that was let in, whatever happens, and record it once. ``plan``: instead of the state's own."""
         error: GatewayError | None = None
         call.known = state
         try:
@@ -108,19 +109,20 @@ class Engine:
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
-            if keeps and await self.answers.answer(call, state):
-                self.record(call, None)
-                return
+            if self.admission is not None:
+                if (waits := self.admission.admit(call, state, plan)) is not None:
+                    await waits
+                plan = self.admission.plan_of(call)
+            if keeps and self.answers.looks(call, state) and await self.answers.answer(call, state):
+                return self.record(call, None)
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
-            if self.means.trace is not None:
-                self.means.trace.planned(call, plan)
-            if heard and call.outlet.told is not None:
-                call.outlet.told.planned(call, plan, self.means.clock())
+            if heard or self.means.trace is not None:
+                self._show(call, plan)
             # The first is tried before a way is planned: nothing is to decide while it answers.
             step, first = plan.only, None
             if step is None:
-                chosen = first_choice(call, plan, self.means.clock())
+                chosen = first_choice(call, plan)
                 step = None if chosen is None else Try(chosen, plan.group)
             if step is not None:
                 live = self.means.lives[step.target.live_id]
@@ -135,18 +137,33 @@ class Engine:
         except RecursionError:
             error = GatewayError("bad_request", MAX_DEPTH_TEXT)
         except asyncio.CancelledError:
-            if call.attempt is not None:
-                call.attempt.usage = call.attempt.usage_seen()
-                call.attempt.stop()
-            error = call.exchange.ending
+            error = self._cut_off(call)
             if error is None:
-                self.record(call, _left(call))
                 raise
+        finally:
+            if self.admission is not None:
+                self.admission.release(call)
         if error is not None:
             call.outlet.refuse(call, error)
         elif call.caching is not None:
-            await self.answers.end(call)
+            self.answers.end(call)
         self.record(call, error)
+
+    def _cut_off(self, call: Call) -> GatewayError | None:
+        """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
+        if call.attempt is not None:
+            call.attempt.usage = call.attempt.usage_left()
+            call.attempt.stop()
+        if call.exchange.ending is None:
+            self.record(call, _left(call))
+        return call.exchange.ending
+
+    def _show(self, call: Call, plan: Plan[Target]) -> None:
+        """Tell of a plan: to the log, and to a client that asks."""
+        if self.means.trace is not None:
+            self.means.trace.planned(call, plan)
+        if call.outlet.told is not None:
+            call.outlet.told.planned(call, plan, self.means.clock())
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
@@ -207,14 +224,16 @@ class Engine:
         if call.way is not None:  # before it nobody goes to a fallback, which may be another request
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
+        bill, trial = call.outlet.bill, 0.0
         standing.in_flight += 1
-        trial = 0.0
         if rules is not None:
             standing.ask(self.means.clock())
             trial = standing.trial
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
+            if (waits := None if bill is None else bill.leave()) is not None:
+                await waits
             await surface.attempt(attempt)
         except (GatewayError, TransportError, RecursionError) as error:
             failed = _failure(attempt, error)
@@ -223,11 +242,13 @@ class Engine:
                 live.health.succeeded()
             if rules is not None:
                 praise(attempt, rules, self.means.clock())
-            if call.means.trace is not None:
-                call.means.trace.ended(attempt, None)
-            return Outcome()
+            if (trace := call.means.trace) is not None:
+                trace.ended(attempt, None)
+            return ANSWERED
         finally:
             standing.in_flight -= 1
+            if bill is not None:
+                bill.back()
             if trial and trial == standing.trial:  # what began before is no trial
                 standing.trial = 0.0
             if target.most is not None and step.group in self.lines:
@@ -282,6 +303,10 @@ class Engine:
         attempt = call.attempt
         if attempt is not None and attempt.price_version is None:
             settle(attempt)
+        if call.outlet.bill is not None:
+            call.outlet.bill.close(error)
+        elif self.admission is not None and self.admission.budgets is not None and call.surface is not None:
+            self.admission.budgets.note(call, error)
         if call.caching is not None:
             self.answers.over(call.caching)
         if not self._ended:
@@ -304,6 +329,8 @@ def read_fields(call: Call, surface: Surface, fields: dict[str, Raw], state: Sta
     default = "" if surface.default_model is None else surface.default_model(state)
     forced = state.forced.get(surface.forced_by, "") if state.forced else ""
     call.read_fields(fields, default, forced)
+    if call.caller.aliases and not forced:
+        call.model = call.caller.aliases.get(call.model, call.model)
     surface.check(fields)
 
 
@@ -346,7 +373,7 @@ def _fold(call: Call, attempt: Attempt) -> None:
 
 def _let_go(call: Call, attempt: Attempt) -> None:
     """Bill what an attempt had used that is not the one that counts."""
-    attempt.usage = attempt.usage_seen()
+    attempt.usage = attempt.usage_left()
     attempt.stop()
     if call.outlet.told is not None:
         call.outlet.told.let_go(attempt)

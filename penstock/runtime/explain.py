@@ -36,9 +36,7 @@ def _ways(fallbacks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {kind or "any other error": list(names) for kind, names in fallbacks.items()}
 
 
-def _group(
-    name: str, targets: Any, rules: Rules, need: Need, lives: Lives, now: float
-) -> dict[str, Any]:
+def _group(name: str, targets: Any, rules: Rules, need: Need, lives: Lives, now: float) -> dict[str, Any]:
     def standing_of(target: Target) -> Standing:
         return lives[target.live_id].standing
 

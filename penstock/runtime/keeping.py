@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from penstock.core.errors import GatewayError, shed
 from penstock.core.kept import Entry
 from penstock.runtime.cache_give import CHATS, give
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from penstock.core.ir import Request, Usage
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.cache_place import Place
+    from penstock.runtime.cache_question import Question
     from penstock.runtime.call import Call
 
 MISS, HIT, SHARED = b"miss", b"hit", b"shared"
@@ -24,11 +27,12 @@ Entries = Mapping[str, Entry]
 
 
 class Flight:
-    """An answer that is on its way and that others wait for."""
+    """An answer that is on its way and that others wait for. ``key``: of its entry."""
 
-    __slots__ = ("waiting",)
+    __slots__ = ("key", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
+        self.key = key
         self.waiting: list[asyncio.Future[Entries]] = []
 
     async def wait(self) -> Entries:
@@ -44,27 +48,32 @@ class Flight:
         self.waiting.clear()
 
 
-class Keeping:
-    """One call's part in the cache. ``how`` it was answered: MISS, HIT, or SHARED (by the answer to another's request
-    at the same time). ``writes``: its answer may be kept, for ``ttl`` seconds; of at most ``limit`` bytes."""
+class Keeping(Struct, eq=False):
+    """One call's part in the cache. ``writes``: its answer may be kept, for ``ttl`` seconds; of at most ``limit``
+    bytes. ``how`` it was answered: MISS, HIT, or SHARED (by the answer to another's request at the same time)."""
 
-    __slots__ = (
-        "age", "body", "content_type", "dropped", "flight", "goes_on", "how", "key", "kind", "limit", "parts", "place",
-        "size", "ttl", "usage", "writes",
-    )  # fmt: skip
-
-    def __init__(self, kind: str, key: str, place: Place, ttl: float, limit: int, writes: bool) -> None:
-        self.kind, self.key, self.place, self.ttl, self.limit, self.writes = kind, key, place, ttl, limit, writes
-        self.how = MISS
-        self.age = 0
-        self.usage: Usage | None = None  # of the answer that it was given again
-        self.dropped: tuple[str, ...] = ()  # names of what of a request its answer does not heed
-        self.body: bytes | None = None
-        self.content_type = b""
-        self.parts: list[bytes] | None = None  # of a stream
-        self.size = 0
-        self.flight: Flight | None = None  # in which others wait for it
-        self.goes_on = False  # the call is over, and its answer is still being looked at
+    kind: str
+    dialect: str  # of its answer
+    model: str  # the name in it
+    place: Place
+    ttl: float
+    limit: int
+    writes: bool
+    key: str  # "" while it has a ``question`` instead
+    mark: int = 0
+    question: Question | None = None  # from which its key can be made, see ``cache_marks``
+    how: bytes = MISS
+    age: int = 0
+    usage: Usage | None = None  # of the answer, once that is kept, or given again
+    dropped: tuple[str, ...] = ()  # names of what of a request its answer does not heed, likewise
+    at: float = 0.0  # since when the answer is kept
+    checked: bool = False  # it has the form that was asked for
+    body: bytes | None = None
+    content_type: bytes = b""
+    parts: list[bytes] | None = None  # of a stream
+    size: int = 0
+    flight: Flight | None = None  # in which others wait for it
+    goes_on: bool = False  # the call is over, and its answer is still being looked at
 
     # What the outlet tells. -------------------------------------------------------------------------------------------
 
@@ -82,7 +91,7 @@ class Keeping:
     def whole(self, attempt: Attempt, body: bytes, content_type: bytes) -> bytes:
         """Note a whole answer that goes out; return it as it is to go."""
         if len(body) <= self.limit:
-            self.body, self.content_type = body, content_type
+            self.body, self.content_type, self.size = body, content_type, len(body)
         return body
 
     def part(self, data: bytes) -> None:
@@ -115,7 +124,7 @@ class Keeping:
 
     async def take(self, call: Call, entries: Entries) -> bool:
         """Answer a call by what another was answered."""
-        entry = entries.get(self.key)
+        entry = next(iter(entries.values()), None)  # there is but one, whatever it is called by now
         return entry is not None and await self._give(call, entry, SHARED)
 
     async def _give(self, call: Call, entry: Entry, how: bytes) -> bool:
@@ -135,33 +144,45 @@ class Keeping:
             return False
         return self.body is not None or (self.parts is not None and self.kind in CHATS)
 
-    def entries(self, call: Call, attempt: Attempt) -> Entries:
-        """Make what is kept of a call's answer, as it went out."""
-        surface, now = call.surface, time.time()
-        assert surface is not None
-        body, streamed = (b"".join(self.parts or ()), True) if self.body is None else (self.body, False)
-        self.body = self.parts = None  # the entry has it
-        entry = Entry(
-            now,
-            now + self.ttl,
-            surface.dialect.name,
-            call.asked,
-            body,
-            attempt.usage,
-            self.content_type.decode("latin-1") if self.content_type else "",
-            tuple([loss.path for loss in attempt.losses]) if attempt.losses else (),
-            raw=self.kind in CHATS,
-            streamed=streamed,
-            checked=attempt.form is not None and attempt.form.check is not None,
+    def note(self, attempt: Attempt) -> None:
+        """Take down what there is to know of an answer that is going to be kept."""
+        self.at, self.usage = time.time(), attempt.usage
+        if attempt.losses:
+            self.dropped = tuple([loss.path for loss in attempt.losses])
+        if attempt.form is not None:
+            self.checked = attempt.form.check is not None
+
+    def entries(self) -> Entries:
+        """Make what is kept of an answer that was taken down."""
+        return {self.key: self.entry()}
+
+    def entry(self) -> Entry:
+        """Make an entry of an answer as it went out."""
+        return Entry(
+            self.at,
+            self.at + self.ttl,
+            self.dialect,
+            self.model,
+            b"".join(self.parts or ()) if self.body is None else self.body,
+            self.usage,
+            self.content_type.decode("latin-1"),
+            self.dropped,
+            self.kind in CHATS,
+            self.body is None,
+            self.checked,
         )
-        return {self.key: entry}
+
+    async def keep(self, entries: Entries) -> None:
+        """Keep what may be given of a call's answer, in a place that takes its time."""
+        for key, entry in entries.items():
+            await self.place.put(key, entry)
 
     def over(self, flights: dict[str, Flight], entries: Entries) -> None:
         """Tell those who wait, once."""
         flight, self.flight = self.flight, None
         if flight is not None:
-            if flights.get(self.key) is flight:
-                del flights[self.key]
+            if flights.get(flight.key) is flight:
+                del flights[flight.key]
             flight.land(entries)
 
 

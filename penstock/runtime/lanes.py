@@ -226,9 +226,7 @@ async def _body_apart(attempt: Attempt, quirks: Quirks, dialect: str) -> bytes:
     return body
 
 
-def _whole(
-    attempt: Attempt, data: bytes, dialect: str, mend: Callable[[bytes], bytes] | None, crossing: bool
-) -> bytes:
+def _whole(attempt: Attempt, data: bytes, dialect: str, mend: Callable[[bytes], bytes] | None, crossing: bool) -> bytes:
     """Give the client a whole answer, if it is translated; else return it as the client's dialect has it."""
     if mend is not None:
         data = mend(data)

@@ -8,17 +8,20 @@ behind a wildcard have a record for each name that was asked for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
+from penstock.core.route.spent import Spent
 from penstock.core.route.standing import Standing
 from penstock.runtime.health import Health
+from penstock.runtime.latencies import Latencies
 
 if TYPE_CHECKING:
     from penstock.runtime.targets import Target
     from penstock.stores.shared import Shared
 
 KEEP = 20_000  # records: clients choose the names behind a wildcard
+MOST_GROUPS = 1000  # of which the standings are at hand
 
 
 class Live:
@@ -40,29 +43,6 @@ class Live:
         return target.dialects + self.dialects if self.dialects else target.dialects
 
 
-class Spent:
-    """What was spent at each provider and deployment with a budget, in windows that begin with the first amount."""
-
-    __slots__ = ("_spent",)
-
-    def __init__(self) -> None:
-        self._spent: dict[str, tuple[float, float]] = {}  # provider -> when the window began, US dollars since
-
-    def add(self, provider: str, amount: float, now: float, period: float) -> None:
-        """Add an amount; in another window than the last one when that is over."""
-        began, sum_ = self._spent.get(provider, (now, 0.0))
-        self._spent[provider] = (now, amount) if now - began >= period else (began, sum_ + amount)
-
-    def broke(self, budgets: Mapping[str, tuple[float, float]], now: float) -> dict[str, float]:
-        """Return the providers that have used up their budgets, and the seconds until the next window."""
-        found = {}
-        for provider, (limit, period) in budgets.items():
-            began, amount = self._spent.get(provider, (now, 0.0))
-            if amount >= limit and now - began < period:
-                found[provider] = period - (now - began)
-        return found
-
-
 class Lives(dict[str, Live]):
     """The table, by ``live_id``; ``lives[target.live_id]`` makes a record on first use. Made once per engine; one event
     loop writes. ``spent``: at each provider, where somebody has set a budget for one. ``shared``: what other processes
@@ -72,22 +52,28 @@ class Lives(dict[str, Live]):
         super().__init__()
         self.spent = Spent()
         self.shared: Shared | None = None
+        self._latencies = Latencies(self)
         self._clock: Callable[[], float] = time.monotonic
+        self._standings: dict[int, tuple[Sequence[Target], list[Standing]]] = {}  # by identity of the targets
 
     def __missing__(self, live_id: str) -> Live:
         if len(self) >= KEEP:
             del self[next(iter(self))]
+            self._standings.clear()
         made = self[live_id] = Live()
         if self.shared is not None:
             made.standing.common = self.shared.of(live_id)
             if (rest := self.shared.rest_of(live_id)) is not None:
                 made.standing.rest(self._clock(), *rest)
+            self._latencies.give(live_id, made.standing)
         return made
 
     def share(self, shared: Shared, clock: Callable[[], float]) -> None:
         """Share what is known of deployments with other processes. ``clock``: that of those who ask."""
         self.shared, self._clock = shared, clock
         shared.on_cooled = self._rest
+        shared.spent = self.spent
+        shared.latencies = self._latencies
 
     def _rest(self, live_id: str, seconds: float, why: str) -> None:
         """Let a deployment rest, as another process does. One that was not asked here yet is told when it is."""
@@ -99,7 +85,20 @@ class Lives(dict[str, Live]):
         """Return the record of a target."""
         return self[target.live_id]
 
+    def standings(self, targets: Sequence[Target]) -> list[Standing]:
+        """Return the standings of a group's targets."""
+        found = self._standings.get(id(targets))
+        if found is not None and found[0] is targets:
+            return found[1]
+        made = [self[target.live_id].standing for target in targets]
+        if len(self._standings) >= MOST_GROUPS:
+            self._standings.clear()
+        if all(target.live_id in self for target in targets):  # the table was full: the last pushed out the first
+            self._standings[id(targets)] = targets, made
+        return made
+
     def keep(self, ids: Container[str]) -> None:
         """Forget the records of deployments that are not configured any more. ``ids``: those of deployments."""
         for key in [key for key in self if key.partition("\n")[0] not in ids]:
             del self[key]
+        self._standings.clear()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
     from penstock.runtime.exchange import ClientSocket, Exchange, Source
+    from penstock.runtime.ledger import Bill  # circle: a call is charged where its answer ends
     from penstock.runtime.told import Told  # circle: it tells of calls, and a call's outlet sends what it tells
 
 JSON = b"content-type: application/json\r\n"
@@ -70,8 +71,8 @@ class Outlet(Struct, eq=False):
     """The way out of one call. Keeps the exchange and not the call, so that both are freed at once when it is over.
 
     ``owner``: number of the attempt that answers, 0 while none does. ``status``: what the client was told. ``over``:
-    nothing more may be written. ``shape``: see ``Shape``. ``page_lines``: header lines that tell a browser which web
-    pages may read the answer. The rest is what signs of life are measured by."""
+    nothing more may be written. ``shape``: see ``Shape``. ``call_lines``: header lines that are known before the
+    answer: which web pages may read it, what is left of limits. The rest is what signs of life are measured by."""
 
     exchange: Exchange
     silent_since: float
@@ -80,9 +81,10 @@ class Outlet(Struct, eq=False):
     status: int = 0
     over: bool = False
     shape: Shape | None = None
-    page_lines: bytes = b""
+    call_lines: bytes = b""
     told: Told | None = None  # why it went where it went, for a client that asks
     claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
+    bill: Bill | None = None  # what it is charged with, where that is counted
 
     @property
     def responded(self) -> bool:
@@ -142,12 +144,15 @@ class Outlet(Struct, eq=False):
                 body = style.answer(body)
             head += _more(style, call)
         self.status = 200
+        if self.bill is not None:
+            self.bill.close()
         self.exchange.whole(200, head, body)
 
     def replay(self, call: Call, data: bytes) -> None:
         """Send all of a stream that was kept."""
         if not self.exchange.responded:
             self.begin(call)
+        self.pay()
         self.exchange.write(data if self.shape is None else self.shape.feed(data))
         self.finish()
 
@@ -178,15 +183,25 @@ class Outlet(Struct, eq=False):
         if answer and attempt.call.caching is not None:
             attempt.call.caching.part(data)
         attempt.tail = data
+        if self.bill is not None and attempt.translator is not None and attempt.translator.done:
+            used = attempt.translator.usage  # of what it did not tell it may tell something yet
+            if used is not None and not used.estimated:
+                self.pay()
         if self.shape is not None:
             data = self.shape.feed(data)
         self.exchange.write(data)
+
+    def pay(self, error: GatewayError | None = None) -> None:
+        """Charge the call with what it cost, and write that down, before the last of its answer goes out."""
+        if self.bill is not None:
+            self.bill.close(error)
+            self.bill.ledger.flush()
 
     def upgrade(self, call: Call, subprotocol: str = "") -> ClientSocket:
         """Give a client the WebSocket that it asks for. From here on an error cannot be a status."""
         attempt = call.attempt
         if attempt is None:
-            lines = _ids(call) + self.page_lines
+            lines = _ids(call) + self.call_lines
         else:
             self.claim(attempt)
             attempt.begun(call.means.clock())
@@ -196,6 +211,7 @@ class Outlet(Struct, eq=False):
 
     def finish(self) -> None:
         """End a streamed answer."""
+        self.pay()
         if self.shape is not None:
             self.exchange.write(self.shape.close())
         self.exchange.finish()
@@ -208,7 +224,7 @@ class Outlet(Struct, eq=False):
 
     def page(self, call: Call, status: int, content_type: bytes, body: bytes) -> None:
         """Send a page: whole, with the call's ids."""
-        head = b"content-type: %b\r\n%b%b" % (content_type, _ids(call), self.page_lines)
+        head = b"content-type: %b\r\n%b%b" % (content_type, _ids(call), self.call_lines)
         if call.mount_style is not None:
             head += _more(call.mount_style, call)
         self.status = status
@@ -216,7 +232,7 @@ class Outlet(Struct, eq=False):
 
     def pass_head(self, call: Call, status: int, head: bytes, framing: bytes | None) -> None:
         """Send the head of an answer that is passed through. ``framing``: see ``Exchange.start``."""
-        head += self.page_lines
+        head += self.call_lines
         if call.mount_style is not None:
             head += _more(call.mount_style, call)
         self.status = status
@@ -246,6 +262,7 @@ class Outlet(Struct, eq=False):
                 exchange.abort()  # an error would be taken for a part of it: the client must see a broken answer
             else:
                 data = call.fail(error)
+                self.pay(error)
                 exchange.write(data if self.shape is None else self.shape.feed(data))
                 self.finish()
             return
@@ -257,7 +274,7 @@ class Outlet(Struct, eq=False):
             error.message = style.named_here(error.message)
         status, body = dialect.render_error(error)
         head = JSON + (
-            self._lines(call, call.means.clock()) if call.surface is not None else _ids(call) + self.page_lines
+            self._lines(call, call.means.clock()) if call.surface is not None else _ids(call) + self.call_lines
         )
         if attempt is not None and call.surface is not None:
             waits = attempt.timeouts(attempt.stream).first_byte
@@ -275,6 +292,8 @@ class Outlet(Struct, eq=False):
                 body = _retold(style.error, status, body, call)
             head += _more(style, call)
         self.status = status
+        if self.bill is not None:
+            self.bill.close(error)
         exchange.whole(status, head, body)
 
     def keep_alive(self, call: Call, now: float, interval: float) -> None:
@@ -314,7 +333,7 @@ class Outlet(Struct, eq=False):
             call.request_id,
             (now - self.exchange.started - waited) * 1000,
             routing,
-            self.page_lines,
+            self.call_lines,
         )
         return lines if self.told is None else lines + self.told.line(call, now)
 

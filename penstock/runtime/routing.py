@@ -19,7 +19,6 @@ from penstock.core.route.confidence import Stated, kind_for
 from penstock.core.route.pick import CONFIDENCE, COUNTS, LATENCY, simple_shuffle
 from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
-from penstock.runtime.bill import settle
 from penstock.runtime.http import in_task
 from penstock.runtime.line import Line
 
@@ -41,14 +40,14 @@ _FIRST = 2048  # bytes of the first turns that count as the beginning
 _SESSION_FIELDS = ("litellm_session_id", "session_id", "litellm_trace_id")
 
 
-def first_choice(call: Call, plan: Plan[Target], now: float) -> Target | None:
+def first_choice(call: Call, plan: Plan[Target]) -> Target | None:
     """Pick who is tried first, where that is simple; None where more is to be looked at."""
-    rules = plan.rules.get(plan.group)
+    group = plan.group
+    rules = plan.rules.get(group)
     if rules is None or not rules.simple:
         return None
-    lives, targets = call.means.lives, plan.targets[plan.group]
-    standings = [lives[target.live_id].standing for target in targets]
-    return choose_simply(targets, standings, rules, call.stream, random.random, now)
+    means, targets = call.means, plan.targets[group]
+    return choose_simply(targets, means.lives.standings(targets), rules, call.stream, random.random, means.clock())
 
 
 def picker(call: Call, plan: Plan[Target]) -> Pick[Target]:
@@ -216,36 +215,20 @@ def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | N
 
 
 def praise(attempt: Attempt, rules: Rules, now: float) -> None:
-    """Note a good answer: what was held against its deployment is over."""
+    """Note a good answer, its tokens and the time it took: what was held against its deployment is over."""
     standing = attempt.live.standing
-    standing.succeeded(now)
-    if rules.budgets:
-        _spend(attempt, rules, now)
-    if rules.learns:
-        _learn(attempt, rules, standing, now)
-
-
-def _learn(attempt: Attempt, rules: Rules, standing: Standing, now: float) -> None:
-    """Tell a strategy how an answer went: its tokens, and the time it took."""
-    usage = attempt.usage
-    if rules.hedge is not None:
-        standing.recent.append(attempt.upstream)
-    if not rules.simple or rules.strategy in COUNTS:
+    if standing.row or standing.rests_until:
+        standing.succeeded(now)
+    usage, strategy = attempt.usage, rules.strategy
+    if strategy == LATENCY:
+        if attempt.stream:
+            standing.began_in(now, attempt.upstream)
+        else:
+            standing.answered_in(now, attempt.upstream, usage.output if usage is not None else 1)
+    if not rules.simple or strategy in COUNTS:
         standing.use(now, usage.total if usage is not None else 0)
-    if rules.strategy != LATENCY:
-        return
-    if attempt.stream:
-        standing.began_in(now, attempt.upstream)
-    else:
-        standing.answered_in(now, attempt.upstream, usage.output if usage is not None else 1)
-
-
-def _spend(attempt: Attempt, rules: Rules, now: float) -> None:
-    """Count an answer's cost against the budgets of its provider and of its deployment."""
-    cost = settle(attempt)
-    for name in (attempt.target.vendor, attempt.target.purse) if cost is not None else ():
-        if name in rules.budgets:
-            attempt.call.means.lives.spent.add(name, float(cost or 0), now, rules.budgets[name][1])
+        if rules.hedge is not None:
+            standing.recent.append(attempt.upstream)
 
 
 def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> None:

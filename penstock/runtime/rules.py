@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from penstock.core.route.catalog import Member
     from penstock.runtime.targets import Target
 
+BUDGETS = "provider_budget_config"
 # Strategies and checks that ask for rpm and tpm to be kept; to the others they are weights.
 _STRICT = frozenset("usage-based-routing usage-based-routing-v2 latency-based-routing cost-based-routing".split())
 _STAYS = {
@@ -60,7 +61,7 @@ class RuleBook:
             prefix=str(values.get("tag_routing_prefix") or ""),
             by_health=bool(values.get("enable_health_check_routing")),
             stale=float(values.get("health_check_staleness_threshold") or 0.0),
-            budgets=values.get("provider_budget_config") or {},
+            budgets=values.get(BUDGETS) or {},
             fits=bool(values.get("enable_pre_call_checks")),
             priority=values.get("default_priority", USUAL),
             retries=values.get("retry_policy") or {},

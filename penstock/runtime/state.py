@@ -17,10 +17,10 @@ from penstock.core.providers import get as get_provider
 from penstock.core.providers.resolve import credential, missing_key_message
 from penstock.core.route.catalog import Catalog, Member
 from penstock.runtime.building import Stars, build_target, settings_of
-from penstock.runtime.cache_wish import join_wishes, wishes_of
+from penstock.runtime.cache_wish import ANYTHING, Shelf, join_wishes, wishes_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 from penstock.runtime.plans import Planner
-from penstock.runtime.review import faults_of
+from penstock.runtime.review import comparing_faults, faults_of
 from penstock.runtime.rules import blocked_names, unions_of
 
 if TYPE_CHECKING:
@@ -93,12 +93,14 @@ class State:
         )
         if config.cache is not None:
             join_wishes(self.cache_wishes, router.routing_groups)
+        self.problems += [f"The answer cache: {text}." for text in comparing_faults(config, self.catalog)]
         self.keep_alive = _keep_alive(config)
         self.forced = _forced(config)
         self.most_fallbacks = router.max_fallbacks
         self._planner = Planner(config, self)
         self._stars = Stars()
         self._plans: dict[str, Plan[Target]] = {}
+        self.shelves: dict[str, Shelf] = {}  # filled as they are asked for
 
     @cached_property
     def mask(self) -> Mask:
@@ -129,6 +131,26 @@ class State:
             if len(self._plans) < 10_000:
                 self._plans[model] = plan
         return plan
+
+    def shelf(self, model: str) -> Shelf | None:
+        """Return where answers for a model are kept; None for a model that nobody serves, and without a cache."""
+        known = self.shelves.get(model)
+        if known is None:
+            found, settings = self.catalog.find(model), self.caching
+            if found is None or settings is None:
+                return None
+            group = model if found.stars or settings.by_name else found.group
+            if settings.groups and not settings.by_name:
+                group = settings.groups.get(group, group)
+            wish = self.cache_wishes.get(found.group, ANYTHING)
+            ttl = settings.ttl if wish.ttl is None else wish.ttl
+            plain = (settings.default_on or wish.use) and wish.read and wish.write and ttl > 0
+            plain = plain and wish.youngest is None
+            space = wish.namespace or settings.namespace
+            known = Shelf(group, space, wish, ttl, settings.max_entry, settings.shared, plain)
+            if len(self.shelves) < 10_000:
+                self.shelves[model] = known
+        return known
 
     def wished(self, model: str, wishes: Wishes) -> Plan[Target]:
         """Return the plan for a name as a request wants it. Raises "unknown_model", and "bad_request" for a fallback

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from penstock.core.admit.estimate import dearest_of
 from penstock.core.defaults import losses_of
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
@@ -24,6 +25,7 @@ from penstock.runtime.prices import price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
+    from penstock.core.admit.estimate import Dearest
     from penstock.core.caching import Point
     from penstock.core.defaults import Said
     from penstock.core.dialects.base import Dialect, Wire
@@ -54,6 +56,7 @@ class TargetCache(msgspec.Struct, eq=False):
     takes: dict[str, Takes] = {}
     never: dict[str, tuple[Loss, ...]] = {}
     price: TargetPrice | None = None
+    dearest: Dearest | None = None
     facts: tuple[int | None, frozenset[str]] | None = None
 
     def __repr__(self) -> str:
@@ -104,6 +107,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     only: str  # its only dialect, where plain requests in it need nothing but that lane; else ""
     answer_lines: bytes
     charged: bool  # discounts or margins may hold for it
+    budgets: tuple[tuple[str, float], ...]  # names and seconds of those that its costs count against
     # How it is chosen and shown.
     weight: float | None
     rpm: int | None
@@ -189,6 +193,15 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
         return found
 
     @property
+    def dearest(self) -> Dearest:
+        """Return the dearest that it may be."""
+        found = self._cache.dearest
+        if found is None:
+            price = self.price
+            found = self._cache.dearest = dearest_of(price.price, price.entry, price.terms)
+        return found
+
+    @property
     def vendor(self) -> str:
         """Return the name of its provider."""
         return self.provider.name
@@ -200,16 +213,13 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
 
     @property
     def purse(self) -> str:
-        """Return what its own budget is called; no provider's name has a space."""
-        return f"deployment {self.live_id}"
+        """Return what its own budget is called."""
+        return purse_of(self.live_id)
 
     @property
     def budget(self) -> tuple[float, float] | None:
-        """Return the US dollars that it may cost in so many seconds; None where nobody said both. (A limit of 0 is
-        none, as with LiteLLM.)"""
-        params = self.deployment.params
-        limit, period = params.get("max_budget"), params.get("budget_duration")
-        return (limit, period) if limit and period else None
+        """Return the US dollars that it may cost in so many seconds; None where nobody said both."""
+        return own_budget(self.deployment)
 
     @property
     def kind(self) -> str:
@@ -264,3 +274,15 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
             return self.endpoint(self.dialects[0]).origin if self.dialects else None
         except GatewayError:
             return None
+
+
+def purse_of(live_id: str) -> str:
+    """Return what a deployment's own budget is called; no provider's name has a space."""
+    return f"deployment {live_id}"
+
+
+def own_budget(deployment: Deployment) -> tuple[float, float] | None:
+    """Return the US dollars that a deployment may cost in so many seconds; None where nobody said both. (A limit of 0
+    is none, as with LiteLLM.)"""
+    limit, period = deployment.params.get("max_budget"), deployment.params.get("budget_duration")
+    return (limit, period) if limit and period else None

@@ -19,9 +19,13 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
+from penstock.runtime.ledger import STOP, NoBooks
 from penstock.runtime.records import LogSink, Records, as_text
+from penstock.runtime.redis_token import with_token
+from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.books import Books, rules_of, shared_by
 from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
@@ -35,12 +39,16 @@ from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
 from penstock.server.sources.stored import StoredSource
+from penstock.server.statedir import state_folder
+from penstock.stores.behind import Behind
 from penstock.stores.models import MemoryModelStore, SharedModelStore
 from penstock.stores.redis_board import open_shared
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.config.redis import RedisSettings
     from penstock.server.sources.base import Source
+    from penstock.server.storage import Storage
     from penstock.stores.shared import Shared
 
 log = logging.getLogger("penstock")
@@ -54,9 +62,11 @@ _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING}
 
 
 class Service:
-    """Everything that lives as long as the process serves."""
+    """Everything that lives as long as the process serves. ``storage``: its database, which it closes."""
 
-    def __init__(self, options: ServeOptions, config: Config, sources: list[Source]) -> None:
+    def __init__(
+        self, options: ServeOptions, config: Config, sources: list[Source], storage: Storage | None = None
+    ) -> None:
         give_back_memory()
         self.options = options
         self.models = MemoryModelStore() if options.models_fd is None else SharedModelStore(options.models_fd)
@@ -72,6 +82,11 @@ class Service:
             Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
         self.gateway.registry = Registry(self.models, lambda: self.gateway.state, self.take_changes)
+        self.storage = self.gateway.storage = storage
+        if storage is not None:
+            self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
+            engine = self.gateway.engine
+            engine.means = engine.means._replace(store=Behind(storage.kept))
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
@@ -99,13 +114,19 @@ class Service:
         tasks = [loop.create_task(self._sweep(server)), loop.create_task(self._reload_when_asked())]
         if self.models.shared:
             tasks.append(loop.create_task(self._look_at_models()))
+        if self.storage is not None:
+            tasks.append(loop.create_task(self.storage.watch()))
         if self.shared is not None:
+            self._ask_spent()
             self.shared.start()
+        if self.storage is not None:
+            self.gateway.books = await self._keep_books(self.storage)
         self.prober.start()
         self.checker.start()
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
+        self.gateway.engine.answers.open(self.gateway.state)  # what it lacks is said now, and not to a request
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -121,7 +142,31 @@ class Service:
             await self.pool.close()
             self.gateway.engine.flush()
             self.records.close()
+            if self.gateway.books is not None:
+                await self.gateway.books.close()
+            if self.storage is not None:
+                await self.gateway.engine.means.store.close()
+                await self.storage.close()
         return 0
+
+    async def _keep_books(self, storage: Storage) -> Books | None:
+        """Begin to write down what calls cost. Where that cannot be, paid calls are refused, or nothing is counted, as
+        the operator chose."""
+        from penstock.stores.sql.spend import SqlSpendStore
+
+        config = self.gateway.state.config
+        folder = state_folder(self.options.state_dir, config.environment)
+        shared = shared_by(config, storage, self._redis, self.options.workers)
+        try:
+            return await Books.open(self.gateway, SqlSpendStore(storage.database), folder, shared)
+        except OSError as error:
+            text = "What requests cost cannot be written down in %s: %s. %s"
+            stops = rules_of(config).on_failure == STOP
+            what = "Name another folder with --state-dir" if stops else "They are let pass, and nothing is counted"
+            log.error(text, folder, error.strerror or error, what)
+            if stops and self.gateway.engine.admission is not None:
+                self.gateway.engine.admission.budgets = NoBooks()
+            return None
 
     def started(self) -> None:
         """Print the start lines, once the socket accepts."""
@@ -133,12 +178,20 @@ class Service:
         found = shared_redis(config)
         for where, text in found.problems:
             log.warning("%s: %s", where, text)
+        self._redis: RedisSettings | None = None
         if found.settings is None:
             return None
         engine = self.gateway.engine
-        shared = open_shared(found.settings)
+        try:
+            self._redis = with_token(found.settings)
+            shared = open_shared(self._redis)
+        except GatewayError as error:
+            log.warning("Nothing is shared with other processes: %s", error.message)
+            return None
         engine.means = engine.means._replace(shared=shared)
         engine.means.lives.share(shared, engine.means.clock)
+        if engine.admission is not None:
+            engine.admission.rates.common = shared
         return shared
 
     async def _find_the_rest(self) -> None:
@@ -198,6 +251,13 @@ class Service:
         """Put a state in the place of the one that is served. What is known of deployments that stay, stays."""
         self.gateway.state = state
         self.gateway.engine.means.lives.keep(state.built.keys())
+        self._ask_spent()
+
+    def _ask_spent(self) -> None:
+        """Let the budgets that are configured now be known before the first request asks for one."""
+        state = self.gateway.state
+        own = {target.purse: budget for target in state.targets if (budget := target.budget) is not None}
+        self.gateway.engine.means.lives.spent.ask({**(state.config.router.values.get(BUDGETS) or {}), **own})
 
     async def read_again(self) -> None:
         """Ask all sources again, and serve what they have. One that is broken keeps what it gave last; when all are,

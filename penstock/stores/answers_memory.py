@@ -1,9 +1,14 @@
-"""Answers in this process's memory: bounded in bytes, those that nobody has asked for longest go first."""
+"""Answers in this process's memory: bounded in bytes, those that nobody has asked for longest go first.
+
+Beside those with a name it keeps such as are known by a mark only: objects, under a number, in the same room.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 MAX_BYTES = 64 * 1024 * 1024
 _AROUND = 200  # bytes of an entry beside key and value: the objects that hold them
@@ -21,51 +26,69 @@ class MemoryAnswers:
         self._most = max_entries or max_bytes
         self._clock = clock
         self._size = 0
-        self._values: dict[str, tuple[bytes, float]] = {}  # the one asked for longest ago first
+        # Value, when it ends, size; the one asked for longest ago first. (A dict finds its first entry behind all that
+        # were taken away before it: when this was full, that took longer than the rest of a request.)
+        self.values: OrderedDict[str | int, tuple[Any, float, int]] = OrderedDict()
 
-    async def get(self, key: str) -> bytes | None:
-        found = self._values.pop(key, None)
+    def look(self, key: str | int) -> Any:
+        """Return what is kept under a key or a mark; None where nothing is."""
+        found = self.values.get(key)
         if found is None:
             return None
         if self._clock() >= found[1]:
-            self._size -= _size(key, found[0])
+            self.drop(key)
             return None
-        self._values[key] = found
+        self.values.move_to_end(key)
         return found[0]
 
-    async def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
-        self._drop(key)
-        size = _size(key, value)
+    def keep(self, key: str | int, value: Any, size: int, ttl: float) -> None:
+        """Keep a value of so many bytes under a key, or an object under a mark."""
+        values = self.values
+        if key in values:
+            self.drop(key)
+        size += _AROUND
         if size > self._max:
             return
-        self._values[key] = (value, float("inf") if ttl is None else self._clock() + ttl)
-        self._size += size
-        while self._size > self._max or len(self._values) > self._most:
-            self._drop(next(iter(self._values)))
+        values[key] = value, self._clock() + ttl, size
+        size += self._size
+        while size > self._max or len(values) > self._most:
+            size -= values.popitem(last=False)[1][2]
+        self._size = size
+
+    def drop(self, key: str | int) -> bool:
+        """Forget what is kept under a key or a mark; tell whether anything was."""
+        found = self.values.pop(key, None)
+        if found is None:
+            return False
+        self._size -= found[2]
+        return self._clock() < found[1]
+
+    def take_marked(self) -> Iterator[Any]:
+        """Yield what is known by a mark, the last first, and forget it."""
+        for mark in [key for key in reversed(self.values) if type(key) is int]:
+            value = self.values[mark][0]
+            if self.drop(mark):
+                yield value
+
+    async def get(self, key: str) -> bytes | None:
+        value: bytes | None = self.look(key)
+        return value
+
+    async def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        self.keep(key, value, len(key) + len(value), float("inf") if ttl is None else ttl)
 
     async def delete(self, keys: Sequence[str]) -> int:
-        return sum(self._drop(key) for key in keys)
+        return sum(self.drop(key) for key in keys)
 
     async def flush(self) -> None:
-        self._values.clear()
+        self.values.clear()
         self._size = 0
 
     async def ping(self) -> None:
         return None
 
     async def info(self) -> Mapping[str, object]:
-        return {"entries": len(self._values), "bytes": self._size, "max_bytes": self._max}
+        return {"entries": len(self.values), "bytes": self._size, "max_bytes": self._max}
 
     async def close(self) -> None:
         await self.flush()
-
-    def _drop(self, key: str) -> bool:
-        found = self._values.pop(key, None)
-        if found is None:
-            return False
-        self._size -= _size(key, found[0])
-        return self._clock() < found[1]
-
-
-def _size(key: str, value: bytes) -> int:
-    return len(key) + len(value) + _AROUND

@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from penstock.core.route.spent import Known, Told
+
 
 class Store(Protocol):
     """Small values under keys. ``put`` replaces what was there. ``ttl``: seconds until the value is gone, None = until
@@ -144,9 +146,9 @@ class Directory(Protocol):
     processes change it, too.
 
     ``revision`` is one more after each ``write``, by whomever; asking costs next to nothing. ``since``: what changed
-    after a revision; since 0: everything there is. ``find``: rows whose columns (``kinds.KINDS``) are equal to those of
-    ``where`` (a tuple: to one of them; None: to nothing at all), ``like``: or contain a text, in the order of a column,
-    or of their making; ``limit`` None: all.
+    after a revision; since 0: everything there is (and maybe what is gone). ``find``: rows whose columns
+    (``kinds.KINDS``) are equal to those of ``where`` (a tuple: to one of them; None: to nothing at all), ``like``: or
+    contain a text, in the order of a column, or of their making; ``limit`` None: all.
     ``write``: all of it or nothing: a new row of version 1 whose id is free, a row of version n in the place of version
     n - 1, a ``Gone`` of the version that is there; else ``Outdated``. ``Taken``, where a column that must be one of a
     kind is not. Returns the revision. ``audits``: the newest first. All raise ``OSError`` when it cannot be reached."""
@@ -247,6 +249,53 @@ class SpendStore(Protocol):
     async def marks(self) -> Mapping[str, int]: ...
 
 
+class Want(NamedTuple):
+    """What a process asks of a cap that several share. ``until``: unix time after which nobody asks again, inf: never.
+    ``cap``, ``base`` (what was spent before anybody shared it) and amounts: picodollars. ``granted``: what the process
+    has been granted so far, less what it gives back; ``spent``: what of that it has spent. ``need``: what it asks for
+    beyond; ``more``: what it would take on top."""
+
+    account: str
+    period: str
+    start: float
+    until: float
+    cap: int
+    base: int
+    granted: int
+    spent: int
+    need: int = 0
+    more: int = 0
+
+
+class Got(NamedTuple):
+    """What a process has been granted then, in all; what all processes have been; and how many have been something."""
+
+    granted: int
+    used: int
+    processes: int
+
+
+class Answered(NamedTuple):
+    """The answer to a question: whether all of it was granted, and how each of its wants stands."""
+
+    granted: bool
+    caps: Sequence[Got]
+
+
+class Pot(Protocol):
+    """Caps that several processes share: each is granted slices of them, never more in all than there is.
+
+    ``take``: for each question, its wants are granted all together or not at all; in order, and in one step that nobody
+    interrupts. Says what the process has already, so it can be said again after an error.
+    ``mark``: how far the process's journal had come; ``marks_of``: how far, when it last asked about each (account,
+    period, start). ``bury``: a process is gone, and had ``paid`` so much behind these marks: what else it was granted
+    is free again. All raise ``OSError`` when it cannot be reached."""
+
+    async def take(self, process: str, mark: str, questions: Sequence[Sequence[Want]]) -> list[Answered]: ...
+    async def marks_of(self, process: str) -> Mapping[tuple[str, str, float], str]: ...
+    async def bury(self, process: str, paid: Mapping[tuple[str, str, float], int]) -> None: ...
+
+
 class Taken(Exception):
     """A value that only one row of its kind may have is another's. ``column``: which."""
 
@@ -275,6 +324,32 @@ class Answers(Protocol):
     async def close(self) -> None: ...
 
 
+class Near(NamedTuple):
+    """An answer to a question that is like another one. ``likeness``: the cosine of their vectors."""
+
+    key: str
+    likeness: float
+
+
+class CannotCompare(OSError):
+    """A place keeps answers, and cannot compare questions: it has no search, or other vectors. The message says why."""
+
+
+class NearAnswers(Answers, Protocol):
+    """Answers that are found by questions like theirs, too. ``put_near`` is ``put`` with the question's vector; one
+    with another ``scope`` never meets it, and that is judged before any vector is. ``nearest``: the answers of a scope
+    that are nearest to a vector, at most ``MOST_NEAR``, the nearest first. A ``scope`` is letters and digits; a
+    ``vector`` is of length 1. ``search_ready`` does nothing but ask whether it could. These three raise
+    ``CannotCompare``, too. Each passes ``tests/contract/test_near_answers.py``."""
+
+    async def put_near(self, key: str, value: bytes, ttl: float, scope: str, vector: Sequence[float]) -> None: ...
+    async def nearest(self, scope: str, vector: Sequence[float]) -> list[Near]: ...
+    async def search_ready(self) -> None: ...
+
+
+MOST_NEAR = 4
+
+
 class Mark(NamedTuple):
     """Something that holds for a while: a deployment rests, a key is dead. ``kind`` and ``key``: what is marked;
     ``value``: why; ``seconds``: how long it holds from now on."""
@@ -283,6 +358,16 @@ class Mark(NamedTuple):
     key: str
     value: str
     seconds: float
+
+
+class Figure(NamedTuple):
+    """How quick a deployment is. ``key``: its live id; ``stream``: to the first byte of streams, else of whole answers;
+    ``value``: as ``core.route.standing`` counts it; ``age``: seconds since it was seen."""
+
+    key: str
+    stream: bool
+    value: float
+    age: float
 
 
 class Board(Protocol):
@@ -294,7 +379,14 @@ class Board(Protocol):
 
     ``count``: say what this process has counted in a window so far, by name, and learn what all have, in the same
     order. ``process``: letters and digits. As it is the whole count each time, saying it twice counts it once, and a
-    board that forgot is told again. A window is forgotten ``KEEP_WINDOWS`` of its lengths after its last count."""
+    board that forgot is told again. A window is forgotten ``KEEP_WINDOWS`` of its lengths after its last count.
+
+    ``spend``: say what is spent in the window of a budget, and learn what is known of it; None while nothing is. Of
+    each name the larger amount stays. Of two windows that are not over the one that began first is the one of both;
+    what belongs to one that is over, or nearly (``slack_of``), is not taken.
+
+    ``compare``: tell figures, of two of the same deployment the younger stays, and learn all that are younger than
+    ``age`` seconds. Forgotten after ``HOLD`` seconds."""
 
     where: str
 
@@ -302,9 +394,18 @@ class Board(Protocol):
     async def marks(self) -> list[Mark]: ...
     def changes(self) -> AsyncGenerator[Mark | None, None]: ...
     async def count(self, window: int, process: str, counts: Sequence[tuple[str, int]]) -> list[int]: ...
+    async def spend(self, told: Told) -> Known | None: ...
+    async def compare(self, figures: Sequence[Figure], age: float) -> list[Figure]: ...
     async def close(self) -> None: ...
 
 
 WINDOW = 60.0  # seconds in which requests and tokens are counted together
 KEEP_WINDOWS = 2
 NEWS = 0.25  # seconds that a mark must hold longer than the one before, to be worth telling
+HOLD = 3600.0  # seconds that a latency counts where nobody says otherwise
+
+
+def slack_of(period: int) -> int:
+    """Return the ms by which processes may differ about the begin of a budget's window, for the time that a message
+    takes; in so many before its end another window is not joined with it."""
+    return min(1000, period // 10)

@@ -8,7 +8,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from penstock.stores.base import KEEP_WINDOWS, NEWS, Mark
+from penstock.core.route.spent import Known, Told
+from penstock.stores.base import HOLD, KEEP_WINDOWS, NEWS, Figure, Mark, slack_of
 
 MAX_BYTES = 256 * 1024 * 1024
 
@@ -64,6 +65,8 @@ class MemoryBoard:
         self._marks: dict[tuple[str, str], tuple[str, float]] = {}
         self._listeners: set[asyncio.Queue[Mark]] = set()
         self._windows: dict[int, dict[str, dict[str, int]]] = {}  # by name, by process
+        self._budgets: dict[tuple[str, int], tuple[int, dict[str, int]]] = {}  # by name and period: begin, amounts
+        self._figures: dict[tuple[str, bool], tuple[float, float]] = {}  # value, when it was seen
 
     async def tell(self, marks: Sequence[Mark]) -> None:
         now = self._clock()
@@ -98,6 +101,33 @@ class MemoryBoard:
             by_process[process] = max(own, by_process.get(process, 0))
             totals.append(sum(by_process.values()))
         return totals
+
+    async def spend(self, told: Told) -> Known | None:
+        now, key, slack = int(self._clock() * 1000), (told.name, told.period), slack_of(told.period)
+        began, by = self._budgets.get(key, (0, {}))
+        if by and began + told.period <= now:
+            del self._budgets[key]
+            began, by = 0, {}
+        at = told.at or now - told.age
+        earlier = not by or at < began - (0 if told.at else slack)
+        joins = bool(told.by) and (not earlier or at + told.period > now + slack)
+        if joins:
+            began = at if earlier else began
+            by.update((name, max(amount, by.get(name, 0))) for name, amount in told.by.items())
+            self._budgets[key] = (began, by)
+        if not by:
+            return None
+        mine = by.get(told.own, 0) if joins or not told.by else 0
+        return Known(began, now - began, sum(by.values()), mine, dict(by) if told.whole else None)
+
+    async def compare(self, figures: Sequence[Figure], age: float) -> list[Figure]:
+        now = self._clock()
+        for figure in figures:
+            at, seen = (figure.key, figure.stream), now - figure.age
+            if seen > self._figures.get(at, (0.0, -HOLD))[1]:
+                self._figures[at] = (figure.value, seen)
+        self._figures = {at: held for at, held in self._figures.items() if held[1] > now - HOLD}
+        return [Figure(*at, value, now - seen) for at, (value, seen) in self._figures.items() if seen > now - age]
 
     async def close(self) -> None:
         """Do nothing: the other gateways go on."""

@@ -1,7 +1,6 @@
 """A board and a store in Redis or Valkey: what several processes, also on several machines, know together.
 
-Each command is one script over one key, so all of it holds in a cluster as well, and whatever is over is over by the
-server's own clock. Nothing is left behind: every key has an end.
+Each command is one script (``redis_scripts``) over one key, so all of it holds in a cluster as well.
 """
 
 from __future__ import annotations
@@ -9,77 +8,30 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from penstock.config.redis import RedisSettings
-from penstock.stores.base import KEEP_WINDOWS, NEWS, WINDOW, Mark
+from penstock.core.route.spent import MOST_SPENDERS, Known, Told
+from penstock.stores.base import HOLD, KEEP_WINDOWS, NEWS, WINDOW, Figure, Mark, slack_of
 from penstock.stores.redis_client import NotInstalled, close, close_channel, connect, open_channel, told
+from penstock.stores.redis_scripts import COMPARE, COUNT, MARKS, SPEND, TELL
 from penstock.stores.shared import Shared
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+T = TypeVar("T")
 PREFIX = "penstock:"
 LONGEST_NAME = 200  # characters of a name, as it is; of a longer one its hash stands
 LONGEST_VALUE = 500  # characters of a mark's value
 MOST_SECONDS = 30 * 86400.0  # that a mark holds
 MOST_MARKS = 10_000  # that are read
+MOST_FIGURES = 10_000
+_NO_PROCESS = (b"@", b"=")  # fields of a budget's window
 LONGEST_MESSAGE = 64 * 1024
 PATIENCE = 60.0  # seconds of silence after which the channel is listened to anew: it may be dead at the other end
-
-# KEYS[1]: a hash of ends in ms and values. ARGV: channel, news in ms, then of each mark: field, ms, value, message.
-_TELL = """
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-for i = 3, #ARGV, 4 do
-  local ends = now + tonumber(ARGV[i + 1])
-  local had = redis.call('HGET', KEYS[1], ARGV[i])
-  if not had or tonumber(string.match(had, '^%d+') or 0) + tonumber(ARGV[2]) < ends then
-    redis.call('HSET', KEYS[1], ARGV[i], string.format('%.0f %s', ends, ARGV[i + 2]))
-    if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[i + 1]) then redis.call('PEXPIRE', KEYS[1], ARGV[i + 1]) end
-    redis.call('PUBLISH', ARGV[1], ARGV[i + 3])
-  end
-end
-return 1
-"""
-# KEYS[1]: the same hash. ARGV: the most to return. Forgets what is over.
-_MARKS = """
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local all, found = redis.call('HGETALL', KEYS[1]), {}
-for i = 1, #all, 2 do
-  local ends, value = string.match(all[i + 1], '^(%d+) (.*)$')
-  local left = tonumber(ends or 0) - now
-  if left <= 0 then
-    redis.call('HDEL', KEYS[1], all[i])
-  elseif #found < 3 * tonumber(ARGV[1]) then
-    found[#found + 1] = all[i]
-    found[#found + 1] = value
-    found[#found + 1] = left
-  end
-end
-return found
-"""
-# KEYS[1]: a hash of a window: by process = name what it has counted, by = name what all have. ARGV: process, ms until
-# the window is forgotten, then for each name: name, count.
-_COUNT = """
-local totals, changed = {}, false
-for i = 3, #ARGV, 2 do
-  local own, all = ARGV[1] .. '=' .. ARGV[i], '=' .. ARGV[i]
-  local more = tonumber(ARGV[i + 1]) - tonumber(redis.call('HGET', KEYS[1], own) or 0)
-  if more > 0 then
-    redis.call('HSET', KEYS[1], own, ARGV[i + 1])
-    totals[#totals + 1] = redis.call('HINCRBY', KEYS[1], all, string.format('%.0f', more))
-    changed = true
-  else
-    totals[#totals + 1] = tonumber(redis.call('HGET', KEYS[1], all) or 0)
-  end
-end
-if changed then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return totals
-"""
 
 
 class RedisBoard:
@@ -91,6 +43,8 @@ class RedisBoard:
         self.settings = settings
         self._marks = f"{prefix}marks"
         self._counts = f"{prefix}counts:"
+        self._spent = f"{prefix}spent:"
+        self._figures = f"{prefix}latencies"
         # Channels are the same for all databases of a server.
         self._channel = f"{prefix}marks:{settings.db}"
         self._client: Redis | None = None
@@ -111,14 +65,14 @@ class RedisBoard:
             field = msgspec.json.encode((mark.kind, mark.key)).decode()
             words += [field, max(1, int(short.seconds * 1000)), short.value, msgspec.json.encode(short).decode()]
         if marks:
-            await self._run(_TELL, self._marks, words)
+            await self._run(TELL, self._marks, words)
 
     async def marks(self) -> list[Mark]:
-        found: list[bytes | int] = await self._run(_MARKS, self._marks, [MOST_MARKS])
+        found: list[bytes | int] = await self._run(MARKS, self._marks, [MOST_MARKS])
         marks = []
         for at in range(0, len(found) - 2, 3):
             field, value, left = found[at : at + 3]
-            named = _named(bytes(field)) if isinstance(field, bytes) else None
+            named = _read_as(bytes(field), tuple[str, str]) if isinstance(field, bytes) else None
             if named is not None and isinstance(value, bytes) and isinstance(left, int):
                 marks.append(Mark(*named, value.decode("utf-8", "replace"), left / 1000))
         return marks
@@ -142,8 +96,34 @@ class RedisBoard:
         words: list[str | int] = [process, int(KEEP_WINDOWS * WINDOW * 1000)]
         for name, own in counts:
             words += [_short(name), own]
-        totals: list[int] = await self._run(_COUNT, f"{self._counts}{window}", words)
+        totals: list[int] = await self._run(COUNT, f"{self._counts}{window}", words)
         return totals
+
+    async def spend(self, told: Told) -> Known | None:
+        words: list[str | int] = [told.period, told.at, told.age, slack_of(told.period)]
+        words += [MOST_SPENDERS if told.whole else 0, told.own]
+        for name, amount in told.by.items():
+            words += [name, amount]
+        found: list[Any] = await self._run(SPEND, f"{self._spent}{_short(told.name)}:{told.period}", words)
+        if not found:
+            return None
+        at, age, total, mine, pairs = found
+        names = iter(pairs)
+        by = {name.decode(): int(amount) for name, amount in zip(names, names, strict=True) if name not in _NO_PROCESS}
+        return Known(at, age, total, mine, by or None)
+
+    async def compare(self, figures: Sequence[Figure], age: float) -> list[Figure]:
+        words: list[str | int] = [int(HOLD * 1000), int(age * 1000), MOST_FIGURES]
+        for figure in figures:
+            if len(figure.key) <= LONGEST_NAME:
+                field = msgspec.json.encode((figure.key, figure.stream)).decode()
+                words += [field, int(figure.age * 1000), repr(figure.value)]
+        found: list[Any] = await self._run(COMPARE, self._figures, words)
+        return [
+            Figure(*named, float(value), age / 1000)
+            for field, value, age in zip(found[::3], found[1::3], found[2::3], strict=True)
+            if (named := _read_as(field, tuple[str, bool])) is not None
+        ]
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -198,9 +178,9 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else blake2b(name.encode(), digest_size=16).hexdigest()
 
 
-def _named(field: bytes) -> tuple[str, str] | None:
+def _read_as(field: bytes, type: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(field, type=tuple[str, str])
+        return msgspec.json.decode(field, type=type)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

@@ -6,12 +6,13 @@ asks knows whether a second try is worth its time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from penstock.config.redis import RedisSettings
 from penstock.config.secret import Secret
+from penstock.stores.ending import finish
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
 MISSING = "Redis needs the package redis: pip install 'penstock[redis]'"
+LONGEST_CLOSE = 1.0  # seconds: a server that hangs does not keep a gateway from stopping
 _RESP2 = 2  # the older protocol: proxies in front of Redis know no other, and nothing of the newer one is needed
 
 
@@ -63,17 +65,17 @@ async def open_channel(client: Redis, settings: RedisSettings, channel: str) -> 
 async def close_channel(hears: PubSub, own: Redis | None) -> None:
     """Close what ``open_channel`` has opened."""
     with _quietly():
-        await hears.aclose()
+        await finish(hears.aclose(), LONGEST_CLOSE)
     if own is not None:
         await close(own)
 
 
 async def close(client: Redis) -> None:
-    """Close a client and all of its connections."""
+    """Close a client and all of its connections; one that does not close in time is let go."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     for one in (client, *(manager.sentinels if manager is not None else ())):
         with _quietly():
-            await one.aclose()
+            await finish(one.aclose(), LONGEST_CLOSE)
 
 
 @contextmanager
@@ -164,7 +166,7 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
     from redis.backoff import NoBackoff
 
     return {
-        "credential_provider": _credentials(settings.username, settings.password),
+        "credential_provider": _credentials(settings.username, settings.password, settings.token),
         "socket_timeout": settings.timeout,
         "socket_connect_timeout": settings.connect_timeout,
         "socket_keepalive": True,
@@ -173,10 +175,26 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
     }
 
 
-def _credentials(username: str | None, password: Secret | None) -> CredentialProvider | None:
+def _credentials(
+    username: str | None, password: Secret | None, token: Callable[[], Awaitable[str]] | None = None
+) -> CredentialProvider | None:
     """Wrap what must not be seen: a pool of redis-py 6 and 7 shows the arguments of its connections."""
-    from redis.credentials import UsernamePasswordCredentialProvider
+    from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 
+    class Tokens(CredentialProvider):
+        """Gets the password of a connection when that is opened: it is not the same for long."""
+
+        def __init__(self, token: Callable[[], Awaitable[str]]) -> None:
+            self._token = token
+
+        def get_credentials(self) -> tuple[str]:
+            raise NotImplementedError("a token is waited for")
+
+        async def get_credentials_async(self) -> tuple[str]:
+            return (await self._token(),)
+
+    if token is not None:
+        return Tokens(token)
     if username is None and password is None:
         return None
     return UsernamePasswordCredentialProvider(username, password.reveal() if password is not None else None)

@@ -1,4 +1,5 @@
-"""What processes share of their deployments: who rests, what each has used in this minute, and small values.
+"""What processes share: which deployments rest, what each has used in this minute, how quick it is, what is spent at
+each provider, and small values.
 
 A request asks and tells only what is known here, at once; a task of its own keeps that in step with the board. While
 the board cannot be reached everything goes on for this process alone, and is in step again soon after it is back.
@@ -10,35 +11,47 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
-from typing import Any
+from math import ceil
+from typing import Any, Protocol
 
-from penstock.stores.base import WINDOW, Board, Mark, Store
+from penstock.core.route.spent import Spent
+from penstock.stores.base import HOLD, WINDOW, Board, Figure, Mark, Store
+from penstock.stores.ending import end, finish
 from penstock.stores.marks import Marks
-from penstock.stores.memory import MemoryStore
 from penstock.stores.redis_client import NotInstalled
 from penstock.stores.tally import Tally
+from penstock.stores.values import Values
 
 log = logging.getLogger("penstock")
 
 TICK = 0.08  # seconds between two exchanges while there is something to say
 IDLE = 1.0  # the same, while there is nothing: also the longest time until a board that is gone is noticed
-REREAD = 10.0  # seconds between two readings of all marks: a message can get lost
+REREAD = 10.0  # seconds between two readings of all marks, and of who has spent what: a message can get lost
 UNHEARD = 1.0  # the same, while nobody tells the changes
 FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0  # seconds before a board that is gone is asked again
 AT_ONCE = 500  # names in an exchange
+LATENCIES = 2.0  # seconds between two exchanges of how quick deployments are
 RESTS = "rests"  # the kind of the marks of deployments
-LOCAL_BYTES = 16 * 1024 * 1024
+LONGEST_STOP = 1.0  # seconds for each step of stopping: no restart waits for a Redis that hangs
 
 
 def _ignore(live_id: str, seconds: float, why: str) -> None:
     return
 
 
+class Figures(Protocol):
+    """How quick deployments are: ``take`` what this process has seen since then, ``learn`` what others have."""
+
+    def take(self, since: float, now: float) -> list[Figure]: ...
+    def learn(self, figures: Iterable[Figure], now: float) -> None: ...
+
+
 class Shared:
     """The view of one process, on the loop that ``start`` was called on. ``on_cooled``: called with what another
-    process cooled: live id, seconds, why. ``values``: a store that falls back on this process's memory. ``clock``:
+    process cooled: live id, seconds, why. ``spent`` and ``latencies``: of this process, kept in step with those of the
+    others; None where nobody keeps any. ``values``: a store that falls back on this process's memory. ``clock``:
     seconds, monotonic; ``wall``: of the calendar, by which processes agree on the minute. ``trouble``: why the board
     cannot be used now, "" while it can."""
 
@@ -50,6 +63,8 @@ class Shared:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.on_cooled: Callable[[str, float, str], None] = _ignore
+        self.spent: Spent | None = None
+        self.latencies: Figures | None = None
         self.trouble = ""
         self._board = board
         self._clock, self._wall = clock, wall
@@ -58,12 +73,13 @@ class Shared:
         self._tally = Tally()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._heard = False
+        self._heard = self._over = False
         self._reread_at = 0.0
+        self._asked_who = self._compared = clock() - HOLD
         self._since = clock()
         self._wait = FIRST_WAIT
         self._seen = False
-        self.values = Values(self, values)
+        self.values = Values(lambda: self.connected, values)
 
     # What the runtime asks and tells ----------------------------------------------------------------------------------
 
@@ -90,6 +106,16 @@ class Shared:
         window = int(self._wall() // WINDOW)
         self._wake.set()
         return self._tally.total(window, f"r{live_id}"), self._tally.total(window, f"t{live_id}")
+
+    def others(self, name: str) -> tuple[int, int]:
+        """Return the requests and tokens that other processes have counted in about the last minute: those of the
+        minute under way, and of the one before as much as is left of it."""
+        window, part = divmod(self._wall() / WINDOW, 1.0)
+        self._wake.set()
+        requests, requests_before = self._tally.others(int(window), f"r{name}")
+        tokens, tokens_before = self._tally.others(int(window), f"t{name}")
+        left = 1.0 - part
+        return requests + ceil(requests_before * left), tokens + ceil(tokens_before * left)
 
     def left(self) -> float:
         """Return the seconds until the minute ends."""
@@ -131,17 +157,20 @@ class Shared:
         self._tasks = [loop.create_task(self._go_on(turn)) for turn in (self._keep_in_step, self._listen)]
 
     async def stop(self) -> None:
-        """Say what was not said yet, if the board is there, and close it."""
+        """Say what was not said yet, if the board is there, and close it; what does not end in time is let go."""
+        self._over = True
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            await _end(task)
-        if tasks and self.connected:
-            with suppress(OSError):
-                await self._exchange()
-        await self._board.close()
+        await asyncio.gather(*(end(task, LONGEST_STOP) for task in tasks))
+        if tasks and self.connected and not await finish(self._say_the_last(), LONGEST_STOP):
+            log.warning("%s does not answer: what was counted in the last moment was not said there", self.where)
+        await finish(self._board.close(), LONGEST_STOP)
+
+    async def _say_the_last(self) -> None:
+        with suppress(OSError):
+            await self._exchange()
 
     async def _go_on(self, turn: Callable[[], Awaitable[None]]) -> None:
-        while True:
+        while not self._over:
             try:
                 return await turn()
             except Exception:  # boundary: a fault of ours, in here or in who listens, must not end the sharing
@@ -149,10 +178,12 @@ class Shared:
                 await asyncio.sleep(LONGEST_WAIT)
 
     async def _keep_in_step(self) -> None:
-        while True:
+        while not self._over:
             try:
                 await self._exchange()
                 await self._reread()
+                if self.latencies is not None:
+                    await self._compare(self.latencies)
             except NotInstalled as error:
                 self._lost(error)
                 return  # no package comes by waiting
@@ -180,6 +211,29 @@ class Shared:
         said = self._tally.take(window, AT_ONCE)
         totals = await self._board.count(window, self._process, said)
         self._tally.learn(window, said, totals)
+        if self.spent is not None:
+            await self._exchange_spent(self.spent)
+
+    async def _exchange_spent(self, spent: Spent) -> None:
+        began = self._clock()
+        whole = began >= self._asked_who + REREAD
+        for told in spent.take(self._process, began, whole):
+            known = await self._board.spend(told)
+            spent.learn(told, known, self._clock())
+        if whole:
+            self._asked_who = began
+
+    async def _compare(self, latencies: Figures) -> None:
+        """Exchange how quick deployments are: what has been seen since the last time."""
+        began = self._clock()
+        if began < self._compared + LATENCIES:
+            return
+        seen = latencies.take(self._compared, began)
+        for at in range(0, max(1, len(seen)), AT_ONCE):
+            age = began - self._compared + LATENCIES  # what was on its way the last time, too
+            found = await self._board.compare(seen[at : at + AT_ONCE], min(age, HOLD))
+            latencies.learn(found, self._clock())
+        self._compared = began
 
     async def _reread(self) -> None:
         now = self._clock()
@@ -196,7 +250,7 @@ class Shared:
     async def _listen(self) -> None:
         """Hear of changes as long as there is somebody to hear; what was missed is read anew."""
         wait = FIRST_WAIT
-        while True:
+        while not self._over:
             try:
                 async with aclosing(self._board.changes()) as changes:
                     async for mark in changes:
@@ -223,7 +277,8 @@ class Shared:
             return
         self.trouble, self._since = str(error), self._clock()
         self._reread_at = 0.0  # what was told meanwhile was not heard
-        text = "%s cannot be used (%s): what rests and what is used up is known to each process alone until it is back"
+        self._asked_who = self._clock() - REREAD  # and what was known may be forgotten
+        text = "%s cannot be used (%s): what rests, is used up or spent is known to each process alone until it is back"
         log.warning(text, self.where, error)
 
     def _found(self) -> None:
@@ -231,16 +286,8 @@ class Shared:
         if self.trouble:
             log.warning("%s is back after %.1f s: processes are in step again", self.where, self._clock() - self._since)
         elif not self._seen:
-            log.info("%s: processes share what rests and what is used up", self.where)
+            log.info("%s: processes share what rests, is used up and is spent", self.where)
         self.trouble, self._seen = "", True
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it has ended: redis-py sends with ``wait_for``, which loses a cancellation in Python 3.11
-    when it comes together with the end of what is waited for."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.05)
 
 
 class OneShared:
@@ -263,36 +310,3 @@ class OneShared:
     def used(self) -> tuple[int, int, float]:
         """Return what all processes have counted of it in this minute, and the seconds until the minute ends."""
         return *self._shared.total(self._live_id), self._shared.left()
-
-
-class Values:
-    """A ``stores.base.Store`` beside the view: kept here, and in a store that others see as long as that is there.
-
-    What is put while that is away stays in this process. Bounded here in bytes, as ``MemoryStore`` is."""
-
-    def __init__(self, shared: Shared, far: Store | None) -> None:
-        self._shared = shared
-        self._far = far
-        self._near = MemoryStore(LOCAL_BYTES)
-
-    async def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
-        await self._near.put(key, value, ttl)
-        if self._far is not None and self._shared.connected:
-            with suppress(OSError):  # the exchange says it
-                await self._far.put(key, value, ttl)
-
-    async def get(self, key: str) -> bytes | None:
-        if self._far is not None and self._shared.connected:
-            with suppress(OSError):
-                return await self._far.get(key)
-        return await self._near.get(key)
-
-    async def delete(self, key: str) -> bool:
-        there = await self._near.delete(key)
-        if self._far is not None and self._shared.connected:
-            with suppress(OSError):
-                return await self._far.delete(key)
-        return there
-
-    async def close(self) -> None:
-        await self._near.close()

@@ -12,7 +12,8 @@ from contextlib import aclosing
 
 import pytest
 
-from penstock.stores.base import Board, Mark
+from penstock.core.route.spent import Known, Told
+from penstock.stores.base import Board, Figure, Mark
 from penstock.stores.memory import MemoryBoard
 from penstock.stores.redis_board import RedisBoard
 from tests.redis_servers import RedisServer, redis_server, session_redis, until  # noqa: F401
@@ -138,3 +139,83 @@ async def test_no_process_is_taken_for_another(board: Make) -> None:
     assert await one.count(7, "a", [("ax", 3)]) == [3]
     assert await one.count(7, "aa", [("x", 4)]) == [4]
     assert await one.count(7, "a", [("=x", 5), ("x", 1)]) == [5, 5]
+
+
+DAY = 86_400_000
+
+
+def said(own: str = "aa.1", name: str = "openai", period: int = DAY, at: int = 0, age: int = 0, **by: int) -> Told:
+    """What a process says; ``aa=5``: ``aa.1`` has spent 5."""
+    return Told(name, period, at, age, own, 1, {f"{who}.1": amount for who, amount in by.items()}, True)
+
+
+async def told(board: Board, said: Told) -> Known:
+    known = await board.spend(said)
+    assert known is not None
+    return known
+
+
+@pytest.mark.parametrize("name", [*ODD, "openai"])
+async def test_what_is_spent_is_that_of_all_and_saying_it_twice_counts_it_once(board: Make, name: str) -> None:
+    one, other = board(), board()
+    assert await one.spend(said(name=name)) is None, "nobody has spent anything, and asking begins no window"
+    first = await told(one, said(name=name, aa=5))
+    assert (first.total, first.mine, first.by) == (5, 5, {"aa.1": 5}) and 0 <= first.age < 5000
+    second = await told(other, said("bb.1", name, at=first.at, bb=7))
+    assert (second.at, second.total, second.mine, second.by) == (first.at, 12, 7, {"aa.1": 5, "bb.1": 7})
+    again = await told(one, said(name=name, at=first.at, aa=5))
+    assert (again.total, again.mine) == (12, 5)
+    late = await told(one, said(name=name, at=first.at, aa=3))
+    assert (late.total, late.mine) == (12, 5), "what comes late takes nothing away"
+    asked = await told(other, said("cc.1", name)._replace(whole=False))
+    assert (asked.total, asked.mine, asked.by) == (12, 0, None)
+
+
+async def test_large_amounts_are_exact_and_one_may_speak_for_others(board: Make) -> None:
+    one, big = board(), 2**52 + 1  # nano-dollars: four and a half millions
+    known = await told(one, said(aa=big, gone=2))
+    assert (known.total, known.mine, known.by) == (big + 2, big, {"aa.1": big, "gone.1": 2})
+    assert (await told(one, said(at=known.at, aa=big + 2))).total == big + 4
+
+
+async def test_budgets_of_other_names_and_periods_are_apart(board: Make) -> None:
+    one = board()
+    await one.spend(said(aa=5))
+    assert await one.spend(said(name="groq")) is None and await one.spend(said(period=DAY - 1)) is None
+    assert (await told(one, said("bb.1", "groq", bb=1))).total == 1
+
+
+async def test_the_earlier_of_two_windows_is_everybodys(board: Make) -> None:
+    one, other = board(), board()
+    later = await told(one, said(aa=5))
+    earlier = await told(other, said("bb.1", age=3_600_000, bb=7))
+    assert earlier.total == 12 and 3_599_000 < earlier.age < 3_605_000
+    assert (await told(one, said(at=later.at, aa=5))).at == earlier.at
+    assert (await told(one, said(at=later.at, aa=6))).total == 13
+
+
+async def test_a_window_is_over_at_its_end_and_leaves_nothing(board: Make) -> None:
+    one, other = board(), board()
+    first = await told(one, said(period=400, aa=5))
+    assert (await told(other, said("bb.1", period=400))).total == 5
+    await asyncio.sleep(0.45)
+    assert await other.spend(said("bb.1", period=400)) is None
+    assert await one.spend(said(period=400, at=first.at, aa=6)) is None, "what is over is not begun again"
+    assert await one.spend(said(period=400, age=390, aa=6)) is None, "nor what is nearly"
+    fresh = await told(other, said("bb.1", period=400, bb=1))
+    stale = await told(one, said(period=400, at=first.at, aa=6))
+    assert (stale.at, stale.total, stale.mine) == (fresh.at, 1, 0), "nor is it counted in another window"
+
+
+async def test_of_two_figures_the_younger_stays(board: Make) -> None:
+    one, other = board(), board()
+    assert await other.compare([], 60.0) == []
+    await one.compare([Figure("d", False, 0.25, 2.0), Figure("d", True, 1e-09, 0.5), Figure("e\n漢", False, 3.5, 30.0)], 60.0)
+    await other.compare([Figure("d", False, 9.0, 5.0), Figure("d", True, 0.125, 0.0)], 60.0)
+    found = {(figure.key, figure.stream): figure for figure in await other.compare([], 60.0)}
+    assert {at: figure.value for at, figure in found.items()} == {
+        ("d", False): 0.25, ("d", True): 0.125, ("e\n漢", False): 3.5,
+    }  # fmt: skip
+    assert 2.0 <= found["d", False].age < 4.0 and 30.0 <= found["e\n漢", False].age < 32.0
+    assert [figure.key for figure in await one.compare([], 10.0)] == ["d", "d"], "only what is young enough"
+    assert all(figure.age < 60.0 for figure in await one.compare([Figure("old", False, 1.0, 4000.0)], 4000.0))

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from penstock.core import cachekey
 from penstock.core.dialects import DIALECTS
+from penstock.core.envelope import open_body
 from penstock.core.ir import (
     Base64,
     CacheMark,
@@ -265,3 +266,60 @@ def test_an_entry_is_its_tenants_its_groups_and_its_namespaces() -> None:
     assert len(names) == 12
     assert cachekey.name_entry(b"d", "g", "", "n").startswith("n:")
     assert len(cachekey.name_entry(b"d", "g", "")) == 64
+
+
+# At a glance ----------------------------------------------------------------------------------------------------------
+
+texts = st.text("ab\u00e9\u2028\"\\ {}[]\n", max_size=5)
+parts = st.lists(
+    st.fixed_dictionaries({"type": st.just("text"), "text": texts}, optional={"cache_control": values})
+    | st.fixed_dictionaries({"type": st.just("tool_result"), "content": st.lists(st.fixed_dictionaries({"text": texts}))}),
+    max_size=2,
+)
+turns = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant"])},
+        optional={"content": texts | parts | st.none(), "parts": parts, "output": texts, "tool_calls": values},
+    ),
+    min_size=1,
+    max_size=4,
+)
+bodies = st.fixed_dictionaries(
+    {"model": st.just("m")},
+    optional={
+        "messages": turns | texts | values,
+        "input": turns | texts | values,
+        "contents": turns,
+        "temperature": st.sampled_from([0, 0.5, 1]),
+    },
+)
+
+
+@given(bodies, st.data())
+def test_what_is_named_alike_looks_alike_at_a_glance(body: Any, data: st.DataObject) -> None:
+    fields = [open_body(respelled(body, data.draw).encode()) for _ in range(2)]
+    digests = {cachekey.digest_body("openai_chat", json.dumps(body).encode()) for _ in fields}
+    digests |= {cachekey.digest_fields("openai_chat", one) for one in fields}
+    assert len(digests) == 1
+    said = [cachekey.read_turns(one) for one in fields]
+    assert said[0] == said[1] and hash(said[0]) == hash(said[1])
+    assert (said[0] is None) == body.keys().isdisjoint(("messages", "input", "contents"))
+
+
+@given(st.lists(texts, min_size=1, max_size=4), st.lists(texts, min_size=1, max_size=4), st.sampled_from(["messages", "input"]))
+def test_other_texts_look_different(one: list[str], other: list[str], key: str) -> None:
+    said = [
+        cachekey.read_turns({key: Raw(json.dumps([{"role": "user", "content": text} for text in turn]).encode())})
+        for turn in (one, other)
+    ]
+    assert (said[0] == said[1]) == (one == other)
+
+
+@pytest.mark.parametrize("raw", [b"5", b"null", b"{}", b"[1]", b'[{"content":1}]', b'[{"content":{"a":1.0}}]', b"[[]]"])
+def test_turns_of_a_form_of_their_own_are_known_by_it(raw: bytes) -> None:
+    assert cachekey.read_turns({"messages": Raw(raw)}) == cachekey.canonical(raw)
+
+
+def test_a_body_that_is_nested_too_deeply_is_known_by_its_bytes() -> None:
+    deep = b'[{"content":"x","more":' + b"[" * 100_000 + b"]" * 100_000 + b"}]"
+    assert cachekey.read_turns({"messages": Raw(deep)}) in (deep, cachekey.read_turns({"messages": Raw(b'[{"content":"x"}]')}))

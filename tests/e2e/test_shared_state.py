@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -183,3 +184,108 @@ def test_limits_of_a_deployment_hold_for_all_gateways_together(served, mock: Moc
         assert found.total() == statuses[200] and statuses[429] == 40 - statuses[200]
         # Two deployments with 10 a minute; what comes in before the other gateway has heard of it may be too much.
         assert 20 <= found.total() <= 26, (found, statuses)
+
+
+BUDGET = """\
+model_list:
+  - model_name: m
+    litellm_params:
+      model: openai/a
+      api_base: "{mock}/v1"
+      api_key: {key}
+      input_cost_per_token: 0.001
+      output_cost_per_token: 0.002
+router_settings:
+  redis_url: redis://127.0.0.1:{port}
+  provider_budget_config: {{openai: {{budget_limit: {limit}, time_period: 1d}}}}
+  num_retries: 0
+general_settings: {{no_auth: true}}
+"""
+
+
+def cost_of(gateway) -> float:
+    """What one chat costs here."""
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    request = urllib.request.Request(f"{gateway.base_url}/chat/completions", body, {"content-type": "application/json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        return float(answer.headers["x-litellm-response-cost"])
+
+
+@pytest.mark.serial
+def test_a_budget_holds_for_all_gateways_together_and_outlives_redis(served, mock: Mock, tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path)) as server:
+        measure = served(BUDGET.format(mock=mock.url, key=MOCK_KEY, port=1, limit=1000))
+        cost = cost_of(measure)
+        yaml = BUDGET.format(mock=mock.url, key=MOCK_KEY, port=server.port, limit=round(40 * cost, 9))
+        gateways = [served(yaml), served(yaml)]
+
+        def connected(state: str) -> None:
+            for gateway in gateways:
+                until(lambda gateway=gateway: state.encode() in get(f"{gateway.url}/health/readiness")[1])
+
+        def spend(times: int) -> Counter[int]:
+            statuses: Counter[int] = Counter()
+            for _ in range(times):
+                for gateway in gateways:
+                    statuses[chat(gateway)] += 1
+                time.sleep(0.05)
+            return statuses
+
+        connected('"connected"')
+        mock.received.clear()
+        assert spend(8) == {200: 16}
+        server.kill()
+        connected('"not connected"')
+        assert spend(8) == {200: 16}, "each goes on with what it knew, and counts what it spends"
+        server.start()
+        connected('"connected"')
+        time.sleep(0.3)
+        later = spend(10)
+        # 40 are paid for; what a gateway spends before the other has heard of it may be too much.
+        assert 40 <= 32 + later[200] <= 46 and later[429] == 20 - later[200]
+        assert len(mock.received) == 32 + later[200]
+        gateways.append(served(yaml))
+        connected('"connected"')
+        time.sleep(0.3)
+        assert spend(2) == {429: 6}, "one that starts later knows that nothing is left"
+
+
+LATENCY = """\
+model_list:
+  - {{model_name: m, litellm_params: {{model: openai/a, api_base: "{mock}/v1", api_key: {key}}}}}
+  - {{model_name: m, litellm_params: {{model: openai/b, api_base: "{mock}/v1", api_key: {key}}}}}
+router_settings: {{redis_url: "redis://127.0.0.1:{port}", routing_strategy: latency-based-routing}}
+general_settings: {{no_auth: true}}
+"""
+
+
+@pytest.mark.serial
+def test_a_gateway_that_starts_later_knows_who_is_quick(served, mock: Mock, tmp_path: Path) -> None:
+    mock.script = Script(rules=[Rule(model="a", step=Step(latency_ms=1500))])
+    with running(RedisServer(tmp_path)) as server:
+        yaml = LATENCY.format(mock=mock.url, key=MOCK_KEY, port=server.port)
+        one = served(yaml)
+        until(lambda: b'"connected"' in get(f"{one.url}/health/readiness")[1])
+        asked(mock)
+        while not asked(mock)["a"]:
+            assert chat(one) == 200
+        time.sleep(2.5)  # it tells how quick they are every two seconds
+        later = served(yaml)
+        until(lambda: b'"connected"' in get(f"{later.url}/health/readiness")[1])
+        time.sleep(0.2)
+        for _ in range(8):
+            assert chat(later) == 200
+        assert asked(mock) == {"b": 8}
+
+
+@pytest.mark.serial
+def test_a_gateway_stops_while_redis_hangs(served, tmp_path: Path) -> None:
+    with running(RedisServer(tmp_path, password=PASSWORD)) as server:
+        gateway = served(YAML.format(port=server.port), LITELLM_MASTER_KEY=MASTER_KEY, REDIS_SECRET=PASSWORD)
+        until(lambda: b'"connected"' in get(f"{gateway.url}/health/readiness")[1])
+        assert server.process is not None
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            assert gateway.stop(seconds=6.0) == 0
+        finally:
+            server.process.send_signal(signal.SIGCONT)

@@ -18,7 +18,8 @@ PATIENCE = 10.0  # seconds until who came back must serve
 EVERY = 0.1  # seconds between two reloads
 
 
-async def _at(load: Load, answers: float, do: Callable[[], None]) -> None:
+async def at(load: Load, answers: float, do: Callable[[], None]) -> None:
+    """Do something once so many requests are answered."""
     while len(load.answers) < answers and not load.over.is_set():
         await asyncio.sleep(0.005)
     await asyncio.to_thread(do)
@@ -30,9 +31,9 @@ def die_and_come_back(site: Site, count: int) -> Verdict:
 
     async def beside(load: Load) -> None:
         for number, one in enumerate(mortal):
-            await _at(load, count * (0.2 + 0.05 * number), one.kill)
+            await at(load, count * (0.2 + 0.05 * number), one.kill)
         for one in mortal:
-            await _at(load, count * 0.6, one.start)
+            await at(load, count * 0.6, one.start)
 
     answers = site.run(site.requests([STEADY], count), beside=beside)
     verdict = judge(STEADY, answers, site.tally(len(answers), 60), site.usage, ("a", "b"), site.hedged)

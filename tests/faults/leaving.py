@@ -68,7 +68,7 @@ def leave(site: Site, count: int) -> Verdict:
     tally = _when_quiet(site, len(answers) + sum(bool(one.stage.statuses) for one in left), left)
     verdict = judge(HEALTHY, answers, tally, site.usage, hedged=site.hedged)
     for one in left:
-        _judge(verdict, one, tally, site.usage[one.asked.lane.upstream])
+        _judge(verdict, one, tally, site.usage[one.asked.lane.upstream], 2 if site.hedged else 1)
     return verdict
 
 
@@ -116,7 +116,8 @@ def _busy(port: int) -> bool:
     return status != 200 or any(row["busy"] for row in json.loads(body)["connections"])
 
 
-def _judge(verdict: Verdict, one: Left, tally: Tally, usage: tuple[int, int]) -> None:
+def _judge(verdict: Verdict, one: Left, tally: Tally, usage: tuple[int, int], most: int) -> None:
+    """Judge one who left. ``most``: upstreams that may have been asked for it."""
     mark, stage = one.asked.mark, one.stage
     began, ended, records = tally.began.get(mark, []), tally.ended.get(mark, []), tally.records.get(mark, [])
     verdict.requests += 1
@@ -137,9 +138,9 @@ def _judge(verdict: Verdict, one: Left, tally: Tally, usage: tuple[int, int]) ->
     verdict.charged += (record["tokens_in"] or 0) + (record["tokens_out"] or 0)
     if record["status"] not in stage.statuses:
         wrong(f"the record has a {record['status']}")
-    if len(began) > 1 or len(began) != len(ended):
+    if len(began) > most or len(began) != len(ended):
         wrong(f"{len(began)} calls, of which {len(ended)} came to an end")
-    if stage.held and began and [line["end"] for _, line in ended] != ["left"]:
+    if stage.held and any(line["end"] != "left" for _, line in ended):
         wrong("the upstream was not let go")
     whole = usage if record["status"] == 200 else (0, 0)
     said = sum(max(2 * line["events"], usage[1]) for _, line in ended if line["events"])

@@ -240,8 +240,10 @@ def config_of(
 
 
 @contextmanager
-def site(folder: Path, settings: Mapping[str, Any], faults: Sequence[Fault] = GROUPS) -> Iterator[Site]:
-    """Start three upstreams and a gateway; end them afterwards."""
+def site(
+    folder: Path, settings: Mapping[str, Any], faults: Sequence[Fault] = GROUPS, *arguments: str
+) -> Iterator[Site]:
+    """Start three upstreams and a gateway, with these ``arguments``; end them afterwards."""
     upstreams = {name: Upstream(name, free_port(), folder) for name in NAMES}
     with ExitStack() as stack:
         for upstream in upstreams.values():
@@ -250,7 +252,7 @@ def site(folder: Path, settings: Mapping[str, Any], faults: Sequence[Fault] = GR
             stack.callback(upstream.kill)
         addresses = {name: f"http://127.0.0.1:{upstream.port}" for name, upstream in upstreams.items()}
         config = config_of(addresses, f"http://127.0.0.1:{free_port()}", settings, faults)
-        served = stack.enter_context(serving(folder, json.dumps(config), "--log-format", "json"))
+        served = stack.enter_context(serving(folder, json.dumps(config), "--log-format", "json", *arguments))
         made = Site(folder, upstreams, served, settings)
         # The mock counts alike in all dialects; those that no client here speaks are asked in Chat.
         made.usage = {name: _usage(made, name if name in CLIENTS else "chat") for name in UPSTREAMS}

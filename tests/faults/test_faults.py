@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from tests.faults.faults import BY_NAME, FAULTS, Fault
 from tests.faults.happenings import die_and_come_back, read_again
 from tests.faults.judge import Verdict, judge
 from tests.faults.leaving import STAGES, leave
+from tests.faults.redis_away import die_and_come_back as redis_dies_and_comes_back
+from tests.faults.redis_away import sharing
 from tests.faults.site import Site, site
 
 COUNT = 56  # of each fault, four in each lane
@@ -77,3 +80,10 @@ def test_clients_leave_at_every_stage(running: Site) -> None:
     verdict = leave(running, 20 * len(STAGES))
     assert verdict.told() == ""
     assert verdict.seen["left (499)"] >= 60 and verdict.seen["200"] == 140
+
+
+def test_redis_dies_and_comes_back(tmp_path: Path) -> None:
+    with sharing(tmp_path) as (made, redis):
+        told = redis_dies_and_comes_back(made, redis, 3000)
+        assert told.verdict.told() == ""
+        assert told.verdict.seen == {"200": 3000} and told.spent == told.counted > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.faults.faults import FAULTS, HEALTHY, Fault
 from tests.faults.happenings import die_and_come_back, read_again
 from tests.faults.judge import Verdict, judge
 from tests.faults.leaving import leave
+from tests.faults.redis_away import die_and_come_back as redis_dies_and_comes_back
+from tests.faults.redis_away import sharing
 from tests.faults.site import Site, site
 from tests.faults.table import Row
 from tests.faults.test_faults import MODES
@@ -69,3 +72,11 @@ def test_the_site_survives(name: str, running: tuple[str, Site], rows: list[Row]
     verdict = HAPPENINGS[name](made, COUNT)
     rows.append(Row(name, NAMED[mode], verdict))
     assert verdict.told() == ""
+
+
+def test_redis_dies_and_comes_back(tmp_path: Path, rows: list[Row]) -> None:
+    with sharing(tmp_path) as (made, redis):
+        told = redis_dies_and_comes_back(made, redis, COUNT)
+        name = f"Redis is killed and comes back; two workers spend ${told.spent / 1e9:,.3f}, ${told.counted / 1e9:,.3f} are counted"
+        rows.append(Row(name, NAMED["rests"], told.verdict))
+        assert told.verdict.told() == ""

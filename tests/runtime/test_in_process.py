@@ -14,6 +14,7 @@ from tests.rules.repo import ROOT
 PROGRAM = """
 import asyncio, json, sys
 from penstock.config import load
+from penstock.core.admit.caller import NOBODY
 from penstock.core.providers.resolve import resolve
 from penstock.runtime.call import Call
 from penstock.runtime.chats import CHAT, MESSAGES
@@ -21,7 +22,7 @@ from penstock.runtime.engine import Engine
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import Gate
 from penstock.runtime.http import Pool
-from penstock.runtime.identity import NOBODY, Identity
+from penstock.runtime.identity import Identity
 from penstock.runtime.records import Records
 from penstock.runtime.state import State
 
@@ -58,7 +59,10 @@ asyncio.run(main(__import__("pathlib").Path(sys.argv[1]), sys.argv[2].encode(), 
 async def test_the_engine_answers_without_the_server(tmp_path, surface, lane, stream):
     async with Mock() as mock:
         config = tmp_path / "config.yaml"
-        entry = {"model_name": "m", "litellm_params": {"model": "openai/x", "api_base": f"{mock.url}/v1", "api_key": "k"}}
+        entry = {
+            "model_name": "m",
+            "litellm_params": {"model": "openai/x", "api_base": f"{mock.url}/v1", "api_key": "k"},
+        }
         config.write_text(json.dumps({"model_list": [entry]}))
         body = {"model": "m", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}], "stream": stream}
         command = [sys.executable, "-c", PROGRAM, str(config), json.dumps(body), surface]

@@ -30,7 +30,7 @@ def call(usage: Usage | None, entry: dict[str, Any] | None = ENTRY, units: Units
         units=units,
         cost=None,
         price_version=None,
-        target=SimpleNamespace(price=price, label="openai/none"),
+        target=SimpleNamespace(price=price, label="openai/none", budgets=()),
         fields={key: Raw(json.dumps(value).encode()) for key, value in body.items()},
     )
 

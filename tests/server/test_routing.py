@@ -124,7 +124,7 @@ async def test_every_strategy_serves_and_uses_who_is_left(tmp_path, strategy, st
 
 async def test_the_quick_one_gets_the_traffic(tmp_path):
     async with open_door(tmp_path, config("a", "b", settings="routing_strategy: latency-based-routing")) as door:
-        door.mock.script = says(a=Step(latency_ms=60), b=Step(latency_ms=1))
+        door.mock.script = says(a=Step(latency_ms=500), b=Step(latency_ms=1))
         for _ in range(2):
             await ask(door)
         asked(door)

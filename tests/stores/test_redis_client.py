@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import trustme
 from msgspec import structs
 
 from penstock.config.redis import RedisSettings
-from penstock.stores.base import Mark
+from penstock.core.route.spent import Spent
+from penstock.stores.base import Figure, Mark
 from penstock.stores.redis_board import RedisBoard, RedisStore, open_shared
 from penstock.stores.redis_client import MISSING, NotInstalled, Unreachable, close, connect
 from tests.redis_servers import RedisServer, by_sentinel, cluster, free_port, running, settings, until, with_tls
@@ -67,13 +69,20 @@ async def test_everything_works_each_way(way: str, tmp_path: Path, caplog: pytes
         one, other = open_shared(found), open_shared(found)
         heard: list[str] = []
         other.on_cooled = lambda live_id, seconds, why: heard.append(live_id)
-        one.start()
-        other.start()
+        for view in (one, other):
+            view.spent = Spent()
+            view.spent.ask({"openai": (1.0, 60.0)})
+            view.start()
         await until(lambda: one.connected and other.connected and other._heard, 3.0)
         one.count("d", 1, 5)
         other.count("d", 1, 5)
         one.cooled("d", 5.0, "Timeout")
         await until(lambda: one.total("d") == other.total("d") == (2, 10) and heard == ["d"], 2.0)
+        assert one.spent is not None and other.spent is not None
+        one.spent.add("openai", Decimal(1), time.monotonic(), 60.0)
+        await until(lambda: "openai" in other.spent.broke({"openai": (1.0, 60.0)}, time.monotonic()), 2.0)
+        await one._board.compare([Figure("d", True, 0.5, 0.0)], 1.0)
+        assert [figure.key for figure in await other._board.compare([], 5.0)] == ["d"]
         for number in range(20):  # over all slots of a cluster
             await one.values.put(f"k{number}", b"%d" % number, 5.0)
         assert [await other.values.get(f"k{number}") for number in range(20)] == [

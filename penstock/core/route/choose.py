@@ -9,7 +9,15 @@ from msgspec import Struct
 
 from penstock.core.errors import GatewayError
 from penstock.core.route.confidence import Levels
-from penstock.core.route.pick import COUNTS, LATENCY, STRATEGIES, Draw, Routed, Strategy, nearest, simple_shuffle
+from penstock.core.route.pick import (
+    LEARNING,
+    STRATEGIES,
+    Draw,
+    Routed,
+    Strategy,
+    nearest,
+    simple_shuffle,
+)
 from penstock.core.route.standing import Rests, Standing
 
 USUAL = 100  # priority in a line of who says nothing; lower goes first (LiteLLM's way)
@@ -51,7 +59,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     @property
     def learns(self) -> bool:
         """Tell whether the strategy goes by how answers went."""
-        return not self.simple or self.strategy == LATENCY or self.strategy in COUNTS
+        return not self.simple or self.strategy in LEARNING
 
 
 PLAIN = Rules()

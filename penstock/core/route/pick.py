@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from penstock.core.route.standing import Standing
 
 LATENCY = "latency-based-routing"
 CONFIDENCE = "lar1"
 COUNTS = frozenset(("usage-based-routing", "usage-based-routing-v2"))  # go by what was used
+LEARNING = COUNTS | {LATENCY}  # go by how answers went
 UNKNOWN_PRICE = 5.0  # US dollars a token: who has no price is asked last
 
 
@@ -42,7 +45,7 @@ W = TypeVar("W", bound=Weighted)
 T = TypeVar("T", bound=Routed)
 
 
-class Draw(NamedTuple):
+class Draw(Struct, frozen=True, gc=False):
     """What a strategy decides by, beside the candidates. ``random`` returns 0 <= x < 1. ``now``: the clock. ``stream``:
     a stream is asked for. ``ttl``: seconds that a latency counts. ``buffer``: the share over the best latency that is
     as good. ``wants``: the kind of deployment that the request asks for."""
@@ -102,27 +105,32 @@ def lowest_latency(candidates: Sequence[T], standings: Sequence[Standing], draw:
     """Pick the quicker of two that are drawn (Mitzenmacher's power of two choices: all at once to the best would make
     it the worst). What counts is its latency times the requests that it will have; one whose latency is not known is
     asked before any other. Of two within ``buffer`` of one another the dice decide."""
-    random, now, stream, ttl, buffer, _ = draw
-    old = now - ttl
-    new = [
-        number
-        for number, standing in enumerate(standings)
-        if (standing.first_seen if stream else standing.whole_seen) <= old and not standing.in_flight
-    ]
-    if new:
-        return candidates[new[0] if len(new) == 1 else new[int(random() * len(new))]]
-    count = len(candidates)
+    random, now, stream, ttl = draw.random, draw.now, draw.stream, draw.ttl
+    old, count = now - ttl, len(candidates)
+    for standing in standings:  # a list of them would cost as much as all that follows
+        if (standing.first_seen if stream else standing.whole_seen) <= old and not standing.in_flight:
+            return _one_unknown(candidates, standings, draw)
     if count == 1:
         return candidates[0]
-    first, second = int(random() * count), int(random() * (count - 1))
-    if second >= first:
-        second += 1
+    first = int(random() * count)
+    second = first - 1 - int(random() * (count - 1))  # any other one, counted backwards
     here, there = standings[first], standings[second]
     one = here.latency(now, stream, ttl) * (here.in_flight + 1)
     other = there.latency(now, stream, ttl) * (there.in_flight + 1)
-    if abs(one - other) <= buffer * min(one, other):
+    if draw.buffer and abs(one - other) <= draw.buffer * min(one, other):
         return candidates[first]  # which of them was drawn first is chance already
-    return candidates[first if one < other else second]
+    return candidates[first if one <= other else second]
+
+
+def _one_unknown(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:
+    """Pick one of those whose latency is not known."""
+    old, stream = draw.now - draw.ttl, draw.stream
+    new = [
+        candidate
+        for candidate, standing in zip(candidates, standings, strict=True)
+        if (standing.first_seen if stream else standing.whole_seen) <= old and not standing.in_flight
+    ]
+    return new[0] if len(new) == 1 else new[int(draw.random() * len(new))]
 
 
 def lowest_usage(candidates: Sequence[T], standings: Sequence[Standing], draw: Draw) -> T:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
+from msgspec import Struct
+
 from penstock.core.errors import GatewayError, Retry
 from penstock.core.route.choose import Rules
 
@@ -21,7 +23,7 @@ LONGEST_WAIT = 8.0
 _NOT_WORTH_A_WAIT = frozenset(("upstream_rate_limit", "no_deployment"))
 
 
-class Try(NamedTuple, Generic[T]):
+class Try(Struct, Generic[T], frozen=True):
     """Send the request to ``target``, a member of ``group``; answer with an ``Outcome``. ``goes_on``: part of an answer
     is out, and this target is asked for the rest of it."""
 
@@ -69,6 +71,9 @@ class Outcome(NamedTuple):
     def is_final(self) -> bool:
         """Tell whether nobody may be tried after this."""
         return (self.started and not self.resumable) or self.retry == "no"
+
+
+ANSWERED = Outcome()
 
 
 class Late(NamedTuple):

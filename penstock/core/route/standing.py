@@ -5,9 +5,9 @@ One per deployment, in its ``Live``. Pure: ``now`` is an argument, seconds of on
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Mapping
+from math import exp, inf
 from typing import Protocol
 
 from msgspec import Struct
@@ -18,7 +18,7 @@ TAU = 10.0  # seconds after which a latency sample has lost two thirds of its we
 PROBE = 30.0  # seconds after which a trial that has not ended yet does not keep another one from being made
 RECENT = 200  # times to an answer that are remembered
 ENOUGH = 20  # of them that say what is usual
-NEVER = -math.inf
+NEVER = -inf
 KEEP = 10_000  # failures that are remembered, at most
 LONGEST = 600.0  # seconds that an upstream's Retry-After may let a deployment rest
 DEAD_KEY = 60.0  # seconds, at least, that a deployment rests whose key the vendor refuses: nobody mends that in five
@@ -55,7 +55,7 @@ class Common(Protocol):
 
 
 class Standing:
-    """``in_flight``: tries under way. ``minute``: the number of the minute that ``requests``, ``tokens`` and ``failed``
+    """``in_flight``: tries under way. ``minute``: when the minute ends that ``requests``, ``tokens`` and ``failed``
     count. ``rests_until``: when its rest ends or has ended, 0 while nothing is held against it; ``why``: it rests.
     ``row``: failures since the last success. ``trial``: when a request was sent to see whether it is well again.
     ``unwell``: why its last health check failed; ``checked``: when that was. ``whole``: seconds a token of whole
@@ -72,7 +72,8 @@ class Standing:
     def __init__(self) -> None:
         self.common: Common | None = None
         self.in_flight = 0
-        self.minute = self.requests = self.tokens = self.failed = 0
+        self.requests = self.tokens = self.failed = 0
+        self.minute = NEVER
         self.row = 0
         self.recent: deque[float] = deque(maxlen=RECENT)
         self.failures: deque[tuple[float, str]] = deque(maxlen=KEEP)
@@ -86,14 +87,14 @@ class Standing:
 
     def turn(self, now: float) -> None:
         """Begin the minute that ``now`` is in, if it has not begun."""
-        minute = int(now // WINDOW)
-        if minute != self.minute:
-            self.minute = minute
+        if now >= self.minute:
+            self.minute = (now // WINDOW + 1.0) * WINDOW
             self.requests = self.tokens = self.failed = 0
 
     def ask(self, now: float) -> None:
         """Note that a request is sent to it."""
-        self.turn(now)
+        if now >= self.minute:
+            self.turn(now)
         self.requests += 1
         if self.common is not None:
             self.common.count(1, 0)
@@ -118,7 +119,7 @@ class Standing:
 
     def answered_in(self, now: float, seconds: float, tokens: int) -> None:
         """Note the time that a whole answer took."""
-        self.whole = _peak(self.whole, self.whole_seen, now, seconds / max(1, tokens))
+        self.whole = _peak(self.whole, self.whole_seen, now, seconds / tokens if tokens > 1 else seconds)
         self.whole_seen = now
 
     def began_in(self, now: float, seconds: float) -> None:
@@ -128,9 +129,22 @@ class Standing:
 
     def latency(self, now: float, stream: bool, ttl: float) -> float:
         """Return how long it takes: 0 where that is not known, so that it is found out. What is old fades."""
-        value, seen = (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
-        age = now - seen
-        return value * math.exp(-age / TAU) if age < ttl else 0.0
+        if stream:
+            age = now - self.first_seen
+            return self.first * exp(-age / TAU) if age < ttl else 0.0
+        age = now - self.whole_seen
+        return self.whole * exp(-age / TAU) if age < ttl else 0.0
+
+    def quickness(self, stream: bool) -> tuple[float, float]:
+        """Return the latency as it was seen last, and when."""
+        return (self.first, self.first_seen) if stream else (self.whole, self.whole_seen)
+
+    def hear(self, stream: bool, value: float, seen: float) -> None:
+        """Note a latency that another process has seen."""
+        if stream:
+            self.first, self.first_seen = value, seen
+        else:
+            self.whole, self.whole_seen = value, seen
 
     def usual(self) -> float | None:
         """Return the time in which it answers 95 of 100 requests; None while too few are known."""
@@ -219,5 +233,5 @@ def _peak(value: float, seen: float, now: float, sample: float) -> float:
     EWMA)."""
     if sample >= value:
         return sample
-    weight = math.exp(-max(now - seen, 0.0) / TAU)
-    return value * weight + sample * (1.0 - weight)
+    weight = exp((seen - now) / TAU) if seen < now else 1.0
+    return sample + (value - sample) * weight
