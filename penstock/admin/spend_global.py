@@ -3,16 +3,19 @@ per day."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from penstock.admin.desk import told as row_told
-from penstock.admin.forms import body_of, number_of, page
+from penstock.admin.forms import author, body_of, number_of, page
 from penstock.admin.spend_asked import ALL, Asking, Days, answered, last_days, spend, tokens
+from penstock.admin.spending import need_ledger, put_right
 from penstock.core.admit import amount
+from penstock.core.admit.access import MANAGEMENT
 from penstock.core.errors import GatewayError
-from penstock.runtime.gate import VIEW
+from penstock.runtime.gate import ADMIN, VIEW
 from penstock.runtime.route import READ, Page, Route
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ MOST_DAYS = 92  # in which single requests are counted
 _UNASSIGNED = "Unassigned"
 _MOST_MODELS = 10
 _MOST_CUSTOMERS = 100
+_AT_ONCE = 200  # accounts that are put right together
 
 
 async def keys(gateway: Any, call: Call) -> Page:
@@ -178,6 +182,19 @@ async def teams(gateway: Any, call: Call) -> Page:
     )
 
 
+async def reset(gateway: Any, call: Call) -> Page:
+    """Set what all keys and teams have spent to nothing. Requests and sums per day stay as they are."""
+    asking = Asking(gateway, call)
+    need_ledger(gateway)
+    who = author(call)
+    for kind, by, per in (("key", "key", ""), ("team", "name", "team")):
+        costs = await answered(asking.store.daily(per or "key", by=(by,)))
+        names = [name for one in costs if (name := getattr(one, by))]
+        for at in range(0, len(names), _AT_ONCE):
+            await asyncio.gather(*(put_right(gateway, kind, name, 0, who) for name in names[at : at + _AT_ONCE]))
+    return page({"message": "Spend for all API Keys and Teams reset successfully", "status": "success"})
+
+
 def _dollars(costs: dict[str, int]) -> dict[str, float]:
     return {name: amount.dollars(cost) for name, cost in costs.items()}
 
@@ -278,6 +295,7 @@ ROUTES = (
     Route("/spend/users", users),
     Route("/spend/tags", tags),
     Route("/global/spend", total, role=VIEW),
+    Route("/global/spend/reset", reset, methods=("POST",), role=ADMIN, json=False, no_pages=True, family=MANAGEMENT),
     Route("/global/spend/logs", per_day),
     Route("/global/spend/keys", top_keys),
     Route("/global/spend/models", top_models),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.admit.caller import Reading
+from penstock.server.books import Books
 from penstock.server.storage import Storage
 from penstock.stores.base import Spent
 from penstock.stores.sql.address import file_address
@@ -61,10 +62,12 @@ async def open_spending(tmp_path: Path, yaml: str | None = None) -> AsyncIterato
         lead(door, storage.keyring)
         door.gateway.storage, door.gateway.desk = storage, storage.desk
         door.keys, door.ids = {}, {}
+        books = door.gateway.books = await Books.open(door.gateway, storage.spend, tmp_path / "state")
         try:
             yield door
         finally:
             await door.settle()
+            await books.close()
             await storage.close()
 
 
@@ -89,10 +92,12 @@ async def fill(door: SpendDoor) -> None:
     who = {"alice": "t1", "bob": "t1", "carol": "t2"}
     entries = [
         spent(f"{name}{day}", ids[name], NOON + day * DAY, 0.5 * (1 + day), team=team, user=name, organization="org",
-              tags=("x", name), customer="end-1", session="s1" if day else "")
+              tags=("x", name), customer="end-1", session="s1" if day else "",
+              accounts=(f"key:{ids[name]}", f"team:{team}", f"user:{name}"))
         for name, team in who.items() for day in range(3)
     ]  # fmt: skip
     entries.append(spent("lone", ids["lone"], NOON, 4.0, target="claude", provider="anthropic", group="c", model="c"))
     entries.append(spent("bad", ids["lone"], NOON, 0.0, status=429, error="rate_limited", message="slow down",
                          output=0, address="https://a.test", usage=b"{broken", metadata=b'{"a":1}'))  # fmt: skip
-    await door.storage.spend.append(entries, {}, {})
+    accounts = {account for one in entries for account in one.accounts}
+    await door.storage.spend.append(entries, dict.fromkeys(accounts, ("",)), {})

@@ -15,7 +15,8 @@ from tests.server.keyed import MASTER, open_keyed
 from tests.server.spending import DAY, fill, open_spending, spent
 
 DATES = "start_date=2026-11-18&end_date=2026-11-20"
-READS = [route for of in (spend_logs, spend_global, spend_reports, activity) for route in of.ROUTES]
+ALL = [route for of in (spend_logs, spend_global, spend_reports, activity) for route in of.ROUTES]
+READS = [route for route in ALL if "GET" in route.methods]
 DAYS_TOTAL = 3 * (0.5 + 1.0 + 1.5)  # of alice, bob and carol
 
 
@@ -223,6 +224,20 @@ async def test_who_asks_for_anothers_is_refused_alike(door, who, path):
     assert (await door.get(f"/spend/logs?api_key={door.ids['carol']}", who))[0] == 403
 
 
+async def test_what_keys_and_teams_have_spent_is_set_to_nothing(door):
+    gateway = door.gateway
+    accounts = [f"key:{door.ids['bob']}", "team:t1", "user:bob"]
+    assert (await door.get("/global/spend/reset", "vera", "POST"))[0] == 403
+    assert (await door.get("/global/spend/reset", "bob", "POST"))[0] == 403
+    before = [await gateway.spent(account) for account in accounts]
+    assert all(before)
+    status, told = await door.get("/global/spend/reset", method="POST")
+    assert (status, told["status"]) == (200, "success")
+    assert [await gateway.spent(account) for account in accounts] == [0, 0, before[2]]
+    _, days = await door.get(f"/global/spend/report?{DATES}")
+    assert sum(team["total_spend"] for day in days for team in day["teams"]) == DAYS_TOTAL + 4
+
+
 async def test_without_a_database_it_says_what_to_set(tmp_path):
     async with open_keyed(tmp_path, {}) as door:
         headers = {"authorization": f"Bearer {MASTER}"}
@@ -233,7 +248,7 @@ async def test_without_a_database_it_says_what_to_set(tmp_path):
 
 def test_every_route_is_in_the_document_of_all_urls():
     paths = json.loads(Site().openapi)["paths"]
-    assert [route.path for route in READS if route.path not in paths] == []
+    assert [route.path for route in ALL if route.path not in paths] == []
 
 
 async def test_an_answer_is_bounded(door, monkeypatch):
