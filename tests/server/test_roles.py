@@ -22,6 +22,7 @@ from penstock.server.mounts import MOUNTS
 from penstock.server.pages import ROUTES
 from penstock.server.surfaces import PATTERNS, SURFACES
 from tests.server.managed import YAML, Managed, open_managed, populate
+from tests.server.roles_spend import spending
 
 EVERYBODY = (
     "master proxy_admin manager viewer org_admin team_admin member internal internal_viewer foreign alone"
@@ -176,6 +177,7 @@ class Callers:
 
 async def fill(managed: Managed) -> None:
     await populate(managed)
+    managed.door.gateway.storage = spending()  # type: ignore[assignment]
     await managed.key("manager", user_id="proxy_admin", key_type="management")
     await managed.key("llm_only", user_id="internal", key_type="llm_api")
     await managed.key("read_only", user_id="internal", key_type="read_only")
