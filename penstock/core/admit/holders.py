@@ -89,10 +89,10 @@ def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> 
 
 def _caps(body: Body) -> Iterator[Cap]:
     """Yield every cap of a row: its own, those of several windows, those of models."""
-    most = _money(body, "max_budget")
+    most, period = _money(body, "max_budget"), _period(body, "budget_duration")
     if most is not None:
         more, until = _increase(body)
-        yield Cap(most, _period(body, "budget_duration"), "", more, until)
+        yield Cap(most, period, "", more, until)
     windows = body.get("budget_limits")
     if windows is not None:
         if not isinstance(windows, list):
