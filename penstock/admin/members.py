@@ -18,10 +18,9 @@ from penstock.admin.membership import (
     membership_id,
     membership_told,
 )
-from penstock.admin.rows import budget_told, check, row_of, spent
+from penstock.admin.rows import budget_told, check, post, row_of, spent
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import tell_team
-from penstock.core.admit.access import INFO, MANAGEMENT
 from penstock.core.errors import GatewayError
 from penstock.runtime.route import Page, Route
 from penstock.stores.kinds import fields_of, shown
@@ -139,7 +138,7 @@ async def update(gateway: Any, call: Call) -> Page:
 
 
 async def delete(gateway: Any, call: Call) -> Page:
-    """Remove a member from a team, and his keys of it with him."""
+    """Delete a member from a team, and his keys of it with him."""
     desk, form = desk_of(gateway), read(call, forms.Leaving)
     await _team(desk, call, form.team_id)
     row = await member_row(desk, form.team_id, form.user_id, form.user_email)
@@ -221,9 +220,9 @@ def _joined_told(gateway: Any, desk: Desk, call: Call, joined: list[Joined]) -> 
 
 
 ROUTES = (
-    Route("/team/member_add", add, methods=("POST",), no_pages=True, family=MANAGEMENT),
-    Route("/team/bulk_member_add", add_many, methods=("POST",), no_pages=True, family=MANAGEMENT),
-    Route("/team/member_update", update, methods=("POST",), no_pages=True, family=MANAGEMENT),
-    Route("/team/member_delete", delete, methods=("POST",), no_pages=True, family=MANAGEMENT),
-    Route("/team/{team_id}/members/me", own, family=INFO),
+    post("/team/member_add", add, forms.Joining),
+    post("/team/bulk_member_add", add_many, forms.JoiningMany),
+    post("/team/member_update", update, forms.ChangedMember),
+    post("/team/member_delete", delete, forms.Leaving),
+    Route("/team/{team_id}/members/me", own),
 )

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.admin.forms import given, missing, refused
+from penstock.core.admit.access import MANAGEMENT
 from penstock.core.admit.amount import dollars
 from penstock.core.admit.holders import Bad, read_holder
 from penstock.core.admit.periods import text_of, window
 from penstock.core.errors import GatewayError
+from penstock.runtime.gate import KEY
+from penstock.runtime.route import Route
 from penstock.stores.kinds import KINDS, fields_of, shown
 
 if TYPE_CHECKING:
@@ -28,6 +31,17 @@ BUDGET_FIELDS = tuple(
     model_max_budget""".split()
 )
 """What a row of kind "budget" says."""
+
+
+def post(
+    path: str,
+    handler: Callable[..., Any],
+    form: type[msgspec.Struct] | None = None,
+    role: str = KEY,
+    method: str = "POST",
+) -> Route:
+    """Make the row of a URL that changes something."""
+    return Route(path, handler, methods=(method,), role=role, no_pages=True, family=MANAGEMENT, body=form)
 
 
 async def row_of(desk: Desk, kind: str, id_: str, seen: Callable[[Fields], bool] | None = None) -> Row:

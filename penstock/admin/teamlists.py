@@ -12,7 +12,6 @@ from penstock.admin.membership import members_of, membership_told
 from penstock.admin.rows import bodies, spent
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import team_told
-from penstock.core.admit.access import INFO
 from penstock.core.errors import GatewayError
 from penstock.runtime.route import Page, Route
 from penstock.stores.kinds import fields_of
@@ -143,7 +142,7 @@ async def _own(desk: Desk, call: Call, user: str | None) -> list[Row]:
 
 
 ROUTES = (
-    Route("/team/list", listed, family=INFO),
-    Route("/v2/team/list", paged, family=INFO),
-    Route("/team/available", available, family=INFO),
+    Route("/team/list", listed),
+    Route("/v2/team/list", paged),
+    Route("/team/available", available),
 )

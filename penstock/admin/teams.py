@@ -9,10 +9,9 @@ from penstock.admin import members, teamforms, teamlists
 from penstock.admin.desk import Step
 from penstock.admin.forms import author, desk_of, given, misspelt, page, query_of, read
 from penstock.admin.membership import join
-from penstock.admin.rows import need, row_of, unknown
+from penstock.admin.rows import need, post, row_of, unknown
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import info_told, lay, tell_team
-from penstock.core.admit.access import INFO, MANAGEMENT
 from penstock.core.errors import GatewayError
 from penstock.runtime.ids import new_id
 from penstock.runtime.route import Page, Route
@@ -183,12 +182,12 @@ async def info(gateway: Any, call: Call) -> Page:
 
 
 async def block(gateway: Any, call: Call) -> Page:
-    """Stop all keys of a team."""
+    """Block a team: none of its keys opens any more."""
     return await _block(gateway, call, True)
 
 
 async def unblock(gateway: Any, call: Call) -> Page:
-    """Let the keys of a team work again."""
+    """Unblock a team: its keys open again."""
     return await _block(gateway, call, False)
 
 
@@ -208,7 +207,7 @@ async def add_models(gateway: Any, call: Call) -> Page:
 
 
 async def delete_models(gateway: Any, call: Call) -> Page:
-    """Take models from those that a team may call. The last one stays: a team without a list may call all."""
+    """Delete models from those that a team may call. The last one stays: a team without a list may call all."""
     desk, form = desk_of(gateway), read(call, teamforms.TeamModels)
     row = await _team_above(desk, call, form.team_id)
     had = fields_of(row).get("models") or []
@@ -259,19 +258,18 @@ def _permissions(row: Row) -> Fields:
     return {"team_id": row.id, "team_member_permissions": named, "all_available_permissions": MEMBER_ROUTES}
 
 
-_CHANGES: Fields = {"methods": ("POST",), "no_pages": True, "family": MANAGEMENT}
 ROUTES = (
-    Route("/team/new", new, **_CHANGES),
-    Route("/team/update", update, **_CHANGES),
-    Route("/team/delete", delete, **_CHANGES),
-    Route("/team/block", block, **_CHANGES),
-    Route("/team/unblock", unblock, **_CHANGES),
-    Route("/team/model/add", add_models, **_CHANGES),
-    Route("/team/model/delete", delete_models, **_CHANGES),
-    Route("/team/permissions_update", set_permissions, **_CHANGES),
-    Route("/team/permissions_list", permissions, family=INFO),
-    Route("/team/info", info, family=INFO),
+    post("/team/new", new, teamforms.NewTeam),
+    post("/team/update", update, teamforms.ChangedTeam),
+    post("/team/delete", delete, teamforms.Teams),
+    post("/team/block", block, teamforms.OneTeam),
+    post("/team/unblock", unblock, teamforms.OneTeam),
+    post("/team/model/add", add_models, teamforms.TeamModels),
+    post("/team/model/delete", delete_models, teamforms.TeamModels),
+    post("/team/permissions_update", set_permissions, teamforms.Permissions),
+    Route("/team/permissions_list", permissions),
+    Route("/team/info", info),
     *teamlists.ROUTES,
     *members.ROUTES,
-    Route("/team/{team_id}", patch, methods=("PATCH",), no_pages=True, family=MANAGEMENT),
+    post("/team/{team_id}", patch, teamforms.ChangedTeam, method="PATCH"),
 )

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock import __version__
-from penstock.admin import modelinfo, models, teams
+from penstock.admin import keys, keyviews, modelinfo, models, teams
 from penstock.runtime.gate import PUBLIC
 from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, stored
 from penstock.server.refusals import no_model
@@ -140,6 +140,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/model/info", modelinfo.model_info),
     Route("/model_group/info", modelinfo.group_info),
     *models.ROUTES,
+    *keys.ROUTES,
+    *keyviews.ROUTES,
     *teams.ROUTES,
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),

@@ -28,7 +28,7 @@ CLOSED = [("POST", path) for path in SURFACES]
 # Each row of the table. A path that carries an id is asked with one: what others stored must not be read, deleted or
 # cancelled either.
 CLOSED += [
-    (method, re.sub(r"\{id(:path)?\}", "resp_x", re.sub(r"\{name:path\}", "m", route.path)))
+    (method, re.sub(r"\{[a-z_]+(:path)?\}", "resp_x", re.sub(r"\{name:path\}", "m", route.path)))
     for route in ROUTES
     if route.path not in PUBLIC
     for method in route.methods
