@@ -18,8 +18,10 @@ RUN pip wheel --quiet --no-deps --no-build-isolation -w /dist . \
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin penstock
+RUN install -d -o 10001 -g 10001 -m 700 /data
 COPY --from=build /app/venv /app/venv
-ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Keys, teams and spend: mount a volume there, or set DATABASE_URL.
+ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PENSTOCK_STATE_DIR=/data
 WORKDIR /app
 USER 10001
 EXPOSE 4000

@@ -1,16 +1,24 @@
-"""What holds for every test: how many examples a law gets, and which files begin where several processes run them.
+"""What holds for every test: how many examples a law gets, which files begin where several processes run them, and that
+nothing is written where the developer's own gateway keeps its things.
 
 ``PENSTOCK_LAWS=20000`` for the long run, 400 in CI, 100 on a developer's machine.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+_FOLDER = tempfile.mkdtemp(prefix="penstock-state-")
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+os.environ["PENSTOCK_STATE_DIR"] = _FOLDER
 
 _COUNT = int(os.environ.get("PENSTOCK_LAWS") or (400 if os.environ.get("CI") else 100))
 

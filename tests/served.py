@@ -20,6 +20,7 @@ from penstock.server.options import ServeOptions
 from penstock.server.service import Service
 from penstock.server.sources.base import gather
 from penstock.server.sources.registered import sources_of
+from penstock.server.storage import open_storage
 from tests.door import Door, Kept
 
 MASTER = "sk-served-master-2f60c1d9"
@@ -46,7 +47,8 @@ class ServedDoor(Door):
 async def open_service(
     tmp_path: Path, yaml: str, env: Mapping[str, str] | None = None, **options: Any
 ) -> AsyncIterator[ServedDoor]:
-    """``yaml`` may hold ``{mock}`` for the mock's address."""
+    """``yaml`` may hold ``{mock}`` for the mock's address. With ``state_dir``, and with a database in the config, there is
+    a database; else there is none, also where a master key would bring one."""
     loggers = [logging.getLogger(name) for name in ("", "penstock", "uvicorn")]
     before = [(logger.level, logger.handlers[:]) for logger in loggers]  # a service takes them for itself
     async with Mock() as mock:
@@ -56,7 +58,11 @@ async def open_service(
         sources = sources_of(path, lambda: dict(environ))
         config, problems = await gather(sources)
         assert config is not None, [str(problem) for problem in problems]
-        service = Service(ServeOptions(config=path, **options), config, sources)
+        told = ServeOptions(config=path, **options)
+        asked = told.state_dir is not None or config.general.database_url is not None
+        storage = open_storage(config, told) if asked else None
+        service = Service(told, config, sources, storage)
+        watching = asyncio.create_task(storage.watch()) if storage is not None else None
         gateway, kept = service.gateway, Kept()
         service.records.sinks.append(kept)
         server = uvicorn.Config(
@@ -77,6 +83,10 @@ async def open_service(
             listener.close()
             for connection in list(state.connections):
                 connection.transport.abort()
+            if storage is not None and watching is not None:
+                watching.cancel()
+                await gateway.engine.means.store.close()
+                await storage.close()
             await service.pool.close()
             await asyncio.sleep(0)
             for logger, (level, handlers) in zip(loggers, before, strict=True):

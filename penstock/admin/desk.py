@@ -12,7 +12,7 @@ import msgspec
 from penstock.core.errors import GatewayError
 from penstock.runtime.ids import new_id
 from penstock.stores.base import Audited, Gone, Outdated, Row, Taken
-from penstock.stores.kinds import KINDS, shown
+from penstock.stores.kinds import KINDS, LONGEST, columns_of, shown
 
 if TYPE_CHECKING:
     from penstock.runtime.keyring import Keyring
@@ -43,9 +43,13 @@ class Desk:
 
     async def look(self) -> bool:
         """Take what others have changed; return whether there was something. Raises ``OSError``."""
-        if await self.store.revision() == self.keyring.revision:
+        now, known = await self.store.revision(), self.keyring.revision
+        if now == known and self.keyring.complete:
             return False
-        self.keyring.take(await self.store.since(self.keyring.revision))
+        # Of a snapshot, and of a database that was put back from a copy, it is not known what changed.
+        anew = not known or now < known
+        self.keyring.take(await self.store.since(0 if anew else known), anew)
+        self.keyring.complete = True
         return True
 
     async def get(self, kind: str, id_: str) -> Fields | None:
@@ -79,7 +83,8 @@ class Desk:
         await self.write([Step(row.kind, row.id, None, row)], who)
 
     async def write(self, steps: Sequence[Step], who: str) -> None:
-        """Make several changes at once: all of them or none."""
+        """Make several changes at once: all of them or none. Raises "bad_request" for what no database takes, "exists",
+        "outdated" and "no_database"."""
         now = self.clock()
         changes: list[Row | Gone] = []
         audits = []
@@ -91,6 +96,7 @@ class Desk:
             else:
                 made = (1, now, who) if before is None else (before.version + 1, before.created_at, before.created_by)
                 version, created_at, created_by = made
+                _check_texts(step)
                 body = ENCODE(step.body)
                 changes.append(Row(step.kind, step.id, body, version, created_at, created_by, now, who))
             audits.append(_audited(step, now, who))
@@ -113,6 +119,15 @@ def told(row: Row) -> Fields:
     """Return a row's fields and its times, without what nobody is shown."""
     body = shown(row.kind, msgspec.json.decode(row.body))
     return {**body, **_times(row.created_at, row.created_by, row.updated_at, row.updated_by)}
+
+
+def _check_texts(step: Step) -> None:
+    """Refuse what can be searched for and fits no index; "bad_request"."""
+    assert step.body is not None
+    for name, value in {KINDS[step.kind].id: step.id, **columns_of(step.kind, step.body)}.items():
+        if isinstance(value, str) and (len(value) > LONGEST or "\0" in value):
+            wrong = f"is longer than {LONGEST} characters" if len(value) > LONGEST else "has a NUL character"
+            raise GatewayError("bad_request", f"{name} {wrong}.", param=name)
 
 
 def _times(created: float, by: str, updated: float | None = None, updater: str = "") -> Fields:

@@ -38,16 +38,22 @@ class Serving(Protocol):
 
     @property
     def state(self) -> State: ...
+    def may_see(self, call: Call, model: str) -> bool: ...
 
 
 def model_info(gateway: Serving, call: Call) -> Page:
     """Describe every deployment. ``litellm_model_id`` asks for one."""
     wanted = _asked(call, "litellm_model_id")
-    targets = [target for target in gateway.state.targets if wanted in ("", target.id)]
+    targets = [target for target in _seen(gateway, call) if wanted in ("", target.id)]
     if wanted and not targets:
         text = f"There is no deployment with the id {wanted[:120]!r}; GET /model/info lists all."
         raise GatewayError("bad_request", text, param="litellm_model_id")
     return _json([row_of(target) for target in targets])
+
+
+def _seen(gateway: Serving, call: Call) -> list[Target]:
+    """List the deployments of the models that a caller may ask for."""
+    return [target for target in gateway.state.targets if gateway.may_see(call, target.deployment.model_name)]
 
 
 def row_of(target: Target) -> dict[str, Any]:
@@ -98,7 +104,7 @@ def group_info(gateway: Serving, call: Call) -> Page:
     limits added up. ``model_group`` asks for one."""
     wanted = _asked(call, "model_group")
     groups: dict[str, list[Target]] = {}
-    for target in gateway.state.targets:
+    for target in _seen(gateway, call):
         groups.setdefault(target.deployment.model_name, []).append(target)
     groups |= {name: list(targets) for name, targets in gateway.state.catalog.unions.items()}
     return _json([_group(name, targets) for name, targets in groups.items() if wanted in ("", name)])
@@ -143,7 +149,7 @@ def capabilities(gateway: Serving, call: Call) -> Page:
     """List in short what every deployment can do. ``model`` asks for those of one public name."""
     wanted = _asked(call, "model")
     rows = []
-    for target in gateway.state.targets:
+    for target in _seen(gateway, call):
         if wanted not in ("", target.deployment.model_name):
             continue
         found, price = target.price.capabilities, target.price

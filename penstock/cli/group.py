@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "mock": ("penstock.cli.mock", "mock", "Start a fake upstream that speaks the real protocol, for tests."),
     "providers": ("penstock.cli.providers", "providers", "List the known providers, their URLs and key variables."),
     "explain": ("penstock.cli.explain", "explain", "Tell where a request for a model would go, and why."),
+    "db": ("penstock.cli.db", "db", "Look at the database of keys and spend; upgrade, copy or move it."),
     "completion": ("penstock.cli.completion", "completion", "Print the shell completion script."),
 }
 

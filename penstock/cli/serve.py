@@ -163,6 +163,13 @@ def _litellm_flags(command: click.Command) -> click.Command:
     envvar=["PENSTOCK_MAX_BODY_MB"],
     help="Largest request body; a larger one gets 413. Default: 32.",
 )
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where keys, teams and spend are kept (penstock.db), and the secret of the keys. Default: PENSTOCK_STATE_DIR, "
+    "else ~/.local/state/penstock. It is used where a master key is set, or this option is given.",
+)
 @click.option("--fd", type=click.IntRange(0), hidden=True, help="An inherited listening socket.")
 @click.option("--models-fd", type=click.IntRange(0), hidden=True, help="An inherited file of stored models.")
 def serve(
@@ -176,6 +183,7 @@ def serve(
     json_logs: bool,
     verbose: bool,
     max_body_mb: float | None,
+    state_dir: Path | None,
     fd: int | None,
     models_fd: int | None,
 ) -> None:
@@ -199,6 +207,7 @@ def serve(
         json_logs=True if json_logs else None if log_format is None else log_format == "json",
         verbose=verbose,
         max_body_mb=max_body_mb,
+        state_dir=state_dir,
         fd=fd,
         models_fd=models_fd,
         notes=click.get_current_context().meta.get(_NOTES, ()),

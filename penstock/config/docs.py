@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from penstock.config import keys
-from penstock.config.keys_cache import TYPES
 from penstock.config.spec import MEANING
 
 _INTRO = """\
@@ -105,9 +104,6 @@ def render() -> str:
         if table is keys.params:
             sent = ", ".join(f"`{key.name}`" for key in sorted(table.rows.values()) if key.status == "sent")
             parts.append(f"\nRequest parameters: {sent}.\n")
-        if table is keys.cache:
-            acting = ", ".join(f"`{name}`" for name, status in TYPES.items() if status == "acted")
-            parts.append(f"\nTypes that act: {acting}. With another, which is a warning, nothing is kept.\n")
     return "".join(parts)
 
 

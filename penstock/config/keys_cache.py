@@ -5,18 +5,11 @@ from __future__ import annotations
 
 from penstock.config.keys_redis import REDIS
 
-TYPES = {
-    "local": "acted",
-    "redis": "acted",
-    "disk": "acted",
-    "s3": "acted",
-    "gcs": "acted",
-    "redis-semantic": "known",
-    "valkey-semantic": "known",
-    "qdrant-semantic": "known",
-    "azure-blob": "known",
-}
-"""Values of `type` and their status; a known one is a warning and nothing is kept."""
+SEMANTIC = ("local-semantic", "redis-semantic", "valkey-semantic", "qdrant-semantic")
+"""Values of `type` that also compare what is asked; each has settings that begin with its own name."""
+
+TYPES = ("local", "redis", "disk", "s3", "gcs", "azure-blob", *SEMANTIC)
+"""Values of `type`."""
 
 CALL_TYPES = {
     "completion": "completion acompletion anthropic_messages agenerate_content generate_content",
@@ -29,6 +22,18 @@ CALL_TYPES = {
 """What can be kept, by the names that `supported_call_types` has for it."""
 
 _KINDS = ",".join(name for names in CALL_TYPES.values() for name in names.split())
+
+EMBEDDING_MODEL = "text-embedding-ada-002"
+INDEX = "litellm_semantic_cache_index"
+
+
+def _compared(kind: str) -> tuple[tuple[str, str, str, object, str], ...]:
+    name, meaning = (
+        f"{kind}_semantic_cache_embedding_model",
+        f"model of this gateway by whose vectors {kind}-semantic compares",
+    )
+    return ((name, "str", "acted", EMBEDDING_MODEL, meaning),)
+
 
 CACHE = (
     (
@@ -66,14 +71,38 @@ CACHE = (
     ("gcs_bucket_name", "str", "acted", None, "bucket of type gcs; absent: GCS_BUCKET_NAME"),
     ("gcs_path_service_account", "str", "acted", None, "file of its service account; absent: GCS_PATH_SERVICE_ACCOUNT"),
     ("gcs_path", "str", "acted", None, "stands before the name of every object"),
-    # not here yet
+    # azure-blob
+    (
+        "azure_account_url",
+        "url",
+        "acted",
+        None,
+        "address of the storage account of type azure-blob; absent: AZURE_STORAGE_ACCOUNT_URL",
+    ),
+    ("azure_blob_container", "str", "acted", None, "its container, which is made where it is not there"),
+    (
+        "azure_account_key",
+        "secret",
+        "acted",
+        None,
+        "its key; absent: AZURE_STORAGE_ACCOUNT_KEY, else a token of Entra ID",
+    ),
+    # the semantic types
+    ("similarity_threshold", "share", "acted", None, "how like two questions must be to share an answer, from 0 to 1"),
+    *_compared("local"),
+    *_compared("redis"),
+    ("redis_semantic_cache_index_name", "str", "acted", INDEX, "name of the index of questions"),
+    *_compared("valkey"),
+    ("valkey_semantic_cache_index_name", "str", "acted", INDEX, "name of the index of questions"),
+    *_compared("qdrant"),
+    ("qdrant_semantic_cache_vector_size", "positive", "acted", 1536, "numbers in a vector of a new collection"),
+    ("qdrant_api_base", "url", "acted", None, "address of Qdrant; absent: QDRANT_URL, QDRANT_API_BASE"),
+    ("qdrant_api_key", "secret", "acted", None, "its key; absent: QDRANT_API_KEY"),
+    ("qdrant_collection_name", "str", "acted", None, "collection of type qdrant-semantic, made where it is not there"),
+    ("qdrant_quantization_config", "one:binary,scalar,product", "acted", "binary", "how a new one keeps its vectors"),
+    ("semantic_cache_embedding_timeout", "seconds", "acted", 2, "longest wait for the vector of a question"),
+    ("semantic_cache_embedding_max_input_tokens", "positive", "acted", 8000, "longer questions are not compared"),
+    ("semantic_cache_scope", "one:key,end_user", "acted", "key", "end_user: nor do the users behind a key share"),
+    # what has no meaning here
     ("redis_flush_size", "positive", "moot", None, "answers are written one by one"),
-    ("gcp_service_account", "str", "known", None, "service account for Memorystore"),
-    ("gcp_ssl_ca_certs", "str", "known", None, "its authorities"),
-    ("similarity_threshold", "number", "known", None, "how like a question must be, of the semantic types"),
-    ("redis_semantic_cache_embedding_model", "str", "known", None, "model that compares questions"),
-    ("redis_semantic_cache_index_name", "str", "known", None, "index of questions"),
-    ("valkey_semantic_cache_*", "any", "known", None, "the same, in Valkey"),
-    ("qdrant_*", "any", "known", None, "settings of Qdrant"),
-    ("azure_*", "any", "known", None, "settings of Azure's Blob storage"),
 )

@@ -206,7 +206,7 @@ INFO = (
     ("*_cost_per_*", "any", "acted", None, "a price of the price map"),
     ("*_token_cost*", "any", "acted", None, "a token price of the price map"),
     ("type", "any", "acted", None, "kind of deployment, to the strategy lar1: cloud-smart, cloud-fast, local, deep"),
-    ("access_groups", "texts", "known", None, "groups of keys that may use the model"),
+    ("access_groups", "texts", "acted", None, "groups of keys that may use the model"),
     ("team_id", "str", "known", None, "team the model belongs to"),
     ("team_public_model_name", "str", "known", None, "name the team uses for the model"),
     ("tier", "one:free,paid", "known", None, "service tier of the deployment"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 REDIS = (
     ("url", "redis", "acted", None, "address: `redis://:password@host:6379/0`, `rediss://` for TLS, `unix:///path`"),
+    ("redis_url", "redis", "acted", None, "the same as url"),
     ("host", "str", "acted", None, "host name, where there is no url"),
     ("port", "port", "acted", 6379, "port"),
     ("db", "count", "acted", 0, "number of the database; a cluster has only 0"),
@@ -22,6 +23,8 @@ REDIS = (
     ("ssl_keyfile", "str", "acted", None, "path of its key"),
     ("ssl_cert_reqs", "one:required,optional,none", "acted", "required", "whether the server's certificate is checked"),
     ("ssl_check_hostname", "bool", "acted", True, "whether its name is checked"),
+    ("gcp_service_account", "str", "acted", None, "Memorystore: service account whose token is the password"),
+    ("gcp_ssl_ca_certs", "str", "acted", None, "the same as ssl_ca_certs, and speak TLS"),
     ("socket_timeout", "seconds", "acted", 0.25, "longest wait for an answer to a command"),
     ("socket_connect_timeout", "seconds", "acted", 1, "longest wait for a connection"),
     ("max_connections", "positive", "acted", 50, "connections of a process"),

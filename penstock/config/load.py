@@ -49,12 +49,15 @@ def defaults(env: Mapping[str, str]) -> Config:
     """Make the config for a start without a file: no deployments (the server adds what it finds), the master key of the
     environment.
 
-    DATABASE_URL is not looked at: without a file nobody said that the variable is meant for Penstock (S3-06).
+    DATABASE_URL counts beside a master key alone, as in LiteLLM's container: without a file and a key nobody said that
+    the variable is meant for Penstock (S3-06).
     """
     key, source = master_key_from(env)
     if key is not None:
         key = Secret(key.reveal().strip())
-    return Config(general=GeneralSettings(master_key=key, master_key_source=source), environment=dict(env))
+    url = env.get("DATABASE_URL") or None if key is not None else None
+    general = GeneralSettings(master_key=key, master_key_source=source, database_url=url)
+    return Config(general=general, environment=dict(env))
 
 
 def _build(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "environment"
 _SPECS = {row[0]: row[1] for row in REDIS}
+_SAME = {"redis_startup_nodes": "startup_nodes", "redis_url": "url"}
 _OF_CACHE = frozenset(("redis", "redis-semantic", "valkey-semantic"))
 
 
@@ -27,7 +28,8 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     """A connection to Redis or Valkey. ``source``: where its address is said. ``nodes``: of a cluster. ``sentinels``
     with ``service``: who knows the master. ``socket_path``: instead of host and port. ``check``: whether the server's
     certificate is checked: required, optional, none. ``connect_timeout``, ``timeout``: seconds; the second is for a
-    command. ``connections``: at most so many."""
+    command. ``connections``: at most so many. ``service_account``: of Google's, whose ``token`` is the password;
+    whoever connects must have put a function there that gets it."""
 
     source: str
     host: str = "localhost"
@@ -49,6 +51,8 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     connect_timeout: float = 1.0
     timeout: float = 0.25
     connections: int = 50
+    service_account: str = ""
+    token: Callable[[], Awaitable[str]] | None = None
 
     @property
     def place(self) -> str:
@@ -103,10 +107,11 @@ def find_redis(source: str, given: Mapping[str, Any], env: Mapping[str, str]) ->
     `keys_redis.REDIS`, typed or as text; other keys are left to whoever knows them."""
     told: list[tuple[str, str]] = []
     values = _typed(source, {name: given[name] for name in _SPECS if given.get(name) is not None}, told)
+    for other, name in _SAME.items():
+        if other in values:
+            values.setdefault(name, values.pop(other))
     for name, variable in _variables(values, env):
         values |= _typed(ENVIRONMENT, {name: env[variable]}, told, variable)
-    if "redis_startup_nodes" in values:
-        values.setdefault("startup_nodes", values.pop("redis_startup_nodes"))
     if not _names_address(values):
         if source != ENVIRONMENT and not told:
             told.append((source, f"says how to reach Redis and not where: give it one of {', '.join(ADDRESS)}"))
@@ -153,8 +158,8 @@ def _settings(source: str, values: dict[str, Any], told: list[tuple[str, str]]) 
         # LiteLLM's rule: a server without a password of its own has that of its sentinels.
         password=values.get("password") or (values.get("sentinel_password") if sentinels else None),
         db=values.get("db", 0),
-        tls=values.get("ssl", False),
-        ca_file=values.get("ssl_ca_certs"),
+        tls=values.get("ssl", "gcp_ssl_ca_certs" in values),
+        ca_file=values.get("ssl_ca_certs") or values.get("gcp_ssl_ca_certs"),
         cert_file=values.get("ssl_certfile"),
         key_file=values.get("ssl_keyfile"),
         check=values.get("ssl_cert_reqs", "required"),
@@ -162,6 +167,7 @@ def _settings(source: str, values: dict[str, Any], told: list[tuple[str, str]]) 
         connect_timeout=values.get("socket_connect_timeout", 1.0),
         timeout=values.get("socket_timeout", 0.25),
         connections=values.get("max_connections", 50),
+        service_account=values.get("gcp_service_account", ""),
     )
     return Found(settings, tuple(told))
 
@@ -200,7 +206,7 @@ def _node_of(value: Any) -> Node:
 
 
 def _names_address(given: Mapping[str, Any]) -> bool:
-    return any(given.get(name) for name in (*ADDRESS, "redis_startup_nodes"))
+    return any(given.get(name) for name in (*ADDRESS, *_SAME))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

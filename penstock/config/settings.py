@@ -45,8 +45,8 @@ def read_section(table: keys.Table, node: Node | None, problems: Problems) -> Se
     return section
 
 
-# Who may call is never decided by a default that nobody meant.
-_DECISIVE = frozenset(("master_key", "no_auth", "require_master_key"))
+# Who may call, and where keys are kept, is never decided by a default that nobody meant.
+_DECISIVE = frozenset(("master_key", "no_auth", "require_master_key", "database_url"))
 
 
 def read_general(node: Node | None, problems: Problems) -> Section:

@@ -20,9 +20,9 @@ BYTES_PER_TOKEN = 4
 # A picture of a megapixel costs 765 tokens at OpenAI and about 1,400 at Anthropic, whatever its bytes.
 MEDIUM_TOKENS = 1000
 # What a prompt is made of, in all dialects.
-_PROMPT_FIELDS = (
-    *("messages", "input", "system", "instructions", "tools", "prompt"),
-    *("contents", "systemInstruction", "system_instruction", "generateContentRequest"),
+_PROMPT_FIELDS = frozenset(
+    """messages input system instructions tools prompt contents systemInstruction system_instruction
+    generateContentRequest""".split()
 )
 _LONG = 4096  # bytes; shorter prompts hold no media worth a search
 _MEDIA_WORDS = (b"base64", b"input_audio", b"inlineData", b"inline_data", b"file_data")
@@ -64,7 +64,15 @@ def _media(raw: bytes) -> Iterator[int]:
         at += _LEAST if end < at + _LEAST else (end - at) // _LEAST * _LEAST + _LEAST
 
 
+def prompt_tokens(fields: Mapping[str, Raw]) -> int:
+    """Estimate the tokens of a request's prompt (its body's top level)."""
+    size = 0
+    for key, raw in fields.items():
+        if key in _PROMPT_FIELDS:
+            size += text_size(bytes(raw))
+    return tokens(size)
+
+
 def estimate(fields: Mapping[str, Raw], output: int) -> Usage:
     """Estimate the usage of a request (its body's top level) that was answered with ``output`` tokens."""
-    size = sum(text_size(bytes(fields[key])) for key in _PROMPT_FIELDS if key in fields)
-    return Usage(fresh=tokens(size), output=output, estimated=True)
+    return Usage(fresh=prompt_tokens(fields), output=output, estimated=True)

@@ -126,7 +126,6 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
     wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
     whole, stream = _timeouts(deployment, settings, "")
     words = _words(deployment, serving)
-    drop = (*deployment.additional_drop_params, *serving.drop)
     says_form = words.said is not None and words.said.request.output is not None
     validates = bool(_first(deployment.validate, settings.get("validate")))
     attempt, special = attempt_for(provider.name), validates or says_form
@@ -155,9 +154,9 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         said=words.said,
         defaults=words.plain,
         extra_body=words.body,
-        drop=drop,
+        drop=words.drop,
         cache_points=_points(deployment, settings, rules_of),
-        lays=bool(words.plain or words.body or drop),
+        lays=bool(words.plain or words.body or words.drop),
         says_form=says_form,
         notes=words.wrong,
         drop_params=bool(_first(deployment.drop_params, settings.get("drop_params"))),
@@ -201,12 +200,14 @@ class Stars:
 
 class _Words(NamedTuple):
     """What a deployment says where requests do not. ``said``: read; ``plain``: in Chat's words, without those of
-    vLLM's that go the way that a request's own go; ``body``: for the body as it goes out."""
+    vLLM's that go the way that a request's own go; ``body``: for the body as it goes out; ``drop``: what is left out of
+    it."""
 
     said: Said | None
     plain: dict[str, Raw]
     body: dict[str, Raw]
     wrong: tuple[str, ...]
+    drop: tuple[str, ...]
 
 
 def _words(deployment: Deployment, serving: Serving) -> _Words:
@@ -222,7 +223,8 @@ def _words(deployment: Deployment, serving: Serving) -> _Words:
         f"{Mask(_texts(deployment.defaults.get(key))).text(error.message)}"
         for key, error in wrong.items()
     )
-    return _Words(said, plain, {**serving.body, **body}, told)
+    drop = (*deployment.additional_drop_params, *serving.drop)
+    return _Words(said, plain, {**serving.body, **body}, told, drop)
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.core import cachekey
 from penstock.core.errors import GatewayError, shed
-from penstock.runtime.cache_items import KIND, ItemsKeeping, name_items, split_items
+from penstock.runtime.cache_items import KIND, make_items
 from penstock.runtime.cache_marks import Marks
-from penstock.runtime.cache_place import Place, open_place
+from penstock.runtime.cache_place import NearPlace, Place, open_place
 from penstock.runtime.cache_question import MOST_EARLY, NEUTRAL, Early, Owner, Question, Questions, question_of
 from penstock.runtime.cache_wish import Wish, read_wish
 from penstock.runtime.keeping import Flight, Keeping, asked, ripened
@@ -23,22 +23,28 @@ from penstock.runtime.keeping import Flight, Keeping, asked, ripened
 if TYPE_CHECKING:
     from penstock.config.cache import CacheSettings
     from penstock.core.ir import Request
+    from penstock.runtime.cache_semantic import Likeness
     from penstock.runtime.call import Call
     from penstock.runtime.keeping import Entries
     from penstock.runtime.means import Means
     from penstock.runtime.state import State
 
 log = logging.getLogger("penstock")
+Maker = Callable[["Call", Owner, str, Place, float, int, bool], Keeping | None]
 
 
 class AnswerCache:
     """The cache of one process. ``place``: where answers are kept, opened when a request first wants it; it outlives a
-    reload that changes nothing about it."""
+    reload that changes nothing about it. ``handle``: answers a call, as the engine does. ``likeness``: how questions
+    are compared; None where they are not."""
 
-    def __init__(self, means: Callable[[], Means]) -> None:
+    def __init__(self, means: Callable[[], Means], handle: Callable[[Call, State], Awaitable[None]]) -> None:
         self.place: Place | None = None
         self.flights: dict[str, Flight] = {}
+        self.likeness: Likeness | None = None
         self._means = means
+        self._handle = handle
+        self._makers: Mapping[str, Maker] = {KIND: make_items}  # of what is kept in a way of its own
         self._questions = Questions()
         self._dialects: set[str] = set()  # of the chats that came
         self._early = Early()
@@ -48,6 +54,10 @@ class AnswerCache:
         self._cannot = ""
 
     # When a call comes. -----------------------------------------------------------------------------------------------
+
+    def looks(self, call: Call, state: State) -> bool:
+        """Tell whether it is worth looking for an answer: not, where nobody can have asked the same."""
+        return self.marks is None or not self.marks.begin(call, state)
 
     async def answer(self, call: Call, state: State) -> bool:
         """Answer a call by what is kept, or by the answer that another call is about to get. False where it must go
@@ -111,11 +121,9 @@ class AnswerCache:
         key = cachekey.name_entry(digest, *owner)
         ttl = settings.ttl if wish.ttl is None else wish.ttl
         writes, limit = wish.write and ttl > 0, settings.max_entry
-        if kind == KIND and (inputs := split_items(call, place)) is not None:
-            names = name_items(call, inputs, lambda digest: cachekey.name_entry(digest, *owner))
-            return ItemsKeeping(
-                kind, dialect, call.asked, place, ttl, limit, writes, key, inputs=inputs, names=names
-            )
+        make = self._makers.get(kind)
+        if make is not None and (keeping := make(call, owner, key, place, ttl, limit, writes)) is not None:
+            return keeping
         return Keeping(kind, dialect, call.asked, place, ttl, limit, writes, key)
 
     def _take_off(self, keeping: Keeping) -> None:
@@ -181,8 +189,7 @@ class AnswerCache:
         try:
             entries = await ripened(entries, request)
             keeping.over(self.flights, entries)
-            for key, entry in entries.items():
-                await keeping.place.put(key, entry)
+            await keeping.keep(entries)
         finally:
             keeping.over(self.flights, {})
 
@@ -207,6 +214,7 @@ class AnswerCache:
         if before is not None and self.place is not None and settings.place == before.place:
             if self.marks is not None:
                 self.marks.take(settings)
+            self._compare(settings)
             return self.place
         place, self.place, self._cannot = self.place, None, ""
         self._early, self.marks, self._renamed = Early(), None, {}
@@ -221,7 +229,19 @@ class AnswerCache:
             shed(error)
             self._cannot = error.message
             log.warning("Answers are not cached: %s", error.message)
+        self._compare(settings)
         return self.place
+
+    def _compare(self, settings: CacheSettings) -> None:
+        """Take over how questions are compared, where they are."""
+        self.likeness, self._makers = None, {KIND: make_items}
+        if settings.comparing is None or not isinstance(self.place, NearPlace):
+            return
+        from penstock.runtime.cache_semantic import Likeness, makers_of  # few configs ask for it
+
+        self.likeness = Likeness(settings.comparing, self.place, self.flights, self._handle, self._means)
+        self._makers = {**self._makers, **makers_of(self.likeness)}
+        self._begin(self.place.check())
 
     def keys_now(self, keys: Iterable[str]) -> list[str]:
         """Return the keys under which answers are kept now that clients were told others for."""

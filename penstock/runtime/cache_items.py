@@ -21,6 +21,7 @@ from penstock.runtime.keeping import HIT, SHARED, Entries, Keeping
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.cache_place import Place
+    from penstock.runtime.cache_question import Owner
     from penstock.runtime.call import Call
 
 KIND = "embedding"
@@ -119,3 +120,14 @@ class ItemsKeeping(Keeping, kw_only=True):
         self.usage = Usage(fresh=tokens)
         call.outlet.kept(call, join_rows([Raw(entry.body) for entry in known], tokens, call.model_raw))
         return True
+
+
+def make_items(
+    call: Call, owner: Owner, key: str, place: Place, ttl: float, limit: int, writes: bool
+) -> ItemsKeeping | None:
+    """Make the part of a batch in the cache; None where all of the call is one entry."""
+    inputs = split_items(call, place)
+    if inputs is None:
+        return None
+    names = name_items(call, inputs, lambda digest: cachekey.name_entry(digest, *owner))
+    return ItemsKeeping(KIND, OPENAI, call.asked, place, ttl, limit, writes, key, inputs=inputs, names=names)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from penstock.core.dialects.base import StreamEncoder
     from penstock.core.ir import Request, Usage
     from penstock.core.mask import Mask
+    from penstock.runtime.admission import Admitted  # circle: admission reads the call that it lets through
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.keeping import Keeping  # circle: it reads the call that it is a part of
@@ -78,9 +79,9 @@ class Call:
     its headers say. ``way``: where in its plan it is, once there was something to decide."""
 
     __slots__ = (
-        "asked", "attempt", "below", "caching", "call_id", "caller", "exchange", "fields", "known", "means", "model",
-        "model_raw", "mount_style", "outlet", "params", "path", "request", "request_id", "says", "spent", "spent_cost",
-        "stream", "surface", "tries", "upstream", "way", "wishes",
+        "admitted", "asked", "attempt", "below", "caching", "call_id", "caller", "exchange", "fields", "known",
+        "means", "model", "model_raw", "mount_style", "outlet", "params", "path", "request", "request_id", "says",
+        "spent", "spent_cost", "stream", "surface", "tries", "upstream", "way", "wishes",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -106,6 +107,7 @@ class Call:
         self.stream = False
         self.request: Request | None = None  # parsed on first need
         self.attempt: Attempt | None = None
+        self.admitted: Admitted | None = None  # what it was let through with, where there is something to count
         self.caching: Keeping | None = None  # its part in the answer cache, where there is one
         self.tries = 0
         self.upstream = 0.0

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from penstock.core.route.choose import Rules
+    from penstock.runtime.admission import Admission
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
     from penstock.runtime.records import Records
@@ -84,13 +85,13 @@ class Engine:
     ) -> None:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
-        self.answers = AnswerCache(lambda: self.means)
+        self.admission: Admission | None = None  # None: nobody has limits
+        self.answers = AnswerCache(lambda: self.means, self.handle)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
 
     async def handle(self, call: Call, state: State, plan: Plan[Target] | None = None) -> None:
-        """Answer an admitted call, whatever happens, and record it once. ``plan``: instead of what the state plans for
-        the call's model."""
+        """Answer a call that was let in, whatever happens, and record it once. ``plan``: instead of the state's own."""
         error: GatewayError | None = None
         call.known = state
         try:
@@ -108,17 +109,16 @@ class Engine:
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
-            if keeps:
-                marks = self.answers.marks
-                if (marks is None or not marks.begin(call, state)) and await self.answers.answer(call, state):
-                    self.record(call, None)
-                    return
+            if self.admission is not None:
+                if (waits := self.admission.admit(call, state, plan)) is not None:
+                    await waits
+                plan = self.admission.plan_of(call)
+            if keeps and self.answers.looks(call, state) and await self.answers.answer(call, state):
+                return self.record(call, None)
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
-            if self.means.trace is not None:
-                self.means.trace.planned(call, plan)
-            if heard and call.outlet.told is not None:
-                call.outlet.told.planned(call, plan, self.means.clock())
+            if heard or self.means.trace is not None:
+                self._show(call, plan)
             # The first is tried before a way is planned: nothing is to decide while it answers.
             step, first = plan.only, None
             if step is None:
@@ -137,18 +137,33 @@ class Engine:
         except RecursionError:
             error = GatewayError("bad_request", MAX_DEPTH_TEXT)
         except asyncio.CancelledError:
-            if call.attempt is not None:
-                call.attempt.usage = call.attempt.usage_seen()
-                call.attempt.stop()
-            error = call.exchange.ending
+            error = self._cut_off(call)
             if error is None:
-                self.record(call, _left(call))
                 raise
+        finally:
+            if self.admission is not None:
+                self.admission.release(call)
         if error is not None:
             call.outlet.refuse(call, error)
         elif call.caching is not None:
             self.answers.end(call)
         self.record(call, error)
+
+    def _cut_off(self, call: Call) -> GatewayError | None:
+        """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
+        if call.attempt is not None:
+            call.attempt.usage = call.attempt.usage_seen()
+            call.attempt.stop()
+        if call.exchange.ending is None:
+            self.record(call, _left(call))
+        return call.exchange.ending
+
+    def _show(self, call: Call, plan: Plan[Target]) -> None:
+        """Tell of a plan: to the log, and to a client that asks."""
+        if self.means.trace is not None:
+            self.means.trace.planned(call, plan)
+        if call.outlet.told is not None:
+            call.outlet.told.planned(call, plan, self.means.clock())
 
     async def _go_on(
         self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
@@ -306,6 +321,8 @@ def read_fields(call: Call, surface: Surface, fields: dict[str, Raw], state: Sta
     default = "" if surface.default_model is None else surface.default_model(state)
     forced = state.forced.get(surface.forced_by, "") if state.forced else ""
     call.read_fields(fields, default, forced)
+    if call.caller.aliases and not forced:
+        call.model = call.caller.aliases.get(call.model, call.model)
     surface.check(fields)
 
 

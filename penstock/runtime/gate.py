@@ -23,6 +23,8 @@ from penstock.runtime.web_pages import WebPages
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
+    from penstock.core.admit.caller import Caller
+    from penstock.runtime.addresses import Addresses
     from penstock.runtime.call import Call
     from penstock.runtime.exchange import Exchange
     from penstock.runtime.identity import Identity
@@ -56,6 +58,15 @@ class Entry(Protocol):
     def family(self) -> str: ...
 
 
+class Others(Protocol):
+    """Somebody else who says whom a key belongs to. ``takes``: it is asked about this one. ``known``: what it would
+    say, where nobody need wait for that."""
+
+    def takes(self, key: bytes) -> bool: ...
+    def known(self, exchange: Exchange, key: bytes, identity: Identity) -> Caller | None: ...
+    async def identify(self, exchange: Exchange, key: bytes, identity: Identity) -> Caller: ...
+
+
 class Rule(NamedTuple):
     """An ``Entry`` by itself. The default lets nobody in without a key."""
 
@@ -78,18 +89,31 @@ class Gate:
         self.draining = False
         self.places: Places | None = None  # for all requests that ask an upstream; None: as many as come
         self.inside: set[Exchange] = set()  # that have one of them
+        self.others: Others | None = None  # who says whom keys belong to; None: the identity alone
+        self.addresses: Addresses | None = None  # who is believed, and who may call; None: the peer, and everybody
 
-    def admit(self, call: Call, entry: Entry) -> Awaitable[None] | None:
+    def admit(self, call: Call, entry: Entry, known: Caller | None = None) -> Awaitable[None] | None:
         """Let a call in and note who makes it. Raises ``GatewayError`` for who may not enter.
 
         What it returns must be awaited before the call goes on: a place in a queue, a reservation. None, where nothing
-        of that is configured: then there is nothing to wait for, and not even a coroutine is made."""
+        of that is configured: then there is nothing to wait for, and not even a coroutine is made. ``known``: who makes
+        it, once somebody else has said so."""
         exchange = call.exchange
+        if self.addresses is not None:
+            exchange.client = self.addresses.client_of(exchange.headers, exchange.client)
         if entry.role == PUBLIC:
             call.caller = NOBODY
         else:
+            if self.addresses is not None:
+                self.addresses.check(exchange.client)
             query = exchange.query if entry.key_in_query else b""
-            caller = call.caller = self.identity.check(exchange.headers, query, exchange.client)
+            if known is None and self.others is not None:
+                key = presented(exchange.headers, self.identity.key_header) or in_query(query) or b""
+                if self.others.takes(key):
+                    known = self.others.known(exchange, key, self.identity)
+                    if known is None:
+                        return self._ask_others(self.others, call, entry, key)
+            caller = call.caller = known or self.identity.check(exchange.headers, query, exchange.client)
             if caller.key:
                 check_standing(caller, time.time(), exchange.client)
                 check_route(caller, call.path, entry.family)
@@ -106,6 +130,12 @@ class Gate:
         if entry.no_pages and not self.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
             self._check_site(exchange.headers)
         return self._find_place(call, self.places) if self.places is not None and entry.works else None
+
+    async def _ask_others(self, others: Others, call: Call, entry: Entry, key: bytes) -> None:
+        """Let a call in of which somebody else says who makes it."""
+        caller = await others.identify(call.exchange, key, self.identity)
+        if (waits := self.admit(call, entry, caller)) is not None:
+            await waits
 
     async def _find_place(self, call: Call, places: Places) -> None:
         """Take a place for a request, or wait for one in the line. Raises "no_room"."""
@@ -154,9 +184,20 @@ class Gate:
             raise GatewayError("forbidden", text)
         return self.web_pages.permission(headers)
 
-    def knows(self, exchange: Exchange) -> bool:
-        """Tell whether a request would be let in: for public pages that say more to those who may know more."""
-        return self.identity.knows(exchange.headers, exchange.client)
+    def know(self, call: Call) -> bool:
+        """Tell whether a call of a public page would be let in at others, and note who makes it: for pages that say
+        more to those who may know more."""
+        exchange = call.exchange
+        try:
+            if self.addresses is not None:
+                self.addresses.check(exchange.client)
+            caller = self.identity.check(exchange.headers, client=exchange.client)
+            if caller.key:
+                check_standing(caller, time.time(), exchange.client)
+        except GatewayError:
+            return False
+        call.caller = caller
+        return True
 
     def secret(self, exchange: Exchange, query: bytes, shortest: int) -> bytes:
         """Return the caller's key for the gateway, which must go no further; b"" where none is needed, or for one too
@@ -164,7 +205,7 @@ class Gate:
         if not self.identity.needs_key:
             return b""
         try:
-            key = presented(exchange.headers) or in_query(query) or b""
+            key = presented(exchange.headers, self.identity.key_header) or in_query(query) or b""
         except GatewayError:  # an open pass-through endpoint, and a header that is no key of ours
             return b""
         return key if len(key) >= shortest else b""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import socket
 from collections.abc import Container, Mapping
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from penstock.core.admit.caller import ANONYMOUS, MASTER, Caller
+from penstock.core.admit.caller import ANONYMOUS, MASTER, Caller, Reading
+from penstock.core.admit.given import caller_of
 from penstock.core.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -70,9 +72,11 @@ def is_local_page(origin: bytes) -> bool:
     return is_this_machine(host_name(origin.decode("latin-1").partition("://")[2]))
 
 
-def presented(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """Return the credential in a request's headers, None when there is none. Raises "unauthorized" for an unreadable
-    one."""
+def presented(headers: Mapping[bytes, bytes], own: bytes = b"") -> bytes | None:
+    """Return the credential in a request's headers, None when there is none. ``own``: a header of the config's own,
+    which goes before all others. Raises "unauthorized" for an unreadable one."""
+    if own and (special := headers.get(own)) is not None:
+        return special[7:].strip() if special[:7].lower() == b"bearer " else special
     special = headers.get(b"x-litellm-api-key")
     if special is not None:
         return special[7:].strip() if special[:7].lower() == b"bearer " else special
@@ -101,7 +105,8 @@ class Identity:
     machine as their host, and come from no foreign web page, are served (DNS rebinding: a page's own name can be made
     to point at 127.0.0.1, and the browser then sends the page's requests here). ``local_only``: then only callers on
     this machine are served. ``pages``: origins of web pages that are not foreign (see ``web_pages``). ``keyring``: the
-    virtual keys that open, too, where there are some."""
+    virtual keys that open, too, where there are some. ``key_header``: see ``presented``.
+    ``others``: somebody else says who calls, so nobody enters without saying who it is."""
 
     def __init__(
         self,
@@ -110,22 +115,26 @@ class Identity:
         local_only: bool = False,
         pages: Container[bytes] = (),
         keyring: Keyring | None = None,
+        key_header: bytes = b"",
+        others: bool = False,
     ) -> None:
+        self._others = others
         self.keyring = keyring
+        self.key_header = key_header
         self._pages = pages
         self._key = master_key.encode() if master_key else None
-        self._guard = guard_loopback and self._key is None
-        self._local_only = local_only and self._key is None
+        self._guard = guard_loopback and not self.needs_key
+        self._local_only = local_only and not self.needs_key
         self._good_hosts: set[bytes] = set()  # Host headers that passed: at most a few spellings of this machine
 
     @property
     def needs_key(self) -> bool:
-        return self._key is not None
+        return self._key is not None or self._others
 
     def check(self, headers: Mapping[bytes, bytes], query: bytes = b"", client: str = "") -> Caller:
         """Return the caller; raise "unauthorized" or "forbidden". ``query``: of the paths where a credential may stand
         in ``?key=`` (Google's); a header goes before it. ``client``: the address it comes from."""
-        if self._key is None:
+        if self._key is None and not self._others:
             if self._local_only and not (
                 headers.keys().isdisjoint(_PROXIED) and (client in _LOOPBACK or is_own(client))
             ):
@@ -133,26 +142,32 @@ class Identity:
             if self._guard and (b"origin" in headers or headers.get(b"host", b"") not in self._good_hosts):
                 self._check_page(headers)
             return ANONYMOUS
-        key = presented(headers) or in_query(query)
+        key = presented(headers, self.key_header) or in_query(query)
         if not key:
             raise GatewayError(
                 "unauthorized",
                 "Authentication Error, No api key passed in. "
                 "Send 'Authorization: Bearer <key>', 'x-api-key' or 'api-key'.",
             )
-        if hmac.compare_digest(key, self._key):
+        return self.look_up(key)
+
+    def look_up(self, key: bytes) -> Caller:
+        """Return whom a key belongs to: the master key, else a virtual one."""
+        if self._key is not None and hmac.compare_digest(key, self._key):
             return MASTER
         if self.keyring is not None:
             return self.keyring.find(key)
         raise GatewayError("unauthorized", "Authentication Error, the api key is not valid for this gateway.")
 
-    def knows(self, headers: Mapping[bytes, bytes], client: str = "") -> bool:
-        """Tell whether ``check`` would pass: for pages that say more to those who may know more."""
-        try:
-            self.check(headers, client=client)
-        except GatewayError:
-            return False
-        return True
+    def described(self, key: bytes, given: Mapping[str, Any]) -> Caller:
+        """Return the caller that somebody else describes, who came with that key. Raises ``Bad``."""
+        if self.keyring is not None:
+            return self.keyring.describe(key, given)
+        return caller_of(hashlib.sha256(key).hexdigest(), given, _nothing, Reading())
+
+    def stored(self, kind: str, id_: str) -> Mapping[str, Any] | None:
+        """Return the row of a team or a user; None where there is none."""
+        return None if self.keyring is None else self.keyring.body(kind, id_)
 
     def _check_page(self, headers: Mapping[bytes, bytes]) -> None:
         named = headers.get(b"host", b"")
@@ -176,6 +191,10 @@ class Identity:
             )
         if len(self._good_hosts) < 100:
             self._good_hosts.add(named)
+
+
+def _nothing(kind: str, id_: str) -> None:
+    return None
 
 
 def host_name(value: str) -> str:

@@ -172,6 +172,11 @@ class Keeping(Struct, eq=False):
             self.checked,
         )
 
+    async def keep(self, entries: Entries) -> None:
+        """Keep what may be given of a call's answer, in a place that takes its time."""
+        for key, entry in entries.items():
+            await self.place.put(key, entry)
+
     def over(self, flights: dict[str, Flight], entries: Entries) -> None:
         """Tell those who wait, once."""
         flight, self.flight = self.flight, None

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.admit.caller import Caller, Reading, read_caller
+from penstock.core.admit.given import caller_of
 from penstock.core.admit.holders import Bad, Holder, read_holder
 from penstock.core.errors import GatewayError
 from penstock.stores.base import Changes, Row
@@ -30,7 +31,8 @@ _NEVER: Mapping[str, Any] = {}
 
 class Keyring:
     """All rows that requests need, by kind and id, and the callers read from them. ``secret``: what keys are digested
-    with. ``old``: digests of keys that came from LiteLLM and were used since, by the id of the key: to be kept anew.
+    with. ``old``: of keys that came from LiteLLM and were used since, by id: the plain digest, and ours, which is to be
+    kept in its place. ``complete``: the rows have been read; until then nobody can say that a key is unknown.
 
     Changes are taken whole, between two requests; other threads may look up at the same time."""
 
@@ -43,15 +45,18 @@ class Keyring:
         self._callers: dict[str, Caller] = {}
         self._holders: dict[tuple[str, str], Holder | None] = {}
         self._lock = threading.Lock()
-        self.old: dict[str, str] = {}
+        self.old: dict[str, tuple[str, str]] = {}
         self.revision = 0
+        self.complete = True
 
     # Rows. ------------------------------------------------------------------------------------------------------------
 
-    def take(self, changes: Changes) -> None:
-        """Take rows as they are now in the place of what they were."""
+    def take(self, changes: Changes, anew: bool = False) -> None:
+        """Take rows as they are now in the place of what they were. ``anew``: they are all there are."""
         with self._lock:
-            if changes.revision <= self.revision and self.revision:
+            if anew:
+                self._rows, self._ids, self._plain = {}, {}, False
+            elif changes.revision <= self.revision and self.revision:
                 return  # another thread was faster
             for gone in changes.gone:
                 row = self._rows.pop((gone.kind, gone.id), None)
@@ -80,6 +85,9 @@ class Keyring:
         """List the rows of a kind: for kinds of which there are few."""
         return [row for (of, _), row in self._rows.items() if of == kind]
 
+    def all_rows(self) -> Collection[Row]:
+        return list(self._rows.values())
+
     # Keys. ------------------------------------------------------------------------------------------------------------
 
     def digest(self, key: bytes) -> str:
@@ -90,12 +98,12 @@ class Keyring:
         """Return whom a key belongs to. Raises "key_unknown", and "unauthorized" for what is none. Whether it is
         blocked or over is the gate's to ask."""
         if len(key) > LONGEST:
-            raise _unknown(key)
+            raise self._unknown(key)
         found = self._ids.get(self.digest(key))
         if found is None and self._plain:
             found = self._find_old(key)
         if found is None or (found[1] and time.time() > found[1]):  # one that was replaced opens for a while yet
-            raise _unknown(key)
+            raise self._unknown(key)
         caller = self._callers.get(found[0])
         return self._read(found[0]) if caller is None else caller
 
@@ -104,6 +112,11 @@ class Keyring:
         if ("key", id_) not in self._rows:
             return None
         return self._callers.get(id_) or self._read(id_)
+
+    def describe(self, key: bytes, given: Mapping[str, Any]) -> Caller:
+        """Make the caller that somebody else describes, over what is stored of its team, user and organisation. Raises
+        ``Bad``."""
+        return caller_of(self.digest(key), given, self.body, self._how)
 
     def id_of(self, given: str) -> str | None:
         """Return the id of a key that somebody names: by itself, by its id, or by a digest of it."""
@@ -139,10 +152,17 @@ class Keyring:
         return caller
 
     def _find_old(self, key: bytes) -> tuple[str, float] | None:
-        found = self._ids.get(hashlib.sha256(key).hexdigest())
+        plain = hashlib.sha256(key).hexdigest()
+        found = self._ids.get(plain)
         if found is not None:
-            self.old[found[0]] = self.digest(key)
+            self.old[found[0]] = (plain, self.digest(key))
         return found
+
+    def _unknown(self, key: bytes) -> GatewayError:
+        if self.complete or not key.startswith(PREFIX):
+            return _unknown(key)
+        text = "The keys cannot be looked up: the database cannot be reached."
+        return GatewayError("no_database", text, retry_after=5)
 
     def _learn(self, row: Row) -> None:
         for one in _DECODE(row.body).get("digests") or ():

@@ -70,8 +70,8 @@ class Outlet(Struct, eq=False):
     """The way out of one call. Keeps the exchange and not the call, so that both are freed at once when it is over.
 
     ``owner``: number of the attempt that answers, 0 while none does. ``status``: what the client was told. ``over``:
-    nothing more may be written. ``shape``: see ``Shape``. ``page_lines``: header lines that tell a browser which web
-    pages may read the answer. The rest is what signs of life are measured by."""
+    nothing more may be written. ``shape``: see ``Shape``. ``call_lines``: header lines that are known before the
+    answer: which web pages may read it, what is left of limits. The rest is what signs of life are measured by."""
 
     exchange: Exchange
     silent_since: float
@@ -80,7 +80,7 @@ class Outlet(Struct, eq=False):
     status: int = 0
     over: bool = False
     shape: Shape | None = None
-    page_lines: bytes = b""
+    call_lines: bytes = b""
     told: Told | None = None  # why it went where it went, for a client that asks
     claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
 
@@ -186,7 +186,7 @@ class Outlet(Struct, eq=False):
         """Give a client the WebSocket that it asks for. From here on an error cannot be a status."""
         attempt = call.attempt
         if attempt is None:
-            lines = _ids(call) + self.page_lines
+            lines = _ids(call) + self.call_lines
         else:
             self.claim(attempt)
             attempt.begun(call.means.clock())
@@ -208,7 +208,7 @@ class Outlet(Struct, eq=False):
 
     def page(self, call: Call, status: int, content_type: bytes, body: bytes) -> None:
         """Send a page: whole, with the call's ids."""
-        head = b"content-type: %b\r\n%b%b" % (content_type, _ids(call), self.page_lines)
+        head = b"content-type: %b\r\n%b%b" % (content_type, _ids(call), self.call_lines)
         if call.mount_style is not None:
             head += _more(call.mount_style, call)
         self.status = status
@@ -216,7 +216,7 @@ class Outlet(Struct, eq=False):
 
     def pass_head(self, call: Call, status: int, head: bytes, framing: bytes | None) -> None:
         """Send the head of an answer that is passed through. ``framing``: see ``Exchange.start``."""
-        head += self.page_lines
+        head += self.call_lines
         if call.mount_style is not None:
             head += _more(call.mount_style, call)
         self.status = status
@@ -257,7 +257,7 @@ class Outlet(Struct, eq=False):
             error.message = style.named_here(error.message)
         status, body = dialect.render_error(error)
         head = JSON + (
-            self._lines(call, call.means.clock()) if call.surface is not None else _ids(call) + self.page_lines
+            self._lines(call, call.means.clock()) if call.surface is not None else _ids(call) + self.call_lines
         )
         if attempt is not None and call.surface is not None:
             waits = attempt.timeouts(attempt.stream).first_byte
@@ -314,7 +314,7 @@ class Outlet(Struct, eq=False):
             call.request_id,
             (now - self.exchange.started - waited) * 1000,
             routing,
-            self.page_lines,
+            self.call_lines,
         )
         return lines if self.told is None else lines + self.told.line(call, now)
 

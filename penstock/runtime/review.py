@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
 from penstock.core.providers.azure import is_version
 from penstock.core.providers.lending import withheld_message
 from penstock.core.providers.operations import NO_CHATS
+from penstock.core.route.catalog import Catalog, Member
 from penstock.runtime.building import address_of, build_target, settings_of
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment, Problem
     from penstock.config.problems import Level
     from penstock.runtime.targets import Target
+
+_CACHE = "litellm_settings.cache_params"
 
 
 def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
@@ -30,7 +33,20 @@ def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
             found.append(Problem(deployment.file, deployment.line, "model_list", text, level))
     file = str(config.files[0]) if config.files else ""
     found.extend(Problem(file, 0, where, text, "warning") for where, text in shared_redis(config).problems)
+    members = [Member(deployment.model_name, deployment.id, deployment) for deployment in config.deployments]
+    catalog = Catalog(members, config.router.model_group_alias, (), config.router.model_alias_map)
+    found.extend(Problem(file, 0, _CACHE, text, "warning") for text in comparing_faults(config, catalog))
     return found
+
+
+def comparing_faults(config: Config, catalog: Catalog[Any]) -> Iterator[str]:
+    """Yield what is wrong with how the cache compares questions."""
+    comparing = None if config.cache is None else config.cache.comparing
+    if comparing is None or any(group.name == comparing.model for group in config.router.routing_groups):
+        return
+    if catalog.find(comparing.model) is None:
+        text = f"no model here is called {comparing.model!r}, by whose vectors questions are to be compared"
+        yield f"{text}; only the same question has the same answer"
 
 
 def _examined(

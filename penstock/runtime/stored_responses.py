@@ -66,7 +66,12 @@ def key(alias: str, response_id: str) -> str:
 
 
 async def find(store: Store, alias: str, response_id: str) -> StoredResponse | None:
-    found = await store.get(key(alias, response_id))
+    """Return a kept answer of a caller's own. Raises "no_database"."""
+    try:
+        found = await store.get(key(alias, response_id))
+    except OSError:
+        text = "The database cannot be reached, so it is not known which responses are kept."
+        raise GatewayError("no_database", text, retry_after=5) from None
     return _DECODE(found) if found is not None else None
 
 

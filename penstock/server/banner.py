@@ -13,6 +13,7 @@ from penstock.server.lines import tell, wants_json
 if TYPE_CHECKING:
     from penstock.server.gateway import Gateway
     from penstock.server.options import ServeOptions
+    from penstock.server.storage import Storage
 
 SHOWN = 12  # model names
 
@@ -32,6 +33,8 @@ def _lines(options: ServeOptions, gateway: Gateway) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     shown = ", ".join(f"{n} (a mock)" if n == "mock/echo" else n for n in names[:SHOWN])
     lines = [f"Penstock {__version__} at {base} (OpenAI clients: {base}/v1)", f"Models: {shown or 'none'}{more}"]
+    if gateway.storage is not None:
+        lines.append(database_line(gateway.storage))
     if options.config is None:
         lines.append(
             "No config: providers with a key in the environment, local engines on their usual ports, and a mock."
@@ -46,6 +49,12 @@ def _lines(options: ServeOptions, gateway: Gateway) -> str:
     body = quote(json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}, ensure_ascii=False))
     lines.append(f"Try it:\n  curl {base}/v1/chat/completions -H 'Content-Type: application/json'{key} -d {body}")
     return "\n".join(lines)
+
+
+def database_line(storage: Storage) -> str:
+    """Say where what outlives the gateway is kept."""
+    done = f" ({storage.done})" if storage.done else "" if storage.connected else " (cannot be reached now)"
+    return f"Database: {storage.where}{done}"
 
 
 def _credential(gateway: Gateway) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds
 MOST_KEYS = 10_000
-_REDIS = "redis"
+_REDIS = frozenset(("redis", "redis-semantic", "valkey-semantic"))
 T = TypeVar("T")
 
 
@@ -35,6 +35,10 @@ async def ping(gateway: Gateway, call: Call) -> Page:
     told = {"status": "healthy", "cache_type": place.kind, "ping_response": True, "info": None}
     if place.at_once:
         told["info"] = await place.answers.info()
+    likeness = gateway.engine.answers.likeness
+    if likeness is not None:
+        await likeness.place.check()
+        told["semantic"] = likeness.told
     return _page(told)
 
 
@@ -62,7 +66,7 @@ async def flush(gateway: Gateway, call: Call) -> Page:
 async def redis_info(gateway: Gateway, call: Call) -> Page:
     """Tell what the Redis of the cache says of itself."""
     place = _place(gateway)
-    if place.kind != _REDIS:
+    if place.kind not in _REDIS:
         text = f"Answers are kept in a place of type {place.kind!r} here, not in Redis."
         raise GatewayError("bad_request", text, param="type")
     info = await _asked(place, place.answers.info())
@@ -75,10 +79,14 @@ def told_of(gateway: Gateway) -> dict[str, Any] | None:
     settings = gateway.state.caching
     if settings is None:
         return None
-    trouble = gateway.engine.answers.trouble
-    return {"type": settings.kind, "status": "unhealthy" if trouble else "healthy"} | (
-        {"error": trouble} if trouble else {}
-    )
+    answers = gateway.engine.answers
+    trouble, likeness = answers.trouble, answers.likeness
+    told = {"type": settings.kind, "status": "unhealthy" if trouble else "healthy"}
+    if trouble:
+        told["error"] = trouble
+    if likeness is not None and likeness.trouble:  # the same question still has the same answer
+        told["semantic"] = likeness.trouble
+    return told
 
 
 def _place(gateway: Gateway) -> Place:

@@ -9,10 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from penstock.config.admission import KEYS as ADMISSION_KEYS
+from penstock.config.admission import read_admission
+from penstock.config.jwt_auth import read_jwt
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
+from penstock.runtime.addresses import PRIVATE, Addresses, read_networks
+from penstock.runtime.admission import Admission
+from penstock.runtime.custom_auth import open_custom_auth
 from penstock.runtime.identity import Identity, is_loopback
+from penstock.runtime.jwt_auth import open_jwt
 from penstock.runtime.line import Line, Places
 from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
@@ -22,6 +30,7 @@ from penstock.server.options import ServeOptions, master_key, serves_everybody
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.runtime.gate import Others
     from penstock.runtime.records import LogSink
     from penstock.server.gateway import Gateway
 
@@ -41,18 +50,26 @@ class Setting(NamedTuple):
 
 
 RESTART = None
+DATABASE_KEYS = (
+    "database_url",
+    "database_connect_timeout",
+    "database_socket_timeout",
+    "database_extra_connection_params",
+    "allow_requests_on_db_unavailable",
+)
 
 
 @dataclass
 class InEffect:
     """What the settings are applied to. ``values``: by name, as last put into effect. ``memory``: bytes that this
-    machine, or its container, has."""
+    machine, or its container, has. ``others``: who else says whom keys belong to, behind what it was made of."""
 
     options: ServeOptions
     gateway: Gateway
     log: LogSink
     values: dict[str, object] = field(default_factory=dict)
     memory: int = field(default_factory=memory_bytes)
+    others: tuple[object, Others | None] = (None, None)
 
     def put(self, config: Config) -> list[str]:
         """Put every setting into effect that can be; return a sentence for each that changed and cannot."""
@@ -73,13 +90,69 @@ class InEffect:
         return said
 
 
+def _others(to: InEffect, config: Config) -> Others | None:
+    """Make who else says whom keys belong to. A module of the operator's is read once, as long as it is the same."""
+    general, files = config.general.values, config.files
+    name = str(general.get("custom_auth") or "").strip()
+    if name:
+        folder = files[0].resolve().parent if files else Path.cwd()
+        key: object = (name, folder)
+        if to.others[0] != key:
+            to.others = key, open_custom_auth(name, folder)
+        return to.others[1]
+    settings, problems = read_jwt(config)
+    for problem in problems:
+        log.warning("%s", problem)
+    if to.others[0] != settings:
+        to.others = settings, None if settings is None else open_jwt(settings)
+    return to.others[1]
+
+
 def _who_may_call(to: InEffect, config: Config) -> None:
     # Workers, too: they are told the address of the socket that they inherit.
     everybody = serves_everybody(config, to.options)
     guard = not everybody or is_loopback(to.options.host)
     pages = WebPages.of(config.environment)
-    to.gateway.identity = Identity(master_key(config), guard, local_only=not everybody, pages=pages.named)
+    others = to.gateway.gate.others = _others(to, config)
+    to.gateway.identity = Identity(
+        master_key(config),
+        guard,
+        local_only=not everybody,
+        pages=pages.named,
+        keyring=to.gateway.keyring,
+        others=others is not None,
+        key_header=str(config.general.values.get("litellm_key_header_name") or "").strip().lower().encode(),
+    )
     to.gateway.gate.web_pages = pages
+
+
+def _admission(to: InEffect, config: Config) -> None:
+    """Set up who is counted against what; what was counted stays."""
+    engine, keyring = to.gateway.engine, to.gateway.keyring
+    if keyring is None and to.gateway.gate.others is None:
+        engine.admission = None
+        return
+    settings, problems = read_admission(config)
+    for problem in problems:
+        log.warning("%s", problem)
+    if engine.admission is None:
+        engine.admission = Admission(keyring, engine.means.clock, settings)
+        engine.admission.rates.processes = to.options.workers
+        engine.admission.rates.common = engine.means.shared
+    engine.admission.settings = settings
+
+
+def _addresses(to: InEffect, config: Config) -> None:
+    general, problems = config.general.values, list[str]()
+    trusted = allowed = None
+    if general.get("use_x_forwarded_for"):
+        name = "general_settings.trusted_proxy_ranges"
+        trusted = read_networks(name, general.get("trusted_proxy_ranges") or PRIVATE, problems)
+    if general.get("allowed_ips"):
+        allowed = read_networks("general_settings.allowed_ips", general["allowed_ips"], problems)
+    for problem in problems:
+        log.warning("%s", problem)
+    to.gateway.gate.addresses = None if trusted is None and allowed is None else Addresses(trusted, allowed)
 
 
 def _sizes(to: InEffect, config: Config) -> None:
@@ -116,12 +189,20 @@ def _log_lines(to: InEffect, config: Config) -> None:
     engine.means = engine.means._replace(trace=Trace(bodies) if level <= logging.DEBUG else None)
 
 
+_WHO = ("litellm_key_header_name", "custom_auth", "enable_jwt_auth", "litellm_jwtauth")
 SETTINGS = (
     Setting("general_settings.master_key", _who_may_call),
     Setting("general_settings.no_auth", _who_may_call),
     Setting("general_settings.dangerously_permit_weak_or_unset_master_key", _who_may_call),
     Setting(ORIGINS, _who_may_call),
     Setting(CREDENTIALS, _who_may_call),
+    *(Setting(f"general_settings.{name}", _who_may_call) for name in _WHO),
+    *(Setting(name, _who_may_call) for name in ("JWT_PUBLIC_KEY_URL", "JWT_AUDIENCE", "JWT_ISSUER")),
+    Setting("general_settings.use_x_forwarded_for", _addresses),
+    Setting("general_settings.trusted_proxy_ranges", _addresses),
+    Setting("general_settings.allowed_ips", _addresses),
+    *(Setting(f"general_settings.{name}", _admission) for name in ADMISSION_KEYS),
+    *(Setting(f"litellm_settings.{name}", _admission) for name in ("max_end_user_budget_id", "max_end_user_budget")),
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.max_held_mb", _sizes),
@@ -139,6 +220,9 @@ SETTINGS = (
     Setting("general_settings.coordination_redis", RESTART),
     *(Setting(f"router_settings.{name}", RESTART) for name in OF_ROUTER),
     *(Setting(name, RESTART) for name in VARIABLES),
+    # Keys that one database has are no keys of another.
+    *(Setting(f"general_settings.{name}", RESTART) for name in DATABASE_KEYS),
+    Setting("DATABASE_URL", RESTART),
     # Connections that stand would go on through the old proxy.
     Setting("HTTP_PROXY", RESTART),
     Setting("HTTPS_PROXY", RESTART),

@@ -33,6 +33,8 @@ def route_explained(gateway: Gateway, call: Call) -> Page:
         named = parse_qs(exchange.query.decode("latin-1")).get("model", [None])[-1]
     if not isinstance(named, str) or not named:
         raise GatewayError("bad_request", "Name a model: ?model=NAME, or POST a request.", param="model")
+    if gateway.engine.admission is not None:
+        gateway.engine.admission.access(state).check(call.caller, named)
     plan = state.plan(named) if wishes is None else state.wished(named, wishes)
     told = explain(call, plan, gateway.engine.means.lives, gateway.clock())
     return Page(200, JSON, msgspec.json.encode(told))

@@ -24,6 +24,7 @@ from penstock.server.coded import read_coded, room_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from penstock.admin.desk import Desk
     from penstock.admin.registry import Registry
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.engine import Engine
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from penstock.runtime.gate import Entry
     from penstock.runtime.http.source import Source
     from penstock.runtime.identity import Identity
+    from penstock.runtime.keyring import Keyring
     from penstock.runtime.state import State
+    from penstock.server.storage import Storage
 
 log = logging.getLogger("penstock")
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
@@ -69,7 +72,8 @@ class Site(Protocol):
 
 class Gateway:
     """Serves exchanges. ``state`` and ``identity`` may be replaced between two requests (a reload). ``registry``: of
-    deployments that may be changed over HTTP; None where they may not."""
+    deployments that may be changed over HTTP; None where they may not. ``storage``: the database, None for none;
+    ``desk`` and ``keyring``: where what it has is changed, and looked up."""
 
     def __init__(
         self, engine: Engine, state: State, identity: Identity, site: Site, max_body: int = 0, max_upload: int = 0
@@ -83,6 +87,9 @@ class Gateway:
         self.held = engine.means.held
         self.started_at = time.time()
         self.registry: Registry | None = None
+        self.storage: Storage | None = None
+        self.desk: Desk | None = None
+        self.keyring: Keyring | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:
@@ -110,6 +117,16 @@ class Gateway:
     @draining.setter
     def draining(self, draining: bool) -> None:
         self.gate.draining = draining
+
+    def names_for(self, call: Call) -> list[str]:
+        """List the public names of models that a call's caller may ask for, wildcards included."""
+        admission = self.engine.admission
+        return self.state.catalog.names() if admission is None else admission.visible(call.caller, self.state)
+
+    def may_see(self, call: Call, model: str) -> bool:
+        """Tell whether a call's caller may ask for a model."""
+        admission = self.engine.admission
+        return admission is None or admission.access(self.state).may(call.caller, model)
 
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Return the batch of requests that an event loop drives: with the connections to their upstreams."""
@@ -186,7 +203,7 @@ class Gateway:
         """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a
         page may send a request (a preflight, which brings no key). Raises "forbidden"."""
         exchange, gate = call.exchange, self.gate
-        call.outlet.page_lines = gate.page_lines(exchange.headers)
+        call.outlet.call_lines = gate.page_lines(exchange.headers)
         if not is_preflight(exchange.method, exchange.headers):
             return False
         call.outlet.page(call, 200, b"text/plain\r\n" + gate.permission(exchange).removesuffix(b"\r\n"), b"OK")
@@ -287,7 +304,7 @@ class Gateway:
         """Answer a request that a door refuses, in the shape that its path's dialect wants, and record it."""
         call = Call(exchange, self.engine.means, NOBODY)
         if b"origin" in exchange.headers:
-            call.outlet.page_lines = self.gate.page_lines(exchange.headers)
+            call.outlet.call_lines = self.gate.page_lines(exchange.headers)
         self._refuse(call, error)
 
     def _refuse(self, call: Call, error: GatewayError) -> None:

@@ -29,7 +29,7 @@ def models(gateway: Gateway, call: Call) -> Page:
     asked = {key: values[-1] for key, values in parse_qs(call.exchange.query.decode("latin-1")).items()}
     size = min(max(int(asked["pageSize"]), 1), 1000) if asked.get("pageSize", "").isdigit() else PAGE_SIZE
     start = int(asked["pageToken"]) if asked.get("pageToken", "").isdigit() else 0
-    names = [name for name in gateway.state.catalog.names() if "*" not in name]
+    names = [name for name in gateway.names_for(call) if "*" not in name]
     told: dict[str, Any] = {"models": [entry(name) for name in names[start : start + size]]}
     if start + size < len(names):
         told["nextPageToken"] = str(start + size)

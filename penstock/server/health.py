@@ -59,8 +59,10 @@ async def health(gateway: Gateway, call: Call) -> Page:
         waits = gateway.gate.admit(call, _LIVE)
         if waits is not None:
             await waits
-    if live or gateway.gate.knows(call.exchange):
+    if live or gateway.gate.know(call):
         targets = _named(state, asked.get("model") or asked.get("model_id") or "")
+        if not live:  # what is asked is refused by itself
+            targets = [target for target in targets if gateway.may_see(call, target.deployment.model_name)]
         shared = gateway.engine.means.shared
         if shared is not None:
             told["shared_state"] = shared.told()
@@ -72,15 +74,18 @@ async def health(gateway: Gateway, call: Call) -> Page:
 
 def readiness(gateway: Gateway, call: Call) -> Page:
     """Tell a load balancer whether to send requests here. 503 while draining, and while no deployment at all is
-    usable: it should look elsewhere then."""
+    usable, or keys cannot be looked up: it should look elsewhere then."""
     targets, lives, now = gateway.state.targets, gateway.engine.means.lives, gateway.clock()
     if gateway.gate.draining:
         status, text = 503, "draining"
     elif targets and all(lives.of(target).health.trouble(now) for target in targets):
         status, text = 503, "no deployment is usable"
+    elif gateway.storage is not None and not gateway.storage.usable:
+        status, text = 503, "the database cannot be reached"
     else:
         status, text = 200, "healthy"
-    told = {"status": text, "db": "Not connected"}
+    connected = gateway.storage is not None and gateway.storage.connected
+    told = {"status": text, "db": "connected" if connected else "Not connected"}
     shared = gateway.engine.means.shared
     if shared is not None:  # it serves without, each process for itself: no reason to send traffic elsewhere
         told["shared_state"] = "connected" if shared.connected else "not connected"

@@ -88,7 +88,8 @@ def _models(gateway: Gateway, call: Call) -> Page:
     wanted = parse_qs(call.exchange.query.decode("latin-1")).get("provider", [""])[-1]
     created, found = int(gateway.started_at), {}
     for target in gateway.state.targets:
-        if wanted in ("", _name(target), target.provider.name):
+        shown = gateway.may_see(call, target.deployment.model_name)
+        if shown and wanted in ("", _name(target), target.provider.name):
             found[_id(target)] = target.owner
     data = [{"id": name, "object": "model", "created": created, "owned_by": owner} for name, owner in found.items()]
     return Page(200, JSON, msgspec.json.encode({"object": "list", "data": data}))

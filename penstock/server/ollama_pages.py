@@ -20,7 +20,7 @@ def tags(gateway: Gateway, call: Call) -> Page:
     """List the models in Ollama's form. A wildcard is none that a client could ask for."""
     catalog = gateway.state.catalog
     told = []
-    for name in catalog.names():
+    for name in gateway.names_for(call):
         found = None if "*" in name else catalog.find(name)
         if found is not None:
             owner = found.targets[0].owner if found.targets else "penstock"

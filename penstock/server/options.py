@@ -19,8 +19,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class ServeOptions:
     """What the command line says. ``config`` None: embedded defaults. ``grace``: seconds that streams may take to
     finish after SIGTERM. ``workers``: processes that share the port and the memory; one that has an inherited socket
-    (``fd``) is one of them; ``models_fd``: the file in which they share the stored models. ``json_logs``/
-    ``max_body_mb`` None: as the config says. ``notes``: what is to be said of options that have no effect."""
+    (``fd``) is one of them; ``models_fd``: the file in which they share the stored models. ``state_dir``: where to keep
+    what outlives the gateway; None: where the environment says. ``json_logs``/``max_body_mb`` None: as the config says.
+    ``notes``: what is to be said of options that have no effect."""
 
     config: Path | None = None
     host: str = "127.0.0.1"
@@ -33,6 +34,7 @@ class ServeOptions:
     max_body_mb: float | None = None
     fd: int | None = None
     models_fd: int | None = None
+    state_dir: Path | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -54,6 +56,8 @@ def serves_everybody(config: Config, options: ServeOptions) -> bool:
     )
 
 
+# Keys by which somebody else says who calls: then nobody enters unasked, with a master key or without one.
+ASKS_OTHERS = ("custom_auth", "enable_jwt_auth")
 _EVERYBODY = ("no_auth", "dangerously_permit_weak_or_unset_master_key")
 _LITELLMS = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"
 
@@ -62,7 +66,7 @@ def check_exposure(config: Config, options: ServeOptions, had_key: bool = False)
     """Return a warning of what the address and the key mean together, "" for none. ``had_key``: of a gateway that runs,
     which a config that lost its key would change for everybody. Raises ``Refused`` then, and where a key is insisted on
     and none is there."""
-    if master_key(config) is not None:
+    if master_key(config) is not None or any(config.general.values.get(key) for key in ASKS_OTHERS):
         return ""
     everybody, open_to_others = serves_everybody(config, options), not is_loopback(options.host)
     if had_key and open_to_others and not everybody:

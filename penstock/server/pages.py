@@ -11,7 +11,8 @@ import msgspec
 
 from penstock import __version__
 from penstock.admin import keys, keyviews, modelinfo, models, teams
-from penstock.runtime.gate import PUBLIC
+from penstock.core.errors import GatewayError
+from penstock.runtime.gate import PUBLIC, shown
 from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, stored
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
@@ -33,7 +34,7 @@ def _entry(gateway: Gateway, name: str) -> dict[str, Any]:
 def _models(gateway: Gateway, call: Call) -> Page:
     """List the models. In the shape of the vendor whose client asks: three SDKs share the path and are told apart by
     their headers."""
-    names = gateway.state.catalog.names()
+    names = _listed(gateway, call)
     if b"anthropic-version" in call.exchange.headers:
         told = _anthropic_list(gateway, [name for name in names if "*" not in name], call.exchange.query)
     elif b"x-goog-api-key" in call.exchange.headers:
@@ -41,6 +42,16 @@ def _models(gateway: Gateway, call: Call) -> Page:
     else:
         told = {"object": "list", "data": [_entry(gateway, name) for name in names]}
     return Page(200, JSON, msgspec.json.encode(told))
+
+
+def _listed(gateway: Gateway, call: Call) -> list[str]:
+    """List the names that a caller may ask for; with them or alone the access groups, where a client of LiteLLM's asks
+    for these."""
+    names, admission, query = gateway.names_for(call), gateway.engine.admission, call.exchange.query
+    if admission is None or b"_model_access_groups=true" not in query:
+        return names
+    groups = [one for one in admission.access(gateway.state).all_groups() if gateway.may_see(call, one)]
+    return groups if b"only_model_access_groups=true" in query else [*names, *groups]
 
 
 def _anthropic_entry(gateway: Gateway, name: str) -> dict[str, Any]:
@@ -73,6 +84,9 @@ def _anthropic_list(gateway: Gateway, names: list[str], query: bytes) -> dict[st
 def _one_model(gateway: Gateway, call: Call) -> Page:
     """Describe one model. In the shape of the vendor whose client asks."""
     name = call.params["name"]
+    if not gateway.may_see(call, name):
+        text = f"The model `{shown(name)}` does not exist or is not accessible"
+        raise GatewayError("upstream_not_found", text, param="model")
     if gateway.state.catalog.find(name) is None:
         raise no_model(gateway.state, name)
     if b"anthropic-version" in call.exchange.headers:
@@ -104,9 +118,7 @@ def _landing(gateway: Gateway, call: Call) -> Page:
     from html import escape
 
     host = escape(call.exchange.headers.get(b"host", b"127.0.0.1:4000").decode("latin-1"))
-    names = (
-        [n for n in gateway.state.catalog.names() if "*" not in n] if gateway.gate.knows(call.exchange) else []
-    )
+    names = [n for n in gateway.names_for(call) if "*" not in n] if gateway.gate.know(call) else []
     text = _LANDING.format(
         version=__version__,
         base=f"http://{host}{escape(call.below)}",

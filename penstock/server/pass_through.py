@@ -78,7 +78,7 @@ async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None
         raise GatewayError("bad_request", "This path is not passed on: its first segment is encoded.", param="path")
     call.fields = _fields(exchange)
     named = model_in(rest)
-    model = named or _model(exchange, call.fields)
+    asked = model = named or _model(exchange, call.fields)
     credential = deployment_for(state, provider, named)
     if credential is not None:
         model = credential.target.model
@@ -103,7 +103,8 @@ async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None
     if kept:
         url += ("&" if "?" in url else "?") + kept
     headers = request_headers(exchange.headers, [name for name, _ in own], secret) + own
-    await attempt.pass_through(_endpoint(exchange.method, url, headers, credential.signer))
+    names = tuple(dict.fromkeys(name for one in (asked, model) if one for name in (one, f"{provider.name}/{one}")))
+    await _pass(gateway, attempt, _endpoint(exchange.method, url, headers, credential.signer), asked or model, names)
 
 
 async def _to_address(endpoint: PassThroughEndpoint, gateway: Gateway, call: Call) -> None:
@@ -125,7 +126,26 @@ async def _to_address(endpoint: PassThroughEndpoint, gateway: Gateway, call: Cal
         kept |= {name.removeprefix(PASS) for name in exchange.headers if name.startswith(PASS)}
         headers = [pair for pair in headers if pair[0] in kept]
     url = endpoint.url(rest, query_for(None, exchange.query, secret))
-    await attempt.pass_through(_endpoint(exchange.method, url, [*headers, *endpoint.headers], None))
+    # Who wrote such a path into the config meant it for all who may call it; a model is looked at where one is named.
+    names = (attempt.asked,) if attempt.asked else None
+    target = _endpoint(exchange.method, url, [*headers, *endpoint.headers], None)
+    await _pass(gateway, attempt, target, attempt.asked, names)
+
+
+async def _pass(
+    gateway: Gateway, attempt: PassThrough, endpoint: Endpoint, model: str, names: tuple[str, ...] | None
+) -> None:
+    """Pass a request on, once it is admitted. ``names``: by which lists of models know the one that it asks; None
+    where they do not matter."""
+    admission, call = gateway.engine.admission, attempt.call
+    if admission is None:
+        return await attempt.pass_through(endpoint)
+    try:
+        if (waits := admission.admit_passed(call, gateway.state, model, names)) is not None:
+            await waits
+        await attempt.pass_through(endpoint)
+    finally:
+        admission.release(call)
 
 
 def _endpoint(method: str, url: str, headers: list[tuple[bytes, bytes]], signer: Signer | None) -> Endpoint:

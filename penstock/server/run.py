@@ -13,16 +13,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from penstock import __version__
+from penstock.server import banner
 from penstock.server.lines import tell, wants_json
 from penstock.server.options import Refused, ServeOptions, check_exposure
 from penstock.server.signals import hold_reloads, let_reloads
 from penstock.server.sources.base import Source, gather
 from penstock.server.sources.environment import environment
 from penstock.server.sources.registered import sources_of
+from penstock.server.storage import open_storage
 from penstock.server.streams import keep_streams
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.server.storage import Storage
 
 
 _CHECK = "`penstock check FILE`"
@@ -52,6 +55,7 @@ def serve(options: ServeOptions) -> int:
         if warning := check_exposure(config, options):
             tell(warning if json_lines else f"warning: {warning}", json_lines, "WARNING")
         listener = _listen(options)
+        storage = open_storage(config, options)
     except Refused as refused:
         tell(f"penstock: {refused}", json_lines, "ERROR")
         let_reloads()
@@ -59,8 +63,11 @@ def serve(options: ServeOptions) -> int:
     if options.workers > 1 and options.fd is None:
         from penstock.server.workers import supervise
 
+        if storage is not None:  # each worker opens it for itself
+            storage.database.close()
+            tell(banner.database_line(storage), json_lines, stream=sys.stdout)
         return supervise(options, listener, json_lines)
-    return _run(options, config, sources, listener)
+    return _run(options, config, sources, listener, storage)
 
 
 def _cannot_start(options: ServeOptions, source: Source) -> str:
@@ -96,7 +103,9 @@ def _listen(options: ServeOptions) -> socket.socket:
     return listener
 
 
-def _run(options: ServeOptions, config: Config, sources: list[Source], listener: socket.socket) -> int:
+def _run(
+    options: ServeOptions, config: Config, sources: list[Source], listener: socket.socket, storage: Storage | None
+) -> int:
     from penstock.server.service import Service
 
     factory: Any = None
@@ -107,7 +116,7 @@ def _run(options: ServeOptions, config: Config, sources: list[Source], listener:
     except ImportError:
         pass  # plain asyncio: slower, the same in all else
     with asyncio.Runner(loop_factory=factory) as runner:
-        service = Service(options, config, sources)
+        service = Service(options, config, sources, storage)
         return runner.run(service.run(listener))
 
 

@@ -20,6 +20,7 @@ from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
 from penstock.runtime.records import LogSink, Records, as_text
+from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
@@ -36,12 +37,14 @@ from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
 from penstock.server.sources.stored import StoredSource
+from penstock.stores.behind import Behind
 from penstock.stores.models import MemoryModelStore, SharedModelStore
 from penstock.stores.redis_board import open_shared
 
 if TYPE_CHECKING:
     from penstock.config import Config
     from penstock.server.sources.base import Source
+    from penstock.server.storage import Storage
     from penstock.stores.shared import Shared
 
 log = logging.getLogger("penstock")
@@ -55,9 +58,11 @@ _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING}
 
 
 class Service:
-    """Everything that lives as long as the process serves."""
+    """Everything that lives as long as the process serves. ``storage``: its database, which it closes."""
 
-    def __init__(self, options: ServeOptions, config: Config, sources: list[Source]) -> None:
+    def __init__(
+        self, options: ServeOptions, config: Config, sources: list[Source], storage: Storage | None = None
+    ) -> None:
         give_back_memory()
         self.options = options
         self.models = MemoryModelStore() if options.models_fd is None else SharedModelStore(options.models_fd)
@@ -73,6 +78,11 @@ class Service:
             Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
         self.gateway.registry = Registry(self.models, lambda: self.gateway.state, self.take_changes)
+        self.storage = self.gateway.storage = storage
+        if storage is not None:
+            self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
+            engine = self.gateway.engine
+            engine.means = engine.means._replace(store=Behind(storage.kept))
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
@@ -100,6 +110,8 @@ class Service:
         tasks = [loop.create_task(self._sweep(server)), loop.create_task(self._reload_when_asked())]
         if self.models.shared:
             tasks.append(loop.create_task(self._look_at_models()))
+        if self.storage is not None:
+            tasks.append(loop.create_task(self.storage.watch()))
         if self.shared is not None:
             self._ask_spent()
             self.shared.start()
@@ -108,6 +120,7 @@ class Service:
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
+        self.gateway.engine.answers.open(self.gateway.state)  # what it lacks is said now, and not to a request
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -123,6 +136,9 @@ class Service:
             await self.pool.close()
             self.gateway.engine.flush()
             self.records.close()
+            if self.storage is not None:
+                await self.gateway.engine.means.store.close()
+                await self.storage.close()
         return 0
 
     def started(self) -> None:
@@ -138,9 +154,15 @@ class Service:
         if found.settings is None:
             return None
         engine = self.gateway.engine
-        shared = open_shared(found.settings)
+        try:
+            shared = open_shared(with_token(found.settings))
+        except GatewayError as error:
+            log.warning("Nothing is shared with other processes: %s", error.message)
+            return None
         engine.means = engine.means._replace(shared=shared)
         engine.means.lives.share(shared, engine.means.clock)
+        if engine.admission is not None:
+            engine.admission.rates.common = shared
         return shared
 
     async def _find_the_rest(self) -> None:

@@ -146,9 +146,9 @@ class Directory(Protocol):
     processes change it, too.
 
     ``revision`` is one more after each ``write``, by whomever; asking costs next to nothing. ``since``: what changed
-    after a revision; since 0: everything there is. ``find``: rows whose columns (``kinds.KINDS``) are equal to those of
-    ``where`` (a tuple: to one of them; None: to nothing at all), ``like``: or contain a text, in the order of a column,
-    or of their making; ``limit`` None: all.
+    after a revision; since 0: everything there is (and maybe what is gone). ``find``: rows whose columns
+    (``kinds.KINDS``) are equal to those of ``where`` (a tuple: to one of them; None: to nothing at all), ``like``: or
+    contain a text, in the order of a column, or of their making; ``limit`` None: all.
     ``write``: all of it or nothing: a new row of version 1 whose id is free, a row of version n in the place of version
     n - 1, a ``Gone`` of the version that is there; else ``Outdated``. ``Taken``, where a column that must be one of a
     kind is not. Returns the revision. ``audits``: the newest first. All raise ``OSError`` when it cannot be reached."""
@@ -275,6 +275,32 @@ class Answers(Protocol):
     async def ping(self) -> None: ...
     async def info(self) -> Mapping[str, object]: ...
     async def close(self) -> None: ...
+
+
+class Near(NamedTuple):
+    """An answer to a question that is like another one. ``likeness``: the cosine of their vectors."""
+
+    key: str
+    likeness: float
+
+
+class CannotCompare(OSError):
+    """A place keeps answers, and cannot compare questions: it has no search, or other vectors. The message says why."""
+
+
+class NearAnswers(Answers, Protocol):
+    """Answers that are found by questions like theirs, too. ``put_near`` is ``put`` with the question's vector; one
+    with another ``scope`` never meets it, and that is judged before any vector is. ``nearest``: the answers of a scope
+    that are nearest to a vector, at most ``MOST_NEAR``, the nearest first. A ``scope`` is letters and digits; a
+    ``vector`` is of length 1. ``search_ready`` does nothing but ask whether it could. These three raise
+    ``CannotCompare``, too. Each passes ``tests/contract/test_near_answers.py``."""
+
+    async def put_near(self, key: str, value: bytes, ttl: float, scope: str, vector: Sequence[float]) -> None: ...
+    async def nearest(self, scope: str, vector: Sequence[float]) -> list[Near]: ...
+    async def search_ready(self) -> None: ...
+
+
+MOST_NEAR = 4
 
 
 class Mark(NamedTuple):

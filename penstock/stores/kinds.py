@@ -27,6 +27,9 @@ class Kind(NamedTuple):
     cached: bool = True
 
 
+LONGEST = 255
+"""Characters of an id and of a text that can be searched for: what an index takes in every database."""
+
 KINDS: Mapping[str, Kind] = {
     "key": Kind(
         "keys",

@@ -41,11 +41,14 @@ class Marks:
         return True
 
     def compare(self, told: Iterable[Mark], now: float) -> list[Mark]:
-        """Note all that the board has; return what is news. What it has not, although it holds, it is told again."""
+        """Note all that the board has; return what is news. What it has not, although it holds, or has not for so
+        long, it is told again."""
         marks = list(told)
-        there = {(mark.kind, mark.key) for mark in marks}
+        there = {(mark.kind, mark.key): now + mark.seconds for mark in marks}
         self._untold.update(
-            (at, None) for at, held in self._held.items() if at not in there and held.until > now + WORTH
+            (at, None)
+            for at, held in self._held.items()
+            if held.until > now + WORTH and held.until > there.get(at, 0.0) + NEWS
         )
         return [mark for mark in marks if self.learn(mark, now)]
 

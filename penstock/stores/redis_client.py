@@ -6,7 +6,7 @@ asks knows whether a second try is worth its time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +166,7 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
     from redis.backoff import NoBackoff
 
     return {
-        "credential_provider": _credentials(settings.username, settings.password),
+        "credential_provider": _credentials(settings.username, settings.password, settings.token),
         "socket_timeout": settings.timeout,
         "socket_connect_timeout": settings.connect_timeout,
         "socket_keepalive": True,
@@ -175,10 +175,26 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
     }
 
 
-def _credentials(username: str | None, password: Secret | None) -> CredentialProvider | None:
+def _credentials(
+    username: str | None, password: Secret | None, token: Callable[[], Awaitable[str]] | None = None
+) -> CredentialProvider | None:
     """Wrap what must not be seen: a pool of redis-py 6 and 7 shows the arguments of its connections."""
-    from redis.credentials import UsernamePasswordCredentialProvider
+    from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 
+    class Tokens(CredentialProvider):
+        """Gets the password of a connection when that is opened: it is not the same for long."""
+
+        def __init__(self, token: Callable[[], Awaitable[str]]) -> None:
+            self._token = token
+
+        def get_credentials(self) -> tuple[str]:
+            raise NotImplementedError("a token is waited for")
+
+        async def get_credentials_async(self) -> tuple[str]:
+            return (await self._token(),)
+
+    if token is not None:
+        return Tokens(token)
     if username is None and password is None:
         return None
     return UsernamePasswordCredentialProvider(username, password.reveal() if password is not None else None)

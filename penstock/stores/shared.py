@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
+from math import ceil
 from typing import Any, Protocol
 
 from penstock.core.route.spent import Spent
@@ -105,6 +106,16 @@ class Shared:
         window = int(self._wall() // WINDOW)
         self._wake.set()
         return self._tally.total(window, f"r{live_id}"), self._tally.total(window, f"t{live_id}")
+
+    def others(self, name: str) -> tuple[int, int]:
+        """Return the requests and tokens that other processes have counted in about the last minute: those of the
+        minute under way, and of the one before as much as is left of it."""
+        window, part = divmod(self._wall() / WINDOW, 1.0)
+        self._wake.set()
+        requests, requests_before = self._tally.others(int(window), f"r{name}")
+        tokens, tokens_before = self._tally.others(int(window), f"t{name}")
+        left = 1.0 - part
+        return requests + ceil(requests_before * left), tokens + ceil(tokens_before * left)
 
     def left(self) -> float:
         """Return the seconds until the minute ends."""

@@ -17,6 +17,7 @@ class Tally:
         self._most = most
         self._own: dict[str, int] = {}
         self._others: dict[str, int] = {}
+        self._before: dict[str, int] = {}  # the others' in the window before
         self._at = 0
 
     def add(self, window: int, name: str, amount: int) -> None:
@@ -37,6 +38,15 @@ class Tally:
         if own is None:
             self._keep(name, own := 0)
         return own + self._others.get(name, 0)
+
+    def others(self, window: int, name: str) -> tuple[int, int]:
+        """Return what other processes have counted, as far as it is known here: in this window, and in the one before
+        it."""
+        if window != self.window:
+            self._turn(window)
+        if name not in self._own:
+            self._keep(name, 0)
+        return self._others.get(name, 0), self._before.get(name, 0)
 
     def take(self, window: int, most: int) -> list[tuple[str, int]]:
         """List what is to be said and asked next: all names with their own counts, or the next ``most`` of them."""
@@ -67,6 +77,7 @@ class Tally:
         self._own[name] = amount
 
     def _turn(self, window: int) -> None:
+        self._before = self._others if window == self.window + 1 else {}
         self.window = window
         # Whom others ask in the new minute is known before it is asked here.
         self._own = {name: 0 for name, own in self._own.items() if own or name in self._others}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.config import keys
-from penstock.config.cache import CacheSettings
+from penstock.config.cache import CacheSettings, Comparing
 from penstock.config.keys_cache import CALL_TYPES, TYPES
 from tests.config.config_helpers import Check
 
@@ -93,8 +93,12 @@ def test_litellms_names_of_what_is_kept(check: Check) -> None:
         ("{type: local, namespce: x}", "cache_params.namespce: unknown key, did you mean 'namespace'?"),
         ("{type: s3}", "cache_params.s3_bucket_name: is missing: type s3 keeps answers in a bucket"),
         ("{type: gcs}", "cache_params.gcs_bucket_name: is missing"),
-        ("{type: redis-semantic}", "cache_params.type: redis-semantic is known but not acted on yet; nothing is cached"),
-        ("{type: local, similarity_threshold: 0.8}", "similarity_threshold: known LiteLLM key, not acted on yet"),
+        ("{type: redis-semantic}", "cache_params.similarity_threshold: is missing: say from which likeness on, 0 to 1, two"),
+        ("{type: local-semantic, similarity_threshold: 80}", "similarity_threshold: expected a number from 0 to 1"),
+        ("{type: qdrant-semantic, similarity_threshold: 0.8}", "qdrant_api_base: is missing: type qdrant-semantic keeps"),
+        ("{type: qdrant-semantic, qdrant_api_base: 'http://q:6333'}", "qdrant_collection_name: is missing"),
+        ("{type: azure-blob}", "azure_account_url: is missing: type azure-blob keeps answers in a storage account"),
+        ("{type: azure-blob, azure_account_url: 'https://a'}", "azure_blob_container: is missing"),
         ("[1]", "cache_params: expected a mapping"),
     ],
 )
@@ -110,9 +114,10 @@ def test_what_is_wrong_in_groups_is_said(check: Check) -> None:
     assert "caching_groups[0]: expected a list of texts" in str(loaded.problems[0])
 
 
-def test_every_type_has_a_status() -> None:
+def test_every_type_and_every_key_acts() -> None:
     spec = keys.cache.rows["type"].spec
-    assert spec == "one:" + ",".join(TYPES) and set(TYPES.values()) <= {"acted", "known"}
+    assert spec == "one:" + ",".join(TYPES)
+    assert [key.name for key in keys.cache.rows.values() if key.status == "known"] == []
 
 
 def test_another_place_is_another_place() -> None:
@@ -120,3 +125,25 @@ def test_another_place_is_another_place() -> None:
     assert one.place == CacheSettings(ttl=5, namespace="x", default_on=False, groups={"a": "b"}).place
     for other in (CacheSettings(kind="disk"), CacheSettings(max_bytes=5), CacheSettings(folder="x"), CacheSettings(params={"host": "h"})):
         assert other.place != one.place
+
+
+def test_how_questions_are_compared(check: Check) -> None:
+    for kind, more in (("local", ""), ("redis", ", url: 'redis://h'"), ("valkey", ", redis_url: 'redis://h'"), ("qdrant", ", qdrant_collection_name: c")):
+        kept = read(check, f"type: {kind}-semantic, similarity_threshold: 0.8{more}", QDRANT_URL="http://q:6333")
+        assert kept is not None and kept.comparing == Comparing(threshold=0.8), "LiteLLM's model, 2 s, every user of a key"
+        more += f", {kind}_semantic_cache_embedding_model: vectors, semantic_cache_embedding_timeout: 5, semantic_cache_scope: end_user"
+        more += ", semantic_cache_embedding_max_input_tokens: 100"
+        kept = read(check, f"type: {kind}-semantic, similarity_threshold: '0.8'{more}", QDRANT_API_BASE="http://q:6333")
+        assert kept is not None
+        assert kept.comparing == Comparing(threshold=0.8, model="vectors", timeout=5.0, most_tokens=100, by_user=True)
+    assert (kept := read(check, "type: local")) is not None and kept.comparing is None
+
+
+def test_another_threshold_is_no_other_place_and_another_model_is(check: Check) -> None:
+    def place(more: str) -> tuple[object, ...]:
+        kept = read(check, f"type: local-semantic, similarity_threshold: 0.{more}")
+        assert kept is not None
+        return kept.place
+
+    assert place("8") == place("9, semantic_cache_embedding_timeout: 5")
+    assert place("8") != place("8, local_semantic_cache_embedding_model: vectors")

@@ -21,9 +21,10 @@ GIVEN = {
     "sentinel_nodes": [["far", 7002]], "service_name": "mymaster", "sentinel_password": PASSWORD, "ssl": True,
     "ssl_ca_certs": "ca.pem", "ssl_certfile": "c.pem", "ssl_keyfile": "k.pem", "ssl_cert_reqs": "none", "ssl_check_hostname": False,
     "socket_timeout": 2, "socket_connect_timeout": 3, "max_connections": 7,
+    "redis_url": "redis://far:7000/3", "gcp_service_account": "projects/-/serviceAccounts/a@b", "gcp_ssl_ca_certs": "server-ca.pem",
 }  # fmt: skip
 NEEDS = {"service_name": ("sentinel_nodes",), "sentinel_password": ("sentinel_nodes", "service_name"), "sentinel_nodes": ("service_name",)}
-ADDRESSED = {"url", "unix_socket_path", "startup_nodes", "redis_startup_nodes", "sentinel_nodes", "host"}
+ADDRESSED = {"url", "redis_url", "unix_socket_path", "startup_nodes", "redis_startup_nodes", "sentinel_nodes", "host"}
 
 
 def settings_of(found: Found) -> RedisSettings:

@@ -13,7 +13,10 @@ from penstock.stores.answers_disk import DiskAnswers
 from penstock.stores.answers_memory import MemoryAnswers
 from penstock.stores.answers_redis import PREFIX, RedisAnswers
 from penstock.stores.base import Answers
+from penstock.stores.vectors_memory import MemoryVectors
+from penstock.stores.vectors_redis import RedisVectors
 from tests.buckets import open_bucket
+from tests.contract.test_near_answers import open_near
 from tests.redis_servers import RedisServer, redis_server, session_redis, settings  # noqa: F401
 
 BIG = 1 << 30
@@ -29,14 +32,18 @@ class Clock:
 Make = Callable[[Clock, Path, int], Answers]
 PLACES: dict[str, Make] = {
     "memory": lambda clock, folder, size: MemoryAnswers(size, clock),
+    "vectors in memory": lambda clock, folder, size: MemoryVectors(size, clock),
     "disk": lambda clock, folder, size: DiskAnswers(str(folder / "deep" / "kept"), size, clock),
 }
-ASKED = {"redis": lambda url: RedisAnswers(settings(url=url))}  # their time is the server's own
-BUCKETS = ("s3", "gcs")
-BOUNDED = ("memory", "disk")  # the others are bounded where they are
+ASKED: dict[str, Callable[[str], Answers]] = {  # their time is the server's own
+    "redis": lambda url: RedisAnswers(settings(url=url)),
+    "vectors in redis": lambda url: RedisVectors(settings(url=url), "i[n]dex*"),
+}
+BUCKETS = ("s3", "gcs", "azure-blob")
+BOUNDED = ("memory", "vectors in memory", "disk")  # the others are bounded where they are
 
 
-@pytest.fixture(params=[*sorted(PLACES), *sorted(ASKED), *BUCKETS])
+@pytest.fixture(params=[*sorted(PLACES), *sorted(ASKED), *BUCKETS, "qdrant"])
 async def kept(request, tmp_path) -> AsyncIterator[tuple[Answers, Callable[[float], Any]]]:
     """A place, and what lets time pass."""
     clock = Clock()
@@ -46,6 +53,11 @@ async def kept(request, tmp_path) -> AsyncIterator[tuple[Answers, Callable[[floa
         if request.param in ASKED:
             await asyncio.sleep(seconds)
 
+    if request.param == "qdrant":
+        async with open_near("qdrant") as (near, _):
+            near._clock = clock  # type: ignore[attr-defined]
+            yield near, wait
+        return
     if request.param in BUCKETS:
         async with open_bucket(request.param, clock) as (answers, _):
             yield answers, wait
@@ -188,7 +200,8 @@ async def test_a_bucket_is_asked_by_who_may_and_below_the_path(kind: str) -> Non
     async with open_bucket(kind, Clock(), path="some/where") as (answers, bucket):
         bucket.objects["other"] = b"x"
         await answers.put("prod:key", b"v", 60)
-        assert list(bucket.objects) == ["other", "some/where/penstock-answers/prod:key"]
+        path = "" if kind == "azure-blob" else "some/where/"  # which has a container of its own, and no setting for it
+        assert list(bucket.objects) == ["other", f"{path}penstock-answers/prod:key"]
         said = [headers.get("authorization", "") for _, _, headers in bucket.asked]
         if kind == "s3":
             assert all("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/" in one and "/eu-x-1/s3/aws4_request" in one for one in said)

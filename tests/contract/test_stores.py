@@ -15,9 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from penstock.stores import behind
 from penstock.stores.base import Store
+from penstock.stores.behind import Behind
 from penstock.stores.memory import MemoryStore
 from penstock.stores.redis_board import RedisBoard, RedisStore
+from penstock.stores.sql.kept import SqlStore
+from tests.databases import SERVERS, Emptied
 from tests.redis_servers import RedisServer
 
 
@@ -77,16 +81,41 @@ def _of_redis(clock: Clock, size: int) -> Store:
     return OfRedis(RedisBoard(server.settings()))
 
 
+@cache
+def _file() -> Emptied:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Emptied(f"sqlite:///{folder}/penstock.db")
+
+
+def _of_sqlite(clock: Clock, size: int) -> Store:
+    emptied = _file()
+    emptied.empty()
+    return SqlStore(emptied.database, clock)
+
+
 Make = Callable[[Clock, int], Store]
-STORES: dict[str, Make] = {"memory": lambda clock, size: MemoryStore(size, clock), "redis": _of_redis}
+STORES: dict[str, Make] = {
+    "memory": lambda clock, size: MemoryStore(size, clock),
+    "redis": _of_redis,
+    "sqlite": _of_sqlite,
+    "behind": lambda clock, size: Behind(MemoryStore(size, clock), clock),
+}
 BOUNDED = {"memory"}  # their docstring names a bound in bytes
 BIG = 1 << 30
 
 
-@pytest.fixture(params=sorted(STORES))
+@pytest.fixture(params=sorted([*STORES, *SERVERS]))
 def make(request) -> Callable[..., tuple[Store, Clock]]:
+    """Makes stores; those of database servers are the one of SQLite in other words, and have no model of their own."""
+    if request.param in SERVERS:
+        emptied: Emptied = request.getfixturevalue(f"session_{request.param}")
+        emptied.empty()
+
     def made(size: int = BIG) -> tuple[Store, Clock]:
         clock = Clock()
+        if request.param in SERVERS:
+            return SqlStore(emptied.database, clock), clock
         return STORES[request.param](clock, size), clock
 
     return made
@@ -223,6 +252,77 @@ def model_of(name: str) -> type:
 
 TestMemory = model_of("memory")
 TestRedis = model_of("redis")
+TestSqlite = model_of("sqlite")
+TestBehind = model_of("behind")
+
+
+class Slow(MemoryStore):
+    """A store that waits until it may go on, and that may be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go, self.away = asyncio.Event(), False
+
+    async def put(self, key: str, value: bytes, ttl: float | None = None) -> None:
+        await self.go.wait()
+        if self.away:
+            raise OSError("away")
+        await super().put(key, value, ttl)
+
+
+async def test_who_puts_never_waits_for_the_store_behind():
+    far, clock = Slow(), Clock()
+    store = Behind(far, clock)
+    await store.put("b", b"1")
+    await asyncio.sleep(0)  # it is on its way, the next ones wait
+    await store.put("a", b"1", ttl=10)
+    await store.put("b", b"2")
+    await asyncio.sleep(0.01)
+    assert await store.get("a") == b"1" and await store.get("b") == b"2" and await far.get("b") is None
+    assert await Behind(far, clock).get("a") is None, "another process has it once it is there"
+    clock.now += 4
+    far.go.set()
+    await asyncio.sleep(0.01)
+    assert await Behind(far).get("b") == b"2"
+    assert far._values["a"][1] - far._clock() == pytest.approx(6, abs=1), "its time went on meanwhile"
+    far.go.clear()
+    await store.put("c", b"3")
+    await asyncio.sleep(0)
+    deleting = asyncio.create_task(store.delete("c"))
+    await asyncio.sleep(0)
+    far.go.set()
+    assert await deleting is True
+    assert await store.get("c") is None and await far.get("c") is None, "what was on its way does not come back"
+
+
+async def test_values_wait_for_a_store_that_is_away_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(behind, "MOST_WAITING", 100)
+    far = Slow()
+    far.away = True
+    far.go.set()
+    store = Behind(far)
+    await store.put("a", b"x" * 60)
+    await store.put("a", b"y" * 30)
+    with pytest.raises(OSError, match="too much waits"):
+        await store.put("b", b"x" * 80)
+    assert await store.get("a") == b"y" * 30
+    far.away = False
+    await asyncio.sleep(0.6)
+    assert await far.get("a") == b"y" * 30
+    await store.put("b", b"x" * 80)
+    await store.close()
+
+
+async def test_what_is_over_is_cleaned_up_little_by_little():
+    clock = Clock()
+    store = _of_sqlite(clock, BIG)
+    for number in range(3):
+        await store.put(f"k{number}", b"v", ttl=10)
+    await store.put("lasting", b"v")
+    clock.now += 100
+    await store.put("new", b"v", ttl=10)
+    held = await _file().database.read(lambda c: c.exec_driver_sql("SELECT COUNT(*) FROM penstock_kept").scalar())
+    assert held == 2
 
 
 def test_every_store_has_its_model():

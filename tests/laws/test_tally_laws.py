@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.stores.base import NEWS, Mark
@@ -108,6 +108,7 @@ MARK_STEPS = st.lists(
 )  # fmt: skip
 
 
+@example([("put", 0, "x", 1.0), ("put", 2, "x", 2.0), ("tell", 2, False), ("forget",)])  # it has a shorter one
 @given(MARK_STEPS)
 def test_all_know_what_holds_longest_also_after_the_board_forgot(steps) -> None:
     now, views, longest = 1000.0, [Marks() for _ in range(3)], dict.fromkeys("xy", 0.0)

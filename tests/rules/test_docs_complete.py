@@ -34,8 +34,14 @@ def _section(page: str, heading: str) -> str:
 def test_every_option_of_a_command_is_documented(name: str) -> None:
     command = _command(name)
     text = _section(CLI_PAGE.read_text(encoding="utf-8"), f"penstock {name}")
-    words = [word for param in command.params for word in _words(param)]
+    words = [word for param in _params(command) for word in _words(param)]
     assert [word for word in words if not re.search(rf"(?<![\w-]){word}\b", text)] == []
+
+
+def _params(command: click.Command) -> list[click.Parameter]:
+    """Those of its own, and those of the commands below it."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [*command.params, *(param for one in below for param in _params(one))]
 
 
 def _words(param: click.Parameter) -> list[str]:
@@ -50,7 +56,7 @@ def _words(param: click.Parameter) -> list[str]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_documented_option_exists(name: str) -> None:
     command = _command(name)
-    known = {opt for param in command.params for opt in [*param.opts, *param.secondary_opts]} | {"--help", "--version"}
+    known = {opt for param in _params(command) for opt in [*param.opts, *param.secondary_opts]} | {"--help", "--version"}
     text = _section(CLI_PAGE.read_text(encoding="utf-8"), f"penstock {name}")
     rows = re.findall(r"^\| (`-[^|]*)\|", text, re.M)
     documented = {word for row in rows for word in re.findall(r"`(--?[\w-]+)", row)}

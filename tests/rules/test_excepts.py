@@ -22,11 +22,26 @@ NAMED: dict[str, str] = {
     "penstock/runtime/children.py _done": (
         "a child does anybody's work: whatever that raises is raised again where it was asked for"
     ),
+    "penstock/runtime/custom_auth.py CustomAuth.identify": (
+        "the function is the operator's, and in LiteLLM's form whatever it raises refuses its caller"
+    ),
+    "penstock/runtime/custom_auth.py open_custom_auth": (
+        "the operator's module may raise anything while it is read: logged, and nobody is let in"
+    ),
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
     ),
+    "penstock/runtime/embedder.py Embedder._ask": (
+        "a bug of ours on the way to a vector must not end the request that only wanted to be compared: logged"
+    ),
     "penstock/server/service.py Service._reload_when_asked": (
         "a reload that meets a bug of ours keeps the old config: logged, and the next reload may mend it"
+    ),
+    "penstock/server/storage.py Storage.watch": (
+        "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"
+    ),
+    "penstock/stores/sql/thread.py SqlThread._work": (
+        "a job is anybody's function: whatever it raises is raised again where it was asked for"
     ),
     "penstock/server/service.py Service._look_at_models": (
         "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"

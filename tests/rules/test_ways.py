@@ -22,11 +22,20 @@ SENDERS: Mapping[str, str] = {
     "penstock/runtime/upstream_sockets.py": "a WebSocket to a target, of which there is one way, too",
     "penstock/runtime/speaks.py": "an empty question, for nobody's request",
     "penstock/runtime/cloud/oauth.py": "a token, from whoever issues it",
-    "penstock/runtime/cloud/buckets.py": "an answer that is kept in a bucket, for nobody's request",
+    "penstock/runtime/cloud/line.py": "an answer that is kept on a server, for nobody's request",
     "penstock/server/checker.py": "a free question, for nobody's request",
     "penstock/server/sources/engines.py": "which models an engine has, for nobody's request",
 }
 MAKERS: Mapping[str, str] = {"penstock/runtime/record.py": "it is where records are made"}
+TRIERS: Mapping[str, str] = {
+    "penstock/runtime/engine.py": "it admits what it handles",
+    "penstock/runtime/pass_through.py": "what makes one is only asked by the next",
+    "penstock/server/pass_through.py": "it admits what it passes on",
+}
+ADMITS: Mapping[str, str] = {
+    "penstock/runtime/engine.py": "calls of surfaces, of batches, of sockets, and live health checks",
+    "penstock/server/pass_through.py": "what is passed through",
+}
 WATCHES: Mapping[str, str] = {
     "penstock/runtime/attempt.py": "it is the stopwatch",
     "penstock/runtime/post.py": "starts it, inline: every request passes there",
@@ -34,7 +43,7 @@ WATCHES: Mapping[str, str] = {
     "penstock/runtime/engine.py": "adds up what earlier attempts waited",
 }
 
-_JUDGING = {"check", "knows", "compare_digest", "presented", "in_query"}
+_JUDGING = {"check", "compare_digest", "presented", "in_query"}
 _ANSWERING = {"whole", "start", "upgrade", "write", "finish", "abort", "feed_from"}
 _SENDING = {"send", "ask", "open_socket"}
 
@@ -84,10 +93,34 @@ def watching(source: ast.AST) -> Iterator[int]:
             yield node.lineno
 
 
+def trying(source: ast.AST) -> Iterator[int]:
+    """Lines that make an attempt at an upstream."""
+    for node in ast.walk(source):
+        if not isinstance(node, ast.Call):
+            continue
+        made = _receiver(node.func)
+        if made in ("Attempt", "PassThrough"):
+            yield node.lineno
+        elif made == "of" and isinstance(node.func, ast.Attribute) and _receiver(node.func.value) == "PassThrough":
+            yield node.lineno
+        elif made == "cls" and isinstance(node.func, ast.Name) and "lane" in {word.arg for word in node.keywords}:
+            yield node.lineno
+
+
+def admitting(source: ast.AST) -> Iterator[int]:
+    """Lines that ask whether a call may go on to its model."""
+    for node in ast.walk(source):
+        if isinstance(node, ast.Attribute) and node.attr in ("admit", "admit_passed"):
+            if _receiver(node.value).endswith("admission"):
+                yield node.lineno
+
+
 QUESTIONS = {
     "judge who asks": (judging, JUDGES, ("penstock/mock/",)),
     "write to a client": (answering, WRITERS, ("penstock/mock/", "penstock/server/doors/")),
     "send upstream": (sending, SENDERS, ("penstock/runtime/http/",)),
+    "try an upstream": (trying, TRIERS, ()),
+    "admit a call": (admitting, ADMITS, ()),
     "make a record": (making, MAKERS, ()),
     "set the stopwatch": (watching, WATCHES, ("penstock/runtime/http/",)),
 }
@@ -102,6 +135,11 @@ def test_one_way_each(question: str) -> None:
     assert set(named) - set(found) == set(), f"these do not {question} any more: take them off the list"
 
 
+def test_who_tries_an_upstream_admits_what_it_tries() -> None:
+    """Who makes an attempt asks first; the file of what is passed through makes them for the one that asks."""
+    assert set(TRIERS) - {"penstock/runtime/pass_through.py"} == set(ADMITS)
+
+
 @pytest.mark.parametrize(
     ("find", "text"),
     [
@@ -110,6 +148,10 @@ def test_one_way_each(question: str) -> None:
         (answering, "call.exchange.whole(200, b'', b'')"),
         (answering, "write = exchange.write"),
         (sending, "await self.engine.means.pool.send(origin)"),
+        (trying, "attempt = Attempt(call, target)"),
+        (trying, "PassThrough.of(call, name, model, None)"),
+        (trying, "made = cls(call, target, lane=LANE)"),
+        (admitting, "self.admission.admit(call, state)"),
         (making, "Record(at=1)"),
         (watching, "attempt.upstream += 1"),
     ],

@@ -21,7 +21,8 @@ from penstock.runtime.engine import Engine
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import Gate
 from penstock.runtime.http import Pool
-from penstock.runtime.identity import NOBODY, Identity
+from penstock.core.admit.caller import NOBODY
+from penstock.runtime.identity import Identity
 from penstock.runtime.records import Records
 from penstock.runtime.state import State
 
@@ -58,7 +59,10 @@ asyncio.run(main(__import__("pathlib").Path(sys.argv[1]), sys.argv[2].encode(), 
 async def test_the_engine_answers_without_the_server(tmp_path, surface, lane, stream):
     async with Mock() as mock:
         config = tmp_path / "config.yaml"
-        entry = {"model_name": "m", "litellm_params": {"model": "openai/x", "api_base": f"{mock.url}/v1", "api_key": "k"}}
+        entry = {
+            "model_name": "m",
+            "litellm_params": {"model": "openai/x", "api_base": f"{mock.url}/v1", "api_key": "k"},
+        }
         config.write_text(json.dumps({"model_list": [entry]}))
         body = {"model": "m", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}], "stream": stream}
         command = [sys.executable, "-c", PROGRAM, str(config), json.dumps(body), surface]

@@ -73,7 +73,7 @@ def test_what_is_kept_cannot_be_used():
 def test_a_key_of_litellm_opens_and_is_to_be_kept_anew():
     digests = [{"digest": hashlib.sha256(KEY).hexdigest(), "form": "sha256"}]
     keys = ring(digests=digests)
-    assert keys.find(KEY).key == "k1" and keys.old == {"k1": keys.digest(KEY)}
+    assert keys.find(KEY).key == "k1" and keys.old == {"k1": (digests[0]["digest"], keys.digest(KEY))}
 
 
 def test_a_key_that_was_replaced_opens_for_a_while():

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from penstock.config import keys
+from penstock.runtime.keyring import Keyring
 from penstock.runtime.records import as_json, as_text
 from penstock.server import effect
 from penstock.server.effect import RESTART, SETTINGS, Setting, value_of
@@ -37,7 +38,12 @@ WITH_A_VERBOSE_LOG = {"litellm_settings.log_raw_request_response"}
 WITH_A_CACHE = {f"litellm_settings.{key}" for key in ("cache_params", "caching_with_models", "default_in_memory_ttl", "default_redis_ttl")}
 WITH_A_CACHE |= {"router_settings.cache_kwargs", "router_settings.caching_groups"}
 # The one says whether the other counts.
-TOGETHER = {"router_settings.set_verbose": {"debug_level": "DEBUG"}, "router_settings.debug_level": {"set_verbose": True}}
+TOGETHER = {
+    "router_settings.set_verbose": {"debug_level": "DEBUG"},
+    "router_settings.debug_level": {"set_verbose": True},
+    "general_settings.trusted_proxy_ranges": {"use_x_forwarded_for": True},
+    "general_settings.litellm_jwtauth": {"enable_jwt_auth": True},
+}
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
     "bool": (False, True),
@@ -50,6 +56,7 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "policies": ({"d": {"RateLimitErrorXX": 1}}, {"d": {"RateLimitErrorXX": 2}}),
     "groups": ([{"group_name": "g", "models": ["d"], "routing_strategy": "least-busy"}], [{"group_name": "g", "models": ["b"]}]),
     "hedge": ("800ms", "p95"),
+    "amount": (1.5, 2.5),
     "budgets": ({"openai": {"budget_limit": 1, "time_period": "1d"}}, {"openai": {"budget_limit": 2, "time_period": "1d"}}),
     "str": ("a", "b"),
     "port": (7001, 7002),
@@ -72,7 +79,16 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"path": "/one", "target": "http://127.0.0.1:9/x"}],
         [{"path": "/two", "target": "http://127.0.0.1:9/x"}],
     ),
+    "general_settings.user_header_mappings": (
+        [{"header_name": "x-a", "litellm_user_role": "customer"}],
+        [{"header_name": "x-a", "litellm_user_role": "internal_user"}],
+    ),
+    "general_settings.litellm_jwtauth": ({"user_id_jwt_field": "sub"}, {"user_id_jwt_field": "oid"}),
+    "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
+    "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
+    "general_settings.token_rate_limit_type": ("input", "output"),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
+    "general_settings.database_extra_connection_params": ({"schema": "a"}, {"schema": "b"}),
     "litellm_settings.cache_params": ({"ttl": 5}, {"ttl": 6}),
     "litellm_settings.default_redis_ttl": (5, 6),
     "router_settings.cache_kwargs": ({"ttl": 5}, {"ttl": 6}),
@@ -129,7 +145,11 @@ class Running:
         sources = sources_of(path, lambda: dict(environ))
         config, _ = await gather(sources)
         assert config is not None
-        return cls(path, Service(options or ServeOptions(config=path), config, sources))
+        service = Service(options or ServeOptions(config=path), config, sources)
+        if service.gateway.keyring is None:  # keys and limits are looked at where there are some
+            service.gateway.keyring = Keyring(b"the test's own")
+            service.in_effect.put(config)
+        return cls(path, service)
 
     async def reload(self, **more: Any) -> str:
         self.lines.clear()
@@ -154,7 +174,10 @@ def behaviour(service: Service) -> dict[str, Any]:
     trace = gateway.engine.means.trace
     return {
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
-        "who": (gateway.identity._key, gateway.identity._local_only),
+        "who": (gateway.identity._key, gateway.identity._local_only, gateway.identity.key_header),
+        "others": getattr(gateway.gate.others, "settings", None) or getattr(gateway.gate.others, "name", None),
+        "addresses": gateway.gate.addresses and (gateway.gate.addresses.trusted, gateway.gate.addresses.allowed),
+        "admission": gateway.engine.admission and gateway.engine.admission.settings,
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
         "settings": state.settings,

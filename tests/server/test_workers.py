@@ -27,6 +27,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ServeOptions:
         json_logs=False,
         verbose=True,
         max_body_mb=2.5,
+        state_dir=tmp_path / "state",
         fd=9,
         models_fd=10,
         notes=("--local has no effect",),

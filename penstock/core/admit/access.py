@@ -69,6 +69,11 @@ def check_route(caller: Caller, path: str, family: str) -> None:
     raise GatewayError("forbidden", f"This key may not call {path[:200]}; allowed_routes of it are: {shown}.")
 
 
+def names_route(caller: Caller, path: str) -> bool:
+    """Tell whether a key's ``allowed_routes`` name a path, and not only the family that it is of."""
+    return any(one.startswith("/") and _allows(one, path, "") for one in caller.routes)
+
+
 def _allows(entry: str, path: str, family: str) -> bool:
     if _SAME.get(entry, entry) == family:
         return True

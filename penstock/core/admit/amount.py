@@ -22,9 +22,14 @@ def pico(dollars: Decimal) -> int:
     return int(_WIDE.quantize(_WIDE.multiply(dollars, _SCALE), _ONE))
 
 
+def decimal(amount: int) -> Decimal:
+    """Return picodollars as US dollars."""
+    return Decimal(amount).scaleb(-12)
+
+
 def dollars(amount: int) -> float:
     """Return picodollars as US dollars, as JSON has numbers."""
-    return float(Decimal(amount).scaleb(-12))
+    return float(decimal(amount))
 
 
 def read(value: Any) -> int | None:

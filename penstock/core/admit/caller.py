@@ -35,7 +35,8 @@ class Caller(Struct, frozen=True):
     ``organization``: ids, "" for none. ``holders``: whose limits its requests count against, the key's first.
     ``routes``: what it may call, () = all that its ``role`` may. ``expires_at``: unix time, 0 = never. ``refused``: why
     its key may do nothing at all. ``aliases``: names of models that stand for others. ``addresses``: from where it may
-    call, () = anywhere. ``tags``: of each of its requests. ``tenant``: who shares its answers and kept objects."""
+    call, () = anywhere. ``tags``: of each of its requests. ``tenant``: who shares its answers and kept objects.
+    ``customer``: the end user of all its requests, where a token says so."""
 
     alias: str
     admin: bool
@@ -53,6 +54,7 @@ class Caller(Struct, frozen=True):
     tags: tuple[str, ...] = ()
     metadata: Body = _NONE
     tenant: str = ""
+    customer: str = ""
 
     @property
     def views(self) -> bool:

@@ -78,13 +78,20 @@ def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> 
         kind=kind,
         id=id_,
         alias=_text(body, "key_alias" if kind == "key" else f"{kind}_alias") or _text(body, "alias"),
-        models=tuple(_texts(both, "models") or _texts(both, "allowed_models")),
+        models=tuple(_models(both)),
         blocked=_flag(body, "blocked"),
         caps=tuple(_caps(both)),
         soft=_money(both, "soft_budget"),
         pace=_pace(both),
         by_model=_by_model(both),
     )
+
+
+def _models(body: Body) -> list[str]:
+    """Read the models that a row allows, with the access groups that it is given: these are more for who has a list,
+    and nothing for who may call all."""
+    models = _texts(body, "models") or _texts(body, "allowed_models")
+    return [*models, *_texts(body, "access_group_ids")] if models else models
 
 
 def _caps(body: Body) -> Iterator[Cap]:

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from penstock.core.providers.paths import in_path
 
+AZURE = "azure"
+"""The row of Azure OpenAI, whose accounts are those of all Azure."""
 DEFAULT_API_VERSION = "2025-02-01-preview"
 """LiteLLM's default, for configurations that name none."""
 UNDATED = frozenset({"v1", "latest", "preview"})

@@ -18,7 +18,8 @@ import msgspec
 from penstock.core.errors import GatewayError, shed
 from penstock.runtime.account import word
 from penstock.runtime.cloud import aws
-from penstock.runtime.http import Origin, Timeouts, Tls, TransportError, render_head
+from penstock.runtime.cloud.line import Line, refused
+from penstock.runtime.http import Tls
 from penstock.stores.answers_objects import ObjectAnswers
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from penstock.runtime.means import Means
     from penstock.stores.base import Answers
 
-TIMES = Timeouts(connect=1.0, first_byte=5.0, stall=5.0, total=10.0, pool=2.0)
-MAX_OBJECT = 64 * 1024 * 1024
 _REGIONS = ("AWS_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION")
 _GOOGLE = "https://storage.googleapis.com"
 _EMULATOR = "STORAGE_EMULATOR_HOST"  # where Google's own libraries look for a stand-in, which wants no token
@@ -50,7 +49,7 @@ def open_s3(settings: CacheSettings, env: Mapping[str, str], means: Means) -> An
     account = _account(params, env, region)
     verify = params.get("s3_verify", True)
     tls = None if verify is True else Tls(verify=False) if verify is False else Tls(ca_file=str(verify))
-    bucket = S3Bucket(_Line(means, base, tls), word(params.get("s3_bucket_name")), aws.key_ring(account), region)
+    bucket = S3Bucket(Line(means, base, tls), word(params.get("s3_bucket_name")), aws.key_ring(account), region)
     return ObjectAnswers(bucket, word(params.get("s3_path")))
 
 
@@ -70,7 +69,7 @@ def open_gcs(settings: CacheSettings, env: Mapping[str, str], means: Means) -> A
     elif "://" not in base:
         base = f"http://{base}"
     name = word(params.get("gcs_bucket_name")) or env.get("GCS_BUCKET_NAME", "")
-    return ObjectAnswers(GoogleBucket(_Line(means, base or _GOOGLE), name, tokens), word(params.get("gcs_path")))
+    return ObjectAnswers(GoogleBucket(Line(means, base or _GOOGLE), name, tokens), word(params.get("gcs_path")))
 
 
 def _account(params: Mapping[str, Any], env: Mapping[str, str], region: str) -> aws.Settings:
@@ -84,39 +83,10 @@ def _account(params: Mapping[str, Any], env: Mapping[str, str], region: str) -> 
     return aws.Settings(access, secret, token, profile=env.get("AWS_PROFILE", "").strip(), region=region)
 
 
-class _Line:
-    """The way to one address. Raises ``OSError`` for whatever goes wrong on it."""
-
-    def __init__(self, means: Means, base: str, tls: Tls | None = None) -> None:
-        try:
-            self.origin = Origin.parse(base)
-        except ValueError as error:
-            raise GatewayError("not_configured", f"The address of the bucket is no URL: {error}.") from None
-        self.base = str(self.origin)
-        self._pool = means.pool
-        self._tls = tls
-
-    async def ask(self, method: str, target: str, body: bytes | None, lines: bytes) -> tuple[int, bytes]:
-        """Return the status and the body of an answer."""
-        head = render_head(method.encode(), target.encode(), self.origin, [])
-        try:
-            answer = await self._pool.send(self.origin, head, body, TIMES, extra=lines, tls=self._tls)
-            try:
-                return answer.status, await answer.read(MAX_OBJECT)
-            finally:
-                answer.close()
-        except TransportError as error:
-            raise OSError(f"{self.base}: {error}") from None
-
-
-def _refused(where: str, status: int) -> OSError:
-    return OSError(f"{where} answers {status}")
-
-
 class S3Bucket:
     """A ``Bucket`` of S3's, by its path: a name with dots fits no certificate as a part of the host."""
 
-    def __init__(self, line: _Line, name: str, keys: aws.KeyRing, region: str) -> None:
+    def __init__(self, line: Line, name: str, keys: aws.KeyRing, region: str) -> None:
         from penstock.runtime.cloud.sigv4 import Signing
 
         self.where = f"s3://{name}"
@@ -129,18 +99,18 @@ class S3Bucket:
         if status == 404:
             return None
         if status != 200:
-            raise _refused(self.where, status)
+            raise refused(self.where, status)
         return data
 
     async def put(self, name: str, data: bytes) -> None:
         status, _ = await self._ask("PUT", f"/{quote(name)}", data)
         if status != 200:
-            raise _refused(self.where, status)
+            raise refused(self.where, status)
 
     async def delete(self, name: str) -> None:
         status, _ = await self._ask("DELETE", f"/{quote(name)}")
         if status not in (200, 204, 404):
-            raise _refused(self.where, status)
+            raise refused(self.where, status)
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names that begin so, page by page."""
@@ -148,7 +118,7 @@ class S3Bucket:
         while True:
             status, data = await self._ask("GET", "?" + urlencode(sorted(query.items()), quote_via=quote, safe=""))
             if status != 200:
-                raise _refused(self.where, status)
+                raise refused(self.where, status)
             text = data.decode("utf-8", "replace")
             for name in _KEYS.findall(text):
                 yield html.unescape(name)
@@ -182,7 +152,7 @@ class _Listing(msgspec.Struct, rename={"more": "nextPageToken"}):
 class GoogleBucket:
     """A ``Bucket`` of Google's. ``tokens``: None for a stand-in."""
 
-    def __init__(self, line: _Line, name: str, tokens: Tokens | None) -> None:
+    def __init__(self, line: Line, name: str, tokens: Tokens | None) -> None:
         self.where = f"gs://{name}"
         self._line, self._tokens = line, tokens
         self._root = f"/storage/v1/b/{quote(name, safe='')}/o"
@@ -192,19 +162,19 @@ class GoogleBucket:
         if status == 404:
             return None
         if status != 200:
-            raise _refused(self.where, status)
+            raise refused(self.where, status)
         return data
 
     async def put(self, name: str, data: bytes) -> None:
         query = urlencode({"uploadType": "media", "name": name}, quote_via=quote, safe="")
         status, _ = await self._ask("POST", f"/upload{self._root}?{query}", data)
         if status != 200:
-            raise _refused(self.where, status)
+            raise refused(self.where, status)
 
     async def delete(self, name: str) -> None:
         status, _ = await self._ask("DELETE", f"{self._root}/{quote(name, safe='')}")
         if status not in (200, 204, 404):
-            raise _refused(self.where, status)
+            raise refused(self.where, status)
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Yield the names that begin so, page by page."""
@@ -212,7 +182,7 @@ class GoogleBucket:
         while True:
             status, data = await self._ask("GET", f"{self._root}?{urlencode(query, quote_via=quote, safe='')}")
             if status != 200:
-                raise _refused(self.where, status)
+                raise refused(self.where, status)
             try:
                 page = msgspec.json.decode(data, type=_Listing)
             except msgspec.DecodeError:

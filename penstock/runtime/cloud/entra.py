@@ -21,14 +21,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
+from penstock.config import Deployment
 from penstock.core.errors import GatewayError
+from penstock.core.providers import PROVIDERS
+from penstock.core.providers.azure import AZURE
 from penstock.core.providers.foundry import token_scope
 from penstock.core.providers.resolve import credential
+from penstock.runtime.account import Account
 from penstock.runtime.cloud import oauth
 from penstock.runtime.cloud.tokens import Fixed, Token, Tokens, shared
 
 if TYPE_CHECKING:
-    from penstock.runtime.account import Account
     from penstock.runtime.endpoint import Signer
     from penstock.runtime.http import Tls
 
@@ -58,6 +61,18 @@ def signer(account: Account) -> Signer | None:
         return Fixed(oauth.header("Bearer", token))
     asking = _asking(account, given, token)
     return None if asking is None else shared(asking.parts(), lambda: Tokens(asking.fetch))
+
+
+def tokens_for(scope: str, base: str, env: Mapping[str, str]) -> Tokens:
+    """Find the tokens for an address that is no deployment's, of the account that the environment names, else of the
+    machine's own. Raises "not_configured" for half an account."""
+    provider = PROVIDERS[AZURE]
+    deployment = Deployment(id="", model_name=base, model=base, provider=provider.name, api_base=base)
+    managed = {"enable_azure_ad_token_refresh": True}
+    account = Account(provider=provider, model=base, deployment=deployment, settings=managed, env=env)
+    asking = _asking(account, {"azure_scope": scope}, None)
+    assert asking is not None  # the machine's own is always there to be asked
+    return shared(asking.parts(), lambda: Tokens(asking.fetch))
 
 
 # Settings of a deployment that say which account is meant; the environment completes what is left out.

@@ -133,6 +133,24 @@ def tokens_of(source: str | Mapping[str, Any]) -> Tokens:
     return found
 
 
+def tokens_as(account: str) -> Tokens:
+    """Find the tokens of a service account, an address or `projects/-/serviceAccounts/ADDRESS`, for which the machine's
+    own account asks. Raises ``ImportError`` without google-auth."""
+    import google.auth  # noqa: F401
+
+    address = account.rpartition("/")[2]
+    found = _SHARED.get(f"as {address}")
+    if found is None:
+        found = _SHARED[f"as {address}"] = Tokens(lambda: _load_as(address))
+    return found
+
+
+def _load_as(address: str) -> Any:
+    from google.auth import impersonated_credentials
+
+    return impersonated_credentials.Credentials(_load({}), address, [SCOPE])
+
+
 def _load(info: Mapping[str, Any]) -> Any:
     """Make google-auth's credentials. Runs in a thread: finding out what the machine has may ask its metadata
     server."""

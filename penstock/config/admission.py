@@ -1,0 +1,77 @@
+"""What a config says about whom calls count against, out of ``general_settings`` and ``litellm_settings``, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from msgspec import Struct
+
+from penstock.core.admit import amount
+
+if TYPE_CHECKING:
+    from penstock.config.models import Config
+
+# Always looked at, in this order: so a tool can say whom it works for without anything being configured.
+STANDARD = (b"x-litellm-customer-id", b"x-litellm-end-user-id")
+KEYS = (
+    "user_header_name",
+    "user_header_mappings",
+    "enforce_fallback_model_access",
+    "enforce_user_param",
+    "token_rate_limit_type",
+)
+_ROLES = ("customer", "internal_user")
+
+
+class AdmissionSettings(Struct, frozen=True, kw_only=True):
+    """``customer_headers``: those that name the end user, the first that is there counts; ``user_headers``: those that
+    name a user of ours. ``end_user_budget``: id of the budget of end users who have none of their own;
+    ``end_user_most``: the same as picodollars, where no budget is named. ``fallbacks_too``: fallbacks of the config are
+    for those only who may call them. ``counted``: which tokens limits count. ``names_end_user``: every request must say
+    whom it is for."""
+
+    customer_headers: tuple[bytes, ...] = STANDARD
+    user_headers: tuple[bytes, ...] = ()
+    end_user_budget: str = ""
+    end_user_most: int | None = None
+    fallbacks_too: bool = False
+    counted: Literal["total", "input", "output"] = "total"
+    names_end_user: bool = False
+
+
+def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
+    """Read the settings, and collect a sentence for each that cannot be used."""
+    general, problems = config.general.values, list[str]()
+    customers, users = list(STANDARD), list[bytes]()
+    for role, header in _mappings(general.get("user_header_mappings"), problems):
+        (customers if role == "customer" else users).append(header)
+    named = general.get("user_header_name")
+    if named:
+        customers.append(str(named).lower().encode())
+    most = config.litellm.values.get("max_end_user_budget")
+    settings = AdmissionSettings(
+        customer_headers=tuple(dict.fromkeys(customers)),
+        user_headers=tuple(dict.fromkeys(users)),
+        end_user_budget=str(config.litellm.values.get("max_end_user_budget_id") or ""),
+        end_user_most=None if most is None else amount.read(most),
+        fallbacks_too=bool(general.get("enforce_fallback_model_access")),
+        counted=cast('Literal["total", "input", "output"]', general.get("token_rate_limit_type") or "total"),
+        names_end_user=bool(general.get("enforce_user_param")),
+    )
+    return settings, problems
+
+
+def _mappings(found: Any, problems: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield role and header of each entry of ``user_header_mappings``."""
+    for number, entry in enumerate(found or ()):
+        place = f"general_settings.user_header_mappings[{number}]"
+        example = "{header_name: x-openwebui-user-id, litellm_user_role: customer}"
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("header_name"), str):
+            problems.append(f"{place} is left out: it must be as {example}.")
+            continue
+        role = str(entry.get("litellm_user_role", ""))
+        if role not in _ROLES:
+            problems.append(f"{place}.litellm_user_role is {role!r} and left out: write customer or internal_user.")
+            continue
+        yield role, entry["header_name"].lower().encode()

@@ -1,0 +1,292 @@
+"""How much at once and in a time: requests, tokens and what is under way, counted in windows that slide. Pure: ``now``
+is an argument, seconds of one clock that only goes forward.
+
+What is counted stands in slices of a second (five minutes, for limits of a day), and a slice counts until all of it is
+over a minute (a day) old. So whatever stretch of 60 seconds one looks at, no more is let in there than the limit: the
+bound is exact. The price is that room comes back up to one slice late. Nothing is reset, and no job runs.
+
+Tokens are taken when a request comes, by an estimate, and corrected when it is over: what it did not use is given back
+in the slice in which it was taken, what it used beyond is counted when that is known. So tokens go over a limit by what
+estimates were too low, and by nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+
+from penstock.core.admit.holders import NO_PACE, Holder, Pace
+
+MINUTE, DAY = 60.0, 86400.0
+PARTS = 60  # slices of a minute: of a second each
+DAY_PARTS = 288  # of a day: of five minutes each
+SWEEP_FROM = 10_000  # meters, at least, that are kept without looking for idle ones
+REQUESTS, TOKENS, PARALLEL = "requests", "tokens", "max_parallel_requests"  # LiteLLM's words
+# LiteLLM's words for whose limit it is; those of one model have a suffix.
+_KINDS = {"key": "api_key", "member": "team_member", "customer": "end_user"}
+
+
+class Window:
+    """What came within ``length`` seconds, in slices. ``total`` holds as of the last ``turn``."""
+
+    __slots__ = ("_parts", "_size", "_slices", "total")
+
+    def __init__(self, length: float = MINUTE, parts: int = PARTS) -> None:
+        self._size = length / parts
+        self._parts = parts
+        self._slices: deque[list[int]] = deque()  # [number of the slice, amount], oldest first
+        self.total = 0
+
+    def turn(self, now: float) -> int:
+        """Forget what is over; return what counts now."""
+        slices = self._slices
+        if slices:
+            oldest = int(now // self._size) - self._parts
+            while slices and slices[0][0] < oldest:
+                self.total -= slices.popleft()[1]
+        return self.total
+
+    def add(self, amount: int, now: float) -> int:
+        """Count an amount; return the slice that it is in."""
+        number = int(now // self._size)
+        slices = self._slices
+        if slices and slices[-1][0] >= number:  # a clock that stood still, or an amount that was given back
+            slices[-1][1] += amount
+            number = slices[-1][0]
+        else:
+            slices.append([number, amount])
+        self.total += amount
+        return number
+
+    def give_back(self, amount: int, number: int) -> None:
+        """Take an amount out of a slice, if that still counts."""
+        for one in reversed(self._slices):
+            if one[0] <= number:
+                if one[0] == number:
+                    one[1] -= amount
+                    self.total -= amount
+                return
+
+    def free_in(self, amount: int, limit: int, now: float) -> float:
+        """Return the seconds until an amount more is within a limit. For one that never is: until all is over."""
+        over = self.turn(now) + amount - limit
+        at = now
+        for number, held in self._slices:
+            if over <= 0:
+                break
+            over -= held
+            at = (number + self._parts + 1) * self._size
+        return max(0.0, at - now)
+
+
+Left = tuple[int, int, int]
+
+
+class Meter:
+    """What counts of one account."""
+
+    __slots__ = ("day", "parallel", "requests", "tokens")
+
+    def __init__(self) -> None:
+        self.requests = Window()
+        self.tokens = Window()
+        self.day: Window | None = None
+        self.parallel = 0
+
+    def idle(self, now: float) -> bool:
+        """Tell whether it is as good as a new one."""
+        day = self.day is not None and self.day.turn(now)
+        return not (self.parallel or self.requests.turn(now) or self.tokens.turn(now) or day)
+
+
+class Limit(NamedTuple):
+    """A pace that somebody has to keep. ``account``: of what it counts; ``kind`` and ``id``: as LiteLLM's messages and
+    headers name it."""
+
+    account: str
+    kind: str
+    id: str
+    pace: Pace
+
+
+class Over(NamedTuple):
+    """Why a request has to wait. ``what``: REQUESTS, TOKENS or PARALLEL; ``wait``: seconds until there is room."""
+
+    limit: Limit
+    what: str
+    most: int
+    left: int
+    wait: float
+
+
+class Held(NamedTuple):
+    """What a request has taken of one limit. ``requests``, ``tokens``, ``day``: the slices in which it counts, -1 for
+    nothing. ``left``: requests, tokens and places that are left after it, -1 where there is no such limit."""
+
+    limit: Limit
+    meter: Meter
+    requests: int
+    tokens: int
+    day: int
+    left: Left
+
+
+class Taken(Struct, eq=False):
+    """What a request has taken of the limits that it counts against."""
+
+    held: list[Held]
+    tokens: int
+    over: bool = False
+
+
+class Common(Protocol):
+    """What other processes have counted. ``count``: tell them. ``others``: requests and tokens that they have had in
+    about the last minute: those of the minute under way, and of the one before the part that is not over yet."""
+
+    def count(self, name: str, requests: int, tokens: int) -> None: ...
+    def others(self, name: str) -> tuple[int, int]: ...
+
+
+class Rates:
+    """All meters of a process, by account. ``common``: what other processes count; None where nothing is shared: then
+    of each limit a process has its part, of as many ``processes``. Of what is under way it has that in any case."""
+
+    def __init__(self, common: Common | None = None, processes: int = 1) -> None:
+        self.common = common
+        self.processes = processes
+        self._meters: dict[str, Meter] = {}
+        self._sweep_at = SWEEP_FROM
+
+    def take(self, limits: Sequence[Limit], tokens: int, now: float) -> Taken | Over:
+        """Count a request against all its limits, or against none of them and say which keeps it out: of several the
+        one that does so longest. ``tokens``: that it may use."""
+        if len(self._meters) >= self._sweep_at:
+            self._sweep(now)
+        worst: Over | None = None
+        rooms = []
+        for limit in limits:
+            meter = self._meters.get(limit.account) or self._make(limit)
+            room = self._room(limit, meter, now)
+            if room[0] == 0 or room[2] == 0 or 0 <= room[1] < max(1, tokens) or limit.pace.a_day is not None:
+                found = self._over(limit, meter, room, tokens, now)
+                if found is not None and (worst is None or found.wait > worst.wait):
+                    worst = found
+            rooms.append((limit, meter, room))
+        if worst is not None:
+            return worst
+        common, held = self.common, []
+        for limit, meter, (requests, some, places) in rooms:
+            pace = limit.pace
+            meter.parallel += 1
+            one = meter.requests.add(1, now) if requests >= 0 else -1
+            used = meter.tokens.add(tokens, now) if some >= 0 else -1
+            day = -1 if meter.day is None or pace.a_day is None else meter.day.add(tokens, now)
+            if common is not None:
+                common.count(limit.account, 1, 0)
+            left = (max(-1, requests - 1), some - tokens if some >= 0 else -1, max(-1, places - 1))
+            held.append(Held(limit, meter, one, used, day, left))
+        return Taken(held, tokens)
+
+    def settle(self, taken: Taken, tokens: int, now: float) -> None:
+        """End a request: it is not under way any more, and has used so many tokens."""
+        if taken.over:
+            return
+        taken.over = True
+        more = tokens - taken.tokens
+        for limit, meter, _, minute, day, _ in taken.held:
+            meter.parallel -= 1
+            if minute >= 0:
+                _correct(meter.tokens, more, minute, now)
+                if self.common is not None and tokens:
+                    self.common.count(limit.account, 0, tokens)
+            if day >= 0 and meter.day is not None:
+                _correct(meter.day, more, day, now)
+
+    def cancel(self, taken: Taken, now: float) -> None:
+        """Give back all that a request has taken: it was kept out by something else."""
+        if not taken.over:
+            for _, meter, requests, _, _, _ in taken.held:
+                meter.requests.give_back(1, requests)
+            self.settle(taken, 0, now)
+
+    def left(self, limit: Limit, now: float) -> Left:
+        """Return how many requests, tokens and places are left of a limit; -1 where there is none."""
+        return self._room(limit, self._meters.get(limit.account) or self._make(limit), now)
+
+    def _room(self, limit: Limit, meter: Meter, now: float) -> Left:
+        """Return what a limit has room for: requests, tokens, and requests under way; -1 where it has no such bound."""
+        pace, common, processes = limit.pace, self.common, self.processes
+        requests = tokens = places = -1
+        if pace.parallel is not None:
+            places = max(0, _part(pace.parallel, processes) - meter.parallel)
+        theirs = (0, 0)
+        if common is not None and (pace.requests is not None or pace.tokens is not None):
+            theirs, processes = common.others(limit.account), 1
+        if pace.requests is not None:
+            requests = max(0, _part(pace.requests, processes) - meter.requests.turn(now) - theirs[0])
+        if pace.tokens is not None:
+            tokens = max(0, _part(pace.tokens, processes) - meter.tokens.turn(now) - theirs[1])
+        return requests, tokens, places
+
+    def _over(self, limit: Limit, meter: Meter, room: Left, tokens: int, now: float) -> Over | None:
+        pace, tokens = limit.pace, max(1, tokens)  # where all are used up nothing more comes in
+        if room[2] == 0:
+            return Over(limit, PARALLEL, pace.parallel or 0, 0, 1.0)
+        if room[0] == 0:
+            assert pace.requests is not None
+            wait = meter.requests.free_in(1, self._part(pace.requests), now) or 1.0
+            return Over(limit, REQUESTS, pace.requests, 0, wait)
+        if 0 <= room[1] < tokens:
+            assert pace.tokens is not None
+            wait = meter.tokens.free_in(tokens, self._part(pace.tokens), now) or 1.0
+            return Over(limit, TOKENS, pace.tokens, room[1], wait)
+        if pace.a_day is not None:
+            day = meter.day = meter.day or Window(DAY, DAY_PARTS)
+            most = _part(pace.a_day, self.processes)
+            if day.turn(now) + tokens > most:
+                wait = day.free_in(tokens, most, now) or 1.0
+                return Over(limit, TOKENS, pace.a_day, max(0, most - day.total), wait)
+        return None
+
+    def _part(self, most: int) -> int:
+        return most if self.common is not None else _part(most, self.processes)
+
+    def _make(self, limit: Limit) -> Meter:
+        made = self._meters[limit.account] = Meter()
+        return made
+
+    def _sweep(self, now: float) -> None:
+        """Let go of meters that count nothing, when there are twice as many as after the last time: how many stay is
+        bound by how many requests come in a window."""
+        self._meters = {name: meter for name, meter in self._meters.items() if not meter.idle(now)}
+        self._sweep_at = max(SWEEP_FROM, 2 * len(self._meters))
+
+
+def limits_of(holders: Sequence[Holder], model: str) -> list[Limit]:
+    """List the limits that a request for a model counts against."""
+    found = []
+    for holder in holders:
+        if holder.pace is not NO_PACE:
+            kind = _KINDS.get(holder.kind, holder.kind)
+            id_ = holder.id.replace("/", ":") if holder.kind == "member" else holder.id
+            found.append(Limit(f"{holder.kind}:{holder.id}", kind, id_, holder.pace))
+        if holder.by_model and (pace := holder.by_model.get(model)) is not None:
+            account = f"{holder.kind}:{holder.id}/model:{model}"
+            found.append(Limit(account, f"model_per_{holder.kind}", f"{holder.id}:{model}", pace))
+    return found
+
+
+def _correct(window: Window, more: int, number: int, now: float) -> None:
+    if more < 0:
+        window.give_back(-more, number)
+    elif more:
+        window.turn(now)
+        window.add(more, now)
+
+
+def _part(most: int, processes: int) -> int:
+    """Return a process's part of a limit: at least one of it, unless it is nothing."""
+    return most if processes == 1 or not most else max(1, most // processes)

@@ -1,0 +1,270 @@
+"""What a call is let through by once its model is known: access, limits, budgets. Every way upstream asks here first.
+
+The gate judges by the head alone; here the body is read. Nothing is made and nothing waits where no key has limits:
+then the engine has no ``Admission`` at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from penstock.config.admission import AdmissionSettings
+from penstock.core.admit.access import names_route
+from penstock.core.admit.holders import NO_PACE, Bad, Cap, Holder, read_holder
+from penstock.core.admit.rates import Over, Rates, Taken, limits_of
+from penstock.core.admit.tokens import has_used, may_use
+from penstock.core.errors import GatewayError
+from penstock.runtime.end_users import end_user_of, in_headers, request_tags
+from penstock.runtime.limit_lines import key_lines, limit_lines, over_error, over_lines
+from penstock.runtime.model_access import ModelAccess
+
+if TYPE_CHECKING:
+    from penstock.core.admit.caller import Caller
+    from penstock.core.route.plan import Plan
+    from penstock.runtime.call import Call
+    from penstock.runtime.keyring import Keyring
+    from penstock.runtime.state import State
+    from penstock.runtime.targets import Target
+
+log = logging.getLogger("penstock")
+_HARMLESS = ("GET", "HEAD", "DELETE")  # methods of requests that no model answers
+
+
+class Admitted(Struct, eq=False):
+    """What a call was admitted with. ``holders``: whose limits and budgets it counts against: of its caller, then its
+    end user's and its tags'. ``customer``: the end user's id, "" for none. ``user``: the user of ours that a header
+    names, "" for none. ``tags``: of the request, its key and its team. ``model``: whose limits count. ``plan``: where
+    it may go; None for what is passed through. ``taken``: of limits."""
+
+    holders: tuple[Holder, ...] = ()
+    customer: str = ""
+    user: str = ""
+    tags: tuple[str, ...] = ()
+    model: str = ""
+    plan: Plan[Target] | None = None
+    taken: Taken | None = None
+
+
+class Budgets(Protocol):
+    """What the ledger is to admission. ``reserve``: set money aside for a call that limits let pass; raises
+    "over_budget", or returns what must be awaited first, which may raise it, too. What became of it is settled when the
+    call is recorded. ``spent``: picodollars that an account ("key:ID") has spent in the window of its cap."""
+
+    def reserve(self, call: Call, admitted: Admitted, state: State) -> Awaitable[None] | None: ...
+    def spent(self, account: str) -> int: ...
+
+
+class Admission:
+    """Admits calls. ``keyring``: where customers, tags and access groups are looked up; None where nothing is stored.
+    ``budgets``: the ledger, None where nothing is counted in money. ``rates``: the limits of a time; they and what they
+    count outlive reloads."""
+
+    def __init__(self, keyring: Keyring | None, clock: Callable[[], float], settings: AdmissionSettings) -> None:
+        self.keyring = keyring
+        self.settings = settings
+        self.budgets: Budgets | None = None
+        self.rates = Rates()
+        self._clock = clock
+        self._access: ModelAccess | None = None
+        self._warned = False
+
+    # What may be seen ---------------------------------------------------------------------------------------------
+
+    def visible(self, caller: Caller, state: State) -> list[str]:
+        """List the public names that a caller may call."""
+        return self.access(state).visible(caller)
+
+    # On the way in ----------------------------------------------------------------------------------------------------
+
+    def admit(self, call: Call, state: State, plan: Plan[Target] | None = None) -> Awaitable[None] | None:
+        """Let a call through to its model, or refuse it. Sets ``call.admitted``. What it returns must be awaited before
+        anybody is asked; None where nothing has to wait. ``plan``: instead of what the state plans for its model."""
+        caller, wishes = call.caller, call.wishes
+        access = self.access(state)
+        # Where the config says who answers, whatever a request says, what the request says is still what it may say.
+        access.check(caller, caller.aliases.get(call.asked, call.asked))
+        if wishes is not None:
+            for name in wishes.places:
+                access.check(caller, name)
+        if plan is None:
+            plan = state.plan(call.model) if wishes is None else state.wished(call.model, wishes)
+            if self.settings.fallbacks_too:
+                plan = _only_allowed(plan, access, caller)
+        return self._count(call, state, call.model, plan)
+
+    def admit_passed(
+        self, call: Call, state: State, model: str, names: tuple[str, ...] | None
+    ) -> Awaitable[None] | None:
+        """Let through what is passed on as it came. ``names``: by which a list of models may allow its model; () where
+        it is not known which one is asked, None where that does not matter."""
+        access, caller = self.access(state), call.caller
+        if names is not None and not any(access.may(caller, name) for name in names):
+            if names:
+                access.check(caller, names[0])
+            elif call.exchange.method not in _HARMLESS and not names_route(caller, call.path):
+                _check_unnamed(caller)
+        return self._count(call, state, model, None)
+
+    def plan_of(self, call: Call) -> Plan[Target] | None:
+        """Return the plan that a call was admitted with."""
+        return None if call.admitted is None else call.admitted.plan
+
+    def access(self, state: State) -> ModelAccess:
+        """Return what may be called of a state's models, as it is now."""
+        access = self._access
+        revision = -1 if self.keyring is None else self.keyring.revision
+        if access is None or access.state is not state or access.revision != revision:
+            access = self._access = ModelAccess(state, self.keyring)
+        return access
+
+    def _count(self, call: Call, state: State, model: str, plan: Plan[Target] | None) -> Awaitable[None] | None:
+        """Count a call against whatever it counts against: all of it or nothing."""
+        admitted = self._who(call, model)
+        admitted.plan = plan
+        holders, now = admitted.holders, self._clock()
+        limits = limits_of(holders, model)
+        if limits:
+            tokens = 0
+            for limit in limits:
+                if limit.pace.tokens is not None or limit.pace.a_day is not None:
+                    tokens = may_use(call.fields, self.settings.counted)
+                    break
+            taken, outlet, openai = self.rates.take(limits, tokens, now), call.outlet, plan is not None
+            if isinstance(taken, Over):
+                left = [(limit, self.rates.left(limit, now)) for limit in limits]
+                outlet.call_lines += limit_lines(left, openai) + over_lines(taken)
+                raise over_error(taken, tokens)
+            admitted.taken = taken
+            outlet.call_lines += limit_lines([(one.limit, one.left) for one in taken.held], openai)
+        if holders and holders[0].kind == "key":
+            spent = None if self.budgets is None else self.budgets.spent(f"key:{holders[0].id}")
+            call.outlet.call_lines += key_lines(holders[0], spent)
+        call.admitted = admitted
+        if self.budgets is None:
+            return None
+        try:
+            waits = self.budgets.reserve(call, admitted, state)
+        except GatewayError:
+            self._cancel(admitted)
+            raise
+        return None if waits is None else self._wait(waits, admitted)
+
+    async def _wait(self, waits: Awaitable[None], admitted: Admitted) -> None:
+        try:
+            await waits
+        except GatewayError:
+            self._cancel(admitted)
+            raise
+
+    def _cancel(self, admitted: Admitted) -> None:
+        if admitted.taken is not None:
+            self.rates.cancel(admitted.taken, self._clock())
+
+    # Whom it counts against -------------------------------------------------------------------------------------------
+
+    def _who(self, call: Call, model: str) -> Admitted:
+        """Find out whom a call counts against. Raises "forbidden" for an end user who is blocked."""
+        settings, caller = self.settings, call.caller
+        customer = caller.customer or end_user_of(call, settings.customer_headers)
+        more: list[Holder] = []
+        if customer:
+            found = self._customer(customer)
+            if found is not None:
+                more.append(found)
+        elif settings.names_end_user and call.surface is not None:
+            text = "The field 'user' is missing: every request here must name its end user (enforce_user_param)."
+            raise GatewayError("bad_request", text, param="user")
+        user = in_headers(call, settings.user_headers) if settings.user_headers else ""
+        if user and user != caller.user and (held := self._holder("user", user)) is not None:
+            more.append(held)
+        tags = request_tags(call)
+        if tags or caller.tags:
+            tags = tuple(dict.fromkeys((*tags, *caller.tags)))
+            more += [held for tag in tags if (held := self._holder("tag", tag)) is not None]
+        if not more:
+            return Admitted(caller.holders, customer, user, tags, model)
+        for held in more:
+            if held.blocked:
+                text = f"User blocked from making LLM API Calls. User={held.id[:200]}"
+                raise GatewayError("forbidden", text)
+        if self._access is not None:
+            self._access.check_for(more, model)
+        return Admitted((*caller.holders, *more), customer, user, tags, model)
+
+    def _customer(self, id_: str) -> Holder | None:
+        """Return the limits of an end user: the default ones where nobody gave any."""
+        found, default = self._holder("customer", id_), self._default()
+        if default is None or (found is not None and (found.caps or found.pace != NO_PACE)):
+            return found
+        if found is None:
+            return replace(default, id=id_)
+        return replace(found, caps=default.caps, pace=default.pace, by_model=default.by_model, soft=default.soft)
+
+    def _default(self) -> Holder | None:
+        """Return the limits of end users who have none of their own."""
+        settings, keyring = self.settings, self.keyring
+        if settings.end_user_budget and keyring is not None:
+            budget = keyring.body("budget", settings.end_user_budget)
+            if budget is None:
+                if not self._warned:
+                    text = "The budget %r of end users (max_end_user_budget_id) does not exist: they have no limits"
+                    log.warning(text, settings.end_user_budget[:100])
+                self._warned = True
+                return None
+            return self._read(lambda: read_holder("customer", "", {}, budget))
+        if settings.end_user_most is not None:
+            return Holder("customer", "", caps=(Cap(settings.end_user_most),))
+        return None
+
+    def _holder(self, kind: str, id_: str) -> Holder | None:
+        keyring = self.keyring
+        return None if keyring is None else self._read(lambda: keyring.holder(kind, id_))
+
+    def _read(self, read: Callable[[], Holder | None]) -> Holder | None:
+        try:
+            return read()
+        except Bad as error:
+            log.error("A request is refused, because a limit that is stored cannot be read: %s", error)
+            text = "This request counts against limits that cannot be read; the gateway's log says which."
+            raise GatewayError("forbidden", text) from None
+
+    # On the way out ---------------------------------------------------------------------------------------------------
+
+    def release(self, call: Call) -> None:
+        """Give back what a call that is over has held, and count what it has used. Nothing, for one that was not let
+        in, or a second time."""
+        admitted = call.admitted
+        if admitted is None or admitted.taken is None:
+            return
+        attempt, counted = call.attempt, self.settings.counted
+        tokens = has_used(call.spent, counted)
+        if attempt is not None:
+            tokens += has_used(attempt.usage, counted) + has_used(attempt.spent, counted)
+        self.rates.settle(admitted.taken, tokens, self._clock())
+
+
+def _only_allowed(plan: Plan[Target], access: ModelAccess, caller: Caller) -> Plan[Target]:
+    """Take the fallbacks out of a plan that a caller may not call: then the error of the model itself is the answer."""
+    if len(plan.targets) == 1 or not any(holder.models for holder in caller.holders):
+        return plan
+
+    def kept(names: dict[str, list[str]]) -> dict[str, list[str]]:
+        found = {kind: [name for name in each if access.may(caller, name)] for kind, each in names.items()}
+        return {kind: each for kind, each in found.items() if each}
+
+    nested = {group: kept({k: list(v) for k, v in rows.items()}) for group, rows in plan.nested.items()}
+    return plan._replace(fallbacks=kept({k: list(v) for k, v in plan.fallbacks.items()}), nested=nested)
+
+
+def _check_unnamed(caller: Caller) -> None:
+    """Refuse what is passed through without naming a model, where its caller has a list of models: a batch or a run of
+    an assistant would go around the list. A key whose ``allowed_routes`` name the path may."""
+    for holder in caller.holders:
+        if holder.models and "all-proxy-models" not in holder.models:
+            text = f"This {holder.kind} may call certain models only, and this request does not say which one it asks."
+            raise GatewayError("forbidden", f"{text} A key whose allowed_routes name the path may send it.")

@@ -1,0 +1,93 @@
+"""Whom a request is for, and which tags it has: what it says of them in headers and in its body.
+
+The order is LiteLLM's (its ``get_end_user_id_from_request_body``): headers, then ``user``, then what Anthropic's and
+OpenAI's clients have in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+from penstock.core.envelope import BAD_JSON
+from penstock.core.errors import GatewayError
+from penstock.runtime.routing import tags_of
+
+if TYPE_CHECKING:
+    from penstock.runtime.call import Call
+
+LONGEST = 1024  # characters of an id or a tag
+MOST_TAGS = 100
+_INSIDE = (("litellm_metadata", "user"), ("metadata", "user_id"))
+_SAYS = frozenset(("user", "litellm_metadata", "metadata", "safety_identifier"))
+_TAGS = frozenset(("tags", "metadata", "litellm_metadata"))
+_FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
+_VALUE = msgspec.json.Decoder().decode
+
+
+def end_user_of(call: Call, headers: Sequence[bytes]) -> str:
+    """Return the id of the end user that a request is for; "" where it names none. ``headers``: those that may. Raises
+    "bad_request" for an id that is too long to be one."""
+    sent, fields = call.exchange.headers, call.fields
+    for name in headers:
+        if name in sent and (named := in_headers(call, headers)):
+            return named
+    if _SAYS.isdisjoint(fields):
+        return ""
+    if "user" in fields and (found := _text("user", fields["user"])):
+        return found
+    for outer, inner in _INSIDE:
+        if outer in fields:
+            try:
+                raw = _FIELDS(fields[outer]).get(inner)
+            except BAD_JSON:
+                continue
+            if raw is not None and (found := _text(f"{outer}.{inner}", raw)):
+                return found
+    return _text("safety_identifier", fields["safety_identifier"]) if "safety_identifier" in fields else ""
+
+
+def in_headers(call: Call, names: Sequence[bytes]) -> str:
+    """Return the id in the first of those headers that has one."""
+    sent = call.exchange.headers
+    for name in names:
+        value = sent.get(name)
+        if value is not None and (text := value.decode("latin-1").strip()):
+            return _short(name.decode("latin-1"), text)
+    return ""
+
+
+def request_tags(call: Call) -> tuple[str, ...]:
+    """Return the tags of a request. Raises "bad_request" for more or longer ones than anybody needs."""
+    if _TAGS.isdisjoint(call.fields) and b"x-litellm-tags" not in call.exchange.headers:
+        return ()
+    tags = tags_of(call)
+    if len(tags) > MOST_TAGS:
+        raise GatewayError("bad_request", f"'tags' has {len(tags)} tags; {MOST_TAGS} are the most.", param="tags")
+    for tag in tags:
+        _short("tags", tag)
+    return tags
+
+
+def _text(name: str, raw: Raw) -> str:
+    """Read an id, which some clients send as a number; "" for what is none."""
+    if len(memoryview(raw)) > 6 * LONGEST + 2:
+        raise _too_long(name)
+    value = _VALUE(raw)
+    if isinstance(value, str):
+        return _short(name, value.strip())
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _short(name: str, text: str) -> str:
+    if len(text) > LONGEST:
+        raise _too_long(name)
+    return text
+
+
+def _too_long(name: str) -> GatewayError:
+    text = f"{name!r} is over {LONGEST} characters long, which no id or tag here may be."
+    return GatewayError("bad_request", text, param=name)

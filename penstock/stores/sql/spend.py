@@ -1,0 +1,319 @@
+"""What was spent, in tables: every request once, with the sums that follow from it, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from penstock.core.admit.periods import window
+from penstock.stores.base import Spent, Total
+from penstock.stores.sql import upsert
+from penstock.stores.sql.daily import Day, rows_of, sums_of
+from penstock.stores.sql.database import Database
+from penstock.stores.sql.directory import is_one_of
+from penstock.stores.sql.entries import FIELDS, fitted, named, short, spent_of, values_of
+from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TOTALS
+
+MOST_COUNTED = 100_000
+"""Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
+CHUNK = 500  # values of one statement
+_OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
+_MODEL = "/model:"  # between an account and the model whose share of it is counted
+
+
+class SpentPage(NamedTuple):
+    """Some requests, and how many there are: at most ``MOST_COUNTED``, which means that many or more."""
+
+    rows: tuple[Spent, ...]
+    total: int
+
+
+class SqlSpendStore:
+    """A ``stores.base.SpendStore``. Each entry stands in a row of its own, which says what the sums are made of.
+
+    A window of an account whose total is asked for the first time, or which a new budget brings, begins with what the
+    rows say: so a budget that is set today counts what was spent since its window began."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def append(
+        self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]], mark: Mapping[str, int]
+    ) -> None:
+        await self._database.write(lambda connection: _append(connection, entries, periods, mark))
+
+    async def correct(self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]]) -> None:
+        """Keep entries in the place of those with their ``call_id``, with all sums: somebody knows better what they
+        cost."""
+        await self._database.write(lambda connection: _append(connection, entries, periods, {}, corrects=True))
+
+    async def put_sums(self, days: Sequence[Day] = (), totals: Sequence[Total] = ()) -> None:
+        """Put sums in the place of those that are there: what another gateway counted, and what somebody sets to
+        nothing. No entries stand behind them."""
+        rows = [
+            {"account": named(one.account, ACCOUNT), "period": one.period, "start": one.start, "amount": one.amount}
+            for one in sorted(totals)
+        ]
+
+        def put(connection: sa.Connection) -> None:
+            upsert.put(connection, TOTALS, rows, ("amount",))
+            upsert.put(connection, DAILY, rows_of(days), DAILY_SUMS)
+
+        await self._database.write(put)
+
+    async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
+        def read(connection: sa.Connection) -> list[Total]:
+            known = _known_totals(connection, {account for account, _, _ in asked})
+            found = []
+            for account, period, start in asked:
+                amount = known.get((named(account, ACCOUNT), period, start))
+                if amount is None:
+                    amount = _summed(connection, account, period, start)
+                found.append(Total(account, period, start, amount))
+            return found
+
+        return await self._database.read(read, steady=True)
+
+    async def marks(self) -> Mapping[str, int]:
+        def read(connection: sa.Connection) -> Mapping[str, int]:
+            return dict(connection.execute(sa.select(MARKS.c.journal, MARKS.c.position)).all())
+
+        return await self._database.read(read)
+
+    async def rows(
+        self,
+        where: Mapping[str, object] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        order: str = "at",
+        descending: bool = True,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> SpentPage:
+        """List requests whose fields are equal to those of ``where`` (a tuple: to one of them), and that ended at
+        ``since`` or later and before ``until``."""
+        tests = _tests(where, since, until)
+        column = SPEND.c[order]
+        places = [one.desc() if descending else one for one in (column, SPEND.c.call_id)]
+
+        def read(connection: sa.Connection) -> SpentPage:
+            asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(*tests).order_by(*places)
+            rows = _all_of(asked.offset(offset or None).limit(limit), connection)
+            some = sa.select(SPEND.c.call_id).where(*tests).limit(MOST_COUNTED).subquery()
+            return SpentPage(rows, connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+        return await self._database.read(read, steady=True)
+
+    async def scan(
+        self,
+        where: Mapping[str, object] | None = None,
+        since: float = 0.0,
+        until: float | None = None,
+        size: int = 1000,
+    ) -> AsyncIterator[tuple[Spent, ...]]:
+        """Go over all requests of a stretch of time, the oldest first, so many at a time: however many there are."""
+        tests = _tests(where, since, until)
+        asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(*tests)
+        asked = asked.order_by(SPEND.c.at, SPEND.c.call_id).limit(size)
+        after: list[sa.ColumnElement[bool]] = []
+        while True:
+            found = await self._database.read(partial(_all_of, asked.where(*after)))
+            if found:
+                yield found
+            if len(found) < size:
+                return
+            at, call_id = found[-1].at, found[-1].call_id
+            # In words that every database looks up in an index.
+            after = [SPEND.c.at >= at, sa.or_(SPEND.c.at > at, SPEND.c.call_id > call_id)]
+
+    async def get(self, call_id: str) -> Spent | None:
+        """Return one request; None where it is not known."""
+        page = await self.rows({"call_id": call_id}, limit=1)
+        return page.rows[0] if page.rows else None
+
+    async def daily(
+        self,
+        dimension: str,
+        where: Mapping[str, object] | None = None,
+        since: str = "",
+        until: str = "",
+        by: Sequence[str] = ("day", "name"),
+        order: str = "",
+        descending: bool = False,
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> list[Day]:
+        """Sum up days from ``since`` to ``until`` (both included, as ``2026-11-30``; "" is open). ``dimension``: whose
+        they are: "key" has every request once, the others ("team", "user", "organization", "customer", "tag") those
+        that have one. ``by``: what gets a row of its own, of day, name, key, model, group and provider; the rest is
+        summed up, and "" in the answer. ``order``: a sum or one of ``by``; else in the order of ``by``."""
+        tests = [DAILY.c.dimension == dimension]
+        tests += [is_one_of(DAILY.c[name], wanted) for name, wanted in (where or {}).items()]
+        tests += [DAILY.c.day >= since] if since else []
+        tests += [DAILY.c.day <= until] if until else []
+        columns = [DAILY.c[name] for name in by]
+        sums = {name: sa.func.sum(DAILY.c[name]).label(f"sum_{name}") for name in DAILY_SUMS}
+        asked = sa.select(*columns, *sums.values()).where(*tests).group_by(*columns)
+        first: list[Any] = [] if not order else [sums[order]] if order in sums else [DAILY.c[order]]
+        places = [*first, *columns] if not descending else [one.desc() for one in first or columns]
+        asked = asked.order_by(*places).offset(offset or None)
+        asked = asked.limit((1 << 62) if limit is None and offset else limit)
+
+        def read(connection: sa.Connection) -> list[Day]:
+            return [
+                Day(dimension, **dict(zip((*by, *DAILY_SUMS), map(_plain, row), strict=True)))
+                for row in connection.execute(asked)
+            ]
+
+        return await self._database.read(read)
+
+    async def forget(self, before: float, most: int = 1000) -> int:
+        """Delete the oldest rows that ended before a time, at most so many: a step of a clean-up. The sums stay. Return
+        how many there were."""
+
+        def delete(connection: sa.Connection) -> int:
+            asked = sa.select(SPEND.c.call_id).where(SPEND.c.at < before).order_by(SPEND.c.at).limit(most)
+            ids = list(connection.execute(asked).scalars())
+            for chunk in _chunks(ids):
+                connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
+            return len(ids)
+
+        return await self._database.write(delete)
+
+
+def _all_of(asked: sa.Select[Any], connection: sa.Connection) -> tuple[Spent, ...]:
+    return tuple(map(spent_of, connection.execute(asked)))
+
+
+def _tests(
+    where: Mapping[str, object] | None, since: float | None, until: float | None
+) -> list[sa.ColumnElement[bool]]:
+    tests = [is_one_of(SPEND.c[name], wanted) for name, wanted in (where or {}).items()]
+    tests += [] if since is None else [SPEND.c.at >= since]
+    return tests + ([] if until is None else [SPEND.c.at < until])
+
+
+def _append(
+    connection: sa.Connection,
+    entries: Sequence[Spent],
+    periods: Mapping[str, Sequence[str]],
+    mark: Mapping[str, int],
+    corrects: bool = False,
+) -> None:
+    """Keep entries, and add them up. All statements go over their rows in one order, so that processes that do this at
+    the same time wait for each other instead of locking each other out."""
+    new, old = _told_apart(connection, entries, corrects)
+    if new:
+        _add_totals(connection, new, old, periods)
+        for chunk in _chunks([one.call_id for one in old]):
+            connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
+        connection.execute(sa.insert(SPEND), [values_of(one) for one in sorted(new, key=lambda one: one.call_id)])
+        upsert.add(connection, DAILY, sums_of(new, old), DAILY_SUMS)
+    if mark:
+        told = [{"journal": journal, "position": position} for journal, position in sorted(mark.items())]
+        upsert.put(connection, MARKS, told, ("position",))
+
+
+def _told_apart(
+    connection: sa.Connection, entries: Iterable[Spent], corrects: bool
+) -> tuple[list[Spent], list[Spent]]:
+    """Return the entries that are new, and those that they take the place of: pending ones, and all that are
+    corrected."""
+    given: dict[str, Spent] = {}
+    for one in map(fitted, entries):
+        before = given.get(one.call_id)
+        if before is None or (before.pending and not one.pending):
+            given[one.call_id] = one
+    known: dict[str, Spent] = {}
+    for chunk in _chunks(sorted(given)):
+        asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(SPEND.c.call_id.in_(chunk))
+        known |= {one.call_id: one for one in map(spent_of, connection.execute(asked))}
+    replaced = {id_: one for id_, one in known.items() if corrects or (one.pending and not given[id_].pending)}
+    return [one for id_, one in given.items() if id_ not in known or id_ in replaced], list(replaced.values())
+
+
+# Totals. --------------------------------------------------------------------------------------------------------------
+
+_Key = tuple[str, str, float]
+
+
+def _add_totals(
+    connection: sa.Connection, new: Sequence[Spent], old: Sequence[Spent], periods: Mapping[str, Sequence[str]]
+) -> None:
+    """Add what entries cost to the windows of their accounts: those that are told, and those that the database has."""
+    known = _known_totals(connection, {account for one in (*new, *old) for account in one.accounts})
+    counted: dict[str, set[str]] = {}
+    for account, period, _ in known:
+        counted.setdefault(account, set()).add(period)
+    sums: dict[_Key, int] = {}
+    for one, sign in (*((one, 1) for one in new), *((one, -1) for one in old)):
+        for account in set(one.accounts):
+            for period in {"", *periods.get(account, ()), *counted.get(named(account, ACCOUNT), ())}:
+                at = (account, period, window(period, one.at).start)
+                sums[at] = sums.get(at, 0) + sign * one.cost
+    rows, begun = [], []
+    for (account, period, start), amount in sums.items():
+        name = named(account, ACCOUNT)
+        if (name, period, start) not in known:
+            amount += _summed(connection, account, period, start)
+            if period:
+                begun.append((name, period, start))
+        rows.append({"account": name, "period": period, "start": start, "amount": amount})
+    rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
+    upsert.add(connection, TOTALS, rows, ("amount",))
+    _forget_totals(connection, begun)
+
+
+def _forget_totals(connection: sa.Connection, begun: Sequence[_Key]) -> None:
+    """Delete windows that are over for long: where a window begins, all before the last one."""
+    same = TOTALS.c.account == sa.bindparam("of"), TOTALS.c.period == sa.bindparam("in")
+    over = (*same, TOTALS.c.start < sa.bindparam("to"))
+    told = [
+        {"of": account, "in": period, "to": window(period, start - 1).start} for account, period, start in sorted(begun)
+    ]
+    if told:
+        connection.execute(sa.delete(TOTALS).where(*over), told)
+
+
+def _known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[_Key, int]:
+    found: dict[_Key, int] = {}
+    for chunk in _chunks(sorted({named(account, ACCOUNT) for account in accounts})):
+        asked = sa.select(TOTALS.c.account, TOTALS.c.period, TOTALS.c.start, TOTALS.c.amount)
+        rows = connection.execute(asked.where(TOTALS.c.account.in_(chunk)))
+        found |= {(account, period, start): int(amount) for account, period, start, amount in rows}
+    return found
+
+
+def _summed(connection: sa.Connection, account: str, period: str, start: float) -> int:
+    """Add up an account's rows since the start of a window, where there is a column of its kind."""
+    tests = _is_of(account) if period else []  # of all time it is kept since the account's first request
+    if not tests:
+        return 0
+    end = window(period, start).end
+    asked = sa.select(sa.func.sum(SPEND.c.cost)).where(*tests, SPEND.c.at >= start, SPEND.c.at < end)
+    return int(connection.execute(asked).scalar() or 0)
+
+
+def _is_of(account: str) -> list[sa.ColumnElement[bool]]:
+    whose, _, model = account.partition(_MODEL)
+    kind, _, id_ = whose.partition(":")
+    tests = []
+    if kind in _OWN:
+        tests = [SPEND.c[kind] == short(id_)]
+    elif kind == "member":
+        team, _, user = id_.partition("/")
+        tests = [SPEND.c.team == short(team), SPEND.c.user == short(user)]
+    if tests and model:
+        tests.append(sa.or_(SPEND.c.model == short(model), SPEND.c.group == short(model)))
+    return tests
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else int(value or 0)
+
+
+def _chunks(values: list[str]) -> Iterable[list[str]]:
+    return (values[at : at + CHUNK] for at in range(0, len(values), CHUNK))

@@ -1,0 +1,245 @@
+"""The contract of ``stores.base.SpendStore``, for each kind of database, and what reports ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.core.admit.periods import window
+from penstock.stores.base import Spent, Total
+from penstock.stores.sql.address import read_address
+from penstock.stores.sql.daily import Day
+from penstock.stores.sql.database import Database
+from penstock.stores.sql.spend import SqlSpendStore
+from tests.databases import KINDS
+
+NOON = datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()  # a Wednesday
+DAY = 86400.0
+PERIODS = {"key:k": ("", "30d"), "team:t": ("",)}
+
+
+@pytest.fixture(params=KINDS)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[SqlSpendStore]:
+    database = Database(read_address(request.getfixturevalue(f"empty_{request.param}")))
+    yield SqlSpendStore(database)
+    database.close()
+
+
+def spent(call_id: str = "c1", cost: int = 5, at: float = NOON, **more: object) -> Spent:
+    told: dict = {"key": "k", "team": "t", "accounts": ("key:k", "team:t"), "target": "gpt", "provider": "openai"} | more
+    return Spent(call_id, at, at - 1, "acompletion", cost=cost, **told)
+
+
+async def amount(store: SqlSpendStore, account: str = "key:k", period: str = "", at: float = NOON) -> int:
+    [total] = await store.totals([(account, period, window(period, at).start)])
+    assert total[:3] == (account, period, window(period, at).start)
+    return total.amount
+
+
+async def test_an_entry_is_kept_as_it_was_given(store):
+    entry = spent(
+        tags=("a", "ä"), usage=b'{"n":1,"t":"\xc3\xa4"}', metadata=b'{"x":null}', first_ms=1.25, ms=7.5, status=200, tries=2,
+        input=3, output=4, cache_read=1, cache_write=2, reasoning=1, estimated=True, cache_hit=True, stream=True, user="u",
+        organization="o", customer="c", model="m", group="g", target_id="i", address="http://x", price_version="v", cache_key="ck",
+        error="timeout", message="it took too long", request_id="r", client="127.0.0.1", path="/v1", session="s", cost=2**62,
+    )  # fmt: skip
+    await store.append([entry, spent("c2")], PERIODS, {})
+    assert await store.get("c1") == entry and await store.get("none") is None
+    assert await store.get("c2") == spent("c2")
+
+
+async def test_an_entry_counts_once_whatever_happens(store):
+    await store.append([spent(), spent(), spent("c2", 7)], PERIODS, {"j": 10})
+    await store.append([spent(), spent(cost=900), spent("c3", 1)], PERIODS, {"j": 20})
+    assert await amount(store) == await amount(store, "team:t") == await amount(store, period="30d") == 13
+    assert (await store.get("c1")).cost == 5 and (await store.rows()).total == 3
+    assert await store.marks() == {"j": 20}
+    await store.append([], {}, {"j": 30, "other": 1})
+    assert await store.marks() == {"j": 30, "other": 1}
+
+
+async def test_what_was_pending_is_replaced_by_the_truth(store):
+    await store.append([spent(cost=100, pending=True)], PERIODS, {})
+    await store.append([spent(cost=70, pending=True)], PERIODS, {})
+    assert await amount(store) == 100, "the first guess stays until somebody knows better"
+    await store.append([spent(cost=3, at=NOON + 60, user="u")], PERIODS, {})
+    assert await amount(store) == await amount(store, period="30d") == 3
+    await store.append([spent(cost=100, pending=True)], PERIODS, {})
+    assert await amount(store) == 3, "the truth stays"
+    [day] = await store.daily("key")
+    assert (day.cost, day.requests) == (3, 1) and (await store.daily("user"))[0].requests == 1
+    await store.append([spent("c2", 9, pending=True), spent("c2", 2)], PERIODS, {})
+    assert await amount(store) == 5, "within one batch, too"
+
+
+async def test_windows_begin_anew_and_old_ones_go(store):
+    for day in range(0, 50, 5):
+        await store.append([spent(f"c{day}", 1, NOON + day * DAY)], {"key:k": ("", "1d", "1w", "1mo")}, {})
+    assert await amount(store) == 10
+    assert await amount(store, period="1d", at=NOON + 45 * DAY) == 1
+    assert await amount(store, period="1d", at=NOON + 44 * DAY) == 0
+    assert await amount(store, period="1mo", at=NOON + 15 * DAY) == 6, "December"
+    kept = await store._database.read(lambda c: c.exec_driver_sql("SELECT COUNT(*) FROM penstock_totals").scalar())
+    assert kept <= 1 + 1 + 3 * 2, "of windows that are over for long nothing is kept"
+
+
+async def test_a_window_that_is_new_has_what_was_spent_since_it_began(store):
+    """A budget that is set today: for each kind of account, and for the share of a model."""
+    entry = {"user": "u", "organization": "o", "customer": "e", "model": "m", "group": "g"}
+    whose = ("key:k", "team:t", "user:u", "organization:o", "customer:e", "member:t/u", "key:k/model:g", "key:k/model:m")
+    await store.append([spent("c1", 5, NOON - 400 * DAY, **entry), spent("c2", 7, NOON, **entry)], {}, {})
+    await store.append([spent("c3", 90, NOON, key="k2", team="t2", accounts=("key:k2",))], {}, {})
+    for account in whose:
+        assert await amount(store, account, "1d") == await amount(store, account, "1y") == 7, account
+    assert await amount(store, "key:k/model:other", "1d") == 0
+    # And goes on from there, also where only another process knows of it.
+    await store.append([spent("c4", 2, **entry, accounts=whose)], dict.fromkeys(whose, ("1d",)), {})
+    await store.append([spent("c5", 1, **entry, accounts=whose)], {}, {})
+    for account in whose:
+        assert await amount(store, account, "1d") == 10, account
+
+
+async def test_processes_that_append_at_once_lose_nothing_and_count_nothing_twice(store):
+    others = [SqlSpendStore(Database(store._database.address)) for _ in range(3)]
+    batches = [[spent(f"c{n}", 1, key=f"k{n % 3}", accounts=(f"key:k{n % 3}", "team:t")) for n in range(at, at + 12)]
+               for at in range(0, 60, 6)]  # fmt: skip
+    every = [store, *others]
+    try:
+        await asyncio.gather(*(every[n % 4].append(batch, PERIODS, {f"j{n % 4}": n}) for n, batch in enumerate(batches)))
+    finally:
+        for other in others:
+            other._database.close()
+    assert (await store.rows()).total == await amount(store, "team:t") == 66
+    assert sum([await amount(store, f"key:k{n}") for n in range(3)]) == 66
+    assert sum(day.cost for day in await store.daily("key")) == 66
+
+
+async def test_foreign_texts_and_figures_cost_no_entry(store):
+    long = "\0漢" * 4000
+    names = "key team user customer model group request_id client path session error message".split()
+    wild = spent(long, input=10**30, tags=(long, "'); DROP TABLE penstock_spend; --"), accounts=(f"key:{long}",),
+                 usage=b"\xff\x00", **dict.fromkeys(names, long))  # fmt: skip
+    await store.append([wild, spent("c2", tags=("\ud800",))], {}, {})
+    await store.append([wild], {}, {})
+    page = await store.rows()
+    assert page.total == 2 and await amount(store, f"key:{long}") == 5
+    assert (await store.rows({"key": page.rows[0].key})).total >= 1
+    assert [day.name for day in await store.daily("tag") if "DROP" in day.name] == ["'); DROP TABLE penstock_spend; --"]
+
+
+async def test_requests_are_listed_page_by_page(store):
+    entries = [spent(f"c{n}", n, NOON + n, key=f"k{n % 2}", user="u" if n > 3 else "") for n in range(6)]
+    await store.append(entries, {}, {})
+
+    async def ids(where=None, **more) -> list[str]:
+        return [one.call_id for one in (await store.rows(where, **more)).rows]
+
+    assert await ids() == ["c5", "c4", "c3", "c2", "c1", "c0"]
+    assert await ids({"key": "k1"}, limit=2) == ["c5", "c3"] and await ids({"key": "k1"}, limit=2, offset=2) == ["c1"]
+    assert await ids({"key": ("k0", "k1"), "user": "u"}) == ["c5", "c4"]
+    assert await ids(since=NOON + 1, until=NOON + 3, descending=False) == ["c1", "c2"]
+    assert await ids(order="cost", limit=1) == ["c5"] and await ids({"key": "' OR 1=1"}) == []
+    assert (await store.rows({"key": "k1"}, limit=1)).total == 3
+    assert await store.forget(NOON + 4, most=3) == 3 and await ids() == ["c5", "c4", "c3"]
+    assert await store.forget(NOON + 4) == 1 and await store.forget(NOON + 4) == 0
+    assert sum(day.cost for day in await store.daily("key")) == 15, "the sums stay"
+
+
+async def test_days_are_summed_up_by_what_is_asked(store):
+    entries = [
+        spent("c1", 1, NOON, key="k1", user="u", tags=("x", "y"), model="m", group="g", status=200, input=3, output=4, cache_read=1),
+        spent("c2", 2, NOON + 1, key="k2", user="u", tags=("x",), target="other", status=500, error="upstream"),
+        spent("c3", 4, NOON + DAY, key="k1", tags=("x", "x"), provider="azure", estimated=True, cache_hit=True),
+    ]
+    await store.append(entries, {}, {})
+
+    async def told(dimension="key", by=("day", "name"), what=("day", "name", "cost", "requests"), **more) -> list[tuple]:
+        return [tuple(getattr(day, name) for name in what) for day in await store.daily(dimension, by=by, **more)]
+
+    assert await told() == [("2026-11-18", "k1", 1, 1), ("2026-11-18", "k2", 2, 1), ("2026-11-19", "k1", 4, 1)]
+    assert await told(by=("name",)) == [("", "k1", 5, 2), ("", "k2", 2, 1)]
+    assert await told(by=()) == [("", "", 7, 3)]
+    assert await told("tag", by=("name",)) == [("", "x", 7, 3), ("", "y", 1, 1)]
+    assert await told("team", by=("name",)) == [("", "t", 7, 3)]
+    assert await told("user", by=("name",)) == [("", "u", 3, 2)], "of those that have one"
+    assert await told("organization") == []
+    assert await told(since="2026-11-19") == [("2026-11-19", "k1", 4, 1)] and len(await told(until="2026-11-18")) == 2
+    assert await told("user", ("key",), ("key", "cost")) == [("k1", 1), ("k2", 2)]
+    assert await told(where={"name": "k2"}) == [("2026-11-18", "k2", 2, 1)]
+    assert await told(by=("provider",), what=("provider", "cost")) == [("azure", 4), ("openai", 3)]
+    assert await told(by=("model",), what=("model", "cost"), order="cost", descending=True, limit=1) == [("gpt", 5)]
+    [first] = await store.daily("key", {"name": "k1"}, until="2026-11-18")
+    assert (first.input, first.output, first.cache_read, first.failed) == (3, 4, 1, 0)
+    [every] = await store.daily("key", by=())
+    assert (every.failed, every.estimated, every.cache_hits) == (1, 1, 1)
+
+
+async def test_what_is_corrected_changes_every_sum(store):
+    await store.append([spent("c1", 5), spent("c2", 7)], PERIODS, {})
+    await store.correct([spent("c1", 1, team="t2", accounts=("key:k", "team:t2")), spent("c3", 2)], PERIODS)
+    assert await amount(store) == await amount(store, period="30d") == 10
+    assert (await amount(store, "team:t"), await amount(store, "team:t2")) == (9, 1)
+    assert [(day.name, day.cost) for day in await store.daily("team", by=("name",))] == [("t", 9), ("t2", 1)]
+    assert (await store.rows()).total == 3
+
+
+async def test_sums_are_put_in_the_place_of_others(store):
+    await store.append([spent("c1", 5)], PERIODS, {})
+    day = Day("key", "2026-11-17", "k", "k", "gpt", "g", "openai", requests=3, cost=10**25 if store_takes_much(store) else 9)
+    for _ in range(2):  # an import may be done again
+        await store.put_sums([day], [Total("key:k", "", 0.0, 100), Total("team:new", "", 0.0, 7)])
+    assert await amount(store) == 100 and await amount(store, "team:new") == 7
+    assert (await store.daily("key", until="2026-11-17")) == [Day("key", "2026-11-17", "k", requests=3, cost=day.cost)]
+    await store.append([spent("c2", 5)], PERIODS, {})
+    assert await amount(store) == 105
+
+
+def store_takes_much(store: SqlSpendStore) -> bool:
+    return store._database.address.kind != "sqlite"
+
+
+async def test_all_requests_are_gone_over_in_pieces(store):
+    entries = [spent(f"c{n:02}", at=NOON + n // 3, key=f"k{n % 2}") for n in range(23)]
+    await store.append(entries, {}, {})
+    pieces = [piece async for piece in store.scan(size=5)]
+    assert [len(piece) for piece in pieces] == [5, 5, 5, 5, 3]
+    assert [one.call_id for piece in pieces for one in piece] == [f"c{n:02}" for n in range(23)]
+    found = [one.call_id async for piece in store.scan({"key": "k1"}, NOON + 1, NOON + 3) for one in piece]
+    assert found == ["c03", "c05", "c07"]
+    assert [piece async for piece in store.scan(since=NOON + 999)] == []
+
+
+ENTRIES = st.builds(
+    spent,
+    call_id=st.sampled_from("abcdef"),
+    cost=st.integers(0, 10**15),
+    at=st.floats(NOON, NOON + 80 * DAY),
+    pending=st.booleans(),
+    accounts=st.lists(st.sampled_from(["key:k", "team:t", "tag:x"]), unique=True).map(tuple),
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(st.lists(ENTRIES, max_size=5), max_size=4), run=st.uuids())
+async def test_the_totals_are_the_sums_of_what_is_kept(store, batches, run):
+    """Whatever comes, in whatever batches: a total is the sum of the entries that are kept, and so are the days."""
+    for batch in batches:
+        own = [msgspec.structs.replace(one, call_id=f"{run}{one.call_id}",
+                                       accounts=tuple(f"{name}{run}" for name in one.accounts)) for one in batch]  # fmt: skip
+        accounts = {account for one in own for account in one.accounts}
+        await store.append(own, dict.fromkeys(accounts, ("", "1w")), {})
+    kept = [one for one in (await store.rows(limit=10_000)).rows if one.call_id.startswith(str(run))]
+    sums: Counter[str] = Counter()
+    for one in kept:
+        for account in one.accounts:
+            sums[account] += one.cost
+    for account, cost in sums.items():
+        assert await amount(store, account) == cost
+    assert sum(day.cost for day in await store.daily("key")) == sum(one.cost for one in (await store.rows(limit=10_000)).rows)
