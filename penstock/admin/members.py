@@ -10,6 +10,7 @@ from penstock.admin import teamforms as forms
 from penstock.admin.desk import Step
 from penstock.admin.forms import author, desk_of, given, missing, page, read
 from penstock.admin.membership import (
+    MOST_MEMBERS,
     Joined,
     join,
     keys_of_member,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call
 
 Fields = dict[str, Any]
-MOST_MEMBERS = 500  # in one call: each is two rows of one transaction
 
 
 async def add(gateway: Any, call: Call) -> Page:

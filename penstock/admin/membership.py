@@ -21,11 +21,13 @@ from penstock.stores.kinds import fields_of
 
 if TYPE_CHECKING:
     from penstock.admin.desk import Desk
+    from penstock.admin.orgforms import OrganizationMember
     from penstock.admin.teamforms import Who
     from penstock.stores.base import Row
 
 Fields = dict[str, Any]
 TEAM_ROLES = ("admin", "user")
+MOST_MEMBERS = 500  # in one call: each is two rows of one transaction
 
 
 class Joined(NamedTuple):
@@ -47,7 +49,7 @@ async def join(desk: Desk, gateway: Any, team: Mapping[str, Any], who: Who, limi
     if role not in TEAM_ROLES:
         text = f"role: {role!r:.60} is no role of a team's member; there are: {', '.join(TEAM_ROLES)}."
         raise GatewayError("bad_request", text, param="role", status=422)
-    user, steps = await _user_of(desk, gateway, who)
+    user, steps = await user_of(desk, gateway, who)
     id_, team_id = user["user_id"], team["team_id"]
     name = membership_id(team_id, id_)
     if desk.keyring.row("member", name) is not None:
@@ -64,7 +66,7 @@ async def join(desk: Desk, gateway: Any, team: Mapping[str, Any], who: Who, limi
     return Joined([*steps, Step("member", name, member)], user, member)
 
 
-async def _user_of(desk: Desk, gateway: Any, who: Who) -> tuple[Fields, list[Step]]:
+async def user_of(desk: Desk, gateway: Any, who: Who | OrganizationMember) -> tuple[Fields, list[Step]]:
     """Find the user that is meant, or prepare to make one."""
     user_id, email = who.user_id or "", who.user_email or ""
     if not user_id and not email:

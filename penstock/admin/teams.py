@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.admin import members, teamforms, teamlists
 from penstock.admin.desk import Step
 from penstock.admin.forms import author, desk_of, given, misspelt, page, query_of, read
-from penstock.admin.membership import join
+from penstock.admin.membership import MOST_MEMBERS, join
 from penstock.admin.rows import need, post, row_of, unknown
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import info_told, lay, tell_team
@@ -67,8 +67,8 @@ def _first_members(call: Call, form: teamforms.NewTeam) -> list[teamforms.Who]:
     first: dict[object, teamforms.Who] = {}
     for who in whos:
         first.setdefault(who.user_id or who.user_email, who)
-    if len(first) > members.MOST_MEMBERS:
-        text = f"members_with_roles: {len(first)} are more than the {members.MOST_MEMBERS} of one call."
+    if len(first) > MOST_MEMBERS:
+        text = f"members_with_roles: {len(first)} are more than the {MOST_MEMBERS} of one call."
         raise GatewayError("bad_request", text, param="members_with_roles")
     return list(first.values())
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock import __version__
-from penstock.admin import keys, keyviews, modelinfo, models, teams
+from penstock.admin import budgets, keys, keyviews, modelinfo, models, organizations, orgmembers, teams
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
 from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, stored
@@ -155,6 +155,9 @@ ROUTES: tuple[Route, ...] = (
     *keys.ROUTES,
     *keyviews.ROUTES,
     *teams.ROUTES,
+    *organizations.ROUTES,
+    *orgmembers.ROUTES,
+    *budgets.ROUTES,
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
     Route("/cost/estimate", costs.estimate, methods=("POST",)),
