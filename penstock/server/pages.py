@@ -10,7 +10,19 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock import __version__
-from penstock.admin import budgets, keys, keyviews, modelinfo, models, organizations, orgmembers, teams
+from penstock.admin import (
+    access_groups,
+    budgets,
+    keys,
+    keyviews,
+    modelinfo,
+    models,
+    organizations,
+    orgmembers,
+    projects,
+    tags,
+    teams,
+)
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
 from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, stored
@@ -158,6 +170,9 @@ ROUTES: tuple[Route, ...] = (
     *organizations.ROUTES,
     *orgmembers.ROUTES,
     *budgets.ROUTES,
+    *tags.ROUTES,
+    *projects.ROUTES,
+    *access_groups.ROUTES,
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
     Route("/cost/estimate", costs.estimate, methods=("POST",)),

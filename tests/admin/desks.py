@@ -12,6 +12,7 @@ from penstock.runtime.keyring import Keyring
 from penstock.stores.directory_memory import MemoryDirectory
 from tests.door import Door
 from tests.served import MASTER, ServedDoor, open_service
+from tests.server.keyed import lead
 
 CONFIG = f"""
 model_list:
@@ -79,6 +80,6 @@ async def managed(tmp_path: Any, yaml: str = CONFIG, **options: Any) -> AsyncIte
     async with open_service(tmp_path, yaml, **options) as door:
         keyring = Keyring(b"a secret of a test's server")
         desk = Desk(MemoryDirectory(), keyring, lambda: NOW)
-        door.gateway.desk, door.gateway.keyring = desk, keyring
-        door.gateway.identity.keyring = keyring
+        door.gateway.desk = desk
+        lead(door, keyring, MASTER)
         yield Managed(door, desk)

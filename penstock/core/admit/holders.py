@@ -55,9 +55,9 @@ NO_LIMITS: Mapping[str, Pace] = {}
 
 
 class Holder(Struct, frozen=True):
-    """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "customer", "tag"; ``id``: which
-    one, a member's as ``team/user``. ``models``: names that it may call, () = all. ``soft``: picodollars at which
-    somebody is told. ``by_model``: its pace in one model."""
+    """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "organization_member",
+    "project", "customer", "tag"; ``id``: which one, a member's as ``team/user``. ``models``: names that it may call, ()
+    = all. ``soft``: picodollars at which somebody is told. ``by_model``: its pace in one model."""
 
     kind: str
     id: str
