@@ -25,6 +25,14 @@ Fields = dict[str, Any]
 Given = Mapping[str, Any]
 Groups = Callable[[str], Collection[str]]
 _SPECIAL = ("all-team-models", "no-default-models")
+# What keeps a key's owner within bounds: whoever has those bounds from somebody else does not move them. At the top of a
+# row, or in its metadata, where they hold as well.
+_GUARDED = (
+    "max_budget soft_budget budget_limits budget_duration model_max_budget budget_id budget_fallbacks "
+    "temp_budget_increase temp_budget_expiry throttle_on_budget_exceeded blocked allowed_ips guardrails policies "
+    "disable_global_guardrails end_user_budget_id"
+).split()
+_FREEING = ("temp_budget_increase", "temp_budget_expiry", "throttle_on_budget_exceeded", "disable_global_guardrails")
 _DEFAULTED = ("max_budget", "user_id", "team_id", "max_parallel_requests", "tpm_limit", "rpm_limit")
 _DURATIONS = ("budget_duration", "duration")
 _BOUNDED = ("max_budget", "max_parallel_requests", "tpm_limit", "rpm_limit")
@@ -87,10 +95,19 @@ def check_wishes(scope: Scope, given: Given, own: Given, before: Given) -> None:
         raise _only_admins("allowed_routes", "Use `key_type` to pick a preset route bucket instead.")
     if kind == "management":
         raise _only_admins("key_type", "'default', 'llm_api' and 'read_only' are everybody's.")
-    for name in ("permissions", "throttle_on_budget_exceeded", "allowed_passthrough_routes", "spend"):
-        if given.get(name):
+    for name in ("permissions", "allowed_passthrough_routes", "spend", *_FREEING):
+        if given.get(name) or (name in _FREEING and (given.get("metadata") or {}).get(name)):
             raise _only_admins(name)
     _check_ceiling(given, own)
+
+
+def check_bounds(before: Given, after: Given) -> None:
+    """Raise "forbidden" for a change of a key's budgets and guards, for whoever has the key and is nobody's admin."""
+    for one, other in ((before, after), (before.get("metadata") or {}, after.get("metadata") or {})):
+        for name in _GUARDED:
+            if one.get(name) != other.get(name) and (one.get(name) or other.get(name)):
+                text = f"Only proxy admins, team admins, or org admins can change `{name}` of a key."
+                raise GatewayError("forbidden", text, param=name)
 
 
 def _only_admins(name: str, more: str = "") -> GatewayError:

@@ -196,11 +196,8 @@ async def _change(gateway: Any, desk: Desk, call: Call, fields: Fields) -> Row:
         row = await find_alias(desk, scope, fields.pop("key_alias"))
     else:
         raise GatewayError("bad_request", "either key or key_alias must be provided", param="key")
-    before = msgspec.json.decode(row.body)
-    body = _changed(gateway, desk, scope, before, fields, "/key/update")
+    body = _changed(gateway, desk, scope, row, fields, "/key/update")
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
-    if spend is not None and not call.caller.admin:
-        raise GatewayError("forbidden", "Only proxy admins can set `spend` on a key.", param="spend")
     await write(desk, [Step("key", row.id, body, row)], author(call))
     if spend is not None:
         await put_right(gateway, "key", row.id, spend, author(call))
@@ -214,16 +211,25 @@ async def _again(desk: Desk, id_: str) -> Row:
     return row
 
 
-def _changed(gateway: Any, desk: Desk, scope: Scope, before: Fields, fields: Fields, route: str) -> Fields:
-    """Return a key's body with what a call changes. Raises what a client is told."""
-    keyring = desk.keyring
+def _changed(gateway: Any, desk: Desk, scope: Scope, row: Row, fields: Fields, route: str) -> Fields:
+    """Return a key's body with what a call changes. Raises what a client is told. A key that somebody else made for a
+    user is the user's to use; to change it is not."""
+    keyring, before = desk.keyring, msgspec.json.decode(row.body)
+    governs, named = scope.governs_key(before), ("key", "new_key", "grace_period")
     if not scope.changes_key(before, route):
         raise GatewayError("forbidden", "You may look at this key, and may not change it.", param="key")
+    if fields.get("spend") is not None and not scope.caller.admin:
+        raise GatewayError("forbidden", "Only proxy admins can set `spend` on a key.", param="spend")
+    if not governs and not before.get("team_id") and row.created_by != scope.caller.user and fields.keys() - set(named):
+        text = f"Only proxy admins, team admins, or org admins can call {route} for a key that they made."
+        raise GatewayError("forbidden", text, param="key")
     try:
         keyrules.check_wishes(scope, fields, own_of(desk, scope), before)
         _check_moves(scope, desk, before, fields, route)
         fields = keyrules.bound(fields, gateway.state.config.litellm.values, fills=False)
         body = keyrows.apply(before, fields, desk.clock())
+        if not governs:
+            keyrules.check_bounds(before, body)
         keyrows.check(before["token"], body, keyring)
         if fields.keys() & {"models", "team_id", "max_budget", "budget_duration", "budget_limits", "model_max_budget"}:
             keyrules.check_team(body, keyring, groups_of(gateway))
@@ -346,7 +352,7 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
     before = msgspec.json.decode(row.body)
     if not scope.takes_key(before):
         raise GatewayError("forbidden", "You are not authorized to regenerate this key", param="key")
-    body = _changed(gateway, desk, scope, before, fields, "/key/regenerate")
+    body = _changed(gateway, desk, scope, row, fields, "/key/regenerate")
     secret = keyrows.make_secret(fields.get("new_key"), "new_key")
     if desk.keyring.id_of(secret) is not None:
         raise GatewayError("exists", "new_key: this key is taken; choose another one.", param="new_key")
@@ -356,7 +362,10 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
     except Bad as error:
         raise refused(error) from None
     body["key_name"] = masked(secret.encode())
+    spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
     await write(desk, [Step("key", row.id, body, row, "regenerated")], author(call))
+    if spend is not None:
+        await put_right(gateway, "key", row.id, spend, author(call))
     told = await tell_new(gateway, desk, row.id, secret)
     return page({**told, **_warned(call, keyforms.Rotated, fields)})
 

@@ -144,7 +144,7 @@ async def _places(scope: Scope, desk: Desk, query: Query) -> list[dict[str, obje
     places = [{**asked, "user_id": caller.user}]
     if flag_of(query, "include_team_keys") or team:
         members = () if team else (await desk.find("member", {"user_id": caller.user})).rows
-        teams = [team] if team else [row.id.rpartition("/")[0] for row in members]
+        teams = [team] if team else [msgspec.json.decode(row.body)["team_id"] for row in members]
         run = tuple(one for one in teams if scope.runs_team(one))
         others = tuple(one for one in teams if one not in run)
         places += [{**asked, "team_id": run}] if run else []
