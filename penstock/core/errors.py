@@ -52,6 +52,8 @@ TABLE: dict[str, Row] = {
     },
     # 422 as LiteLLM has it now; litellm_settings.budget_exceeded_status_code says another
     "over_budget": Row(422, "budget_exceeded", _BAD, "BudgetExceededError", "no", "client"),
+    # what requests cost cannot be written down, so none is sent
+    "no_ledger": Row(503, "service_unavailable_error", "api_error", "ServiceUnavailableError", "no", "gateway"),
     "over_rate": Row(429, "rate_limit_error", "rate_limit_error", "RateLimitError", "no", "nobody"),
     # what is managed: nothing of that id (for this caller), somebody has it already, its database is away
     "no_object": Row(404, "not_found_error", "not_found_error", "NotFoundError", "no", "client"),

@@ -141,6 +141,15 @@ class Price:
             made = self._made[suffix, level, cheap] = self._make(suffix, level, cheap)
         return made
 
+    def ladder(self) -> Iterator[tuple[int, Rates]]:
+        """Yield all rates that there are, each with the length of a prompt, in tokens, from which on it may hold: of
+        every threshold, service tier and time of day."""
+        starts = [int(step.start) for step in self._steps] or [0, *(limit for limit, _ in self._levels)]
+        for level, start in enumerate(starts, 1 if self._steps else 0):
+            for suffix in dict.fromkeys(("", *_SUFFIX.values())):
+                for cheap in (False,) if self._off_peak is None else (False, True):
+                    yield start, self._make(suffix, level, cheap)
+
     def total(self, usage: Usage, tier: str = "", at: float = 0.0) -> Decimal:
         """Compute ``cost(...).total`` for tokens alone, without making the parts: the hot path's."""
         if usage.billed is not None:

@@ -53,9 +53,11 @@ class Admitted(Struct, eq=False):
 class Budgets(Protocol):
     """What the ledger is to admission. ``reserve``: set money aside for a call that limits let pass; raises
     "over_budget", or returns what must be awaited first, which may raise it, too. What became of it is settled when the
-    call is recorded. ``spent``: picodollars that an account ("key:ID") has spent in the window of its cap."""
+    call is recorded. ``note``: keep that a call was refused before money was set aside. ``spent``: picodollars that an
+    account ("key:ID") has spent in the window of its cap."""
 
     def reserve(self, call: Call, admitted: Admitted, state: State) -> Awaitable[None] | None: ...
+    def note(self, call: Call, error: GatewayError | None) -> None: ...
     def spent(self, account: str) -> int: ...
 
 

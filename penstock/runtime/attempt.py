@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from penstock.core import sse
+    from penstock.core.admit.estimate import Dearest
     from penstock.core.dialects.base import Dialect, StreamEncoder
     from penstock.core.fit import Undo
     from penstock.core.ir import Loss, Request
@@ -157,3 +158,15 @@ class Attempt(Struct, eq=False):
         if translator.usage is not None:
             return translator.usage
         return estimate(self.fields, translator.chunks) if translator.started else self.usage
+
+    def usage_left(self) -> Usage | None:
+        """Return what an answer used that nobody waits for any more. A prompt that was sent is billed, also where
+        nothing of an answer has come."""
+        used = self.usage_seen()
+        if used is None and self.units is None and (self.since or self.upstream):
+            return estimate(self.fields, 0)
+        return used
+
+    def dearest(self) -> Dearest:
+        """Return the dearest that a request of it may be."""
+        return self.target.dearest

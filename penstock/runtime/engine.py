@@ -64,7 +64,7 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
     "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug "
-    "overloaded".split()
+    "overloaded over_budget no_ledger".split()
 )
 _FINAL = (
     " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
@@ -152,7 +152,7 @@ class Engine:
     def _cut_off(self, call: Call) -> GatewayError | None:
         """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
         if call.attempt is not None:
-            call.attempt.usage = call.attempt.usage_seen()
+            call.attempt.usage = call.attempt.usage_left()
             call.attempt.stop()
         if call.exchange.ending is None:
             self.record(call, _left(call))
@@ -224,14 +224,16 @@ class Engine:
         if call.way is not None:  # before it nobody goes to a fallback, which may be another request
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
+        bill, trial = call.outlet.bill, 0.0
         standing.in_flight += 1
-        trial = 0.0
         if rules is not None:
             standing.ask(self.means.clock())
             trial = standing.trial
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
+            if (waits := None if bill is None else bill.leave()) is not None:
+                await waits
             await surface.attempt(attempt)
         except (GatewayError, TransportError, RecursionError) as error:
             failed = _failure(attempt, error)
@@ -240,11 +242,13 @@ class Engine:
                 live.health.succeeded()
             if rules is not None:
                 praise(attempt, rules, self.means.clock())
-            if call.means.trace is not None:
-                call.means.trace.ended(attempt, None)
+            if (trace := call.means.trace) is not None:
+                trace.ended(attempt, None)
             return ANSWERED
         finally:
             standing.in_flight -= 1
+            if bill is not None:
+                bill.back()
             if trial and trial == standing.trial:  # what began before is no trial
                 standing.trial = 0.0
             if target.most is not None and step.group in self.lines:
@@ -299,6 +303,10 @@ class Engine:
         attempt = call.attempt
         if attempt is not None and attempt.price_version is None:
             settle(attempt)
+        if call.outlet.bill is not None:
+            call.outlet.bill.close(error)
+        elif self.admission is not None and self.admission.budgets is not None and call.surface is not None:
+            self.admission.budgets.note(call, error)
         if call.caching is not None:
             self.answers.over(call.caching)
         if not self._ended:
@@ -365,7 +373,7 @@ def _fold(call: Call, attempt: Attempt) -> None:
 
 def _let_go(call: Call, attempt: Attempt) -> None:
     """Bill what an attempt had used that is not the one that counts."""
-    attempt.usage = attempt.usage_seen()
+    attempt.usage = attempt.usage_left()
     attempt.stop()
     if call.outlet.told is not None:
         call.outlet.told.let_go(attempt)

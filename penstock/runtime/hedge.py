@@ -33,6 +33,7 @@ class Race:
         self._call, self._make, self._run, self._lost = call, make, run, lost
         self._tasks: list[asyncio.Task[Outcome]] = []
         self._made: list[Attempt] = []
+        self._gone: list[Attempt] = []
 
     async def run(self, steps: Steps[Target, GatewayError | None], step: Try[Target], seconds: float) -> Outcome | Both:
         """Carry out a try; ask ``steps`` for another one when it has not begun to answer after so many seconds."""
@@ -60,9 +61,10 @@ class Race:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             for attempt in self._made:
                 if attempt is not self._call.attempt:
-                    self._lost(attempt)
+                    self._lose(attempt)
             self._tasks.clear()
             self._made.clear()
+            self._gone.clear()
 
     def _start(self, step: Try[Target]) -> asyncio.Task[Outcome]:
         attempt = self._make(step)
@@ -75,8 +77,17 @@ class Race:
         return await self._run(attempt)
 
     def _claimed(self, attempt: Attempt) -> None:
-        """Let the other one go, now that this one answers."""
+        """Let the other one go, now that this one answers. It is billed here: the end of this answer may be next."""
         self._let_go(self._tasks[self._made.index(attempt)])
+        for other in self._made:
+            if other is not attempt:
+                self._lose(other)
+
+    def _lose(self, attempt: Attempt) -> None:
+        """Give away an attempt that was let go, once."""
+        if attempt not in self._gone:
+            self._gone.append(attempt)
+            self._lost(attempt)
 
     def _let_go(self, winner: asyncio.Task[Outcome]) -> None:
         for task in self._tasks:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
     from penstock.runtime.exchange import ClientSocket, Exchange, Source
+    from penstock.runtime.ledger import Bill  # circle: a call is charged where its answer ends
     from penstock.runtime.told import Told  # circle: it tells of calls, and a call's outlet sends what it tells
 
 JSON = b"content-type: application/json\r\n"
@@ -83,6 +84,7 @@ class Outlet(Struct, eq=False):
     call_lines: bytes = b""
     told: Told | None = None  # why it went where it went, for a client that asks
     claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
+    bill: Bill | None = None  # what it is charged with, where that is counted
 
     @property
     def responded(self) -> bool:
@@ -142,12 +144,15 @@ class Outlet(Struct, eq=False):
                 body = style.answer(body)
             head += _more(style, call)
         self.status = 200
+        if self.bill is not None:
+            self.bill.close()
         self.exchange.whole(200, head, body)
 
     def replay(self, call: Call, data: bytes) -> None:
         """Send all of a stream that was kept."""
         if not self.exchange.responded:
             self.begin(call)
+        self.pay()
         self.exchange.write(data if self.shape is None else self.shape.feed(data))
         self.finish()
 
@@ -178,9 +183,19 @@ class Outlet(Struct, eq=False):
         if answer and attempt.call.caching is not None:
             attempt.call.caching.part(data)
         attempt.tail = data
+        if self.bill is not None and attempt.translator is not None and attempt.translator.done:
+            used = attempt.translator.usage  # of what it did not tell it may tell something yet
+            if used is not None and not used.estimated:
+                self.pay()
         if self.shape is not None:
             data = self.shape.feed(data)
         self.exchange.write(data)
+
+    def pay(self, error: GatewayError | None = None) -> None:
+        """Charge the call with what it cost, and write that down, before the last of its answer goes out."""
+        if self.bill is not None:
+            self.bill.close(error)
+            self.bill.ledger.flush()
 
     def upgrade(self, call: Call, subprotocol: str = "") -> ClientSocket:
         """Give a client the WebSocket that it asks for. From here on an error cannot be a status."""
@@ -196,6 +211,7 @@ class Outlet(Struct, eq=False):
 
     def finish(self) -> None:
         """End a streamed answer."""
+        self.pay()
         if self.shape is not None:
             self.exchange.write(self.shape.close())
         self.exchange.finish()
@@ -246,6 +262,7 @@ class Outlet(Struct, eq=False):
                 exchange.abort()  # an error would be taken for a part of it: the client must see a broken answer
             else:
                 data = call.fail(error)
+                self.pay(error)
                 exchange.write(data if self.shape is None else self.shape.feed(data))
                 self.finish()
             return
@@ -275,6 +292,8 @@ class Outlet(Struct, eq=False):
                 body = _retold(style.error, status, body, call)
             head += _more(style, call)
         self.status = status
+        if self.bill is not None:
+            self.bill.close(error)
         exchange.whole(status, head, body)
 
     def keep_alive(self, call: Call, now: float, interval: float) -> None:

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from penstock.config import Deployment
+from penstock.core.admit.estimate import UNKNOWN, Dearest, dearest_of
 from penstock.core.count import estimate
 from penstock.core.errors import GatewayError, shed
 from penstock.core.mask import NO_SECRETS, Lines, Mask
@@ -93,6 +94,8 @@ class PassThrough(Attempt, eq=False):
         call = self.call
         call.attempt, call.tries = self, 1
         try:
+            if call.outlet.bill is not None and (waits := call.outlet.bill.leave()) is not None:
+                await waits
             await self._run(endpoint)
         except (TransportError, GatewayError) as broken:
             shed(broken)
@@ -170,11 +173,13 @@ class PassThrough(Attempt, eq=False):
             if self.cost is not None:
                 head += b"x-litellm-response-cost: %b\r\n" % plain(self.cost).encode()
             outlet.pass_head(call, status, head, framing)
+            outlet.pay()
             outlet.pass_on(data)
         else:
             outlet.pass_head(call, status, head, framing)
             lines = Lines(partial(self._mask, 500)) if kind in ("lines", "whole") and framing is None else None
             await self._relay(answer, seen, lines)
+            self.settle(status)
         outlet.finish()
 
     def _mask(self, status: int) -> Mask:
@@ -240,6 +245,15 @@ class PassThrough(Attempt, eq=False):
                 self.cost = found.price.cost(used, used.tier, units, now).total
                 if found.terms is not None:
                     self.cost = found.terms.charge(self.cost).total
+
+    def dearest(self) -> Dearest:
+        """Return the dearest that a request of it may be: its own price for each, or its model's."""
+        if self.flat is not None:
+            return Dearest(units=(("requests", self.flat),))
+        if self.credential is None or not self.asked:
+            return UNKNOWN
+        price = self._price(self.credential.target)
+        return dearest_of(price.price, price.entry, price.terms)
 
     def _price(self, target: Target) -> TargetPrice:
         if self.asked in (target.model, target.deployment.model_name):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from penstock.core.admit.estimate import dearest_of
 from penstock.core.defaults import losses_of
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
@@ -24,6 +25,7 @@ from penstock.runtime.prices import price_of, with_terms
 
 if TYPE_CHECKING:
     from penstock.config import Deployment
+    from penstock.core.admit.estimate import Dearest
     from penstock.core.caching import Point
     from penstock.core.defaults import Said
     from penstock.core.dialects.base import Dialect, Wire
@@ -54,6 +56,7 @@ class TargetCache(msgspec.Struct, eq=False):
     takes: dict[str, Takes] = {}
     never: dict[str, tuple[Loss, ...]] = {}
     price: TargetPrice | None = None
+    dearest: Dearest | None = None
     facts: tuple[int | None, frozenset[str]] | None = None
 
     def __repr__(self) -> str:
@@ -187,6 +190,15 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
             name = self.provider.name
             listed = price_of(name, self.model, self.deployment)
             found = self._cache.price = with_terms(listed, self.settings, name, self.model)
+        return found
+
+    @property
+    def dearest(self) -> Dearest:
+        """Return the dearest that it may be."""
+        found = self._cache.dearest
+        if found is None:
+            price = self.price
+            found = self._cache.dearest = dearest_of(price.price, price.entry, price.terms)
         return found
 
     @property

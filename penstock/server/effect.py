@@ -24,6 +24,8 @@ from penstock.runtime.jwt_auth import open_jwt
 from penstock.runtime.line import Line, Places
 from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
+from penstock.server.books import KEYS as BOOKS_KEYS
+from penstock.server.books import LITELLM_KEYS as BOOKS_LITELLM_KEYS
 from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
 from penstock.server.memory import SHARE_HELD, memory_bytes
 from penstock.server.options import ServeOptions, master_key, serves_everybody
@@ -155,6 +157,11 @@ def _addresses(to: InEffect, config: Config) -> None:
     to.gateway.gate.addresses = None if trusted is None and allowed is None else Addresses(trusted, allowed)
 
 
+def _budgets(to: InEffect, config: Config) -> None:
+    if to.gateway.books is not None:
+        to.gateway.books.put(config)
+
+
 def _sizes(to: InEffect, config: Config) -> None:
     body = to.options.max_body_mb or config.general.max_request_size_mb
     to.gateway.limit(_bytes(body), _bytes(config.general.values.get("max_file_size_mb")))
@@ -203,6 +210,9 @@ SETTINGS = (
     Setting("general_settings.allowed_ips", _addresses),
     *(Setting(f"general_settings.{name}", _admission) for name in ADMISSION_KEYS),
     *(Setting(f"litellm_settings.{name}", _admission) for name in ("max_end_user_budget_id", "max_end_user_budget")),
+    *(Setting(f"general_settings.{name}", _budgets) for name in BOOKS_KEYS),
+    *(Setting(f"litellm_settings.{name}", _budgets) for name in BOOKS_LITELLM_KEYS),
+    Setting("general_settings.budget_sharing", RESTART),
     Setting("general_settings.max_request_size_mb", _sizes, "max_body_mb", "--max-body-mb"),
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.max_held_mb", _sizes),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.runtime.identity import Identity
     from penstock.runtime.keyring import Keyring
     from penstock.runtime.state import State
+    from penstock.server.books import Books  # circle: books are kept of what a gateway serves
     from penstock.server.storage import Storage
 
 log = logging.getLogger("penstock")
@@ -90,6 +91,7 @@ class Gateway:
         self.storage: Storage | None = None
         self.desk: Desk | None = None
         self.keyring: Keyring | None = None
+        self.books: Books | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:

@@ -67,6 +67,8 @@ async def health(gateway: Gateway, call: Call) -> Page:
         if shared is not None:
             told["shared_state"] = shared.told()
         told |= _counted(await _ask(gateway, call, targets) if live else _known(gateway, targets))
+        if gateway.books is not None and (trouble := gateway.books.told()):
+            told["ledger"] = trouble
         if (cache := caching.told_of(gateway)) is not None:
             told["cache"] = cache
     return Page(200, JSON, msgspec.json.encode(told))
@@ -89,6 +91,8 @@ def readiness(gateway: Gateway, call: Call) -> Page:
     shared = gateway.engine.means.shared
     if shared is not None:  # it serves without, each process for itself: no reason to send traffic elsewhere
         told["shared_state"] = "connected" if shared.connected else "not connected"
+    if gateway.books is not None and gateway.books.told():
+        told["ledger"] = "not written" if gateway.books.ledger.trouble else "waits for the database"
     return Page(status, JSON, msgspec.json.encode(told))
 
 

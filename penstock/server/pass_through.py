@@ -140,6 +140,7 @@ async def _pass(
     admission, call = gateway.engine.admission, attempt.call
     if admission is None:
         return await attempt.pass_through(endpoint)
+    call.attempt = attempt  # what it may cost is its own to tell
     try:
         if (waits := admission.admit_passed(call, gateway.state, model, names)) is not None:
             await waits

@@ -19,11 +19,13 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
+from penstock.runtime.ledger import STOP, NoBooks
 from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.books import Books, rules_of, shared_by
 from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
@@ -37,6 +39,7 @@ from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
 from penstock.server.sources.stored import StoredSource
+from penstock.server.statedir import state_folder
 from penstock.stores.behind import Behind
 from penstock.stores.models import MemoryModelStore, SharedModelStore
 from penstock.stores.redis_board import open_shared
@@ -115,6 +118,8 @@ class Service:
         if self.shared is not None:
             self._ask_spent()
             self.shared.start()
+        if self.storage is not None:
+            self.gateway.books = await self._keep_books(self.storage)
         self.prober.start()
         self.checker.start()
         _freeze_memory()
@@ -136,10 +141,31 @@ class Service:
             await self.pool.close()
             self.gateway.engine.flush()
             self.records.close()
+            if self.gateway.books is not None:
+                await self.gateway.books.close()
             if self.storage is not None:
                 await self.gateway.engine.means.store.close()
                 await self.storage.close()
         return 0
+
+    async def _keep_books(self, storage: Storage) -> Books | None:
+        """Begin to write down what calls cost. Where that cannot be, paid calls are refused, or nothing is counted, as
+        the operator chose."""
+        from penstock.stores.sql.spend import SqlSpendStore
+
+        config = self.gateway.state.config
+        folder = state_folder(self.options.state_dir, config.environment)
+        shared = shared_by(config, storage, self._redis, self.options.workers)
+        try:
+            return await Books.open(self.gateway, SqlSpendStore(storage.database), folder, shared)
+        except OSError as error:
+            text = "What requests cost cannot be written down in %s: %s. %s"
+            stops = rules_of(config).on_failure == STOP
+            what = "Name another folder with --state-dir" if stops else "They are let pass, and nothing is counted"
+            log.error(text, folder, error.strerror or error, what)
+            if stops and self.gateway.engine.admission is not None:
+                self.gateway.engine.admission.budgets = NoBooks()
+            return None
 
     def started(self) -> None:
         """Print the start lines, once the socket accepts."""
@@ -151,6 +177,7 @@ class Service:
         found = shared_redis(config)
         for where, text in found.problems:
             log.warning("%s: %s", where, text)
+        self._redis = found.settings
         if found.settings is None:
             return None
         engine = self.gateway.engine

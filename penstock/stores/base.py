@@ -249,6 +249,53 @@ class SpendStore(Protocol):
     async def marks(self) -> Mapping[str, int]: ...
 
 
+class Want(NamedTuple):
+    """What a process asks of a cap that several share. ``until``: unix time after which nobody asks again, inf: never.
+    ``cap``, ``base`` (what was spent before anybody shared it) and amounts: picodollars. ``granted``: what the process
+    has been granted so far, less what it gives back; ``spent``: what of that it has spent. ``need``: what it asks for
+    beyond; ``more``: what it would take on top."""
+
+    account: str
+    period: str
+    start: float
+    until: float
+    cap: int
+    base: int
+    granted: int
+    spent: int
+    need: int = 0
+    more: int = 0
+
+
+class Got(NamedTuple):
+    """What a process has been granted then, in all; what all processes have been; and how many have been something."""
+
+    granted: int
+    used: int
+    processes: int
+
+
+class Answered(NamedTuple):
+    """The answer to a question: whether all of it was granted, and how each of its wants stands."""
+
+    granted: bool
+    caps: Sequence[Got]
+
+
+class Pot(Protocol):
+    """Caps that several processes share: each is granted slices of them, never more in all than there is.
+
+    ``take``: for each question, its wants are granted all together or not at all; in order, and in one step that nobody
+    interrupts. Says what the process has already, so it can be said again after an error.
+    ``mark``: how far the process's journal had come; ``marks_of``: how far, when it last asked about each (account,
+    period, start). ``bury``: a process is gone, and had ``paid`` so much behind these marks: what else it was granted
+    is free again. All raise ``OSError`` when it cannot be reached."""
+
+    async def take(self, process: str, mark: str, questions: Sequence[Sequence[Want]]) -> list[Answered]: ...
+    async def marks_of(self, process: str) -> Mapping[tuple[str, str, float], str]: ...
+    async def bury(self, process: str, paid: Mapping[tuple[str, str, float], int]) -> None: ...
+
+
 class Taken(Exception):
     """A value that only one row of its kind may have is another's. ``column``: which."""
 

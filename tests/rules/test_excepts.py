@@ -19,6 +19,12 @@ NAMED: dict[str, str] = {
     "penstock/runtime/http/sending.py Sender._chunks": (
         "a request body is the caller's iterable: it may raise anything, and send() raises it again"
     ),
+    "penstock/runtime/bookkeeper.py Bookkeeper._run": (
+        "a bug of ours must not end the keeping of books; the journal has it all, and it is tried again"
+    ),
+    "penstock/runtime/sharing.py Sharing._run": (
+        "whoever waits for an answer gets one, whatever went wrong, and the next question is asked"
+    ),
     "penstock/runtime/children.py _done": (
         "a child does anybody's work: whatever that raises is raised again where it was asked for"
     ),

@@ -14,6 +14,7 @@ from tests.rules.repo import ROOT
 PROGRAM = """
 import asyncio, json, sys
 from penstock.config import load
+from penstock.core.admit.caller import NOBODY
 from penstock.core.providers.resolve import resolve
 from penstock.runtime.call import Call
 from penstock.runtime.chats import CHAT, MESSAGES
@@ -21,7 +22,6 @@ from penstock.runtime.engine import Engine
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import Gate
 from penstock.runtime.http import Pool
-from penstock.core.admit.caller import NOBODY
 from penstock.runtime.identity import Identity
 from penstock.runtime.records import Records
 from penstock.runtime.state import State

@@ -77,5 +77,8 @@ class FixedBudgets:
             raise GatewayError("over_budget", "Budget has been exceeded! Current cost: 1, Max budget: 1")
         self.reserved.append(admitted)
 
+    def note(self, call: Any, error: Any) -> None:
+        return None
+
     def spent(self, account: str) -> int:
         return self.amount

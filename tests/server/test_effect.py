@@ -18,11 +18,13 @@ from penstock.config import keys
 from penstock.runtime.keyring import Keyring
 from penstock.runtime.records import as_json, as_text
 from penstock.server import effect
+from penstock.server.books import Books
 from penstock.server.effect import RESTART, SETTINGS, Setting, value_of
 from penstock.server.options import ServeOptions
 from penstock.server.service import Service
 from penstock.server.sources.base import gather
 from penstock.server.sources.registered import sources_of
+from penstock.stores.spend_memory import MemorySpendStore
 from tests.rules.repo import ROOT
 
 SECTIONS = {"general_settings": keys.general, "litellm_settings": keys.litellm, "router_settings": keys.router}
@@ -43,6 +45,7 @@ TOGETHER = {
     "router_settings.debug_level": {"set_verbose": True},
     "general_settings.trusted_proxy_ranges": {"use_x_forwarded_for": True},
     "general_settings.litellm_jwtauth": {"enable_jwt_auth": True},
+    "litellm_settings.budget_duration": {"max_budget": 5},
 }
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
@@ -86,6 +89,9 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "general_settings.litellm_jwtauth": ({"user_id_jwt_field": "sub"}, {"user_id_jwt_field": "oid"}),
     "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
+    "general_settings.on_ledger_failure": ("pass", "stop"),
+    "general_settings.budget_sharing": ("redis", "leases"),
+    "litellm_settings.budget_duration": ("1d", "30d"),
     "general_settings.token_rate_limit_type": ("input", "output"),
     "general_settings.require_master_key": (False, None),  # true is refused: the test has no key
     "general_settings.database_extra_connection_params": ({"schema": "a"}, {"schema": "b"}),
@@ -149,6 +155,7 @@ class Running:
         if service.gateway.keyring is None:  # keys and limits are looked at where there are some
             service.gateway.keyring = Keyring(b"the test's own")
             service.in_effect.put(config)
+        service.gateway.books = await Books.open(service.gateway, MemorySpendStore(), folder / "state")
         return cls(path, service)
 
     async def reload(self, **more: Any) -> str:
@@ -178,6 +185,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "others": getattr(gateway.gate.others, "settings", None) or getattr(gateway.gate.others, "name", None),
         "addresses": gateway.gate.addresses and (gateway.gate.addresses.trusted, gateway.gate.addresses.allowed),
         "admission": gateway.engine.admission and gateway.engine.admission.settings,
+        "budgets": gateway.books and gateway.books.ledger.rules,
         "lines": (service.log.render, logging.getLogger("penstock").level, trace and trace._bodies),
         "targets": [(t.timeouts, t.stream_timeouts, t.tls, t.drop_params, t.validates, dict(t.defaults)) for t in state.targets],
         "settings": state.settings,

@@ -59,6 +59,7 @@ def test_new_tables_are_what_all_migrations_make(database):
 async def test_every_earlier_revision_becomes_the_newest_and_keeps_what_it_has(database, revision):
     await asyncio.to_thread(database.write_now, lambda c: migrate.migrate(c, revision))
     kept = await asyncio.to_thread(database.write_now, populate)
+    del kept[ABOUT.name]  # where the upgrade writes what the tables are by then
     await asyncio.to_thread(migrate.upgrade, database)
     assert await asyncio.to_thread(differences, database) == []
     assert await asyncio.to_thread(database.read_now, lambda c: {name: count(c, name) for name in kept}) == kept

@@ -31,13 +31,14 @@ class Batch:
     """The steps that are due in one event loop. ``loop``: the loop. ``active``: all that is driven in it, one way or
     the other; what is alone there need not wait for others, and its steps run at once where that can be."""
 
-    __slots__ = ("_due", "_out", "active", "loop", "stepping")
+    __slots__ = ("_due", "_out", "active", "before", "loop", "stepping")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, active: Sized = ()) -> None:
         self.loop = loop
         self.active = active
         self._due: list[Driven] = []
         self.stepping = False  # a step runs now
+        self.before: Callable[[], None] | None = None  # what must be done before anything of a batch is written
         self._out: deque[tuple[asyncio.WriteTransport, bytes]] = deque()  # what the steps that run now have written
 
     def run(self, driven: Driven) -> None:
@@ -75,8 +76,16 @@ class Batch:
         finally:
             self._flush()
 
+    def write_now(self, transport: asyncio.WriteTransport, data: bytes) -> None:
+        """Write to a transport at once, also out of a step: who calls closes it there."""
+        if self.before is not None:
+            self.before()
+        transport.write(data)
+
     def _flush(self) -> None:
         out = self._out
+        if self.before is not None:
+            self.before()
         while out:
             transport, data = out.popleft()
             if not transport.is_closing():

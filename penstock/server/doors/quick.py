@@ -73,7 +73,7 @@ class QuickExchange(Exchange):
         if self.keep_alive and not proto.closing:
             proto.batch.write(proto.transport, data)
         else:  # it is closed behind this
-            proto.transport.write(data)
+            proto.batch.write_now(proto.transport, data)
         proto.done(self)
 
     def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:

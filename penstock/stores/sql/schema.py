@@ -123,6 +123,21 @@ TOTALS = _table(
     Column("amount", Whole(), nullable=False),
 )
 
+# What each process was granted of a cap that several share, see ``stores.base.Pot``; process "": what was spent before.
+SHARES = _table(
+    "shares",
+    Column("account", Name(ACCOUNT), primary_key=True),
+    Column("period", Name(20), primary_key=True),
+    Column("start", TIME, primary_key=True),
+    Column("process", Name(80), primary_key=True),
+    Column("granted", COUNT, nullable=False),
+    Column("spent", COUNT, nullable=False),
+    Column("mark", Name(), nullable=False),
+    Column("until", TIME, nullable=False),
+    _index("shares", "process"),
+    _index("shares", "until"),
+)
+
 MARKS = _table("journal_marks", Column("journal", Name(), primary_key=True), Column("position", COUNT, nullable=False))
 
 # Small values, see ``stores.base.Store``. ``id``: a digest of the key, which may be of any length.

@@ -1,0 +1,171 @@
+"""The book of the ledger: what every account has spent and what is reserved of it, per window of time.
+
+An account is somebody who pays: ``key:ID``, ``team:ID``, ``member:TEAM/USER``, ``user:ID``, ``organization:ID``,
+``customer:ID``, ``tag:NAME``, each perhaps with ``/model:NAME`` behind it, or ``global``. All amounts are whole
+picodollars. Law (``tests/laws/test_book_laws.py``): no reservation lifts spent and reserved together over a cap; a
+window ends by time alone, and what is reserved then counts in the next one, where it will be paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from penstock.core.admit.holders import Cap
+from penstock.core.admit.periods import window
+
+GLOBAL = "global"
+_BEFORE = -1.0  # a start that no window has
+
+
+class Cell:
+    """What an account has spent in the window that holds, and what is reserved of it. ``own``: what of it this process
+    has spent; ``granted``: how much that may be, where several share a cap. ``asked``: whether somebody was asked what
+    it had spent before this book began."""
+
+    __slots__ = ("account", "asked", "end", "granted", "own", "period", "reserved", "spent", "start")
+
+    def __init__(self, account: str, period: str) -> None:
+        self.account, self.period = account, period
+        self.start, self.end = _BEFORE, _BEFORE
+        self.spent = self.reserved = self.own = self.granted = 0
+        self.asked = False
+
+    def turn(self, now: float) -> None:
+        """Go on to the window that holds at a time. A clock that was set back is no new window: what is spent stays."""
+        if now >= self.end:
+            self.start, self.end = window(self.period, now)
+            self.spent = self.own = self.granted = 0
+
+    def __repr__(self) -> str:
+        return f"Cell({self.account!r}, {self.period!r}, spent={self.spent}, reserved={self.reserved})"
+
+
+class Claim(NamedTuple):
+    """A cap that a request counts against, and where it is counted. ``name``: of the account, for messages."""
+
+    cell: Cell
+    cap: Cap
+    name: str = ""
+
+
+class Refusal(NamedTuple):
+    """A reservation that does not fit. Amounts are those of the account when it was refused."""
+
+    claim: Claim
+    most: int
+    spent: int
+    reserved: int
+    amount: int
+
+    @property
+    def by_reservations(self) -> bool:
+        """Tell whether it is only what others have reserved, or this would reserve, that does not fit."""
+        return self.spent < self.most
+
+
+class Hold:
+    """Money that is set aside for a request until it is known what the request cost."""
+
+    __slots__ = ("amount", "cells", "claims", "open")
+
+    def __init__(self, claims: Sequence[Claim], cells: Sequence[Cell], amount: int) -> None:
+        self.claims, self.cells, self.amount, self.open = claims, cells, amount, True
+
+
+class Place(NamedTuple):
+    """Where the requests of a caller are counted. ``claims``: caps that hold for all of them; ``by_model``: for those
+    of one model; ``cells``: accounts that are counted without a cap, too. ``accounts``: all names."""
+
+    claims: tuple[Claim, ...]
+    by_model: Mapping[str, tuple[Claim, ...]]
+    cells: tuple[Cell, ...]
+    accounts: tuple[str, ...]
+
+
+class Book:
+    """All accounts of one process."""
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[str, str], Cell] = {}
+
+    def cell(self, account: str, period: str = "") -> Cell:
+        """Return where an account is counted in windows of a period, made at the first question."""
+        found = self.cells.get((account, period))
+        if found is None:
+            found = self.cells[account, period] = Cell(account, period)
+        return found
+
+    def claim(self, account: str, cap: Cap, name: str = "") -> Claim:
+        """Make the claim of a cap."""
+        return Claim(self.cell(f"{account}/model:{cap.model}" if cap.model else account, cap.period), cap, name)
+
+    def reserve(self, claims: Sequence[Claim], cells: Sequence[Cell], amount: int, now: float) -> Hold | Refusal:
+        """Set an amount aside under every cap, or under none of them. ``cells``: counted as well, without a cap."""
+        for claim in claims:
+            refused = _refusal(claim, amount, now)
+            if refused is not None:
+                return refused
+        return self.hold(claims, cells, amount, now)
+
+    def hold(self, claims: Sequence[Claim], cells: Sequence[Cell], amount: int, now: float) -> Hold:
+        """Set an amount aside without asking whether there is so much."""
+        cells = distinct(claims, cells)
+        for cell in cells:
+            cell.turn(now)
+            cell.reserved += amount
+        return Hold(claims, cells, amount)
+
+    def extend(self, hold: Hold, more: int, now: float) -> Refusal | None:
+        """Set more aside for the same request: it is tried again, and what was tried before costs, too."""
+        for claim in hold.claims:
+            refused = _refusal(claim, more, now)
+            if refused is not None:
+                return refused
+        self.grow(hold, more, now)
+        return None
+
+    def grow(self, hold: Hold, more: int, now: float) -> None:
+        """Set more aside, or less, without asking whether there is so much."""
+        for cell in hold.cells:
+            cell.turn(now)
+            cell.reserved += more
+        hold.amount += more
+
+    def settle(self, hold: Hold, actual: int, now: float) -> None:
+        """Put what a request cost in the place of what was set aside. A second time changes nothing."""
+        if not hold.open:
+            return
+        hold.open = False
+        for cell in hold.cells:
+            cell.turn(now)
+            cell.reserved -= hold.amount
+            cell.spent += actual
+            cell.own += actual
+
+    def release(self, hold: Hold, now: float) -> None:
+        """Give back what was set aside for a request that cost nothing."""
+        self.settle(hold, 0, now)
+
+    def charge(self, cells: Iterable[Cell], actual: int, at: float, now: float) -> None:
+        """Note what was spent at a time without a reservation: by a process that is gone. What belongs to a window
+        that is over is not of this one."""
+        for cell in cells:
+            cell.turn(now)
+            if cell.start <= at:
+                cell.spent += actual
+
+
+def _refusal(claim: Claim, amount: int, now: float) -> Refusal | None:
+    cell, cap = claim.cell, claim.cap
+    if now >= cell.end:
+        cell.turn(now)
+    most = cap.most + cap.more if now < cap.until else cap.most
+    if cell.spent + cell.reserved + amount > most or cell.spent >= most:
+        return Refusal(claim, most, cell.spent, cell.reserved, amount)
+    return None
+
+
+def distinct(claims: Sequence[Claim], cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """List every cell once: an account may have two caps in windows of the same length."""
+    return tuple(dict.fromkeys((*(claim.cell for claim in claims), *cells)))

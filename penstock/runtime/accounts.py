@@ -1,0 +1,172 @@
+"""Where each call is counted: the accounts of its caller, its end user and its tags, and the caps that hold for each.
+
+Worked out once for a caller and kept, since every request asks; anew where a row has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from penstock.core.admit.book import GLOBAL, Book, Cell, Claim, Place
+from penstock.core.admit.holders import Cap, Holder
+
+if TYPE_CHECKING:
+    from penstock.core.admit.caller import Caller
+    from penstock.runtime.admission import Admitted
+    from penstock.runtime.keyring import Keyring
+
+MOST_KEPT = 50_000  # callers and holders, before all are made anew
+_NO_PLACE = Place((), {}, (), ())
+
+
+class Soft(NamedTuple):
+    """A budget that nobody is refused for: somebody is told when a cell has spent so much."""
+
+    cell: Cell
+    most: int
+    name: str
+
+
+class Accounts:
+    """All of one process. ``keyring``: who has which caps; ``caps``: those of all requests together."""
+
+    def __init__(self, book: Book, keyring: Callable[[], Keyring | None], caps: tuple[Cap, ...]) -> None:
+        self._book, self._keyring, self._caps = book, keyring, caps
+        self._places: dict[str, tuple[Caller, Place, tuple[Soft, ...]]] = {}
+        self._holders: dict[tuple[str, str], tuple[Holder, Place]] = {}
+        self._periods: dict[str, tuple[str, ...]] = {}
+
+    def go_by(self, caps: tuple[Cap, ...]) -> None:
+        """Go by other caps of all requests from now on."""
+        self._caps = caps
+        self._places.clear()
+
+    def place(self, caller: Caller, admitted: Admitted) -> tuple[Place, tuple[Soft, ...]]:
+        """Return where a call is counted: its caller's place, and those of its end user and tags."""
+        kept = self._places.get(caller.key)
+        if kept is None or kept[0] is not caller:
+            if len(self._places) > MOST_KEPT:
+                self._places.clear()
+            places = [self._place_of(holder) for holder in caller.holders]
+            place = self._join([*places, self._tally(caller)], self._everybody())
+            kept = self._places[caller.key] = caller, place, self._soft(caller.holders)
+        place, soft = kept[1], kept[2]
+        more = admitted.holders[len(caller.holders) :]
+        if more:
+            place = self._join([place, *(self._place_of(holder) for holder in more)], _NO_PLACE)
+            soft = (*soft, *self._soft(more))
+        if admitted.customer or admitted.tags or admitted.user:
+            more_accounts = [f"customer:{admitted.customer}"] if admitted.customer else []
+            more_accounts += [f"user:{admitted.user}"] if admitted.user else []
+            more_accounts += [f"tag:{tag}" for tag in admitted.tags]
+            accounts = tuple(dict.fromkeys((*place.accounts, *more_accounts)))
+            place = place._replace(accounts=accounts)
+        return place, soft
+
+    def _tally(self, caller: Caller) -> Place:
+        """Return where a caller is counted whose budgets do not hold for it: the user of a team's key."""
+        accounts = [f"user:{caller.user}"] if caller.user else []
+        accounts += [f"member:{caller.team}/{caller.user}"] if caller.user and caller.team else []
+        return Place((), {}, tuple(self._book.cell(account) for account in accounts), tuple(accounts))
+
+    def _everybody(self) -> Place:
+        caps = self._caps
+        if not caps:
+            return _NO_PLACE
+        self._periods[GLOBAL] = tuple(cap.period for cap in caps)
+        claims = tuple(self._book.claim(GLOBAL, cap) for cap in caps)
+        return Place(claims, {}, tuple(claim.cell for claim in claims), (GLOBAL,))
+
+    def _place_of(self, holder: Holder) -> Place:
+        name = holder.kind, holder.id
+        kept = self._holders.get(name)
+        if kept is not None and kept[0] == holder:
+            return kept[1]
+        if len(self._holders) > MOST_KEPT:
+            self._holders.clear()
+        account = f"{holder.kind}:{holder.id}"
+        cells = [self._book.cell(account)]
+        claims: list[Claim] = []
+        by_model: dict[str, tuple[Claim, ...]] = {}
+        accounts, periods = [account], dict[str, list[str]]({account: []})
+        for cap in holder.caps:
+            claim = self._book.claim(account, cap, named(holder))
+            cell = claim.cell
+            periods.setdefault(cell.account, []).append(cap.period)
+            if cap.model:
+                by_model[cap.model] = (*by_model.get(cap.model, ()), claim)
+            else:
+                claims.append(claim)
+                cells.append(cell)
+        self._periods.update((one, tuple(found)) for one, found in periods.items())
+        place = Place(tuple(claims), by_model, tuple(dict.fromkeys(cells)), tuple(accounts))
+        self._holders[name] = holder, place
+        return place
+
+    def _join(self, places: Sequence[Place], last: Place) -> Place:
+        if len(places) == 1 and last is _NO_PLACE:
+            return places[0]
+        every = [*places, last]
+        by_model: dict[str, tuple[Claim, ...]] = {}
+        for place in every:
+            for model, claims in place.by_model.items():
+                by_model[model] = (*by_model.get(model, ()), *claims)
+        return Place(
+            tuple(claim for place in every for claim in place.claims),
+            by_model,
+            tuple(dict.fromkeys(cell for place in every for cell in place.cells)),
+            tuple(dict.fromkeys(account for place in every for account in place.accounts)),
+        )
+
+    def _soft(self, holders: Sequence[Holder]) -> tuple[Soft, ...]:
+        found = []
+        for holder in holders:
+            if holder.soft is not None:
+                period = next((cap.period for cap in holder.caps if not cap.model), "")
+                cell = self._book.cell(f"{holder.kind}:{holder.id}", period)
+                found.append(Soft(cell, holder.soft, named(holder)))
+        return tuple(found)
+
+    def periods(self, account: str) -> Sequence[str]:
+        """Return the windows in which an account is counted: all of time, and those of its caps."""
+        found = self._periods.get(account)
+        if found is None:
+            found = self._periods[account] = self._look_up(account)
+        return dict.fromkeys(("", *found)).keys()  # type: ignore[return-value]
+
+    def _look_up(self, account: str) -> tuple[str, ...]:
+        kind, _, rest = account.partition(":")
+        id_, _, model = rest.partition("/model:")
+        keyring = self._keyring()
+        if account == GLOBAL:
+            return tuple(cap.period for cap in self._caps)
+        try:
+            holder = None if keyring is None else keyring.holder(kind, id_)
+        except ValueError:  # a row that cannot be read lets nobody in, either
+            holder = None
+        return () if holder is None else tuple(cap.period for cap in holder.caps if cap.model == model)
+
+    def main_cell(self, account: str) -> Cell | None:
+        """Return where an account is counted in the window of its first cap; None where it was not yet."""
+        period = next(iter(self._periods.get(account, ())), "")
+        return self._book.cells.get((account, period))
+
+
+_LABELS: Mapping[str, str] = {
+    "key": "Key",
+    "team": "Team",
+    "user": "User",
+    "organization": "Organization",
+    "customer": "End User",
+    "tag": "Tag",
+}
+
+
+def named(holder: Holder) -> str:
+    """Name a holder as LiteLLM's messages do: ``Team=ID``."""
+    if holder.kind == "member":
+        team, _, user = holder.id.partition("/")
+        return f"User={user} in Team={team}"
+    shown = holder.alias or f"{holder.id[:12]}..." if holder.kind == "key" else holder.id
+    return f"{_LABELS.get(holder.kind, holder.kind)}={shown}"

@@ -1,0 +1,254 @@
+"""Carries the journal into the store: in batches, in order, each entry once, and never on anybody's way to an answer.
+
+What a dead process left is carried first. A request of its that never ended is charged at what was set aside for it,
+and marked: nobody knows what its vendor billed. A file is removed when all of it is stored.
+
+Totals of before this process are asked of the store exactly as of a position of the journal: what is spent after it is
+in the book already, and what is spent before it is in the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from penstock.core.admit.book import Cell
+from penstock.stores.base import SpendStore, Spent
+from penstock.stores.journal import BEGIN, Entry, Journal, JournalFile, left_open, read_all, take_over
+
+T = TypeVar("T")
+log = logging.getLogger("penstock")
+EVERY = 0.1  # seconds between two batches
+SYNC = 1.0  # seconds of entries that a loss of power may cost
+MOST_ENTRIES = 1_000
+LONGEST_PAUSE = 30.0
+LAST_WORK = 5.0  # seconds that the end of the process waits for what is not stored; the next start finds the rest
+
+Periods = Callable[[str], Sequence[str]]
+"""Tells in which windows an account is counted."""
+
+Bury = Callable[[str, Sequence[tuple[str, int, Spent]], Periods], Awaitable[None]]
+"""Is told that a process is gone, and of each entry of its journal the file, the end, and what was spent."""
+
+
+class Ask(NamedTuple):
+    """A question for what an account had spent when the journal was at a position, and what the book said then."""
+
+    cell: Cell
+    start: float
+    spent: int
+    at: tuple[str, int]
+
+
+class Bookkeeper:
+    """One process's. ``periods`` is asked on the loop. ``away``: why the store takes nothing, "" while it does."""
+
+    def __init__(self, store: SpendStore, journal: Journal, folder: Path, periods: Periods) -> None:
+        self._store, self._journal, self._folder, self._periods = store, journal, folder, periods
+        self._thread = ThreadPoolExecutor(1, "penstock-journal")
+        self._dead: list[list[JournalFile]] = []
+        self._asks: list[Ask] = []
+        self._answered = asyncio.Event()
+        self._at = journal.files[0].name, BEGIN  # all before it is stored
+        self._open: dict[str, str] = {}  # requests under way, and the file that says so
+        self._synced = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self.away = ""
+        self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
+
+    async def start(self) -> None:
+        """Take over what dead processes left, and store it if the store is there."""
+        self._dead = await self._in_thread(take_over, self._folder)
+        with suppress(OSError):
+            await self._carry_dead()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Store what is left, as far as that is quick."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LAST_WORK):
+                while await self._step():
+                    pass
+                if self._at == self._journal.end and not self._open and not self._dead:
+                    for file in self._journal.files:
+                        await self._in_thread(file.remove)
+        for files in self._dead:
+            for file in files:
+                file.close()
+        self._thread.shutdown()
+
+    def ask(self, cell: Cell) -> None:
+        """Ask what was spent in a cell's window before this process counted; the cell then knows it."""
+        cell.asked = True
+        self._asks.append(Ask(cell, cell.start, cell.spent, self._journal.end))
+
+    async def answered(self) -> None:
+        """Wait until all that was asked is answered."""
+        while self._asks:
+            self._answered.clear()
+            await self._answered.wait()
+
+    def left(self) -> list[Spent]:
+        """List what dead processes spent that is not stored yet, as far as is known."""
+        return [spent for files in self._dead for spent in _entries_of(files)]
+
+    async def _run(self) -> None:
+        pause = 0.0
+        while True:
+            await asyncio.sleep(max(pause, EVERY))
+            try:
+                while await self._step():
+                    self._found()
+                self._found()
+                pause = 0.0
+            except OSError as error:
+                if not self.away:
+                    log.warning("What was spent cannot be stored now, and waits in %s: %s", self._folder, error)
+                self.away = str(error)
+                pause = min(max(2 * pause, EVERY), LONGEST_PAUSE)
+            except Exception:  # boundary: a bug of ours must not end the keeping of books; the journal has it all
+                log.exception("The journal could not be carried into the store, through a fault of the gateway")
+                pause = LONGEST_PAUSE
+            if time.monotonic() - self._synced > SYNC:
+                self._synced = time.monotonic()
+                with suppress(OSError):  # a disk that fails shows at the next write
+                    await self._in_thread(self._journal.sync)
+
+    def _found(self) -> None:
+        if self.away:
+            log.warning("What was spent is stored again")
+            self.away = ""
+
+    # Steps. -----------------------------------------------------------------------------------------------------------
+
+    async def _step(self) -> bool:
+        """Store a batch, or answer what was asked. False where there is nothing to do."""
+        if self._dead:
+            await self._carry_dead()
+        file = self._file()
+        if self._asks and self._asks[0].at <= self._at:
+            await self._answer()
+            return True
+        entries = await self._in_thread(_batch, file, self._at[1])
+        # Asked behind the read: a question for a position that was read over came before what stands behind it.
+        if self._asks and (file.name, file.size) >= self._asks[0].at:
+            limit = self._asks[0].at
+            entries = [entry for entry in entries if (entry.file, entry.end) <= limit]
+        if not entries:
+            if file is not self._journal.files[-1] and self._at[1] >= file.size:
+                self._at = self._journal.files[self._journal.files.index(file) + 1].name, BEGIN
+                await self._forget_files()
+                return True
+            return bool(self._asks and self._asks[0].at <= self._at)
+        ended = [entry.spent for entry in entries if not entry.spent.pending]
+        await self._store_all(ended, {file.name: entries[-1].end})
+        for entry in entries:
+            if entry.spent.pending:
+                self._open[entry.spent.call_id] = entry.file
+            else:
+                self._open.pop(entry.spent.call_id, None)
+        self._at = file.name, entries[-1].end
+        return True
+
+    def _file(self) -> JournalFile:
+        return next(file for file in self._journal.files if file.name == self._at[0])
+
+    async def _answer(self) -> None:
+        first = self._asks[0].at
+        asks = [ask for ask in self._asks if ask.at == first or ask.at <= self._at]
+        told = await self._store.totals([(ask.cell.account, ask.cell.period, ask.start) for ask in asks])
+        amounts = {(total.account, total.period, total.start): total.amount for total in told}
+        for ask in asks:
+            cell = ask.cell
+            if cell.start == ask.start:  # the window is still the same
+                cell.spent += amounts.get((cell.account, cell.period, ask.start), 0) - ask.spent
+        del self._asks[: len(asks)]
+        self._answered.set()
+
+    async def _forget_files(self) -> None:
+        """Remove files that are stored whole, and in which no request is under way."""
+        needed = set(self._open.values())
+        for file in self._journal.files[:-1]:
+            if file.name < self._at[0] and file.name not in needed:
+                self._journal.files.remove(file)
+                await self._in_thread(file.remove)
+
+    async def _carry_dead(self) -> None:
+        while self._dead:
+            files = self._dead[0]
+            marks = await self._store.marks()
+            for file in files:
+                position = marks.get(file.name, 0)
+                while entries := await self._in_thread(_batch, file, position):
+                    position = entries[-1].end
+                    ended = [entry.spent for entry in entries if not entry.spent.pending]
+                    await self._store_all(ended, {file.name: position})
+            left = await self._in_thread(left_open, files)
+            if left:
+                await self._store_all(left, {})
+                log.warning("%d requests were under way when their process died: %s", len(left), _AS_RESERVED)
+            if self.bury is not None:
+                try:
+                    told = await self._in_thread(_told_of, files, left)
+                    await self.bury(files[0].process, told, self._periods)
+                except OSError as error:  # then what it was granted stays so, and nobody else spends it
+                    log.warning("What the process %s was granted is not free again: %s", files[0].process, error)
+            for file in files:
+                await self._in_thread(_end, file)
+            self._dead.pop(0)
+
+    async def _store_all(self, entries: Sequence[Spent], mark: dict[str, int]) -> None:
+        accounts = dict.fromkeys(account for entry in entries for account in entry.accounts)
+        # By their names, so that two processes which store at once take rows in the same order: no deadlock.
+        await self._store.append(entries, {one: self._periods(one) for one in sorted(accounts)}, mark)
+
+    async def _in_thread(self, work: Callable[..., T], *given: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *given)
+
+
+_AS_RESERVED = "each is charged what was set aside for it, and marked as pending"
+
+
+def _batch(file: JournalFile, position: int) -> list[Entry]:
+    found: list[Entry] = []
+    for entry in file.read(position):
+        found.append(entry)
+        if len(found) == MOST_ENTRIES:
+            break
+    return found
+
+
+def _entries_of(files: Sequence[JournalFile]) -> list[Spent]:
+    ended = [entry.spent for file in files for entry in read_all(file) if not entry.spent.pending]
+    return ended + left_open(files)
+
+
+def _told_of(files: Sequence[JournalFile], left: Sequence[Spent]) -> list[tuple[str, int, Spent]]:
+    """List what a process spent, in order, and then what it had under way."""
+    ended = [(entry.file, entry.end, entry.spent) for file in files for entry in read_all(file)]
+    return [one for one in ended if not one[2].pending] + [(_BEHIND, 0, spent) for spent in left]
+
+
+_BEHIND = "~"  # behind every name of a file
+
+
+def _end(file: JournalFile) -> None:
+    """Remove a file whose process is gone; keep one that cannot be read to its end for somebody to look at."""
+    last = max((entry.end for entry in read_all(file)), default=0)
+    if last < file.size and file.size > BEGIN:
+        kept = file.path.with_suffix(".damaged")
+        file.path.rename(kept)
+        file.close()
+        log.error("The journal %s cannot be read behind byte %d: what is left of it is kept", kept, last)
+    else:
+        file.remove()

@@ -1,0 +1,381 @@
+"""The ledger: money is set aside before a call is sent, and what it cost is written down before its answer is out.
+
+Set aside is the dearest that the request may cost (``core/admit/estimate``), against every cap of whoever it is charged
+to (``core/admit/book``). What it cost is known where the answer ends: ``Bill.close`` is called there, by the outlet,
+before the last bytes go to the client, and once more by the engine, for what ended otherwise. Each writes to the
+journal, which is on the disk (as far as the death of this process goes) before these bytes are: a batch's answers go
+out together, and so do its entries, in one write. Nothing here waits for a database; ``bookkeeper`` carries the journal
+into one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from penstock.core.admit import amount
+from penstock.core.admit.book import Book, Cell, Claim, Hold, Refusal
+from penstock.core.admit.caller import NOBODY
+from penstock.core.admit.estimate import UNKNOWN, Dearest, read_asked
+from penstock.core.admit.holders import Cap
+from penstock.core.errors import GatewayError
+from penstock.runtime.accounts import MOST_KEPT, Accounts, Soft
+from penstock.runtime.bill import settle
+from penstock.runtime.bookkeeper import Bookkeeper
+from penstock.runtime.http import in_task
+from penstock.runtime.spending import begun, ended
+from penstock.stores.journal import Journal, Lost
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from penstock.core.route.plan import Plan
+    from penstock.runtime.admission import Admitted
+    from penstock.runtime.call import Call
+    from penstock.runtime.http import Batch
+    from penstock.runtime.keyring import Keyring
+    from penstock.runtime.sharing import Sharing
+    from penstock.runtime.state import State
+    from penstock.runtime.targets import Target
+
+log = logging.getLogger("penstock")
+OVER_BUDGET = 422
+STOP, PASS = "stop", "pass"
+
+
+class Rules(Struct, frozen=True):
+    """How money is counted. ``caps``: of all requests together. ``reserves``: money is set aside; else a budget is
+    looked at, and no more. ``status``: of the error for who is over a budget. ``priced``: models without a price are
+    refused. ``on_failure``: what becomes of calls while nothing can be written down, "stop" or "pass".
+    ``default_output``: tokens of an answer whose request sets no limit, instead of what its model can give."""
+
+    caps: tuple[Cap, ...] = ()
+    reserves: bool = True
+    status: int = OVER_BUDGET
+    priced: bool = False
+    on_failure: str = STOP
+    default_output: int | None = None
+
+
+class Bill(Struct, eq=False):
+    """What one call is charged with. It lets go of its call when it is closed, so that both are freed at once.
+
+    ``bound``: what a try may cost at most. ``under_way``: how many tries are. ``soft``: holders to be told of."""
+
+    ledger: Ledger
+    call: Call | None
+    hold: Hold
+    accounts: tuple[str, ...]
+    bound: int
+    reserved: int
+    soft: Sequence[Soft] = ()
+    under_way: int = 0
+    begun: bool = False
+
+    def leave(self) -> Awaitable[None] | None:
+        """Note that a try is about to be sent; ``back`` must follow. Raises "no_ledger" where that cannot be written
+        down, and "over_budget" where what was tried before has taken what this one needs; so may what it returns, which
+        must be awaited."""
+        self.under_way += 1
+        return self.ledger.leave(self)
+
+    def back(self) -> None:
+        """Note that a try is over."""
+        self.under_way -= 1
+
+    def close(self, error: GatewayError | None = None) -> None:
+        """Charge what the call has cost. A second time changes nothing."""
+        call, self.call = self.call, None
+        if call is not None:
+            self.ledger.settle(self, call, error)
+
+
+class NoBooks:
+    """The budgets of a gateway that cannot write down what calls cost: it sends none."""
+
+    def reserve(self, call: Call, admitted: Admitted, state: State) -> None:
+        """Refuse a call. Raises "no_ledger"."""
+        raise _cannot_write()
+
+    def note(self, call: Call, error: GatewayError | None) -> None:
+        """Do nothing: there is nowhere to write."""
+
+    def spent(self, account: str) -> int:
+        """Return nothing: nothing is known."""
+        return 0
+
+
+def _cannot_write() -> GatewayError:
+    text = "What requests cost cannot be written down at the moment, so none is sent (the gateway's log says why; "
+    text += "general_settings.on_ledger_failure: pass lets them pass)."
+    return GatewayError("no_ledger", text, retry_after=5)
+
+
+class Ledger:
+    """One process's. ``keyring``: who has which caps. ``batch``: of the loop that requests are driven in; None where
+    each has a task."""
+
+    def __init__(
+        self,
+        keyring: Callable[[], Keyring | None],
+        journal: Journal,
+        clock: Callable[[], float],
+        rules: Rules = Rules(),  # noqa: B008
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.book = Book()
+        self.rules = rules
+        self.keeper: Bookkeeper | None = None  # once there is a store
+        self.sharing: Sharing | None = None  # where several processes share what there is
+        self.accounts = Accounts(self.book, keyring, rules.caps)
+        self._journal, self._clock, self._now = journal, clock, now
+        self._batch: Batch | None = None
+        self._plans: dict[int, tuple[Plan[Target], tuple[Dearest, ...]]] = {}
+        self._told: set[tuple[str, float]] = set()
+        self._passes = False  # it was said that calls go on although nothing is written down
+
+    def drive(self, batch: Batch) -> None:
+        """Write with the batches of a loop: before the answers of each."""
+        self._batch, batch.before = batch, self.flush
+
+    def go_by(self, rules: Rules) -> None:
+        """Go by other rules from now on."""
+        self.rules = rules
+        self.accounts.go_by(rules.caps)
+
+    def take_over(self, keeper: Bookkeeper) -> None:
+        """Ask the store from now on what was spent before. What dead processes left and the store has not yet counts
+        at once."""
+        self.keeper, now = keeper, self._now()
+        for spent in keeper.left():
+            for account in spent.accounts:
+                cells = [self.book.cell(account, period) for period in self.accounts.periods(account)]
+                self.book.charge(cells, spent.cost, spent.at, now)
+
+    @property
+    def trouble(self) -> str:
+        """Return why nothing can be written down, "" where it can."""
+        return self._journal.trouble
+
+    # On the way in. ---------------------------------------------------------------------------------------------------
+
+    def reserve(self, call: Call, admitted: Admitted, state: State) -> Awaitable[None] | None:
+        """Set aside what a call may cost. Raises "over_budget", and "bad_request" for a model without a price where
+        these are refused."""
+        found = self._dearest(admitted.plan) if admitted.plan is not None else self._passed(call)
+        if self.rules.priced and call.model and not all(one.known for one in found):
+            text = f"No price is known for the model {call.model[:200]!r}, and models without one are refused here "
+            text += "(litellm_settings.block_requests_for_models_without_pricing)."
+            raise GatewayError("bad_request", text, param="model")
+        body = call.exchange.body
+        asked = read_asked(call.fields, len(body), body if isinstance(body, bytes) else b"")
+        bound = max([one.cost(asked, self.rules.default_output) for one in found], default=0)
+        place, soft = self.accounts.place(call.caller, admitted)
+        claims: Sequence[Claim] = place.claims
+        accounts = place.accounts
+        if place.by_model and (of_model := place.by_model.get(call.model)):
+            claims = (*claims, *of_model)
+            accounts = (*accounts, *dict.fromkeys(claim.cell.account for claim in of_model))
+        if all(one.free for one in found):
+            claims = ()  # a budget is no matter of what costs nothing
+        reserved = bound if self.rules.reserves else 0
+        if self.sharing is not None and claims:
+            return self._share(self.sharing, call, claims, place.cells, reserved, (accounts, bound, soft))
+        held = self.book.reserve(claims, place.cells, reserved, self._now())
+        self._charge(call, held, accounts, bound, soft)
+        return None
+
+    async def _share(
+        self,
+        sharing: Sharing,
+        call: Call,
+        claims: Sequence[Claim],
+        cells: Sequence[Cell],
+        reserved: int,
+        of_bill: tuple[tuple[str, ...], int, Sequence[Soft]],
+    ) -> None:
+        """Reserve what is shared with other processes."""
+        await in_task()
+        held = await sharing.reserve(self.book, claims, cells, reserved)
+        self._charge(call, held, *of_bill)
+
+    def _charge(
+        self,
+        call: Call,
+        held: Hold | Refusal,
+        accounts: tuple[str, ...],
+        bound: int,
+        soft: Sequence[Soft],
+    ) -> None:
+        """Begin the bill of a call for which money was set aside."""
+        if isinstance(held, Refusal):
+            raise self._over(held)
+        keeper = self.keeper
+        if keeper is not None:
+            for cell in held.cells:
+                if not cell.asked:
+                    keeper.ask(cell)
+        call.outlet.bill = Bill(self, call, held, accounts, bound, bound, soft)
+
+    def leave(self, bill: Bill) -> Awaitable[None] | None:
+        """Write down that a try of a call is about to be sent, see ``Bill.leave``."""
+        call = bill.call
+        if call is None:
+            return None
+        if bill.begun:
+            spent = 0 if call.spent_cost is None else amount.pico(call.spent_cost)
+            needed = spent + bill.under_way * bill.bound
+            if needed <= bill.reserved:
+                return None
+            if self.rules.reserves:
+                more = needed - bill.hold.amount
+                if self.sharing is not None and bill.hold.claims:
+                    return self._extend(self.sharing, bill, call, more, needed)
+                refused = self.book.extend(bill.hold, more, self._now())
+                if refused is not None:
+                    raise self._over(refused)
+            bill.reserved = needed
+        bill.begun = True
+        self._write_begun(bill, call)
+        return None
+
+    async def _extend(self, sharing: Sharing, bill: Bill, call: Call, more: int, needed: int) -> None:
+        await in_task()
+        refused = await sharing.extend(self.book, bill.hold, more)
+        if refused is not None:
+            raise self._over(refused)
+        bill.reserved = needed
+        self._write_begun(bill, call)
+
+    def _write_begun(self, bill: Bill, call: Call) -> None:
+        journal = self._journal
+        try:
+            journal.put(begun(call, self._now(), bill.reserved, bill.accounts))
+        except Lost:
+            self._fail()
+            return
+        if (self._batch is None or not self._batch.stepping or journal.trouble) and not journal.flush():
+            if self.rules.on_failure == STOP:
+                journal.drop_last()
+            self._fail()
+
+    def _fail(self) -> None:
+        """Refuse a call that cannot be written down, or let it pass, as the operator chose."""
+        if self.rules.on_failure == STOP:
+            raise _cannot_write()
+        if not self._passes:
+            self._passes = True
+            log.error("What requests cost cannot be written down, and they are let pass: %s", self._journal.trouble)
+
+    # At the end. ------------------------------------------------------------------------------------------------------
+
+    def settle(self, bill: Bill, call: Call, error: GatewayError | None) -> None:
+        """Charge a call that is over, and write it down: before the last bytes of its answer are out."""
+        attempt = call.attempt
+        cost = 0
+        if attempt is not None:
+            if attempt.usage is None and attempt.price_version is None:
+                attempt.usage = attempt.usage_seen()
+            paid = settle(attempt)
+            if paid is not None:
+                cost = amount.pico(paid)
+        if call.spent_cost is not None:
+            cost += amount.pico(call.spent_cost)
+        now = self._now()
+        self.book.settle(bill.hold, cost, now)
+        self._write_ended(call, error, now, cost, bill.accounts)
+        for soft in bill.soft:
+            if soft.cell.spent >= soft.most:
+                self._warn(*soft)
+
+    def note(self, call: Call, error: GatewayError | None) -> None:
+        """Write down a call that was refused before money was set aside for it, if somebody known made it."""
+        if call.caller is not NOBODY:
+            accounts = tuple([f"{holder.kind}:{holder.id}" for holder in call.caller.holders])
+            self._write_ended(call, error, self._now(), 0, accounts)
+
+    def _write_ended(
+        self, call: Call, error: GatewayError | None, at: float, cost: int, accounts: tuple[str, ...]
+    ) -> None:
+        ms = (self._clock() - call.exchange.started) * 1000
+        try:
+            self._journal.put(ended(call, error, at, ms, cost, accounts))
+        except Lost:
+            log.error("The cost of call %s is lost, %d picodollars: %s", call.call_id, cost, self._journal.trouble)
+        if self._batch is None or not self._batch.stepping:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down what waits."""
+        journal = self._journal
+        if journal.waits:
+            before = journal.trouble
+            if not journal.flush():
+                if not before:
+                    log.error("What requests cost cannot be written down: %s", journal.trouble)
+            elif before:
+                self._passes = False
+                log.warning("What requests cost is written down again")
+
+    def _warn(self, cell: Cell, most: int, name: str) -> None:
+        window = cell.account, cell.start
+        if window not in self._told:
+            self._told.add(window)
+            spent, soft = amount.dollars(cell.spent), amount.dollars(most)
+            log.warning("Soft budget reached: %s has spent $%s of its soft budget of $%s", name, spent, soft)
+
+    # What is known of it. ---------------------------------------------------------------------------------------------
+
+    def spent(self, account: str) -> int:
+        """Return the picodollars that an account has spent in the window of its cap, as far as this process knows."""
+        cell = self.accounts.main_cell(account)
+        if cell is None:
+            return 0
+        cell.turn(self._now())
+        return cell.spent
+
+    async def spent_of(self, account: str, period: str = "") -> int:
+        """Return what an account has spent in the window of a period that holds, also before this process began."""
+        cell = self.book.cell(account, period)
+        cell.turn(self._now())
+        if not cell.asked and self.keeper is not None:
+            self.keeper.ask(cell)
+            await self.keeper.answered()
+        return cell.spent
+
+    def _passed(self, call: Call) -> tuple[Dearest, ...]:
+        """Return the dearest that what is passed through may be."""
+        attempt = call.attempt
+        return (UNKNOWN,) if attempt is None else (attempt.dearest(),)
+
+    def _dearest(self, plan: Plan[Target]) -> tuple[Dearest, ...]:
+        """Return the dearest that the targets of a plan may be, those of its fallbacks, too."""
+        kept = self._plans.get(id(plan))
+        if kept is not None and kept[0] is plan:
+            return kept[1]
+        if len(self._plans) > MOST_KEPT:
+            self._plans.clear()
+        found: list[Dearest] = []
+        for targets in plan.targets.values():
+            for target in targets:
+                one = target.dearest
+                if one not in found:
+                    found.append(one)
+        self._plans[id(plan)] = plan, tuple(found)
+        return tuple(found)
+
+    def _over(self, refused: Refusal) -> GatewayError:
+        """Make the error for who is over a budget, in LiteLLM's words, and say what else there is to know."""
+        claim = refused.claim
+        name = f" {claim.name}" if claim.name else ""
+        model = f" for the model {claim.cap.model!r}" if claim.cap.model else ""
+        text = f"Budget has been exceeded!{name}{model} "
+        text += f"Current cost: {amount.dollars(refused.spent)}, Max budget: {amount.dollars(refused.most)}"
+        if refused.by_reservations:
+            text += f". ${amount.dollars(refused.reserved)} more is set aside for requests under way, and this one may "
+            text += f"cost ${amount.dollars(refused.amount)}: a smaller max_tokens sets less aside."
+        return GatewayError("over_budget", text, status=self.rules.status)

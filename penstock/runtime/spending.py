@@ -1,0 +1,178 @@
+"""The one place where the ledger's entry is made of a call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from penstock.core.ir import Usage, added
+from penstock.runtime.attempt import Attempt
+from penstock.runtime.keeping import MISS
+from penstock.stores.base import Spent
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from penstock.core.errors import GatewayError
+    from penstock.runtime.call import Call
+
+LONGEST = 64 * 1024  # bytes of what a request says for the log
+LONGEST_MESSAGE = 2000
+_PASSED = "pass_through_endpoint"
+# LiteLLM's names of calls, for surfaces whose answers are not kept.
+_KINDS: Mapping[str, str] = {"": "acompletion", "completion": "acompletion", "embedding": "aembedding"}
+_ID = re.compile(rb'"(?:id|responseId)"\s*:\s*"([^"\\]{1,128})"')
+_SESSIONS = ("litellm_session_id", "session_id", "litellm_trace_id")
+_SAID = ("litellm_metadata", "metadata")
+_text = msgspec.json.Decoder(str).decode
+_usage = msgspec.json.Encoder().encode
+
+
+def kind_of(call: Call) -> str:
+    """Return LiteLLM's name for what a call does."""
+    if call.surface is None:
+        return _PASSED
+    cached = call.surface.cached
+    return _KINDS.get(cached) or f"a{cached}"
+
+
+def begun(call: Call, at: float, cost: int, accounts: tuple[str, ...]) -> Spent:
+    """Make the entry of a call that is about to leave: should this process die, it is charged so much."""
+    caller, admitted = call.caller, call.admitted
+    return Spent(
+        call_id=call.call_id,
+        at=at,
+        began=at,
+        kind=kind_of(call),
+        key=caller.key,
+        team=caller.team,
+        user=caller.user,
+        organization=caller.organization,
+        customer=admitted.customer if admitted is not None else "",
+        tags=admitted.tags if admitted is not None else (),
+        model=call.model,
+        cost=cost,
+        pending=True,
+        stream=call.stream,
+        client=call.exchange.client,
+        path=call.path,
+        accounts=accounts,
+    )
+
+
+def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: int, accounts: tuple[str, ...]) -> Spent:
+    """Make the entry of a call that is over. ``ms``: how long it took."""
+    caller, admitted, attempt, exchange = call.caller, call.admitted, call.attempt, call.exchange
+    usage, hit, first_ms = call.spent, False, None
+    target = label = provider = model = price_version = address = ""
+    tries, stream = call.tries, call.stream
+    if attempt is not None:
+        model, label, provider, target = _named(attempt)
+        usage = _used(usage, attempt)
+        price_version, address = attempt.price_version or "", _address(attempt)
+        tries, stream = tries + attempt.repairs, attempt.stream
+        if attempt.first_at is not None:
+            first_ms = (attempt.first_at - exchange.started) * 1000
+    elif call.caching is not None and call.caching.how is not MISS:
+        hit, usage = True, call.caching.usage
+    used = usage or _NOTHING
+    return Spent(
+        call_id=call.call_id,
+        at=at,
+        began=at - ms / 1000,
+        kind=kind_of(call),
+        key=caller.key,
+        team=caller.team,
+        user=caller.user,
+        organization=caller.organization,
+        customer=admitted.customer if admitted is not None else "",
+        tags=admitted.tags if admitted is not None else (),
+        model=call.model or model,
+        group=attempt.group if attempt is not None else "",
+        target=label,
+        target_id=target,
+        provider=provider,
+        address=address,
+        cost=cost,
+        price_version=price_version,
+        input=used.input,
+        output=used.output,
+        cache_read=used.cache_read,
+        cache_write=used.cache_write + used.cache_write_1h,
+        reasoning=used.reasoning,
+        estimated=used.estimated,
+        cache_hit=hit,
+        stream=stream,
+        status=error.status if error is not None else call.outlet.status,
+        error=error.kind if error is not None else "",
+        message=error.message[:LONGEST_MESSAGE] if error is not None else "",
+        tries=tries,
+        ms=ms,
+        first_ms=first_ms,
+        request_id=_answer_id(attempt) or call.call_id,
+        client=exchange.client,
+        path=call.path,
+        session=_session(call.fields),
+        usage=b"" if usage is None else _usage(usage),
+        metadata=_said(call.fields),
+        accounts=accounts,
+    )
+
+
+_NOTHING = Usage()
+
+
+def _used(before: Usage | None, attempt: Attempt) -> Usage | None:
+    """Add what an attempt used to what those before it did."""
+    for more in (attempt.usage, attempt.spent):
+        if more is not None:
+            before = more if before is None else added(before, more)
+    return before
+
+
+def _named(attempt: Attempt) -> tuple[str, str, str, str]:
+    """Return model, the deployment's model, provider and id."""
+    if type(attempt) is Attempt:
+        target = attempt.target
+        return "", target.model, target.provider.name, target.id
+    named = attempt.named
+    if named is None:
+        target = attempt.target
+        return "", target.model, target.provider.name, target.id
+    return named[0], named[0] or named[1], named[2], named[3]
+
+
+def _address(attempt: Attempt) -> str:
+    """Return the host that was asked, where it is known: an address may hold secrets behind it."""
+    if attempt.named is not None:
+        return ""
+    origin = attempt.target.origin
+    return "" if origin is None else f"{origin.host}:{origin.port}"
+
+
+def _answer_id(attempt: Attempt | None) -> str:
+    if attempt is None or not attempt.tail:
+        return ""
+    found = _ID.search(attempt.tail, 0, 400)
+    return "" if found is None else found[1].decode("utf-8", "replace")
+
+
+def _session(fields: Mapping[str, Raw]) -> str:
+    for name in _SESSIONS:
+        if name in fields:
+            try:
+                return _text(fields[name])[:256]
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                return ""
+    return ""
+
+
+def _said(fields: Mapping[str, Raw]) -> bytes:
+    for name in _SAID:
+        if name in fields:
+            raw = bytes(fields[name])
+            return raw if len(raw) <= LONGEST else b""
+    return b""

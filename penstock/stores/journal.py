@@ -1,0 +1,258 @@
+"""The ledger's journal: entries in files of this machine, until a store has all of them.
+
+A file is a mark and then frames: length, checksum (CRC-32), an entry in msgpack. Each process appends to files of its
+own and holds a lock on them; what a dead process left is taken over by whoever starts next. An entry that is written is
+safe from the death of the process at once, for it is the system's then; from the loss of power once ``sync`` came,
+which whoever keeps the books calls each second. A frame that was cut off, by a full disk or a loss of power, is where a
+file ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from penstock.stores.base import Spent
+
+_MARK = b"penstock-journal-1\n"
+BEGIN = len(_MARK)
+_FRAME = struct.Struct("<II")
+_ENDING = ".journal"
+LONGEST_FRAME = 16 * 1024 * 1024
+LARGEST = 32 * 1024 * 1024  # bytes of a file, after which another one is begun
+KEPT = 64 * 1024 * 1024  # bytes of entries that wait in memory while the disk takes none
+_BATCH = 1 << 20
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Spent).decode
+
+
+class Lost(Exception):
+    """The journal takes no more, and has no room to let entries wait."""
+
+
+class Entry(NamedTuple):
+    """An entry as a journal has it: where it stands, and where it ends."""
+
+    file: str
+    start: int
+    end: int
+    spent: Spent
+
+
+class Journal:
+    """What one process appends to. ``trouble``: why nothing can be written at the moment, "" when it can. Not safe for
+    two threads, but for ``sync`` and ``files``."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """``name``: one that no other process has, letters and digits."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder, self._name, self._number = folder, name, 0
+        self.trouble = ""
+        self.files: list[JournalFile] = []
+        self._waiting: list[bytes] = []
+        self._waits = 0
+        self._open()
+
+    @property
+    def end(self) -> tuple[str, int]:
+        """Return where the next entry goes: file and position, with those that wait counted as written."""
+        return self.files[-1].name, self.files[-1].size + self._waits
+
+    def put(self, spent: Spent) -> None:
+        """Add an entry, which is written with the next ``flush``. Raises ``Lost``, where nothing can be written and
+        too much waits."""
+        if self._waits > KEPT:
+            raise Lost(self.trouble)
+        data = _encode(spent)
+        frame = _FRAME.pack(len(data), zlib.crc32(data)) + data
+        self._waiting.append(frame)
+        self._waits += len(frame)
+
+    def drop_last(self) -> None:
+        """Take the last entry back, which waits yet."""
+        self._waits -= len(self._waiting.pop())
+
+    def told(self) -> str:
+        """Return where the next entry goes, as one word."""
+        file, position = self.end
+        return f"{file}:{position}"
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting)
+
+    def flush(self) -> bool:
+        """Write what waits, in one go. False where that cannot be: ``trouble`` says why, and it goes on waiting."""
+        waiting = self._waiting
+        if not waiting:
+            return True
+        file = self.files[-1]
+        data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+        try:
+            file.append(data)
+        except OSError as error:
+            self.trouble = f"{file.path.parent}: {error.strerror or error}"
+            return False
+        self.trouble = ""
+        self._waiting, self._waits = [], 0
+        if file.size > LARGEST:
+            try:
+                self._open()
+            except OSError as error:  # then the old one goes on growing
+                self.trouble = f"{self._folder}: {error.strerror or error}"
+        return True
+
+    def sync(self) -> None:
+        """Make sure that what was written survives a loss of power."""
+        for file in self.files[-2:]:
+            file.sync()
+
+    def close(self) -> None:
+        """Write what waits, and let go of the files: what is in them is anybody's to take over."""
+        self.flush()
+        for file in self.files:
+            file.close()
+
+    def _open(self) -> None:
+        self._number += 1
+        path = self._folder / f"{self._name}-{self._number:06d}{_ENDING}"
+        self.files.append(JournalFile.make(path))
+
+
+class JournalFile:
+    """One file of a journal, locked by who holds it. ``size``: bytes that are written whole."""
+
+    def __init__(self, path: Path, fd: int, size: int) -> None:
+        self.path, self.size = path, size
+        self._fd = fd
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def process(self) -> str:
+        """Return the name of the process whose file it is."""
+        return self.path.name.rpartition("-")[0]
+
+    @classmethod
+    def make(cls, path: Path) -> JournalFile:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = cls(path, fd, 0)
+            file.append(_MARK)
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        return file
+
+    @classmethod
+    def take(cls, path: Path) -> JournalFile | None:
+        """Open the file of a process that is gone; None for one that somebody holds, or that is gone itself."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink == 0:  # who had it has just removed it
+                raise BlockingIOError
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return cls(path, fd, os.fstat(fd).st_size)
+
+    def append(self, data: bytes) -> None:
+        """Write at the end: all of it, or nothing."""
+        written = 0
+        try:
+            while written < len(data):
+                written += os.pwrite(self._fd, data[written:] if written else data, self.size + written)
+        except OSError:
+            if written:
+                os.ftruncate(self._fd, self.size)
+            raise
+        self.size += written
+
+    def read(self, position: int, most: int = _BATCH) -> Iterator[Entry]:
+        """Yield the entries from a position on, of about so many bytes; from 0: from the first."""
+        position = max(position, BEGIN)
+        data = os.pread(self._fd, max(0, min(most, self.size - position)), position)
+        at = 0
+        while at + _FRAME.size <= len(data):
+            length, check = _FRAME.unpack_from(data, at)
+            end = at + _FRAME.size + length
+            if length > LONGEST_FRAME:
+                return
+            if end > len(data):
+                if at or position + end > self.size:
+                    return
+                data += os.pread(self._fd, end - len(data), position + len(data))  # one that is longer than all of it
+                if len(data) < end:
+                    return
+            body = data[at + _FRAME.size : end]
+            if zlib.crc32(body) != check:
+                return
+            try:
+                spent = _decode(body)
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                return
+            yield Entry(self.name, position + at, position + end, spent)
+            at = end
+
+    def sync(self) -> None:
+        if self._fd >= 0:
+            os.fdatasync(self._fd) if hasattr(os, "fdatasync") else os.fsync(self._fd)
+
+    def remove(self) -> None:
+        """Delete it: all that is in it is kept elsewhere."""
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+
+def take_over(folder: Path) -> list[list[JournalFile]]:
+    """Take the files of processes that are gone, those of each together and in order."""
+    found: dict[str, list[JournalFile]] = {}
+    for path in sorted(folder.glob(f"*{_ENDING}")):
+        file = JournalFile.take(path)
+        if file is not None:
+            found.setdefault(file.process, []).append(file)
+    return list(found.values())
+
+
+def left_open(files: Sequence[JournalFile]) -> list[Spent]:
+    """List the entries of a process that is gone which stand for requests that never ended, oldest first."""
+    pending: dict[str, Spent] = {}
+    for file in files:
+        for entry in read_all(file):
+            if entry.spent.pending:
+                pending[entry.spent.call_id] = entry.spent
+            else:
+                pending.pop(entry.spent.call_id, None)
+    return list(pending.values())
+
+
+def read_all(file: JournalFile, position: int = 0) -> Iterator[Entry]:
+    """Yield all entries of a file from a position on."""
+    while True:
+        last = position
+        for entry in file.read(position):
+            position = entry.end
+            yield entry
+        if position == last:
+            return
