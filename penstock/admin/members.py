@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from penstock.admin import teamforms as forms
 from penstock.admin.desk import Step
-from penstock.admin.forms import author, desk_of, given, missing, page, read
+from penstock.admin.forms import author, desk_of, given, missing, read
 from penstock.admin.membership import (
     MOST_MEMBERS,
     Joined,
@@ -19,7 +19,7 @@ from penstock.admin.membership import (
     membership_id,
     membership_told,
 )
-from penstock.admin.rows import budget_told, check, post, row_of, spent
+from penstock.admin.rows import Spend, budget_told, check, post, row_of, tell
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import tell_team
 from penstock.core.errors import GatewayError
@@ -46,7 +46,7 @@ async def add(gateway: Any, call: Call) -> Page:
     joined = [await join(desk, gateway, team, who, limits) for who in _distinct(whos)]
     await desk.write([step for one in joined for step in one.steps], author(call))
     answer = await tell_team(gateway, desk, team["team_id"])
-    return page({**answer, **_joined_told(gateway, desk, call, joined)})
+    return await tell(gateway, {**answer, **_joined_told(gateway, desk, call, joined)})
 
 
 async def add_many(gateway: Any, call: Call) -> Page:
@@ -71,7 +71,8 @@ async def add_many(gateway: Any, call: Call) -> Page:
     for who in whos:
         results.append(await _add_one(desk, gateway, call, team, who, limits))
     good = sum(result["success"] is True for result in results)
-    return page(
+    return await tell(
+        gateway,
         {
             "team_id": form.team_id,
             "results": results,
@@ -79,7 +80,7 @@ async def add_many(gateway: Any, call: Call) -> Page:
             "successful_additions": good,
             "failed_additions": len(results) - good,
             "updated_team": await tell_team(gateway, desk, form.team_id),
-        }
+        },
     )
 
 
@@ -124,7 +125,8 @@ async def update(gateway: Any, call: Call) -> Page:
     await desk.change(row, body, author(call))
     user = desk.keyring.body("user", before["user_id"]) or {}
     limits = budget_told(desk, body) or {}
-    return page(
+    return await tell(
+        gateway,
         {
             "team_id": form.team_id,
             "user_id": before["user_id"],
@@ -133,7 +135,7 @@ async def update(gateway: Any, call: Call) -> Page:
             "max_budget_in_team": limits.get("max_budget"),
             **{name: limits.get(name) for name in ("budget_duration", "tpm_limit", "rpm_limit", "model_max_budget")},
             "allowed_models": body.get("allowed_models"),
-        }
+        },
     )
 
 
@@ -144,7 +146,7 @@ async def delete(gateway: Any, call: Call) -> Page:
     row = await member_row(desk, form.team_id, form.user_id, form.user_email)
     keys = await keys_of_member(desk, form.team_id, fields_of(row)["user_id"])
     await desk.write([Step(one.kind, one.id, None, one) for one in (row, *keys)], author(call))
-    return page(await tell_team(gateway, desk, form.team_id))
+    return await tell(gateway, await tell_team(gateway, desk, form.team_id))
 
 
 async def own(gateway: Any, call: Call) -> Page:
@@ -157,13 +159,14 @@ async def own(gateway: Any, call: Call) -> Page:
     if member is None:
         raise missing("member", call.caller.user)
     user = desk.keyring.body("user", call.caller.user) or {}
-    return page(
+    return await tell(
+        gateway,
         {
             **membership_told(gateway, desk, member),
             "team_alias": fields_of(row).get("team_alias"),
             "user_email": user.get("user_email"),
-            "spend": spent(gateway, "member", name),
-        }
+            "spend": Spend("member", name),
+        },
     )
 
 

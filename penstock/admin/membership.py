@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from penstock.admin.desk import Step
 from penstock.admin.forms import missing
-from penstock.admin.rows import budget_told, check, spent
+from penstock.admin.rows import Spend, budget_told, check
 from penstock.core.admit.caller import INTERNAL_VIEWER
 from penstock.core.errors import GatewayError
 from penstock.runtime.ids import new_id
@@ -147,7 +147,7 @@ def membership_told(gateway: Any, desk: Desk, member: Mapping[str, Any]) -> Fiel
         "role": member["role"],
         "budget_id": member.get("budget_id"),
         "allowed_models": member.get("allowed_models"),
-        "spend": spent(gateway, "member", membership_id(member["team_id"], member["user_id"])),
+        "spend": Spend("member", membership_id(member["team_id"], member["user_id"])),
         "litellm_budget_table": budget_told(desk, member),
     }
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from penstock.admin import orgforms as forms
 from penstock.admin.budgets import budget_step
 from penstock.admin.desk import Step, told
-from penstock.admin.forms import author, desk_of, given, misspelt, page, query_of, read
-from penstock.admin.rows import BUDGET_FIELDS, bodies, budget_told, check, need, post, row_of, spent, unknown
+from penstock.admin.forms import author, desk_of, given, misspelt, query_of, read
+from penstock.admin.rows import BUDGET_FIELDS, Spend, bodies, budget_told, check, need, post, row_of, tell, unknown
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import check_within
 from penstock.admin.teams import steps_away
@@ -40,7 +40,7 @@ async def new(gateway: Any, call: Call) -> Page:
     need("organization_alias", form.organization_alias)
     id_ = sent.pop("organization_id", None) or new_id()
     await desk.write(_steps(desk, id_, sent, None), author(call))
-    return page(_warned(_told(gateway, desk, await row_of(desk, "organization", id_)), call))
+    return await tell(gateway, _warned(_told(gateway, desk, await row_of(desk, "organization", id_)), call))
 
 
 async def update(gateway: Any, call: Call) -> Page:
@@ -64,7 +64,7 @@ async def _update(gateway: Any, call: Call, id_: str, form: forms.ChangedOrganiz
     steps = _steps(desk, id_, sent, row)
     await _check_teams(desk, id_, steps)
     await desk.write(steps, author(call))
-    return page(_warned(_told(gateway, desk, await row_of(desk, "organization", id_)), call))
+    return await tell(gateway, _warned(_told(gateway, desk, await row_of(desk, "organization", id_)), call))
 
 
 def _steps(desk: Desk, id_: str, sent: Mapping[str, Any], row: Row | None) -> list[Step]:
@@ -124,21 +124,21 @@ async def delete(gateway: Any, call: Call) -> Page:
         steps["organization", row.id] = Step("organization", row.id, None, row)
     answer = [_told(gateway, desk, row) for row in rows]
     await desk.write(list(steps.values()), author(call))
-    return page(answer)
+    return await tell(gateway, answer)
 
 
 async def info(gateway: Any, call: Call) -> Page:
     """Show an organization, its members and its teams."""
     desk = desk_of(gateway)
     id_ = need("organization_id", query_of(call).get("organization_id"))
-    return page(await _info(gateway, desk, id_, Scope(call.caller, desk.keyring)))
+    return await tell(gateway, await _info(gateway, desk, id_, Scope(call.caller, desk.keyring)))
 
 
 async def infos(gateway: Any, call: Call) -> Page:
     """Show several organizations, by their ids."""
     desk, form = desk_of(gateway), read(call, forms.OrganizationsAsked)
     scope = Scope(call.caller, desk.keyring)
-    return page([await _info(gateway, desk, id_, scope) for id_ in dict.fromkeys(form.organizations)])
+    return await tell(gateway, [await _info(gateway, desk, id_, scope) for id_ in dict.fromkeys(form.organizations)])
 
 
 async def _info(gateway: Any, desk: Desk, id_: str, scope: Scope) -> Fields:
@@ -163,14 +163,14 @@ async def listed(gateway: Any, call: Call) -> Page:
         named = str(fields_of(row).get("organization_alias") or "").lower()
         if scope.sees_organization(row.id) and wanted in (None, "", row.id) and alias in named:
             found.append(await _info(gateway, desk, row.id, scope))
-    return page(found)
+    return await tell(gateway, found)
 
 
 def _told(gateway: Any, desk: Desk, row: Row) -> Fields:
     fields = {**_BLANK, **told(row)}
     return {
         **fields,
-        "spend": spent(gateway, "organization", row.id),
+        "spend": Spend("organization", row.id),
         "litellm_budget_table": budget_told(desk, fields),
     }
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.admin import orgforms
 from penstock.admin.desk import Step, told
-from penstock.admin.forms import author, desk_of, given, misspelt, page, query_of, read
-from penstock.admin.rows import budget_told, check, need, post, row_of, spent, unknown
+from penstock.admin.forms import author, desk_of, given, misspelt, query_of, read
+from penstock.admin.rows import Spend, budget_told, check, need, post, row_of, tell, unknown
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import check_within
 from penstock.core.errors import GatewayError
@@ -39,7 +39,7 @@ async def new(gateway: Any, call: Call) -> Page:
     sent = {name: value for name, value in given(form).items() if value is not None}
     id_ = sent.pop("project_id", None) or new_id()
     await desk.write([_step(desk, id_, sent, None)], author(call))
-    return page(_warned(await _read(gateway, desk, id_), call))
+    return await tell(gateway, _warned(await _read(gateway, desk, id_), call))
 
 
 async def update(gateway: Any, call: Call) -> Page:
@@ -53,7 +53,7 @@ async def update(gateway: Any, call: Call) -> Page:
     else:
         sent.pop("team_id", None)
     await desk.write([_step(desk, row.id, sent, row)], author(call))
-    return page(_warned(await _read(gateway, desk, row.id), call))
+    return await tell(gateway, _warned(await _read(gateway, desk, row.id), call))
 
 
 def _step(desk: Desk, id_: str, sent: Mapping[str, Any], row: Row | None) -> Step:
@@ -94,13 +94,15 @@ async def delete(gateway: Any, call: Call) -> Page:
             raise GatewayError("bad_request", text, param="project_ids")
     answer = [_told(gateway, desk, row) for row in rows]
     await desk.write([Step(row.kind, row.id, None, row) for row in rows], author(call))
-    return page(answer)
+    return await tell(gateway, answer)
 
 
 async def info(gateway: Any, call: Call) -> Page:
     """Show a project."""
     desk = desk_of(gateway)
-    return page(_told(gateway, desk, await _visible(desk, call, need("project_id", query_of(call).get("project_id")))))
+    return await tell(
+        gateway, _told(gateway, desk, await _visible(desk, call, need("project_id", query_of(call).get("project_id"))))
+    )
 
 
 async def listed(gateway: Any, call: Call) -> Page:
@@ -108,7 +110,7 @@ async def listed(gateway: Any, call: Call) -> Page:
     desk = desk_of(gateway)
     scope = Scope(call.caller, desk.keyring)
     rows = (await desk.find("project")).rows
-    return page([_told(gateway, desk, row) for row in rows if _sees(desk, scope, fields_of(row))])
+    return await tell(gateway, [_told(gateway, desk, row) for row in rows if _sees(desk, scope, fields_of(row))])
 
 
 def _sees(desk: Desk, scope: Scope, project: Mapping[str, Any]) -> bool:
@@ -137,7 +139,7 @@ def _told(gateway: Any, desk: Desk, row: Row) -> Fields:
     fields = {**_BLANK, **told(row)}
     return {
         **fields,
-        "spend": spent(gateway, "project", row.id),
+        "spend": Spend("project", row.id),
         "litellm_budget_table": budget_told(desk, fields),
     }
 

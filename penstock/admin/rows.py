@@ -5,18 +5,20 @@ Money that was spent stands in no row: the ledger has it.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from penstock.admin.forms import given, missing, refused
+from penstock.admin.spending import spent
 from penstock.core.admit.access import MANAGEMENT
 from penstock.core.admit.amount import dollars
 from penstock.core.admit.holders import Bad, read_holder
 from penstock.core.admit.periods import text_of, window
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import KEY
-from penstock.runtime.route import Route
+from penstock.runtime.route import JSON, Page, Route
 from penstock.stores.kinds import KINDS, fields_of, shown
 
 if TYPE_CHECKING:
@@ -78,10 +80,31 @@ def without_ids(form: msgspec.Struct, *names: str) -> Fields:
     return {name: value for name, value in given(form).items() if name not in names}
 
 
-def spent(gateway: Any, kind: str, id_: str) -> float:
-    """Return the US dollars that somebody has spent in the present window of his budget."""
-    ask = getattr(gateway, "spent", None)
-    return 0.0 if ask is None else dollars(ask(f"{kind}:{id_}"))
+class Spend:
+    """What an account has spent in the window of its budget, told in US dollars by ``tell``."""
+
+    __slots__ = ("account",)
+
+    def __init__(self, kind: str, id_: str) -> None:
+        self.account = f"{kind}:{id_}"
+
+
+async def tell(gateway: Any, answer: Any, status: int = 200) -> Page:
+    """Render an answer, with what each ``Spend`` in it comes to: all of them are asked for at once."""
+    asked: dict[str, float] = {}
+
+    def note(thing: Any) -> Any:
+        if isinstance(thing, Spend):
+            return asked.setdefault(thing.account, 0.0)
+        return str(thing)
+
+    body = msgspec.json.encode(answer, enc_hook=note)
+    if asked and getattr(gateway, "spent", None) is not None:
+        found = await asyncio.gather(*(spent(gateway, *account.split(":", 1)) for account in asked))
+        if any(found):
+            asked.update(zip(asked, map(dollars, found), strict=True))
+            body = msgspec.json.encode(answer, enc_hook=note)
+    return Page(status, JSON, body)
 
 
 def reset_at(body: Mapping[str, Any], now: float) -> str | None:

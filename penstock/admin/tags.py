@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.admin import orgforms
 from penstock.admin.desk import Step, told
-from penstock.admin.forms import author, desk_of, given, misspelt, page, read
-from penstock.admin.rows import budget_told, check, post, row_of, spent
+from penstock.admin.forms import author, desk_of, given, misspelt, read
+from penstock.admin.rows import Spend, budget_told, check, post, row_of, tell
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import ADMIN, VIEW
 from penstock.runtime.route import Page, Route
@@ -65,20 +65,20 @@ async def delete(gateway: Any, call: Call) -> Page:
     """Delete a tag. Requests may go on bringing it; it has no limits then."""
     desk, form = desk_of(gateway), read(call, orgforms.OneTag)
     await desk.remove(await row_of(desk, "tag", form.name), author(call))
-    return page({"message": f"Tag {form.name} deleted successfully"})
+    return await tell(gateway, {"message": f"Tag {form.name} deleted successfully"})
 
 
 async def info(gateway: Any, call: Call) -> Page:
     """Show tags, by their names."""
     desk, form = desk_of(gateway), read(call, orgforms.Tags)
     rows = [await row_of(desk, "tag", name) for name in dict.fromkeys(form.names)]
-    return page({row.id: _told(gateway, desk, row) for row in rows})
+    return await tell(gateway, {row.id: _told(gateway, desk, row) for row in rows})
 
 
 async def listed(gateway: Any, call: Call) -> Page:
     """List all tags."""
     desk = desk_of(gateway)
-    return page([_told(gateway, desk, row) for row in (await desk.find("tag")).rows])
+    return await tell(gateway, [_told(gateway, desk, row) for row in (await desk.find("tag")).rows])
 
 
 async def _answer(gateway: Any, desk: Desk, call: Call, name: str, done: str) -> Page:
@@ -87,7 +87,7 @@ async def _answer(gateway: Any, desk: Desk, call: Call, name: str, done: str) ->
         "tag": _told(gateway, desk, await row_of(desk, "tag", name)),
     }
     warnings = misspelt(call, orgforms.Tag)
-    return page({**answer, "warnings": warnings} if warnings else answer)
+    return await tell(gateway, {**answer, "warnings": warnings} if warnings else answer)
 
 
 def _told(gateway: Any, desk: Desk, row: Row) -> Fields:
@@ -95,7 +95,7 @@ def _told(gateway: Any, desk: Desk, row: Row) -> Fields:
     return {
         **fields,
         "name": row.id,
-        "spend": spent(gateway, "tag", row.id),
+        "spend": Spend("tag", row.id),
         "litellm_budget_table": budget_told(desk, fields),
     }
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin.forms import desk_of, number_of, page, query_of
+from penstock.admin.forms import desk_of, number_of, query_of
 from penstock.admin.members import open_teams
 from penstock.admin.membership import members_of, membership_told
-from penstock.admin.rows import bodies, spent
+from penstock.admin.rows import Spend, bodies, tell
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import team_told
 from penstock.core.errors import GatewayError
@@ -41,7 +41,7 @@ async def listed(gateway: Any, call: Call) -> Page:
     scope = Scope(call.caller, desk.keyring)
     for key in bodies((await desk.find("key", {"team_id": tuple(ids)} if len(ids) <= _AT_ONCE else None)).rows):
         if key.get("team_id") and scope.sees_key(key):
-            keys.setdefault(key["team_id"], []).append({**key, "spend": spent(gateway, "key", key["token"])})
+            keys.setdefault(key["team_id"], []).append({**key, "spend": Spend("key", key["token"])})
     members = await _members(desk, ids)
     told = []
     for number, row in enumerate(rows):
@@ -51,7 +51,7 @@ async def listed(gateway: Any, call: Call) -> Page:
         memberships = [membership_told(gateway, desk, member) for member in inside]
         fields = team_told(gateway, desk, row, inside)
         told.append({**fields, "keys": keys.get(row.id, []), "team_memberships": memberships})
-    return page(told)
+    return await tell(gateway, told)
 
 
 async def paged(gateway: Any, call: Call) -> Page:
@@ -77,7 +77,9 @@ async def paged(gateway: Any, call: Call) -> Page:
         told = {**team_told(gateway, desk, row, inside), "members_count": len(inside), "keys_count": keys}
         teams.append(told)
     pages = -(-len(rows) // size)
-    return page({"teams": teams, "total": len(rows), "page": number, "page_size": size, "total_pages": pages})
+    return await tell(
+        gateway, {"teams": teams, "total": len(rows), "page": number, "page_size": size, "total_pages": pages}
+    )
 
 
 async def available(gateway: Any, call: Call) -> Page:
@@ -90,7 +92,7 @@ async def available(gateway: Any, call: Call) -> Page:
         if row is not None and not scope.in_team(id_):
             fields = fields_of(row)
             told.append({name: fields.get(name) for name in ("team_id", "team_alias", "models")})
-    return page(told)
+    return await tell(gateway, told)
 
 
 async def _members(desk: Desk, ids: list[str]) -> dict[str, list[Fields]]:

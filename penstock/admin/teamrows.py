@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.admin.desk import Step, told
 from penstock.admin.membership import members_of, membership_told, roles_told
-from penstock.admin.rows import bodies, check, reset_at, spent
+from penstock.admin.rows import Spend, bodies, check, reset_at
 from penstock.admin.teamforms import FOR_MEMBERS, IN_METADATA
 from penstock.core.errors import GatewayError
 from penstock.runtime.ids import new_id
@@ -121,7 +121,7 @@ def team_told(gateway: Any, desk: Desk, row: Row, members: Sequence[Mapping[str,
         **_EVERY_TEAM,
         **fields,
         **roles_told(desk, members),
-        "spend": spent(gateway, "team", row.id),
+        "spend": Spend("team", row.id),
         "budget_reset_at": reset_at(fields, desk.clock()),
         "litellm_model_table": {"model_aliases": aliases} if aliases else None,
     }
@@ -146,7 +146,7 @@ async def info_told(gateway: Any, desk: Desk, row: Row, scope: Scope) -> Fields:
         "team_id": row.id,
         "team_info": info,
         "keys": [
-            {**key, "token": None, "spend": spent(gateway, "key", key["token"])}
+            {**key, "token": None, "spend": Spend("key", key["token"])}
             for key in bodies(keys)
             if scope.sees_key(key) or scope.runs_team(row.id)
         ],

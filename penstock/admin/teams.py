@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.admin import members, teamforms, teamlists
 from penstock.admin.desk import Step
-from penstock.admin.forms import author, desk_of, given, misspelt, page, query_of, read
+from penstock.admin.forms import author, desk_of, given, misspelt, query_of, read
 from penstock.admin.membership import MOST_MEMBERS, join
-from penstock.admin.rows import need, post, row_of, unknown
+from penstock.admin.rows import need, post, row_of, tell, unknown
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import info_told, lay, tell_team
 from penstock.core.errors import GatewayError
@@ -54,7 +54,7 @@ async def new(gateway: Any, call: Call) -> Page:
     joined = [await join(desk, gateway, laid.body, who, {}) for who in whos]
     steps = [*laid.steps, Step("team", id_, laid.body), *(step for one in joined for step in one.steps)]
     await desk.write(steps, author(call))
-    return page(_warned(await tell_team(gateway, desk, id_), call, teamforms.NewTeam))
+    return await tell(gateway, _warned(await tell_team(gateway, desk, id_), call, teamforms.NewTeam))
 
 
 def _first_members(call: Call, form: teamforms.NewTeam) -> list[teamforms.Who]:
@@ -115,7 +115,7 @@ async def _update(gateway: Any, call: Call, id_: str, form: teamforms.ChangedTea
     laid = lay(desk, id_, before, sent)
     await desk.write([*laid.steps, Step("team", id_, laid.body, row)], author(call))
     answer = await tell_team(gateway, desk, id_)
-    return page(_warned({"team_id": id_, "data": answer, **answer}, call, teamforms.ChangedTeam))
+    return await tell(gateway, _warned({"team_id": id_, "data": answer, **answer}, call, teamforms.ChangedTeam))
 
 
 def _runs_above(scope: Scope, team: Mapping[str, Any]) -> bool:
@@ -158,7 +158,7 @@ async def delete(gateway: Any, call: Call) -> Page:
     if gone:
         raise unknown("team", gone)
     await desk.write([step for row in rows for step in await steps_away(desk, row)], author(call))
-    return page({"deleted_teams": [row.id for row in rows]})
+    return await tell(gateway, {"deleted_teams": [row.id for row in rows]})
 
 
 async def steps_away(desk: Desk, team: Row) -> list[Step]:
@@ -178,7 +178,7 @@ async def info(gateway: Any, call: Call) -> Page:
     id_ = query_of(call).get("team_id") or call.caller.team
     scope = Scope(call.caller, desk.keyring)
     row = await row_of(desk, "team", need("team_id", id_), scope.sees_team)
-    return page(await info_told(gateway, desk, row, scope))
+    return await tell(gateway, await info_told(gateway, desk, row, scope))
 
 
 async def block(gateway: Any, call: Call) -> Page:
@@ -195,7 +195,7 @@ async def _block(gateway: Any, call: Call, blocked: bool) -> Page:
     desk, form = desk_of(gateway), read(call, teamforms.OneTeam)
     row = await _team_above(desk, call, form.team_id)
     await desk.change(row, {**fields_of(row), "blocked": blocked}, author(call), "blocked" if blocked else "unblocked")
-    return page(await tell_team(gateway, desk, row.id))
+    return await tell(gateway, await tell_team(gateway, desk, row.id))
 
 
 async def add_models(gateway: Any, call: Call) -> Page:
@@ -221,7 +221,7 @@ async def delete_models(gateway: Any, call: Call) -> Page:
 async def _set_models(gateway: Any, desk: Desk, call: Call, row: Row, models: list[str]) -> Page:
     laid = lay(desk, row.id, fields_of(row), {"models": models})
     await desk.write([*laid.steps, Step("team", row.id, laid.body, row)], author(call))
-    return page(await tell_team(gateway, desk, row.id))
+    return await tell(gateway, await tell_team(gateway, desk, row.id))
 
 
 async def _team_above(desk: Desk, call: Call, id_: str) -> Row:
@@ -237,7 +237,7 @@ async def permissions(gateway: Any, call: Call) -> Page:
     """Show what a team has opened to its members."""
     desk, id_ = desk_of(gateway), need("team_id", query_of(call).get("team_id"))
     scope = Scope(call.caller, desk.keyring)
-    return page(_permissions(await row_of(desk, "team", id_, scope.sees_team)))
+    return await tell(gateway, _permissions(await row_of(desk, "team", id_, scope.sees_team)))
 
 
 async def set_permissions(gateway: Any, call: Call) -> Page:
@@ -250,7 +250,7 @@ async def set_permissions(gateway: Any, call: Call) -> Page:
     _check_permissions(form.team_member_permissions)
     body = {**fields_of(row), "team_member_permissions": form.team_member_permissions}
     await desk.change(row, body, author(call))
-    return page(await tell_team(gateway, desk, row.id))
+    return await tell(gateway, await tell_team(gateway, desk, row.id))
 
 
 def _permissions(row: Row) -> Fields:
