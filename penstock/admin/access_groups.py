@@ -180,7 +180,7 @@ def _wanted(gateway: Any, form: orgforms.ModelGroup) -> list[Target]:
 
 
 async def _set(gateway: Any, call: Call, group: str, wanted: Sequence[Target]) -> Fields:
-    """Have a group name those deployments, and no others."""
+    """Write the name of a group into those deployments, and take it from all others."""
     if gateway.registry is None:
         raise GatewayError("not_installed", "The models of this gateway cannot be changed while it runs.")
     ids = {target.id for target in wanted}

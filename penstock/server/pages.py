@@ -12,7 +12,9 @@ import msgspec
 from penstock import __version__
 from penstock.admin import (
     access_groups,
+    audit,
     budgets,
+    credentials,
     keys,
     keyviews,
     modelinfo,
@@ -173,6 +175,8 @@ ROUTES: tuple[Route, ...] = (
     *tags.ROUTES,
     *projects.ROUTES,
     *access_groups.ROUTES,
+    *credentials.ROUTES,
+    *audit.ROUTES,
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
     Route("/cost/estimate", costs.estimate, methods=("POST",)),

@@ -10,6 +10,7 @@ from typing import Any
 from penstock.admin.desk import Desk, Step
 from penstock.runtime.keyring import Keyring
 from penstock.stores.directory_memory import MemoryDirectory
+from penstock.stores.sealing import Sealer
 from tests.door import Door
 from tests.served import MASTER, ServedDoor, open_service
 from tests.server.keyed import lead
@@ -79,7 +80,7 @@ class Managed:
 async def managed(tmp_path: Any, yaml: str = CONFIG, **options: Any) -> AsyncIterator[Managed]:
     async with open_service(tmp_path, yaml, **options) as door:
         keyring = Keyring(b"a secret of a test's server")
-        desk = Desk(MemoryDirectory(), keyring, lambda: NOW)
+        desk = Desk(MemoryDirectory(), keyring, lambda: NOW, Sealer(b"a secret of a test's server"))
         door.gateway.desk = desk
         lead(door, keyring, MASTER)
         yield Managed(door, desk)

@@ -217,9 +217,7 @@ def _append(
         upsert.put(connection, MARKS, told, ("position",))
 
 
-def _told_apart(
-    connection: sa.Connection, entries: Iterable[Spent], corrects: bool
-) -> tuple[list[Spent], list[Spent]]:
+def _told_apart(connection: sa.Connection, entries: Iterable[Spent], corrects: bool) -> tuple[list[Spent], list[Spent]]:
     """Return the entries that are new, and those that they take the place of: pending ones, and all that are
     corrected."""
     given: dict[str, Spent] = {}
