@@ -5,9 +5,9 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 # The build tools go into an environment of their own, which stays behind in this stage.
-COPY requirements.lock requirements-build.lock ./
+COPY requirements-image.lock requirements-build.lock ./
 RUN python -m venv /app/venv \
- && /app/venv/bin/pip install --quiet --no-deps --require-hashes -r requirements.lock \
+ && /app/venv/bin/pip install --quiet --no-deps --require-hashes -r requirements-image.lock \
  && pip install --quiet --no-deps --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY penstock ./penstock
@@ -20,8 +20,8 @@ FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin penstock
 RUN install -d -o 10001 -g 10001 -m 700 /data
 COPY --from=build /app/venv /app/venv
-# Keys, teams and spend: mount a volume there, or set DATABASE_URL.
-ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PENSTOCK_STATE_DIR=/data
+# Keys, teams and spend: mount a volume there, or set DATABASE_URL. Where it cannot be written it serves without them.
+ENV PATH=/app/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_STATE_HOME=/data
 WORKDIR /app
 USER 10001
 EXPOSE 4000

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 Given = UnsetType | None
 """How a field says that it was not sent, or is null."""
 Table = dict[str, Any]
+PACE = ("max_parallel_requests", "tpm_limit", "rpm_limit", "tpd_limit")
 Count = int | float  # what it may be is told by ``read_holder``, in the words of a limit
 
 

@@ -19,14 +19,15 @@ from penstock.core.errors import GatewayError
 
 if TYPE_CHECKING:
     from penstock.admin.scope import Scope
+    from penstock.config.managing import Managing
     from penstock.runtime.keyring import Keyring
 
 Fields = dict[str, Any]
 Given = Mapping[str, Any]
 Groups = Callable[[str], Collection[str]]
 _SPECIAL = ("all-team-models", "no-default-models")
-# What keeps a key's owner within bounds: whoever has those bounds from somebody else does not move them. At the top of a
-# row, or in its metadata, where they hold as well.
+# What keeps a key's owner within bounds: whoever has them from somebody else does not move them. At the top of a row,
+# or in its metadata, where they hold as well.
 _GUARDED = (
     "max_budget soft_budget budget_limits budget_duration model_max_budget budget_id budget_fallbacks "
     "temp_budget_increase temp_budget_expiry throttle_on_budget_exceeded blocked allowed_ips guardrails policies "
@@ -41,9 +42,9 @@ _BOUNDED = ("max_budget", "max_parallel_requests", "tpm_limit", "rpm_limit")
 # The config's. --------------------------------------------------------------------------------------------------------
 
 
-def fill(given: Given, settings: Given) -> Fields:
+def fill(given: Given, settings: Managing) -> Fields:
     """Return what a new key is given, with the config's ``default_key_generate_params`` under it."""
-    defaults = _table(settings, "default_key_generate_params")
+    defaults = settings.key_defaults
     filled = dict(given)
     for name in (*_DEFAULTED, *_DURATIONS):
         if filled.get(name) is None and defaults.get(name) is not None:
@@ -54,10 +55,10 @@ def fill(given: Given, settings: Given) -> Fields:
     return filled
 
 
-def bound(given: Given, settings: Given, fills: bool) -> Fields:
+def bound(given: Given, settings: Managing, fills: bool) -> Fields:
     """Return what a key is given, held against ``upperbound_key_generate_params``. ``fills``: what is not given is the
     ceiling. Raises "bad_request" for more."""
-    ceilings = _table(settings, "upperbound_key_generate_params")
+    ceilings = settings.key_ceilings
     bounded = dict(given)
     for name in (*_BOUNDED, *_DURATIONS):
         most, value = ceilings.get(name), given.get(name)
@@ -80,6 +81,13 @@ def _size(name: str, value: Any) -> float:
         return later(str(value), 0.0)
     except ValueError as error:
         raise Bad(name, str(error)) from None
+
+
+def check_alias(alias: Any, settings: Managing) -> None:
+    """Raise ``Bad`` for a key's name that is not as the config wants it."""
+    pattern = settings.alias
+    if pattern is not None and isinstance(alias, str) and (len(alias) > 255 or pattern.fullmatch(alias) is None):
+        raise Bad("key_alias", f"{alias!r:.100} is not as litellm_settings.key_alias_pattern wants it")
 
 
 # The caller's. --------------------------------------------------------------------------------------------------------
@@ -128,13 +136,13 @@ def _check_ceiling(given: Given, own: Given) -> None:
             raise GatewayError("bad_request", text, param=name)
 
 
-def check_owner(scope: Scope, given: Given, settings: Given, keyring: Keyring, route: str) -> Fields:
+def check_owner(scope: Scope, given: Given, settings: Managing, keyring: Keyring, route: str) -> Fields:
     """Return what a new key is given, with its owner. Raises "forbidden" and "bad_request" for who may not make it:
     users make keys for themselves, members of a team what the team lets them."""
     caller, made = scope.caller, dict(given)
     team = made.get("team_id")
     if team and keyring.body("team", team) is None:
-        raise no_team(team)
+        raise no_team(team, caller.admin)
     organization = made.get("organization_id")
     if organization and not (scope.sees_organization(organization) and keyring.body("organization", organization)):
         text = f"Organization not found for organization_id={organization[:100]}"
@@ -158,16 +166,17 @@ def check_owner(scope: Scope, given: Given, settings: Given, keyring: Keyring, r
     return made
 
 
-def no_team(team: str) -> GatewayError:
-    """Make the error for a team that does not exist, or not for who asks."""
+def no_team(team: str, admin: bool = False) -> GatewayError:
+    """Make the error for a team that does not exist, or not for who asks: then both are told alike. ``admin``: who
+    asks sees all there are."""
     text = f"Unable to find team object in database. Team ID: {team[:100]}"
-    return GatewayError("bad_request", text, param="team_id")
+    return GatewayError("bad_request" if admin else "forbidden", text, param="team_id")
 
 
-def _check_settings(scope: Scope, made: Given, settings: Given) -> None:
+def _check_settings(scope: Scope, made: Given, settings: Managing) -> None:
     """Hold a new key against ``key_generation_settings``: who may make one, and what it must say."""
     kind = "team_key_generation" if made.get("team_id") else "personal_key_generation"
-    rules = _table(_table(settings, "key_generation_settings"), kind)
+    rules = settings.key_rules.get(kind) or {}
     if kind == "team_key_generation":
         roles = rules.get("allowed_team_member_roles")
         role = "admin" if scope.runs_team(made.get("team_id")) else "user"
@@ -217,8 +226,3 @@ def _denied(team: Holder, name: str) -> GatewayError:
 def _cap_of(team: Holder, cap: Cap) -> int | None:
     same = [one.most for one in team.caps if (one.period, one.model) == (cap.period, cap.model)]
     return min(same) if same else None
-
-
-def _table(settings: Given, name: str) -> Given:
-    found = settings.get(name)
-    return found if isinstance(found, Mapping) else {}

@@ -74,7 +74,7 @@ async def _generate(gateway: Any, call: Call, fields: Fields, route: str) -> Pag
 def prepare(gateway: Any, desk: Desk, scope: Scope, fields: Mapping[str, Any], route: str) -> Made:
     """Make a key as it is to be kept, checked against whoever asks for it, its team and the config. Raises what a
     client is told."""
-    settings, now, keyring = gateway.state.config.litellm.values, desk.clock(), desk.keyring
+    settings, now, keyring = gateway.state.managing, desk.clock(), desk.keyring
     try:
         keyrules.check_wishes(scope, fields, own_of(desk, scope), {})
         fields = keyrules.bound(keyrules.fill(fields, settings), settings, fills=True)
@@ -84,6 +84,7 @@ def prepare(gateway: Any, desk: Desk, scope: Scope, fields: Mapping[str, Any], r
         body = {"token": id_, "key_name": masked(secret.encode()), "digests": [{"digest": id_}]}
         body = keyrows.apply(body, fields, now)
         keyrows.check(id_, body, keyring)
+        keyrules.check_alias(body.get("key_alias"), settings)
         keyrules.check_team(body, keyring, groups_of(gateway))
     except Bad as error:
         raise refused(error) from None
@@ -226,11 +227,13 @@ def _changed(gateway: Any, desk: Desk, scope: Scope, row: Row, fields: Fields, r
     try:
         keyrules.check_wishes(scope, fields, own_of(desk, scope), before)
         _check_moves(scope, desk, before, fields, route)
-        fields = keyrules.bound(fields, gateway.state.config.litellm.values, fills=False)
+        fields = keyrules.bound(fields, gateway.state.managing, fills=False)
         body = keyrows.apply(before, fields, desk.clock())
         if not governs:
             keyrules.check_bounds(before, body)
         keyrows.check(before["token"], body, keyring)
+        if body.get("key_alias") != before.get("key_alias"):
+            keyrules.check_alias(body.get("key_alias"), gateway.state.managing)
         if fields.keys() & {"models", "team_id", "max_budget", "budget_duration", "budget_limits", "model_max_budget"}:
             keyrules.check_team(body, keyring, groups_of(gateway))
     except Bad as error:
@@ -244,7 +247,7 @@ def _check_moves(scope: Scope, desk: Desk, before: Fields, fields: Fields, route
     if team and team != before.get("team_id"):
         known = desk.keyring.body("team", team) is not None
         if not known or not (scope.caller.admin or scope.in_team(team) or scope.runs_team(team)):
-            raise keyrules.no_team(team)
+            raise keyrules.no_team(team, scope.caller.admin)
     if organization and organization != before.get("organization_id"):
         known = desk.keyring.body("organization", organization) is not None
         if not known or not (scope.caller.admin or scope.in_organization(organization)):

@@ -59,7 +59,9 @@ async def info_of_several(gateway: Any, call: Call) -> Page:
                     raise
             else:
                 rows[row.id] = row
-    return page({"key": form.keys or None, "info": [await _info(gateway, desk, row) for row in rows.values()]})
+    return page(
+        {"key": form.keys or None, "info": await asyncio.gather(*(_info(gateway, desk, row) for row in rows.values()))}
+    )
 
 
 async def health(gateway: Any, call: Call) -> Page:
@@ -103,7 +105,8 @@ async def list_keys(gateway: Any, call: Call) -> Page:
         every.sort(key=lambda row: _place(row, order), reverse=falls == "desc")
         rows, total = every[offset : offset + size], len(every)
     expand = query.get("expand") == "user"
-    told = [await _listed(gateway, desk, row, expand or flag_of(query, "return_full_object"), expand) for row in rows]
+    full = expand or flag_of(query, "return_full_object")
+    told = await asyncio.gather(*(_listed(gateway, desk, row, full, expand) for row in rows))
     return page({"keys": told, "total_count": total, "current_page": at, "total_pages": -(-total // size)})
 
 

@@ -10,11 +10,8 @@ from penstock.core.errors import GatewayError
 
 async def spent(gateway: Any, kind: str, id_: str) -> int:
     """Return the picodollars that somebody has spent in the window of the budget; 0, where nothing is counted."""
-    ask = getattr(gateway, "spent", None)
-    if ask is None:
-        return 0
-    found = ask(f"{kind}:{id_}")
-    return int(await found if inspect.isawaitable(found) else found)
+    found: int = await gateway.spent(f"{kind}:{id_}")
+    return found
 
 
 def need_ledger(gateway: Any) -> None:
@@ -24,7 +21,7 @@ def need_ledger(gateway: Any) -> None:
 
 
 async def put_right(gateway: Any, kind: str, id_: str, amount: int, who: str) -> None:
-    """Have somebody have spent so many picodollars. Raises "not_installed"."""
+    """Set what somebody has spent in the window of the budget, in picodollars. Raises "not_installed"."""
     need_ledger(gateway)
     done = gateway.put_right(f"{kind}:{id_}", amount, who)
     if inspect.isawaitable(done):

@@ -7,7 +7,7 @@ then the engine has no ``Admission`` at all.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from penstock.config.admission import AdmissionSettings
 from penstock.core.admit.access import names_route
 from penstock.core.admit.holders import NO_PACE, Bad, Cap, Holder, read_holder
-from penstock.core.admit.rates import Over, Rates, Taken, limits_of
+from penstock.core.admit.rates import Limit, Over, Rates, Taken, limits_of
 from penstock.core.admit.tokens import has_used, may_use
 from penstock.core.errors import GatewayError
 from penstock.runtime.end_users import end_user_of, in_headers, request_tags
-from penstock.runtime.limit_lines import key_lines, limit_lines, over_error, over_lines
+from penstock.runtime.limit_lines import LimitLines, key_lines, over_error, over_lines
 from penstock.runtime.model_access import ModelAccess
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock")
 _HARMLESS = ("GET", "HEAD", "DELETE")  # methods of requests that no model answers
+
+
+MOST_KEPT = 10_000  # limits of keys and models that are not made anew with each call
+Limits = tuple[Sequence[Limit], LimitLines | None]
 
 
 class Admitted(Struct, eq=False):
@@ -74,6 +78,7 @@ class Admission:
         self._clock = clock
         self._access: ModelAccess | None = None
         self._warned = False
+        self._limits: dict[tuple[str, str], tuple[Sequence[Holder], Limits]] = {}
 
     # What may be seen ---------------------------------------------------------------------------------------------
 
@@ -129,8 +134,8 @@ class Admission:
         admitted = self._who(call, model)
         admitted.plan = plan
         holders, now = admitted.holders, self._clock()
-        limits = limits_of(holders, model)
-        if limits:
+        limits, lines = self._limits_of(call.caller, holders, model)
+        if lines is not None:
             tokens = 0
             for limit in limits:
                 if limit.pace.tokens is not None or limit.pace.a_day is not None:
@@ -138,11 +143,11 @@ class Admission:
                     break
             taken, outlet, openai = self.rates.take(limits, tokens, now), call.outlet, plan is not None
             if isinstance(taken, Over):
-                left = [(limit, self.rates.left(limit, now)) for limit in limits]
-                outlet.call_lines += limit_lines(left, openai) + over_lines(taken)
+                left = [self.rates.left(limit, now) for limit in limits]
+                outlet.call_lines += lines.fill(left, openai) + over_lines(taken)
                 raise over_error(taken, tokens)
             admitted.taken = taken
-            outlet.call_lines += limit_lines([(one.limit, one.left) for one in taken.held], openai)
+            outlet.call_lines += lines.fill([one.left for one in taken.held], openai)
         if holders and holders[0].kind == "key":
             spent = None if self.budgets is None else self.budgets.spent(f"key:{holders[0].id}")
             call.outlet.call_lines += key_lines(holders[0], spent)
@@ -155,6 +160,19 @@ class Admission:
             self._cancel(admitted)
             raise
         return None if waits is None else self._wait(waits, admitted)
+
+    def _limits_of(self, caller: Caller, holders: Sequence[Holder], model: str) -> Limits:
+        """Return the limits that a call counts against, and their lines; kept where they are those of its key."""
+        if holders is not caller.holders:
+            limits = limits_of(holders, model)
+            return limits, LimitLines(limits) if limits else None
+        found = self._limits.get((caller.key, model))
+        if found is None or found[0] is not holders:
+            limits = limits_of(holders, model)
+            if len(self._limits) >= MOST_KEPT:
+                self._limits.clear()
+            found = self._limits[caller.key, model] = holders, (limits, LimitLines(limits) if limits else None)
+        return found[1]
 
     async def _wait(self, waits: Awaitable[None], admitted: Admitted) -> None:
         try:

@@ -60,6 +60,15 @@ def settle(attempt: Attempt) -> Decimal | None:
     return attempt.cost
 
 
+def so_far(attempt: Attempt) -> Decimal | None:
+    """Return what an attempt has cost that goes on; None where nothing was counted or no price is known."""
+    usage, found = attempt.usage, attempt.target.price
+    if usage is None or found.price is None:
+        return None
+    cost = found.price.total(usage, usage.tier, time.time() if found.price.depends_on_time else 0.0)
+    return cost if found.terms is None else found.terms.charge(cost).total
+
+
 _PARTS = (
     *("original", "discount-amount", "margin-amount", "margin-percent"),
     *("input", "output", "cache-read", "cache-creation", "reasoning", "tool-usage"),

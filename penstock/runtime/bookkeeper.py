@@ -25,6 +25,8 @@ from penstock.stores.journal import BEGIN, Entry, Journal, JournalFile, left_ope
 T = TypeVar("T")
 log = logging.getLogger("penstock")
 EVERY = 0.1  # seconds between two batches
+EVERY_UNDER_LOAD = 0.5  # the same where many come: a row of a large batch costs a third of one of a small batch
+_LOAD = 20  # entries in ``EVERY``
 SYNC = 1.0  # seconds of entries that a loss of power may cost
 MOST_ENTRIES = 1_000
 LONGEST_PAUSE = 30.0
@@ -56,8 +58,8 @@ class Bookkeeper:
         self._asks: list[Ask] = []
         self._answered = asyncio.Event()
         self._at = journal.files[0].name, BEGIN  # all before it is stored
-        self._open: dict[str, str] = {}  # requests under way, and the file that says so
         self._synced = 0.0
+        self._stored = 0  # entries
         self._task: asyncio.Task[None] | None = None
         self.away = ""
         self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
@@ -79,7 +81,7 @@ class Bookkeeper:
             async with asyncio.timeout(LAST_WORK):
                 while await self._step():
                     pass
-                if self._at == self._journal.end and not self._open and not self._dead:
+                if self._at == self._journal.end and not self._journal.open and not self._dead:
                     for file in self._journal.files:
                         await self._in_thread(file.remove)
         for files in self._dead:
@@ -107,10 +109,11 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(max(pause, EVERY))
             try:
+                before = self._stored
                 while await self._step():
                     self._found()
                 self._found()
-                pause = 0.0
+                pause = EVERY_UNDER_LOAD if self._stored - before > _LOAD else 0.0
             except OSError as error:
                 if not self.away:
                     log.warning("What was spent cannot be stored now, and waits in %s: %s", self._folder, error)
@@ -150,14 +153,10 @@ class Bookkeeper:
                 await self._forget_files()
                 return True
             return bool(self._asks and self._asks[0].at <= self._at)
-        ended = [entry.spent for entry in entries if not entry.spent.pending]
+        ended = [entry.spent for entry in entries if entry.spent is not None]
         await self._store_all(ended, {file.name: entries[-1].end})
-        for entry in entries:
-            if entry.spent.pending:
-                self._open[entry.spent.call_id] = entry.file
-            else:
-                self._open.pop(entry.spent.call_id, None)
         self._at = file.name, entries[-1].end
+        self._stored += len(ended)
         return True
 
     def _file(self) -> JournalFile:
@@ -177,7 +176,7 @@ class Bookkeeper:
 
     async def _forget_files(self) -> None:
         """Remove files that are stored whole, and in which no request is under way."""
-        needed = set(self._open.values())
+        needed = set(self._journal.open.values())
         for file in self._journal.files[:-1]:
             if file.name < self._at[0] and file.name not in needed:
                 self._journal.files.remove(file)
@@ -191,7 +190,7 @@ class Bookkeeper:
                 position = marks.get(file.name, 0)
                 while entries := await self._in_thread(_batch, file, position):
                     position = entries[-1].end
-                    ended = [entry.spent for entry in entries if not entry.spent.pending]
+                    ended = [entry.spent for entry in entries if entry.spent is not None]
                     await self._store_all(ended, {file.name: position})
             left = await self._in_thread(left_open, files)
             if left:
@@ -221,7 +220,7 @@ _AS_RESERVED = "each is charged what was set aside for it, and marked as pending
 
 def _batch(file: JournalFile, position: int) -> list[Entry]:
     found: list[Entry] = []
-    for entry in file.read(position):
+    for entry in file.read(position, pending=False):
         found.append(entry)
         if len(found) == MOST_ENTRIES:
             break
@@ -229,14 +228,17 @@ def _batch(file: JournalFile, position: int) -> list[Entry]:
 
 
 def _entries_of(files: Sequence[JournalFile]) -> list[Spent]:
-    ended = [entry.spent for file in files for entry in read_all(file) if not entry.spent.pending]
-    return ended + left_open(files)
+    return [spent for _, _, spent in _ended(files)] + left_open(files)
 
 
 def _told_of(files: Sequence[JournalFile], left: Sequence[Spent]) -> list[tuple[str, int, Spent]]:
     """List what a process spent, in order, and then what it had under way."""
-    ended = [(entry.file, entry.end, entry.spent) for file in files for entry in read_all(file)]
-    return [one for one in ended if not one[2].pending] + [(_BEHIND, 0, spent) for spent in left]
+    return _ended(files) + [(_BEHIND, 0, spent) for spent in left]
+
+
+def _ended(files: Sequence[JournalFile]) -> list[tuple[str, int, Spent]]:
+    found = (entry for file in files for entry in read_all(file, pending=False))
+    return [(entry.file, entry.end, entry.spent) for entry in found if entry.spent is not None]
 
 
 _BEHIND = "~"  # behind every name of a file

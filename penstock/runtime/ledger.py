@@ -20,7 +20,7 @@ from msgspec import Struct
 from penstock.core.admit import amount
 from penstock.core.admit.book import Book, Cell, Claim, Hold, Refusal
 from penstock.core.admit.caller import NOBODY
-from penstock.core.admit.estimate import UNKNOWN, Dearest, read_asked
+from penstock.core.admit.estimate import UNKNOWN, Asked, Dearest, read_asked
 from penstock.core.admit.holders import Cap
 from penstock.core.errors import GatewayError
 from penstock.runtime.accounts import MOST_KEPT, Accounts, Soft
@@ -32,6 +32,7 @@ from penstock.stores.journal import Journal, Lost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from decimal import Decimal
 
     from penstock.core.route.plan import Plan
     from penstock.runtime.admission import Admitted
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 OVER_BUDGET = 422
 STOP, PASS = "stop", "pass"
+_SESSION = Asked(0, elsewhere=True)  # what one asks in a session over a WebSocket, nobody knows before
 
 
 class Rules(Struct, frozen=True):
@@ -82,6 +84,13 @@ class Bill(Struct, eq=False):
         must be awaited."""
         self.under_way += 1
         return self.ledger.leave(self)
+
+    def go_on(self, spent: Decimal | None) -> Awaitable[None] | None:
+        """Set aside what the next part of a session may cost, beside what it has ``spent``; as ``leave``."""
+        call = self.call
+        if call is None or spent is None:
+            return None
+        return self.ledger.reach(self, call, amount.pico(spent) + self.bound)
 
     def back(self) -> None:
         """Note that a try is over."""
@@ -172,7 +181,10 @@ class Ledger:
             text += "(litellm_settings.block_requests_for_models_without_pricing)."
             raise GatewayError("bad_request", text, param="model")
         body = call.exchange.body
-        asked = read_asked(call.fields, len(body), body if isinstance(body, bytes) else b"")
+        if call.exchange.method == "GET" and call.surface is not None:
+            asked = _SESSION
+        else:
+            asked = read_asked(call.fields, len(body), body if isinstance(body, bytes) else b"")
         bound = max([one.cost(asked, self.rules.default_output) for one in found], default=0)
         place, soft = self.accounts.place(call.caller, admitted)
         claims: Sequence[Claim] = place.claims
@@ -228,18 +240,23 @@ class Ledger:
             return None
         if bill.begun:
             spent = 0 if call.spent_cost is None else amount.pico(call.spent_cost)
-            needed = spent + bill.under_way * bill.bound
-            if needed <= bill.reserved:
-                return None
-            if self.rules.reserves:
-                more = needed - bill.hold.amount
-                if self.sharing is not None and bill.hold.claims:
-                    return self._extend(self.sharing, bill, call, more, needed)
-                refused = self.book.extend(bill.hold, more, self._now())
-                if refused is not None:
-                    raise self._over(refused)
-            bill.reserved = needed
+            return self.reach(bill, call, spent + bill.under_way * bill.bound)
         bill.begun = True
+        self._write_begun(bill, call)
+        return None
+
+    def reach(self, bill: Bill, call: Call, needed: int) -> Awaitable[None] | None:
+        """Make sure that so much is set aside for a call that is under way."""
+        if needed <= bill.reserved:
+            return None
+        if self.rules.reserves:
+            more = needed - bill.hold.amount
+            if self.sharing is not None and bill.hold.claims:
+                return self._extend(self.sharing, bill, call, more, needed)
+            refused = self.book.extend(bill.hold, more, self._now())
+            if refused is not None:
+                raise self._over(refused)
+        bill.reserved = needed
         self._write_begun(bill, call)
         return None
 

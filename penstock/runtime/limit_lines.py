@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from penstock.core.admit import amount
@@ -17,34 +16,50 @@ if TYPE_CHECKING:
     from penstock.core.admit.rates import Left, Limit, Over
 
 
-def limit_lines(found: Iterable[tuple[Limit, Left]], openai: bool) -> bytes:
-    """Render what is left of each limit in LiteLLM's names, of the first of a kind; with ``openai`` also that of the
-    tightest in OpenAI's, which clients pace themselves by."""
-    text, kinds = b"", []
-    tightest: list[tuple[int, int] | None] = [None, None]  # (left, most) of requests and of tokens
-    for limit, left in found:
-        pace, kind = limit.pace, limit.kind
-        if kind not in kinds:
-            kinds.append(kind)
-            text += _template(kind, pace) % tuple([one for one in left if one >= 0])
-        for which, most in enumerate((pace.requests, pace.tokens)):
-            if openai and most is not None:
-                one = (left[which], most)
-                if (before := tightest[which]) is None or one < before:
-                    tightest[which] = one
-    for word, told in zip((b"requests", b"tokens"), tightest, strict=True):
-        if told is not None:
-            text += b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\n" % (word, told[1], word, told[0])
-    return text
+class LimitLines:
+    """The header lines of a set of limits, made once but for what is left: in LiteLLM's names of each, the first of a
+    kind; and of the tightest in OpenAI's, which clients pace themselves by."""
+
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        self._limits = limits
+        lines, spots, kinds = "", list[tuple[int, int]](), set[str]()
+        for number, limit in enumerate(limits):
+            if limit.kind in kinds:
+                continue
+            kinds.add(limit.kind)
+            more, which = _lines_of(f"x-ratelimit-{limit.kind}", limit.pace, 3)
+            lines += more
+            spots += [(number, one) for one in which]
+        self._lines, self._spots = lines, spots
+        self._alone = len(limits) == 1
+        if self._alone:
+            more, which = _lines_of("x-ratelimit", limits[0].pace, 2)
+            self._both, self._spots_of_both = lines + more, [*spots, *((0, one) for one in which)]
+
+    def fill(self, left: Sequence[Left], openai: bool) -> bytes:
+        """Render the lines. ``left``: of each limit. ``openai``: also in OpenAI's names."""
+        if openai and self._alone:
+            return (self._both % tuple([left[number][one] for number, one in self._spots_of_both])).encode()
+        text = self._lines % tuple([left[number][one] for number, one in self._spots])
+        return (text + self._tightest(left) if openai else text).encode()
+
+    def _tightest(self, left: Sequence[Left]) -> str:
+        text = ""
+        for which, word in enumerate(("requests", "tokens")):
+            bounds = ((one.pace.requests, one.pace.tokens)[which] for one in self._limits)
+            found = [(some[which], most) for some, most in zip(left, bounds, strict=True) if most is not None]
+            if found:
+                some, most = min(found)
+                text += f"x-ratelimit-limit-{word}: {most}\r\nx-ratelimit-remaining-{word}: {some}\r\n"
+        return text
 
 
-@lru_cache(1024)
-def _template(kind: str, pace: Pace) -> bytes:
-    """Make the lines of a limit, with a place for what is left of each of its bounds."""
-    words = (("requests", pace.requests), ("tokens", pace.tokens), ("max_parallel_requests", pace.parallel))
-    name = f"x-ratelimit-{kind}"
-    lines = (f"{name}-limit-{w}: {most}\r\n{name}-remaining-{w}: %d\r\n" for w, most in words if most is not None)
-    return "".join(lines).encode()
+def _lines_of(name: str, pace: Pace, count: int) -> tuple[str, list[int]]:
+    """Make the lines of the first bounds of a pace, with places for what is left, and which of ``Left`` goes there."""
+    words = (("requests", pace.requests), ("tokens", pace.tokens), ("max_parallel_requests", pace.parallel))[:count]
+    there = [(number, word, most) for number, (word, most) in enumerate(words) if most is not None]
+    text = "".join(f"{name}-limit-{word}: {most}\r\n{name}-remaining-{word}: %d\r\n" for _, word, most in there)
+    return text, [number for number, _, _ in there]
 
 
 def key_lines(key: Holder, spent: int | None) -> bytes:

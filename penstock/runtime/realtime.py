@@ -18,6 +18,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import added
 from penstock.core.mask import Mask
 from penstock.core.ops.realtime import error_event, for_client, for_upstream
+from penstock.runtime.bill import so_far
 from penstock.runtime.upstream_sockets import open_upstream, refusal
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Session:
             await self.server.send(message)
 
     async def _down(self) -> None:
-        attempt = self.attempt
+        attempt, bill = self.attempt, self.attempt.call.outlet.bill
         asked, model = attempt.call.asked, attempt.target.model
         while True:
             message = await self.server.receive()
@@ -172,6 +173,8 @@ class Session:
                     if told.usage is not None:
                         attempt.usage = added(attempt.usage, told.usage)
             await self.client.send(message)
+            if bill is not None and (waits := bill.go_on(so_far(attempt))) is not None:
+                await waits
             if self._ending and not self.busy:
                 self.wind_down()
 

@@ -49,6 +49,7 @@ from penstock.stores.sealing import MISSING, can_seal
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.config.redis import RedisSettings
     from penstock.server.sources.base import Source
     from penstock.server.storage import Storage
     from penstock.stores.base import ModelStore
@@ -191,12 +192,13 @@ class Service:
         found = shared_redis(config)
         for where, text in found.problems:
             log.warning("%s: %s", where, text)
-        self._redis = found.settings
+        self._redis: RedisSettings | None = None
         if found.settings is None:
             return None
         engine = self.gateway.engine
         try:
-            shared = open_shared(with_token(found.settings))
+            self._redis = with_token(found.settings)
+            shared = open_shared(self._redis)
         except GatewayError as error:
             log.warning("Nothing is shared with other processes: %s", error.message)
             return None

@@ -39,9 +39,10 @@ _WHO = "penstock"
 
 class Storage:
     """A database and what is known of it. ``directory``: what is managed; ``spend``: what was spent; ``kept``: small
-    values with an end. ``desk`` and ``keyring``: where rows are changed, and looked up. ``serves_without``: requests
-    are served by the last snapshot while the database cannot be reached. ``connected``: it could be reached at the last
-    look. ``done``: what was done to its tables at the start, "" for nothing."""
+    values with an end. ``desk`` and ``keyring``: where rows are changed, and looked up. ``secret``: the gateway's own,
+    for what is to be digested or encrypted. ``serves_without``: requests are served by the last snapshot while the
+    database cannot be reached. ``connected``: it could be reached at the last look. ``done``: what was done to its
+    tables at the start, "" for nothing."""
 
     def __init__(self, database: Database, secret: bytes, how: Reading, snapshot: Path | None) -> None:
         from penstock.stores.sql.directory import SqlDirectory
@@ -52,6 +53,7 @@ class Storage:
         self.directory: Directory = SqlDirectory(database)
         self.spend = SqlSpendStore(database)
         self.kept: Store = SqlStore(database)
+        self.secret = secret
         self.keyring = Keyring(secret, how)
         self.sealer = Sealer(secret)
         self.desk = Desk(self.directory, self.keyring, sealer=self.sealer)

@@ -1,6 +1,7 @@
 """The ledger's journal: entries in files of this machine, until a store has all of them.
 
-A file is a mark and then frames: length, checksum (CRC-32), an entry in msgpack. Each process appends to files of its
+A file is a mark and then frames: length, checksum (CRC-32), an entry in msgpack; one bit of the length says that its
+request is under way. Each process appends to files of its
 own and holds a lock on them; what a dead process left is taken over by whoever starts next. An entry that is written is
 safe from the death of the process at once, for it is the system's then; from the loss of power once ``sync`` came,
 which whoever keeps the books calls each second. A frame that was cut off, by a full disk or a loss of power, is where a
@@ -24,6 +25,7 @@ from penstock.stores.base import Spent
 _MARK = b"penstock-journal-1\n"
 BEGIN = len(_MARK)
 _FRAME = struct.Struct("<II")
+_PENDING = 1 << 31  # a bit of the length: the entry says that a request is under way
 _ENDING = ".journal"
 LONGEST_FRAME = 16 * 1024 * 1024
 LARGEST = 32 * 1024 * 1024  # bytes of a file, after which another one is begun
@@ -39,12 +41,11 @@ class Lost(Exception):
 
 
 class Entry(NamedTuple):
-    """An entry as a journal has it: where it stands, and where it ends."""
+    """An entry as a journal has it: where it ends. ``spent`` None: of a request under way, where nobody wants these."""
 
     file: str
-    start: int
     end: int
-    spent: Spent
+    spent: Spent | None
 
 
 class Journal:
@@ -57,6 +58,7 @@ class Journal:
         self._folder, self._name, self._number = folder, name, 0
         self.trouble = ""
         self.files: list[JournalFile] = []
+        self.open: dict[str, str] = {}  # requests under way, and the file that says so
         self._waiting: list[bytes] = []
         self._waits = 0
         self._open()
@@ -72,12 +74,17 @@ class Journal:
         if self._waits > KEPT:
             raise Lost(self.trouble)
         data = _encode(spent)
-        frame = _FRAME.pack(len(data), zlib.crc32(data)) + data
+        if spent.pending:
+            self.open[spent.call_id] = self.files[-1].name
+            frame = _FRAME.pack(len(data) | _PENDING, zlib.crc32(data)) + data
+        else:
+            self.open.pop(spent.call_id, None)
+            frame = _FRAME.pack(len(data), zlib.crc32(data)) + data
         self._waiting.append(frame)
         self._waits += len(frame)
 
     def drop_last(self) -> None:
-        """Take the last entry back, which waits yet."""
+        """Take the last entry back, which waits yet: its request is not sent. That it is over is still to come."""
         self._waits -= len(self._waiting.pop())
 
     def told(self) -> str:
@@ -184,13 +191,16 @@ class JournalFile:
             raise
         self.size += written
 
-    def read(self, position: int, most: int = _BATCH) -> Iterator[Entry]:
-        """Yield the entries from a position on, of about so many bytes; from 0: from the first."""
+    def read(self, position: int, most: int = _BATCH, pending: bool = True) -> Iterator[Entry]:
+        """Yield the entries from a position on, of about so many bytes; from 0: from the first. ``pending``: what those
+        of requests under way say, too."""
         position = max(position, BEGIN)
         data = os.pread(self._fd, max(0, min(most, self.size - position)), position)
         at = 0
         while at + _FRAME.size <= len(data):
             length, check = _FRAME.unpack_from(data, at)
+            skip = length & _PENDING and not pending
+            length &= ~_PENDING
             end = at + _FRAME.size + length
             if length > LONGEST_FRAME:
                 return
@@ -204,10 +214,10 @@ class JournalFile:
             if zlib.crc32(body) != check:
                 return
             try:
-                spent = _decode(body)
+                spent = None if skip else _decode(body)
             except (msgspec.DecodeError, msgspec.ValidationError):
                 return
-            yield Entry(self.name, position + at, position + end, spent)
+            yield Entry(self.name, position + end, spent)
             at = end
 
     def sync(self) -> None:
@@ -240,18 +250,19 @@ def left_open(files: Sequence[JournalFile]) -> list[Spent]:
     pending: dict[str, Spent] = {}
     for file in files:
         for entry in read_all(file):
-            if entry.spent.pending:
-                pending[entry.spent.call_id] = entry.spent
-            else:
-                pending.pop(entry.spent.call_id, None)
+            spent = entry.spent
+            if spent is not None and spent.pending:
+                pending[spent.call_id] = spent
+            elif spent is not None:
+                pending.pop(spent.call_id, None)
     return list(pending.values())
 
 
-def read_all(file: JournalFile, position: int = 0) -> Iterator[Entry]:
+def read_all(file: JournalFile, position: int = 0, pending: bool = True) -> Iterator[Entry]:
     """Yield all entries of a file from a position on."""
     while True:
         last = position
-        for entry in file.read(position):
+        for entry in file.read(position, pending=pending):
             position = entry.end
             yield entry
         if position == last:

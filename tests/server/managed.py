@@ -31,7 +31,7 @@ class Counted:
     def __init__(self) -> None:
         self.amounts: dict[str, int] = {}
 
-    def spent(self, account: str) -> int:
+    async def spent(self, account: str) -> int:
         return self.amounts.get(account, 0)
 
     def put_right(self, account: str, amount: int, who: str) -> None:

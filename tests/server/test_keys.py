@@ -373,6 +373,14 @@ litellm_settings:
         assert (await managed.good("/key/update", {"key": made["key"], "tags": ["x"]}))["rpm_limit"] == 50
 
 
+async def test_names_of_keys_look_as_the_config_wants(tmp_path):
+    async with open_managed(tmp_path, YAML + "litellm_settings: {key_alias_pattern: 'team-[a-z]+'}") as managed:
+        made = await managed.good("/key/generate", {"key_alias": "team-red"})
+        assert (await managed.bad("/key/generate", {"key_alias": "red"}))[2] == "key_alias"
+        assert (await managed.bad("/key/update", {"key": made["key"], "key_alias": "red"}))[2] == "key_alias"
+        await managed.good("/key/update", {"key": made["key"], "key_alias": "team-red", "max_budget": 1})
+
+
 async def test_a_teams_key_may_not_exceed_the_team(tmp_path):
     async with open_managed(tmp_path) as managed:
         await managed.put("team", "t", team_id="t", models=["m", "few", "openai/*"], max_budget=5, budget_duration="1d")

@@ -52,10 +52,10 @@ async def test_a_teams_members_do_what_the_team_lets_them(tmp_path):
     async with open_managed(tmp_path) as managed:
         await populate(managed)
         unseen = (await managed.bad("/key/generate", {"team_id": "none"}, "member"))[:2]
-        assert unseen[0] == 400
+        assert unseen[0] == 403
         for who in ("foreign", "internal", "alone"):
             status, text, _ = await managed.bad("/key/generate", {"team_id": "t"}, who)
-            assert status == 400 and text.replace("'t'", "").startswith("Unable to find team object")
+            assert status == 403 and text.replace("'t'", "").startswith("Unable to find team object")
         assert (await managed.bad("/key/generate", {"team_id": "t"}, "member"))[0] == 403
         for who in ("team_admin", "org_admin"):
             assert (await managed.good("/key/generate", {"team_id": "t"}, who))["user_id"] == who

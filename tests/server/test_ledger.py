@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 import os
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from penstock.core.admit.amount import PICO, dollars
 from penstock.mock import Rule, Script, Step
+from penstock.runtime.attempt import Attempt
+from penstock.runtime.call import Call
+from penstock.runtime.ledger import Bill
 from penstock.server.surfaces import SURFACES
 from penstock.stores.spend_memory import MemorySpendStore
 from tests.server.books import ENTRY, MASTER, YAML, cost_of, open_books, said
+from tests.server.test_sockets import dial, hear
 
 
 async def test_an_answer_is_charged_to_all_whom_its_key_belongs_to(tmp_path):
@@ -334,3 +340,45 @@ async def test_a_full_disk_stops_paid_calls_or_lets_them_pass(tmp_path, monkeypa
         good = [entry for entry in entries if entry.status == 200]
         assert len(good) == (3 if choice == "stop" else 6) and len(entries) == 6
         assert door.books.ledger.spent(door.account(key)) == sum(entry.cost for entry in entries)
+
+
+async def test_a_call_that_is_charged_leaves_no_circle(tmp_path):
+    async with open_books(tmp_path) as door:
+        door.mock.script = Script.always(length=20)
+        key, over = await door.key("a", max_budget=1), await door.key("b", max_budget=0)
+        await door.chat(key)
+        await door.settle()
+        gc.collect()
+        gc.disable()
+        try:
+            for fields in ({}, {"stream": True}, {"model": "nobody"}):
+                await door.chat(key, **fields)
+            await door.chat(over)
+            await left_after(door, key, 0.05, stream=True)
+            await door.stored(6)
+            await asyncio.sleep(0.05)
+            kept = [one for one in gc.get_objects() if type(one) in (Call, Attempt, Bill)]
+        finally:
+            gc.enable()
+        assert kept == []
+
+
+async def test_a_session_ends_where_its_budget_does(tmp_path):
+    facts = "{input_cost_per_token: 0.000001, output_cost_per_token: 0.00001, max_input_tokens: 100, max_output_tokens: 20}"
+    voice = ENTRY.replace("model_name: m", "model_name: voice").replace("real-model", "gpt-realtime")
+    voice = voice[: voice.index("model_info")] + f"model_info: {facts}\n"
+    async with open_books(tmp_path, YAML.replace(ENTRY, ENTRY + voice)) as door:
+        cap = 0.0006  # a response costs 0.000115 here, and 0.0003 at most
+        key = await door.key("a", max_budget=cap)
+        responses = 0
+        async with dial(door, key=key) as client:
+            await hear(client, "session.created")
+            with pytest.raises((ConnectionClosed, AssertionError)):
+                while responses < 20:
+                    await client.send(json.dumps({"type": "response.create"}))
+                    await hear(client, "response.done")
+                    responses += 1
+        [entry] = await door.stored()
+        assert 1 < responses < 20 and entry.error == "over_budget" and entry.kind == "acompletion"
+        assert entry.cost == entry.input * 10**6 + entry.output * 10**7 <= pico_of(cap)
+        assert door.books.ledger.book.cell(door.account(key)).reserved == 0

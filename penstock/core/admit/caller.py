@@ -105,7 +105,8 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
     metadata = key.get("metadata") or _NONE
     return Caller(
         alias=holders[0].alias or str(key.get("key_name") or id_[:12]),
-        admin=role == PROXY_ADMIN and not _routes(key),
+        # A proxy admin's key that is for less is none of an admin's; what is for management is for all of it.
+        admin=role == PROXY_ADMIN and (not _routes(key) or _routes(key) == KEY_TYPES["management"]),
         role=role,
         key=id_,
         user=user_id,

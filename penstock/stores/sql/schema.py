@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Index, MetaData, Table
 
 from penstock.stores.kinds import KINDS
-from penstock.stores.sql.types import BYTES, COUNT, FLAG, LONG, TIME, Name, Whole
+from penstock.stores.sql.types import BYTES, COUNT, FLAG, LONG, TIME, Name, Said, Whole
 
 PREFIX = "penstock_"
 _FLAGS = frozenset({"blocked"})  # columns of rows that are no text
@@ -34,7 +34,7 @@ def _rows(kind: str) -> Table:
         Column("version", COUNT, nullable=False),
         Column("revision", COUNT, nullable=False),
         Column("body", LONG, nullable=False),
-        *(Column(name, FLAG if name in _FLAGS else Name()) for name in row.columns if name != "id"),
+        *(Column(name, FLAG if name in _FLAGS else Said()) for name in row.columns if name != "id"),
         Column("created_at", TIME, nullable=False),
         Column("created_by", LONG, nullable=False),
         Column("updated_at", TIME, nullable=False),

@@ -13,7 +13,7 @@ from penstock.stores.kinds import LONGEST
 
 
 class Name(TypeDecorator[str]):
-    """A text that is compared and sorted by its bytes: "a" is neither "A" nor "a ". What is no text is kept as JSON."""
+    """A text that is compared and sorted by its bytes: "a" is neither "A" nor "a "."""
 
     impl = String
     cache_ok = True
@@ -31,6 +31,12 @@ class Name(TypeDecorator[str]):
             collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
             return dialect.type_descriptor(VARCHAR(length, charset="utf8mb4", collation=collation))
         return dialect.type_descriptor(String(length))
+
+
+class Said(Name):
+    """A text that somebody gave: what is none is kept as JSON."""
+
+    cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
