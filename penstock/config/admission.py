@@ -20,6 +20,7 @@ KEYS = (
     "enforce_fallback_model_access",
     "enforce_user_param",
     "token_rate_limit_type",
+    "fail_closed_rate_limit_enforcement",
 )
 _ROLES = ("customer", "internal_user")
 
@@ -29,7 +30,7 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     name a user of ours. ``end_user_budget``: id of the budget of end users who have none of their own;
     ``end_user_most``: the same as picodollars, where no budget is named. ``fallbacks_too``: fallbacks of the config are
     for those only who may call them. ``counted``: which tokens limits count. ``names_end_user``: every request must say
-    whom it is for."""
+    whom it is for. ``fails_closed``: what is limited is refused while processes that share limits cannot."""
 
     customer_headers: tuple[bytes, ...] = STANDARD
     user_headers: tuple[bytes, ...] = ()
@@ -38,6 +39,7 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     fallbacks_too: bool = False
     counted: Literal["total", "input", "output"] = "total"
     names_end_user: bool = False
+    fails_closed: bool = False
 
 
 def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
@@ -57,6 +59,7 @@ def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
         end_user_most=None if most is None else amount.read(most),
         fallbacks_too=bool(general.get("enforce_fallback_model_access")),
         counted=cast('Literal["total", "input", "output"]', general.get("token_rate_limit_type") or "total"),
+        fails_closed=bool(general.get("fail_closed_rate_limit_enforcement")),
         names_end_user=bool(general.get("enforce_user_param")),
     )
     return settings, problems

@@ -101,7 +101,7 @@ GENERAL = (
     ("max_held_mb", "size", "acted", None, "Penstock's own: MB that all requests together may hold"),
     ("max_response_size_mb", "size", "known", None, "largest answer, in MB"),
     ("token_rate_limit_type", "one:total,input,output", "acted", "total", "which tokens limits count"),
-    ("fail_closed_rate_limit_enforcement", "bool", "known", None, "refuse requests while limits cannot be counted"),
+    ("fail_closed_rate_limit_enforcement", "bool", "acted", None, "refuse requests while limits cannot be counted"),
     ("disable_fallbacks_on_per_model_rate_limits", "bool", "known", None, "no fallback after a key's model limit"),
     ("disable_budget_reservation", "bool", "acted", None, "look at what is spent, and set nothing aside before a call"),
     ("default_estimated_output_tokens", "positive", "acted", None, "set aside for answers without a limit of tokens"),

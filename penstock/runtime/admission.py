@@ -136,6 +136,10 @@ class Admission:
         holders, now = admitted.holders, self._clock()
         limits, lines = self._limits_of(call.caller, holders, model)
         if lines is not None:
+            common = self.rates.common
+            if self.settings.fails_closed and common is not None and not common.connected:
+                text = "Limits cannot be counted now: what the gateway's processes share is away. Try again soon."
+                raise GatewayError("overloaded", text, retry_after=1)
             tokens = 0
             for limit in limits:
                 if limit.pace.tokens is not None or limit.pace.a_day is not None:

@@ -205,8 +205,7 @@ class Engine:
         live: Live | None = None,
         attempt: Attempt | None = None,
     ) -> Outcome:
-        """Make a try. ``live``: its target's, where it was looked up. ``attempt``: where it was made already, and may
-        run beside another one."""
+        """Make a try. ``live``: its target's, where it was looked up. ``attempt``: one that may run beside another."""
         target, surface = step.target, call.surface
         assert surface is not None
         if live is None:

@@ -166,13 +166,11 @@ class Service:
     async def _keep_books(self, storage: Storage) -> Books | None:
         """Begin to write down what calls cost. Where that cannot be, paid calls are refused, or nothing is counted, as
         the operator chose."""
-        from penstock.stores.sql.spend import SqlSpendStore
-
         config = self.gateway.state.config
         folder = state_folder(self.options.state_dir, config.environment)
         shared = shared_by(config, storage, self._redis, self.options.workers)
         try:
-            return await Books.open(self.gateway, SqlSpendStore(storage.database), folder, shared)
+            return await Books.open(self.gateway, storage.spend, folder, shared)
         except OSError as error:
             text = "What requests cost cannot be written down in %s: %s. %s"
             stops = rules_of(config).on_failure == STOP

@@ -1,4 +1,4 @@
-"""The contract of ``stores.base.SpendStore``, for each kind of database, and what reports ask of it."""
+"""The contract of ``stores.base.SpendStore``, in memory and for each kind of database, and what reports ask of those."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.core.admit.periods import window
-from penstock.stores.base import Spent, Total
+from penstock.stores.base import SpendStore, Spent, Total
+from penstock.stores.spend_memory import MemorySpendStore
 from penstock.stores.sql.address import read_address
 from penstock.stores.sql.daily import Day
 from penstock.stores.sql.database import Database
@@ -32,12 +33,22 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[SqlSpendStore]:
     database.close()
 
 
+@pytest.fixture(params=["memory", *KINDS])
+async def any_store(request: pytest.FixtureRequest) -> AsyncIterator[SpendStore]:
+    if request.param == "memory":
+        yield MemorySpendStore()
+        return
+    database = Database(read_address(request.getfixturevalue(f"empty_{request.param}")))
+    yield SqlSpendStore(database)
+    database.close()
+
+
 def spent(call_id: str = "c1", cost: int = 5, at: float = NOON, **more: object) -> Spent:
     told: dict = {"key": "k", "team": "t", "accounts": ("key:k", "team:t"), "target": "gpt", "provider": "openai"} | more
     return Spent(call_id, at, at - 1, "acompletion", cost=cost, **told)
 
 
-async def amount(store: SqlSpendStore, account: str = "key:k", period: str = "", at: float = NOON) -> int:
+async def amount(store: SpendStore, account: str = "key:k", period: str = "", at: float = NOON) -> int:
     [total] = await store.totals([(account, period, window(period, at).start)])
     assert total[:3] == (account, period, window(period, at).start)
     return total.amount
@@ -53,6 +64,18 @@ async def test_an_entry_is_kept_as_it_was_given(store):
     await store.append([entry, spent("c2")], PERIODS, {})
     assert await store.get("c1") == entry and await store.get("none") is None
     assert await store.get("c2") == spent("c2")
+
+
+async def test_what_is_told_once_or_twice_counts_once(any_store):
+    store = any_store
+    await store.append([spent(), spent(), spent("c2", 7), spent("c3", 50, pending=True)], PERIODS, {"j": 10})
+    await store.append([spent(), spent(cost=900), spent("c3", 60, pending=True)], PERIODS, {"j": 20})
+    assert await amount(store) == await amount(store, "team:t") == await amount(store, period="30d") == 62
+    await store.append([spent("c3", 1), spent("c3", 70, pending=True), spent("c3", 2)], PERIODS, {})
+    assert await amount(store) == await amount(store, "team:t") == await amount(store, period="30d") == 13
+    assert await amount(store, "key:nobody") == await amount(store, period="30d", at=NOON + 40 * DAY) == 0
+    await store.append([], {}, {"other": 1})
+    assert await store.marks() == {"j": 20, "other": 1}
 
 
 async def test_an_entry_counts_once_whatever_happens(store):

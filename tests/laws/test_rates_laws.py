@@ -181,6 +181,8 @@ def test_meters_of_those_who_are_gone_go() -> None:
 
 def test_others_count_too() -> None:
     class Common:
+        connected = True
+
         def __init__(self) -> None:
             self.told: list[tuple[str, int, int]] = []
 

@@ -307,7 +307,7 @@ _WATCHED: dict[ModuleType, set[str]] = {
     eventstream: {"event_of", "encode", "event", "exception"},
     errors: {"shed", "exception_name"},
     envelope: {"seal"},
-    count: {"tokens", "estimate"},
+    count: {"tokens", "estimate", "prompt_tokens"},
     pass_through: {"with_model", "provider_at", "prefixes", "kin", "takes_key_in_query", "dialect_at", "request_headers", "answer_headers"},
 }
 

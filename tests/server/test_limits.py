@@ -328,3 +328,39 @@ async def test_without_limits_nothing_is_told_and_nothing_counted(tmp_path) -> N
         status, head, _ = await chat(door, "a")
         assert status == 200 and not [name for name in head if "ratelimit" in name or "-key-" in name]
         assert not door.gateway.engine.admission.rates._meters
+
+
+# Several processes -----------------------------------------------------------------------------------------------------
+
+
+class Others:
+    """What other processes have counted."""
+
+    connected = True
+
+    def __init__(self, requests: int = 0) -> None:
+        self.requests = requests
+
+    def count(self, name: str, requests: int, tokens: int) -> None:
+        return None
+
+    def others(self, name: str) -> tuple[int, int]:
+        return self.requests, 0
+
+
+async def test_what_other_processes_have_let_in_counts(tmp_path) -> None:
+    async with open_keyed(tmp_path, {"key": {"a": {"rpm_limit": 5}}}, CONFIG) as door:
+        door.gateway.engine.admission.rates.common = Others(4)
+        status, head, _ = await chat(door, "a")
+        assert status == 200 and head["x-ratelimit-api_key-remaining-requests"] == "0"
+        assert (await chat(door, "a"))[0] == 429
+
+
+@pytest.mark.parametrize(("closed", "status"), [(True, 503), (False, 200)])
+async def test_limits_that_cannot_be_shared_let_in_or_keep_out(closed, status, tmp_path) -> None:
+    yaml = CONFIG + f"general_settings: {{fail_closed_rate_limit_enforcement: {str(closed).lower()}}}\n"
+    async with open_keyed(tmp_path, {"key": {"a": {"rpm_limit": 5}, "b": {}}}, yaml) as door:
+        others = door.gateway.engine.admission.rates.common = Others()
+        others.connected = False
+        assert (await chat(door, "a"))[0] == status
+        assert (await chat(door, "b"))[0] == 200, "who has no limits needs nobody to count them"

@@ -144,7 +144,11 @@ class Taken(Struct, eq=False):
 
 class Common(Protocol):
     """What other processes have counted. ``count``: tell them. ``others``: requests and tokens that they have had in
-    about the last minute: those of the minute under way, and of the one before the part that is not over yet."""
+    about the last minute: those of the minute under way, and of the one before the part that is not over yet.
+    ``connected``: what they say is heard."""
+
+    @property
+    def connected(self) -> bool: ...
 
     def count(self, name: str, requests: int, tokens: int) -> None: ...
     def others(self, name: str) -> tuple[int, int]: ...
