@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
+from penstock.admin import userrows
 from penstock.admin.desk import Step
-from penstock.admin.forms import missing
+from penstock.admin.forms import missing, refused
 from penstock.admin.rows import Spend, budget_told, check
 from penstock.core.admit.caller import INTERNAL_VIEWER
+from penstock.core.admit.holders import Bad
 from penstock.core.errors import GatewayError
 from penstock.runtime.ids import new_id
 from penstock.stores.kinds import fields_of
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 Fields = dict[str, Any]
 TEAM_ROLES = ("admin", "user")
+_DEFAULTED = ("user_role", "max_budget", "budget_duration", "models", "tpm_limit", "rpm_limit")
 MOST_MEMBERS = 500  # in one call: each is two rows of one transaction
 
 
@@ -68,16 +71,21 @@ async def join(desk: Desk, gateway: Any, team: Mapping[str, Any], who: Who, limi
 
 async def user_of(desk: Desk, gateway: Any, who: Who | OrganizationMember) -> tuple[Fields, list[Step]]:
     """Find the user that is meant, or prepare to make one."""
-    user_id, email = who.user_id or "", who.user_email or ""
+    user_id, email = who.user_id or "", (who.user_email or "").strip().lower()
     if not user_id and not email:
         text = "Each member needs a user_id or a user_email."
         raise GatewayError("bad_request", text, param="member", status=422)
     row = await find_user(desk, user_id, email)
     if row is not None:
         return fields_of(row), []
-    made = {"user_role": INTERNAL_VIEWER, **_defaults(gateway), "user_id": user_id or new_id()}
-    if email:
-        made["user_email"] = email
+    defaults = {name: gateway.state.managing.user_defaults.get(name) for name in _DEFAULTED}
+    given = {"user_role": INTERNAL_VIEWER, **{name: value for name, value in defaults.items() if value is not None}}
+    given |= {"user_id": user_id or new_id(), "user_email": email or None}
+    try:
+        made = userrows.apply({}, given)
+        userrows.check(made["user_id"], made, desk.keyring)
+    except Bad as error:
+        raise refused(error) from None
     return made, [Step("user", made["user_id"], made)]
 
 
@@ -85,15 +93,9 @@ async def find_user(desk: Desk, user_id: str, email: str) -> Row | None:
     """Find a user by his id, or else by his address."""
     if user_id:
         return await desk.row("user", user_id)
+    email = email.strip().lower()  # as it is kept
     found = await desk.find("user", {"user_email": email}, limit=1) if email else None
     return found.rows[0] if found is not None and found.rows else None
-
-
-def _defaults(gateway: Any) -> Fields:
-    """Return what the config says of users that come without a word about them: what a limit or a role is."""
-    told = gateway.state.config.litellm.values.get("default_internal_user_params") or {}
-    names = ("user_role", "max_budget", "budget_duration", "models", "tpm_limit", "rpm_limit")
-    return {name: told[name] for name in names if told.get(name) is not None}
 
 
 async def member_row(desk: Desk, team: str, user_id: object, email: object) -> Row:

@@ -99,7 +99,7 @@ async def tell(gateway: Any, answer: Any, status: int = 200) -> Page:
         return str(thing)
 
     body = msgspec.json.encode(answer, enc_hook=note)
-    if asked and getattr(gateway, "spent", None) is not None:
+    if asked:
         found = await asyncio.gather(*(spent(gateway, *account.split(":", 1)) for account in asked))
         if any(found):
             asked.update(zip(asked, map(dollars, found), strict=True))

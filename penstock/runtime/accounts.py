@@ -147,10 +147,6 @@ class Accounts:
             holder = None
         return () if holder is None else tuple(cap.period for cap in holder.caps if cap.model == model)
 
-    def main_period(self, account: str) -> str:
-        """Return the window of an account's first cap, as it is now; "" for none."""
-        return next(iter(self._look_up(account)), "")
-
     def main_cell(self, account: str) -> Cell | None:
         """Return where an account is counted in the window of its first cap; None where it was not yet."""
         period = next(iter(self._periods.get(account, ())), "")

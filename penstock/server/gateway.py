@@ -144,14 +144,6 @@ class Gateway:
         admission = self.engine.admission
         return admission is None or admission.access(self.state).may(call.caller, model)
 
-    async def spent(self, account: str) -> int:
-        """Return the picodollars that an account ("team:ID") has spent in the window of its budget; 0, where nothing
-        is counted."""
-        if self.books is None:
-            return 0
-        ledger = self.books.ledger
-        return await ledger.spent_of(account, ledger.accounts.main_period(account))
-
     def batch(self, loop: asyncio.AbstractEventLoop) -> Batch:
         """Return the batch of requests that an event loop drives: with the connections to their upstreams."""
         batch = self.engine.means.pool.batch(loop)

@@ -59,7 +59,7 @@ async def test_a_change_leaves_what_it_does_not_say_and_null_takes_away(gate):
 
 async def test_members_come_change_and_go(gate):
     await team(gate)
-    body = {"team_id": "t", "member": [{"user_id": "ann", "role": "admin"}, {"user_email": "bob@x.org"}]}
+    body = {"team_id": "t", "member": [{"user_id": "ann", "role": "admin"}, {"user_email": " Bob@X.org"}]}
     told = await gate.good("/team/member_add", {**body, "max_budget_in_team": 2, "budget_duration": "1d"})
     roles = {one["user_email"]: one["role"] for one in told["members_with_roles"]}
     assert roles == {None: "admin", "bob@x.org": "user"} and len(told["updated_users"]) == 2
