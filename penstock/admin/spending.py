@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
-
-from penstock.core.errors import GatewayError
 
 
 async def spent(gateway: Any, kind: str, id_: str) -> int:
@@ -15,14 +12,10 @@ async def spent(gateway: Any, kind: str, id_: str) -> int:
 
 
 def need_ledger(gateway: Any) -> None:
-    """Raise "not_installed" where nothing is counted, so that nothing can be put right."""
-    if getattr(gateway, "put_right", None) is None:
-        raise GatewayError("not_installed", "spend: nothing is counted by this gateway, so nothing can be put right.")
+    """Raise "not_installed" where what somebody has spent cannot be set."""
+    gateway.check_spend()
 
 
 async def put_right(gateway: Any, kind: str, id_: str, amount: int, who: str) -> None:
     """Set what somebody has spent in the window of the budget, in picodollars. Raises "not_installed"."""
-    need_ledger(gateway)
-    done = gateway.put_right(f"{kind}:{id_}", amount, who)
-    if inspect.isawaitable(done):
-        await done
+    await gateway.put_right(f"{kind}:{id_}", amount, who)

@@ -27,7 +27,9 @@ from penstock.runtime.accounts import MOST_KEPT, Accounts, Soft
 from penstock.runtime.bill import settle
 from penstock.runtime.bookkeeper import Bookkeeper
 from penstock.runtime.http import in_task
+from penstock.runtime.ids import new_id
 from penstock.runtime.spending import begun, ended
+from penstock.stores.base import CORRECTION, Spent
 from penstock.stores.journal import Journal, Lost
 
 if TYPE_CHECKING:
@@ -363,6 +365,22 @@ class Ledger:
             self.keeper.ask(cell)
             await self.keeper.answered()
         return cell.spent
+
+    async def put_right(self, account: str, wanted: int, who: str) -> None:
+        """Set what an account has spent in the window of its first cap, to so many picodollars. By an entry of its own:
+        what requests cost stays as it was. Raises "no_ledger" where nothing can be written."""
+        more = wanted - await self.spent_of(account, self.accounts.main_period(account))
+        if not more:
+            return
+        now, said = self._now(), f"put right by {who[:200]}"
+        entry = Spent(new_id(), now, now, CORRECTION, cost=more, accounts=(account,), message=said)
+        try:
+            self._journal.put(entry)
+        except Lost:
+            raise _cannot_write() from None
+        cells = [self.book.cell(account, period) for period in self.accounts.periods(account)]
+        self.book.charge(cells, more, now, now)
+        self.flush()
 
     def _passed(self, call: Call) -> tuple[Dearest, ...]:
         """Return the dearest that what is passed through may be."""

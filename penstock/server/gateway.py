@@ -139,6 +139,22 @@ class Gateway:
         except TimeoutError:
             raise GatewayError("no_database", "The database does not say what was spent.", retry_after=5) from None
 
+    def check_spend(self) -> Ledger:
+        """Return the books, in which what somebody has spent may be set. Raises "not_installed" where none are kept,
+        and where several processes share budgets: each has a part of them."""
+        ledger = None if self.engine.admission is None else self.engine.admission.budgets
+        if not isinstance(ledger, Ledger):
+            text = "spend: nothing is counted by this gateway, so nothing can be set."
+            raise GatewayError("not_installed", text, param="spend")
+        if ledger.sharing is not None:
+            text = "spend: it is not set by hand where several processes share budgets; raise max_budget instead."
+            raise GatewayError("not_installed", text, param="spend")
+        return ledger
+
+    async def put_right(self, account: str, amount: int, who: str) -> None:
+        """Set what an account has spent, to so many picodollars. Raises "not_installed", "no_ledger"."""
+        await self.check_spend().put_right(account, amount, who)
+
     def may_see(self, call: Call, model: str) -> bool:
         """Tell whether a call's caller may ask for a model."""
         admission = self.engine.admission

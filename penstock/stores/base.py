@@ -230,6 +230,11 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     accounts: tuple[str, ...] = ()
 
 
+CORRECTION = "correction"
+"""The ``kind`` of an entry that is no request: somebody set what an account has spent. Its cost is what is missing to
+that, or too much; days do not count it."""
+
+
 class Total(NamedTuple):
     """What an account has spent since a time: ``period`` "" and ``start`` 0: ever. ``amount``: picodollars."""
 

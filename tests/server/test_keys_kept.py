@@ -5,7 +5,12 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+from msgspec import structs
+
 from penstock.server.books import Books
+from penstock.stores.base import CORRECTION, Spent
+from penstock.stores.sql.daily import sums_of
 from penstock.stores.sql.spend import SqlSpendStore
 from tests.door import HELLO
 from tests.served import MASTER, open_service
@@ -50,8 +55,18 @@ async def test_two_keys_spend_apart_and_a_restart_forgets_nothing(tmp_path):
         assert spent[0] > 0 and spent[1] == 0
         assert (await door.call("/key/info", key=two["key"]))[1]["info"]["max_budget"] == 0.000001
         assert (await door.call("/user/new", {"user_id": "u", "auto_create_key": False}))[0] == 200
+        reset = {"max_budget": spent[0], "key": one["token"]}
+        assert (await door.call("/key/update", reset))[0] == 200
+        assert (await door.call("/v1/chat/completions", HELLO, key=one["key"]))[0] == 422
         status, told = await door.call(f"/key/{one['token']}/reset_spend", {"reset_to": 0})
-        assert status == 501 and "spend" in told["error"]["message"]
+        assert (status, told["spend"], told["previous_spend"]) == (200, 0, spent[0])
+        await door.call("/key/update", {"key": one["token"], "max_budget": 100})
+        assert (await door.call("/v1/chat/completions", HELLO, key=one["key"]))[0] == 200
+        spent[0] = (await door.call("/key/info", key=one["key"]))[1]["info"]["spend"]
+        assert spent[0] > 0
+        # What the user spent is what it spent: only the key's account was set.
+        user = (await door.call("/user/info?user_id=u"))[1]["user_info"]["spend"]
+        assert user == pytest.approx(3 * spent[0])
     async with open_kept(tmp_path, states) as door:
         status, info = await door.call("/key/info", key=one["key"])
         assert status == 200 and info["info"]["spend"] == spent[0] and info["info"]["key_alias"] == "one"
@@ -73,3 +88,8 @@ async def test_what_clients_of_olla_ask(tmp_path):
         await door.call("/olla/litellm/user/new", {"user_id": "u"})
         status, user = await door.call("/olla/litellm/user/info?user_id=u")
         assert status == 200 and set(user) == {"user_id", "user_info", "keys", "teams"}
+
+
+def test_days_do_not_count_what_was_set_by_hand():
+    entry = Spent("1", 1.0, 1.0, CORRECTION, cost=-5, accounts=("key:k",))
+    assert sums_of([entry], []) == [] and len(sums_of([structs.replace(entry, kind="acompletion")], [])) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.stores.base import Spent
+from penstock.stores.base import CORRECTION, Spent
 from penstock.stores.sql.entries import short
 from penstock.stores.sql.schema import DAILY_NAMES, DAILY_SUMS
 
@@ -43,6 +43,8 @@ def sums_of(new: Sequence[Spent], old: Sequence[Spent]) -> list[dict[str, Any]]:
     """Add up entries, and take away those that they take the place of. Return rows in the order of their ids."""
     rows: dict[tuple[str, ...], dict[str, int]] = {}
     for one, sign in (*((one, 1) for one in new), *((one, -1) for one in old)):
+        if one.kind == CORRECTION:
+            continue
         counts = _counts(one)
         for names in _names(one):
             sums = rows.setdefault(names, dict.fromkeys(DAILY_SUMS, 0))
