@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from penstock.admin.desk import Step
 from penstock.admin.forms import author, desk_of, missing, page, read
 from penstock.admin.rows import need, post, row_of
+from penstock.admin.teamrows import MASK
 from penstock.config.sent import check_credential, credentials_of
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import ADMIN, VIEW
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from penstock.stores.base import Row
 
 Fields = dict[str, Any]
-MASK = "****"
-"""What answers show of a value. Sent back, it leaves the value as it is."""
 
 
 class Credential(msgspec.Struct, kw_only=True):

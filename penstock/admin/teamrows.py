@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from penstock.stores.base import Row
 
 Fields = dict[str, Any]
+MASK = "****"
+"""What answers show of a value that is secret. Sent back, it leaves the value as it is."""
 _EVERY_TEAM: Fields = {
     **dict.fromkeys(
         """team_alias organization_id max_budget soft_budget budget_duration tpm_limit rpm_limit
@@ -46,6 +48,9 @@ def lay(desk: Desk, id_: str, before: Mapping[str, Any], sent: Mapping[str, Any]
     organisation has."""
     body = {**before, **{name: value for name, value in sent.items() if name not in IN_METADATA | FOR_MEMBERS.keys()}}
     metadata = dict(body.get("metadata") or {})
+    if metadata.pop("logging", None):
+        text = "metadata.logging: callbacks hold secrets; POST /team/{team_id}/callback keeps them sealed."
+        raise GatewayError("bad_request", text, param="metadata.logging")
     for name, value in ((before.get("metadata") or {}) if "metadata" in sent else {}).items():
         if name == "team_member_budget_id":  # whoever writes metadata anew does not mean this one
             metadata.setdefault(name, value)
@@ -117,6 +122,10 @@ def team_told(gateway: Any, desk: Desk, row: Row, members: Sequence[Mapping[str,
     """Tell a team as LiteLLM's row of one."""
     fields = told(row)
     aliases = fields.get("model_aliases")
+    callbacks = fields_of(row).get("logging")
+    if callbacks:  # where LiteLLM's clients look for them
+        masked = [{**one, "callback_vars": dict.fromkeys(one["callback_vars"], MASK)} for one in callbacks]
+        fields["metadata"] = {**fields.get("metadata", {}), "logging": masked}
     return {
         **_EVERY_TEAM,
         **fields,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin import members, teamforms, teamlists
+from penstock.admin import callbacks, members, teamforms, teamlists
 from penstock.admin.desk import Step
 from penstock.admin.forms import author, desk_of, given, misspelt, query_of, read
 from penstock.admin.membership import MOST_MEMBERS, join
@@ -271,5 +271,6 @@ ROUTES = (
     Route("/team/info", info),
     *teamlists.ROUTES,
     *members.ROUTES,
+    *callbacks.ROUTES,
     post("/team/{team_id}", patch, teamforms.ChangedTeam, method="PATCH"),
 )

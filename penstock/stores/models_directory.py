@@ -155,9 +155,14 @@ class DirectoryModelStore:
                     log.error("The stored %s %r is left out: what it holds %s.", row.kind, row.id[:120], why)
 
 
+def seal_values(sealer: Sealer, place: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Seal each value of a mapping that stands in a place. Raises ``NoCipher``."""
+    return {key: sealer.seal(_ENCODE(value), f"{place}/{key}") for key, value in values.items()}
+
+
 def seal_credential(sealer: Sealer, name: str, values: Mapping[str, Any]) -> dict[str, str]:
     """Seal each value of a credential. Raises ``NoCipher``."""
-    return {key: sealer.seal(_ENCODE(value), _place("credential", name, key)) for key, value in values.items()}
+    return seal_values(sealer, f"credential/{name}", values)
 
 
 def open_credential(sealer: Sealer, name: str, body: Mapping[str, Any]) -> dict[str, Any]:

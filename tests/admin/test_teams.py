@@ -255,3 +255,24 @@ async def test_a_user_joins_an_open_team_by_himself_and_no_other_way(tmp_path):
         await gate.refused(404, add, {"team_id": "closed", "member": {"user_id": "eve"}}, key=eve)
         await gate.good(add, {"team_id": "open", "member": {"user_id": "eve", "role": "user"}}, key=eve)
         assert await gate.good("/team/available", key=eve) == []
+
+
+async def test_callbacks_of_a_team_are_kept_sealed_and_told_masked(gate):
+    await team(gate, metadata={"own": 1})
+    secret = "sk-lf-of-the-team-4711"
+    sent = {"callback_name": "langfuse", "callback_type": "success", "callback_vars": {"langfuse_secret_key": secret}}
+    told = await gate.good("/team/t/callback", sent)
+    assert told["warnings"] and told["data"]["metadata"]["own"] == 1
+    assert told["data"]["metadata"]["logging"][0]["callback_vars"] == {"langfuse_secret_key": "****"}
+    assert secret not in str(await gate.rows("team")) and secret not in str(await gate.good("/audit"))
+    assert "sealed1:" not in str([told, await gate.good("/team/info?team_id=t"), await gate.good("/audit")])
+    shown = (await gate.good("/team/t/callback"))["data"]
+    assert (shown["success_callbacks"], shown["failure_callbacks"]) == (["langfuse"], [])
+    assert "callback_type" in await gate.refused(400, "/team/t/callback", {"callback_name": "x", "callback_type": "y"})
+    assert "callback" in await gate.refused(400, "/team/update", {"team_id": "t", "metadata": {"logging": [sent]}})
+    await gate.good("/team/update", {"team_id": "t", "metadata": {"own": 2}})
+    assert (await gate.good("/team/t/callback/langfuse", None, "DELETE"))["data"]["success_callbacks"] == []
+    await gate.refused(404, "/team/t/callback/langfuse", None, "DELETE")
+    await gate.good("/team/t/callback", sent)
+    assert "disabled" in (await gate.good("/team/t/disable_logging", {}))["message"]
+    assert "logging" not in (await gate.good("/team/info?team_id=t"))["team_info"]["metadata"]

@@ -40,6 +40,9 @@ ASKED: dict[tuple[str, str], tuple[str, Any]] = {
     ("PATCH", "/organization/member_update"): ("/organization/member_update", {"organization_id": "o"}),
     ("DELETE", "/organization/member_delete"): ("/organization/member_delete", {"organization_id": "o"}),
     ("POST", "/project/new"): ("/project/new", {"team_id": "t"}),
+    ("GET", "/team/{team_id}/callback"): ("/team/t/callback", None),
+    ("POST", "/team/{team_id}/callback"): ("/team/t/callback", {"callback_name": "langfuse"}),
+    ("POST", "/team/{team_id}/disable_logging"): ("/team/t/disable_logging", {}),
 }
 ROLES: dict[tuple[str, str], set[str]] = {
     ("GET", "/team/info"): INSIDE,
@@ -68,6 +71,9 @@ ROLES: dict[tuple[str, str], set[str]] = {
     ("DELETE", "/organization/member_delete"): ABOVE,
     ("POST", "/project/new"): WHO_RUN,
     ("GET", "/project/list"): EVERY_KEY,
+    ("GET", "/team/{team_id}/callback"): WHO_RUN,
+    ("POST", "/team/{team_id}/callback"): WHO_RUN,
+    ("POST", "/team/{team_id}/disable_logging"): WHO_RUN,
 }
 GROUPS = ("/v1/access_group", "/v1/unified_access_group")
 # What is decided by the role alone.
@@ -96,4 +102,5 @@ ROLES |= {
     ("POST", "/project/update"): EVERY_KEY - {"read_only"},
     ("DELETE", "/project/delete"): EVERY_KEY - {"read_only"},
     ("GET", "/project/info"): EVERY_KEY,
+    ("DELETE", "/team/{team_id}/callback/{callback_name}"): EVERY_KEY - {"read_only"},
 }
