@@ -108,6 +108,7 @@ def _told(row: Row) -> Fields:
 
 async def name_models(gateway: Any, call: Call) -> Page:
     """Make an access group of models that are stored, by their names or by the ids of deployments."""
+    desk_of(gateway)
     form = read(call, orgforms.ModelGroup)
     group = need("access_group", form.access_group).strip()
     if _members(gateway, group):
@@ -118,6 +119,7 @@ async def name_models(gateway: Any, call: Call) -> Page:
 
 async def rename_models(gateway: Any, call: Call) -> Page:
     """Change which stored models are in an access group."""
+    desk_of(gateway)
     form, group = read(call, orgforms.ModelGroup), call.params["access_group"]
     _need_group(gateway, group)
     return page(await _set(gateway, call, group, _wanted(gateway, form)))
@@ -125,6 +127,7 @@ async def rename_models(gateway: Any, call: Call) -> Page:
 
 async def delete_named(gateway: Any, call: Call) -> Page:
     """Delete an access group from all models that are in it."""
+    desk_of(gateway)
     group = call.params["access_group"]
     _need_group(gateway, group)
     done = await _set(gateway, call, group, [])

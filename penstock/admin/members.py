@@ -197,8 +197,7 @@ def _check_own_way_in(
 
 def open_teams(gateway: Any) -> list[str]:
     """List the ids of teams that every user may join by himself, as the config has them."""
-    told = gateway.state.config.litellm.values.get("default_internal_user_params") or {}
-    return [str(one) for one in told.get("available_teams") or ()]
+    return list(gateway.state.managing.user_defaults.get("available_teams") or ())
 
 
 def _limits(form: forms.Joining | forms.JoiningMany) -> Fields:

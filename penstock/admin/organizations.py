@@ -45,12 +45,14 @@ async def new(gateway: Any, call: Call) -> Page:
 
 async def update(gateway: Any, call: Call) -> Page:
     """Change an organization, named by `organization_id`. Fields that are not given stay; null takes one away."""
+    desk_of(gateway)
     form = read(call, forms.ChangedOrganization)
     return await _update(gateway, call, need("organization_id", form.organization_id), form)
 
 
 async def patch(gateway: Any, call: Call) -> Page:
     """Change an organization, named in the path. Fields that are not given stay; null takes one away."""
+    desk_of(gateway)
     return await _update(gateway, call, call.params["organization_id"], read(call, forms.ChangedOrganization))
 
 

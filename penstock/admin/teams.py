@@ -47,9 +47,9 @@ async def new(gateway: Any, call: Call) -> Page:
     for name in ("admins", "members", "members_with_roles"):
         sent.pop(name, None)
     id_ = sent.pop("team_id", None) or new_id()
-    defaults = gateway.state.config.litellm.values.get("default_team_params") or {}
-    _check_permissions(sent.get("team_member_permissions"))
-    laid = lay(desk, id_, {}, {**_known(defaults), **{name: v for name, v in sent.items() if v is not None}})
+    said = {name: value for name, value in sent.items() if value is not None}
+    _check_permissions(said.get("team_member_permissions"))
+    laid = lay(desk, id_, {}, {**gateway.state.managing.team_defaults, **said})
     whos = _first_members(call, form)
     joined = [await join(desk, gateway, laid.body, who, {}) for who in whos]
     steps = [*laid.steps, Step("team", id_, laid.body), *(step for one in joined for step in one.steps)]
@@ -73,10 +73,6 @@ def _first_members(call: Call, form: teamforms.NewTeam) -> list[teamforms.Who]:
     return list(first.values())
 
 
-def _known(params: Mapping[str, Any]) -> Fields:
-    return {name: value for name, value in params.items() if name in teamforms.TeamFields.__struct_fields__}
-
-
 def _warned(answer: Fields, call: Call, form: type[teamforms.TeamFields]) -> Fields:
     warnings = misspelt(call, form)
     return {**answer, "warnings": warnings} if warnings else answer
@@ -84,12 +80,14 @@ def _warned(answer: Fields, call: Call, form: type[teamforms.TeamFields]) -> Fie
 
 async def update(gateway: Any, call: Call) -> Page:
     """Change a team, named by `team_id`. Fields that are not given stay; null takes one away."""
+    desk_of(gateway)
     form = read(call, teamforms.ChangedTeam)
     return await _update(gateway, call, need("team_id", form.team_id), form)
 
 
 async def patch(gateway: Any, call: Call) -> Page:
     """Change a team, named in the path. Fields that are not given stay; null takes one away."""
+    desk_of(gateway)
     form = read(call, teamforms.ChangedTeam)
     if form.team_id not in (call.params["team_id"], teamforms.UNSET, None):
         raise GatewayError("bad_request", "team_id is not that of the path: an id stays.", param="team_id")
