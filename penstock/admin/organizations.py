@@ -12,7 +12,19 @@ from penstock.admin import orgforms as forms
 from penstock.admin.budgets import budget_step
 from penstock.admin.desk import Step, told
 from penstock.admin.forms import author, desk_of, given, misspelt, query_of, read
-from penstock.admin.rows import BUDGET_FIELDS, Spend, bodies, budget_told, check, need, post, row_of, tell, unknown
+from penstock.admin.rows import (
+    BUDGET_FIELDS,
+    Spend,
+    bodies,
+    budget_told,
+    check,
+    need,
+    own_id,
+    post,
+    row_of,
+    tell,
+    unknown,
+)
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import check_within
 from penstock.admin.teams import steps_away
@@ -38,7 +50,7 @@ async def new(gateway: Any, call: Call) -> Page:
     desk, form = desk_of(gateway), read(call, forms.NewOrganization)
     sent = {name: value for name, value in given(form).items() if value is not None}
     need("organization_alias", form.organization_alias)
-    id_ = sent.pop("organization_id", None) or new_id()
+    id_ = own_id("organization_id", sent.pop("organization_id", None))
     await desk.write(_steps(desk, id_, sent, None), author(call))
     return await tell(gateway, _warned(_told(gateway, desk, await row_of(desk, "organization", id_)), call))
 

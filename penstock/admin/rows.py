@@ -18,6 +18,7 @@ from penstock.core.admit.holders import Bad, read_holder
 from penstock.core.admit.periods import text_of, window
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import KEY
+from penstock.runtime.ids import new_id
 from penstock.runtime.route import JSON, Page, Route
 from penstock.stores.kinds import KINDS, fields_of, shown
 
@@ -59,6 +60,19 @@ def need(name: str, value: object) -> str:
     if isinstance(value, str) and value:
         return value
     raise GatewayError("bad_request", f"{name} is missing: it says which one.", param=name, status=422)
+
+
+def own_id(name: str, given: object) -> str:
+    """Return the id of something new: the one that was given, or a fresh one. Raises "bad_request" for one with a
+    slash: memberships are kept as ``TEAM/USER``, and must be read in one way only."""
+    if not given:
+        return new_id()
+    text = str(given)
+    if "/" in text or not text.isprintable():
+        raise GatewayError(
+            "bad_request", f"{name}: {text[:120]!r} must have no slash and no control character.", param=name
+        )
+    return text
 
 
 def check(desk: Desk, kind: str, id_: str, body: Mapping[str, Any]) -> None:

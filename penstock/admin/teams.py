@@ -9,11 +9,10 @@ from penstock.admin import callbacks, members, teamforms, teamlists
 from penstock.admin.desk import Step
 from penstock.admin.forms import author, desk_of, given, misspelt, query_of, read
 from penstock.admin.membership import MOST_MEMBERS, join
-from penstock.admin.rows import need, post, row_of, tell, unknown
+from penstock.admin.rows import need, own_id, post, row_of, tell, unknown
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import info_told, lay, tell_team
 from penstock.core.errors import GatewayError
-from penstock.runtime.ids import new_id
 from penstock.runtime.route import Page, Route
 from penstock.stores.kinds import fields_of
 
@@ -46,7 +45,7 @@ async def new(gateway: Any, call: Call) -> Page:
         raise GatewayError("forbidden", text)
     for name in ("admins", "members", "members_with_roles"):
         sent.pop(name, None)
-    id_ = sent.pop("team_id", None) or new_id()
+    id_ = own_id("team_id", sent.pop("team_id", None))
     said = {name: value for name, value in sent.items() if value is not None}
     _check_permissions(said.get("team_member_permissions"))
     laid = lay(desk, id_, {}, {**gateway.state.managing.team_defaults, **said})
@@ -107,6 +106,9 @@ async def _update(gateway: Any, call: Call, id_: str, form: teamforms.ChangedTea
             raise GatewayError("forbidden", text, param=name)
     sent.pop("team_id", None)
     organization = sent.get("organization_id")
+    if "organization_id" in sent and not organization and before.get("organization_id") and not call.caller.admin:
+        text = "organization_id: only proxy admins may take a team out of its organization."
+        raise GatewayError("forbidden", text, param="organization_id")
     if organization and organization != before.get("organization_id"):
         await _check_move(desk, scope, id_, organization)
     _check_permissions(sent.get("team_member_permissions"))

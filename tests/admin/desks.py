@@ -9,8 +9,13 @@ from typing import Any
 
 from penstock.admin.desk import Desk, Step
 from penstock.runtime.keyring import Keyring
+from penstock.stores.base import Directory
 from penstock.stores.directory_memory import MemoryDirectory
 from penstock.stores.sealing import Sealer
+from penstock.stores.sql.address import file_address
+from penstock.stores.sql.database import Database
+from penstock.stores.sql.directory import SqlDirectory
+from penstock.stores.sql.migrate import prepare
 from tests.door import Door
 from tests.served import MASTER, ServedDoor, open_service
 from tests.server.keyed import lead
@@ -77,10 +82,27 @@ class Managed:
 
 
 @asynccontextmanager
-async def managed(tmp_path: Any, yaml: str = CONFIG, **options: Any) -> AsyncIterator[Managed]:
-    async with open_service(tmp_path, yaml, **options) as door:
+async def managed(tmp_path: Any, yaml: str = CONFIG, store: Directory | None = None) -> AsyncIterator[Managed]:
+    async with open_service(tmp_path, yaml) as door:
         keyring = Keyring(b"a secret of a test's server")
-        desk = Desk(MemoryDirectory(), keyring, lambda: NOW, Sealer(b"a secret of a test's server"))
+        desk = Desk(store or MemoryDirectory(), keyring, lambda: NOW, Sealer(b"a secret of a test's server"))
         door.gateway.desk = desk
         lead(door, keyring, MASTER)
         yield Managed(door, desk)
+
+
+@asynccontextmanager
+async def in_each(name: str, tmp_path: Any) -> AsyncIterator[Managed]:
+    """A gateway with rows in memory, or in a database's tables."""
+    if name == "memory":
+        async with managed(tmp_path) as made:
+            yield made
+        return
+    database = Database(file_address(tmp_path / "rows.db"))
+    prepare(database, "the secret's check")
+    store = SqlDirectory(database)
+    try:
+        async with managed(tmp_path, store=store) as made:
+            yield made
+    finally:
+        await store.close()

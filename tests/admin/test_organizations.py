@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.admin.desks import managed
+from tests.admin.desks import in_each
 
 
-@pytest.fixture
-async def gate(tmp_path):
-    async with managed(tmp_path) as made:
+@pytest.fixture(params=["memory", "sqlite"])
+async def gate(request, tmp_path):
+    async with in_each(request.param, tmp_path) as made:
         yield made
 
 
@@ -64,6 +64,8 @@ async def test_an_admin_of_an_organization_has_what_is_in_it_and_not_what_it_may
     await gate.refused(403, "/team/new", {"team_id": "u", "organization_id": "p"}, key=ann)
     assert (await gate.good("/team/update", {"team_id": "t", "max_budget": 3}, key=ann))["max_budget"] == 3
     await gate.refused(403, "/team/update", {"team_id": "t", "organization_id": "p"}, key=ann)
+    await gate.refused(403, "/team/update", {"team_id": "t", "organization_id": None}, key=ann)
+    assert "slash" in await gate.refused(400, "/team/new", {"team_id": "t/x", "organization_id": "o"}, key=ann)
     await gate.refused(403, "/organization/update", {"organization_id": "o", "max_budget": 99}, "PATCH", key=ann)
     bob = {"organization_id": "o", "member": {"user_email": "bob@x.org", "role": "internal_user"}}
     await gate.good("/organization/member_add", bob, key=ann)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.admin.desks import managed
+from tests.admin.desks import in_each
 from tests.door import HELLO
 from tests.server.managing import entry
 
 
-@pytest.fixture
-async def gate(tmp_path):
-    async with managed(tmp_path) as made:
+@pytest.fixture(params=["memory", "sqlite"])
+async def gate(request, tmp_path):
+    async with in_each(request.param, tmp_path) as made:
         yield made
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.admin.desks import Managed, managed
+from tests.admin.desks import Managed, in_each, managed
 
 
-@pytest.fixture
-async def gate(tmp_path):
-    async with managed(tmp_path) as made:
+@pytest.fixture(params=["memory", "sqlite"])
+async def gate(request, tmp_path):
+    async with in_each(request.param, tmp_path) as made:
         yield made
 
 
