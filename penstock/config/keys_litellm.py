@@ -207,7 +207,7 @@ LITELLM = (
     ("tag_budget_config", "mapping", "known", None, "budgets per tag"),
     ("default_internal_user_params", "mapping", "acted", None, "settings of new users"),
     ("default_team_settings", "list", "known", None, "callbacks per team"),
-    ("default_team_params", "mapping", "known", None, "settings of new teams"),
+    ("default_team_params", "mapping", "acted", None, "settings of new teams"),
     ("default_key_generate_params", "mapping", "acted", None, "settings of new keys"),
     ("upperbound_key_generate_params", "mapping", "acted", None, "ceilings of new keys"),
     ("key_generation_settings", "mapping", "acted", None, "who may make keys"),

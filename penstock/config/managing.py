@@ -27,6 +27,7 @@ KEYS = (
     "internal_user_budget_duration",
     "key_alias_pattern",
     "enable_key_alias_format_validation",
+    "default_team_params",
 )
 _ALIAS = r"[A-Za-z0-9][A-Za-z0-9 _.@/-]{0,254}"  # where only the switch is on
 _LONGEST_PATTERN = 200
@@ -35,13 +36,14 @@ _LONGEST_PATTERN = 200
 class Managing(Struct, frozen=True, kw_only=True):
     """``key_defaults``: what new keys get where nothing is said; ``key_ceilings``: what no key exceeds;
     ``key_rules``: who may make keys, and what these must say, by "team_key_generation" and "personal_key_generation".
-    ``user_defaults``: what new users get; ``user_budget`` and ``user_period``: of internal users. ``alias``: how the
-    names of keys must look."""
+    ``user_defaults`` and ``team_defaults``: what new users and teams get; ``user_budget`` and ``user_period``: of
+    internal users. ``alias``: how the names of keys must look."""
 
     key_defaults: Values = _NONE
     key_ceilings: Values = _NONE
     key_rules: Values = _NONE
     user_defaults: Values = _NONE
+    team_defaults: Values = _NONE
     user_budget: float | None = None
     user_period: str | None = None
     alias: re.Pattern[str] | None = None
@@ -89,7 +91,18 @@ _USER_DEFAULTS = {
     "teams": _ANY,
     "organizations": _TEXTS,
     "soft_budget": _MONEY,
-    "available_teams": _TEXTS,  # those that users may join by themselves: the console's affair
+    "available_teams": _TEXTS,  # those that users may join by themselves
+}
+_TEAM_DEFAULTS: Mapping[str, Check] = {
+    **{name: _CEILINGS[name] for name in ("max_budget", "tpm_limit", "rpm_limit", "budget_duration")},
+    "models": _TEXTS,
+    "metadata": _TABLE,
+    "tags": _TEXTS,
+    "team_member_permissions": _TEXTS,
+    "team_member_budget": _MONEY,
+    "team_member_budget_duration": _PERIOD,
+    "team_member_rpm_limit": _COUNT,
+    "team_member_tpm_limit": _COUNT,
 }
 _RULES: Mapping[str, Check] = {
     "allowed_team_member_roles": _TEXTS,
@@ -121,6 +134,7 @@ def read_managing(values: Values, problems: list[str]) -> Managing:
         key_ceilings=ceilings,
         key_rules={kind: _read(rules, kind, _RULES, problems, "key_generation_settings.") for kind in kinds},
         user_defaults=_read(values, "default_internal_user_params", _USER_DEFAULTS, problems),
+        team_defaults=_read(values, "default_team_params", _TEAM_DEFAULTS, problems),
         alias=_alias(values, problems),
         **given,
     )

@@ -243,7 +243,8 @@ def _of_route(path: str, route: Route, inner: str = "", body: Schema | None = No
     family, summary = _FAMILIES.get(first, first), _summary(route.handler)
     for method in route.methods:
         if method != "HEAD" or "GET" not in route.methods:
-            sent = {JSON: body or {"type": "object"}} if route.json and method in _WITH_BODY else {}
+            takes = route.json and (body is not None or method in _WITH_BODY)  # LiteLLM's DELETEs bring a list of ids
+            sent = {JSON: body or {"type": "object"}} if takes else {}
             yield _Made(path, method, summary, family, route.role, shape, sent, (route.answer,), route.key_in_query)
 
 

@@ -108,6 +108,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "litellm_settings.upperbound_key_generate_params": ({"max_budget": 1}, {"duration": "1d"}),
     "litellm_settings.key_generation_settings": ({}, {"team_key_generation": {"required_params": ["tags"]}}),
     "litellm_settings.default_internal_user_params": ({"models": ["a"]}, {"models": ["b"]}),
+    "litellm_settings.default_team_params": ({"max_budget": 1}, {"max_budget": 2}),
     "litellm_settings.max_internal_user_budget": (1, 2),
     "litellm_settings.internal_user_budget_duration": ("1d", "2d"),
     "router_settings.optional_pre_call_checks": (["session_affinity"], ["enforce_model_rate_limits"]),

@@ -55,9 +55,9 @@ NO_LIMITS: Mapping[str, Pace] = {}
 
 
 class Holder(Struct, frozen=True):
-    """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "customer", "tag"; ``id``: which
-    one, a member's as ``team/user``. ``models``: names that it may call, () = all. ``soft``: picodollars at which
-    somebody is told. ``by_model``: its pace in one model."""
+    """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "organization_member",
+    "project", "customer", "tag"; ``id``: which one, a member's as ``team/user``. ``models``: names that it may call, ()
+    = all. ``soft``: picodollars at which somebody is told. ``by_model``: its pace in one model."""
 
     kind: str
     id: str
@@ -96,10 +96,10 @@ def _models(body: Body) -> list[str]:
 
 def _caps(body: Body) -> Iterator[Cap]:
     """Yield every cap of a row: its own, those of several windows, those of models."""
-    most = _money(body, "max_budget")
+    most, period = _money(body, "max_budget"), _period(body, "budget_duration")
     if most is not None:
         more, until = _increase(body)
-        yield Cap(most, _period(body, "budget_duration"), "", more, until)
+        yield Cap(most, period, "", more, until)
     windows = body.get("budget_limits")
     if windows is not None:
         if not isinstance(windows, list):
