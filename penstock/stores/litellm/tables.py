@@ -67,17 +67,17 @@ class Made(NamedTuple):
 
 class Known:
     """What rows say of others. ``aliases``: names of models, by the id of the row that has them; ``roles``: of the
-    members of teams, as ``team/user``, that no row was made of yet; ``tell``: is told what cannot be taken as it is."""
+    members of teams that no row was made of yet, with team and user, by their id; ``tell``: is told what cannot be
+    taken as it is."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.aliases: dict[int, Any] = {}
-        self.roles: dict[str, str] = {}
+        self.roles: dict[str, tuple[str, str, str]] = {}
         self.tell = tell
 
     def rest(self) -> Iterator[Made]:
         """Yield the members of teams that have no row of their own over there: they have no budget in it."""
-        for id_, role in self.roles.items():
-            team, _, user = id_.partition("/")
+        for id_, (team, user, role) in self.roles.items():
             body = {"membership_id": id_, "team_id": team, "user_id": user, "role": role}
             yield Made(_row("member", id_, body, {}))
         self.roles = {}
@@ -93,7 +93,7 @@ def row_of(table: Table, fields: Fields, known: Known) -> Made | None:
     if len(table.id) > 1:
         body["membership_id"] = id_
     if table.kind == "member":
-        body["role"] = known.roles.pop(id_, "user")
+        body["role"] = known.roles.pop(id_, ("", "", "user"))[2]
     elif table.kind == "tag":
         body["name"] = body.pop("tag_name")
     elif table.kind == "key":
@@ -124,7 +124,8 @@ def _note_members(fields: Fields, known: Known) -> None:
         if not isinstance(user, str) or not user or len(team) + len(user) >= LONGEST:
             known.tell(f"team {team}: a member without a user_id is left out ({str(one)[:100]})")
             continue
-        known.roles[f"{team}/{user}"] = one["role"] if one.get("role") in ("admin", "user") else "user"
+        role = one["role"] if one.get("role") in ("admin", "user") else "user"
+        known.roles[f"{team}/{user}"] = team, user, role
 
 
 def _body(fields: Fields) -> dict[str, Any]:
