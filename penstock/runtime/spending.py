@@ -31,6 +31,22 @@ _text = msgspec.json.Decoder(str).decode
 _usage = msgspec.json.Encoder().encode
 
 
+class Details(msgspec.Struct, frozen=True):
+    """What an entry says beside what a call cost and who pays. ``addresses``: of clients; ``errors``: their texts;
+    ``said``: usage in the provider's words, and what the request said for the log."""
+
+    addresses: bool = True
+    errors: bool = True
+    said: bool = True
+
+    def of(self, entry: Spent) -> Spent:
+        """Return an entry without what is not to be kept."""
+        gone: dict[str, str | bytes] = {} if self.addresses else {"client": ""}
+        gone |= {} if self.errors else {"message": ""}
+        gone |= {} if self.said else {"usage": b"", "metadata": b"", "session": "", "client": "", "message": ""}
+        return msgspec.structs.replace(entry, **gone)
+
+
 def kind_of(call: Call) -> str:
     """Return LiteLLM's name for what a call does."""
     if call.surface is None:

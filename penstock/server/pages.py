@@ -10,7 +10,20 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock import __version__
-from penstock.admin import customers, keys, keyviews, managing, modelinfo, models, users, userviews
+from penstock.admin import (
+    activity,
+    customers,
+    keys,
+    keyviews,
+    managing,
+    modelinfo,
+    models,
+    spend_global,
+    spend_logs,
+    spend_reports,
+    users,
+    userviews,
+)
 from penstock.core.admit.access import LLM
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
@@ -162,6 +175,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
     Route("/cost/estimate", costs.estimate, methods=("POST",)),
+    *(row for of in (spend_logs, spend_global, spend_reports, activity) for row in of.ROUTES),
     Route("/api/tags", ollama_pages.tags, family=LLM),
     Route("/api/ps", ollama_pages.running, family=LLM),
     Route("/api/version", ollama_pages.version, family=LLM),

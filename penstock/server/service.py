@@ -36,6 +36,7 @@ from penstock.server.gateway import Gateway
 from penstock.server.memory import give_back_memory
 from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
 from penstock.server.prober import Prober
+from penstock.server.retention import Retention
 from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
@@ -130,6 +131,7 @@ class Service:
             tasks.append(loop.create_task(self._look_at_models()))
         if self.storage is not None:
             tasks.append(loop.create_task(self.storage.watch()))
+            tasks.append(loop.create_task(Retention(self.storage.spend, lambda: self.gateway.state).run()))
         if self.shared is not None:
             self._ask_spent()
             self.shared.start()

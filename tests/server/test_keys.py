@@ -396,6 +396,21 @@ async def test_a_teams_key_may_not_exceed_the_team(tmp_path):
         await managed.good("/key/generate", {"team_id": "t", "max_budget": 6})  # in another window: of all time
 
 
+async def test_a_team_promises_no_more_than_it_has(tmp_path):
+    async with open_managed(tmp_path) as managed:
+        await managed.put("team", "t", team_id="t", rpm_limit=10, tpm_limit=100)
+        promised = {"team_id": "t", "rpm_limit_type": "guaranteed_throughput"}
+        one = await managed.good("/key/generate", {**promised, "rpm_limit": 6})
+        status, text, param = await managed.bad("/key/generate", {**promised, "rpm_limit": 5})
+        assert (status, param) == (400, "rpm_limit")
+        assert text == "Allocated RPM limit=6 + Key RPM limit=5 is greater than team RPM limit=10"
+        await managed.good("/key/generate", {**promised, "rpm_limit": 4, "tpm_limit": 1000})
+        await managed.good("/key/generate", {"team_id": "t", "rpm_limit": 50})  # which promises nothing
+        for path in ("/key/update", "/key/regenerate"):
+            assert (await managed.bad(path, {"key": one["key"], "rpm_limit": 7}))[2] == "rpm_limit"
+        await managed.good("/key/update", {"key": one["key"], "rpm_limit": 5})
+
+
 async def test_a_programs_key(tmp_path):
     async with open_managed(tmp_path) as managed:
         await managed.put("team", "t", team_id="t")
