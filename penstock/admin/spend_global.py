@@ -229,7 +229,7 @@ async def activity(gateway: Any, call: Call) -> Page:
 
 
 async def activity_by_model(gateway: Any, call: Call) -> Page:
-    """Show how many requests and tokens there were on each of some days, for the models that are asked most."""
+    """Show how many requests and tokens there were on each of some days, for the models asked most."""
     asking = Asking(gateway, call)
     days: Days = asking.days()
     found: dict[str, list[Day]] = defaultdict(list)
