@@ -371,7 +371,7 @@ async def test_silent_proxy(net: Net) -> None:
     pool = net.pool(proxies=through(proxy))
     origin = Origin("https", "upstream.test", 443)
     with pytest.raises(ConnectTimeout, match=r"\(proxy\)"):
-        await fetch(pool, origin, timeouts=Timeouts(connect=0.1))
+        await fetch(pool, origin, timeouts=Timeouts(connect=0.5))
     task = asyncio.create_task(fetch(pool, origin))
     await eventually(lambda: proxy.accepted == 2)
     await asyncio.sleep(0.01)
