@@ -103,7 +103,12 @@ async def _load(port: int, request: Requests, numbers: range) -> int:
 
 
 def count(
-    tree: Path, request: Requests, requests: int, text: str = _PLAIN, before: tuple[bytes, ...] = (), keyed: bool = False
+    tree: Path,
+    request: Requests,
+    requests: int,
+    text: str = _PLAIN,
+    before: tuple[bytes, ...] = (),
+    keyed: bool = False,
 ) -> tuple[int, int]:
     """Instructions of ``requests`` requests to the gateway of a checkout, and the events of their answers. ``text``:
     its config; ``before``: requests that come before all others; ``keyed``: with the database of R8, stored entries

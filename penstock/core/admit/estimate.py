@@ -41,11 +41,17 @@ _THINKS = frozenset(("reasoning", "reasoning_effort", "thinking"))
 _PICTURES = re.compile(
     rb'"(?:image_url|input_image|inline_?[dD]ata|image)"\s*:|"type"\s*:\s*"(?:input_image|image|image_url)"'
 )
-_SEARCHES = (b"_search", b"Search", b"search_")
-_ELSEWHERE = (
-    *(b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"', b'"document"', b"s3Location"),
-    *(b'"previous_response_id"', b'"conversation"', b'"cachedContent"', b'"container"', b'"mcp"', b'"mcp_servers"'),
-)
+# By what all of them have in common: few bodies have that, so one look does for all.
+_SEARCHES = {b"earch": (b"_search", b"Search", b"search_")}
+_ELSEWHERE = {
+    b'"file': (b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"'),
+    b'"con': (b'"conversation"', b'"container"'),
+    b'"mcp': (b'"mcp"', b'"mcp_servers"'),
+    b'"document"': (b'"document"',),
+    b"s3Location": (b"s3Location",),
+    b'"previous_response_id"': (b'"previous_response_id"',),
+    b'"cachedContent"': (b'"cachedContent"',),
+}
 _INT = msgspec.json.Decoder(int).decode
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -85,7 +91,7 @@ def read_asked(fields: Mapping[str, Raw], size: int, body: bytes = b"") -> Asked
         size=size,
         output=output,
         answers=min(answers, MOST_ANSWERS),
-        pictures=len(_PICTURES.findall(body)) if b"image" in body or b"inline" in body else 0,
+        pictures=len(_PICTURES.findall(body)) if body.find(b"image") >= 0 or body.find(b"inline") >= 0 else 0,
         elsewhere=searches or _holds(body, _ELSEWHERE),  # what is found is input, too
         searches=searches,
         tools="tools" in fields or "toolConfig" in fields,
@@ -210,10 +216,14 @@ def _whole(rate: Decimal) -> int:
     return int((rate * PICO).to_integral_value(ROUND_CEILING))
 
 
-def _holds(body: bytes, words: tuple[bytes, ...]) -> bool:
-    for word in words:  # a plain loop: every request passes here
-        if word in body:
-            return True
+def _holds(body: bytes, words: Mapping[bytes, tuple[bytes, ...]]) -> bool:
+    # Every request passes here. ``in`` takes its left side for a number first, and raises within: three times the cost.
+    find = body.find
+    for common, whole in words.items():
+        if find(common) >= 0:
+            for word in whole:
+                if find(word) >= 0:
+                    return True
     return False
 
 

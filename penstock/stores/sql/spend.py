@@ -252,9 +252,7 @@ def _takes_many(connection: sa.Connection) -> bool:
     return bool(driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) >= ROWS_AT_ONCE * len(FIELDS))
 
 
-def _told_apart(
-    connection: sa.Connection, entries: Iterable[Spent], corrects: bool
-) -> tuple[list[Spent], list[Spent]]:
+def _told_apart(connection: sa.Connection, entries: Sequence[Spent], corrects: bool) -> tuple[list[Spent], list[Spent]]:
     """Return the entries that are new, and those that they take the place of: pending ones, and all that are
     corrected."""
     given: dict[str, Spent] = {}
