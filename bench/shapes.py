@@ -1,8 +1,8 @@
 """The load shapes. Each takes a session, an arm and its running process, and returns its measures by name.
 
 R1 added latency, R2 requests/s, R3 streams, R6 Messages to Chat streamed with tools, R2X Messages to Chat whole,
-R7 body sizes, R8 (`everything.py`) with keys, budgets and a ledger, R9 (`outage.py`) an upstream killed, R11 import, start and memory. docs/bench.md says how each is to be
-read.
+R7 body sizes, R8 (`everything.py`) all that a key brings, R9 (`outage.py`) an upstream killed, R11 import, start and
+memory. docs/bench.md says how each is to be read.
 """
 
 from __future__ import annotations

@@ -227,6 +227,30 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     accounts: tuple[str, ...] = ()
 
 
+class Begun(msgspec.Struct, frozen=True, array_like=True):
+    """A request that is under way, with what is needed of it should its process die: the fields of ``Spent``."""
+
+    call_id: str
+    at: float
+    kind: str
+    key: str
+    team: str
+    user: str
+    organization: str
+    customer: str
+    tags: tuple[str, ...]
+    model: str
+    cost: int
+    stream: bool
+    client: str
+    path: str
+    accounts: tuple[str, ...]
+
+    def spent(self) -> Spent:
+        """Return the pending entry that it stands for."""
+        return Spent(began=self.at, pending=True, **msgspec.structs.asdict(self))
+
+
 class Total(NamedTuple):
     """What an account has spent since a time: ``period`` "" and ``start`` 0: ever. ``amount``: picodollars."""
 

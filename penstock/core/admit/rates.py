@@ -187,32 +187,36 @@ class Rates:
         if len(self._meters) >= self._sweep_at:
             self._sweep(now)
         worst: Over | None = None
-        meters, rooms, least = self._meters, [], max(1, tokens)
+        held: list[Held] = []
+        meters, least = self._meters, max(1, tokens)
         for limit in limits:
             meter = meters.get(limit.account) or self._make(limit)
-            room = self._room(limit, meter, now)
-            if room[0] == 0 or room[2] == 0 or 0 <= room[1] < least or limit.pace.a_day is not None:
+            pace, room = limit.pace, self._room(limit, meter, now)
+            requests, some, places = room
+            if requests == 0 or places == 0 or 0 <= some < least or pace.a_day is not None:
                 found = self._over(limit, meter, room, tokens, now)
                 if found is not None and (worst is None or found.wait > worst.wait):
                     worst = found
-            rooms.append((limit, meter, room))
-        if worst is not None:
-            return worst
-        common, held = self.common, []
-        for limit, meter, (requests, some, places) in rooms:
-            pace = limit.pace
+            if worst is not None:
+                continue
             meter.parallel += 1
-            one = meter.requests.add(1, now) if requests >= 0 else None
-            used = meter.tokens.add(tokens, now) if some >= 0 else None
-            day = None if pace.a_day is None or meter.day is None else meter.day.add(tokens, now)
-            if common is not None:
-                common.count(limit.account, 1, 0)
-            left = (
-                requests - 1 if requests >= 0 else -1,
-                some - tokens if some >= 0 else -1,
-                places - 1 if places >= 0 else -1,
-            )
-            held.append(Held(limit, meter, one, used, day, left))
+            of_requests = of_tokens = of_day = None
+            if requests >= 0:
+                of_requests = meter.requests.add(1, now)
+                requests -= 1
+            if some >= 0:
+                of_tokens = meter.tokens.add(tokens, now)
+                some -= tokens
+            if pace.a_day is not None and meter.day is not None:
+                of_day = meter.day.add(tokens, now)
+            left = requests, some, places - 1 if places >= 0 else -1
+            held.append(Held(limit, meter, of_requests, of_tokens, of_day, left))
+        if worst is not None:
+            self._give_back(held, tokens)
+            return worst
+        if self.common is not None:
+            for limit in limits:
+                self.common.count(limit.account, 1, 0)
         return Taken(held, tokens)
 
     def settle(self, taken: Taken, tokens: int, now: float) -> None:
@@ -230,6 +234,17 @@ class Rates:
                     self.common.count(held.limit.account, 0, tokens)
             if day is not None and meter.day is not None:
                 _correct(meter.day, more, day, now)
+
+    def _give_back(self, held: Sequence[Held], tokens: int) -> None:
+        """Give back what a request has taken that another one of its limits keeps out."""
+        for one in held:
+            one.meter.parallel -= 1
+            if one.requests is not None:
+                one.meter.requests.give_back(1, one.requests)
+            if one.tokens is not None:
+                one.meter.tokens.give_back(tokens, one.tokens)
+            if one.day is not None and one.meter.day is not None:
+                one.meter.day.give_back(tokens, one.day)
 
     def cancel(self, taken: Taken, now: float) -> None:
         """Give back all that a request has taken: it was kept out by something else."""

@@ -79,7 +79,7 @@ def named(text: str, most: int = LONGEST) -> str:
 
 
 def rows_of(entries: Sequence[Spent]) -> list[tuple[Any, ...]]:
-    """Return the rows of entries that fit, in the order of ``FIELDS``: column by column, as most are the same in all."""
+    """Return the rows of entries that fit, in the order of ``FIELDS``; made column by column."""
     columns: list[Any] = list(zip(*map(_PLAIN, entries), strict=True))
     if not columns:
         return []
