@@ -42,12 +42,13 @@ _PICTURES = re.compile(
     rb'"(?:image_url|input_image|inline_?[dD]ata|image)"\s*:|"type"\s*:\s*"(?:input_image|image|image_url)"'
 )
 _SEARCHES = (b"_search", b"Search", b"search_")
-_ELSEWHERE = (
-    *(b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"', b'"document"', b"s3Location"),
-    *(b'"previous_response_id"', b'"conversation"', b'"cachedContent"', b'"container"', b'"mcp"', b'"mcp_servers"'),
-)
+_NAMED = (b'"file_id"', b'"file_url"', b'"file_uri"', b'"fileUri"', b'"document"', b"s3Location")
+_MCP = (b'"mcp"', b'"mcp_servers"')
+_FIELDS = ("previous_response_id", "conversation", "cachedContent", "container", "mcp_servers")  # at the top alone
+_TOP = frozenset(_FIELDS)
+_ELSEWHERE = (*_NAMED, *_MCP, *(f'"{name}"'.encode() for name in _FIELDS))
 # Of each of these a body has some, if it has one of the words.
-_PARTS = (b"earch", b'"file', b'"con', b'"mcp', b'"document"', b"s3Location", b'"previous_response_id"', b'"cachedC')
+_PARTS = (b"earch", b'"file', b'"document"', b"s3Location")
 _INT = msgspec.json.Decoder(int).decode
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -82,14 +83,19 @@ def read_asked(fields: Mapping[str, Raw], size: int, body: bytes = b"") -> Asked
             inner = _table(fields[outer])
             output = _count(inner.get(name)) if output is None else output
             answers = max(answers, _count(inner.get("candidateCount")) or 1)
-    holds = _holds(body, _PARTS)  # few do, so one look at a body is all that most cost
-    searches = holds and _holds(body, _SEARCHES)
+    if fields:
+        some = _holds(body, _PARTS)  # few bodies have, so this look is all that most cost
+        searches = some and _holds(body, _SEARCHES)
+        elsewhere = not _TOP.isdisjoint(fields) or (some and _holds(body, _NAMED))
+        elsewhere = elsewhere or ("tools" in fields and _holds(body, _MCP))
+    else:  # nobody has read the top level
+        searches, elsewhere = _holds(body, _SEARCHES), _holds(body, _ELSEWHERE)
     return Asked(
         size=size,
         output=output,
         answers=min(answers, MOST_ANSWERS),
         pictures=len(_PICTURES.findall(body)) if body.find(b"image") >= 0 or body.find(b"inline") >= 0 else 0,
-        elsewhere=searches or (holds and _holds(body, _ELSEWHERE)),  # what is found is input, too
+        elsewhere=searches or elsewhere,  # what is found is input, too
         searches=searches,
         tools="tools" in fields or "toolConfig" in fields,
         thinks=not _THINKS.isdisjoint(fields),
