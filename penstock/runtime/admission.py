@@ -141,11 +141,7 @@ class Admission:
             if self.settings.fails_closed and common is not None and not common.connected:
                 text = "Limits cannot be counted now: what the gateway's processes share is away. Try again soon."
                 raise GatewayError("overloaded", text, retry_after=1)
-            tokens = 0
-            for limit in limits:
-                if limit.pace.tokens is not None or limit.pace.a_day is not None:
-                    tokens = may_use(call.fields, self.settings.counted)
-                    break
+            tokens = may_use(call.fields, self.settings.counted) if lines.counts_tokens else 0
             taken, outlet, openai = self.rates.take(limits, tokens, now), call.outlet, plan is not None
             if isinstance(taken, Over):
                 left = [self.rates.left(limit, now) for limit in limits]

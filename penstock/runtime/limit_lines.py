@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 class LimitLines:
     """The header lines of a set of limits, made once but for what is left: in LiteLLM's names of each, the first of a
-    kind; and of the tightest in OpenAI's, which clients pace themselves by."""
+    kind; and of the tightest in OpenAI's, which clients pace themselves by. ``counts_tokens``: some limit does."""
 
     def __init__(self, limits: Sequence[Limit]) -> None:
-        self._limits = limits
+        self.counts_tokens = any(one.pace.tokens is not None or one.pace.a_day is not None for one in limits)
         lines, spots, kinds = "", list[tuple[int, int]](), set[str]()
         for number, limit in enumerate(limits):
             if limit.kind in kinds:

@@ -177,7 +177,7 @@ class Directory(Protocol):
     async def close(self) -> None: ...
 
 
-class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """A request as the ledger keeps it: what was used, what it cost, who pays. Kept once per ``call_id``, whatever
     happens. ``cost``: picodollars. ``accounts``: whom it is charged to, as ``kind:id``, also those that have no cap.
     ``usage``: the provider's own figures, JSON. ``estimated``: counted here, since the provider said nothing.
@@ -227,7 +227,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     accounts: tuple[str, ...] = ()
 
 
-class Begun(msgspec.Struct, frozen=True, array_like=True):
+class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A request that is under way, with what is needed of it should its process die: the fields of ``Spent``."""
 
     call_id: str

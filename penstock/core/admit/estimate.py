@@ -53,7 +53,7 @@ _INT = msgspec.json.Decoder(int).decode
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-class Asked(Struct, frozen=True):
+class Asked(Struct, frozen=True, gc=False):
     """What of a request its cost may depend on. ``size``: bytes of its body. ``output``: tokens that it allows each
     of its ``answers``, None where it says nothing. ``pictures``: how many are in it or named. ``elsewhere``: it may
     name what is not in it. ``searches``: its model may search."""

@@ -139,7 +139,7 @@ class Over(NamedTuple):
     wait: float
 
 
-class Held(Struct, frozen=True):
+class Held(Struct, frozen=True, gc=False):
     """What a request has taken of one limit. ``requests``, ``tokens``, ``day``: the slices in which it counts, None for
     nothing. ``left``: requests, tokens and places that are left after it, -1 where there is no such limit."""
 
@@ -151,7 +151,7 @@ class Held(Struct, frozen=True):
     left: Left
 
 
-class Taken(Struct, eq=False):
+class Taken(Struct, eq=False, gc=False):
     """What a request has taken of the limits that it counts against."""
 
     held: list[Held]

@@ -33,7 +33,9 @@ _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 def most_output(fields: Mapping[str, Raw]) -> int:
     """Return how many tokens an answer may have, as its request says; 0 where it does not say."""
     found = 0
-    for name in _MOST.keys() & fields.keys():
+    for name in _MOST:
+        if name not in fields:
+            continue
         raw: Raw | None = fields[name]
         if inner := _MOST[name]:
             try:

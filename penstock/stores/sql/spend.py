@@ -9,6 +9,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
 from penstock.core.admit.periods import window
@@ -261,11 +262,21 @@ def _told_apart(connection: sa.Connection, entries: Sequence[Spent], corrects: b
         if before is None or (before.pending and not one.pending):
             given[one.call_id] = one
     known: dict[str, Spent] = {}
-    for chunk in _chunks(sorted(given)):
-        asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(SPEND.c.call_id.in_(chunk))
-        known |= {one.call_id: one for one in map(spent_of, connection.execute(asked))}
+    for test in _are_of(connection, sorted(given)):
+        found = connection.execute(sa.select(*(SPEND.c[name] for name in FIELDS)).where(test))
+        known |= {one.call_id: one for one in map(spent_of, found)}
     replaced = {id_: one for id_, one in known.items() if corrects or (one.pending and not given[id_].pending)}
     return [one for id_, one in given.items() if id_ not in known or id_ in replaced], list(replaced.values())
+
+
+def _are_of(connection: sa.Connection, ids: list[str]) -> Iterable[sa.ColumnElement[bool]]:
+    """Yield tests that together find the rows of those ids. SQLite takes all of them as one value."""
+    if connection.dialect.name == "sqlite":
+        listed = sa.func.json_each(msgspec.json.encode(ids).decode()).table_valued("value")
+        yield SPEND.c.call_id.in_(sa.select(listed.c.value))
+        return
+    for chunk in _chunks(ids):
+        yield SPEND.c.call_id.in_(chunk)
 
 
 # Totals. --------------------------------------------------------------------------------------------------------------
