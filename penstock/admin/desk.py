@@ -17,6 +17,7 @@ from penstock.stores.kinds import KINDS, LONGEST, columns_of, shown
 if TYPE_CHECKING:
     from penstock.runtime.keyring import Keyring
     from penstock.stores.base import Directory, Found
+    from penstock.stores.sealing import Sealer
 
 ENCODE = msgspec.json.Encoder().encode
 Fields = dict[str, Any]
@@ -33,10 +34,18 @@ class Step(NamedTuple):
 
 
 class Desk:
-    """Changes rows for somebody. ``store``: where they are kept; ``keyring``: what requests see of them. ``who`` is
-    the name of whoever changes something, as the audit log is to have it."""
+    """Changes rows for somebody. ``store``: where they are kept; ``keyring``: what requests see of them; ``sealer``:
+    what seals secrets that are kept, None where none can be. ``who`` is the name of whoever changes something, as the
+    audit log is to have it."""
 
-    def __init__(self, store: Directory, keyring: Keyring, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Directory,
+        keyring: Keyring,
+        clock: Callable[[], float] = time.time,
+        sealer: Sealer | None = None,
+    ) -> None:
+        self.sealer = sealer
         self.store = store
         self.keyring = keyring
         self.clock = clock

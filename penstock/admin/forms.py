@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1024 * 1024  # of a body: it is read in the event loop
 LARGEST_PAGE = 1000
+_SECRET = frozenset({"key", "keys", "new_key", "new_master_key", "password", "credential_values"})  # never told back
 _NO_DATABASE = (
     "Nothing is kept by this gateway, so there are no keys, teams or budgets. Set general_settings.master_key (or "
     "general_settings.database_url, or start with --state-dir), and restart."
@@ -70,8 +71,10 @@ def convert(fields: Mapping[str, Any], form: type[F]) -> F:
         text = str(error)
         what, _, where = text.partition(" - at `$.")
         where = where.rstrip("`")
+        if what.startswith("Object missing required field `"):
+            where, what = ".".join(filter(None, (where, what.split("`")[1]))), "is missing"
         name = where.partition(".")[0].partition("[")[0]
-        value = f" (it is {fields[name]!r:.60})" if name in fields else ""
+        value = f" (it is {fields[name]!r:.60})" if name in fields and name not in _SECRET else ""
         said = f"{where}: {what[:1].lower() + what[1:]}{value}" if where else what
         raise GatewayError("bad_request", f"{said}.", param=where or None, status=422) from None
 

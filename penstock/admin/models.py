@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.admin import modelinfo
+from penstock.core.admit.access import MANAGEMENT
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import ADMIN
 from penstock.runtime.route import JSON, Page, Route
@@ -126,8 +127,8 @@ def _page(change: Change) -> Page:
 
 
 ROUTES = (
-    Route("/model/new", add, methods=("POST",), role=ADMIN, no_pages=True),
-    Route("/model/update", update, methods=("POST",), role=ADMIN, no_pages=True),
-    Route("/model/delete", delete, methods=("POST",), role=ADMIN, no_pages=True),
-    Route("/model/{id:path}/update", patch, methods=("PATCH",), role=ADMIN, no_pages=True),
+    Route("/model/new", add, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT),
+    Route("/model/update", update, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT),
+    Route("/model/delete", delete, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT),
+    Route("/model/{id:path}/update", patch, methods=("PATCH",), role=ADMIN, no_pages=True, family=MANAGEMENT),
 )

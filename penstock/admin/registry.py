@@ -25,9 +25,10 @@ from penstock.stores.base import Outdated, StoredModel
 if TYPE_CHECKING:
     from penstock.runtime.state import State
     from penstock.runtime.targets import Target
-    from penstock.stores.base import ModelStore
+    from penstock.stores.base import ModelStore, StoredModels
 
 log = logging.getLogger("penstock")
+Credentials = Mapping[str, Mapping[str, object]]
 BLOCKS = ("litellm_params", "model_info")
 _TRIES = 5  # times that a change is made again because somebody else's came between
 _LOST = "It is kept in memory: it is gone when the gateway is restarted. What is to stay belongs into the config file."
@@ -78,7 +79,9 @@ class Registry:
             given = new_id()
             entry["model_info"] = {**(info or {}), "id": given}
         async with self._one:
-            target, warnings = self._check(entry, None)
+            params = entry.get("litellm_params")
+            named = isinstance(params, Mapping) and params.get("litellm_credential_name")
+            target, warnings = self._check(entry, None, (await self._stored()).credentials if named else {})
             now = self._clock()
             model = StoredModel(target.id, msgspec.json.encode(entry), 1, now, author, now, author)
             try:
@@ -93,9 +96,9 @@ class Registry:
         ``clears``: a null takes a key away; else it leaves it. Raises "bad_request" and "upstream_not_found"."""
         async with self._one:
             for _ in range(_TRIES):
-                known = await self._find(id)
+                known, credentials = await self._find(id)
                 entry = merged(msgspec.json.decode(known.entry), self._without_echo(id, patch), clears)
-                target, warnings = self._check(entry, id)
+                target, warnings = self._check(entry, id, credentials)
                 model = msgspec.structs.replace(
                     known,
                     entry=msgspec.json.encode(entry),
@@ -116,21 +119,24 @@ class Registry:
         async with self._one:
             await self._find(id)
             try:
-                await self._store.delete(id)
+                await self._store.delete(id, author)
             except OSError as error:
                 raise _unreachable(error) from None
             log.warning("the model %r was deleted by %s", id, author)
-            await self._put_into_effect()
+            await self.put_into_effect()
 
-    async def _find(self, id: str) -> StoredModel:
-        """Find a stored model. Says where one stands that is not stored."""
+    async def _stored(self) -> StoredModels:
         try:
-            stored = await self._store.read_all()
+            return await self._store.read_all()
         except OSError as error:
             raise _unreachable(error) from None
+
+    async def _find(self, id: str) -> tuple[StoredModel, Credentials]:
+        """Find a stored model, and the credentials that it may mean. Says where one stands that is not stored."""
+        stored = await self._stored()
         for model in stored.models:
             if model.id == id:
-                return model
+                return model, stored.credentials
         built = self._state().built.get(id)
         if built is None:
             raise GatewayError("upstream_not_found", f"Model {id[:120]} not found: GET /model/info lists the ids.")
@@ -141,12 +147,14 @@ class Registry:
             text = "was found by the gateway itself, by a key of the environment or a local engine, and is in no store"
         raise GatewayError("bad_request", f"The model {id[:120]!r} {text}.", param="id")
 
-    def _check(self, entry: Mapping[str, Any], id: str | None) -> tuple[Target, tuple[str, ...]]:
+    def _check(
+        self, entry: Mapping[str, Any], id: str | None, credentials: Credentials
+    ) -> tuple[Target, tuple[str, ...]]:
         """Build the target of an entry as the file's are, and collect what does not hold. ``id``: of the model that it
         takes the place of. Raises "bad_request" that names the first key."""
         state = self._state()
         taken = {one.id: one for one in state.config.deployments if one.id != id}
-        sent = read_sent(entry, state.config, resolve, taken)
+        sent = read_sent(entry, state.config, resolve, taken, credentials)
         deployment = sent.deployment
         if deployment is None:
             texts = "; ".join(problem.text().partition(": ")[2] for problem in sent.errors)
@@ -181,7 +189,7 @@ class Registry:
         except OSError as error:
             raise _unreachable(error) from None
 
-    async def _put_into_effect(self) -> None:
+    async def put_into_effect(self) -> None:
         """Serve what is stored now, also when the client does not wait for it."""
         serving = asyncio.ensure_future(self._serve())
         self._serving.add(serving)
@@ -189,7 +197,7 @@ class Registry:
         await asyncio.shield(serving)
 
     async def _changed(self, verb: str, model: StoredModel, target: Target, warnings: tuple[str, ...]) -> Change:
-        await self._put_into_effect()
+        await self.put_into_effect()
         log.warning("the model %r was %s by %s (%s)", target.deployment.model_name, verb, model.updated_by, model.id)
         lasts = self._store.lasts
         return Change(model, target, lasts, warnings if lasts else (*warnings, _LOST))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.admit.caller import INTERNAL_VIEWER
+from penstock.core.admit.caller import ADMIN_VIEWER, INTERNAL_VIEWER, PROXY_ADMIN
 from penstock.core.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ class Scope:
             return True
         if caller.user and caller.user == key.get("user_id"):
             return True
-        return self.runs_team(key.get("team_id")) or self.runs_organization(key.get("organization_id"))
+        team = key.get("team_id")
+        if self.in_team(team) and (not key.get("user_id") or self.may_in_team(team, "/key/info")):
+            return True  # a team's members see its keys that are no user's, and the others' where the team lets them
+        return self.runs_team(team) or self.runs_organization(key.get("organization_id"))
 
     def changes_key(self, key: Fields, route: str = "") -> bool:
         """Tell whether the caller may change a key, or make it as it is. A key of nobody cannot change itself: its
@@ -91,6 +94,21 @@ class Scope:
         if team:
             return bool(caller.user) and caller.user == key.get("user_id") and self.may_in_team(team, route)
         return bool(caller.user) and caller.user == key.get("user_id") and not key.get("organization_id")
+
+    def governs_key(self, key: Fields) -> bool:
+        """Tell whether the caller may block a key and set back what it spent: its owner's admins, not its owner."""
+        if self.caller.admin:
+            return True
+        return self.runs_team(key.get("team_id")) or self.runs_organization(key.get("organization_id"))
+
+    def takes_key(self, key: Fields) -> bool:
+        """Tell whether the caller may have the secret of a key: of one that is a user's, and so may what that user may,
+        nobody gets it who might be less than he is."""
+        owner = key.get("user_id")
+        if self.caller.admin or not owner or owner == self.caller.user:
+            return True
+        row = self._rows.body("user", owner) or {}
+        return row.get("user_role") not in (PROXY_ADMIN, ADMIN_VIEWER, "org_admin")
 
     def sees_team(self, team: Fields) -> bool:
         name = team.get("team_id")

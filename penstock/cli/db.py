@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.environment import environment
+from penstock.cli.databases import opened, progress, which_database
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from penstock.stores.sql.copying import Sum
-    from penstock.stores.sql.database import Database
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-def _which(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take the options that say which database is meant."""
-    options = (
-        click.option("-c", "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-                     envvar=["PENSTOCK_CONFIG", "CONFIG_FILE_PATH"], help="The database of this config file."),
-        click.option("--state-dir", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
-                     help="The SQLite file in this state directory."),
-        click.option("--url", metavar="URL", help="This database: postgresql://..., mysql://... or sqlite:///FILE."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group(epilog="More: docs/database.md.")
@@ -49,7 +32,7 @@ def db() -> None:
 
 
 @db.command()
-@_which
+@which_database
 def status(**which: Any) -> None:
     """Tell where the database is, whether it answers, and how much it holds.
 
@@ -57,7 +40,7 @@ def status(**which: Any) -> None:
     """
     from penstock.stores.sql import copying, migrate
 
-    with _opened(which) as database:
+    with opened(which) as database:
         click.echo(f"Database: {database.address.where}")
         found = database.read_now(migrate.version)
         if found != migrate.HEAD:
@@ -69,7 +52,7 @@ def status(**which: Any) -> None:
 
 
 @db.command()
-@_which
+@which_database
 def upgrade(**which: Any) -> None:
     """Make the tables, or bring them to this version.
 
@@ -78,14 +61,14 @@ def upgrade(**which: Any) -> None:
     """
     from penstock.stores.sql.migrate import upgrade as bring
 
-    with _opened(which, makes=True) as database:
+    with opened(which, makes=True) as database:
         done = bring(database)
         click.echo(f"{database.address.where}: {done or 'nothing to do'}")
 
 
 @db.command()
 @click.argument("file", type=_FILE)
-@_which
+@which_database
 def export(file: Path, **which: Any) -> None:
     """Write all that the database holds into FILE, as lines of JSON.
 
@@ -95,16 +78,16 @@ def export(file: Path, **which: Any) -> None:
     """
     from penstock.stores.sql.copying import count_rows, write_file
 
-    with _opened(which) as database:
+    with opened(which) as database:
         rows = sum(database.read_now(count_rows).values())
-        with _progress(rows, "Exporting") as told:
+        with progress(rows, "Exporting") as told:
             sums = database.read_now(lambda source: write_file(source, file, told))
     _show(sums, f"Exported from {database.address.where} to {file}.")
 
 
 @db.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@_which
+@which_database
 def import_(file: Path, **which: Any) -> None:
     """Read FILE, which `penstock db export` wrote, into an empty database.
 
@@ -114,16 +97,16 @@ def import_(file: Path, **which: Any) -> None:
     from penstock.stores.sql import migrate
     from penstock.stores.sql.copying import read_file
 
-    with _opened(which, makes=True) as database:
+    with opened(which, makes=True) as database:
         migrate.upgrade(database)
-        with _progress(0, "Importing") as told:
+        with progress(0, "Importing") as told:
             sums = database.write_now(lambda target: read_file(file, target, told))
     _show(sums, f"Imported from {file} into {database.address.where}.")
 
 
 @db.command()
 @click.option("--to", required=True, metavar="URL", help="The database that is to be filled. It must be empty.")
-@_which
+@which_database
 def move(to: str, **which: Any) -> None:
     """Copy all that the database holds into an empty one, such as from SQLite to PostgreSQL.
 
@@ -135,74 +118,15 @@ def move(to: str, **which: Any) -> None:
     from penstock.stores.sql import migrate
     from penstock.stores.sql.copying import copy_all, count_rows
 
-    with _opened(which) as source, _opened({"url": to}, makes=True) as target:
+    with opened(which) as source, opened({"url": to}, makes=True) as target:
         if source.address == target.address:
             raise click.ClickException(f"{source.address.where} is both the old and the new one")
         migrate.upgrade(source)
         rows = sum(source.read_now(count_rows).values())
         migrate.upgrade(target)
-        with _progress(rows, "Moving") as told:
+        with progress(rows, "Moving") as told:
             sums = source.read_now(lambda old: target.write_now(lambda new: copy_all(old, new, told)))
     _show(sums, f"Moved from {source.address.where} to {target.address.where}.")
-
-
-@contextmanager
-def _opened(which: Mapping[str, Any], makes: bool = False) -> Iterator[Database]:
-    """Open the database that somebody means, and tell what is wrong in one line. ``makes``: it may be a new file."""
-    from penstock.server.options import Refused
-    from penstock.stores.sql.copying import Wrong
-    from penstock.stores.sql.database import Database
-    from penstock.stores.sql.migrate import Unusable
-
-    try:
-        address = _address(which)
-        if address.kind == "sqlite" and not Path(address.database).exists():
-            if not makes:
-                raise click.ClickException(f"there is no file {address.database}: `penstock serve` makes it")
-            Path(address.database).parent.mkdir(0o700, parents=True, exist_ok=True)
-        database = Database(address)
-        try:
-            yield database
-        finally:
-            database.close()
-    except (Refused, Wrong, Unusable, ValueError) as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(error.strerror or str(error)) from None
-
-
-def _address(which: Mapping[str, Any]) -> Any:
-    from penstock.stores.sql.address import file_address, read_address
-
-    if which.get("url"):
-        try:
-            return read_address(which["url"])
-        except ValueError as error:
-            raise ValueError(f"--url {error}" if "state_dir" in which else f"--to {error}") from None
-    from penstock.server import statedir
-    from penstock.server.options import ServeOptions
-    from penstock.server.sources.base import gather
-    from penstock.server.sources.registered import sources_of
-    from penstock.server.storage import database_address
-
-    config, problems = asyncio.run(gather(sources_of(which["config"], environment)[:1]))
-    if config is None:
-        for problem in problems:
-            click.echo(f"{problem.level}: {problem}", err=True)
-        raise click.ClickException(f"{which['config']} cannot be read")
-    address, _ = database_address(config, ServeOptions(state_dir=which["state_dir"]))
-    # Without a master key, `serve` has none; whoever asks for it by this command means the one that it would have.
-    folder = statedir.state_folder(which["state_dir"], config.environment)
-    return address or file_address(folder / statedir.DATABASE)
-
-
-@contextmanager
-def _progress(rows: int, label: str) -> Iterator[Callable[[int], None]]:
-    if not rows or not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    with click.progressbar(length=rows, label=label, file=sys.stderr, show_pos=True) as bar:
-        yield bar.update
 
 
 def _show(sums: Mapping[str, Sum], text: str) -> None:

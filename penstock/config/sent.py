@@ -42,10 +42,14 @@ class Sent(NamedTuple):
 
 
 def read_sent(
-    entry: Mapping[str, Any], config: Config, find: Resolve, taken: Mapping[str, Placed] | None = None
+    entry: Mapping[str, Any],
+    config: Config,
+    find: Resolve,
+    taken: Mapping[str, Placed] | None = None,
+    stored: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Sent:
-    """Read an entry for a gateway with this config. ``find``: see ``load``; ``taken``: the ids that are in use. Slips
-    of the pen are errors: who sent it can send it again."""
+    """Read an entry for a gateway with this config. ``find``: see ``load``; ``taken``: the ids that are in use;
+    ``stored``: credentials that were sent, too, by name. Slips of the pen are errors: who sent it can send it again."""
     problems = Problems(slips="error")
     node = _node(entry, problems)
     if node is None:
@@ -57,7 +61,8 @@ def read_sent(
     env = config.environment
     node = resolve(node, (), env if _ALL in may else {name: env[name] for name in may & env.keys()}, problems)
     defaults = read_default_params(_node(config.raw.get("router_settings"), Problems()), Problems())
-    reader = DeploymentReader(credentials_of(config), find, problems, defaults=defaults)
+    credentials = {**(_sections(stored) if stored else {}), **credentials_of(config)}
+    reader = DeploymentReader(credentials, find, problems, defaults=defaults)
     reader.ids.update(taken or {})
     deployment = reader.read_one(node)
     if deployment is not None and any(ord(char) < 32 for char in deployment.id):
@@ -73,6 +78,25 @@ def credentials_of(config: Config) -> dict[str, Section]:
     if not given:
         return {}
     return read_credentials(_node(given, Problems()), Problems())
+
+
+def _sections(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Section]:
+    """Read stored credentials; what is wrong in one was told to who sent it."""
+    listed = [{"credential_name": name, "credential_values": values} for name, values in stored.items()]
+    return read_credentials(_node(listed, Problems()), Problems())
+
+
+def check_credential(name: str, values: Mapping[str, Any], config: Config) -> tuple[Problem, ...]:
+    """Return what keeps a credential that is sent from being used: it is read as one of `credential_list`, and kept
+    from what only who writes the file may do."""
+    problems = Problems(slips="error")
+    node = _node([{"credential_name": name, "credential_values": values}], problems)
+    params = _node({"litellm_params": values}, problems)
+    if node is None or params is None:
+        return tuple(problems.sorted())
+    _refuse(params, frozenset(config.general.values.get("stored_models_may_read") or ()), problems)
+    read_credentials(node, problems)
+    return tuple(problem for problem in problems.sorted() if problem.level == "error")
 
 
 def _node(value: Any, problems: Problems) -> Node | None:

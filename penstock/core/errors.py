@@ -48,7 +48,7 @@ TABLE: dict[str, Row] = {
         f"{who}_model_denied": Row(
             403, f"{who}_model_access_denied", "permission_error", "PermissionDeniedError", "no", "client"
         )
-        for who in ("key", "team", "user", "org", "customer")
+        for who in ("key", "team", "user", "org", "project", "customer")
     },
     # 422 as LiteLLM has it now; litellm_settings.budget_exceeded_status_code says another
     "over_budget": Row(422, "budget_exceeded", _BAD, "BudgetExceededError", "no", "client"),

@@ -152,6 +152,11 @@ class Accounts:
         period = next(iter(self._periods.get(account, ())), "")
         return self._book.cells.get((account, period))
 
+    def main_period(self, account: str) -> str:
+        """Return the window of an account's first cap; "" for all of time."""
+        self.periods(account)
+        return next(iter(self._periods[account]), "")
+
 
 _LABELS: Mapping[str, str] = {
     "key": "Key",

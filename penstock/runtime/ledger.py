@@ -27,7 +27,9 @@ from penstock.runtime.accounts import MOST_KEPT, Accounts, Soft
 from penstock.runtime.bill import settle
 from penstock.runtime.bookkeeper import Bookkeeper
 from penstock.runtime.http import in_task
-from penstock.runtime.spending import begun, ended
+from penstock.runtime.ids import new_id
+from penstock.runtime.spending import Details, begun, ended
+from penstock.stores.base import CORRECTION, Spent
 from penstock.stores.journal import Journal, Lost
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Rules(Struct, frozen=True):
     """How money is counted. ``caps``: of all requests together. ``reserves``: money is set aside; else a budget is
     looked at, and no more. ``status``: of the error for who is over a budget. ``priced``: models without a price are
     refused. ``on_failure``: what becomes of calls while nothing can be written down, "stop" or "pass".
-    ``default_output``: tokens of an answer whose request sets no limit, instead of what its model can give."""
+    ``default_output``: tokens of an answer whose request sets no limit, instead of what its model can give.
+    ``details``: what alone is written down beside what a call costs; None: everything."""
 
     caps: tuple[Cap, ...] = ()
     reserves: bool = True
@@ -61,6 +64,7 @@ class Rules(Struct, frozen=True):
     priced: bool = False
     on_failure: str = STOP
     default_output: int | None = None
+    details: Details | None = None
 
 
 class Bill(Struct, eq=False):
@@ -271,7 +275,7 @@ class Ledger:
     def _write_begun(self, bill: Bill, call: Call) -> None:
         journal = self._journal
         try:
-            journal.put(begun(call, self._now(), bill.reserved, bill.accounts))
+            journal.put(begun(call, self._now(), bill.reserved, bill.accounts, self.rules.details))
         except Lost:
             self._fail()
             return
@@ -320,11 +324,14 @@ class Ledger:
     ) -> None:
         ms = (self._clock() - call.exchange.started) * 1000
         try:
-            self._journal.put(ended(call, error, at, ms, cost, accounts))
+            self._journal.put(self._kept(ended(call, error, at, ms, cost, accounts)))
         except Lost:
             log.error("The cost of call %s is lost, %d picodollars: %s", call.call_id, cost, self._journal.trouble)
         if self._batch is None or not self._batch.stepping:
             self.flush()
+
+    def _kept(self, entry: Spent) -> Spent:
+        return entry if self.rules.details is None else self.rules.details.of(entry)
 
     def flush(self) -> None:
         """Write down what waits."""
@@ -363,6 +370,22 @@ class Ledger:
             self.keeper.ask(cell)
             await self.keeper.answered()
         return cell.spent
+
+    async def put_right(self, account: str, wanted: int, who: str) -> None:
+        """Set what an account has spent in the window of its first cap, to so many picodollars. By an entry of its own:
+        what requests cost stays as it was. Raises "no_ledger" where nothing can be written."""
+        more = wanted - await self.spent_of(account, self.accounts.main_period(account))
+        if not more:
+            return
+        now, said = self._now(), f"put right by {who[:200]}"
+        entry = Spent(new_id(), now, now, CORRECTION, cost=more, accounts=(account,), message=said)
+        try:
+            self._journal.put(entry)
+        except Lost:
+            raise _cannot_write() from None
+        cells = [self.book.cell(account, period) for period in self.accounts.periods(account)]
+        self.book.charge(cells, more, now, now)
+        self.flush()
 
     def _passed(self, call: Call) -> tuple[Dearest, ...]:
         """Return the dearest that what is passed through may be."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import Struct
+
 from penstock.core.admit.access import INFO
 from penstock.runtime.gate import KEY
 
@@ -31,7 +33,8 @@ class Route(NamedTuple):
     """One URL. ``path``: exact, or with ``{name}`` for one segment and ``{name:path}`` for the rest; the values stand
     in ``call.params``. ``handler``: is given the gateway and the call; its docstring begins with a sentence that is its
     summary in the document of all URLs. ``role``: see ``gate``. ``json``: a POST brings JSON. ``answer``: the media
-    type of what comes back. The rest is what the gate asks.
+    type of what comes back. ``body``: a struct of the fields of a body, for the document of all URLs. The rest is what
+    the gate asks.
 
     A path comes percent-decoded, so an encoded slash parts two segments as a plain one does: a value that may hold
     slashes (a model's name) wants ``:path``."""
@@ -46,3 +49,4 @@ class Route(NamedTuple):
     no_pages: bool = False
     answer: str = JSON.decode()
     family: str = INFO
+    body: type[Struct] | None = None

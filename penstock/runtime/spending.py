@@ -32,6 +32,27 @@ _text = msgspec.json.Decoder(str).decode
 _usage = msgspec.json.Encoder().encode
 
 
+class Details(msgspec.Struct, frozen=True):
+    """What an entry says beside what a call cost and who pays. ``addresses``: of clients; ``errors``: their texts;
+    ``said``: usage in the provider's words, and what the request said for the log."""
+
+    addresses: bool = True
+    errors: bool = True
+    said: bool = True
+
+    @property
+    def client(self) -> bool:
+        """Tell whether the address of the client is kept."""
+        return self.addresses and self.said
+
+    def of(self, entry: Spent) -> Spent:
+        """Return an entry without what is not to be kept."""
+        gone: dict[str, str | bytes] = {} if self.addresses else {"client": ""}
+        gone |= {} if self.errors else {"message": ""}
+        gone |= {} if self.said else {"usage": b"", "metadata": b"", "session": "", "client": "", "message": ""}
+        return msgspec.structs.replace(entry, **gone)
+
+
 def kind_of(call: Call) -> str:
     """Return LiteLLM's name for what a call does."""
     if call.surface is None:
@@ -40,8 +61,9 @@ def kind_of(call: Call) -> str:
     return _KINDS.get(cached) or f"a{cached}"
 
 
-def begun(call: Call, at: float, cost: int, accounts: tuple[str, ...]) -> Begun:
-    """Make the entry of a call that is about to leave: should this process die, it is charged so much."""
+def begun(call: Call, at: float, cost: int, accounts: tuple[str, ...], details: Details | None = None) -> Begun:
+    """Make the entry of a call that is about to leave: should this process die, it is charged so much. ``details``:
+    what alone is kept, None: everything."""
     caller, admitted = call.caller, call.admitted
     customer, tags = ("", ()) if admitted is None else (admitted.customer, admitted.tags)
     return Begun(
@@ -57,7 +79,7 @@ def begun(call: Call, at: float, cost: int, accounts: tuple[str, ...]) -> Begun:
         call.model,
         cost,
         call.stream,
-        call.exchange.client,
+        call.exchange.client if details is None or details.client else "",
         call.path,
         accounts,
     )

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.config.known import names_of, names_of_deployments, secrets_of, secrets_of_deployments
+from penstock.config.managing import read_managing
 from penstock.core.charge import EVERYBODY
 from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
@@ -59,6 +60,7 @@ class State:
         self.env = env
         self.credentials: dict[str, Credential] = {}  # of pass-through paths, filled as they are asked for
         self.pass_through_endpoints = pass_through_endpoints_of(config, env, self.problems)
+        self.managing = read_managing(config.litellm.values, self.problems)
         self.targets: list[Target] = []
         self.built: dict[str, Built] = {}
         members: list[Member[Target]] = []

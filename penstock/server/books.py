@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.admit import amount
 from penstock.core.admit.holders import Cap
@@ -16,9 +16,12 @@ from penstock.core.admit.periods import parse
 from penstock.runtime.bookkeeper import Bookkeeper
 from penstock.runtime.ledger import OVER_BUDGET, STOP, Ledger, Rules
 from penstock.runtime.sharing import Sharing
+from penstock.runtime.spending import Details
 from penstock.stores.journal import Journal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from penstock.config import Config
     from penstock.config.redis import RedisSettings
     from penstock.server.gateway import Gateway
@@ -29,7 +32,10 @@ log = logging.getLogger("penstock")
 FOLDER = "journal"  # in the state directory
 SLICES = 50  # a process borrows a cap in slices of 2 %
 REDIS, LEASES = "redis", "leases"
-KEYS = ("disable_budget_reservation", "default_estimated_output_tokens", "on_ledger_failure")
+KEYS = (
+    *("disable_budget_reservation", "default_estimated_output_tokens", "on_ledger_failure"),
+    *("disable_spend_logs", "disable_error_logs", "disable_requester_ip_address_logging"),
+)
 LITELLM_KEYS = (
     *("max_budget", "budget_duration", "budget_exceeded_status_code"),
     "block_requests_for_models_without_pricing",
@@ -133,4 +139,15 @@ def rules_of(config: Config) -> Rules:
         priced=bool(litellm.get("block_requests_for_models_without_pricing")),
         on_failure=str(general.get("on_ledger_failure") or STOP),
         default_output=None if output is None else int(output),
+        details=_details_of(general),
     )
+
+
+def _details_of(general: Mapping[str, Any]) -> Details | None:
+    """Read what is written down beside costs; None for everything."""
+    found = Details(
+        addresses=not general.get("disable_requester_ip_address_logging"),
+        errors=not general.get("disable_error_logs"),
+        said=not general.get("disable_spend_logs"),
+    )
+    return None if found == Details() else found

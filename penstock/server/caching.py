@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from penstock.core.admit.access import MANAGEMENT
 from penstock.core.errors import GatewayError
 from penstock.runtime.cache_place import Place
 from penstock.runtime.gate import ADMIN
@@ -116,7 +117,7 @@ def _page(told: object) -> Page:
 
 ROUTES = (
     Route("/cache/ping", ping, role=ADMIN),
-    Route("/cache/delete", delete, methods=("POST",), role=ADMIN, no_pages=True),
-    Route("/cache/flushall", flush, methods=("POST",), role=ADMIN, json=False, no_pages=True),
+    Route("/cache/delete", delete, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT),
+    Route("/cache/flushall", flush, methods=("POST",), role=ADMIN, json=False, no_pages=True, family=MANAGEMENT),
     Route("/cache/redis/info", redis_info, role=ADMIN),
 )

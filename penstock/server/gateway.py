@@ -15,6 +15,7 @@ from penstock.runtime.coming import Coming
 from penstock.runtime.gate import Gate
 from penstock.runtime.held import RETRY_AFTER
 from penstock.runtime.http import Batch, in_task, out_of_files
+from penstock.runtime.ledger import Ledger
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
 from penstock.runtime.told import telling
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from penstock.server.storage import Storage
 
 log = logging.getLogger("penstock")
+SPENT_WITHIN = 10.0  # seconds; after a start what was spent before is asked for first
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
 DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it arrives
 
@@ -124,6 +126,34 @@ class Gateway:
         """List the public names of models that a call's caller may ask for, wildcards included."""
         admission = self.engine.admission
         return self.state.catalog.names() if admission is None else admission.visible(call.caller, self.state)
+
+    async def spent(self, account: str) -> int:
+        """Return the picodollars that an account has spent in the window of its first budget; 0, where no books are
+        kept. Raises "no_database" where nobody who knows answers."""
+        ledger = None if self.engine.admission is None else self.engine.admission.budgets
+        if not isinstance(ledger, Ledger):
+            return 0
+        try:
+            async with asyncio.timeout(SPENT_WITHIN):
+                return await ledger.spent_of(account, ledger.accounts.main_period(account))
+        except TimeoutError:
+            raise GatewayError("no_database", "The database does not say what was spent.", retry_after=5) from None
+
+    def check_spend(self) -> Ledger:
+        """Return the books, in which what somebody has spent may be set. Raises "not_installed" where none are kept,
+        and where several processes share budgets: each has a part of them."""
+        ledger = None if self.engine.admission is None else self.engine.admission.budgets
+        if not isinstance(ledger, Ledger):
+            text = "spend: nothing is counted by this gateway, so nothing can be set."
+            raise GatewayError("not_installed", text, param="spend")
+        if ledger.sharing is not None:
+            text = "spend: it is not set by hand where several processes share budgets; raise max_budget instead."
+            raise GatewayError("not_installed", text, param="spend")
+        return ledger
+
+    async def put_right(self, account: str, amount: int, who: str) -> None:
+        """Set what an account has spent, to so many picodollars. Raises "not_installed", "no_ledger"."""
+        await self.check_spend().put_right(account, amount, who)
 
     def may_see(self, call: Call, model: str) -> bool:
         """Tell whether a call's caller may ask for a model."""

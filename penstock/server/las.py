@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import Raw
 
+from penstock.core.admit.access import LLM
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.core.providers import PROVIDERS
@@ -145,7 +146,7 @@ SURFACES: dict[str, Surface] = {
     "/vision": NATIVE["/v1/chat/completions"]._replace(read=_read_vision, json=False, about=_ABOUT)
 }
 ROUTES = (
-    Route("/models", _models),
+    Route("/models", _models, family=LLM),
     Route("/providers", _providers),
     Route("/cost/estimate", costs.estimate_short, methods=("POST",)),
 )

@@ -139,9 +139,7 @@ def _olla_error(error: dict[str, Any], status: int, call: Call) -> None:
 
 MOUNTS: tuple[Mount, ...] = (
     Mount("/olla/litellm", error=_olla_error, lines=_olla_lines),
-    Mount(
-        "/api/v1/litellm", surfaces=las.SURFACES, routes=las.ROUTES, adapt=las.adapt, answer=las.ANSWERS
-    ),
+    Mount("/api/v1/litellm", surfaces=las.SURFACES, routes=las.ROUTES, adapt=las.adapt, answer=las.ANSWERS),
     Mount(
         "/api/v1",
         base="/v1",

@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from penstock import __version__
 from penstock.core.providers.pass_through import METHODS
-from penstock.runtime.gate import ADMIN, KEY, PUBLIC
+from penstock.runtime.gate import KEY, PUBLIC
 from penstock.runtime.ops import read_either
 from penstock.runtime.surface import About
 from penstock.server.surfaces import dialect_of
@@ -38,12 +40,16 @@ _FAMILIES = {
     "version": "health",
     "cost": "spend",
     **dict.fromkeys(("model", "model_group", "capabilities", "providers", "tags", "ps"), "models"),
+    **dict.fromkeys(("key", "user"), "keys"),
+    **dict.fromkeys(("customer", "end_user"), "customers"),
 }
 _TAGS = {
     "chat": "What a model says to a conversation, in the words of each client.",
     "operations": "Embeddings, ranking, images, audio and the other small operations.",
     "models": "Which models there are and what they can do.",
     "spend": "What answers cost.",
+    "keys": "Virtual keys and the users who have them. Who may do what is told by the caller's role.",
+    "customers": "The end users whom requests name, and their budgets.",
     "health": "Whether requests are taken. Nothing here asks an upstream.",
     "gateway": "The gateway itself.",
     "pass-through": "Providers' own APIs, with the provider's key lent to those who hold the gateway's.",
@@ -92,7 +98,7 @@ ERRORS: Mapping[str, Schema] = {
 _STATUSES = {
     "400": "Something in the request is wrong.",
     "401": "There is no key, or a wrong one; or the provider took ours for one.",
-    "403": "The key is none of an admin's.",
+    "403": "The key may not do this: it, its team or its owner's role are not allowed to.",
     "404": "There is no such thing, here or at the provider.",
     "429": "Too many requests; `retry-after` says when to come again.",
     "5XX": "The gateway or the provider failed.",
@@ -129,7 +135,7 @@ def document(
     prefixes: Iterable[str],
 ) -> dict[str, Any]:
     """Make the document of these tables. ``prefixes``: those of the providers that are passed through to."""
-    mounts = list(mounts)
+    mounts, routes = list(mounts), list(routes)
     paths: dict[str, dict[str, Any]] = {}
     families: dict[str, None] = {}
     for made in _operations(surfaces, patterns, routes, mounts):
@@ -144,7 +150,7 @@ def document(
         "tags": [{"name": name} | _described(_TAGS.get(name)) for name in families],
         "paths": paths,
         "components": {
-            "schemas": {_error_name(shape): schema for shape, schema in ERRORS.items()},
+            "schemas": {_error_name(shape): schema for shape, schema in ERRORS.items()} | _forms(routes)[1],
             "responses": {
                 f"{shape}_{status}": {"description": text, "content": {JSON: {"schema": schema}}}
                 for shape, schema in ((shape, _ref("schemas", _error_name(shape))) for shape in ERRORS)
@@ -153,6 +159,13 @@ def document(
             "securitySchemes": {**_KEYS, "key": _QUERY_KEY},
         },
     }
+
+
+def _forms(routes: Iterable[Route]) -> tuple[dict[type, Schema], dict[str, Schema]]:
+    """Describe the forms of bodies: what stands for each, and what that means."""
+    forms = list(dict.fromkeys(route.body for route in routes if route.body is not None))
+    refs, schemas = msgspec.json.schema_components(forms, ref_template="#/components/schemas/{name}")
+    return dict(zip(forms, refs, strict=True)), schemas
 
 
 def plain(path: str) -> str:
@@ -171,8 +184,10 @@ def _operations(
     for row in patterns:
         for path in row.templates:
             yield from _of_surface(path, row.surface)
+    routes = list(routes)
+    forms = _forms(routes)[0]
     for route in routes:
-        yield from _of_route(route.path, route)
+        yield from _of_route(route.path, route, body=forms.get(route.body) if route.body else None)
     for mount in mounts:
         for rest, surface in mount.own.items():
             yield from _of_surface(mount.prefix + rest, surface)
@@ -219,16 +234,18 @@ def _fields(about: About, model: bool, stream: bool) -> Schema:
     return schema
 
 
-def _of_route(path: str, route: Route, inner: str = "") -> Iterator[_Made]:
-    """Describe a row. ``inner``: the path that it has within a mount."""
+def _of_route(path: str, route: Route, inner: str = "", body: Schema | None = None) -> Iterator[_Made]:
+    """Describe a row. ``inner``: the path that it has within a mount. ``body``: what its body is, where that is
+    known."""
     shape = _SHAPES.get(dialect_of(inner or path, {}).name, "openai")
     named = [part for part in route.path.strip("/").split("/") if part not in _VERSIONS]
     first = named[0] if named else ""
     family, summary = _FAMILIES.get(first, first), _summary(route.handler)
     for method in route.methods:
         if method != "HEAD" or "GET" not in route.methods:
-            body = {JSON: {"type": "object"}} if route.json and method in _WITH_BODY else {}
-            yield _Made(path, method, summary, family, route.role, shape, body, (route.answer,), route.key_in_query)
+            takes = route.json and (body is not None or method in _WITH_BODY)  # LiteLLM's DELETEs bring a list of ids
+            sent = {JSON: body or {"type": "object"}} if takes else {}
+            yield _Made(path, method, summary, family, route.role, shape, sent, (route.answer,), route.key_in_query)
 
 
 def _summary(made: Callable[..., object]) -> str:
@@ -275,8 +292,8 @@ def _parameter(name: str, slashes: bool) -> Schema:
 
 
 def _refusals(shape: str, role: str) -> dict[str, Schema]:
-    """List the usual ones. A public page asks for no key and counts nobody's requests; only admins are kept apart."""
-    left_out = {PUBLIC: ("401", "403", "429"), ADMIN: ()}.get(role, ("403",))
+    """List the usual ones. A public page asks for no key and counts nobody's requests."""
+    left_out = ("401", "403", "429") if role == PUBLIC else ()
     return {status: _ref("responses", f"{shape}_{status}") for status in _STATUSES if status not in left_out}
 
 

@@ -10,7 +10,21 @@ from urllib.parse import parse_qs
 import msgspec
 
 from penstock import __version__
-from penstock.admin import modelinfo, models
+from penstock.admin import (
+    activity,
+    customers,
+    keys,
+    keyviews,
+    managing,
+    modelinfo,
+    models,
+    spend_global,
+    spend_logs,
+    spend_reports,
+    users,
+    userviews,
+)
+from penstock.core.admit.access import LLM
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
 from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, stored
@@ -144,21 +158,28 @@ ROUTES: tuple[Route, ...] = (
     *health.ROUTES,
     # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.
     Route("/openapi.json", _openapi),
-    Route("/v1/models", _models),
-    Route("/models", _models),
-    *(Route(path, google_pages.models, key_in_query=True) for path in google_pages.LISTS),
+    Route("/v1/models", _models, family=LLM),
+    Route("/models", _models, family=LLM),
+    *(Route(path, google_pages.models, key_in_query=True, family=LLM) for path in google_pages.LISTS),
     Route("/v1/capabilities", modelinfo.capabilities),
     Route("/model/info", modelinfo.model_info),
     Route("/v1/model/info", modelinfo.model_info),
     Route("/model_group/info", modelinfo.group_info),
     *models.ROUTES,
+    *keys.ROUTES,
+    *keyviews.ROUTES,
+    *users.ROUTES,
+    *userviews.ROUTES,
+    *customers.ROUTES,
+    *managing.ROUTES,
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
     Route("/cost/estimate", costs.estimate, methods=("POST",)),
-    Route("/api/tags", ollama_pages.tags),
-    Route("/api/ps", ollama_pages.running),
-    Route("/api/version", ollama_pages.version),
-    Route("/v1/models" + _MODEL, _one_model),
-    Route("/models" + _MODEL, _one_model),
-    *(Route(path + _MODEL, _one_model, key_in_query=True) for path in google_pages.LISTS),
+    *(row for of in (spend_logs, spend_global, spend_reports, activity) for row in of.ROUTES),
+    Route("/api/tags", ollama_pages.tags, family=LLM),
+    Route("/api/ps", ollama_pages.running, family=LLM),
+    Route("/api/version", ollama_pages.version, family=LLM),
+    Route("/v1/models" + _MODEL, _one_model, family=LLM),
+    Route("/models" + _MODEL, _one_model, family=LLM),
+    *(Route(path + _MODEL, _one_model, key_in_query=True, family=LLM) for path in google_pages.LISTS),
 )

@@ -19,6 +19,7 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
 from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
+from penstock.runtime.ids import new_id
 from penstock.runtime.ledger import STOP, NoBooks
 from penstock.runtime.records import LogSink, Records, as_text
 from penstock.runtime.redis_token import with_token
@@ -35,6 +36,7 @@ from penstock.server.gateway import Gateway
 from penstock.server.memory import give_back_memory
 from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
 from penstock.server.prober import Prober
+from penstock.server.retention import Retention
 from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
@@ -42,13 +44,16 @@ from penstock.server.sources.stored import StoredSource
 from penstock.server.statedir import state_folder
 from penstock.stores.behind import Behind
 from penstock.stores.models import MemoryModelStore, SharedModelStore
+from penstock.stores.models_directory import DirectoryModelStore
 from penstock.stores.redis_board import open_shared
+from penstock.stores.sealing import MISSING, can_seal
 
 if TYPE_CHECKING:
     from penstock.config import Config
     from penstock.config.redis import RedisSettings
     from penstock.server.sources.base import Source
     from penstock.server.storage import Storage
+    from penstock.stores.base import ModelStore
     from penstock.stores.shared import Shared
 
 log = logging.getLogger("penstock")
@@ -61,6 +66,16 @@ ONE_PRESS = 0.5
 _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING}
 
 
+def _model_store(options: ServeOptions, storage: Storage | None) -> ModelStore:
+    """Choose where models are kept that are added over HTTP: in the database, where there is one and what they hold can
+    be sealed; else in memory, which workers share."""
+    if storage is not None and can_seal():
+        return DirectoryModelStore(storage.directory, storage.sealer, new_id)
+    if storage is not None:
+        log.info("models that are added over HTTP are kept in memory: %s", MISSING)
+    return MemoryModelStore() if options.models_fd is None else SharedModelStore(options.models_fd)
+
+
 class Service:
     """Everything that lives as long as the process serves. ``storage``: its database, which it closes."""
 
@@ -69,7 +84,7 @@ class Service:
     ) -> None:
         give_back_memory()
         self.options = options
-        self.models = MemoryModelStore() if options.models_fd is None else SharedModelStore(options.models_fd)
+        self.models = _model_store(options, storage)
         self.stored = StoredSource(self.models)
         self.sources = [*sources, self.stored]
         self.log = LogSink(as_text)
@@ -116,6 +131,7 @@ class Service:
             tasks.append(loop.create_task(self._look_at_models()))
         if self.storage is not None:
             tasks.append(loop.create_task(self.storage.watch()))
+            tasks.append(loop.create_task(Retention(self.storage.spend, lambda: self.gateway.state).run()))
         if self.shared is not None:
             self._ask_spent()
             self.shared.start()
@@ -194,7 +210,10 @@ class Service:
 
     async def _find_the_rest(self) -> None:
         """Ask the sources that were not asked before the socket was there, and serve what all of them have."""
-        begun = await self.models.revision() == 0  # else a worker before this one has taken some
+        try:
+            begun = await self.models.revision() == 0  # else another process has taken some
+        except OSError:  # the database is away: what it has is taken when it is back
+            begun = True
         if begun and all(source.last is not None for source in self.sources):
             return
         config, problems = await gather(self.sources, again=False if begun else self.stored)
@@ -241,6 +260,8 @@ class Service:
             try:
                 if await self.models.revision() != self.stored.revision:
                     await self.take_changes()
+            except OSError:  # said by whoever watches the database
+                await asyncio.sleep(LOOK_AFTER_BUG)
             except Exception:  # boundary: a bug of ours here must not end the looks that come after it
                 log.exception("the models that another worker stored could not be taken")
                 await asyncio.sleep(LOOK_AFTER_BUG)

@@ -17,6 +17,7 @@ from penstock.runtime.keyring import Keyring
 from penstock.server import statedir
 from penstock.server.options import Refused, master_key
 from penstock.stores.base import Changes
+from penstock.stores.sealing import Sealer
 from penstock.stores.snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Storage:
         self.kept: Store = SqlStore(database)
         self.secret = secret
         self.keyring = Keyring(secret, how)
-        self.desk = Desk(self.directory, self.keyring)
+        self.sealer = Sealer(secret)
+        self.desk = Desk(self.directory, self.keyring, sealer=self.sealer)
         self.serves_without = snapshot is not None
         self.connected = False
         self.done = ""

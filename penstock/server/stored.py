@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from penstock.core.admit.access import LLM
 from penstock.core.dialects.openai_responses.stored import input_items_page
 from penstock.core.errors import GatewayError
 from penstock.runtime import stored_responses
@@ -57,9 +58,9 @@ ROUTES = tuple(
     row
     for prefix in ("/v1/responses", "/responses")
     for row in (
-        Route(prefix + "/{id}", read),
-        Route(prefix + "/{id}", delete, methods=("DELETE",)),
-        Route(prefix + "/{id}/input_items", read_items),
-        Route(prefix + "/{id}/cancel", cancel, methods=("POST",), json=False),
+        Route(prefix + "/{id}", read, family=LLM),
+        Route(prefix + "/{id}", delete, methods=("DELETE",), family=LLM),
+        Route(prefix + "/{id}/input_items", read_items, family=LLM),
+        Route(prefix + "/{id}/cancel", cancel, methods=("POST",), json=False, family=LLM),
     )
 )

@@ -58,10 +58,12 @@ def _time(seconds: float) -> str:
 
 
 class StoredModels(NamedTuple):
-    """All that is stored, in the order in which it came, and the ``revision`` of all of it."""
+    """All that is stored, in the order in which it came, and the ``revision`` of all of it. ``credentials``: values by
+    name, which entries may mean by ``litellm_credential_name``."""
 
     revision: int
     models: tuple[StoredModel, ...]
+    credentials: Mapping[str, Mapping[str, object]] = {}
 
 
 class Outdated(Exception):
@@ -73,7 +75,8 @@ class ModelStore(Protocol):
     gateway. ``shared``: whether other processes change it, too. ``revision`` is another one after each change, by
     whomever; asking for it costs next to nothing. ``put`` takes a ``model`` of version 1 only if its id is free, and
     one of version n only in the place of version n - 1; else it raises ``Outdated``, and nothing has changed.
-    ``delete``: whether there was one. All raise ``OSError`` when the store cannot be reached, or takes no more."""
+    ``delete``: whether there was one; ``who``: deletes it. All raise ``OSError`` when the store cannot be reached, or
+    takes no more."""
 
     @property
     def lasts(self) -> bool: ...
@@ -82,7 +85,7 @@ class ModelStore(Protocol):
     async def revision(self) -> int: ...
     async def read_all(self) -> StoredModels: ...
     async def put(self, model: StoredModel) -> None: ...
-    async def delete(self, id: str) -> bool: ...
+    async def delete(self, id: str, who: str = "") -> bool: ...
     async def close(self) -> None: ...
 
 
@@ -249,6 +252,11 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def spent(self) -> Spent:
         """Return the pending entry that it stands for."""
         return Spent(began=self.at, pending=True, **msgspec.structs.asdict(self))
+
+
+CORRECTION = "correction"
+"""The ``kind`` of an entry that is no request: somebody set what an account has spent. Its cost is what is missing to
+that, or too much; days do not count it."""
 
 
 class Total(NamedTuple):

@@ -48,7 +48,7 @@ KINDS: Mapping[str, Kind] = {
         unique=("key_alias",),
         secret=("digests",),
     ),
-    "team": Kind("teams", "team_id", ("team_alias", "organization_id", "blocked")),
+    "team": Kind("teams", "team_id", ("team_alias", "organization_id", "blocked"), secret=("logging",)),
     "member": Kind("team_members", "membership_id", ("team_id", "user_id", "role")),
     "user": Kind(
         "users",

@@ -51,7 +51,7 @@ class MemoryModelStore:
         with_model(self._models, model)
         self._revision += 1
 
-    async def delete(self, id: str) -> bool:
+    async def delete(self, id: str, who: str = "") -> bool:
         if self._models.pop(id, None) is None:
             return False
         self._revision += 1
@@ -91,7 +91,7 @@ class SharedModelStore:
             with_model(models, model)
             self._write(revision + 1, models)
 
-    async def delete(self, id: str) -> bool:
+    async def delete(self, id: str, who: str = "") -> bool:
         async with self._locked():
             revision, models = self._read()
             if models.pop(id, None) is None:

@@ -362,7 +362,9 @@ def test_defaults_have_no_models_and_the_master_key_of_the_environment() -> None
     found = defaults({"PENSTOCK_MASTER_KEY": "k-penstock\n", "DATABASE_URL": "postgresql://foreign/db"})
     assert found.deployments == ()
     assert found.general.master_key == "k-penstock"
-    assert found.general.database_url is None
+    assert found.general.database_url == "postgresql://foreign/db"
+    # Many a shell has one for something else; only beside a master key is it meant for a gateway.
+    assert defaults({"DATABASE_URL": "postgresql://foreign/db"}).general.database_url is None
     assert found.environment["DATABASE_URL"] == "postgresql://foreign/db"
 
 

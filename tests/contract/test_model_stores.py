@@ -14,13 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
+from penstock.runtime.ids import new_id
 from penstock.stores import models
-from penstock.stores.base import ModelStore, Outdated, StoredModel
+from penstock.stores.base import ModelStore, Outdated, StoredModel, StoredModels
+from penstock.stores.directory_memory import MemoryDirectory
 from penstock.stores.models import MemoryModelStore, SharedModelStore, make_shared_file
+from penstock.stores.models_directory import DirectoryModelStore
+from penstock.stores.sealing import Sealer
 
 STORES: dict[str, Callable[[], ModelStore]] = {
     "memory": MemoryModelStore,
     "shared": lambda: SharedModelStore(make_shared_file()),
+    "directory": lambda: DirectoryModelStore(MemoryDirectory(), Sealer(b"a secret"), new_id),
 }
 
 
@@ -37,7 +42,7 @@ def store(request) -> Iterator[ModelStore]:
 
 
 async def test_what_was_put_is_there_in_its_order_until_it_is_deleted(store):
-    assert await store.read_all() == (await store.revision(), ())
+    assert await store.read_all() == StoredModels(await store.revision(), ())
     one, other = model("one", entry=b'{"k": "\xc3\xa4"}'), model("other", entry=b"x" * 100_000)
     await store.put(one)
     await store.put(other)
@@ -102,7 +107,10 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         first = STORES[self.kind]()
-        self.handles = [first, SharedModelStore(first._fd) if isinstance(first, SharedModelStore) else first]
+        other = SharedModelStore(first._fd) if isinstance(first, SharedModelStore) else first
+        if isinstance(first, DirectoryModelStore):  # another process
+            other = DirectoryModelStore(first._directory, Sealer(b"a secret"), new_id)
+        self.handles = [first, other]
         self.known: dict[str, StoredModel] = {}
         self.loop = asyncio.new_event_loop()
 
@@ -144,7 +152,7 @@ def model_of(name: str) -> type:
     return case
 
 
-TestMemory, TestShared = model_of("memory"), model_of("shared")
+TestMemory, TestShared, TestDirectory = model_of("memory"), model_of("shared"), model_of("directory")
 
 
 # What only the shared one must bear ----------------------------------------------------------------------------------

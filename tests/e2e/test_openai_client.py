@@ -190,7 +190,8 @@ def test_models_list_and_retrieve(line):
 def test_errors_are_the_sdks_own_types(line):
     with pytest.raises(AuthenticationError) as caught:
         line.client(api_key="sk-wrong").chat.completions.create(model=ALIAS, messages=ASK)
-    assert caught.value.status_code == 401 and caught.value.code == "401" and caught.value.type == "auth_error"
+    assert caught.value.status_code == 401 and caught.value.code == "401"
+    assert caught.value.type == "token_not_found_in_db"
     with pytest.raises(BadRequestError) as caught:
         line.client().chat.completions.create(model="extraction-modle", messages=ASK)
     assert "Nearest names here: extraction-model," in caught.value.message

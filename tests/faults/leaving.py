@@ -144,7 +144,8 @@ def _judge(verdict: Verdict, one: Left, tally: Tally, usage: tuple[int, int], mo
         wrong("the upstream was not let go")
     whole = usage if record["status"] == 200 else (0, 0)
     said = sum(max(2 * line["events"], usage[1]) for _, line in ended if line["events"])
-    if not whole[0] <= (record["tokens_in"] or 0) <= 2 * usage[0] * len(began):
+    # A prompt that was handed to the transport is charged, also where the upstream had no time to read it.
+    if not whole[0] <= (record["tokens_in"] or 0) <= 2 * usage[0] * max(len(began), 1):
         wrong("charged for other input than was served")
     if not whole[1] <= (record["tokens_out"] or 0) <= max(whole[1], said):
         wrong("charged for other output than was served")

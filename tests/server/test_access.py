@@ -28,7 +28,7 @@ CLOSED = [("POST", path) for path in SURFACES]
 # Each row of the table. A path that carries an id is asked with one: what others stored must not be read, deleted or
 # cancelled either.
 CLOSED += [
-    (method, re.sub(r"\{id(:path)?\}", "resp_x", re.sub(r"\{name:path\}", "m", route.path)))
+    (method, re.sub(r"\{[a-z_]+(:path)?\}", "resp_x", re.sub(r"\{name:path\}", "m", route.path)))
     for route in ROUTES
     if route.path not in PUBLIC
     for method in route.methods
@@ -83,6 +83,9 @@ async def test_a_route_is_closed_without_a_key_and_open_with_it(method, path, tm
             known = path in SURFACES or path in PAGES or path.endswith("/m") or path.startswith(MOUNTED)
             if status == 501:  # this gateway has no store of models, which who is let in learns
                 assert path.startswith("/model/") and b"cannot be changed while it runs" in body
+                continue
+            if b"Nothing is kept by this gateway" in body:  # nor a database
+                assert status == 400
                 continue
             # A body that is right for one page is wrong for another (415: a form is wanted): what counts is that the
             # request was let in.

@@ -104,6 +104,13 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "litellm_settings.anthropic_prompt_caching_ttl": ("5m", "1h"),
     "router_settings.default_litellm_params": ({"temperature": 0.1}, {"temperature": 0.2}),
     "router_settings.routing_strategy_args": ({"ttl": 10}, {"ttl": 20}),
+    "litellm_settings.default_key_generate_params": ({"max_budget": 1}, {"max_budget": 2}),
+    "litellm_settings.upperbound_key_generate_params": ({"max_budget": 1}, {"duration": "1d"}),
+    "litellm_settings.key_generation_settings": ({}, {"team_key_generation": {"required_params": ["tags"]}}),
+    "litellm_settings.default_internal_user_params": ({"models": ["a"]}, {"models": ["b"]}),
+    "litellm_settings.default_team_params": ({"max_budget": 1}, {"max_budget": 2}),
+    "litellm_settings.max_internal_user_budget": (1, 2),
+    "litellm_settings.internal_user_budget_duration": ("1d", "2d"),
     "router_settings.optional_pre_call_checks": (["session_affinity"], ["enforce_model_rate_limits"]),
     "router_settings.model_group_affinity_config": ({"d": ["session_affinity"]}, {"d": ["deployment_affinity"]}),
 }
@@ -196,6 +203,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "cache": state.caching,
         "names": {name: found.group for name in "gxy" if (found := state.catalog.find(name)) is not None},
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
+        "managing": state.managing,
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
 

@@ -41,9 +41,11 @@ def public(private: Any, kid: str) -> dict[str, Any]:
     kind = jwt.algorithms.RSAAlgorithm if private is not CURVE else jwt.algorithms.ECAlgorithm
     return {**json.loads(kind.to_jwk(private.public_key())), "kid": kid, "use": "sig"}
 
+DAY = 86400.0  # seconds: tokens are made before the first test runs, and the last one may be half an hour later
+
 
 def token(private: Any = RSA, kid: str | None = "one", alg: str = "RS256", **claims: Any) -> str:
-    told = {"sub": "ann", "exp": time.time() + 600, "aud": "gw", "iss": "idp", **claims}
+    told = {"sub": "ann", "exp": time.time() + DAY, "aud": "gw", "iss": "idp", **claims}
     told = {name: value for name, value in told.items() if value is not None}
     return jwt.encode(told, private, algorithm=alg, headers={"kid": kid} if kid else {})
 
@@ -94,14 +96,14 @@ BAD: dict[str, str] = {
     "for another service": token(aud="other"),
     "of another issuer": token(iss="evil"),
     "without an end": token(exp=None),
-    "not yet": token(nbf=time.time() + 600),
+    "not yet": token(nbf=time.time() + DAY),
     "of nobody": token(sub=None),
     "of a stranger": token(sub="eve"),
     "of who is blocked": token(sub="out"),
     "signed with a shared secret": jwt.encode(
-        {"sub": "ann", "exp": time.time() + 600, "aud": "gw", "iss": "idp"}, b"secret" * 8, headers={"kid": "shared"}
+        {"sub": "ann", "exp": time.time() + DAY, "aud": "gw", "iss": "idp"}, b"secret" * 8, headers={"kid": "shared"}
     ),
-    "unsigned": jwt.encode({"sub": "ann", "exp": time.time() + 600}, None, algorithm="none"),
+    "unsigned": jwt.encode({"sub": "ann", "exp": time.time() + DAY}, None, algorithm="none"),
     "cut": token()[:-9],
     "long": token(more="x" * 20_000),
     "rubbish": "eyJ.eyJ.x",

@@ -54,7 +54,7 @@ def test_all_workers_serve_a_model_within_a_second_also_one_that_starts_later(tm
         until(lambda: len(workers(gateway)) == 3 and served_by_all(gateway, "m"), 15, "all are there")
         params = {"model": "openai/x", "api_base": f"{mock.url}/v1", "api_key": "sk-upstream-0b9a8c7d"}
         new = {"model_name": "new", "litellm_params": params, "model_info": {"id": "i1"}}
-        assert post(gateway, "/model/new", new)[1]["persisted"] is False
+        assert post(gateway, "/model/new", new)[1]["persisted"] is True  # the database, which a master key brings
         time.sleep(1)
         assert served_by_all(gateway, "new") is True
         assert {post(gateway, "/model/new", new)[0] for _ in range(9)} == {400}, "the id is taken for all of them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -196,9 +197,7 @@ async def test_every_row_that_is_not_public_refuses_without_a_key(tmp_path):
     assert len(asked) > 200 and OPEN < {path for _, path in asked}
     async with open_door(tmp_path, master_key=MASTER) as door:
         for method, path in asked:
-            for value in ("{name:path}", "{model:path}", "{id:path}", "{id}"):
-                path = path.replace(value, "n")
-            assert "{" not in path, "a new parameter wants a value here"
+            path = re.sub(r"\{[a-z_]+(:path)?\}", "n", path)
             if path.startswith("/openai/responses"):
                 path += "?api-version=1"  # else it is OpenAI's own
             status, told, body = await ask(door, method, path, key=False)

@@ -28,6 +28,8 @@ _KINDS = {
     "member": "team_model_denied",
     "user": "user_model_denied",
     "organization": "org_model_denied",
+    "organization_member": "org_model_denied",
+    "project": "project_model_denied",
     "customer": "customer_model_denied",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -97,12 +97,16 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
             holders.append(held)
     if organization is not None:
         holders.append(_held("organization", organization_id, organization, find))
+    for held, reason in _beside(key, organization_id, user_id, find):
+        holders.append(held)
+        refused = refused or reason
     expires = key.get("expires")
     role = str((user or _NONE).get("user_role") or "")
     metadata = key.get("metadata") or _NONE
     return Caller(
         alias=holders[0].alias or str(key.get("key_name") or id_[:12]),
-        admin=role == PROXY_ADMIN and not _routes(key),
+        # A proxy admin's key that is for less is none of an admin's; what is for management is for all of it.
+        admin=role == PROXY_ADMIN and (not _routes(key) or _routes(key) == KEY_TYPES["management"]),
         role=role,
         key=id_,
         user=user_id,
@@ -118,6 +122,20 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
         metadata=metadata,
         tenant=f"key {id_}",
     )
+
+
+def _beside(key: Body, organization: str, user: str, find: Find) -> Iterator[tuple[Holder, str]]:
+    """Yield who has limits besides a key's owners, and why it may do nothing because of them: its user's part of the
+    organisation, where that has a budget, and the key's project."""
+    name = f"{organization}/{user}"
+    part = find("organization_member", name) if organization and user else None
+    if part is not None and (held := _held("organization_member", name, part, find)).caps:
+        yield held, ""
+    project_id = _id(key, "project_id")
+    project = find("project", project_id) if project_id else None
+    if project is not None:
+        held = _held("project", project_id, project, find)
+        yield held, "The project of this key is blocked." if held.blocked else ""
 
 
 def _held(kind: str, id_: str, body: Body, find: Find) -> Holder:

@@ -55,9 +55,9 @@ NO_LIMITS: Mapping[str, Pace] = {}
 
 
 class Holder(Struct, frozen=True):
-    """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "customer", "tag"; ``id``: which
-    one, a member's as ``team/user``. ``models``: names that it may call, () = all. ``soft``: picodollars at which
-    somebody is told. ``by_model``: its pace in one model."""
+    """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "organization_member",
+    "project", "customer", "tag"; ``id``: which one, a member's as ``team/user``. ``models``: names that it may call, ()
+    = all. ``soft``: picodollars at which somebody is told. ``by_model``: its pace in one model."""
 
     kind: str
     id: str
@@ -96,18 +96,19 @@ def _models(body: Body) -> list[str]:
 
 def _caps(body: Body) -> Iterator[Cap]:
     """Yield every cap of a row: its own, those of several windows, those of models."""
-    most = _money(body, "max_budget")
+    most, period = _money(body, "max_budget"), _period(body, "budget_duration")
     if most is not None:
         more, until = _increase(body)
-        yield Cap(most, _period(body, "budget_duration"), "", more, until)
+        yield Cap(most, period, "", more, until)
     windows = body.get("budget_limits")
     if windows is not None:
         if not isinstance(windows, list):
             raise Bad("budget_limits", 'must be a list such as [{"budget_duration": "1d", "max_budget": 5}]')
         for entry in windows:
-            if not isinstance(entry, Mapping) or _money(entry, "max_budget") is None:
+            most = _money(entry, "max_budget", "budget_limits") if isinstance(entry, Mapping) else None
+            if most is None:
                 raise Bad("budget_limits", 'each must be as {"budget_duration": "1d", "max_budget": 5}')
-            yield Cap(_money(entry, "max_budget") or 0, _period(entry, "budget_duration"))
+            yield Cap(most, _period(entry, "budget_duration", "budget_limits"))
     models = _table(body, "model_max_budget")
     for model, entry in models.items():
         if isinstance(entry, int | float):
@@ -115,9 +116,10 @@ def _caps(body: Body) -> Iterator[Cap]:
         if not isinstance(entry, Mapping):
             raise Bad("model_max_budget", f'{model!r} must be as {{"budget_limit": 5, "time_period": "1d"}}')
         limit = "budget_limit" if "budget_limit" in entry else "max_budget"
-        most = _money(entry, limit)
+        most = _money(entry, limit, "model_max_budget")
         if most is not None:
-            yield Cap(most, _period(entry, "time_period" if "time_period" in entry else "budget_duration"), model)
+            period = "time_period" if "time_period" in entry else "budget_duration"
+            yield Cap(most, _period(entry, period, "model_max_budget"), model)
 
 
 def _increase(body: Body) -> tuple[int, float]:
@@ -151,13 +153,14 @@ def _by_model(body: Body) -> Mapping[str, Pace]:
 # Fields. --------------------------------------------------------------------------------------------------------------
 
 
-def _money(body: Body, name: str) -> int | None:
+def _money(body: Body, name: str, within: str = "") -> int | None:
+    """Read an amount. ``within``: the field of the row that it is a part of."""
     value = body.get(name)
     if value is None:
         return None
     found = amount.read(value)
     if found is None:
-        raise Bad(name, f"{value!r:.60} is no amount of US dollars: write a number from 0 to 9,000,000")
+        raise Bad(within or name, f"{value!r:.60} is no amount of US dollars: write a number from 0 to 9,000,000")
     return found
 
 
@@ -170,14 +173,14 @@ def _count(body: Body, name: str) -> int | None:
     return int(value)
 
 
-def _period(body: Body, name: str) -> str:
+def _period(body: Body, name: str, within: str = "") -> str:
     value = body.get(name)
     if value is None or value == "":
         return ""
     try:
         parse(str(value))
     except ValueError as error:
-        raise Bad(name, str(error)) from None
+        raise Bad(within or name, str(error)) from None
     return str(value).strip().lower()
 
 

@@ -39,13 +39,13 @@ class StoredSource(Source):
             stored = await self._store.read_all()
         except OSError as error:
             raise Broken(f"cannot be reached ({error.strerror or error})") from None
-        around = (config.raw, config.environment, config.general)
+        around = (config.raw, config.environment, config.general, stored.credentials)
         known = self._read if self._around == around else {}
         fresh = [model for model in stored.models if model.id not in known or known[model.id][0] != model]
         if len(fresh) > _FEW:
-            found = await asyncio.to_thread(_read, fresh, config)
+            found = await asyncio.to_thread(_read, fresh, config, stored.credentials)
         else:
-            found = _read(fresh, config)
+            found = _read(fresh, config, stored.credentials)
         self._read = {
             model.id: (model, found[model.id]) if model.id in found else known[model.id] for model in stored.models
         }
@@ -62,7 +62,9 @@ class StoredSource(Source):
         await self._store.close()
 
 
-def _read(models: Sequence[StoredModel], config: Config) -> Mapping[str, Sent]:
+def _read(
+    models: Sequence[StoredModel], config: Config, credentials: Mapping[str, Mapping[str, object]]
+) -> Mapping[str, Sent]:
     """Read entries, by their ids. Their `model_info` says who gave them, too."""
     from penstock.config.sent import read_sent
     from penstock.core.providers.resolve import resolve
@@ -70,7 +72,7 @@ def _read(models: Sequence[StoredModel], config: Config) -> Mapping[str, Sent]:
     found = {}
     for model in models:
         entry: dict[str, Any] = msgspec.json.decode(model.entry)
-        sent = read_sent(entry, config, resolve)
+        sent = read_sent(entry, config, resolve, stored=credentials)
         if (made := sent.deployment) is not None:
             sent = sent._replace(deployment=replace(made, info={**made.info, **model.history}))
         found[model.id] = sent

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.stores.base import Spent
+from penstock.stores.base import CORRECTION, Spent
 from penstock.stores.sql.entries import short
 from penstock.stores.sql.schema import DAILY_NAMES, DAILY_SUMS
 
@@ -65,6 +65,8 @@ def _alike(entries: Sequence[Spent]) -> Iterable[list[Spent]]:
     """Group entries that are counted in the same rows: most of a batch are."""
     groups: dict[tuple[Any, ...], list[Spent]] = {}
     for one in entries:
+        if one.kind == CORRECTION:
+            continue
         of = (one.at // DAY, *_WHOSE(one))
         if of in groups:
             groups[of].append(one)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from penstock.core.admit.periods import window
 from penstock.stores.base import Spent, Total
 from penstock.stores.sql import daily, upsert
-from penstock.stores.sql.daily import Day, sums_of
+from penstock.stores.sql.daily import Day, day_of, sums_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import FIELDS, fit_all, named, rows_of, short, spent_of
@@ -23,9 +23,12 @@ from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND,
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
+DAY_SECONDS = 86400
 CHUNK = 500  # values of one statement
 ROWS_AT_ONCE = 250  # that one statement of SQLite inserts
 _OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
+_TOKENS = SPEND.c.input + SPEND.c.output
+_FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
 _MODEL = "/model:"  # between an account and the model whose share of it is counted
 
 
@@ -97,11 +100,17 @@ class SqlSpendStore:
         descending: bool = True,
         offset: int = 0,
         limit: int = 100,
+        costs: tuple[int | None, int | None] = (None, None),
+        failed: bool | None = None,
     ) -> SpentPage:
         """List requests whose fields are equal to those of ``where`` (a tuple: to one of them), and that ended at
-        ``since`` or later and before ``until``."""
+        ``since`` or later and before ``until``. ``costs``: at least and at most so many picodollars. ``failed``: with
+        an error, or without. ``order``: a field, or "tokens"."""
         tests = _tests(where, since, until)
-        column = SPEND.c[order]
+        tests += [] if costs[0] is None else [SPEND.c.cost >= costs[0]]
+        tests += [] if costs[1] is None else [SPEND.c.cost <= costs[1]]
+        tests += [] if failed is None else [_FAILED if failed else sa.not_(_FAILED)]
+        column = _TOKENS if order == "tokens" else SPEND.c[order]
         places = [one.desc() if descending else one for one in (column, SPEND.c.call_id)]
 
         def read(connection: sa.Connection) -> SpentPage:
@@ -111,6 +120,15 @@ class SqlSpendStore:
             return SpentPage(rows, connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
         return await self._database.read(read, steady=True)
+
+    async def count(self, where: Mapping[str, object], since: float | None, until: float | None, most: int) -> int:
+        """Count requests, at most so many: quick where an index has what ``where`` names."""
+        some = sa.select(SPEND.c.call_id).where(*_tests(where, since, until)).limit(most).subquery()
+
+        def read(connection: sa.Connection) -> int:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+        return await self._database.read(read)
 
     async def scan(
         self,
@@ -155,10 +173,7 @@ class SqlSpendStore:
         they are: "key" has every request once, the others ("team", "user", "organization", "customer", "tag") those
         that have one. ``by``: what gets a row of its own, of day, name, key, model, group and provider; the rest is
         summed up, and "" in the answer. ``order``: a sum or one of ``by``; else in the order of ``by``."""
-        tests = [DAILY.c.dimension == dimension]
-        tests += [is_one_of(DAILY.c[name], wanted) for name, wanted in (where or {}).items()]
-        tests += [DAILY.c.day >= since] if since else []
-        tests += [DAILY.c.day <= until] if until else []
+        tests = _of_days(dimension, where, since, until)
         columns = [DAILY.c[name] for name in by]
         sums = {name: sa.func.sum(DAILY.c[name]).label(f"sum_{name}") for name in DAILY_SUMS}
         asked = sa.select(*columns, *sums.values()).where(*tests).group_by(*columns)
@@ -175,18 +190,68 @@ class SqlSpendStore:
 
         return await self._database.read(read)
 
-    async def forget(self, before: float, most: int = 1000) -> int:
+    async def count_by_day(
+        self, where: Mapping[str, object], since: float, until: float, by: Sequence[str] = ()
+    ) -> dict[tuple[str, ...], int]:
+        """Count requests of each day, by other fields, too: each day by the index of times."""
+        tests = [is_one_of(SPEND.c[name], wanted) for name, wanted in where.items()]
+        columns = [SPEND.c[name] for name in by]
+
+        def read(connection: sa.Connection) -> dict[tuple[str, ...], int]:
+            found: dict[tuple[str, ...], int] = {}
+            at = since
+            while at < until:
+                within = SPEND.c.at >= at, SPEND.c.at < at + DAY_SECONDS
+                asked = sa.select(sa.func.count(), *columns).where(*tests, *within).group_by(*columns)
+                for count, *names in connection.execute(asked):
+                    if count:
+                        found[(day_of(at), *names)] = count
+                at += DAY_SECONDS
+            return found
+
+        return await self._database.read(read, steady=True)
+
+    async def count_days(
+        self,
+        dimension: str,
+        where: Mapping[str, object] | None = None,
+        since: str = "",
+        until: str = "",
+        by: Sequence[str] = ("day", "name", "key", "model", "group", "provider"),
+    ) -> int:
+        """Count the rows that ``daily`` would return: at most ``MOST_COUNTED``."""
+        columns = [DAILY.c[name] for name in by]
+        some = sa.select(*columns).where(*_of_days(dimension, where, since, until)).distinct().limit(MOST_COUNTED)
+
+        def read(connection: sa.Connection) -> int:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one())
+
+        return await self._database.read(read)
+
+    async def forget(self, before: float, most: int = 1000, since: float = 0.0, failed: bool = False) -> int:
         """Delete the oldest rows that ended before a time, at most so many: a step of a clean-up. The sums stay. Return
-        how many there were."""
+        how many there were. ``failed``: only those that failed and cost nothing."""
+        tests = [SPEND.c.at < before, SPEND.c.at >= since]
+        tests += [_FAILED, SPEND.c.cost == 0] if failed else []
 
         def delete(connection: sa.Connection) -> int:
-            asked = sa.select(SPEND.c.call_id).where(SPEND.c.at < before).order_by(SPEND.c.at).limit(most)
+            asked = sa.select(SPEND.c.call_id).where(*tests).order_by(SPEND.c.at).limit(most)
             ids = list(connection.execute(asked).scalars())
             for chunk in _chunks(ids):
                 connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
             return len(ids)
 
         return await self._database.write(delete)
+
+
+def _of_days(
+    dimension: str, where: Mapping[str, object] | None, since: str, until: str
+) -> list[sa.ColumnElement[bool]]:
+    tests = [DAILY.c.dimension == dimension]
+    tests += [is_one_of(DAILY.c[name], wanted) for name, wanted in (where or {}).items()]
+    tests += [DAILY.c.day >= since] if since else []
+    tests += [DAILY.c.day <= until] if until else []
+    return tests
 
 
 def _all_of(asked: sa.Select[Any], connection: sa.Connection) -> tuple[Spent, ...]:
