@@ -33,9 +33,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 def most_output(fields: Mapping[str, Raw]) -> int:
     """Return how many tokens an answer may have, as its request says; 0 where it does not say."""
     found = 0
-    for name in _MOST:
-        if name not in fields:
-            continue
+    for name in _MOST.keys() & fields.keys():
         raw: Raw | None = fields[name]
         if inner := _MOST[name]:
             try:
