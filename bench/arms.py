@@ -164,7 +164,8 @@ http {
 
 
 class Penstock(Arm):
-    """`python -m penstock serve` from a source tree, one deployment, a master key."""
+    """`python -m penstock serve` from a source tree, one deployment. No master key: it brings a database with it, whose
+    price is that of R8."""
 
     name = "penstock"
     ready = "/health/liveliness"
@@ -188,7 +189,7 @@ class Penstock(Arm):
 
     def command(self, context: Context, port: int) -> list[str]:
         config = context.folder / "penstock.yaml"
-        config.write_text(gateway_config(context))
+        config.write_text(gateway_config(context, False))
         return [
             *(sys.executable, "-m", "penstock", "serve", "--config", str(config)),
             *("--host", "127.0.0.1", "--port", str(port)),
@@ -265,8 +266,8 @@ class Portkey(Arm):
         return super().headers(context) | mine
 
 
-def gateway_config(context: Context) -> str:
-    """The YAML that LiteLLM and Penstock both read."""
+def gateway_config(context: Context, keyed: bool = True) -> str:
+    """The YAML that LiteLLM and Penstock both read. `keyed`: with a master key."""
     entries = "".join(
         f"""  - model_name: {payloads.ALIAS}
     litellm_params:
@@ -277,7 +278,8 @@ def gateway_config(context: Context) -> str:
         for port in (context.upstream_port, *context.more_ports)
     )
     routed = "router_settings:\n  num_retries: 2\n" if context.more_ports else ""
-    return f"model_list:\n{entries}{routed}general_settings:\n  master_key: {context.key}\n"
+    key = f"general_settings:\n  master_key: {context.key}\n" if keyed else ""
+    return f"model_list:\n{entries}{routed}{key}"
 
 
 def _installed(python: str, package: str) -> str:

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import payloads, procs
+from bench.everything import KEY, STATE, store_key
 
 CONNECTIONS = 8
 WARM = 160
@@ -45,8 +46,13 @@ _CACHED = "litellm_settings: {cache: true, cache_params: {type: local}}\n"
 _COLLECTED = re.compile(r"Collected : (\d+)")
 
 
-def _request(body: bytes, path: str = "/v1/chat/completions") -> bytes:
+# Everything on, as in R8: the ledger's batches are as large as connections are many.
+_KEYED = f"{_PLAIN}general_settings: {{master_key: sk-master-of-the-benchmark}}\n"
+
+
+def _request(body: bytes, path: str = "/v1/chat/completions", key: str = "") -> bytes:
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\naccept: */*\r\n"
+    head += f"authorization: Bearer {key}\r\n" if key else ""
     return head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
 
 
@@ -97,10 +103,16 @@ async def _load(port: int, request: Requests, numbers: range) -> int:
 
 
 def count(
-    tree: Path, request: Requests, requests: int, text: str = _PLAIN, before: tuple[bytes, ...] = ()
+    tree: Path,
+    request: Requests,
+    requests: int,
+    text: str = _PLAIN,
+    before: tuple[bytes, ...] = (),
+    keyed: bool = False,
 ) -> tuple[int, int]:
     """Instructions of ``requests`` requests to the gateway of a checkout, and the events of their answers. ``text``:
-    its config; ``before``: requests that come before all others."""
+    its config; ``before``: requests that come before all others; ``keyed``: with the database of R8, stored entries
+    counted, too."""
     with tempfile.TemporaryDirectory() as folder:
         mock = subprocess.Popen([sys.executable, "-m", "bench.upstream"], stdout=subprocess.PIPE)
         assert mock.stdout is not None
@@ -110,6 +122,9 @@ def count(
         port = procs.free_port()
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
         command += [sys.executable, "-m", "penstock", "serve", "--config", str(config), "--port", str(port)]
+        if keyed:
+            store_key(config)
+            command += ["--state-dir", str(Path(folder) / STATE)]
         env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(tree)}
         log = Path(folder) / "log"
         with log.open("wb") as errors:
@@ -121,7 +136,7 @@ def count(
             asyncio.run(_load(port, request, range(WARM)))
             _switch(gateway.pid, "on")
             events = asyncio.run(_load(port, request, range(WARM, WARM + requests)))
-            time.sleep(1)  # records are written a moment later
+            time.sleep(5 if keyed else 1)  # records are written a moment later
             _switch(gateway.pid, "off")
         finally:
             gateway.terminate()
@@ -171,6 +186,8 @@ def main() -> int:
     messages = _request(payloads.messages_body("m", stream=False, tools=True), "/v1/messages")
     cross, _ = count(tree, _same(messages), requests)
     _tell(cross // requests, "a request across dialects (Messages to Chat, two tools)")
+    keyed, _ = count(tree, _same(_request(chat, key=KEY)), requests, _KEYED, keyed=True)
+    _tell(keyed // requests, f"a request with a key, limits and the ledger, all stored: {keyed / whole - 1:+.1%}")
     return 0 if _tell_misses(tree, chat, requests, whole, messages) else 1
 
 

@@ -126,7 +126,7 @@ def _measure(session: Session, names: list[str], wanted: list[str], missing: dic
                 tools.say(f"{name}: not run: {exc}")
     for shape in [s for s in shapes.ONCE if s in wanted]:
         for name in [n for n in names if n not in missing and n != "direct"]:
-            if shape == "R9" and not ARMS[name].falls_over:
+            if (shape == "R9" and not ARMS[name].falls_over) or (shape == "R8" and name != "penstock"):
                 continue
             tools.say(f"{shape}: {name}")
             try:

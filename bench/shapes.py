@@ -1,8 +1,8 @@
 """The load shapes. Each takes a session, an arm and its running process, and returns its measures by name.
 
 R1 added latency, R2 requests/s, R3 streams, R6 Messages to Chat streamed with tools, R2X Messages to Chat whole,
-R7 body sizes, R9 (`outage.py`) an upstream killed, R11 import, start and memory. docs/bench.md says how each is to be
-read.
+R7 body sizes, R8 (`everything.py`) all that a key brings, R9 (`outage.py`) an upstream killed, R11 import, start and
+memory. docs/bench.md says how each is to be read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from bench import load, payloads, procs, tools, verify
 from bench.arms import CHAT, MESSAGES, Arm, base_env
+from bench.everything import Everything
 from bench.outage import r9
 from bench.session import FULL, Session, ShapeFailed, wrong
 
@@ -116,6 +117,36 @@ def r7(session: Session, arm: Arm, running: procs.Running) -> Measures:
         seen = _full_load(session, arm, running, body, settings.r7_s, settings.slow_s / 2)
         out[f"r7_{size}k_per_s"] = seen["per_s"]
     return out
+
+
+def r8(session: Session, arm: Arm) -> Measures:
+    """As R2 with everything on: a virtual key, a team's budget, RPM and TPM, the ledger on SQLite, log lines; right
+    after R2 without it. Once a run, on gateways of their own. ``stored``: all CPU until every entry is stored."""
+    settings, body = session.settings, payloads.chat_body(payloads.ALIAS)
+    with session.running(arm) as running:
+        session.ask(arm, running, body)
+        off = _full_load(session, arm, running, body, settings.r2_s, settings.slow_s)
+    everything = Everything()
+    with session.running(everything) as running:
+        session.ask(everything, running, body)
+        rss, pids = procs.rss_mb(running.pids()), running.pids()
+        before, cpu = session.upstream_saw(), procs.cpu_seconds(pids)
+        on = _full_load(session, everything, running, body, settings.r2_s, settings.slow_s)
+        end = time.monotonic() + settings.r2_s  # what waits is stored by then
+        while (used := procs.cpu_seconds(pids)) and time.monotonic() < end:
+            time.sleep(0.5)
+        stored = (used - cpu) * 1e6 / (session.upstream_saw() - before)
+    return {
+        "r8_per_s": on["per_s"],
+        "r8_share": on["per_s"] / off["per_s"],
+        "r8_cpu_us": on["cpu_us"],
+        "r8_times_cpu": on["cpu_us"] / off["cpu_us"],
+        "r8_stored_cpu_us": stored,
+        "r8_p99_ms": on["p99_ms"],
+        "r8_bad": on["bad"],
+        "r8_first_200_s": running.first_200_s,
+        "r8_rss_mb": rss,
+    }
 
 
 def r3(session: Session, arm: Arm, running: procs.Running) -> Measures:
@@ -244,6 +275,6 @@ PER_ROUND: dict[str, Callable[[Session, Arm, procs.Running], Measures]] = {
 }
 TRANSLATED = ("R6", "R2X")
 # Once a run, on an arm that the shape starts itself.
-ONCE: dict[str, Callable[[Session, Arm], Measures]] = {"R9": r9, "R11": r11}
-DEFAULT = ("R1", "R2", "R3", "R7", "R9", "R11")
+ONCE: dict[str, Callable[[Session, Arm], Measures]] = {"R8": r8, "R9": r9, "R11": r11}
+DEFAULT = ("R1", "R2", "R3", "R7", "R8", "R9", "R11")
 ALL = (*PER_ROUND, *ONCE)

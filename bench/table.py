@@ -29,6 +29,15 @@ ROWS: tuple[tuple[str, str, str, int], ...] = (
     ("R7", "requests/s, 1 KB bodies", "r7_1k_per_s", 0),
     ("R7", "requests/s, 10 KB bodies", "r7_10k_per_s", 0),
     ("R7", "requests/s, 100 KB bodies", "r7_100k_per_s", 0),
+    ("R8", "everything on: **requests/s**, 64 connections", "r8_per_s", 0),
+    ("R8", "share of R2 without it", "r8_share", 2),
+    ("R8", "CPU per request, us", "r8_cpu_us", 1),
+    ("R8", "CPU per request until all is stored, us", "r8_stored_cpu_us", 1),
+    ("R8", "times the CPU per request without it", "r8_times_cpu", 2),
+    ("R8", "p99, ms", "r8_p99_ms", 2),
+    ("R8", "non-2xx and socket errors", "r8_bad", 0),
+    ("R8", "exec to first 200, s", "r8_first_200_s", 3),
+    ("R8", "RSS idle, MB", "r8_rss_mb", 1),
     ("R9", "one of three upstreams killed: requests/s", "r9_per_s", 0),
     ("R9", "requests", "r9_sent", 0),
     ("R9", "**errors that clients saw**", "r9_errors", 0),
@@ -75,6 +84,10 @@ def _own(key: str) -> Callable[[Medians], float]:
     return lambda m: m["penstock"][key]
 
 
+def _over_litellm(medians: Medians) -> float:
+    return medians["penstock"]["r8_per_s"] / medians["litellm"]["r2_per_s"]
+
+
 def _growth(medians: Medians) -> float:
     own = medians["penstock"]
     return own["r11_rss_after_mb"] / own["r11_rss_warm_mb"] * 100 - 100
@@ -94,6 +107,11 @@ TARGETS: tuple[Target, ...] = (
     Target("R3 streams cut off or wrong", _own("r3_wrong"), 0, True),
     Target("R2X penstock/litellm requests/s", _ratio("r2x_per_s", "penstock", "litellm"), 60, unit="x"),
     Target("R6 differences in meaning", _own("r6_wrong"), 0, True),
+    Target("R8 everything on/off, requests/s", _own("r8_share"), 0.6, unit="x"),
+    Target("R8 penstock with everything/litellm R2, requests/s", _over_litellm, 80, unit="x"),
+    Target("R8 non-2xx and socket errors", _own("r8_bad"), 0, True),
+    Target("R8 exec to first 200", _own("r8_first_200_s"), 0.6, True, " s"),
+    Target("R8 RSS idle", _own("r8_rss_mb"), 80, True, " MB"),
     Target("R9 errors that clients saw", _own("r9_errors"), 0, True),
     Target("R11 import", _own("r11_import_s"), 0.15, True, " s"),
     Target("R11 exec to first 200", _own("r11_first_200_s"), 0.6, True, " s"),

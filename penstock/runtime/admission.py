@@ -20,7 +20,7 @@ from penstock.core.admit.rates import Limit, Over, Rates, Taken, limits_of
 from penstock.core.admit.tokens import has_used, may_use
 from penstock.core.errors import GatewayError
 from penstock.runtime.end_users import end_user_of, in_headers, request_tags
-from penstock.runtime.limit_lines import LimitLines, key_lines, over_error, over_lines
+from penstock.runtime.limit_lines import LimitLines, key_lines, over_error, over_lines, spend_line
 from penstock.runtime.model_access import ModelAccess
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ _HARMLESS = ("GET", "HEAD", "DELETE")  # methods of requests that no model answe
 
 
 MOST_KEPT = 10_000  # limits of keys and models that are not made anew with each call
-Limits = tuple[Sequence[Limit], LimitLines | None]
+Limits = tuple[Sequence[Limit], LimitLines | None, bytes, str]
+"""Of a call: its limits, their lines, those of its key, and the key's account, "" for none."""
 
 
 class Admitted(Struct, eq=False):
@@ -134,17 +135,13 @@ class Admission:
         admitted = self._who(call, model)
         admitted.plan = plan
         holders, now = admitted.holders, self._clock()
-        limits, lines = self._limits_of(call.caller, holders, model)
+        limits, lines, of_key, account = self._limits_of(call.caller, holders, model)
         if lines is not None:
             common = self.rates.common
             if self.settings.fails_closed and common is not None and not common.connected:
                 text = "Limits cannot be counted now: what the gateway's processes share is away. Try again soon."
                 raise GatewayError("overloaded", text, retry_after=1)
-            tokens = 0
-            for limit in limits:
-                if limit.pace.tokens is not None or limit.pace.a_day is not None:
-                    tokens = may_use(call.fields, self.settings.counted)
-                    break
+            tokens = may_use(call.fields, self.settings.counted) if lines.counts_tokens else 0
             taken, outlet, openai = self.rates.take(limits, tokens, now), call.outlet, plan is not None
             if isinstance(taken, Over):
                 left = [self.rates.left(limit, now) for limit in limits]
@@ -152,9 +149,10 @@ class Admission:
                 raise over_error(taken, tokens)
             admitted.taken = taken
             outlet.call_lines += lines.fill([one.left for one in taken.held], openai)
-        if holders and holders[0].kind == "key":
-            spent = None if self.budgets is None else self.budgets.spent(f"key:{holders[0].id}")
-            call.outlet.call_lines += key_lines(holders[0], spent)
+        if account:
+            if self.budgets is not None:
+                call.outlet.call_lines += spend_line(self.budgets.spent(account))
+            call.outlet.call_lines += of_key
         call.admitted = admitted
         if self.budgets is None:
             return None
@@ -168,14 +166,12 @@ class Admission:
     def _limits_of(self, caller: Caller, holders: Sequence[Holder], model: str) -> Limits:
         """Return the limits that a call counts against, and their lines; kept where they are those of its key."""
         if holders is not caller.holders:
-            limits = limits_of(holders, model)
-            return limits, LimitLines(limits) if limits else None
+            return _read_limits(holders, model)
         found = self._limits.get((caller.key, model))
         if found is None or found[0] is not holders:
-            limits = limits_of(holders, model)
             if len(self._limits) >= MOST_KEPT:
                 self._limits.clear()
-            found = self._limits[caller.key, model] = holders, (limits, LimitLines(limits) if limits else None)
+            found = self._limits[caller.key, model] = holders, _read_limits(holders, model)
         return found[1]
 
     async def _wait(self, waits: Awaitable[None], admitted: Admitted) -> None:
@@ -270,6 +266,14 @@ class Admission:
         if attempt is not None:
             tokens += has_used(attempt.usage, counted) + has_used(attempt.spent, counted)
         self.rates.settle(admitted.taken, tokens, self._clock())
+
+
+def _read_limits(holders: Sequence[Holder], model: str) -> Limits:
+    limits = limits_of(holders, model)
+    of_key, account = b"", ""
+    if holders and holders[0].kind == "key":
+        of_key, account = key_lines(holders[0]), f"key:{holders[0].id}"
+    return limits, LimitLines(limits) if limits else None, of_key, account
 
 
 def _only_allowed(plan: Plan[Target], access: ModelAccess, caller: Caller) -> Plan[Target]:

@@ -275,7 +275,7 @@ class Ledger:
     def _write_begun(self, bill: Bill, call: Call) -> None:
         journal = self._journal
         try:
-            journal.put(self._kept(begun(call, self._now(), bill.reserved, bill.accounts)))
+            journal.put(begun(call, self._now(), bill.reserved, bill.accounts, self.rules.details))
         except Lost:
             self._fail()
             return

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from penstock.core.admit import amount
 from penstock.core.errors import GatewayError
-from penstock.core.price import plain
 from penstock.runtime.outlet import safe
 
 if TYPE_CHECKING:
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
 
 class LimitLines:
     """The header lines of a set of limits, made once but for what is left: in LiteLLM's names of each, the first of a
-    kind; and of the tightest in OpenAI's, which clients pace themselves by."""
+    kind; and of the tightest in OpenAI's, which clients pace themselves by. ``counts_tokens``: some limit does."""
 
     def __init__(self, limits: Sequence[Limit]) -> None:
-        self._limits = limits
+        self.counts_tokens = any(one.pace.tokens is not None or one.pace.a_day is not None for one in limits)
         lines, spots, kinds = "", list[tuple[int, int]](), set[str]()
         for number, limit in enumerate(limits):
             if limit.kind in kinds:
@@ -31,6 +30,11 @@ class LimitLines:
             lines += more
             spots += [(number, one) for one in which]
         self._lines, self._spots = lines, spots
+        bounds = [[limit.pace.requests for limit in limits], [limit.pace.tokens for limit in limits]]
+        self._bounds = [
+            (word, which, [(number, most) for number, most in enumerate(bounds[which]) if most is not None])
+            for which, word in enumerate(("requests", "tokens"))
+        ]
         self._alone = len(limits) == 1
         if self._alone:
             more, which = _lines_of("x-ratelimit", limits[0].pace, 2)
@@ -45,11 +49,9 @@ class LimitLines:
 
     def _tightest(self, left: Sequence[Left]) -> str:
         text = ""
-        for which, word in enumerate(("requests", "tokens")):
-            bounds = ((one.pace.requests, one.pace.tokens)[which] for one in self._limits)
-            found = [(some[which], most) for some, most in zip(left, bounds, strict=True) if most is not None]
-            if found:
-                some, most = min(found)
+        for word, which, bounds in self._bounds:
+            if bounds:
+                some, most = min([(left[number][which], most) for number, most in bounds])
                 text += f"x-ratelimit-limit-{word}: {most}\r\nx-ratelimit-remaining-{word}: {some}\r\n"
         return text
 
@@ -62,19 +64,22 @@ def _lines_of(name: str, pace: Pace, count: int) -> tuple[str, list[int]]:
     return text, [number for number, _, _ in there]
 
 
-def key_lines(key: Holder, spent: int | None) -> bytes:
-    """Render what a key may, and what it has spent before this call (picodollars)."""
+def key_lines(key: Holder) -> bytes:
+    """Render what a key may."""
     text = ""
-    if spent is not None:
-        text += f"x-litellm-key-spend: {plain(amount.decimal(spent))}\r\n"
     if key.pace.tokens is not None:
         text += f"x-litellm-key-tpm-limit: {key.pace.tokens}\r\n"
     if key.pace.requests is not None:
         text += f"x-litellm-key-rpm-limit: {key.pace.requests}\r\n"
     cap = next((cap for cap in key.caps if not cap.model), None)
     if cap is not None:
-        text += f"x-litellm-key-max-budget: {plain(amount.decimal(cap.most))}\r\n"
+        text += f"x-litellm-key-max-budget: {amount.text(cap.most)}\r\n"
     return text.encode()
+
+
+def spend_line(spent: int) -> bytes:
+    """Render what a key has spent before a call (picodollars)."""
+    return f"x-litellm-key-spend: {amount.text(spent)}\r\n".encode()
 
 
 def over_lines(over: Over) -> bytes:

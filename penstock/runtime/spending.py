@@ -11,7 +11,7 @@ import msgspec
 from penstock.core.ir import Usage, added
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.keeping import MISS
-from penstock.stores.base import Spent
+from penstock.stores.base import Begun, Spent
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -27,6 +27,7 @@ _KINDS: Mapping[str, str] = {"": "acompletion", "completion": "acompletion", "em
 _ID = re.compile(rb'"(?:id|responseId)"\s*:\s*"([^"\\]{1,128})"')
 _SESSIONS = ("litellm_session_id", "session_id", "litellm_trace_id")
 _SAID = ("litellm_metadata", "metadata")
+_FOR_THE_LOG = frozenset((*_SESSIONS, *_SAID))
 _text = msgspec.json.Decoder(str).decode
 _usage = msgspec.json.Encoder().encode
 
@@ -38,6 +39,11 @@ class Details(msgspec.Struct, frozen=True):
     addresses: bool = True
     errors: bool = True
     said: bool = True
+
+    @property
+    def client(self) -> bool:
+        """Tell whether the address of the client is kept."""
+        return self.addresses and self.said
 
     def of(self, entry: Spent) -> Spent:
         """Return an entry without what is not to be kept."""
@@ -55,27 +61,27 @@ def kind_of(call: Call) -> str:
     return _KINDS.get(cached) or f"a{cached}"
 
 
-def begun(call: Call, at: float, cost: int, accounts: tuple[str, ...]) -> Spent:
-    """Make the entry of a call that is about to leave: should this process die, it is charged so much."""
+def begun(call: Call, at: float, cost: int, accounts: tuple[str, ...], details: Details | None = None) -> Begun:
+    """Make the entry of a call that is about to leave: should this process die, it is charged so much. ``details``:
+    what alone is kept, None: everything."""
     caller, admitted = call.caller, call.admitted
-    return Spent(
-        call_id=call.call_id,
-        at=at,
-        began=at,
-        kind=kind_of(call),
-        key=caller.key,
-        team=caller.team,
-        user=caller.user,
-        organization=caller.organization,
-        customer=admitted.customer if admitted is not None else "",
-        tags=admitted.tags if admitted is not None else (),
-        model=call.model,
-        cost=cost,
-        pending=True,
-        stream=call.stream,
-        client=call.exchange.client,
-        path=call.path,
-        accounts=accounts,
+    customer, tags = ("", ()) if admitted is None else (admitted.customer, admitted.tags)
+    return Begun(
+        call.call_id,
+        at,
+        kind_of(call),
+        caller.key,
+        caller.team,
+        caller.user,
+        caller.organization,
+        customer,
+        tags,
+        call.model,
+        cost,
+        call.stream,
+        call.exchange.client if details is None or details.client else "",
+        call.path,
+        accounts,
     )
 
 
@@ -95,6 +101,8 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
     elif call.caching is not None and call.caching.how is not MISS:
         hit, usage = True, call.caching.usage
     used = usage or _NOTHING
+    fields = call.fields
+    says_nothing = _FOR_THE_LOG.isdisjoint(fields)
     return Spent(
         call_id=call.call_id,
         at=at,
@@ -131,9 +139,9 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
         request_id=_answer_id(attempt) or call.call_id,
         client=exchange.client,
         path=call.path,
-        session=_session(call.fields),
+        session="" if says_nothing else _session(fields),
         usage=b"" if usage is None else _usage(usage),
-        metadata=_said(call.fields),
+        metadata=b"" if says_nothing else _said(fields),
         accounts=accounts,
     )
 

@@ -180,7 +180,7 @@ class Directory(Protocol):
     async def close(self) -> None: ...
 
 
-class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """A request as the ledger keeps it: what was used, what it cost, who pays. Kept once per ``call_id``, whatever
     happens. ``cost``: picodollars. ``accounts``: whom it is charged to, as ``kind:id``, also those that have no cap.
     ``usage``: the provider's own figures, JSON. ``estimated``: counted here, since the provider said nothing.
@@ -228,6 +228,30 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     usage: bytes = b""
     metadata: bytes = b""  # what the request said for the log, JSON
     accounts: tuple[str, ...] = ()
+
+
+class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A request that is under way, with what is needed of it should its process die: the fields of ``Spent``."""
+
+    call_id: str
+    at: float
+    kind: str
+    key: str
+    team: str
+    user: str
+    organization: str
+    customer: str
+    tags: tuple[str, ...]
+    model: str
+    cost: int
+    stream: bool
+    client: str
+    path: str
+    accounts: tuple[str, ...]
+
+    def spent(self) -> Spent:
+        """Return the pending entry that it stands for."""
+        return Spent(began=self.at, pending=True, **msgspec.structs.asdict(self))
 
 
 CORRECTION = "correction"

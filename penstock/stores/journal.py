@@ -1,7 +1,7 @@
 """The ledger's journal: entries in files of this machine, until a store has all of them.
 
 A file is a mark and then frames: length, checksum (CRC-32), an entry in msgpack; one bit of the length says that its
-request is under way. Each process appends to files of its
+request is under way, another one that it is a short entry (``Begun``). Each process appends to files of its
 own and holds a lock on them; what a dead process left is taken over by whoever starts next. An entry that is written is
 safe from the death of the process at once, for it is the system's then; from the loss of power once ``sync`` came,
 which whoever keeps the books calls each second. A frame that was cut off, by a full disk or a loss of power, is where a
@@ -13,27 +13,30 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import msgspec
 
-from penstock.stores.base import Spent
+from penstock.stores.base import Begun, Spent
 
 _MARK = b"penstock-journal-1\n"
 BEGIN = len(_MARK)
 _FRAME = struct.Struct("<II")
+_pack = _FRAME.pack
 _PENDING = 1 << 31  # a bit of the length: the entry says that a request is under way
+_SHORT = 1 << 30
 _ENDING = ".journal"
 LONGEST_FRAME = 16 * 1024 * 1024
 LARGEST = 32 * 1024 * 1024  # bytes of a file, after which another one is begun
 KEPT = 64 * 1024 * 1024  # bytes of entries that wait in memory while the disk takes none
-_BATCH = 1 << 20
+_BATCH = 4 << 20
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Spent).decode
+_decode_begun = msgspec.msgpack.Decoder(Begun).decode
 
 
 class Lost(Exception):
@@ -68,18 +71,21 @@ class Journal:
         """Return where the next entry goes: file and position, with those that wait counted as written."""
         return self.files[-1].name, self.files[-1].size + self._waits
 
-    def put(self, spent: Spent) -> None:
+    def put(self, entry: Spent | Begun) -> None:
         """Add an entry, which is written with the next ``flush``. Raises ``Lost``, where nothing can be written and
         too much waits."""
         if self._waits > KEPT:
             raise Lost(self.trouble)
-        data = _encode(spent)
-        if spent.pending:
-            self.open[spent.call_id] = self.files[-1].name
-            frame = _FRAME.pack(len(data) | _PENDING, zlib.crc32(data)) + data
+        data = _encode(entry)
+        if type(entry) is Begun:
+            self.open[entry.call_id] = self._file_name
+            frame = _pack(len(data) | _PENDING | _SHORT, crc32(data)) + data
+        elif isinstance(entry, Spent) and entry.pending:
+            self.open[entry.call_id] = self._file_name
+            frame = _pack(len(data) | _PENDING, crc32(data)) + data
         else:
-            self.open.pop(spent.call_id, None)
-            frame = _FRAME.pack(len(data), zlib.crc32(data)) + data
+            self.open.pop(entry.call_id, None)
+            frame = _pack(len(data), crc32(data)) + data
         self._waiting.append(frame)
         self._waits += len(frame)
 
@@ -132,6 +138,7 @@ class Journal:
         self._number += 1
         path = self._folder / f"{self._name}-{self._number:06d}{_ENDING}"
         self.files.append(JournalFile.make(path))
+        self._file_name = path.name
 
 
 class JournalFile:
@@ -196,11 +203,10 @@ class JournalFile:
         of requests under way say, too."""
         position = max(position, BEGIN)
         data = os.pread(self._fd, max(0, min(most, self.size - position)), position)
-        at = 0
+        at, name = 0, self.name
         while at + _FRAME.size <= len(data):
-            length, check = _FRAME.unpack_from(data, at)
-            skip = length & _PENDING and not pending
-            length &= ~_PENDING
+            marked, check = _FRAME.unpack_from(data, at)
+            length = marked & ~(_PENDING | _SHORT)
             end = at + _FRAME.size + length
             if length > LONGEST_FRAME:
                 return
@@ -211,13 +217,18 @@ class JournalFile:
                 if len(data) < end:
                     return
             body = data[at + _FRAME.size : end]
-            if zlib.crc32(body) != check:
+            if crc32(body) != check:
                 return
             try:
-                spent = None if skip else _decode(body)
+                if not marked & _PENDING:
+                    spent = _decode(body)
+                elif not pending:
+                    spent = None
+                else:
+                    spent = _decode_begun(body).spent() if marked & _SHORT else _decode(body)
             except (msgspec.DecodeError, msgspec.ValidationError):
                 return
-            yield Entry(self.name, position + end, spent)
+            yield Entry(name, position + end, spent)
             at = end
 
     def sync(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import time
 from typing import Any
@@ -68,6 +69,12 @@ def test_what_is_kept_cannot_be_used():
     kept = keys.row("key", "k1").body
     assert KEY not in kept and hashlib.sha256(KEY).hexdigest().encode() not in kept
     assert refused(keys.find, keys.digest(KEY).encode()).status == 401
+
+
+@pytest.mark.parametrize("secret", [b"short", b"s" * 64, b"s" * 65, bytes(range(256))])
+@pytest.mark.parametrize("key", [b"", b"sk-1234", b"k" * 64, b"k" * 1024])
+def test_what_is_kept_is_an_hmac(secret, key):
+    assert Keyring(secret).digest(key) == hmac.new(secret, key, "sha256").hexdigest()
 
 
 def test_a_key_of_litellm_opens_and_is_to_be_kept_anew():

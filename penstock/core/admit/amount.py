@@ -27,6 +27,13 @@ def decimal(amount: int) -> Decimal:
     return Decimal(amount).scaleb(-12)
 
 
+def text(amount: int) -> str:
+    """Write picodollars as US dollars, as short as it is exact: "0.00005", "0"."""
+    whole, rest = divmod(abs(amount), PICO)
+    sign = "-" if amount < 0 else ""
+    return f"{sign}{whole}.{rest:012d}".rstrip("0") if rest else f"{sign}{whole}"
+
+
 def dollars(amount: int) -> float:
     """Return picodollars as US dollars, as JSON has numbers."""
     return float(decimal(amount))

@@ -112,7 +112,8 @@ class Book:
         """Set an amount aside without asking whether there is so much."""
         cells = distinct(claims, cells)
         for cell in cells:
-            cell.turn(now)
+            if now >= cell.end:
+                cell.turn(now)
             cell.reserved += amount
         return Hold(claims, cells, amount)
 
@@ -136,10 +137,11 @@ class Book:
         """Put what a request cost in the place of what was set aside. A second time changes nothing."""
         if not hold.open:
             return
-        hold.open = False
+        hold.open, amount = False, hold.amount
         for cell in hold.cells:
-            cell.turn(now)
-            cell.reserved -= hold.amount
+            if now >= cell.end:
+                cell.turn(now)
+            cell.reserved -= amount
             cell.spent += actual
             cell.own += actual
 

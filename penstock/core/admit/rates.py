@@ -29,46 +29,63 @@ REQUESTS, TOKENS, PARALLEL = "requests", "tokens", "max_parallel_requests"  # Li
 _KINDS = {"key": "api_key", "member": "team_member", "customer": "end_user"}
 
 
-class Window:
-    """What came within ``length`` seconds, in slices. ``total`` holds as of the last ``turn``."""
+Slice = list[int]
+"""The number of a slice of time, -1 when it counts no more, and the amount that came in it."""
 
-    __slots__ = ("_parts", "_size", "_slices", "total")
+
+_NO_SLICE: Slice = [-1, 0]
+_NEVER = float("inf")
+
+
+class Window:
+    """What came within ``length`` seconds, in slices. ``total`` holds as of the last ``turn``, and until ``until``."""
+
+    __slots__ = ("_ends", "_last", "_parts", "_size", "_slices", "total", "until")
 
     def __init__(self, length: float = MINUTE, parts: int = PARTS) -> None:
         self._size = length / parts
         self._parts = parts
-        self._slices: deque[list[int]] = deque()  # [number of the slice, amount], oldest first
+        self._slices: deque[Slice] = deque()  # oldest first
+        self._last: Slice = _NO_SLICE
+        self._ends = 0.0  # of the last slice
         self.total = 0
+        self.until = _NEVER
 
     def turn(self, now: float) -> int:
         """Forget what is over; return what counts now."""
-        slices = self._slices
-        if slices:
+        if now >= self.until:
+            slices = self._slices
             oldest = int(now // self._size) - self._parts
             while slices and slices[0][0] < oldest:
-                self.total -= slices.popleft()[1]
+                over = slices.popleft()
+                self.total -= over[1]
+                over[0] = -1
+            if slices:
+                self.until = (slices[0][0] + self._parts + 1) * self._size
+            else:
+                self.until, self._ends = _NEVER, 0.0
         return self.total
 
-    def add(self, amount: int, now: float) -> int:
+    def add(self, amount: int, now: float) -> Slice:
         """Count an amount; return the slice that it is in."""
-        number = int(now // self._size)
-        slices = self._slices
-        if slices and slices[-1][0] >= number:  # a clock that stood still, or an amount that was given back
-            slices[-1][1] += amount
-            number = slices[-1][0]
+        if now < self._ends:  # also of a clock that stood still
+            last = self._last
+            last[1] += amount
         else:
-            slices.append([number, amount])
+            number, slices = int(now // self._size), self._slices
+            last = self._last = [number, amount]
+            slices.append(last)
+            self._ends = (number + 1) * self._size
+            if len(slices) == 1:
+                self.until = (number + self._parts + 1) * self._size
         self.total += amount
-        return number
+        return last
 
-    def give_back(self, amount: int, number: int) -> None:
+    def give_back(self, amount: int, slice_: Slice) -> None:
         """Take an amount out of a slice, if that still counts."""
-        for one in reversed(self._slices):
-            if one[0] <= number:
-                if one[0] == number:
-                    one[1] -= amount
-                    self.total -= amount
-                return
+        if slice_[0] >= 0:
+            slice_[1] -= amount
+            self.total -= amount
 
     def free_in(self, amount: int, limit: int, now: float) -> float:
         """Return the seconds until an amount more is within a limit. For one that never is: until all is over."""
@@ -122,19 +139,19 @@ class Over(NamedTuple):
     wait: float
 
 
-class Held(NamedTuple):
-    """What a request has taken of one limit. ``requests``, ``tokens``, ``day``: the slices in which it counts, -1 for
+class Held(Struct, frozen=True, gc=False):
+    """What a request has taken of one limit. ``requests``, ``tokens``, ``day``: the slices in which it counts, None for
     nothing. ``left``: requests, tokens and places that are left after it, -1 where there is no such limit."""
 
     limit: Limit
     meter: Meter
-    requests: int
-    tokens: int
-    day: int
+    requests: Slice | None
+    tokens: Slice | None
+    day: Slice | None
     left: Left
 
 
-class Taken(Struct, eq=False):
+class Taken(Struct, eq=False, gc=False):
     """What a request has taken of the limits that it counts against."""
 
     held: list[Held]
@@ -170,28 +187,36 @@ class Rates:
         if len(self._meters) >= self._sweep_at:
             self._sweep(now)
         worst: Over | None = None
-        rooms = []
+        held: list[Held] = []
+        meters, least = self._meters, max(1, tokens)
         for limit in limits:
-            meter = self._meters.get(limit.account) or self._make(limit)
-            room = self._room(limit, meter, now)
-            if room[0] == 0 or room[2] == 0 or 0 <= room[1] < max(1, tokens) or limit.pace.a_day is not None:
+            meter = meters.get(limit.account) or self._make(limit)
+            pace, room = limit.pace, self._room(limit, meter, now)
+            requests, some, places = room
+            if requests == 0 or places == 0 or 0 <= some < least or pace.a_day is not None:
                 found = self._over(limit, meter, room, tokens, now)
                 if found is not None and (worst is None or found.wait > worst.wait):
                     worst = found
-            rooms.append((limit, meter, room))
-        if worst is not None:
-            return worst
-        common, held = self.common, []
-        for limit, meter, (requests, some, places) in rooms:
-            pace = limit.pace
+            if worst is not None:
+                continue
             meter.parallel += 1
-            one = meter.requests.add(1, now) if requests >= 0 else -1
-            used = meter.tokens.add(tokens, now) if some >= 0 else -1
-            day = -1 if meter.day is None or pace.a_day is None else meter.day.add(tokens, now)
-            if common is not None:
-                common.count(limit.account, 1, 0)
-            left = (max(-1, requests - 1), some - tokens if some >= 0 else -1, max(-1, places - 1))
-            held.append(Held(limit, meter, one, used, day, left))
+            of_requests = of_tokens = of_day = None
+            if requests >= 0:
+                of_requests = meter.requests.add(1, now)
+                requests -= 1
+            if some >= 0:
+                of_tokens = meter.tokens.add(tokens, now)
+                some -= tokens
+            if pace.a_day is not None and meter.day is not None:
+                of_day = meter.day.add(tokens, now)
+            left = requests, some, places - 1 if places >= 0 else -1
+            held.append(Held(limit, meter, of_requests, of_tokens, of_day, left))
+        if worst is not None:
+            self._give_back(held, tokens)
+            return worst
+        if self.common is not None:
+            for limit in limits:
+                self.common.count(limit.account, 1, 0)
         return Taken(held, tokens)
 
     def settle(self, taken: Taken, tokens: int, now: float) -> None:
@@ -200,20 +225,33 @@ class Rates:
             return
         taken.over = True
         more = tokens - taken.tokens
-        for limit, meter, _, minute, day, _ in taken.held:
+        for held in taken.held:
+            meter, minute, day = held.meter, held.tokens, held.day
             meter.parallel -= 1
-            if minute >= 0:
+            if minute is not None:
                 _correct(meter.tokens, more, minute, now)
                 if self.common is not None and tokens:
-                    self.common.count(limit.account, 0, tokens)
-            if day >= 0 and meter.day is not None:
+                    self.common.count(held.limit.account, 0, tokens)
+            if day is not None and meter.day is not None:
                 _correct(meter.day, more, day, now)
+
+    def _give_back(self, held: Sequence[Held], tokens: int) -> None:
+        """Give back what a request has taken that another one of its limits keeps out."""
+        for one in held:
+            one.meter.parallel -= 1
+            if one.requests is not None:
+                one.meter.requests.give_back(1, one.requests)
+            if one.tokens is not None:
+                one.meter.tokens.give_back(tokens, one.tokens)
+            if one.day is not None and one.meter.day is not None:
+                one.meter.day.give_back(tokens, one.day)
 
     def cancel(self, taken: Taken, now: float) -> None:
         """Give back all that a request has taken: it was kept out by something else."""
         if not taken.over:
-            for _, meter, requests, _, _, _ in taken.held:
-                meter.requests.give_back(1, requests)
+            for held in taken.held:
+                if held.requests is not None:
+                    held.meter.requests.give_back(1, held.requests)
             self.settle(taken, 0, now)
 
     def left(self, limit: Limit, now: float) -> Left:
@@ -229,10 +267,17 @@ class Rates:
         theirs = (0, 0)
         if common is not None and (pace.requests is not None or pace.tokens is not None):
             theirs, processes = common.others(limit.account), 1
-        if pace.requests is not None:
-            requests = max(0, _part(pace.requests, processes) - meter.requests.turn(now) - theirs[0])
-        if pace.tokens is not None:
-            tokens = max(0, _part(pace.tokens, processes) - meter.tokens.turn(now) - theirs[1])
+        # Each request passes here for each of its limits: a call less is worth a line more.
+        if (most := pace.requests) is not None:
+            most = most if processes == 1 else _part(most, processes)
+            of = meter.requests
+            requests = most - (of.total if now < of.until else of.turn(now)) - theirs[0]
+            requests = requests if requests > 0 else 0
+        if (most := pace.tokens) is not None:
+            most = most if processes == 1 else _part(most, processes)
+            of = meter.tokens
+            tokens = most - (of.total if now < of.until else of.turn(now)) - theirs[1]
+            tokens = tokens if tokens > 0 else 0
         return requests, tokens, places
 
     def _over(self, limit: Limit, meter: Meter, room: Left, tokens: int, now: float) -> Over | None:
@@ -283,9 +328,9 @@ def limits_of(holders: Sequence[Holder], model: str) -> list[Limit]:
     return found
 
 
-def _correct(window: Window, more: int, number: int, now: float) -> None:
+def _correct(window: Window, more: int, slice_: Slice, now: float) -> None:
     if more < 0:
-        window.give_back(-more, number)
+        window.give_back(-more, slice_)
     elif more:
         window.turn(now)
         window.add(more, now)

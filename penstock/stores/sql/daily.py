@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -13,6 +14,10 @@ from penstock.stores.base import CORRECTION, Spent
 from penstock.stores.sql.entries import short
 from penstock.stores.sql.schema import DAILY_NAMES, DAILY_SUMS
 
+DAY = 86400.0
+# What decides in which rows an entry is counted, see ``_names``.
+_WHOSE = attrgetter(*"key team user organization customer tags target model group provider".split())
+_SUMS = attrgetter("cost", "input", "output", "cache_read", "cache_write", "reasoning", "cache_hit", "estimated")
 DIMENSIONS = ("key", "team", "user", "organization", "customer", "tag")
 
 
@@ -41,17 +46,33 @@ class Day(msgspec.Struct, frozen=True):
 
 def sums_of(new: Sequence[Spent], old: Sequence[Spent]) -> list[dict[str, Any]]:
     """Add up entries, and take away those that they take the place of. Return rows in the order of their ids."""
-    rows: dict[tuple[str, ...], dict[str, int]] = {}
-    for one, sign in (*((one, 1) for one in new), *((one, -1) for one in old)):
+    rows: dict[tuple[str, ...], list[int]] = {}
+    for entries, sign in ((new, 1), (old, -1)):
+        for alike in _alike(entries):
+            counts = _counts(alike)
+            for names in _names(alike[0]):
+                sums = rows.get(names) or [0] * len(counts)
+                rows[names] = [before + sign * count for before, count in zip(sums, counts, strict=True)]
+    made = [
+        {"id": _id(names), **dict(zip(("day", *DAILY_NAMES), names, strict=True)),
+         **dict(zip(DAILY_SUMS, sums, strict=True))}
+        for names, sums in rows.items()
+    ]  # fmt: skip
+    return sorted(made, key=lambda row: str(row["id"]))
+
+
+def _alike(entries: Sequence[Spent]) -> Iterable[list[Spent]]:
+    """Group entries that are counted in the same rows: most of a batch are."""
+    groups: dict[tuple[Any, ...], list[Spent]] = {}
+    for one in entries:
         if one.kind == CORRECTION:
             continue
-        counts = _counts(one)
-        for names in _names(one):
-            sums = rows.setdefault(names, dict.fromkeys(DAILY_SUMS, 0))
-            for name, count in counts.items():
-                sums[name] += sign * count
-    made = [{"id": _id(names), **dict(zip(("day", *DAILY_NAMES), names, strict=True)), **rows[names]} for names in rows]
-    return sorted(made, key=lambda row: str(row["id"]))
+        of = (one.at // DAY, *_WHOSE(one))
+        if of in groups:
+            groups[of].append(one)
+        else:
+            groups[of] = [one]
+    return groups.values()
 
 
 def rows_of(days: Sequence[Day]) -> list[dict[str, Any]]:
@@ -81,19 +102,10 @@ def _names(one: Spent) -> Iterator[tuple[str, ...]]:
         yield (day, "tag", tag, *rest)
 
 
-def _counts(one: Spent) -> dict[str, int]:
-    return {
-        "requests": 1,
-        "failed": int(bool(one.error) or one.status >= 400),
-        "cost": one.cost,
-        "input": one.input,
-        "output": one.output,
-        "cache_read": one.cache_read,
-        "cache_write": one.cache_write,
-        "reasoning": one.reasoning,
-        "cache_hits": int(one.cache_hit),
-        "estimated": int(one.estimated),
-    }
+def _counts(alike: Sequence[Spent]) -> list[int]:
+    """Add up what entries count, in the order of ``DAILY_SUMS``."""
+    failed = sum([bool(one.error) or one.status >= 400 for one in alike])
+    return [len(alike), failed, *map(sum, zip(*map(_SUMS, alike), strict=True))]
 
 
 def _id(names: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ must not be lost for one of its texts."""
 from __future__ import annotations
 
 import hashlib
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,8 +13,10 @@ from penstock.stores.base import Spent
 from penstock.stores.kinds import LONGEST
 
 FIELDS = Spent.__struct_fields__
-_TEXTS = attrgetter(*(name for name, kind in Spent.__annotations__.items() if kind == "str"))
-_COUNTS = attrgetter(*(name for name, kind in Spent.__annotations__.items() if kind == "int"))
+_PLAIN = msgspec.structs.astuple
+_TEXTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "str")
+_COUNTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "int")
+_TAGS = FIELDS.index("tags")
 _LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
 _LISTS = ("tags", "accounts")
 _JSON = ("usage", "metadata")
@@ -22,19 +24,30 @@ _MOST = 2**63 - 1
 _ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder(tuple[str, ...]).decode
 
 
-def _fits(one: Spent) -> bool:
-    """Tell whether an entry fits as it is, by one look at all of it: nearly all do."""
-    texts, counts = _TEXTS(one), _COUNTS(one)
-    whole = "".join((*texts, *one.tags))
-    if not whole.isascii() or "\0" in whole or max(map(len, texts)) > LONGEST or not -_MOST <= min(counts):
+def fit_all(entries: Sequence[Spent]) -> Sequence[Spent]:
+    """Return entries whose values fit their columns: nearly all are as they were, which one look at each column of all
+    of them tells."""
+    return entries if _fit(list(zip(*map(_PLAIN, entries), strict=True))) else [fitted(one) for one in entries]
+
+
+def _fit(columns: Sequence[Sequence[Any]]) -> bool:
+    """Tell whether all entries fit as they are."""
+    for number in _TEXTS:
+        texts = columns[number] if columns else ()
+        whole = "".join(texts)
+        if whole and (not whole.isascii() or "\0" in whole or max(map(len, texts)) > LONGEST):
+            return False
+    if not columns:
+        return True
+    tags = [tag for some in set(columns[_TAGS]) for tag in some]
+    whole = "".join(tags)
+    if not whole.isascii() or "\0" in whole or any(len(tag) > LONGEST for tag in tags):
         return False
-    return max(counts) <= _MOST and all(len(tag) <= LONGEST for tag in one.tags)
+    return all(max(columns[number]) <= _MOST and -_MOST <= min(columns[number]) for number in _COUNTS)
 
 
 def fitted(one: Spent) -> Spent:
-    """Return an entry whose values fit their columns: most are as they were."""
-    if _fits(one):
-        return one
+    """Return an entry whose values fit their columns."""
     fits: dict[str, Any] = {}
     for name in FIELDS:
         value = getattr(one, name)
@@ -65,14 +78,19 @@ def named(text: str, most: int = LONGEST) -> str:
     return kept[: most - 65] + "#" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def values_of(one: Spent) -> dict[str, Any]:
-    """Return the row of an entry that fits."""
-    values = dict(zip(FIELDS, msgspec.structs.astuple(one), strict=True))
+def rows_of(entries: Sequence[Spent]) -> list[tuple[Any, ...]]:
+    """Return the rows of entries that fit, in the order of ``FIELDS``; made column by column."""
+    columns: list[Any] = list(zip(*map(_PLAIN, entries), strict=True))
+    if not columns:
+        return []
     for name in _LISTS:
-        values[name] = _ENCODE(values[name]).decode()
+        number = FIELDS.index(name)
+        texts = {some: _ENCODE(some).decode() for some in set(columns[number])}
+        columns[number] = [texts[some] for some in columns[number]]
     for name in _JSON:
-        values[name] = values[name].decode("utf-8", "replace").replace("\0", "\ufffd")
-    return values
+        number = FIELDS.index(name)
+        columns[number] = [raw.decode("utf-8", "replace").replace("\0", "\ufffd") for raw in columns[number]]
+    return list(zip(*columns, strict=True))
 
 
 def spent_of(row: Any) -> Spent:

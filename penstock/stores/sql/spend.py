@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
 from penstock.core.admit.periods import window
 from penstock.stores.base import Spent, Total
-from penstock.stores.sql import upsert
-from penstock.stores.sql.daily import Day, day_of, rows_of, sums_of
+from penstock.stores.sql import daily, upsert
+from penstock.stores.sql.daily import Day, day_of, sums_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
-from penstock.stores.sql.entries import FIELDS, fitted, named, short, spent_of, values_of
+from penstock.stores.sql.entries import FIELDS, fit_all, named, rows_of, short, spent_of
 from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TOTALS
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
 DAY_SECONDS = 86400
 CHUNK = 500  # values of one statement
+ROWS_AT_ONCE = 250  # that one statement of SQLite inserts
 _OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
@@ -63,7 +68,7 @@ class SqlSpendStore:
 
         def put(connection: sa.Connection) -> None:
             upsert.put(connection, TOTALS, rows, ("amount",))
-            upsert.put(connection, DAILY, rows_of(days), DAILY_SUMS)
+            upsert.put(connection, DAILY, daily.rows_of(days), DAILY_SUMS)
 
         await self._database.write(put)
 
@@ -275,38 +280,68 @@ def _append(
         _add_totals(connection, new, old, periods)
         for chunk in _chunks([one.call_id for one in old]):
             connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
-        _insert(connection, [values_of(one) for one in sorted(new, key=lambda one: one.call_id)])
+        _insert(connection, rows_of(sorted(new, key=attrgetter("call_id"))))
         upsert.add(connection, DAILY, sums_of(new, old), DAILY_SUMS)
     if mark:
         told = [{"journal": journal, "position": position} for journal, position in sorted(mark.items())]
         upsert.put(connection, MARKS, told, ("position",))
 
 
-def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def _insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows. SQLite is in this process, and shares its processor: there the statement is given to the driver as
-    it is, which costs half (10 us a row), for all values are what the driver takes."""
+    it is, for all values are what the driver takes, and many rows are one statement, as the driver lets go of Python's
+    lock and takes it again with each."""
     if connection.dialect.name != "sqlite":
-        connection.execute(sa.insert(SPEND), rows)
+        connection.execute(sa.insert(SPEND), [dict(zip(FIELDS, row, strict=True)) for row in rows])
         return
-    statement = sa.insert(SPEND).compile(dialect=connection.dialect)
-    names = statement.positiontup or ()
-    connection.exec_driver_sql(str(statement), [tuple([row[name] for name in names]) for row in rows])
+    at = 0
+    if len(rows) >= ROWS_AT_ONCE and _takes_many(connection):
+        many = _statement(ROWS_AT_ONCE)
+        while len(rows) - at >= ROWS_AT_ONCE:
+            connection.exec_driver_sql(many, tuple(chain.from_iterable(rows[at : at + ROWS_AT_ONCE])))
+            at += ROWS_AT_ONCE
+    if at < len(rows):
+        connection.exec_driver_sql(_statement(1), list(rows[at:]))
 
 
-def _told_apart(connection: sa.Connection, entries: Iterable[Spent], corrects: bool) -> tuple[list[Spent], list[Spent]]:
+@cache
+def _statement(rows: int) -> str:
+    """Return SQLite's statement that inserts so many rows."""
+    names = ", ".join(f'"{name}"' for name in FIELDS)
+    one = f"({', '.join('?' * len(FIELDS))})"
+    return f"INSERT INTO {SPEND.name} ({names}) VALUES {', '.join([one] * rows)}"
+
+
+def _takes_many(connection: sa.Connection) -> bool:
+    """Tell whether a statement may have so many values: SQLite before 3.32 took 999."""
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) >= ROWS_AT_ONCE * len(FIELDS))
+
+
+def _told_apart(connection: sa.Connection, entries: Sequence[Spent], corrects: bool) -> tuple[list[Spent], list[Spent]]:
     """Return the entries that are new, and those that they take the place of: pending ones, and all that are
     corrected."""
     given: dict[str, Spent] = {}
-    for one in map(fitted, entries):
+    for one in fit_all(entries):
         before = given.get(one.call_id)
         if before is None or (before.pending and not one.pending):
             given[one.call_id] = one
     known: dict[str, Spent] = {}
-    for chunk in _chunks(sorted(given)):
-        asked = sa.select(*(SPEND.c[name] for name in FIELDS)).where(SPEND.c.call_id.in_(chunk))
-        known |= {one.call_id: one for one in map(spent_of, connection.execute(asked))}
+    for test in _are_of(connection, sorted(given)):
+        found = connection.execute(sa.select(*(SPEND.c[name] for name in FIELDS)).where(test))
+        known |= {one.call_id: one for one in map(spent_of, found)}
     replaced = {id_: one for id_, one in known.items() if corrects or (one.pending and not given[id_].pending)}
     return [one for id_, one in given.items() if id_ not in known or id_ in replaced], list(replaced.values())
+
+
+def _are_of(connection: sa.Connection, ids: list[str]) -> Iterable[sa.ColumnElement[bool]]:
+    """Yield tests that together find the rows of those ids. SQLite takes all of them as one value."""
+    if connection.dialect.name == "sqlite":
+        listed = sa.func.json_each(msgspec.json.encode(ids).decode()).table_valued("value")
+        yield SPEND.c.call_id.in_(sa.select(listed.c.value))
+        return
+    for chunk in _chunks(ids):
+        yield SPEND.c.call_id.in_(chunk)
 
 
 # Totals. --------------------------------------------------------------------------------------------------------------
@@ -318,16 +353,19 @@ def _add_totals(
     connection: sa.Connection, new: Sequence[Spent], old: Sequence[Spent], periods: Mapping[str, Sequence[str]]
 ) -> None:
     """Add what entries cost to the windows of their accounts: those that are told, and those that the database has."""
-    known = _known_totals(connection, {account for one in (*new, *old) for account in one.accounts})
+    accounts_of = {one.accounts for one in (*new, *old)}
+    known = _known_totals(connection, {account for accounts in accounts_of for account in accounts})
     counted: dict[str, set[str]] = {}
     for account, period, _ in known:
         counted.setdefault(account, set()).add(period)
     sums: dict[_Key, int] = {}
-    for one, sign in (*((one, 1) for one in new), *((one, -1) for one in old)):
-        for account in set(one.accounts):
-            for period in {"", *periods.get(account, ()), *counted.get(named(account, ACCOUNT), ())}:
-                at = (account, period, window(period, one.at).start)
-                sums[at] = sums.get(at, 0) + sign * one.cost
+    for entries, sign in ((new, 1), (old, -1)):
+        for accounts, costs in _by_accounts(entries).items():
+            for account in set(accounts):
+                for period in {"", *periods.get(account, ()), *counted.get(named(account, ACCOUNT), ())}:
+                    for start, cost in _by_window(period, costs):
+                        at = (account, period, start)
+                        sums[at] = sums.get(at, 0) + sign * cost
     rows, begun = [], []
     for (account, period, start), amount in sums.items():
         name = named(account, ACCOUNT)
@@ -339,6 +377,27 @@ def _add_totals(
     rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
     upsert.add(connection, TOTALS, rows, ("amount",))
     _forget_totals(connection, begun)
+
+
+def _by_accounts(entries: Iterable[Spent]) -> dict[tuple[str, ...], list[tuple[float, int]]]:
+    """List times and costs of the entries that are charged to the same accounts: most of a batch are."""
+    found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
+    for one in entries:
+        if one.accounts in found:
+            found[one.accounts].append((one.at, one.cost))
+        else:
+            found[one.accounts] = [(one.at, one.cost)]
+    return found
+
+
+def _by_window(period: str, costs: Sequence[tuple[float, int]]) -> Iterable[tuple[float, int]]:
+    """Yield windows and what was spent in each."""
+    first, last = window(period, min(costs)[0]), window(period, max(costs)[0])
+    if first.start == last.start:  # all but those of a batch that a window ends in
+        yield first.start, sum([cost for _, cost in costs])
+        return
+    for at, cost in costs:
+        yield window(period, at).start, cost
 
 
 def _forget_totals(connection: sa.Connection, begun: Sequence[_Key]) -> None:
