@@ -7,6 +7,7 @@ OpenAI's clients have in its place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +20,7 @@ from penstock.runtime.routing import tags_of
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
 
-LONGEST = 1024  # characters of an id or a tag
+LONGEST = 1024  # bytes of an id, characters of a tag
 MOST_TAGS = 100
 _INSIDE = (("litellm_metadata", "user"), ("metadata", "user_id"))
 _SAYS = frozenset(("user", "litellm_metadata", "metadata", "safety_identifier"))
@@ -29,15 +30,15 @@ _VALUE = msgspec.json.Decoder().decode
 
 
 def end_user_of(call: Call, headers: Sequence[bytes]) -> str:
-    """Return the id of the end user that a request is for; "" where it names none. ``headers``: those that may. Raises
-    "bad_request" for an id that is too long to be one."""
+    """Return the id of the end user that a request is for; "" where it names none. ``headers``: those that may. A
+    digest stands for an id that is longer than any that can be kept."""
     sent, fields = call.exchange.headers, call.fields
     for name in headers:
         if name in sent and (named := in_headers(call, headers)):
             return named
     if _SAYS.isdisjoint(fields):
         return ""
-    if "user" in fields and (found := _text("user", fields["user"])):
+    if "user" in fields and (found := _text(fields["user"])):
         return found
     for outer, inner in _INSIDE:
         if outer in fields:
@@ -45,9 +46,9 @@ def end_user_of(call: Call, headers: Sequence[bytes]) -> str:
                 raw = _FIELDS(fields[outer]).get(inner)
             except BAD_JSON:
                 continue
-            if raw is not None and (found := _text(f"{outer}.{inner}", raw)):
+            if raw is not None and (found := _text(raw)):
                 return found
-    return _text("safety_identifier", fields["safety_identifier"]) if "safety_identifier" in fields else ""
+    return _text(fields["safety_identifier"]) if "safety_identifier" in fields else ""
 
 
 def in_headers(call: Call, names: Sequence[bytes]) -> str:
@@ -56,7 +57,7 @@ def in_headers(call: Call, names: Sequence[bytes]) -> str:
     for name in names:
         value = sent.get(name)
         if value is not None and (text := value.decode("latin-1").strip()):
-            return _short(name.decode("latin-1"), text)
+            return _short(text.encode())
     return ""
 
 
@@ -68,26 +69,24 @@ def request_tags(call: Call) -> tuple[str, ...]:
     if len(tags) > MOST_TAGS:
         raise GatewayError("bad_request", f"'tags' has {len(tags)} tags; {MOST_TAGS} are the most.", param="tags")
     for tag in tags:
-        _short("tags", tag)
+        if len(tag) > LONGEST:
+            text = f"'tags' has one that is over {LONGEST} characters long, which no tag here may be."
+            raise GatewayError("bad_request", text, param="tags")
     return tags
 
 
-def _text(name: str, raw: Raw) -> str:
+def _text(raw: Raw) -> str:
     """Read an id, which some clients send as a number; "" for what is none."""
-    if len(memoryview(raw)) > 6 * LONGEST + 2:
-        raise _too_long(name)
-    value = _VALUE(raw)
+    data = bytes(raw)
+    if len(data) > 6 * LONGEST + 2:
+        return _short(data) if data[:1] == b'"' else ""
+    value = _VALUE(data)
     if isinstance(value, str):
-        return _short(name, value.strip())
+        return _short(value.strip().encode("utf-8", "surrogatepass"))
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
-def _short(name: str, text: str) -> str:
+def _short(text: bytes) -> str:
     if len(text) > LONGEST:
-        raise _too_long(name)
-    return text
-
-
-def _too_long(name: str) -> GatewayError:
-    text = f"{name!r} is over {LONGEST} characters long, which no id or tag here may be."
-    return GatewayError("bad_request", text, param=name)
+        return f"long:{blake2b(text, digest_size=16).hexdigest()}"
+    return text.decode("utf-8", "surrogatepass")

@@ -44,7 +44,7 @@ def test_health_pages_and_the_log_tell_that_redis_is_away_and_back(served, tmp_p
         def ready(gateway, state: str) -> bool:
             status, body = get(f"{gateway.url}/health/readiness")
             assert status == 200, "it serves with and without Redis"
-            return json.loads(body) == {"status": "healthy", "db": "Not connected", "shared_state": state}
+            return json.loads(body) == {"status": "healthy", "db": "connected", "shared_state": state}
 
         def told(gateway) -> dict[str, object]:
             status, body = get(f"{gateway.url}/health", authorization=f"Bearer {MASTER_KEY}")
