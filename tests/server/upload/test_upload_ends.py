@@ -160,6 +160,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_request(body, how, tmp_pa
             assert not ear.requests[0].complete
         else:
             assert not ear.requests
+        await until(lambda: bool(door.records))
         [record] = door.records
         assert (record.status, record.error) == (499, "client_gone") and 0 < record.bytes_in < len(body)
 
