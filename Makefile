@@ -32,8 +32,8 @@ laws: $(VENV)/.dev ## the laws with 20,000 examples each (PENSTOCK_LAWS=N for an
 faults: $(VENV)/.dev ## every fault under load, 20,000 requests each (PENSTOCK_FAULTS=N for another count; half an hour)
 	@PENSTOCK_FAULTS_KEEP=1 $(PY) -m pytest -q -m faults tests/faults $(PYTEST_ARGS)
 
-kills: $(VENV)/.dev ## kill a gateway a hundred times under load: its books must be right (PENSTOCK_KILLS=N; three minutes)
-	@PENSTOCK_KILLS=$${PENSTOCK_KILLS:-100} $(PY) -m pytest -q --timeout 0 tests/server/test_ledger_killed.py $(PYTEST_ARGS)
+kills: $(VENV)/.dev ## kill a gateway a hundred times under load: its books must be right, and four with one cap, 200 clients (PENSTOCK_KILLS=N; six minutes)
+	@PENSTOCK_KILLS=$${PENSTOCK_KILLS:-100} $(PY) -m pytest -q --timeout 0 -m '' tests/server/test_ledger_killed.py tests/server/test_ledger_processes.py $(PYTEST_ARGS)
 
 mutants: $(VENV)/.dev ## plants known faults one by one and shows that a test fails for each (a few minutes)
 	@$(PY) -m tests.mutants $(ARGS)

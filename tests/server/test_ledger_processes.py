@@ -20,8 +20,9 @@ from tests.server.books import MASTER, YAML
 from tests.server.test_ledger_killed import KEY, prepare, start, stored
 
 pytestmark = pytest.mark.serial
-PROCESSES, CLIENTS = 4, 60
-CAP = 0.05
+PROCESSES = 4
+# 200 clients and a dollar in the long form (make kills).
+CLIENTS, CAP = (200, 1.0) if "PENSTOCK_KILLS" in os.environ else (60, 0.05)
 BODY = json.dumps({"model": "m", "max_tokens": 20, "messages": [{"role": "user", "content": "hello"}]})
 
 
