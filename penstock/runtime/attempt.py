@@ -161,9 +161,10 @@ class Attempt(Struct, eq=False):
 
     def usage_left(self) -> Usage | None:
         """Return what an answer used that nobody waits for any more. A prompt that was sent is billed, also where
-        nothing of an answer has come."""
+        nothing of an answer has come; that of a try which has failed already is not: its upstream may be dead, and
+        whoever leaves before the next one would pay for what nobody has read."""
         used = self.usage_seen()
-        if used is None and self.units is None and (self.since or self.upstream):
+        if used is None and self.units is None and self.since:
             return estimate(self.fields, 0)
         return used
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.config.managing import KEYS, read_managing
@@ -70,5 +70,8 @@ ANY: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), ANY))
+@example({"max_internal_user_budget": 1e48})
 def test_nothing_that_a_file_can_hold_breaks_it(values):
-    read_managing(values, [])
+    problems: list[str] = []
+    read_managing(values, problems)
+    assert all(isinstance(problem, str) and problem for problem in problems)

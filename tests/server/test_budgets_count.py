@@ -73,6 +73,25 @@ async def test_who_leaves_in_the_middle_counts(tmp_path):
         assert counted(door) == charged(door) > 0
 
 
+async def test_who_leaves_before_the_next_try_pays_for_none_that_failed(tmp_path):
+    """Each try is refused by a dead upstream, and the client leaves while the gateway waits for the next one."""
+    entry = ENTRY.replace("{{mock}}/v1", "http://127.0.0.1:9/v1").format(model="openai/dead", prices=PRICES)
+    yaml = f"model_list:\n{entry}router_settings: {{num_retries: 5, retry_after: 1}}\n"
+    async with open_door(tmp_path, yaml) as door:
+        body = json.dumps(HELLO | {"model": "m"}).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        while not (door.gateway.active and next(iter(door.gateway.active)).call.tries):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # the try is over in a millisecond, and the pause takes a second
+        writer.close()
+        await door.settle()
+        [record] = door.records
+        assert record.error == "client_gone" and record.tries >= 1
+        assert not record.cost and record.usage is None
+
+
 async def test_both_of_a_race_count(tmp_path):
     async with open_door(tmp_path, config("openai/a", "groq/b", settings="hedge_after: 30ms")) as door:
         door.mock.script = Script(default=Step(latency_ms=60))

@@ -15,6 +15,7 @@ _SCALE = Decimal(PICO)
 _WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
 _ONE = Decimal(1)
 MOST = 9 * 10**18  # what a signed 64-bit integer takes, as a round number: 9 million dollars
+_MOST = Decimal(MOST) / PICO
 
 
 def pico(dollars: Decimal) -> int:
@@ -42,7 +43,5 @@ def dollars(amount: int) -> float:
 def read(value: Any) -> int | None:
     """Read US dollars as JSON or YAML have them; None for what is no amount, or more than ``MOST``."""
     found = number(value)
-    if found is None:
-        return None
-    amount = pico(found)
-    return amount if amount <= MOST else None
+    # Compared before it is scaled: 1e48 has more digits than the context, and would be no amount but an exception.
+    return None if found is None or found > _MOST else pico(found)
