@@ -43,7 +43,7 @@ def write_entry(entry: Entry) -> bytes:
     return _encode(entry)
 
 
-def read_entry(data: bytes) -> Entry | None:
+def read_entry(data: bytes | memoryview) -> Entry | None:
     """Read an entry out of a store; None for one that another version wrote, or nobody here did."""
     try:
         entry = _decode(data)

@@ -169,7 +169,7 @@ class AnswerCache:
         question = keeping.question
         if question is not None:
             if self.marks is not None and self.marks.keep(keeping, question, attempt):
-                call.caching = None  # it is the answer now
+                call.caching = None  # there is nothing more to do
             return
         if not keeping.complete:
             return

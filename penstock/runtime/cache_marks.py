@@ -14,8 +14,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from penstock.core.cachekey import read_question, read_turns
 from penstock.core.envelope import open_body
+from penstock.core.kept import Entry
 from penstock.runtime.apart import is_long
 from penstock.runtime.cache_question import ELSEWHERE, NEUTRAL, SHORT, Question, beside_of, body_of
 from penstock.runtime.keeping import Keeping
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from penstock.config.cache import CacheSettings
-    from penstock.core.kept import Entry
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.cache_place import Place
     from penstock.runtime.cache_question import Owner, Questions
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from penstock.stores.answers_memory import MemoryAnswers
 
 MOST_NAMED = 65_536  # marks of what has names that are remembered; of those before them a hit may be missed, once
+_write = msgspec.msgpack.Encoder().encode
+_read: Callable[[memoryview], tuple[Question, Entry]] = msgspec.msgpack.Decoder(tuple[Question, Entry]).decode
 _LOOKED_AT = ELSEWHERE | {"cache", "validate"}  # fields for which a request is looked at more closely
 
 
@@ -103,11 +107,12 @@ class Marks:
         self._note_named(mark)
         kept = self._memory.look(mark)
         if kept is not None:
+            question, entry = _read(kept)
             self._memory.drop(mark)
-            key = self._name(kept.question)
+            key = self._name(question)
             if key is not None:
-                self._place.keep(key, kept.entry())
-                yield key, kept.question, None
+                self._place.keep(key, entry)
+                yield key, question, None
         keeping = self.asked.pop(mark, None)
         if keeping is not None and keeping.question is not None:
             question = keeping.question
@@ -138,7 +143,7 @@ class Marks:
         if (keeping.body is None and keeping.parts is None) or self.asked.pop(keeping.mark, None) is not keeping:
             return False
         keeping.note(attempt)
-        self._memory.keep(keeping.mark, keeping, keeping.size + len(question.body) + 400, keeping.ttl)
+        self._memory.keep(keeping.mark, _write((question, keeping.entry())), keeping.ttl)
         return True
 
     def over(self, keeping: Keeping) -> None:
@@ -161,11 +166,12 @@ class Marks:
                     yield keeping.key, keeping
         found: list[tuple[str, Keeping | Entry]] = []
         for kept in self._memory.take_marked():
-            room -= kept.question.size
-            key = self._name(kept.question) if room >= 0 else None
+            question, entry = _read(kept)
+            room -= question.size
+            key = self._name(question) if room >= 0 else None
             if key is not None:
-                self._note_question(kept.question)
-                found.append((key, kept.entry()))
+                self._note_question(question)
+                found.append((key, entry))
         yield from reversed(found)
 
     def _note_question(self, question: Question) -> None:

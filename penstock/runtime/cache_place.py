@@ -105,8 +105,8 @@ class Place(Outage):
     async def get(self, key: str) -> Entry | None:
         """Return what is kept under a key; None also where that cannot be told in time."""
         if self.memory is not None:
-            data = self.memory.look(key)
-            return None if data is None else read_entry(data)
+            found = self.memory.look(key)
+            return None if found is None else read_entry(found)
         if self.rests:
             return None
         await in_task()
@@ -158,8 +158,7 @@ class Place(Outage):
         """Keep an entry in this process's memory until it ends."""
         ttl = entry.ends - time.time()
         if ttl > 0 and self.memory is not None:
-            data = write_entry(entry)
-            self.memory.keep(key, data, len(key) + len(data), ttl)
+            self.memory.keep(key, write_entry(entry), ttl)
 
     async def close(self) -> None:
         try:

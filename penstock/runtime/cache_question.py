@@ -149,7 +149,7 @@ def body_of(call: Call) -> bytes:
     return call.exchange.body if surface.adapt is None else seal(call.fields)
 
 
-class Question(Struct, frozen=True, gc=False):
+class Question(Struct, frozen=True, array_like=True, gc=False):
     """A chat as it was asked, which can be named when that is over."""
 
     dialect: str

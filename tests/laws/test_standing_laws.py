@@ -111,6 +111,19 @@ def test_a_latency_is_weighed_with_the_requests_in_flight():
     fits(many([quick("a", 0.1, in_flight=4), quick("b", 0.3)], "latency-based-routing"), {"b": 1})
 
 
+@given(
+    st.lists(st.tuples(st.floats(1e-6, 1e4), st.integers(1, 50), st.floats(0, 90) | st.floats(0, 1e9)), min_size=2, max_size=2),
+    st.sampled_from([1.0, 60.0, 3600.0, 1e12]),
+    st.booleans(),
+)
+def test_the_quicker_is_the_one_with_the_smaller_latency_however_old_both_are(two, ttl, stream):
+    now = 2e9
+    made = [quick(str(n), seconds, in_flight, now - age) for n, (seconds, in_flight, age) in enumerate(two)]
+    waits = [one.standing.latency(now, stream, ttl) * (one.standing.in_flight + 1) for one in made]
+    if abs(waits[0] - waits[1]) > 1e-5 * max(waits):  # beyond what the clock's precision decides
+        fits(many(made, "latency-based-routing", now=now, stream=stream, ttl=ttl), {str(int(waits[1] < waits[0])): 1})
+
+
 def test_who_is_not_known_yet_is_asked_first_and_whose_sample_is_old_again():
     fits(many([quick("a", 0.1), Made("b"), Made("c")], "latency-based-routing"), {"b": 1, "c": 1})
     old = quick("b", 0.001, now=10.0)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from math import exp
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
-from penstock.core.route.standing import Standing
+from penstock.core.route.standing import TAU, Standing
 
 LATENCY = "latency-based-routing"
 CONFIDENCE = "lar1"
@@ -105,8 +106,8 @@ def lowest_latency(candidates: Sequence[T], standings: Sequence[Standing], draw:
     """Pick the quicker of two that are drawn (Mitzenmacher's power of two choices: all at once to the best would make
     it the worst). What counts is its latency times the requests that it will have; one whose latency is not known is
     asked before any other. Of two within ``buffer`` of one another the dice decide."""
-    random, now, stream, ttl = draw.random, draw.now, draw.stream, draw.ttl
-    old, count = now - ttl, len(candidates)
+    random, stream, count = draw.random, draw.stream, len(candidates)
+    old = draw.now - draw.ttl
     for standing in standings:  # a list of them would cost as much as all that follows
         if (standing.first_seen if stream else standing.whole_seen) <= old and not standing.in_flight:
             return _one_unknown(candidates, standings, draw)
@@ -115,8 +116,19 @@ def lowest_latency(candidates: Sequence[T], standings: Sequence[Standing], draw:
     first = int(random() * count)
     second = first - 1 - int(random() * (count - 1))  # any other one, counted backwards
     here, there = standings[first], standings[second]
-    one = here.latency(now, stream, ttl) * (here.in_flight + 1)
-    other = there.latency(now, stream, ttl) * (there.in_flight + 1)
+    if stream:
+        one, other, seen, there_seen = here.first, there.first, here.first_seen, there.first_seen
+    else:
+        one, other, seen, there_seen = here.whole, there.whole, here.whole_seen, there.whole_seen
+    one, other = one * (here.in_flight + 1), other * (there.in_flight + 1)
+    if seen <= old:
+        one = 0.0
+    elif there_seen <= old:
+        other = 0.0
+    elif seen > there_seen:  # both fade alike (``Standing.latency``): only the time between the two counts
+        other *= exp((there_seen - seen) / TAU)
+    elif seen < there_seen:
+        one *= exp((seen - there_seen) / TAU)
     if draw.buffer and abs(one - other) <= draw.buffer * min(one, other):
         return candidates[first]  # which of them was drawn first is chance already
     return candidates[first if one <= other else second]

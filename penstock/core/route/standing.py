@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 WINDOW = 60.0  # seconds in which failures are counted together, and requests and tokens against rpm and tpm
 TAU = 10.0  # seconds after which a latency sample has lost two thirds of its weight
+OFTEN = 0.01  # seconds between two samples that are no worse: one sooner would weigh a thousandth
 PROBE = 30.0  # seconds after which a trial that has not ended yet does not keep another one from being made
 RECENT = 200  # times to an answer that are remembered
 ENOUGH = 20  # of them that say what is usual
@@ -119,13 +120,16 @@ class Standing:
 
     def answered_in(self, now: float, seconds: float, tokens: int) -> None:
         """Note the time that a whole answer took."""
-        self.whole = _peak(self.whole, self.whole_seen, now, seconds / tokens if tokens > 1 else seconds)
-        self.whole_seen = now
+        sample = seconds / tokens if tokens > 1 else seconds
+        if sample > self.whole or now - self.whole_seen > OFTEN:
+            self.whole = _peak(self.whole, self.whole_seen, now, sample)
+            self.whole_seen = now
 
     def began_in(self, now: float, seconds: float) -> None:
         """Note the time to the first byte of a stream."""
-        self.first = _peak(self.first, self.first_seen, now, seconds)
-        self.first_seen = now
+        if seconds > self.first or now - self.first_seen > OFTEN:
+            self.first = _peak(self.first, self.first_seen, now, seconds)
+            self.first_seen = now
 
     def latency(self, now: float, stream: bool, ttl: float) -> float:
         """Return how long it takes: 0 where that is not known, so that it is found out. What is old fades."""
