@@ -49,7 +49,9 @@ class Ask(NamedTuple):
 
 
 class Bookkeeper:
-    """One process's. ``periods`` is asked on the loop. ``away``: why the store takes nothing, "" while it does."""
+    """One process's. ``periods`` is asked on the loop. ``away``: why the store takes nothing, "" while it does.
+    ``latest``: no process before this one spent anything behind that time: usually it is past, and it is not where a
+    clock was ahead."""
 
     def __init__(self, store: SpendStore, journal: Journal, folder: Path, periods: Periods) -> None:
         self._store, self._journal, self._folder, self._periods = store, journal, folder, periods
@@ -62,6 +64,7 @@ class Bookkeeper:
         self._stored = 0  # entries
         self._task: asyncio.Task[None] | None = None
         self.away = ""
+        self.latest = float("inf")  # until the store says it
         self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
 
     async def start(self) -> None:
@@ -69,6 +72,7 @@ class Bookkeeper:
         self._dead = await self._in_thread(take_over, self._folder)
         with suppress(OSError):
             await self._carry_dead()
+            self.latest = await self._store.latest()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -171,6 +175,8 @@ class Bookkeeper:
             cell = ask.cell
             if cell.start == ask.start:  # the window is still the same
                 cell.spent += amounts.get((cell.account, cell.period, ask.start), 0) - ask.spent
+            else:
+                cell.forget(ask.start)
         del self._asks[: len(asks)]
         self._answered.set()
 

@@ -164,6 +164,7 @@ class Ledger:
         """Ask the store from now on what was spent before. What dead processes left and the store has not yet counts
         at once."""
         self.keeper, now = keeper, self._now()
+        self.book.until = keeper.latest
         for spent in keeper.left():
             for account in spent.accounts:
                 cells = [self.book.cell(account, period) for period in self.accounts.periods(account)]

@@ -18,7 +18,7 @@ from penstock.stores.spend_memory import MemorySpendStore
 from penstock.stores.sql.address import read_address
 from penstock.stores.sql.daily import Day
 from penstock.stores.sql.database import Database
-from penstock.stores.sql.spend import SqlSpendStore
+from penstock.stores.sql.spend import WINDOWS, SqlSpendStore
 from tests.databases import KINDS
 
 NOON = datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()  # a Wednesday
@@ -110,7 +110,31 @@ async def test_windows_begin_anew_and_old_ones_go(store):
     assert await amount(store, period="1d", at=NOON + 44 * DAY) == 0
     assert await amount(store, period="1mo", at=NOON + 15 * DAY) == 6, "December"
     kept = await store._database.read(lambda c: c.exec_driver_sql("SELECT COUNT(*) FROM penstock_totals").scalar())
-    assert kept <= 1 + 1 + 3 * 2, "of windows that are over for long nothing is kept"
+    assert kept <= 1 + 1 + 3 * WINDOWS, "of windows that are over for long nothing is kept"
+
+
+async def test_a_clock_that_was_ahead_takes_nothing_from_the_window_it_comes_back_to(store):
+    """A week in a month that is still to come, and then it is today again: also where no rows have an index."""
+    accounts = ("key:k", "team:t", "tag:x", "global", "key:k/model:m")
+    periods = dict.fromkeys(accounts, ("", "1h", "1d", "30d"))
+
+    async def pay(call_id: str, cost: int, at: float) -> None:
+        entry = spent(call_id, cost, at, accounts=accounts, tags=("x",), model="m", group="m")
+        await store.append([entry, entry], periods, {})
+
+    await pay("today", 5, NOON)
+    for number in range(7):
+        await pay(f"ahead{number}", 100, NOON + (31 + number) * DAY)
+    await pay("back", 7, NOON + 60)
+    for account in accounts:
+        assert await amount(store, account) == 712, account
+        assert await amount(store, account, "1d") == await amount(store, account, "30d") == 12, account
+        assert await amount(store, account, "30d", NOON + 31 * DAY) == 700, "and when it is that month, it was spent"
+        assert await amount(store, account, "1d", NOON + 37 * DAY) == 100, account
+    for account in ("key:k", "team:t", "key:k/model:m"):
+        assert await amount(store, account, "1h") == 12, account
+    assert await store.latest() == NOON + 37 * DAY
+    assert sum(day.cost for day in await store.daily("key", until="2026-11-18")) == 12
 
 
 async def test_a_window_that_is_new_has_what_was_spent_since_it_began(store):

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
+from penstock.core.admit.book import GLOBAL
 from penstock.core.admit.periods import window
 from penstock.stores.base import Spent, Total
 from penstock.stores.sql import daily, upsert
-from penstock.stores.sql.daily import Day, day_of, sums_of
+from penstock.stores.sql.daily import DIMENSIONS, Day, day_of, sums_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import FIELDS, fit_all, named, rows_of, short, spent_of
@@ -24,6 +25,9 @@ from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND,
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
 DAY_SECONDS = 86400
+WINDOWS = 4
+"""Windows of an account and a period whose totals are kept: the latest ones, and the one in which something is spent. A
+clock that was ahead for a while began some that are still to come, and takes none from the one it comes back to."""
 CHUNK = 500  # values of one statement
 ROWS_AT_ONCE = 250  # that one statement of SQLite inserts
 _OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
@@ -88,6 +92,12 @@ class SqlSpendStore:
     async def marks(self) -> Mapping[str, int]:
         def read(connection: sa.Connection) -> Mapping[str, int]:
             return dict(connection.execute(sa.select(MARKS.c.journal, MARKS.c.position)).all())
+
+        return await self._database.read(read)
+
+    async def latest(self) -> float:
+        def read(connection: sa.Connection) -> float:
+            return float(connection.execute(sa.select(sa.func.max(SPEND.c.at))).scalar() or 0.0)
 
         return await self._database.read(read)
 
@@ -376,7 +386,7 @@ def _add_totals(
         rows.append({"account": name, "period": period, "start": start, "amount": amount})
     rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
     upsert.add(connection, TOTALS, rows, ("amount",))
-    _forget_totals(connection, begun)
+    _forget_totals(connection, begun, known)
 
 
 def _by_accounts(entries: Iterable[Spent]) -> dict[tuple[str, ...], list[tuple[float, int]]]:
@@ -400,15 +410,23 @@ def _by_window(period: str, costs: Sequence[tuple[float, int]]) -> Iterable[tupl
         yield window(period, at).start, cost
 
 
-def _forget_totals(connection: sa.Connection, begun: Sequence[_Key]) -> None:
-    """Delete windows that are over for long: where a window begins, all before the last one."""
-    same = TOTALS.c.account == sa.bindparam("of"), TOTALS.c.period == sa.bindparam("in")
-    over = (*same, TOTALS.c.start < sa.bindparam("to"))
-    told = [
-        {"of": account, "in": period, "to": window(period, start - 1).start} for account, period, start in sorted(begun)
+def _forget_totals(connection: sa.Connection, begun: Sequence[_Key], known: Iterable[_Key]) -> None:
+    """Delete windows that are over for long: where one begins, all but the latest ``WINDOWS``."""
+    starts: dict[tuple[str, str], set[float]] = {(account, period): set() for account, period, _ in begun}
+    for account, period, start in (*known, *begun):
+        if (account, period) in starts:
+            starts[account, period].add(start)
+    made = set(begun)
+    over = [
+        {"of": account, "in": period, "at": start}
+        for (account, period), found in sorted(starts.items())
+        for start in sorted(found)[:-WINDOWS]
+        if (account, period, start) not in made
     ]
-    if told:
-        connection.execute(sa.delete(TOTALS).where(*over), told)
+    if over:
+        columns = TOTALS.c.account, TOTALS.c.period, TOTALS.c.start
+        tests = [column == sa.bindparam(name) for column, name in zip(columns, ("of", "in", "at"), strict=True)]
+        connection.execute(sa.delete(TOTALS).where(*tests), over)
 
 
 def _known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[_Key, int]:
@@ -421,13 +439,29 @@ def _known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[_K
 
 
 def _summed(connection: sa.Connection, account: str, period: str, start: float) -> int:
-    """Add up an account's rows since the start of a window, where there is a column of its kind."""
-    tests = _is_of(account) if period else []  # of all time it is kept since the account's first request
+    """Add up what an account had spent since the start of a window, where its total is not kept: of whole days by their
+    sums, of which there are few however many requests there were, else by its rows."""
+    if not period:
+        return 0  # of all time it is kept since the account's first request
+    end = window(period, start).end
+    whose = _sums_of_days(account) if not (start % DAY_SECONDS or end % DAY_SECONDS) else None
+    if whose is not None:
+        dimension, where = whose
+        days = _of_days(dimension, where, day_of(start), day_of(end - 1))
+        return int(connection.execute(sa.select(sa.func.sum(DAILY.c.cost)).where(*days)).scalar() or 0)
+    tests = _is_of(account)
     if not tests:
         return 0
-    end = window(period, start).end
     asked = sa.select(sa.func.sum(SPEND.c.cost)).where(*tests, SPEND.c.at >= start, SPEND.c.at < end)
     return int(connection.execute(asked).scalar() or 0)
+
+
+def _sums_of_days(account: str) -> tuple[str, dict[str, object]] | None:
+    """Return which sums per day are an account's; None where they are not kept."""
+    kind, _, id_ = account.partition(":")
+    if account == GLOBAL:
+        return "key", {}
+    return None if _MODEL in account or kind not in DIMENSIONS else (kind, {"name": short(id_)})
 
 
 def _is_of(account: str) -> list[sa.ColumnElement[bool]]:
