@@ -61,6 +61,8 @@ def secret_of(number: int) -> str:
 def fill(database: Database, size: Size, told: Told) -> None:
     """Make the tables and fill them. Raises for a database that has rows."""
     upgrade(database)
+    if database.address.kind == "sqlite":
+        database.read_now(lambda connection: _run(connection, "PRAGMA cache_size=-2000000"))  # else it waits for its index of ids
     for name, step in (("keys, teams, users", _managed), ("requests", _requests), ("sums", _sums)):
         began = time.monotonic()
         database.write_now(lambda connection, step=step: step(connection, size))
