@@ -32,7 +32,7 @@ RAW: dict[str, bytes] = {
     "control characters": rb'"\r\n\u001b[2J\u0007"',
     "half a surrogate": rb'"\ud800"',
     "bytes that are no text": b'"\xff\xfe\x80"',
-    "unicode": '"ÅÅ ‮ab 🔑 ﷽ İ"'.encode(),
+    "unicode": '"ÅÅ \u202eab 🔑 ﷽ İ"'.encode(),
     "SQL": json.dumps(SQL).encode(),
     "SQL wildcards": rb'"%_\\%"',
     "very long": b'"' + b"k" * 1_000_000 + b'"',
@@ -54,7 +54,7 @@ TEXTS = {
     "NUL": "%00",
     "control": "a%0D%0Ab%1B",
     "no text": "%FF%FE",
-    "unicode": quote("ÅÅ‮🔑"),
+    "unicode": quote("ÅÅ\u202e🔑"),
     "SQL": quote(SQL, ""),
     "long": "k" * 7000,
     "empty": "",
@@ -172,7 +172,10 @@ async def test_every_parameter_and_path(tmp_path):
                     asked.append((what, method, f"{path}?{'&'.join(f'{name}={value[:99]}' for name in names)}", None))
             if method == "GET":
                 turns = itertools.cycle(TEXTS.items())
-                asked += [(what, method, f"{path}?{name}={value}", None) for name, (what, value) in zip(names, turns)]
+                asked += [
+                    (what, method, f"{path}?{name}={value}", None)
+                    for name, (what, value) in zip(names, turns, strict=False)
+                ]
         assert await told_wrong(door, asked) == []
 
 
@@ -204,7 +207,97 @@ async def test_keys_that_are_none(tmp_path):
                     told.add(json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["type"])
         assert told <= {"auth_error", "token_not_found_in_db"}
         # A head of a megabyte ends before anybody looks for a key in it.
-        answer = await door.raw(b"GET /key/list HTTP/1.1\r\nhost: x\r\nx-api-key: " + b"k" * 1_000_000 + b"\r\n\r\n", answers=1)
+        answer = await door.raw(
+            b"GET /key/list HTTP/1.1\r\nhost: x\r\nx-api-key: " + b"k" * 1_000_000 + b"\r\n\r\n", answers=1
+        )
         assert answer.split(b" ", 2)[1] in (b"400", b"401", b"431"), answer[:200]
         status, answer = await ask(door, "POST", "/key/info", json.dumps({"key": "k" * 900_000}).encode())
         assert status < 500
+
+
+SECRET_IDS = {
+    "team_id": "t-4d1f0a",
+    "user_id": "u-4d1f0a",
+    "organization_id": "o-4d1f0a",
+    "budget_id": "b-4d1f0a",
+    "project_id": "p-4d1f0a",
+    "tag": "g-4d1f0a",
+    "key": "sk-somebody-else-4d1f0a",
+}
+PLURAL = {
+    "user_ids": "user_id",
+    "team_ids": "team_id",
+    "teams": "team_id",
+    "organization_ids": "organization_id",
+    "organizations": "organization_id",
+    "project_ids": "project_id",
+    "budgets": "budget_id",
+    "names": "tag",
+    "keys": "key",
+}
+KNOWN = {
+    ("/key/generate", "key"): "a key that somebody has cannot be made again",
+    ("/key/generate", "budget_id"): "budgets are no tenant's: whoever makes keys may put them under any",
+}
+SEEN = (
+    "/team/list",
+    "/organization/list",
+    "/budget/list",
+    "/tag/list",
+    "/project/list",
+    f"/v2/user/info?user_id={SECRET_IDS['user_id']}",
+    f"/key/info?key={SECRET_IDS['key']}",
+)
+
+
+async def open_strangers(door: ServedDoor) -> str:
+    """Make things that somebody has; return the key of somebody else."""
+    ids = SECRET_IDS
+    for path, body in (
+        ("/organization/new", {"organization_id": ids["organization_id"], "organization_alias": "o"}),
+        ("/team/new", {"team_id": ids["team_id"], "organization_id": ids["organization_id"]}),
+        ("/user/new", {"user_id": ids["user_id"], "teams": [ids["team_id"]], "auto_create_key": False}),
+        ("/budget/new", {"budget_id": ids["budget_id"], "max_budget": 1}),
+        ("/tag/new", {"name": ids["tag"]}),
+        ("/project/new", {"project_id": ids["project_id"], "team_id": ids["team_id"]}),
+        ("/key/generate", {"key": ids["key"], "user_id": ids["user_id"], "team_id": ids["team_id"]}),
+        ("/user/new", {"user_id": "stranger", "user_role": "internal_user", "auto_create_key": False}),
+    ):
+        status, told = await door.call(path, body)
+        assert status == 200, (path, told)
+    return str((await door.call("/key/generate", {"user_id": "stranger"}))[1]["key"])
+
+
+def shapes_of(route: Route, method: str, name: str, id_: str) -> list[tuple[str, bytes | None]]:
+    """The ways in which a route can be asked about something: its path, its query, its body."""
+    path = re.sub(r"\{[a-z_]+(:path)?\}", id_, route.path)
+    if method == "GET":
+        return [(f"{path}?{name}={id_}", None)]
+    fields: dict[str, Any] = {name: id_, **{many: [id_] for many, one in PLURAL.items() if one == name}}
+    if route.path.startswith("/tag/"):
+        fields["name"] = id_
+    return [(path, json.dumps(body).encode()) for body in (fields, {**base_of(route, method), **fields})]
+
+
+async def test_what_is_another_tenants_is_told_like_what_is_not_there(tmp_path):
+    async with open_site(tmp_path) as door:
+        key = await open_strangers(door)
+        before = [await door.call(path) for path in SEEN]
+        for route, method in ROWS:
+            for name, id_ in SECRET_IDS.items():
+                if (route.path, name) in KNOWN:
+                    continue
+                no_id = id_.replace("4d1f0a", "000000")
+                pairs = zip(shapes_of(route, method, name, id_), shapes_of(route, method, name, no_id), strict=True)
+                for one, other in pairs:
+                    told = await ask(door, method, *one, key)
+                    said = await ask(door, method, *other, key)
+                    assert told[0] == said[0], (method, one, told, said)
+                    if told[0] >= 400:
+                        assert told[1].replace(id_.encode(), b"ID") == said[1].replace(no_id.encode(), b"ID"), (
+                            one,
+                            told,
+                        )
+                    else:  # what was sent may come back
+                        assert told[1].count(b"4d1f0a") == said[1].count(b"000000"), (method, one, told)
+        assert [await door.call(path) for path in SEEN] == before
