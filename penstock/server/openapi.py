@@ -121,7 +121,7 @@ _QUERY_KEY: Schema = {"type": "apiKey", "in": "query", "name": "key"}
 
 class _Made(NamedTuple):
     """One operation. ``path``: as a route's row has it. ``body``: media type -> schema. ``answer``: media types.
-    ``asks``: it asks an upstream, whose status may be any."""
+    ``asks``: it asks an upstream, whose status may be any. ``status``: of an answer that went well."""
 
     path: str
     method: str
@@ -133,6 +133,7 @@ class _Made(NamedTuple):
     answer: tuple[str, ...]
     key_in_query: bool = False
     asks: bool = False
+    status: int = 200
 
 
 def document(
@@ -264,7 +265,8 @@ def _of_route(path: str, route: Route, inner: str = "", body: Schema | None = No
         if method != "HEAD" or "GET" not in route.methods:
             takes = route.json and (body is not None or method in _WITH_BODY)  # LiteLLM's DELETEs bring a list of ids
             sent = {JSON: body or {"type": "object"}} if takes else {}
-            yield _Made(path, method, summary, family, route.role, shape, sent, (route.answer,), route.key_in_query)
+            answer, query = (route.answer,), route.key_in_query
+            yield _Made(path, method, summary, family, route.role, shape, sent, answer, query, status=route.status)
 
 
 def _summary(made: Callable[..., object]) -> str:
@@ -289,8 +291,10 @@ def _operation(made: _Made) -> dict[str, Any]:
     if made.body:
         content = {kind: {"schema": schema} for kind, schema in made.body.items()}
         told["requestBody"] = {"required": True, "content": content}
-    good = {"description": "The answer.", "content": {kind: {} for kind in made.answer}}
-    told["responses"] = {"200": good} | _refusals(made)
+    good: Schema = {"description": "The answer."}
+    if made.status != 204:
+        good["content"] = {kind: {} for kind in made.answer}
+    told["responses"] = {str(made.status): good} | _refusals(made)
     return told
 
 
