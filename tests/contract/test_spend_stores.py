@@ -16,9 +16,10 @@ from penstock.core.admit.periods import window
 from penstock.stores.base import SpendStore, Spent, Total
 from penstock.stores.spend_memory import MemorySpendStore
 from penstock.stores.sql.address import read_address
-from penstock.stores.sql.daily import Day
+from penstock.stores.sql.daily import Day, even_out
 from penstock.stores.sql.database import Database
-from penstock.stores.sql.spend import WINDOWS, SqlSpendStore
+from penstock.stores.sql.spend import SqlSpendStore
+from penstock.stores.sql.totals import WINDOWS
 from tests.databases import KINDS
 
 NOON = datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()  # a Wednesday
@@ -290,3 +291,42 @@ async def test_the_totals_are_the_sums_of_what_is_kept(store, batches, run):
     for account, cost in sums.items():
         assert await amount(store, account) == cost
     assert sum(day.cost for day in await store.daily("key")) == sum(one.cost for one in (await store.rows(limit=10_000)).rows)
+
+
+async def test_sums_of_all_requests_are_those_of_the_keys_whoever_wrote_them(store):
+    """An older version beside this one writes none, and another gateway's sums are put in the place of others."""
+    entries = [spent(f"c{n}", n, NOON - n % 3 * DAY, key=f"k{n % 2}", target=f"m{n % 4}", provider=f"p{n % 2}") for n in range(1, 20)]
+    await store.append([*entries, spent("open", 400, pending=True)], {}, {})
+    await store.append([spent("open", 3)], {}, {})
+
+    async def told(**more) -> list[tuple]:
+        found = await store.daily("key", by=("day", "model", "provider"), **more)
+        return [(one.day, one.model, one.provider, one.cost, one.requests) for one in found]
+
+    async def of_keys(**more) -> list[tuple]:
+        sums: dict[tuple[str, ...], list[int]] = {}
+        for one in await store.daily("key", by=("day", "key", "model", "provider"), **more):
+            cost, count = sums.get((one.day, one.model, one.provider), (0, 0))
+            sums[one.day, one.model, one.provider] = [cost + one.cost, count + one.requests]
+        return sorted((*names, *counts) for names, counts in sums.items())
+
+    assert await told() == await of_keys() and await store.daily("all", by=("day", "key")) == await store.daily("all", by=("day", "name"))
+    await store.put_sums([Day("key", "2026-11-17", "k1", "k1", "m1", provider="p1", requests=9, cost=90)])
+    assert await told() == await of_keys()
+
+    def forget(connection):  # as if an older version had written them
+        connection.exec_driver_sql("DELETE FROM penstock_daily WHERE dimension = 'all' AND model <> 'm2'")
+
+    await store._database.write(forget)
+    assert await told() != await of_keys()
+    for _ in range(2):
+        await store._database.write(lambda connection: even_out(connection, "2026-11-17"))
+    assert await told(since="2026-11-17") == await of_keys(since="2026-11-17")
+    assert await store.count_days("key", by=("model",)) == len(await store.daily("key", by=("model",)))
+
+
+async def test_who_spent_most_is_told_of_totals(store):
+    periods = {"key:k": ("", "1d"), "key:k/model:m": ("1d",)}
+    await store.append([spent("c1", 5, accounts=("key:k", "key:k/model:m")), spent("c2", 7, accounts=("key:l", "keys:x"))], periods, {})
+    await store.append([spent("c3", 3, accounts=("key:k",))], periods, {})
+    assert await store.dearest("key", 10) == {"k": 8, "l": 7} and list(await store.dearest("key", 1)) == ["k"]

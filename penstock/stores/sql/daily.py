@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from operator import attrgetter
-from typing import Any
+from operator import add, attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
+import sqlalchemy as sa
 
 from penstock.stores.base import CORRECTION, Spent
+from penstock.stores.sql import upsert
+from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import short
-from penstock.stores.sql.schema import DAILY_NAMES, DAILY_SUMS
+from penstock.stores.sql.schema import DAILY, DAILY_NAMES, DAILY_SUMS
 
 DAY = 86400.0
 # What decides in which rows an entry is counted, see ``_names``.
 _WHOSE = attrgetter(*"key team user organization customer tags target model group provider".split())
 _SUMS = attrgetter("cost", "input", "output", "cache_read", "cache_write", "reasoning", "cache_hit", "estimated")
 DIMENSIONS = ("key", "team", "user", "organization", "customer", "tag")
+ALL = "all"
+"""The dimension of all requests together, by model and provider: a day has a few rows of it, however many keys ask."""
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -44,21 +49,41 @@ class Day(msgspec.Struct, frozen=True):
     estimated: int = 0
 
 
-def sums_of(new: Sequence[Spent], old: Sequence[Spent]) -> list[dict[str, Any]]:
-    """Add up entries, and take away those that they take the place of. Return rows in the order of their ids."""
-    rows: dict[tuple[str, ...], list[int]] = {}
-    for entries, sign in ((new, 1), (old, -1)):
-        for alike in _alike(entries):
-            counts = _counts(alike)
-            for names in _names(alike[0]):
-                sums = rows.get(names) or [0] * len(counts)
-                rows[names] = [before + sign * count for before, count in zip(sums, counts, strict=True)]
+class Counted(NamedTuple):
+    """What requests of one day count, in the order of ``DAILY_SUMS``. ``of``: one of them, the others have the same
+    names."""
+
+    day: str
+    of: Spent
+    sums: Sequence[int]
+
+
+def sums_of(counted: Iterable[Counted]) -> list[dict[str, Any]]:
+    """Return rows of the table, in the order of their ids."""
+    rows: dict[tuple[str, ...], Sequence[int]] = {}
+    for one in counted:
+        for names in _names(one.day, one.of):
+            before = rows.get(names)
+            rows[names] = one.sums if before is None else list(map(add, before, one.sums))
     made = [
         {"id": _id(names), **dict(zip(("day", *DAILY_NAMES), names, strict=True)),
          **dict(zip(DAILY_SUMS, sums, strict=True))}
         for names, sums in rows.items()
     ]  # fmt: skip
     return sorted(made, key=lambda row: str(row["id"]))
+
+
+def count_all(entries: Sequence[Spent], sign: int = 1) -> Iterator[Counted]:
+    """Add up entries that are counted in the same rows. ``sign``: -1 for those that another takes the place of."""
+    for alike in _alike(entries):
+        failed = sum([has_failed(one) for one in alike])
+        sums = [len(alike), failed, *map(sum, zip(*map(_SUMS, alike), strict=True))]
+        yield Counted(day_of(alike[0].at), alike[0], [sign * count for count in sums])
+
+
+def has_failed(one: Spent) -> bool:
+    """Tell whether a request ended with an error."""
+    return bool(one.error) or one.status >= 400
 
 
 def _alike(entries: Sequence[Spent]) -> Iterable[list[Spent]]:
@@ -85,14 +110,44 @@ def rows_of(days: Sequence[Day]) -> list[dict[str, Any]]:
     return sorted(made, key=lambda row: str(row["id"]))
 
 
+def coarsest(dimension: str, where: Mapping[str, object] | None, by: Sequence[str]) -> str:
+    """Return the dimension with the fewest rows that has the sums of another one."""
+    return ALL if dimension == "key" and {"name", "key"}.isdisjoint((*(where or ()), *by)) else dimension
+
+
+def of_days(dimension: str, where: Mapping[str, object] | None, since: str, until: str) -> list[sa.ColumnElement[bool]]:
+    """Test for the rows of some days, both included; "" is open."""
+    tests = [DAILY.c.dimension == dimension]
+    tests += [is_one_of(DAILY.c[name], wanted) for name, wanted in (where or {}).items()]
+    tests += [DAILY.c.day >= since] if since else []
+    tests += [DAILY.c.day <= until] if until else []
+    return tests
+
+
+def even_out(connection: sa.Connection, since: str) -> None:
+    """Make the sums of all requests, from a day on, those of the keys. They differ where others than this version have
+    written: another gateway's sums, or an older version of Penstock beside this one. One look at both, so that what is
+    added meanwhile is in both or in none."""
+    names = [DAILY.c[name] for name in ("day", "model", "group", "provider")]
+    of_all = DAILY.c.dimension == ALL
+    missing = [sa.func.sum(sa.case((of_all, -DAILY.c[one]), else_=DAILY.c[one])) for one in DAILY_SUMS]
+    asked = sa.select(*names, *missing).where(DAILY.c.dimension.in_(("key", ALL)), DAILY.c.day >= since)
+    found = connection.execute(asked.group_by(*names).having(sa.or_(*(one != 0 for one in missing)))).all()
+    days = [
+        Day(ALL, day, "", "", model, group, provider, *map(int, sums)) for day, model, group, provider, *sums in found
+    ]
+    upsert.add(connection, DAILY, rows_of(days), DAILY_SUMS)
+
+
 def day_of(at: float) -> str:
     """Return the day of a time, in UTC."""
     return datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
-def _names(one: Spent) -> Iterator[tuple[str, ...]]:
-    day = day_of(one.at)
-    rest = (one.key, one.target or one.model, one.group or one.model, one.provider)
+def _names(day: str, one: Spent) -> Iterator[tuple[str, ...]]:
+    what = (one.target or one.model, one.group or one.model, one.provider)
+    rest = (one.key, *what)
+    yield (day, ALL, "", "", *what)
     yield (day, "key", one.key, *rest)
     for dimension in ("team", "user", "organization", "customer"):
         name = getattr(one, dimension)
@@ -100,12 +155,6 @@ def _names(one: Spent) -> Iterator[tuple[str, ...]]:
             yield (day, dimension, name, *rest)
     for tag in dict.fromkeys(one.tags):
         yield (day, "tag", tag, *rest)
-
-
-def _counts(alike: Sequence[Spent]) -> list[int]:
-    """Add up what entries count, in the order of ``DAILY_SUMS``."""
-    failed = sum([bool(one.error) or one.status >= 400 for one in alike])
-    return [len(alike), failed, *map(sum, zip(*map(_SUMS, alike), strict=True))]
 
 
 def _id(names: tuple[str, ...]) -> str:
