@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.admin.desk import told as row_told
 from penstock.admin.forms import author, body_of, number_of, page
 from penstock.admin.spend_asked import ALL, Asking, Days, answered, last_days, spend, tokens
+from penstock.admin.spend_logs import check_work
 from penstock.admin.spending import need_ledger, put_right
 from penstock.core.admit import amount
 from penstock.core.admit.access import MANAGEMENT
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from penstock.stores.sql.daily import Day
 
 MOST_LISTED = 1000  # keys or users of one answer; who spent most comes first
+MOST_NAMES = 20_000  # tags or end users of one answer
 MOST_DAYS = 92  # in which single requests are counted
 _UNASSIGNED = "Unassigned"
 _OTHERS = "Other teams"
@@ -112,7 +114,7 @@ async def tag_spend(gateway: Any, call: Call) -> Page:
 async def tag_names(gateway: Any, call: Call) -> Page:
     """List the tags that requests had."""
     asking = Asking(gateway, call)
-    return page({"tag_names": [one.name for one in await asking.sums(ALL, None, ("name",), "tag")]})
+    return page({"tag_names": await answered(asking.store.names("tag", MOST_NAMES))})
 
 
 async def total(gateway: Any, call: Call) -> Page:
@@ -221,7 +223,7 @@ def _dollars(costs: dict[str, int]) -> dict[str, float]:
 async def customers(gateway: Any, call: Call) -> Page:
     """List the end users that requests were for."""
     asking = Asking(gateway, call)
-    return page({"end_users": [one.name for one in await asking.sums(ALL, None, ("name",), "customer")]})
+    return page({"end_users": await answered(asking.store.names("customer", MOST_NAMES))})
 
 
 async def top_customers(gateway: Any, call: Call) -> Page:
@@ -302,6 +304,7 @@ async def _limited(asking: Asking, by: tuple[str, ...]) -> dict[tuple[str, ...],
     if until - since > MOST_DAYS * 86400:
         raise GatewayError("bad_request", f"start_date and end_date: at most {MOST_DAYS} days can be counted at once.")
     where = {**asking.mine(), "group": group, "status": 429}
+    await check_work(asking, where, since, until)
     return await answered(asking.store.count_by_day(where, since, until, by))
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from penstock.core.admit.book import Cell
-from penstock.stores.base import SpendStore, Spent
+from penstock.stores.base import SpendStore, Spent, Total
 from penstock.stores.batch import Batch, read_batch
 from penstock.stores.journal import BEGIN, Journal, JournalFile, left_open, read_all, take_over
 
@@ -104,6 +104,10 @@ class Bookkeeper:
         while self._asks:
             self._answered.clear()
             await self._answered.wait()
+
+    async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
+        """Return what the store knows of windows of accounts, of which this process has counted nothing."""
+        return await self._store.totals(asked)
 
     def left(self) -> list[Spent]:
         """List what dead processes spent that is not stored yet, as far as is known."""

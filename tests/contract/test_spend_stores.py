@@ -330,3 +330,24 @@ async def test_who_spent_most_is_told_of_totals(store):
     await store.append([spent("c1", 5, accounts=("key:k", "key:k/model:m")), spent("c2", 7, accounts=("key:l", "keys:x"))], periods, {})
     await store.append([spent("c3", 3, accounts=("key:k",))], periods, {})
     assert await store.dearest("key", 10) == {"k": 8, "l": 7} and list(await store.dearest("key", 1)) == ["k"]
+
+
+async def test_pages_of_sums_have_each_once_and_names_are_listed(store):
+    entries = [
+        spent(f"c{n}", n, NOON - n % 3 * DAY, key=f"k{n % 7}", customer=f"é{n % 5}" if n % 5 else "", tags=(f"t{n % 4}",), target=f"m{n % 2}")
+        for n in range(60)
+    ]
+    await store.append(entries, {}, {})
+    every = ("day", "name", "key", "model", "group", "provider")
+    whole = await store.daily("key", by=every, order="day", descending=True)
+    pages = [await store.daily("key", by=every, order="day", descending=True, offset=at, limit=4) for at in range(0, 60, 4)]
+    assert [one for page in pages for one in page] == whole and len(set(whole)) == len(whole)
+    assert [one.day for one in whole] == sorted((one.day for one in whole), reverse=True)
+    assert await store.count_days("key", by=every) == len(whole) == await store.count_sums("key", {}, "", "", 1000)
+    assert sum(one.cost for one in whole) == sum(one.cost for one in entries)
+    assert await store.count_sums("key", {"name": "k1", "key": "k2"}, "2026-11-18", "2026-11-18", 1000) == len(
+        await store.daily("key", {"name": "k1"}, "2026-11-18", "2026-11-18", every)
+    )
+    assert await store.names("customer", 100) == ["é1", "é2", "é3", "é4"] and await store.names("customer", 2) == ["é1", "é2"]
+    assert await store.names("tag", 100) == ["t0", "t1", "t2", "t3"] and await store.names("team", 9) == ["t"]
+    assert await store.names("organization", 9) == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from penstock.core.admit.periods import window
 from penstock.runtime.keyring import Keyring
-from penstock.stores.base import Row
 from penstock.stores.kinds import columns_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.entries import FIELDS
@@ -58,11 +57,18 @@ def secret_of(number: int) -> str:
     return f"sk-scale-{number:08d}"
 
 
+def id_of(number: int) -> str:
+    """The id of a key."""
+    return Keyring(SECRET.encode()).digest(secret_of(number).encode())
+
+
 def fill(database: Database, size: Size, told: Told) -> None:
     """Make the tables and fill them. Raises for a database that has rows."""
     upgrade(database)
     if database.address.kind == "sqlite":
-        database.read_now(lambda connection: _run(connection, "PRAGMA cache_size=-2000000"))  # else it waits for its index of ids
+        database.read_now(
+            lambda connection: _run(connection, "PRAGMA cache_size=-2000000")
+        )  # else it waits for its index of ids
     for name, step in (("keys, teams, users", _managed), ("requests", _requests), ("sums", _sums)):
         began = time.monotonic()
         database.write_now(lambda connection, step=step: step(connection, size))
@@ -175,7 +181,7 @@ def _requests(connection: sa.Connection, size: Size) -> None:
     tags = f"CASE WHEN k % 2 = 0 THEN '[\"tag-' || (k % {TAGS}) || '\"]' ELSE '[]' END"
     failed = "h % 100 = 7"
     values = {
-        "call_id": f"{hexed.format('h')} || {hexed.format('number')}", "at": "CAST(at AS double precision)",
+        "call_id": f"{hexed.format('number')} || {hexed.format('h')}", "at": "CAST(at AS double precision)",
         "began": "at - 1.5", "kind": "'acompletion'", "key": "keys.id", "team": "keys.team", "user": "keys.person",
         "organization": "keys.org", "customer": customer, "tags": tags, "model": "models.name", "group": "models.name",
         "target": "models.name", "target_id": "'t' || m", "provider": "models.provider",
@@ -189,9 +195,9 @@ def _requests(connection: sa.Connection, size: Size) -> None:
         "path": "'/v1/chat/completions'", "session": "CASE WHEN k % 3 = 0 THEN 'session-' || (number / 8) ELSE '' END",
         "usage": "'{\"input\":' || (200 + h % 1000) || ',\"output\":' || (50 + h % 400) || ',\"cache_read\":0,\"estimated\":false}'",
         "metadata": "'{\"trace\":\"' || number || '\"}'",
-        "accounts": "'[\"key:' || keys.id || '\",\"team:' || keys.team || '\",\"user:' || keys.person || '\",\"organization:' || keys.org || '\"]'",
+        "accounts": "'[\"key:' || keys.id || '\",\"team:' || keys.team || '\",\"user:' || keys.person || '\",\"member:' || keys.team || '/' || keys.person || '\",\"organization:' || keys.org || '\"]'",
     }  # fmt: skip
-    assert list(values) == list(FIELDS), "every field of an entry"
+    assert set(values) == set(FIELDS), "every field of an entry"
     columns = ", ".join(f'"{name}"' for name in values)
     with _without_indexes(connection, SPEND):
         _run(
@@ -281,6 +287,15 @@ def _sums(connection: sa.Connection, size: Size) -> None:
                 "keys.id, models.name, models.name, models.provider, requests, failed, cost, input, output, cache_read, 0, reasoning, 0, 0 "
                 f"FROM scale_days JOIN scale_keys AS keys ON keys.n = k JOIN scale_models AS models ON models.n = m {where}",
             )
+        told = '\'["\' || day || \'","all","","","\' || models.name || \'","\' || models.name || \'","\' || models.provider || \'"]\''
+        _run(
+            connection,
+            f'INSERT INTO {DAILY.name} (id, day, dimension, name, key, model, "group", provider, requests, failed, cost, input, output, '
+            f"cache_read, cache_write, reasoning, cache_hits, estimated) SELECT {digest.format(told)}, day, 'all', '', '', models.name, "
+            "models.name, models.provider, requests, failed, cost, input, output, cache_read, 0, reasoning, 0, 0 FROM (SELECT day, m, "
+            "SUM(requests) AS requests, SUM(failed) AS failed, SUM(cost) AS cost, SUM(input) AS input, SUM(output) AS output, SUM(cache_read) "
+            "AS cache_read, SUM(reasoning) AS reasoning FROM scale_days GROUP BY day, m) AS d JOIN scale_models AS models ON models.n = m",
+        )
     month = window("30d", time.time()).start
     since = datetime.fromtimestamp(month, UTC).date().isoformat()
     for kind, name in (
@@ -288,6 +303,7 @@ def _sums(connection: sa.Connection, size: Size) -> None:
         ("team", "keys.team"),
         ("user", "keys.person"),
         ("organization", "keys.org"),
+        ("member", "keys.team || '/' || keys.person"),
     ):
         for period, start, where in (("", 0.0, ""), ("30d", month, f"WHERE day >= '{since}'")):
             _run(
@@ -295,8 +311,3 @@ def _sums(connection: sa.Connection, size: Size) -> None:
                 f"INSERT INTO {TOTALS.name} (account, period, start, amount) SELECT '{kind}:' || {name}, '{period}', {start}, SUM(cost) "
                 f"FROM scale_days JOIN scale_keys AS keys ON keys.n = k {where} GROUP BY {name}",
             )
-
-
-def rows_of(kind: str, size: Size) -> Iterable[Row]:
-    """The rows of a kind as they were filled in."""
-    return [Row(kind, id_, json.dumps(body).encode()) for id_, body in _bodies(size)[kind]]

@@ -19,11 +19,12 @@ from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import FIELDS, named, spent_of
 from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TOTALS
-from penstock.stores.sql.totals import MODEL, chunks, known_totals, summed
+from penstock.stores.sql.totals import MODEL, chunks, known_totals, summed_all
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
 DAY_SECONDS = 86400
+EACH = frozenset(("day", "name", "key", "model", "group", "provider"))  # what makes a sum per day one of a kind
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
 
@@ -80,13 +81,12 @@ class SqlSpendStore:
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
         def read(connection: sa.Connection) -> list[Total]:
             known = known_totals(connection, {account for account, _, _ in asked})
-            found = []
-            for account, period, start in asked:
-                amount = known.get((named(account, ACCOUNT), period, start))
-                if amount is None:
-                    amount = summed(connection, account, period, start)
-                found.append(Total(account, period, start, amount))
-            return found
+            amounts = [known.get((named(account, ACCOUNT), period, start)) for account, period, start in asked]
+            missing = (key for key, amount in zip(asked, amounts, strict=True) if amount is None)
+            made = summed_all(connection, missing)
+            return [
+                Total(*key, made[key] if amount is None else amount) for key, amount in zip(asked, amounts, strict=True)
+            ]
 
         return await self._database.read(read, steady=True)
 
@@ -134,12 +134,7 @@ class SqlSpendStore:
 
     async def count(self, where: Mapping[str, object], since: float | None, until: float | None, most: int) -> int:
         """Count requests, at most so many: quick where an index has what ``where`` names."""
-        some = sa.select(SPEND.c.call_id).where(*_tests(where, since, until)).limit(most).subquery()
-
-        def read(connection: sa.Connection) -> int:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
-
-        return await self._database.read(read)
+        return await self._count(sa.select(SPEND.c.call_id).where(*_tests(where, since, until)).limit(most))
 
     async def scan(
         self,
@@ -186,10 +181,16 @@ class SqlSpendStore:
         summed up, and "" in the answer. ``order``: a sum or one of ``by``; else in the order of ``by``."""
         tests = of_days(coarsest(dimension, where, by), where, since, until)
         columns = [DAILY.c[name] for name in by]
-        sums = {name: sa.func.sum(DAILY.c[name]).label(f"sum_{name}") for name in DAILY_SUMS}
-        asked = sa.select(*columns, *sums.values()).where(*tests).group_by(*columns)
+        whole = EACH <= set(by)  # then a row is a sum already: a page of millions is read, and nothing is added up
+        sums: dict[str, Any] = {
+            name: DAILY.c[name] if whole else sa.func.sum(DAILY.c[name]).label(f"sum_{name}") for name in DAILY_SUMS
+        }
+        asked = sa.select(*columns, *sums.values()).where(*tests)
+        asked = asked if whole else asked.group_by(*columns)
         first: list[Any] = [] if not order else [sums[order]] if order in sums else [DAILY.c[order]]
-        places = [*first, *columns] if not descending else [one.desc() for one in first or columns]
+        if descending:
+            first = [one.desc() for one in first or columns]
+        places = [*first, *columns]
         asked = asked.order_by(*places).offset(offset or None)
         asked = asked.limit((1 << 62) if limit is None and offset else limit)
 
@@ -245,13 +246,28 @@ class SqlSpendStore:
     ) -> int:
         """Count the rows that ``daily`` would return: at most ``MOST_COUNTED``."""
         tests = of_days(coarsest(dimension, where, by), where, since, until)
-        columns = [DAILY.c[name] for name in by]
-        some = sa.select(*columns).where(*tests).distinct().limit(MOST_COUNTED)
+        some = sa.select(*(DAILY.c[name] for name in by)).where(*tests)
+        some = some if EACH <= set(by) else some.distinct()
+        return await self._count(some.limit(MOST_COUNTED))
 
-        def read(connection: sa.Connection) -> int:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one())
+    async def count_sums(self, dimension: str, where: Mapping[str, object], since: str, until: str, most: int) -> int:
+        """Count the rows that ``daily`` would add up, at most so many: by their index, as far as it has them."""
+        quick = {name: wanted for name, wanted in where.items() if name == "name"}
+        return await self._count(sa.select(DAILY.c.day).where(*of_days(dimension, quick, since, until)).limit(most))
 
-        return await self._database.read(read)
+    async def names(self, dimension: str, most: int) -> list[str]:
+        """List whose sums there are, in order: each is found by the index from the one before it, however many sums it
+        has."""
+        of_it = DAILY.c.dimension == dimension
+        found = sa.select(sa.func.min(DAILY.c.name).label("name")).where(of_it).cte("found", recursive=True)
+        next_one = sa.select(sa.func.min(DAILY.c.name)).where(of_it, DAILY.c.name > found.c.name).scalar_subquery()
+        every = found.union_all(sa.select(next_one).where(found.c.name.is_not(None)))
+        asked = sa.select(every.c.name).where(every.c.name.is_not(None)).limit(most)
+        return await self._database.read(lambda connection: list(connection.execute(asked).scalars()))
+
+    async def _count(self, some: sa.Select[Any]) -> int:
+        counted = sa.select(sa.func.count()).select_from(some.subquery())
+        return await self._database.read(lambda connection: int(connection.execute(counted).scalar_one()))
 
     async def forget(self, before: float, most: int = 1000, since: float = 0.0, failed: bool = False) -> int:
         """Delete the oldest rows that ended before a time, at most so many: a step of a clean-up. The sums stay. Return

@@ -116,6 +116,27 @@ def summed(connection: sa.Connection, account: str, period: str, start: float) -
     return int(connection.execute(asked).scalar() or 0)
 
 
+def summed_all(connection: sa.Connection, asked: Iterable[Key]) -> dict[Key, int]:
+    """Add up what many accounts had spent, see ``summed``: those of one kind and window with a few statements."""
+    found: dict[Key, int] = {}
+    alike: dict[tuple[str, str, float], dict[str, Key]] = {}
+    for key in asked:
+        account, period, start = key
+        whose = _sums_of_days(account) if period and not (start % DAY or window(period, start).end % DAY) else None
+        if whose is None or not whose[1]:
+            found[key] = summed(connection, *key)
+        else:
+            alike.setdefault((whose[0], period, start), {})[str(whose[1]["name"])] = key
+    for (dimension, period, start), keys in alike.items():
+        since, until = day_of(start), day_of(window(period, start).end - 1)
+        found |= dict.fromkeys(keys.values(), 0)
+        for chunk in chunks(list(keys)):
+            days = of_days(dimension, {"name": tuple(chunk)}, since, until)
+            sums = sa.select(DAILY.c.name, sa.func.sum(DAILY.c.cost)).where(*days).group_by(DAILY.c.name)
+            found |= {keys[name]: int(cost or 0) for name, cost in connection.execute(sums)}
+    return found
+
+
 def _sums_of_days(account: str) -> tuple[str, dict[str, object]] | None:
     """Return which sums per day are an account's; None where they are not kept."""
     kind, _, id_ = account.partition(":")
