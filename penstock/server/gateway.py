@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock")
 SPENT_WITHIN = 10.0  # seconds; after a start what was spent before is asked for first
+SPENT_OF_ALL_WITHIN = 60.0
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
 DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it arrives
 
@@ -143,7 +144,7 @@ class Gateway:
         ledger = None if self.engine.admission is None else self.engine.admission.budgets
         if not isinstance(ledger, Ledger):
             return [0] * len(accounts)
-        return await _within(ledger.spent_of_all(accounts))
+        return await _within(ledger.spent_of_all(accounts), SPENT_OF_ALL_WITHIN)
 
     def check_spend(self) -> Ledger:
         """Return the books, in which what somebody has spent may be set. Raises "not_installed" where none are kept,
@@ -378,10 +379,10 @@ class Gateway:
         return GatewayError("too_large", text)
 
 
-async def _within(asked: Awaitable[T]) -> T:
+async def _within(asked: Awaitable[T], seconds: float = SPENT_WITHIN) -> T:
     """Wait for what the ledger knows. Raises "no_database" where the store does not answer."""
     try:
-        async with asyncio.timeout(SPENT_WITHIN):
+        async with asyncio.timeout(seconds):
             return await asked
     except TimeoutError:
         text = "The database does not say what was spent."
