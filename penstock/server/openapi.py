@@ -37,6 +37,7 @@ _VERSIONS = frozenset({"v1", "v1alpha", "v1beta", "v2", "api"})
 _FAMILIES = {
     "": "gateway",
     "openapi.json": "gateway",
+    "docs": "gateway",
     "responses": "chat",
     "version": "health",
     "cost": "spend",
