@@ -110,8 +110,9 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(max(pause, EVERY))
             try:
-                before = self._stored
-                while await self._step():
+                before, end = self._stored, self._journal.end
+                # What comes meanwhile is left for the next round: else each batch under load is a small one, and dear.
+                while await self._step() and (self._at < end or self._asks):
                     self._found()
                 self._found()
                 pause = EVERY_UNDER_LOAD if self._stored - before > _LOAD else 0.0
