@@ -32,7 +32,7 @@ _ENDING = ".journal"
 LONGEST_FRAME = 16 * 1024 * 1024
 LARGEST = 32 * 1024 * 1024  # bytes of a file, after which another one is begun
 KEPT = 64 * 1024 * 1024  # bytes of entries that wait in memory while the disk takes none
-_BATCH = 4 << 20
+_BATCH = 2 << 20
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Spent).decode
