@@ -23,7 +23,7 @@ from penstock.stores.batch import OWN, SHARED, Batch, Group, shared_of
 from penstock.stores.kinds import LONGEST
 from penstock.stores.sql import upsert
 from penstock.stores.sql.daily import DAY, Counted, count_all, day_of, has_failed, sums_of
-from penstock.stores.sql.entries import LONG, MOST, fit_all
+from penstock.stores.sql.entries import LONG, fit_all, most_of
 from penstock.stores.sql.schema import DAILY, DAILY_SUMS, MARKS, SPEND
 from penstock.stores.sql.totals import Charged, add_totals
 
@@ -73,7 +73,7 @@ def _check(groups: Sequence[Group]) -> None:
             raise Careful
     for name in _COUNTS:
         counts = values[OWN.index(name) :: _WIDTH]
-        if max(counts) > MOST or min(counts) < -MOST:
+        if max(counts) > (most := most_of(name)) or min(counts) < -most:
             raise Careful
 
 
