@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from penstock.admin.registry import Registry
+from penstock.admin.settings import Settings
 from penstock.config.redis import shared_redis
 from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
@@ -100,6 +101,8 @@ class Service:
         self.storage = self.gateway.storage = storage
         if storage is not None:
             self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
+            self.gateway.settings = Settings(storage.desk, sources[0].check, self.take_settings)
+            self.gateway.settings.look()  # what is stored was laid over the file's before this
             engine = self.gateway.engine
             engine.means = engine.means._replace(store=Behind(storage.kept))
         self.in_effect = InEffect(options, self.gateway, self.log)
@@ -131,6 +134,7 @@ class Service:
             tasks.append(loop.create_task(self._look_at_models()))
         if self.storage is not None:
             tasks.append(loop.create_task(self.storage.watch()))
+            tasks.append(loop.create_task(self._look_at_settings()))
             tasks.append(loop.create_task(Retention(self.storage.spend, lambda: self.gateway.state).run()))
         if self.shared is not None:
             self._ask_spent()
@@ -253,6 +257,26 @@ class Service:
             if config is not None:
                 self._serve(State(config, config.environment, self.gateway.state))
 
+    async def take_settings(self) -> None:
+        """Serve with the settings that the database has now, over those of the config as it is read now."""
+        settings = self.gateway.settings
+        assert settings is not None
+        async with self._swap:
+            settings.look()
+            self.sources[0].over = await asyncio.to_thread(settings.stored)
+            await self._read_again("settings of the database")
+
+    async def _look_at_settings(self) -> None:
+        """Take what other processes have set."""
+        while self.gateway.settings is not None:
+            await asyncio.sleep(LOOK)
+            try:
+                if self.gateway.settings.look():
+                    await self.take_settings()
+            except Exception:  # boundary: a bug of ours here must not end the looks that come after it
+                log.exception("the settings that another process stored could not be taken")
+                await asyncio.sleep(LOOK_AFTER_BUG)
+
     async def _look_at_models(self) -> None:
         """Take what other workers have stored."""
         while True:
@@ -284,20 +308,20 @@ class Service:
         async with self._swap:
             await self._read_again()
 
-    async def _read_again(self) -> None:
+    async def _read_again(self, why: str = "SIGHUP") -> None:
         config, problems = await gather(self.sources)
         for problem in problems:
             log.log(_LEVELS[problem.level], "%s", problem)
         # The stored models are there whatever the config says: they are no sign that it could be read.
         fresh = [source.name for source in self.sources if not source.trouble and source is not self.stored]
         if config is None or not fresh:
-            log.error("SIGHUP: the old config stays")
+            log.error("%s: the old config stays", why)
             return
         try:
             if warning := check_exposure(config, self.options, self.gateway.identity.needs_key):
                 log.warning("%s", warning)
         except Refused as refused:
-            log.error("SIGHUP: %s; the old config stays", refused)
+            log.error("%s: %s; the old config stays", why, refused)
             return
         # In a thread: thousands of deployments take a second, and streams go on meanwhile.
         state = await asyncio.to_thread(_made, config)
@@ -305,7 +329,7 @@ class Service:
         self._serve(state)
         for sentence in (*waiting, *state.problems):
             log.warning("%s", sentence)
-        log.warning("SIGHUP: %s reloaded, %d models", " and ".join(fresh), len(state.catalog.names()))
+        log.warning("%s: %s reloaded, %d models", why, " and ".join(fresh), len(state.catalog.names()))
 
     async def _sweep(self, server: uvicorn.Server) -> None:
         while True:

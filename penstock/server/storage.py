@@ -16,15 +16,17 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.keyring import Keyring
 from penstock.server import statedir
 from penstock.server.options import Refused, master_key
+from penstock.server.sources.base import gather
 from penstock.stores.base import Changes
 from penstock.stores.sealing import Sealer
 from penstock.stores.snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from penstock.config import Config
+    from penstock.config import Config, Problem
     from penstock.server.options import ServeOptions
+    from penstock.server.sources.base import Source
     from penstock.stores.base import Directory, Store
     from penstock.stores.sql.address import Address
     from penstock.stores.sql.database import Database
@@ -198,6 +200,21 @@ def open_storage(config: Config, options: ServeOptions) -> Storage | None:
     storage = Storage(Database(address), secret, how, snapshot)
     storage.open()
     return storage
+
+
+async def with_settings(config: Config, sources: Sequence[Source], storage: Storage) -> tuple[Config, list[Problem]]:
+    """Lay the settings of a database over those of a config; return the two as one, and what was not said before."""
+    from penstock.admin.settings import Settings
+
+    async def nothing() -> None: ...
+
+    over = Settings(storage.desk, sources[0].check, nothing).stored()
+    if not over:
+        return config, []
+    told = set(sources[0].last.problems) if sources[0].last is not None else set()
+    sources[0].over, sources[0].last = over, None
+    found, problems = await gather(sources[:1])
+    return found or config, [problem for problem in problems if problem not in told]
 
 
 def database_address(config: Config, options: ServeOptions) -> tuple[Address | None, bool]:
