@@ -16,6 +16,7 @@ from penstock.config import keys
 from penstock.config.over import SECTIONS, VARIABLES, is_secret
 from penstock.config.secret import Secret, is_secret_name
 from penstock.config.spec import SECRET_SPECS
+from penstock.core.admit.access import within
 from penstock.core.errors import GatewayError
 from penstock.runtime.addresses import read_networks
 from penstock.runtime.gate import ADMIN, VIEW
@@ -113,8 +114,12 @@ async def add_address(gateway: Any, call: Call) -> Page:
     known = _addresses(gateway)
     if ip in known:
         raise GatewayError("bad_request", "IP address already exists", param="ip")
-    await _set(gateway, call, [Setting(GENERAL, "allowed_ips", [*known, ip])])
-    return page({"message": f"IP {ip} address added successfully", "status": "success"})
+    told = await _set(gateway, call, [Setting(GENERAL, "allowed_ips", [*known, ip])])
+    client = call.exchange.client
+    if not within(client, [*known, ip]):
+        told.append(f"Requests from {client}, such as this one, are refused from now on.")
+    answer = {"message": f"IP {ip} address added successfully", "status": "success"}
+    return page({**answer, **({"warnings": told} if told else {})})
 
 
 async def delete_address(gateway: Any, call: Call) -> Page:

@@ -39,16 +39,16 @@ class Setting(NamedTuple):
 
 class Settings:
     """The settings in a database. ``check``: reads the config with settings laid over it; ``serve``: puts into effect
-    what is stored now."""
+    what is stored now, and returns a sentence for each part of it that does not hold yet."""
 
     def __init__(
-        self, desk: Desk, check: Callable[[Over], Awaitable[Loaded | None]], serve: Callable[[], Awaitable[None]]
+        self, desk: Desk, check: Callable[[Over], Awaitable[Loaded | None]], serve: Callable[[], Awaitable[list[str]]]
     ) -> None:
         self._desk = desk
         self._check = check
         self._serve = serve
         self._one = asyncio.Lock()  # what is checked must be served before the next is checked
-        self._serving: set[asyncio.Future[None]] = set()
+        self._serving: set[asyncio.Future[list[str]]] = set()
         self._revision = -1
         self._seen: dict[str, int] = {}
         self._told: set[tuple[str, int]] = set()
@@ -102,8 +102,7 @@ class Settings:
             warnings = await self._judge(over, changed, given)
             steps = [await self._step(setting) for setting in given]
             await self._desk.write([step for step in steps if step is not None], who)
-            await self._put_into_effect()
-            return warnings
+            return [*warnings, *await self._put_into_effect()]
 
     async def _judge(self, over: Over, changed: Over, given: Sequence[Setting]) -> list[str]:
         """Read the config as it would be. Raises "bad_request" where that has errors that it has not now."""
@@ -146,12 +145,12 @@ class Settings:
             raise NoCipher(None, MISSING)
         return msgspec.json.decode(self._desk.sealer.open(body["value"], _place(row.id)))
 
-    async def _put_into_effect(self) -> None:
+    async def _put_into_effect(self) -> list[str]:
         """Serve what is stored now, also when the client does not wait for it."""
         serving = asyncio.ensure_future(self._serve())
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
-        await asyncio.shield(serving)
+        return await asyncio.shield(serving)
 
 
 def _place(id_: str) -> str:

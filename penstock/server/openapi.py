@@ -122,8 +122,8 @@ _QUERY_KEY: Schema = {"type": "apiKey", "in": "query", "name": "key"}
 
 class _Made(NamedTuple):
     """One operation. ``path``: as a route's row has it. ``body``: media type -> schema. ``answer``: media types.
-    ``asks``: it asks an upstream, whose status may be any. ``status``: of an answer that went well. ``judges``: who asks
-    is judged, although nobody needs a key for it."""
+    ``asks``: it asks an upstream, whose status may be any. ``status``: of an answer that went well. ``judges``: who
+    asks is judged, although nobody needs a key for it."""
 
     path: str
     method: str

@@ -43,6 +43,7 @@ from penstock.server.site import Site
 from penstock.server.sources.base import gather
 from penstock.server.sources.stored import StoredSource
 from penstock.server.statedir import state_folder
+from penstock.server.storage import SETTINGS, takes_settings
 from penstock.stores.behind import Behind
 from penstock.stores.models import MemoryModelStore, SharedModelStore
 from penstock.stores.models_directory import DirectoryModelStore
@@ -257,14 +258,17 @@ class Service:
             if config is not None:
                 self._serve(State(config, config.environment, self.gateway.state))
 
-    async def take_settings(self) -> None:
-        """Serve with the settings that the database has now, over those of the config as it is read now."""
-        settings = self.gateway.settings
+    async def take_settings(self) -> list[str]:
+        """Serve with the settings that the database has now, over those of the config as it is read now. Return a
+        sentence for each that does not hold yet."""
+        settings, config = self.gateway.settings, self.gateway.state.config
         assert settings is not None
         async with self._swap:
             settings.look()
+            if not takes_settings(config):
+                return [f"The settings of the database do not hold: {SETTINGS} says so."]
             self.sources[0].over = await asyncio.to_thread(settings.stored)
-            await self._read_again("settings of the database")
+            return await self._read_again("settings of the database")
 
     async def _look_at_settings(self) -> None:
         """Take what other processes have set."""
@@ -308,7 +312,8 @@ class Service:
         async with self._swap:
             await self._read_again()
 
-    async def _read_again(self, why: str = "SIGHUP") -> None:
+    async def _read_again(self, why: str = "SIGHUP") -> list[str]:
+        """Return a sentence for each setting that does not hold yet."""
         config, problems = await gather(self.sources)
         for problem in problems:
             log.log(_LEVELS[problem.level], "%s", problem)
@@ -316,13 +321,13 @@ class Service:
         fresh = [source.name for source in self.sources if not source.trouble and source is not self.stored]
         if config is None or not fresh:
             log.error("%s: the old config stays", why)
-            return
+            return ["The config could not be read again: the old one stays."]
         try:
             if warning := check_exposure(config, self.options, self.gateway.identity.needs_key):
                 log.warning("%s", warning)
         except Refused as refused:
             log.error("%s: %s; the old config stays", why, refused)
-            return
+            return [f"{refused}; the old config stays."]
         # In a thread: thousands of deployments take a second, and streams go on meanwhile.
         state = await asyncio.to_thread(_made, config)
         waiting = self.in_effect.put(config)
@@ -330,6 +335,7 @@ class Service:
         for sentence in (*waiting, *state.problems):
             log.warning("%s", sentence)
         log.warning("%s: %s reloaded, %d models", why, " and ".join(fresh), len(state.catalog.names()))
+        return waiting
 
     async def _sweep(self, server: uvicorn.Server) -> None:
         while True:

@@ -35,6 +35,7 @@ log = logging.getLogger("penstock")
 LOOK = 0.25  # seconds between two looks at what other processes changed: one small read
 LOOK_WHILE_AWAY = 1.0
 SNAPSHOT_EVERY = 5.0  # seconds at least between two snapshots: each has all rows
+SETTINGS = "PENSTOCK_STORED_SETTINGS"
 _CHECKED = b"penstock: the secret of this database's keys"
 _WHO = "penstock"
 
@@ -202,13 +203,19 @@ def open_storage(config: Config, options: ServeOptions) -> Storage | None:
     return storage
 
 
+def takes_settings(config: Config) -> bool:
+    """Tell whether the settings of the database are to hold; not so for who has locked himself out by one of them."""
+    return config.environment.get(SETTINGS, "").strip().lower() not in ("false", "off", "no", "0")
+
+
 async def with_settings(config: Config, sources: Sequence[Source], storage: Storage) -> tuple[Config, list[Problem]]:
     """Lay the settings of a database over those of a config; return the two as one, and what was not said before."""
     from penstock.admin.settings import Settings
 
-    async def nothing() -> None: ...
+    async def nothing() -> list[str]:
+        return []
 
-    over = Settings(storage.desk, sources[0].check, nothing).stored()
+    over = Settings(storage.desk, sources[0].check, nothing).stored() if takes_settings(config) else {}
     if not over:
         return config, []
     told = set(sources[0].last.problems) if sources[0].last is not None else set()

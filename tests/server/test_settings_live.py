@@ -182,6 +182,53 @@ async def test_addresses_that_may_call(tmp_path):
         await good(door, "/delete/allowed_ip", {"ip": "127.0.0.1"})
         assert (await door.call("/get/allowed_ips"))[0] == 403  # so does the gate
         assert (await door.call("/health/liveliness", key=""))[0] == 200
+    env = {"PENSTOCK_STORED_SETTINGS": "off"}  # the way back for who locked himself out
+    async with open_service(tmp_path, YAML, env, state_dir=tmp_path / "state") as door:
+        told = await good(door, "/config/field/delete", {"field_name": "allowed_ips"})
+        assert "do not hold" in told["warnings"][0]
+    async with open_service(tmp_path, YAML, state_dir=tmp_path / "state") as door:
+        assert await good(door, "/get/allowed_ips") == {"data": None}
+        told = await good(door, "/add/allowed_ip", {"ip": "10.0.0.1"})
+        assert "127.0.0.1, such as this one, are refused" in told["warnings"][0]
+
+
+async def test_what_does_not_hold_at_once_is_said(tmp_path):
+    async with open_service(tmp_path, YAML, state_dir=tmp_path / "state") as door:
+        told = await good(door, "/config/update", {"router_settings": {"redis_host": "127.0.0.1"}})
+        assert any("router_settings.redis_host changed" in line and "restart" in line for line in told["warnings"]), (
+            told
+        )
+
+
+async def test_a_stored_setting_that_does_not_fit_any_more_is_left_out(tmp_path):
+    fallback = {"fallbacks": [{"m": ["spare"]}], "num_retries": 2}
+    spare = YAML.replace(
+        "credential_list:", "  - {model_name: spare, litellm_params: {model: openai/x, api_key: k}}\ncredential_list:"
+    )
+    async with open_service(tmp_path, spare, state_dir=tmp_path / "state") as door:
+        await good(door, "/config/update", {"router_settings": fallback})
+        before = door.gateway.state
+        door.path.write_text(YAML.replace("{mock}", door.mock.url))
+        await door.service.read_again()  # a reload that would break it is not taken, as with the file's own
+        assert door.gateway.state is before
+    async with open_service(tmp_path, YAML, state_dir=tmp_path / "state") as door:
+        assert router(door)["num_retries"] == 2 and (await door.call("/v1/chat/completions", HELLO))[0] == 200
+        await good(
+            door, "/config/update", {"router_settings": {"num_retries": 1}}
+        )  # what was wrong before is no hindrance
+
+
+async def test_a_setting_sealed_with_another_secret_is_left_out_and_said(tmp_path, caplog):
+    async with open_service(tmp_path, YAML, state_dir=tmp_path / "state") as door:
+        await good(
+            door,
+            "/config/update",
+            {"environment_variables": {"A_TOKEN": "x-secret-x"}, "router_settings": {"timeout": 9}},
+        )
+        settings, sealer = door.gateway.settings, type(door.gateway.desk.sealer)
+        door.gateway.desk.sealer = sealer(b"another secret")
+        assert settings.stored() == {"router_settings": {"timeout": 9}}
+        assert settings.stored() and [r.getMessage() for r in caplog.records if "A_TOKEN" in r.getMessage()][1:] == []
 
 
 async def test_callbacks_are_added_and_taken_out(tmp_path):
