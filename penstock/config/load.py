@@ -62,15 +62,15 @@ def load(
     return Loaded(None if problems.failed else config, problems.sorted())
 
 
-def load_without(env: Mapping[str, str], over: Over, *, resolve: Resolve | None = None) -> Loaded:
-    """Make the config for a start without a file, with settings laid over it."""
+def load_without(env: Mapping[str, str], over: Over, also: Iterable[str] = ()) -> Loaded:
+    """Make the config for a start without a file, with settings laid over it. `also`: see ``load``."""
     plain = defaults(env)
     if not over:
         return Loaded(plain, ())
     from penstock.config.over import lay_over
 
     problems = Problems()
-    made = _build(lay_over(None, over), (), env, resolve, problems, ())
+    made = _build(lay_over(None, over), (), env, None, problems, also)
     kept = {name: getattr(plain.general, name) for name in ("master_key", "master_key_source", "database_url")}
     config = replace(made, general=replace(made.general, **kept))
     # What the environment lacks or has is told by whoever asked for no file.
@@ -157,7 +157,7 @@ def _check_top(document: Node, problems: Problems) -> None:
 
 def _check_names(config: Config, reader: DeploymentReader, sections: Mapping[str, Node], problems: Problems) -> None:
     names = Names(config.deployments)
-    names.exact.update(reader.named)
+    names.add(reader.named)
     check_groups(sections.get("router_settings"), config.router.routing_groups, names, problems)
     for section, key in (("router_settings", "model_group_alias"), ("litellm_settings", "model_alias_map")):
         check_aliases((section, key), sections.get(section), names, problems)

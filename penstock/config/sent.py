@@ -146,9 +146,7 @@ def _refuse(node: Node, may: frozenset[str], problems: Problems) -> None:
                 problems.error(PLACE, 0, path, message)
 
 
-def refuse_variable(
-    name: str, path: KeyPath, may: frozenset[str], problems: Problems, place: str = PLACE
-) -> None:
+def refuse_variable(name: str, path: KeyPath, may: frozenset[str], problems: Problems, place: str = PLACE) -> None:
     """Add an error for a variable of the gateway's environment that is named and may not be."""
     if ALL not in may and name not in may:
         message = (

@@ -40,7 +40,7 @@ from penstock.server.prober import Prober
 from penstock.server.retention import Retention
 from penstock.server.signals import let_reloads
 from penstock.server.site import Site
-from penstock.server.sources.base import gather
+from penstock.server.sources.base import gather, names_beside
 from penstock.server.sources.stored import StoredSource
 from penstock.server.statedir import state_folder
 from penstock.server.storage import SETTINGS, takes_settings
@@ -51,7 +51,8 @@ from penstock.stores.redis_board import open_shared
 from penstock.stores.sealing import MISSING, can_seal
 
 if TYPE_CHECKING:
-    from penstock.config import Config
+    from penstock.config import Config, Loaded
+    from penstock.config.over import Over
     from penstock.config.redis import RedisSettings
     from penstock.server.sources.base import Source
     from penstock.server.storage import Storage
@@ -102,7 +103,7 @@ class Service:
         self.storage = self.gateway.storage = storage
         if storage is not None:
             self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
-            self.gateway.settings = Settings(storage.desk, sources[0].check, self.take_settings)
+            self.gateway.settings = Settings(storage.desk, self._check_settings, self.take_settings)
             self.gateway.settings.look()  # what is stored was laid over the file's before this
             engine = self.gateway.engine
             engine.means = engine.means._replace(store=Behind(storage.kept))
@@ -219,9 +220,13 @@ class Service:
             begun = await self.models.revision() == 0  # else another process has taken some
         except OSError:  # the database is away: what it has is taken when it is back
             begun = True
+        first = self.sources[0]
         if begun and all(source.last is not None for source in self.sources):
             return
         config, problems = await gather(self.sources, again=False if begun else self.stored)
+        if first.over:  # it may name models of the others
+            config, more = await gather(self.sources, again=first)
+            problems += more
         for problem in problems:
             log.log(_LEVELS[problem.level], "%s", problem)
         if config is not None:
@@ -257,6 +262,12 @@ class Service:
                 log.log(_LEVELS[problem.level], "%s", problem)
             if config is not None:
                 self._serve(State(config, config.environment, self.gateway.state))
+
+    async def _check_settings(self, over: Over) -> Loaded | None:
+        """Read the config as it would be with these settings."""
+        first = self.sources[0]
+        first.also = names_beside(first, self.sources)
+        return await first.check(over)
 
     async def take_settings(self) -> list[str]:
         """Serve with the settings that the database has now, over those of the config as it is read now. Return a

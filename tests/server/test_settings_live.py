@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from penstock.config import load_without
 from penstock.stores.kinds import fields_of
 from tests.door import HELLO, until
 from tests.served import ServedDoor, open_service
@@ -244,8 +245,6 @@ async def test_callbacks_are_added_and_taken_out(tmp_path):
 
 
 def test_without_a_file_the_settings_hold_as_well():
-    from penstock.config import load_without
-
     env = {"LITELLM_MASTER_KEY": "sk-of-the-environment-1", "DATABASE_URL": "sqlite:///x"}
     loaded = load_without(env, {"router_settings": {"num_retries": 4}, "environment_variables": {"A": "b"}})
     assert loaded.problems == () and loaded.config is not None
@@ -260,3 +259,22 @@ async def test_a_gateway_that_keeps_nothing_says_so(tmp_path):
             ("/add/allowed_ip", {"ip": "10.0.0.1"}),
         ):
             assert "Nothing is kept" in (await bad(door, path, body))[1]
+
+
+async def test_a_setting_may_name_a_stored_model_after_a_restart_too(tmp_path):
+    async with open_service(tmp_path, YAML, state_dir=tmp_path / "state") as door:
+        params = {"model": "openai/other-model", "api_base": f"{door.mock.url}/v1", "api_key": "sk-x-0123456789"}
+        await good(door, "/model/new", {"model_name": "spare", "litellm_params": params})
+        await good(door, "/config/update", {"router_settings": {"model_group_alias": {"s": "spare"}}})
+        assert (await door.call("/v1/models/s"))[0] == 200
+    async with open_service(tmp_path, YAML, state_dir=tmp_path / "state") as door:
+        await door.service._find_the_rest()
+        assert (await door.call("/v1/models/s"))[0] == 200
+
+
+def test_names_of_other_sources_may_be_patterns():
+    over = {"router_settings": {"model_group_alias": {"fast": "openai/gpt-x"}}}
+    assert load_without({}, over, {"openai/*"}).errors == ()
+    assert [one.path for one in load_without({}, over, {"azure/*"}).errors] == [
+        "router_settings.model_group_alias.fast"
+    ]

@@ -78,8 +78,7 @@ async def gather(sources: Sequence[Source], again: bool | Source = True) -> tupl
     owners: dict[str, str] = {}
     for source in sources:
         if again is True or again is source or source.last is None:
-            others = (other.last for other in sources if other is not source and other.last is not None)
-            source.also = frozenset(deployment.model_name for given in others for deployment in given.deployments)
+            source.also = names_beside(source, sources)
             problems += await _ask(source, config)
         given = source.last
         if config is None and given is not None and given.settings is not None:
@@ -88,6 +87,12 @@ async def gather(sources: Sequence[Source], again: bool | Source = True) -> tupl
             added = tuple(_new(source, given, owners, problems))
             config = replace(config, deployments=config.deployments + added)
     return config, problems
+
+
+def names_beside(source: Source, sources: Sequence[Source]) -> frozenset[str]:
+    """Return the names of the models that the other sources gave last."""
+    others = (other.last for other in sources if other is not source and other.last is not None)
+    return frozenset(deployment.model_name for given in others for deployment in given.deployments)
 
 
 async def _ask(source: Source, config: Config | None) -> Sequence[Problem]:

@@ -40,6 +40,7 @@ class EnvironmentSource(Source):
     def __init__(self, environ: Callable[[], Mapping[str, str]]) -> None:
         self.name = "the environment"
         self._environ = environ
+        self._names: frozenset[str] = frozenset()  # of the models that it gave last
 
     async def load(self, config: Config) -> SourceContent:
         from penstock.config import Problem, defaults
@@ -56,6 +57,7 @@ class EnvironmentSource(Source):
             for provider in PROVIDERS.values()
             if _USABLE & set(provider.dialects) and (credential(provider, None, environ) or _signs(provider, environ))
         ]
+        self._names = frozenset(one.model_name for one in found)
         loaded = await self.check(self.over)
         settings, problems = loaded.config or defaults(environ), loaded.problems
         general = settings.general
@@ -67,4 +69,4 @@ class EnvironmentSource(Source):
     async def check(self, over: Over) -> Loaded:
         from penstock.config import load_without
 
-        return load_without(self._environ(), over)
+        return load_without(self._environ(), over, self.also | self._names)
