@@ -17,10 +17,10 @@ _PLAIN = msgspec.structs.astuple
 _TEXTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "str")
 _COUNTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "int")
 _TAGS = FIELDS.index("tags")
-_LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
+LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
 _LISTS = ("tags", "accounts")
 _JSON = ("usage", "metadata")
-_MOST = 2**63 - 1
+MOST = 2**63 - 1
 _ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -43,7 +43,7 @@ def _fit(columns: Sequence[Sequence[Any]]) -> bool:
     whole = "".join(tags)
     if not whole.isascii() or "\0" in whole or any(len(tag) > LONGEST for tag in tags):
         return False
-    return all(max(columns[number]) <= _MOST and -_MOST <= min(columns[number]) for number in _COUNTS)
+    return all(max(columns[number]) <= MOST and -MOST <= min(columns[number]) for number in _COUNTS)
 
 
 def fitted(one: Spent) -> Spent:
@@ -53,9 +53,9 @@ def fitted(one: Spent) -> Spent:
         value = getattr(one, name)
         kept: Any = value
         if isinstance(value, str):
-            kept = named(value) if name == "call_id" else short(value, _LONG.get(name, LONGEST))
+            kept = named(value) if name == "call_id" else short(value, LONG.get(name, LONGEST))
         elif type(value) is int:
-            kept = max(-_MOST, min(value, _MOST))
+            kept = max(-MOST, min(value, MOST))
         elif name == "tags":
             kept = tuple(map(short, value))
         if kept != value:
