@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from penstock.stores.base import CORRECTION, Spent
 from penstock.stores.sql import upsert
 from penstock.stores.sql.directory import is_one_of
-from penstock.stores.sql.entries import short
+from penstock.stores.sql.entries import short, within
 from penstock.stores.sql.schema import DAILY, DAILY_NAMES, DAILY_SUMS
 
 DAY = 86400.0
@@ -67,7 +67,7 @@ def sums_of(counted: Iterable[Counted]) -> list[dict[str, Any]]:
             rows[names] = one.sums if before is None else list(map(add, before, one.sums))
     made = [
         {"id": _id(names), **dict(zip(("day", *DAILY_NAMES), names, strict=True)),
-         **dict(zip(DAILY_SUMS, sums, strict=True))}
+         **dict(zip(DAILY_SUMS, map(within, sums), strict=True))}
         for names, sums in rows.items()
     ]  # fmt: skip
     return sorted(made, key=lambda row: str(row["id"]))

@@ -11,7 +11,7 @@ from penstock.core.admit.book import GLOBAL
 from penstock.core.admit.periods import window
 from penstock.stores.sql import upsert
 from penstock.stores.sql.daily import ALL, DAY, DIMENSIONS, day_of, of_days
-from penstock.stores.sql.entries import named, short
+from penstock.stores.sql.entries import named, short, within
 from penstock.stores.sql.schema import ACCOUNT, DAILY, SPEND, TOTALS
 
 CHUNK = 500  # values of one statement
@@ -54,7 +54,7 @@ def add_totals(connection: sa.Connection, charged: Iterable[Charged], periods: M
             amount += summed(connection, account, period, start)
             if period:
                 begun.append((name, period, start))
-        rows.append({"account": name, "period": period, "start": start, "amount": amount})
+        rows.append({"account": name, "period": period, "start": start, "amount": within(amount)})
     rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
     upsert.add(connection, TOTALS, rows, ("amount",))
     _forget_totals(connection, begun, known)
