@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -61,6 +61,7 @@ class Bookkeeper:
         self._synced = 0.0
         self._stored = 0  # entries
         self._task: asyncio.Task[None] | None = None
+        self._anew: Iterable[Cell] | None = None  # what is to be asked once more
         self.away = ""
         self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
 
@@ -93,6 +94,10 @@ class Bookkeeper:
         """Ask what was spent in a cell's window before this process counted; the cell then knows it."""
         cell.asked = True
         self._asks.append(Ask(cell, cell.start, cell.spent, self._journal.end))
+
+    def ask_anew(self, cells: Iterable[Cell]) -> None:
+        """Ask once more, soon, what was spent in the cells that were asked about: it is another amount now."""
+        self._anew = cells
 
     async def answered(self) -> None:
         """Wait until all that was asked is answered."""
@@ -138,6 +143,12 @@ class Bookkeeper:
         """Store a batch, or answer what was asked. False where there is nothing to do."""
         if self._dead:
             await self._carry_dead()
+        if self._anew is not None:
+            # Here, where no answer is on its way: one that is yet to come is of a later time than the change.
+            waiting, cells = {ask.cell for ask in self._asks}, self._anew
+            self._anew = None
+            for cell in [one for one in cells if one.asked and one not in waiting]:
+                self.ask(cell)
         file = self._file()
         if self._asks and self._asks[0].at <= self._at:
             await self._answer()

@@ -371,6 +371,11 @@ class Ledger:
             await self.keeper.answered()
         return cell.spent
 
+    def ask_anew(self) -> None:
+        """Ask the store once more what was spent: somebody priced requests anew."""
+        if self.keeper is not None:
+            self.keeper.ask_anew(self.book.cells.values())
+
     async def put_right(self, account: str, wanted: int, who: str) -> None:
         """Set what an account has spent in the window of its first cap, to so many picodollars. By an entry of its own:
         what requests cost stays as it was. Raises "no_ledger" where nothing can be written."""

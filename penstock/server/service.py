@@ -172,7 +172,9 @@ class Service:
         folder = state_folder(self.options.state_dir, config.environment)
         shared = shared_by(config, storage, self._redis, self.options.workers)
         try:
-            return await Books.open(self.gateway, storage.spend, folder, shared)
+            books = await Books.open(self.gateway, storage.spend, folder, shared)
+            storage.on_recomputed = books.ledger.ask_anew
+            return books
         except OSError as error:
             text = "What requests cost cannot be written down in %s: %s. %s"
             stops = rules_of(config).on_failure == STOP

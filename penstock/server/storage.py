@@ -16,12 +16,12 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.keyring import Keyring
 from penstock.server import statedir
 from penstock.server.options import Refused, master_key
-from penstock.stores.base import Changes
+from penstock.stores.base import RECOMPUTED, Changes
 from penstock.stores.sealing import Sealer
 from penstock.stores.snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from penstock.config import Config
     from penstock.server.options import ServeOptions
@@ -60,6 +60,8 @@ class Storage:
         self.serves_without = snapshot is not None
         self.connected = False
         self.done = ""
+        self.on_recomputed: Callable[[], None] | None = None  # is told that what was spent is another amount
+        self._recomputed = 0  # version of the row that says so
         self._check = hmac.digest(secret, _CHECKED, "sha256").hex()
         self._ready = False
         self._trouble = ""
@@ -116,6 +118,7 @@ class Storage:
                 if not self._ready:
                     await self._prepare()
                 await self.desk.look()
+                self._look_at_spend()
                 self._tell_back()
                 if self.keyring.old:
                     await self._rehash()
@@ -139,6 +142,13 @@ class Storage:
         except Unusable as error:
             raise OSError(_text(error)) from None
         self._ready = True
+
+    def _look_at_spend(self) -> None:
+        row = self.keyring.row("setting", RECOMPUTED)
+        if row is not None and row.version != self._recomputed:
+            self._recomputed = row.version
+            if self.on_recomputed is not None:
+                self.on_recomputed()
 
     async def _rehash(self) -> None:
         """Keep keys that came from LiteLLM, and were used since, by digests of ours."""

@@ -259,6 +259,10 @@ CORRECTION = "correction"
 that, or too much; days do not count it."""
 
 
+RECOMPUTED = "spend_recomputed"
+"""The setting whose row changes whenever what was spent is another amount than processes that serve were told."""
+
+
 class Total(NamedTuple):
     """What an account has spent since a time: ``period`` "" and ``start`` 0: ever. ``amount``: picodollars."""
 

@@ -19,7 +19,7 @@ from penstock.stores.sql.daily import Day, day_of, sums_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import FIELDS, fit_all, named, rows_of, short, spent_of
-from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TOTALS
+from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SHARES, SPEND, TOTALS
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
@@ -29,6 +29,7 @@ ROWS_AT_ONCE = 250  # that one statement of SQLite inserts
 _OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
+_Key = tuple[str, str, float]  # of a total: account, period, start
 _MODEL = "/model:"  # between an account and the model whose share of it is counted
 
 
@@ -53,10 +54,19 @@ class SqlSpendStore:
     ) -> None:
         await self._database.write(lambda connection: _append(connection, entries, periods, mark))
 
-    async def correct(self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]]) -> None:
-        """Keep entries in the place of those with their ``call_id``, with all sums: somebody knows better what they
-        cost."""
-        await self._database.write(lambda connection: _append(connection, entries, periods, {}, corrects=True))
+    async def reprice(self, pairs: Sequence[tuple[Spent, Spent]]) -> int:
+        """Keep the second of each pair in the place of the first, which costs something else: in the row, in the sums
+        of its day, in the totals of its accounts, and in what processes share of a cap. Return how many there were: one
+        that is not as the first any more stays, as somebody else was faster."""
+
+        def write(connection: sa.Connection) -> int:
+            known = _known(connection, [old.call_id for old, _ in pairs])
+            same = [(old, new) for old, new in pairs if known.get(old.call_id) == old]
+            sums = _append(connection, [new for _, new in same], {}, {}, corrects=True)
+            _move_shares(connection, sums)
+            return len(same)
+
+        return await self._database.write(write)
 
     async def put_sums(self, days: Sequence[Day] = (), totals: Sequence[Total] = ()) -> None:
         """Put sums in the place of those that are there: what another gateway counted, and what somebody sets to
@@ -272,12 +282,13 @@ def _append(
     periods: Mapping[str, Sequence[str]],
     mark: Mapping[str, int],
     corrects: bool = False,
-) -> None:
-    """Keep entries, and add them up. All statements go over their rows in one order, so that processes that do this at
-    the same time wait for each other instead of locking each other out."""
+) -> Mapping[_Key, int]:
+    """Keep entries, and add them up; return what was added to which totals. All statements go over their rows in one
+    order, so that processes that do this at the same time wait for each other instead of locking each other out."""
     new, old = _told_apart(connection, entries, corrects)
+    sums: Mapping[_Key, int] = {}
     if new:
-        _add_totals(connection, new, old, periods)
+        sums = _add_totals(connection, new, old, periods, not corrects)
         for chunk in _chunks([one.call_id for one in old]):
             connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
         _insert(connection, rows_of(sorted(new, key=attrgetter("call_id"))))
@@ -285,6 +296,7 @@ def _append(
     if mark:
         told = [{"journal": journal, "position": position} for journal, position in sorted(mark.items())]
         upsert.put(connection, MARKS, told, ("position",))
+    return sums
 
 
 def _insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -326,12 +338,18 @@ def _told_apart(connection: sa.Connection, entries: Sequence[Spent], corrects: b
         before = given.get(one.call_id)
         if before is None or (before.pending and not one.pending):
             given[one.call_id] = one
-    known: dict[str, Spent] = {}
-    for test in _are_of(connection, sorted(given)):
-        found = connection.execute(sa.select(*(SPEND.c[name] for name in FIELDS)).where(test))
-        known |= {one.call_id: one for one in map(spent_of, found)}
+    known = _known(connection, sorted(given))
     replaced = {id_: one for id_, one in known.items() if corrects or (one.pending and not given[id_].pending)}
     return [one for id_, one in given.items() if id_ not in known or id_ in replaced], list(replaced.values())
+
+
+def _known(connection: sa.Connection, ids: list[str]) -> dict[str, Spent]:
+    """Return the entries of those ids that there are."""
+    known: dict[str, Spent] = {}
+    for test in _are_of(connection, ids):
+        found = connection.execute(sa.select(*(SPEND.c[name] for name in FIELDS)).where(test))
+        known |= {one.call_id: one for one in map(spent_of, found)}
+    return known
 
 
 def _are_of(connection: sa.Connection, ids: list[str]) -> Iterable[sa.ColumnElement[bool]]:
@@ -346,13 +364,17 @@ def _are_of(connection: sa.Connection, ids: list[str]) -> Iterable[sa.ColumnElem
 
 # Totals. --------------------------------------------------------------------------------------------------------------
 
-_Key = tuple[str, str, float]
-
 
 def _add_totals(
-    connection: sa.Connection, new: Sequence[Spent], old: Sequence[Spent], periods: Mapping[str, Sequence[str]]
-) -> None:
-    """Add what entries cost to the windows of their accounts: those that are told, and those that the database has."""
+    connection: sa.Connection,
+    new: Sequence[Spent],
+    old: Sequence[Spent],
+    periods: Mapping[str, Sequence[str]],
+    begins: bool,
+) -> dict[_Key, int]:
+    """Add what entries cost to the windows of their accounts: those that are told, and those that the database has.
+    Return what was added to each. ``begins``: windows may begin here; else those that are not there are worked out from
+    the rows by whoever asks for them."""
     accounts_of = {one.accounts for one in (*new, *old)}
     known = _known_totals(connection, {account for accounts in accounts_of for account in accounts})
     counted: dict[str, set[str]] = {}
@@ -370,6 +392,8 @@ def _add_totals(
     for (account, period, start), amount in sums.items():
         name = named(account, ACCOUNT)
         if (name, period, start) not in known:
+            if not begins:
+                continue
             amount += _summed(connection, account, period, start)
             if period:
                 begun.append((name, period, start))
@@ -377,6 +401,16 @@ def _add_totals(
     rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
     upsert.add(connection, TOTALS, rows, ("amount",))
     _forget_totals(connection, begun)
+    return sums
+
+
+def _move_shares(connection: sa.Connection, sums: Mapping[_Key, int]) -> None:
+    """Add to what was spent of caps before processes shared them: the row without a process, see ``pot``."""
+    for (account, period, start), amount in sorted(sums.items()):
+        of = SHARES.c.account == named(account, ACCOUNT), SHARES.c.period == period, SHARES.c.start == start
+        if amount:
+            moved = sa.update(SHARES).where(*of, SHARES.c.process == "")
+            connection.execute(moved.values(granted=SHARES.c.granted + amount))
 
 
 def _by_accounts(entries: Iterable[Spent]) -> dict[tuple[str, ...], list[tuple[float, int]]]:
