@@ -26,6 +26,7 @@ from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.bell import Bell
 from penstock.server.books import Books, rules_of, shared_by
 from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
@@ -257,8 +258,9 @@ class Service:
 
     async def _look_at_models(self) -> None:
         """Take what other workers have stored."""
+        bell, rung = self.storage.bell if self.storage is not None else Bell(), 0
         while True:
-            await asyncio.sleep(LOOK)
+            rung = await bell.wait(rung, LOOK)
             try:
                 if await self.models.revision() != self.stored.revision:
                     await self.take_changes()
