@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from penstock.core.admit.book import Cell
+from penstock.core.mask import NO_SECRETS, Mask
 from penstock.stores.base import SpendStore, Spent
 from penstock.stores.journal import BEGIN, Entry, Journal, JournalFile, left_open, read_all, take_over
 
@@ -63,6 +64,7 @@ class Bookkeeper:
         self._task: asyncio.Task[None] | None = None
         self._anew: Iterable[Cell] | None = None  # what is to be asked once more
         self.away = ""
+        self.mask: Callable[[], Mask] = lambda: NO_SECRETS  # of the secrets that no text may have
         self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
 
     async def start(self) -> None:
@@ -153,7 +155,7 @@ class Bookkeeper:
         if self._asks and self._asks[0].at <= self._at:
             await self._answer()
             return True
-        entries = await self._in_thread(_batch, file, self._at[1])
+        entries = await self._in_thread(_batch, file, self._at[1], self.mask)
         # Asked behind the read: a question for a position that was read over came before what stands behind it.
         if self._asks and (file.name, file.size) >= self._asks[0].at:
             limit = self._asks[0].at
@@ -199,7 +201,7 @@ class Bookkeeper:
             marks = await self._store.marks()
             for file in files:
                 position = marks.get(file.name, 0)
-                while entries := await self._in_thread(_batch, file, position):
+                while entries := await self._in_thread(_batch, file, position, self.mask):
                     position = entries[-1].end
                     ended = [entry.spent for entry in entries if entry.spent is not None]
                     await self._store_all(ended, {file.name: position})
@@ -229,9 +231,14 @@ class Bookkeeper:
 _AS_RESERVED = "each is charged what was set aside for it, and marked as pending"
 
 
-def _batch(file: JournalFile, position: int) -> list[Entry]:
+def _batch(file: JournalFile, position: int, mask: Callable[[], Mask]) -> list[Entry]:
     found: list[Entry] = []
     for entry in file.read(position, pending=False):
+        spent = entry.spent
+        if spent is not None and (spent.request or spent.response):
+            from penstock.runtime.texts import fit_texts  # few configs ask for it
+
+            entry = entry._replace(spent=fit_texts(spent, mask()))
         found.append(entry)
         if len(found) == MOST_ENTRIES:
             break

@@ -228,6 +228,10 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     usage: bytes = b""
     metadata: bytes = b""  # what the request said for the log, JSON
     accounts: tuple[str, ...] = ()
+    # What it asked and was answered, where that is to be kept: on its way in ``form``, and at last JSON.
+    request: bytes = b""
+    response: bytes = b""
+    form: str = ""
 
 
 class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -12,7 +12,8 @@ import msgspec
 from penstock.stores.base import Spent
 from penstock.stores.kinds import LONGEST
 
-FIELDS = Spent.__struct_fields__
+FIELDS = tuple(name for name in Spent.__struct_fields__ if name not in ("request", "response", "form"))
+"""Those that are columns; texts of requests and answers stand in a table of their own, which few have."""
 _PLAIN = msgspec.structs.astuple
 _TEXTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "str")
 _COUNTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "int")
@@ -89,8 +90,21 @@ def rows_of(entries: Sequence[Spent]) -> list[tuple[Any, ...]]:
         columns[number] = [texts[some] for some in columns[number]]
     for name in _JSON:
         number = FIELDS.index(name)
-        columns[number] = [raw.decode("utf-8", "replace").replace("\0", "\ufffd") for raw in columns[number]]
-    return list(zip(*columns, strict=True))
+        columns[number] = list(map(_text, columns[number]))
+    return list(zip(*columns[: len(FIELDS)], strict=True))
+
+
+def texts_of(entries: Sequence[Spent]) -> list[dict[str, str]]:
+    """Return the rows of what requests asked and were answered, of those that have it."""
+    return [
+        {"call_id": one.call_id, "request": _text(one.request), "response": _text(one.response)}
+        for one in entries
+        if one.request or one.response
+    ]
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def spent_of(row: Any) -> Spent:

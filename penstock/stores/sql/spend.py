@@ -12,25 +12,21 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from penstock.core.admit.periods import window
 from penstock.stores.base import Spent, Total
 from penstock.stores.sql import daily, upsert
 from penstock.stores.sql.daily import Day, day_of, sums_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
-from penstock.stores.sql.entries import FIELDS, fit_all, named, rows_of, short, spent_of
-from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SHARES, SPEND, TOTALS
+from penstock.stores.sql.entries import FIELDS, fit_all, named, rows_of, spent_of, texts_of
+from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TEXTS, TOTALS
+from penstock.stores.sql.totals import Key, add_totals, chunks, known_totals, move_shares, summed
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
 DAY_SECONDS = 86400
-CHUNK = 500  # values of one statement
 ROWS_AT_ONCE = 250  # that one statement of SQLite inserts
-_OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
-_Key = tuple[str, str, float]  # of a total: account, period, start
-_MODEL = "/model:"  # between an account and the model whose share of it is counted
 
 
 class SpentPage(NamedTuple):
@@ -63,7 +59,7 @@ class SqlSpendStore:
             known = _known(connection, [old.call_id for old, _ in pairs])
             same = [(old, new) for old, new in pairs if known.get(old.call_id) == old]
             sums = _append(connection, [new for _, new in same], {}, {}, corrects=True)
-            _move_shares(connection, sums)
+            move_shares(connection, sums)
             return len(same)
 
         return await self._database.write(write)
@@ -84,12 +80,12 @@ class SqlSpendStore:
 
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
         def read(connection: sa.Connection) -> list[Total]:
-            known = _known_totals(connection, {account for account, _, _ in asked})
+            known = known_totals(connection, {account for account, _, _ in asked})
             found = []
             for account, period, start in asked:
                 amount = known.get((named(account, ACCOUNT), period, start))
                 if amount is None:
-                    amount = _summed(connection, account, period, start)
+                    amount = summed(connection, account, period, start)
                 found.append(Total(account, period, start, amount))
             return found
 
@@ -166,6 +162,19 @@ class SqlSpendStore:
         """Return one request; None where it is not known."""
         page = await self.rows({"call_id": call_id}, limit=1)
         return page.rows[0] if page.rows else None
+
+    async def texts(self, ids: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
+        """Return what requests of those call ids asked and were answered, JSON, of those of which it is kept."""
+
+        def read(connection: sa.Connection) -> dict[str, tuple[bytes, bytes]]:
+            found = {}
+            for chunk in chunks(list(ids)):
+                asked = sa.select(TEXTS.c.call_id, TEXTS.c.request, TEXTS.c.response)
+                for call_id, request, response in connection.execute(asked.where(TEXTS.c.call_id.in_(chunk))):
+                    found[call_id] = request.encode(), response.encode()
+            return found
+
+        return await self._database.read(read)
 
     async def daily(
         self,
@@ -247,8 +256,9 @@ class SqlSpendStore:
         def delete(connection: sa.Connection) -> int:
             asked = sa.select(SPEND.c.call_id).where(*tests).order_by(SPEND.c.at).limit(most)
             ids = list(connection.execute(asked).scalars())
-            for chunk in _chunks(ids):
+            for chunk in chunks(ids):
                 connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
+                connection.execute(sa.delete(TEXTS).where(TEXTS.c.call_id.in_(chunk)))
             return len(ids)
 
         return await self._database.write(delete)
@@ -282,16 +292,18 @@ def _append(
     periods: Mapping[str, Sequence[str]],
     mark: Mapping[str, int],
     corrects: bool = False,
-) -> Mapping[_Key, int]:
+) -> Mapping[Key, int]:
     """Keep entries, and add them up; return what was added to which totals. All statements go over their rows in one
     order, so that processes that do this at the same time wait for each other instead of locking each other out."""
     new, old = _told_apart(connection, entries, corrects)
-    sums: Mapping[_Key, int] = {}
+    sums: Mapping[Key, int] = {}
     if new:
-        sums = _add_totals(connection, new, old, periods, not corrects)
-        for chunk in _chunks([one.call_id for one in old]):
+        sums = add_totals(connection, new, old, periods, not corrects)
+        for chunk in chunks([one.call_id for one in old]):
             connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
-        _insert(connection, rows_of(sorted(new, key=attrgetter("call_id"))))
+        ordered = sorted(new, key=attrgetter("call_id"))
+        _insert(connection, rows_of(ordered))
+        upsert.put(connection, TEXTS, texts_of(ordered), ("request", "response"))
         upsert.add(connection, DAILY, sums_of(new, old), DAILY_SUMS)
     if mark:
         told = [{"journal": journal, "position": position} for journal, position in sorted(mark.items())]
@@ -358,129 +370,9 @@ def _are_of(connection: sa.Connection, ids: list[str]) -> Iterable[sa.ColumnElem
         listed = sa.func.json_each(msgspec.json.encode(ids).decode()).table_valued("value")
         yield SPEND.c.call_id.in_(sa.select(listed.c.value))
         return
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         yield SPEND.c.call_id.in_(chunk)
-
-
-# Totals. --------------------------------------------------------------------------------------------------------------
-
-
-def _add_totals(
-    connection: sa.Connection,
-    new: Sequence[Spent],
-    old: Sequence[Spent],
-    periods: Mapping[str, Sequence[str]],
-    begins: bool,
-) -> dict[_Key, int]:
-    """Add what entries cost to the windows of their accounts: those that are told, and those that the database has.
-    Return what was added to each. ``begins``: windows may begin here; else those that are not there are worked out from
-    the rows by whoever asks for them."""
-    accounts_of = {one.accounts for one in (*new, *old)}
-    known = _known_totals(connection, {account for accounts in accounts_of for account in accounts})
-    counted: dict[str, set[str]] = {}
-    for account, period, _ in known:
-        counted.setdefault(account, set()).add(period)
-    sums: dict[_Key, int] = {}
-    for entries, sign in ((new, 1), (old, -1)):
-        for accounts, costs in _by_accounts(entries).items():
-            for account in set(accounts):
-                for period in {"", *periods.get(account, ()), *counted.get(named(account, ACCOUNT), ())}:
-                    for start, cost in _by_window(period, costs):
-                        at = (account, period, start)
-                        sums[at] = sums.get(at, 0) + sign * cost
-    rows, begun = [], []
-    for (account, period, start), amount in sums.items():
-        name = named(account, ACCOUNT)
-        if (name, period, start) not in known:
-            if not begins:
-                continue
-            amount += _summed(connection, account, period, start)
-            if period:
-                begun.append((name, period, start))
-        rows.append({"account": name, "period": period, "start": start, "amount": amount})
-    rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
-    upsert.add(connection, TOTALS, rows, ("amount",))
-    _forget_totals(connection, begun)
-    return sums
-
-
-def _move_shares(connection: sa.Connection, sums: Mapping[_Key, int]) -> None:
-    """Add to what was spent of caps before processes shared them: the row without a process, see ``pot``."""
-    for (account, period, start), amount in sorted(sums.items()):
-        of = SHARES.c.account == named(account, ACCOUNT), SHARES.c.period == period, SHARES.c.start == start
-        if amount:
-            moved = sa.update(SHARES).where(*of, SHARES.c.process == "")
-            connection.execute(moved.values(granted=SHARES.c.granted + amount))
-
-
-def _by_accounts(entries: Iterable[Spent]) -> dict[tuple[str, ...], list[tuple[float, int]]]:
-    """List times and costs of the entries that are charged to the same accounts: most of a batch are."""
-    found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
-    for one in entries:
-        if one.accounts in found:
-            found[one.accounts].append((one.at, one.cost))
-        else:
-            found[one.accounts] = [(one.at, one.cost)]
-    return found
-
-
-def _by_window(period: str, costs: Sequence[tuple[float, int]]) -> Iterable[tuple[float, int]]:
-    """Yield windows and what was spent in each."""
-    first, last = window(period, min(costs)[0]), window(period, max(costs)[0])
-    if first.start == last.start:  # all but those of a batch that a window ends in
-        yield first.start, sum([cost for _, cost in costs])
-        return
-    for at, cost in costs:
-        yield window(period, at).start, cost
-
-
-def _forget_totals(connection: sa.Connection, begun: Sequence[_Key]) -> None:
-    """Delete windows that are over for long: where a window begins, all before the last one."""
-    same = TOTALS.c.account == sa.bindparam("of"), TOTALS.c.period == sa.bindparam("in")
-    over = (*same, TOTALS.c.start < sa.bindparam("to"))
-    told = [
-        {"of": account, "in": period, "to": window(period, start - 1).start} for account, period, start in sorted(begun)
-    ]
-    if told:
-        connection.execute(sa.delete(TOTALS).where(*over), told)
-
-
-def _known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[_Key, int]:
-    found: dict[_Key, int] = {}
-    for chunk in _chunks(sorted({named(account, ACCOUNT) for account in accounts})):
-        asked = sa.select(TOTALS.c.account, TOTALS.c.period, TOTALS.c.start, TOTALS.c.amount)
-        rows = connection.execute(asked.where(TOTALS.c.account.in_(chunk)))
-        found |= {(account, period, start): int(amount) for account, period, start, amount in rows}
-    return found
-
-
-def _summed(connection: sa.Connection, account: str, period: str, start: float) -> int:
-    """Add up an account's rows since the start of a window, where there is a column of its kind."""
-    tests = _is_of(account) if period else []  # of all time it is kept since the account's first request
-    if not tests:
-        return 0
-    end = window(period, start).end
-    asked = sa.select(sa.func.sum(SPEND.c.cost)).where(*tests, SPEND.c.at >= start, SPEND.c.at < end)
-    return int(connection.execute(asked).scalar() or 0)
-
-
-def _is_of(account: str) -> list[sa.ColumnElement[bool]]:
-    whose, _, model = account.partition(_MODEL)
-    kind, _, id_ = whose.partition(":")
-    tests = []
-    if kind in _OWN:
-        tests = [SPEND.c[kind] == short(id_)]
-    elif kind == "member":
-        team, _, user = id_.partition("/")
-        tests = [SPEND.c.team == short(team), SPEND.c.user == short(user)]
-    if tests and model:
-        tests.append(sa.or_(SPEND.c.model == short(model), SPEND.c.group == short(model)))
-    return tests
 
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str) else int(value or 0)
-
-
-def _chunks(values: list[str]) -> Iterable[list[str]]:
-    return (values[at : at + CHUNK] for at in range(0, len(values), CHUNK))

@@ -1,0 +1,137 @@
+"""What accounts have spent in windows of time: kept as sums, which the rows of single requests begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from penstock.core.admit.periods import window
+from penstock.stores.base import Spent
+from penstock.stores.sql import upsert
+from penstock.stores.sql.entries import named, short
+from penstock.stores.sql.schema import ACCOUNT, SHARES, SPEND, TOTALS
+
+Key = tuple[str, str, float]  # of a total: account, period, start
+CHUNK = 500  # values of one statement
+_OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
+_MODEL = "/model:"  # between an account and the model whose share of it is counted
+
+
+def add_totals(
+    connection: sa.Connection,
+    new: Sequence[Spent],
+    old: Sequence[Spent],
+    periods: Mapping[str, Sequence[str]],
+    begins: bool,
+) -> dict[Key, int]:
+    """Add what entries cost to the windows of their accounts: those that are told, and those that the database has.
+    Return what was added to each. ``begins``: windows may begin here; else those that are not there are worked out from
+    the rows by whoever asks for them."""
+    accounts_of = {one.accounts for one in (*new, *old)}
+    known = known_totals(connection, {account for accounts in accounts_of for account in accounts})
+    counted: dict[str, set[str]] = {}
+    for account, period, _ in known:
+        counted.setdefault(account, set()).add(period)
+    sums: dict[Key, int] = {}
+    for entries, sign in ((new, 1), (old, -1)):
+        for accounts, costs in _by_accounts(entries).items():
+            for account in set(accounts):
+                for period in {"", *periods.get(account, ()), *counted.get(named(account, ACCOUNT), ())}:
+                    for start, cost in _by_window(period, costs):
+                        at = (account, period, start)
+                        sums[at] = sums.get(at, 0) + sign * cost
+    rows, begun = [], []
+    for (account, period, start), amount in sums.items():
+        name = named(account, ACCOUNT)
+        if (name, period, start) not in known:
+            if not begins:
+                continue
+            amount += summed(connection, account, period, start)
+            if period:
+                begun.append((name, period, start))
+        rows.append({"account": name, "period": period, "start": start, "amount": amount})
+    rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
+    upsert.add(connection, TOTALS, rows, ("amount",))
+    _forget_totals(connection, begun)
+    return sums
+
+
+def move_shares(connection: sa.Connection, sums: Mapping[Key, int]) -> None:
+    """Add to what was spent of caps before processes shared them: the row without a process, see ``pot``."""
+    for (account, period, start), amount in sorted(sums.items()):
+        of = SHARES.c.account == named(account, ACCOUNT), SHARES.c.period == period, SHARES.c.start == start
+        if amount:
+            moved = sa.update(SHARES).where(*of, SHARES.c.process == "")
+            connection.execute(moved.values(granted=SHARES.c.granted + amount))
+
+
+def _by_accounts(entries: Iterable[Spent]) -> dict[tuple[str, ...], list[tuple[float, int]]]:
+    """List times and costs of the entries that are charged to the same accounts: most of a batch are."""
+    found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
+    for one in entries:
+        if one.accounts in found:
+            found[one.accounts].append((one.at, one.cost))
+        else:
+            found[one.accounts] = [(one.at, one.cost)]
+    return found
+
+
+def _by_window(period: str, costs: Sequence[tuple[float, int]]) -> Iterable[tuple[float, int]]:
+    """Yield windows and what was spent in each."""
+    first, last = window(period, min(costs)[0]), window(period, max(costs)[0])
+    if first.start == last.start:  # all but those of a batch that a window ends in
+        yield first.start, sum([cost for _, cost in costs])
+        return
+    for at, cost in costs:
+        yield window(period, at).start, cost
+
+
+def _forget_totals(connection: sa.Connection, begun: Sequence[Key]) -> None:
+    """Delete windows that are over for long: where a window begins, all before the last one."""
+    same = TOTALS.c.account == sa.bindparam("of"), TOTALS.c.period == sa.bindparam("in")
+    over = (*same, TOTALS.c.start < sa.bindparam("to"))
+    told = [
+        {"of": account, "in": period, "to": window(period, start - 1).start} for account, period, start in sorted(begun)
+    ]
+    if told:
+        connection.execute(sa.delete(TOTALS).where(*over), told)
+
+
+def known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[Key, int]:
+    """Return all windows that are kept of accounts, whose names are as they are kept."""
+    found: dict[Key, int] = {}
+    for chunk in chunks(sorted({named(account, ACCOUNT) for account in accounts})):
+        asked = sa.select(TOTALS.c.account, TOTALS.c.period, TOTALS.c.start, TOTALS.c.amount)
+        rows = connection.execute(asked.where(TOTALS.c.account.in_(chunk)))
+        found |= {(account, period, start): int(amount) for account, period, start, amount in rows}
+    return found
+
+
+def summed(connection: sa.Connection, account: str, period: str, start: float) -> int:
+    """Add up an account's rows since the start of a window, where there is a column of its kind."""
+    tests = _is_of(account) if period else []  # of all time it is kept since the account's first request
+    if not tests:
+        return 0
+    end = window(period, start).end
+    asked = sa.select(sa.func.sum(SPEND.c.cost)).where(*tests, SPEND.c.at >= start, SPEND.c.at < end)
+    return int(connection.execute(asked).scalar() or 0)
+
+
+def _is_of(account: str) -> list[sa.ColumnElement[bool]]:
+    whose, _, model = account.partition(_MODEL)
+    kind, _, id_ = whose.partition(":")
+    tests = []
+    if kind in _OWN:
+        tests = [SPEND.c[kind] == short(id_)]
+    elif kind == "member":
+        team, _, user = id_.partition("/")
+        tests = [SPEND.c.team == short(team), SPEND.c.user == short(user)]
+    if tests and model:
+        tests.append(sa.or_(SPEND.c.model == short(model), SPEND.c.group == short(model)))
+    return tests
+
+
+def chunks(values: list[str]) -> Iterable[list[str]]:
+    """Cut values into lists of which each is one statement's."""
+    return (values[at : at + CHUNK] for at in range(0, len(values), CHUNK))
