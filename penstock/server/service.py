@@ -38,6 +38,7 @@ from penstock.server.memory import give_back_memory
 from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
 from penstock.server.prober import Prober
 from penstock.server.retention import Retention
+from penstock.server.rotation import Rotation
 from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather
@@ -133,6 +134,7 @@ class Service:
         if self.storage is not None:
             tasks.append(loop.create_task(self.storage.watch()))
             tasks.append(loop.create_task(Retention(self.storage.spend, lambda: self.gateway.state).run()))
+            tasks.append(loop.create_task(Rotation(self.storage.desk, lambda: self.gateway.state).run()))
         if self.shared is not None:
             self._ask_spent()
             self.shared.start()

@@ -46,7 +46,7 @@ KINDS: Mapping[str, Kind] = {
             "blocked",
         ),
         unique=("key_alias",),
-        secret=("digests",),
+        secret=("digests", "rotated"),
     ),
     "team": Kind("teams", "team_id", ("team_alias", "organization_id", "blocked"), secret=("logging",)),
     "member": Kind("team_members", "membership_id", ("team_id", "user_id", "role")),
