@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test pythons laws faults mutants lint lock llama-server smoke clean
+.PHONY: help run test pythons laws faults kills fuzz mutants lint lock llama-server smoke clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ kills: $(VENV)/.dev ## kill a gateway a hundred times under load: its books must
 
 mutants: $(VENV)/.dev ## plants known faults one by one and shows that a test fails for each (a few minutes)
 	@$(PY) -m tests.mutants $(ARGS)
+
+fuzz: $(VENV)/.dev ## schemathesis asks every URL 300 times, other things each time (PENSTOCK_FUZZ=N for another count; half an hour)
+	@PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-300} $(PY) -m pytest -q tests/e2e/clients/test_schemathesis.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff and mypy (strict in penstock/core and penstock/runtime/http)
 	@echo "==> ruff"

@@ -20,8 +20,9 @@ from typing import NamedTuple, TypeVar
 
 from penstock.core.admit.book import Cell
 from penstock.core.mask import NO_SECRETS, Mask
-from penstock.stores.base import SpendStore, Spent
-from penstock.stores.journal import BEGIN, Entry, Journal, JournalFile, left_open, read_all, take_over
+from penstock.stores.base import KeptTexts, SpendStore, Spent
+from penstock.stores.batch import Batch, read_batch
+from penstock.stores.journal import BEGIN, Journal, JournalFile, left_open, read_all, take_over
 
 T = TypeVar("T")
 log = logging.getLogger("penstock")
@@ -155,21 +156,20 @@ class Bookkeeper:
         if self._asks and self._asks[0].at <= self._at:
             await self._answer()
             return True
-        entries = await self._in_thread(_batch, file, self._at[1], self.mask)
+        position = self._at[1]
+        batch = await self._in_thread(read_batch, file, position, MOST_ENTRIES)
         # Asked behind the read: a question for a position that was read over came before what stands behind it.
-        if self._asks and (file.name, file.size) >= self._asks[0].at:
-            limit = self._asks[0].at
-            entries = [entry for entry in entries if (entry.file, entry.end) <= limit]
-        if not entries:
-            if file is not self._journal.files[-1] and self._at[1] >= file.size:
+        if self._asks and (file.name, batch.end) > self._asks[0].at:
+            batch = await self._in_thread(read_batch, file, position, MOST_ENTRIES, self._asks[0].at[1])
+        if batch.end == position:
+            if file is not self._journal.files[-1] and position >= file.size:
                 self._at = self._journal.files[self._journal.files.index(file) + 1].name, BEGIN
                 await self._forget_files()
                 return True
             return bool(self._asks and self._asks[0].at <= self._at)
-        ended = [entry.spent for entry in entries if entry.spent is not None]
-        await self._store_all(ended, {file.name: entries[-1].end})
-        self._at = file.name, entries[-1].end
-        self._stored += len(ended)
+        await self._store_batch(batch, file.name)
+        self._at = file.name, batch.end
+        self._stored += len(batch)
         return True
 
     def _file(self) -> JournalFile:
@@ -200,14 +200,13 @@ class Bookkeeper:
             files = self._dead[0]
             marks = await self._store.marks()
             for file in files:
-                position = marks.get(file.name, 0)
-                while entries := await self._in_thread(_batch, file, position, self.mask):
-                    position = entries[-1].end
-                    ended = [entry.spent for entry in entries if entry.spent is not None]
-                    await self._store_all(ended, {file.name: position})
+                position = max(BEGIN, marks.get(file.name, 0))
+                while (batch := await self._in_thread(read_batch, file, position, MOST_ENTRIES)).end > position:
+                    position = batch.end
+                    await self._store_batch(batch, file.name)
             left = await self._in_thread(left_open, files)
             if left:
-                await self._store_all(left, {})
+                await self._store_all(left, {one for entry in left for one in entry.accounts}, {})
                 log.warning("%d requests were under way when their process died: %s", len(left), _AS_RESERVED)
             if self.bury is not None:
                 try:
@@ -219,8 +218,12 @@ class Bookkeeper:
                 await self._in_thread(_end, file)
             self._dead.pop(0)
 
-    async def _store_all(self, entries: Sequence[Spent], mark: dict[str, int]) -> None:
-        accounts = {account for some in {entry.accounts for entry in entries} for account in some}
+    async def _store_batch(self, batch: Batch, file: str) -> None:
+        if batch.texts:  # before their entries: whoever sees these has them
+            await self._store.keep_texts(await self._in_thread(_fit_all, batch, self.mask))
+        await self._store_all(batch, _accounts_of(batch), {file: batch.end})
+
+    async def _store_all(self, entries: Sequence[Spent], accounts: set[str], mark: dict[str, int]) -> None:
         # By their names, so that two processes which store at once take rows in the same order: no deadlock.
         await self._store.append(entries, {one: self._periods(one) for one in sorted(accounts)}, mark)
 
@@ -231,18 +234,15 @@ class Bookkeeper:
 _AS_RESERVED = "each is charged what was set aside for it, and marked as pending"
 
 
-def _batch(file: JournalFile, position: int, mask: Callable[[], Mask]) -> list[Entry]:
-    found: list[Entry] = []
-    for entry in file.read(position, pending=False):
-        spent = entry.spent
-        if spent is not None and (spent.request or spent.response):
-            from penstock.runtime.texts import fit_texts  # few configs ask for it
+def _fit_all(batch: Batch, mask: Callable[[], Mask]) -> list[KeptTexts]:
+    from penstock.runtime.texts import fit_texts  # few configs ask for it
 
-            entry = entry._replace(spent=fit_texts(spent, mask()))
-        found.append(entry)
-        if len(found) == MOST_ENTRIES:
-            break
-    return found
+    known = mask()
+    return [fit_texts(one, known) for one in batch.texts]
+
+
+def _accounts_of(batch: Batch) -> set[str]:
+    return {account for group in batch.groups for account in group.of.accounts}
 
 
 def _entries_of(files: Sequence[JournalFile]) -> list[Spent]:

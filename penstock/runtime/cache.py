@@ -163,8 +163,7 @@ class AnswerCache:
     def end(self, call: Call) -> None:
         """Keep the answer of a call that went well. Nobody waits for it, but for what takes no time."""
         keeping, attempt = call.caching, call.attempt
-        assert keeping is not None
-        if attempt is None:
+        if attempt is None or keeping is None:
             return
         question = keeping.question
         if question is not None:

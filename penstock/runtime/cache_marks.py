@@ -62,12 +62,12 @@ class Marks:
 
     def begin(self, call: Call, state: State) -> bool:
         """Make the part in the cache of a chat that nobody can have asked before; False for all others."""
-        surface, fields = call.surface, call.fields
+        surface, fields, shelf = call.surface, call.fields, state.shelves.get(call.model)
         assert surface is not None
-        shelf = state.shelves.get(call.model)
-        if shelf is None or not shelf.plain or surface.dialect.name not in self.dialects:
+        name = surface.dialect.name
+        if shelf is None or not shelf.plain or name not in self.dialects or state.caching is not self.settings:
             return False
-        if state.caching is not self.settings or surface.cached not in self._kinds or not _LOOKED_AT.isdisjoint(fields):
+        if surface.cached not in self._kinds or not _LOOKED_AT.isdisjoint(fields):
             return False
         body = call.exchange.body
         if len(body) >= SHORT and (is_long(body) or self._questions.knows(call, surface.cached)):
@@ -77,14 +77,12 @@ class Marks:
             return False
         owner = (shelf.group, "" if shelf.shared else call.caller.tenant, shelf.namespace)
         mark = hash((owner, said))
-        if mark in self._named or mark in self.asked or mark in self._memory.values:
+        if mark in self._memory.values or mark in self.asked or mark in self._named:
             self._met = call.call_id, mark
             return False
         if surface.adapt is not None:
             body = body_of(call)
-        beside = beside_of(call) if surface.forward_names else ()
-        name = surface.dialect.name
-        question = Question(name, body, beside, owner)
+        question = Question(name, body, beside_of(call) if surface.forward_names else (), owner)
         call.caching = self.asked[mark] = Keeping(
             surface.cached, name, call.asked, self._place, shelf.ttl, shelf.limit, True, "", mark, question
         )
@@ -142,8 +140,7 @@ class Marks:
         """Keep the answer of a call that went well and has no name; False where there is nothing to keep."""
         if (keeping.body is None and keeping.parts is None) or self.asked.pop(keeping.mark, None) is not keeping:
             return False
-        keeping.note(attempt)
-        self._memory.keep(keeping.mark, _write((question, keeping.entry())), keeping.ttl)
+        self._memory.keep(keeping.mark, _write((question, keeping.entry_of(attempt))), keeping.ttl)
         return True
 
     def over(self, keeping: Keeping) -> None:

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from penstock.core.dialects.base import View
 from penstock.core.errors import GatewayError
-from penstock.runtime.ids import new_id
+from penstock.runtime.ids import new_call_id
 from penstock.runtime.outlet import Outlet, safe
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Call:
         self.mount_style: MountStyle | None = None  # how answers are told differently under a mount
         self.params: Mapping[str, str] = _NONE  # what stands in the path of a route
         self.outlet = Outlet(exchange, exchange.started)
-        self.call_id = new_id()
+        self.call_id = new_call_id()
         given = exchange.headers.get(b"x-request-id")
         self.request_id = self.call_id.encode() if given is None else safe(given.decode("latin-1"))[:256]
         self.fields: dict[str, Raw] = {}

@@ -89,6 +89,7 @@ class Engine:
         self.answers = AnswerCache(lambda: self.means, self.handle)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
+        self._good: list[tuple[Attempt, Rules, float]] = []  # what went well in this turn of the loop
 
     async def handle(self, call: Call, state: State, plan: Plan[Target] | None = None) -> None:
         """Answer a call that was let in, whatever happens, and record it once. ``plan``: instead of the state's own."""
@@ -145,8 +146,6 @@ class Engine:
                 self.admission.release(call)
         if error is not None:
             call.outlet.refuse(call, error)
-        elif call.caching is not None:
-            self.answers.end(call)
         self.record(call, error)
 
     def _cut_off(self, call: Call) -> GatewayError | None:
@@ -240,7 +239,7 @@ class Engine:
             if live.health.ill:
                 live.health.succeeded()
             if rules is not None:
-                praise(attempt, rules, self.means.clock())
+                self._praise(attempt, rules)
             if (trace := call.means.trace) is not None:
                 trace.ended(attempt, None)
             return ANSWERED
@@ -256,6 +255,15 @@ class Engine:
         if attempt.so_far is not None and (attempt.first_at is not None or attempt.goes_on):
             return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
+
+    def _praise(self, attempt: Attempt, rules: Rules) -> None:
+        """Note a good answer: at once where it ends a rest, else with those of this turn of the loop."""
+        standing, now = attempt.live.standing, self.means.clock()
+        if standing.row or standing.rests_until:
+            return praise(attempt, rules, now)
+        if not self._good and not self._ended:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._good.append((attempt, rules, now))
 
     def _failed(self, attempt: Attempt, rules: Rules | None, error: GatewayError, alone: bool) -> None:
         """Note how an attempt failed, and hold an upstream's fault against its deployment. ``alone``: it is the only
@@ -306,15 +314,22 @@ class Engine:
             call.outlet.bill.close(error)
         elif self.admission is not None and self.admission.budgets is not None and call.surface is not None:
             self.admission.budgets.note(call, error)
-        if call.caching is not None:
-            self.answers.over(call.caching)
-        if not self._ended:
+        if not self._ended and not self._good:
             asyncio.get_running_loop().call_soon(self.flush)
         self._ended.append((call, error, self.means.clock(), time.time()))
 
     def flush(self) -> None:
-        """Write the records of the calls that have ended."""
+        """Write the records of the calls that have ended, and keep their answers: call by call they cost twice that."""
         ended, self._ended = self._ended, []
+        good, self._good = self._good, []
+        for attempt, rules, now in good:
+            praise(attempt, rules, now)
+        for call, error, _, _ in ended:
+            if call.caching is not None:
+                if error is None:
+                    self.answers.end(call)
+                if call.caching is not None:
+                    self.answers.over(call.caching)
         for call, error, now, at in ended:
             self.records.put(record_of(call, error, now, at))
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.

@@ -144,6 +144,23 @@ class Keeping(Struct, eq=False):
             return False
         return self.body is not None or (self.parts is not None and self.kind in CHATS)
 
+    def entry_of(self, attempt: Attempt) -> Entry:
+        """Make an entry of an answer that nobody waits for: ``note`` and ``entry`` in one, for most calls end so."""
+        now, body, losses = time.time(), self.body, attempt.losses
+        return Entry(
+            now,
+            now + self.ttl,
+            self.dialect,
+            self.model,
+            b"".join(self.parts or ()) if body is None else body,
+            attempt.usage,
+            self.content_type.decode("latin-1") if self.content_type else "",
+            tuple([loss.path for loss in losses]) if losses else (),
+            self.kind in CHATS,
+            body is None,
+            attempt.form is not None and attempt.form.check is not None,
+        )
+
     def note(self, attempt: Attempt) -> None:
         """Take down what there is to know of an answer that is going to be kept."""
         self.at, self.usage = time.time(), attempt.usage

@@ -185,7 +185,8 @@ class Ledger:
         """Set aside what a call may cost. Raises "over_budget", and "bad_request" for a model without a price where
         these are refused."""
         found = self._dearest(admitted.plan) if admitted.plan is not None else self._passed(call)
-        if self.rules.priced and call.model and not all(one.known for one in found):
+        rules = self.rules
+        if rules.priced and call.model and not all(one.known for one in found):
             text = f"No price is known for the model {call.model[:200]!r}, and models without one are refused here "
             text += "(litellm_settings.block_requests_for_models_without_pricing)."
             raise GatewayError("bad_request", text, param="model")
@@ -194,16 +195,19 @@ class Ledger:
             asked = _SESSION
         else:
             asked = read_asked(call.fields, len(body), body if isinstance(body, bytes) else b"")
-        bound = max([one.cost(asked, self.rules.default_output) for one in found], default=0)
+        bound, free = 0, True
+        for one in found:  # nearly always one
+            bound = max(bound, one.cost(asked, rules.default_output))
+            free = free and one.free
         place, soft = self.accounts.place(call.caller, admitted)
         claims: Sequence[Claim] = place.claims
         accounts = place.accounts
         if place.by_model and (of_model := place.by_model.get(call.model)):
             claims = (*claims, *of_model)
             accounts = (*accounts, *dict.fromkeys(claim.cell.account for claim in of_model))
-        if all(one.free for one in found):
+        if free:
             claims = ()  # a budget is no matter of what costs nothing
-        reserved = bound if self.rules.reserves else 0
+        reserved = bound if rules.reserves else 0
         if self.sharing is not None and claims:
             return self._share(self.sharing, call, claims, place.cells, reserved, (accounts, bound, soft))
         held = self.book.reserve(claims, place.cells, reserved, self._now())

@@ -32,28 +32,28 @@ class LimitLines:
         self._lines, self._spots = lines, spots
         bounds = [[limit.pace.requests for limit in limits], [limit.pace.tokens for limit in limits]]
         self._bounds = [
-            (word, which, [(number, most) for number, most in enumerate(bounds[which]) if most is not None])
-            for which, word in enumerate(("requests", "tokens"))
+            (which, [(number, most) for number, most in enumerate(bounds[which]) if most is not None])
+            for which in range(2)
+            if any(most is not None for most in bounds[which])
         ]
-        self._alone = len(limits) == 1
-        if self._alone:
-            more, which = _lines_of("x-ratelimit", limits[0].pace, 2)
-            self._both, self._spots_of_both = lines + more, [*spots, *((0, one) for one in which)]
+        self._openai = lines + "".join(
+            f"x-ratelimit-limit-{word}: %d\r\nx-ratelimit-remaining-{word}: %d\r\n"
+            for word in (("requests", "tokens")[which] for which, _ in self._bounds)
+        )
 
     def fill(self, left: Sequence[Left], openai: bool) -> bytes:
         """Render the lines. ``left``: of each limit. ``openai``: also in OpenAI's names."""
-        if openai and self._alone:
-            return (self._both % tuple([left[number][one] for number, one in self._spots_of_both])).encode()
-        text = self._lines % tuple([left[number][one] for number, one in self._spots])
-        return (text + self._tightest(left) if openai else text).encode()
-
-    def _tightest(self, left: Sequence[Left]) -> str:
-        text = ""
-        for word, which, bounds in self._bounds:
-            if bounds:
-                some, most = min([(left[number][which], most) for number, most in bounds])
-                text += f"x-ratelimit-limit-{word}: {most}\r\nx-ratelimit-remaining-{word}: {some}\r\n"
-        return text
+        told = [left[number][one] for number, one in self._spots]
+        if not openai:
+            return (self._lines % tuple(told)).encode()
+        for which, bounds in self._bounds:
+            number, most = bounds[0]
+            some = left[number][which]
+            for number, other in bounds:
+                if left[number][which] < some or (left[number][which] == some and other < most):
+                    some, most = left[number][which], other
+            told += most, some
+        return (self._openai % tuple(told)).encode()
 
 
 def _lines_of(name: str, pace: Pace, count: int) -> tuple[str, list[int]]:

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from penstock.config import Deployment
+from penstock.core.admit.amount import pico
 from penstock.core.admit.estimate import UNKNOWN, Dearest, dearest_of
 from penstock.core.count import estimate
 from penstock.core.errors import GatewayError, shed
@@ -249,7 +250,7 @@ class PassThrough(Attempt, eq=False):
     def dearest(self) -> Dearest:
         """Return the dearest that a request of it may be: its own price for each, or its model's."""
         if self.flat is not None:
-            return Dearest(units=(("requests", self.flat),))
+            return Dearest(units=(("requests", pico(self.flat)),))
         if self.credential is None or not self.asked:
             return UNKNOWN
         price = self._price(self.credential.target)

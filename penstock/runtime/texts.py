@@ -4,7 +4,7 @@ thread, where nobody waits for it."""
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,7 +15,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.kept_texts import MOST_ANSWER, MOST_REQUEST, kept_json, too_large
 from penstock.runtime.cross import collect_stream
 from penstock.runtime.ids import mint
-from penstock.stores.base import Spent
+from penstock.stores.base import KeptTexts, Spent, SpentTexts
 
 if TYPE_CHECKING:
     from penstock.core.mask import Mask
@@ -39,7 +39,7 @@ class Texts:
         if self._size <= MOST_ANSWER:
             self._parts.append(data)
 
-    def lay_down(self, call: Call, entry: Spent) -> Spent:
+    def lay_down(self, call: Call, entry: Spent) -> SpentTexts:
         """Return an entry with the texts of its call, as they are."""
         body, surface = call.exchange.body, call.surface
         request = body if isinstance(body, bytes) else b""
@@ -49,11 +49,12 @@ class Texts:
         form = "" if surface is None else surface.dialect.name
         if call.stream and self._size <= MOST_ANSWER:
             form += STREAMED
-        return msgspec.structs.replace(entry, request=request, response=answer, form=form)
+        values: tuple[Any, ...] = (*msgspec.structs.astuple(entry), request, answer, form)
+        return SpentTexts(*values)
 
 
-def fit_texts(entry: Spent, mask: Mask) -> Spent:
-    """Return an entry with its texts as they are kept: whole answers in JSON, cut, and without secrets."""
+def fit_texts(entry: SpentTexts, mask: Mask) -> KeptTexts:
+    """Return the texts of an entry as they are kept: whole answers in JSON, cut, and without secrets."""
     names = (entry.model, entry.target)
     answer = entry.response
     if entry.form.endswith(STREAMED):
@@ -62,8 +63,7 @@ def fit_texts(entry: Spent, mask: Mask) -> Spent:
     def clean(text: str) -> str:
         return mask.clean(text, names)
 
-    request, response = kept_json(entry.request, clean), kept_json(answer, clean)
-    return msgspec.structs.replace(entry, request=request, response=response, form="")
+    return KeptTexts(entry.call_id, kept_json(entry.request, clean), kept_json(answer, clean))
 
 
 def _collected(stream: bytes, form: str, model: str) -> bytes:

@@ -174,7 +174,7 @@ ROUTES: tuple[Route, ...] = (
     *managing.ROUTES,
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
-    Route("/cost/estimate", costs.estimate, methods=("POST",)),
+    Route("/cost/estimate", costs.estimate, methods=("POST",), body=costs.EstimateAsked),
     *(row for of in (spend_logs, spend_global, spend_reports, activity) for row in of.ROUTES),
     Route("/api/tags", ollama_pages.tags, family=LLM),
     Route("/api/ps", ollama_pages.running, family=LLM),

@@ -190,6 +190,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     call_id: str
     at: float  # when it ended, unix time
     began: float
+    # What many requests have in common: they stand together, so that ``batch`` finds them as one run of bytes.
     kind: str  # of the operation, as LiteLLM's ``call_type``: "acompletion", "aembedding"
     key: str = ""
     team: str = ""
@@ -203,13 +204,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     target_id: str = ""
     provider: str = ""
     address: str = ""  # of the upstream, without secrets
-    cost: int = 0
     price_version: str = ""
-    input: int = 0
-    output: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    reasoning: int = 0
     estimated: bool = False
     pending: bool = False
     cache_hit: bool = False
@@ -217,21 +212,41 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     stream: bool = False
     status: int = 0
     error: str = ""
+    path: str = ""
+    accounts: tuple[str, ...] = ()
+    # What each has for itself.
+    cost: int = 0
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
     message: str = ""
     tries: int = 0
     ms: float = 0.0
     first_ms: float | None = None
     request_id: str = ""  # of the answer, as LiteLLM's ``request_id``
     client: str = ""  # address
-    path: str = ""
     session: str = ""
     usage: bytes = b""
     metadata: bytes = b""  # what the request said for the log, JSON
-    accounts: tuple[str, ...] = ()
-    # What it asked and was answered, where that is to be kept: on its way in ``form``, and at last JSON.
+
+
+class SpentTexts(Spent, frozen=True, array_like=True, omit_defaults=True, gc=False):
+    """An entry with what its request asked and was answered, as they went over the wire; ``form``: in which they
+    are. Whoever reads it as ``Spent`` reads all but that."""
+
     request: bytes = b""
     response: bytes = b""
     form: str = ""
+
+
+class KeptTexts(NamedTuple):
+    """What a request asked and was answered, as it is kept: JSON, b"" for nothing."""
+
+    call_id: str
+    request: bytes
+    response: bytes
 
 
 class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -280,11 +295,13 @@ class SpendStore(Protocol):
     """What was spent. ``append``: keep entries; those whose ``call_id`` is known change nothing, but for one that was
     pending, which is replaced. With them, in the same transaction: the totals of their accounts in the ``periods`` that
     are told for each, the sums per day, and how far the journal was read (``mark``: journal -> position). ``totals``:
-    of the accounts that are asked for. ``marks``: the positions. All raise ``OSError`` when it cannot be reached."""
+    of the accounts that are asked for. ``marks``: the positions. ``keep_texts``: keep what requests asked and were
+    answered, whose entries follow; again, it changes nothing. All raise ``OSError`` when it cannot be reached."""
 
     async def append(
         self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]], mark: Mapping[str, int]
     ) -> None: ...
+    async def keep_texts(self, texts: Sequence[KeptTexts]) -> None: ...
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]: ...
     async def marks(self) -> Mapping[str, int]: ...
 

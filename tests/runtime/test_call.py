@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 import uuid
 
 import pytest
@@ -16,7 +17,7 @@ from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
 from penstock.runtime.call import LONGEST_MODEL, REFUSED_FIELDS, require_list
 from penstock.runtime.ids import _BATCH as BATCH
-from penstock.runtime.ids import _Ids, new_id
+from penstock.runtime.ids import _Ids, _TimedIds, new_call_id, new_id
 from tests.runtime.made import call_of
 
 GOOD = {"model": "m", "messages": [{}]}
@@ -117,8 +118,21 @@ def test_ids_take_one_system_call_a_batch(monkeypatch):
     assert calls == [16 * BATCH] * 2
 
 
-def test_threads_that_ask_at_once_get_no_id_twice():
-    ids = _Ids()
+def test_ids_of_calls_are_in_the_order_in_which_they_are_taken():
+    before, stock = int(time.time() * 1000), _TimedIds()
+    batches = [[uuid.UUID(stock.next()) for _ in range(BATCH)] for _ in range(3)]
+    ids = [one for batch in batches for one in batch]
+    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
+    assert all(batch == sorted(batch) for batch in batches)
+    assert len({one.int & (1 << 62) - 1 for one in ids}) == len(ids), "beside the time they are random"
+    times = [one.int >> 80 for one in ids]
+    assert before <= times[0] and times == sorted(times) and times[-1] <= int(time.time() * 1000)
+    assert uuid.UUID(new_call_id()).version == 7
+
+
+@pytest.mark.parametrize("kind", [_Ids, _TimedIds])
+def test_threads_that_ask_at_once_get_no_id_twice(kind):
+    ids = kind()
     made: list[list[str]] = [[] for _ in range(4)]
     threads = [threading.Thread(target=lambda mine=mine: mine.extend(ids.next() for _ in range(3000))) for mine in made]
     for thread in threads:

@@ -15,6 +15,7 @@ from penstock.core.admit.holders import Cap
 from penstock.core.admit.periods import window
 
 GLOBAL = "global"
+MOST_KEPT = 4_000  # pairs of claims and cells that are not joined anew with each request
 _BEFORE = -1.0  # a start that no window has
 
 
@@ -88,6 +89,7 @@ class Book:
 
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str], Cell] = {}
+        self._distinct: dict[tuple[int, int], tuple[Sequence[Claim], Sequence[Cell], tuple[Cell, ...]]] = {}
 
     def cell(self, account: str, period: str = "") -> Cell:
         """Return where an account is counted in windows of a period, made at the first question."""
@@ -110,12 +112,20 @@ class Book:
 
     def hold(self, claims: Sequence[Claim], cells: Sequence[Cell], amount: int, now: float) -> Hold:
         """Set an amount aside without asking whether there is so much."""
-        cells = distinct(claims, cells)
+        kept = self._distinct.get((id(claims), id(cells)))  # those of one caller are the same with each request
+        cells = kept[2] if kept is not None and kept[0] is claims and kept[1] is cells else self._join(claims, cells)
         for cell in cells:
             if now >= cell.end:
                 cell.turn(now)
             cell.reserved += amount
         return Hold(claims, cells, amount)
+
+    def _join(self, claims: Sequence[Claim], cells: Sequence[Cell]) -> tuple[Cell, ...]:
+        found = distinct(claims, cells)
+        if len(self._distinct) >= MOST_KEPT:
+            self._distinct.clear()
+        self._distinct[id(claims), id(cells)] = claims, cells, found
+        return found
 
     def extend(self, hold: Hold, more: int, now: float) -> Refusal | None:
         """Set more aside for the same request: it is tried again, and what was tried before costs, too."""

@@ -49,6 +49,7 @@ _TOP = frozenset(_FIELDS)
 _ELSEWHERE = (*_NAMED, *_MCP, *(f'"{name}"'.encode() for name in _FIELDS))
 # Of each of these a body has some, if it has one of the words.
 _PARTS = (b"earch", b'"file', b'"document"', b"s3Location")
+_SEARCHED = "searches"
 _INT = msgspec.json.Decoder(int).decode
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -105,10 +106,10 @@ def read_asked(fields: Mapping[str, Raw], size: int, body: bytes = b"") -> Asked
 
 class Dearest(Struct, frozen=True):
     """The dearest that a model may be. ``rates``: (tokens of a prompt from which on, picodollars of a token of input,
-    of output), ascending in all three. ``units``: what else it is paid by, in US dollars. ``known``: its price is."""
+    of output), ascending in all three. ``units``: what else it is paid by, in picodollars. ``known``: its price is."""
 
     rates: tuple[tuple[int, int, int], ...] = ()
-    units: tuple[tuple[str, Decimal], ...] = ()
+    units: tuple[tuple[str, int], ...] = ()
     window: int | None = None
     most_output: int | None = None
     terms: Terms | None = None
@@ -117,7 +118,12 @@ class Dearest(Struct, frozen=True):
     @property
     def free(self) -> bool:
         """Tell whether nothing that it does costs anything."""
-        return self.known and not any(row[1] or row[2] for row in self.rates) and not self.units and self.terms is None
+        if self.units or self.terms is not None or not self.known:
+            return False
+        for _, of_input, of_output in self.rates:
+            if of_input or of_output:
+                return False
+        return True
 
     def cost(self, asked: Asked, default_output: int | None = None) -> int:
         """Return the picodollars that a request costs at most; 0 where no price is known."""
@@ -131,8 +137,9 @@ class Dearest(Struct, frozen=True):
         for start, of_input, of_output in self.rates:
             if start <= prompt:
                 amount = prompt * of_input + asked.answers * each * of_output
-        if self.units:
-            amount += pico(sum((price * _most(unit, asked) for unit, price in self.units), Decimal(0)))
+        for unit, price in self.units:
+            if unit != _SEARCHED or asked.searches:  # most models could search, and hardly a request asks for it
+                amount += price * _most(unit, asked)
         if self.terms is not None:
             amount = pico(self.terms.charge(Decimal(amount) / PICO).total) + 1
         return amount
@@ -180,7 +187,7 @@ _UNITS = (
 )
 
 
-def _units(entry: Mapping[str, Any]) -> list[tuple[str, Decimal]]:
+def _units(entry: Mapping[str, Any]) -> list[tuple[str, int]]:
     """List what a model is paid by beside tokens, each at its dearest price."""
     found: dict[str, Decimal] = {}
     for field, value in entry.items():
@@ -192,8 +199,8 @@ def _units(entry: Mapping[str, Any]) -> list[tuple[str, Decimal]]:
                 found[unit] = max(found.get(unit, Decimal(0)), amount)
     searches = entry.get("search_context_cost_per_query")
     if isinstance(searches, Mapping):
-        found["searches"] = max((number(value) or Decimal(0) for value in searches.values()), default=Decimal(0))
-    return [(unit, amount) for unit, amount in found.items() if amount]
+        found[_SEARCHED] = max((number(value) or Decimal(0) for value in searches.values()), default=Decimal(0))
+    return [(unit, _whole(amount)) for unit, amount in found.items() if amount]
 
 
 def _most(unit: str, asked: Asked) -> int:
@@ -210,8 +217,8 @@ def _most(unit: str, asked: Asked) -> int:
         return 1 + asked.size // 300  # one for each hundred documents, and a document is three bytes or more
     if unit == "pages":
         return _MOST_PAGES
-    if unit == "searches":
-        return _MOST_SEARCHES if asked.searches else 0
+    if unit == _SEARCHED:
+        return _MOST_SEARCHES
     return 1
 
 

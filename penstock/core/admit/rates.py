@@ -30,17 +30,18 @@ _KINDS = {"key": "api_key", "member": "team_member", "customer": "end_user"}
 
 
 Slice = list[int]
-"""The number of a slice of time, -1 when it counts no more, and the amount that came in it."""
+"""The number of a slice of time, -1 when it counts no more, and the requests and tokens that came in it."""
 
 
-_NO_SLICE: Slice = [-1, 0]
+_NO_SLICE: Slice = [-1, 0, 0]
 _NEVER = float("inf")
 
 
 class Window:
-    """What came within ``length`` seconds, in slices. ``total`` holds as of the last ``turn``, and until ``until``."""
+    """What came within ``length`` seconds, in slices. ``requests`` and ``tokens`` hold as of the last ``turn``, and
+    until ``until``."""
 
-    __slots__ = ("_ends", "_last", "_parts", "_size", "_slices", "total", "until")
+    __slots__ = ("_ends", "_last", "_parts", "_size", "_slices", "requests", "tokens", "until")
 
     def __init__(self, length: float = MINUTE, parts: int = PARTS) -> None:
         self._size = length / parts
@@ -48,54 +49,74 @@ class Window:
         self._slices: deque[Slice] = deque()  # oldest first
         self._last: Slice = _NO_SLICE
         self._ends = 0.0  # of the last slice
-        self.total = 0
+        self.requests = self.tokens = 0
         self.until = _NEVER
 
-    def turn(self, now: float) -> int:
-        """Forget what is over; return what counts now."""
+    def turn(self, now: float) -> Window:
+        """Forget what is over; return itself."""
         if now >= self.until:
             slices = self._slices
             oldest = int(now // self._size) - self._parts
             while slices and slices[0][0] < oldest:
                 over = slices.popleft()
-                self.total -= over[1]
+                self.requests -= over[1]
+                self.tokens -= over[2]
                 over[0] = -1
             if slices:
                 self.until = (slices[0][0] + self._parts + 1) * self._size
             else:
                 self.until, self._ends = _NEVER, 0.0
-        return self.total
+        return self
 
-    def add(self, amount: int, now: float) -> Slice:
+    def add(self, requests: int, tokens: int, now: float) -> Slice:
         """Count an amount; return the slice that it is in."""
         if now < self._ends:  # also of a clock that stood still
             last = self._last
-            last[1] += amount
+            last[1] += requests
+            last[2] += tokens
         else:
             number, slices = int(now // self._size), self._slices
-            last = self._last = [number, amount]
+            last = self._last = [number, requests, tokens]
             slices.append(last)
             self._ends = (number + 1) * self._size
             if len(slices) == 1:
                 self.until = (number + self._parts + 1) * self._size
-        self.total += amount
+        self.requests += requests
+        self.tokens += tokens
         return last
 
-    def give_back(self, amount: int, slice_: Slice) -> None:
+    def give_back(self, requests: int, tokens: int, slice_: Slice) -> None:
         """Take an amount out of a slice, if that still counts."""
         if slice_[0] >= 0:
-            slice_[1] -= amount
-            self.total -= amount
+            slice_[1] -= requests
+            slice_[2] -= tokens
+            self.requests -= requests
+            self.tokens -= tokens
 
-    def free_in(self, amount: int, limit: int, now: float) -> float:
-        """Return the seconds until an amount more is within a limit. For one that never is: until all is over."""
-        over = self.turn(now) + amount - limit
+    def correct(self, more: int, slice_: Slice, now: float) -> None:
+        """Count so many tokens more than were counted in a slice, or fewer."""
+        if more < 0:
+            self.give_back(0, -more, slice_)
+        elif more:
+            self.turn(now).add(0, more, now)
+
+    def idle(self, now: float) -> bool:
+        """Tell whether it counts nothing."""
+        self.turn(now)
+        return not self.requests and not self.tokens
+
+    def free_in(self, what: str, amount: int, limit: int, now: float) -> float:
+        """Return the seconds until so many more of REQUESTS or TOKENS are within a limit. For an amount that never is:
+        until all is over."""
+        self.turn(now)
+        which = 1 if what == REQUESTS else 2
+        over = (self.requests if which == 1 else self.tokens) + amount - limit
         at = now
-        for number, held in self._slices:
+        for slice_ in self._slices:
             if over <= 0:
                 break
-            over -= held
-            at = (number + self._parts + 1) * self._size
+            over -= slice_[which]
+            at = (slice_[0] + self._parts + 1) * self._size
         return max(0.0, at - now)
 
 
@@ -105,18 +126,16 @@ Left = tuple[int, int, int]
 class Meter:
     """What counts of one account."""
 
-    __slots__ = ("day", "parallel", "requests", "tokens")
+    __slots__ = ("day", "minute", "parallel")
 
     def __init__(self) -> None:
-        self.requests = Window()
-        self.tokens = Window()
+        self.minute = Window()
         self.day: Window | None = None
         self.parallel = 0
 
     def idle(self, now: float) -> bool:
         """Tell whether it is as good as a new one."""
-        day = self.day is not None and self.day.turn(now)
-        return not (self.parallel or self.requests.turn(now) or self.tokens.turn(now) or day)
+        return not self.parallel and self.minute.idle(now) and (self.day is None or self.day.idle(now))
 
 
 class Limit(NamedTuple):
@@ -140,13 +159,12 @@ class Over(NamedTuple):
 
 
 class Held(Struct, frozen=True, gc=False):
-    """What a request has taken of one limit. ``requests``, ``tokens``, ``day``: the slices in which it counts, None for
-    nothing. ``left``: requests, tokens and places that are left after it, -1 where there is no such limit."""
+    """What a request has taken of one limit. ``minute``, ``day``: the slices in which it counts, None where it counts
+    in none. ``left``: requests, tokens and places that are left after it, -1 where there is no such limit."""
 
     limit: Limit
     meter: Meter
-    requests: Slice | None
-    tokens: Slice | None
+    minute: Slice | None
     day: Slice | None
     left: Left
 
@@ -200,17 +218,17 @@ class Rates:
             if worst is not None:
                 continue
             meter.parallel += 1
-            of_requests = of_tokens = of_day = None
-            if requests >= 0:
-                of_requests = meter.requests.add(1, now)
-                requests -= 1
-            if some >= 0:
-                of_tokens = meter.tokens.add(tokens, now)
-                some -= tokens
+            minute = day = None
+            if requests >= 0 or some >= 0:
+                minute = meter.minute.add(1, tokens, now)
             if pace.a_day is not None and meter.day is not None:
-                of_day = meter.day.add(tokens, now)
-            left = requests, some, places - 1 if places >= 0 else -1
-            held.append(Held(limit, meter, of_requests, of_tokens, of_day, left))
+                day = meter.day.add(0, tokens, now)
+            left = (
+                requests - 1 if requests >= 0 else -1,
+                some - tokens if some >= 0 else -1,
+                places - 1 if places >= 0 else -1,
+            )
+            held.append(Held(limit, meter, minute, day, left))
         if worst is not None:
             self._give_back(held, tokens)
             return worst
@@ -224,34 +242,33 @@ class Rates:
         if taken.over:
             return
         taken.over = True
-        more = tokens - taken.tokens
+        more, common = tokens - taken.tokens, self.common
         for held in taken.held:
-            meter, minute, day = held.meter, held.tokens, held.day
+            meter, minute, day = held.meter, held.minute, held.day
             meter.parallel -= 1
             if minute is not None:
-                _correct(meter.tokens, more, minute, now)
-                if self.common is not None and tokens:
-                    self.common.count(held.limit.account, 0, tokens)
+                if more:
+                    meter.minute.correct(more, minute, now)
+                if common is not None and tokens and held.left[1] >= 0:
+                    common.count(held.limit.account, 0, tokens)
             if day is not None and meter.day is not None:
-                _correct(meter.day, more, day, now)
+                meter.day.correct(more, day, now)
 
     def _give_back(self, held: Sequence[Held], tokens: int) -> None:
         """Give back what a request has taken that another one of its limits keeps out."""
         for one in held:
             one.meter.parallel -= 1
-            if one.requests is not None:
-                one.meter.requests.give_back(1, one.requests)
-            if one.tokens is not None:
-                one.meter.tokens.give_back(tokens, one.tokens)
+            if one.minute is not None:
+                one.meter.minute.give_back(1, tokens, one.minute)
             if one.day is not None and one.meter.day is not None:
-                one.meter.day.give_back(tokens, one.day)
+                one.meter.day.give_back(0, tokens, one.day)
 
     def cancel(self, taken: Taken, now: float) -> None:
         """Give back all that a request has taken: it was kept out by something else."""
         if not taken.over:
             for held in taken.held:
-                if held.requests is not None:
-                    held.meter.requests.give_back(1, held.requests)
+                if held.minute is not None:
+                    held.meter.minute.give_back(1, 0, held.minute)
             self.settle(taken, 0, now)
 
     def left(self, limit: Limit, now: float) -> Left:
@@ -267,16 +284,15 @@ class Rates:
         theirs = (0, 0)
         if common is not None and (pace.requests is not None or pace.tokens is not None):
             theirs, processes = common.others(limit.account), 1
+        of = meter.minute
+        if now >= of.until:
+            of.turn(now)
         # Each request passes here for each of its limits: a call less is worth a line more.
         if (most := pace.requests) is not None:
-            most = most if processes == 1 else _part(most, processes)
-            of = meter.requests
-            requests = most - (of.total if now < of.until else of.turn(now)) - theirs[0]
+            requests = (most if processes == 1 else _part(most, processes)) - of.requests - theirs[0]
             requests = requests if requests > 0 else 0
         if (most := pace.tokens) is not None:
-            most = most if processes == 1 else _part(most, processes)
-            of = meter.tokens
-            tokens = most - (of.total if now < of.until else of.turn(now)) - theirs[1]
+            tokens = (most if processes == 1 else _part(most, processes)) - of.tokens - theirs[1]
             tokens = tokens if tokens > 0 else 0
         return requests, tokens, places
 
@@ -286,18 +302,18 @@ class Rates:
             return Over(limit, PARALLEL, pace.parallel or 0, 0, 1.0)
         if room[0] == 0:
             assert pace.requests is not None
-            wait = meter.requests.free_in(1, self._part(pace.requests), now) or 1.0
+            wait = meter.minute.free_in(REQUESTS, 1, self._part(pace.requests), now) or 1.0
             return Over(limit, REQUESTS, pace.requests, 0, wait)
         if 0 <= room[1] < tokens:
             assert pace.tokens is not None
-            wait = meter.tokens.free_in(tokens, self._part(pace.tokens), now) or 1.0
+            wait = meter.minute.free_in(TOKENS, tokens, self._part(pace.tokens), now) or 1.0
             return Over(limit, TOKENS, pace.tokens, room[1], wait)
         if pace.a_day is not None:
             day = meter.day = meter.day or Window(DAY, DAY_PARTS)
             most = _part(pace.a_day, self.processes)
-            if day.turn(now) + tokens > most:
-                wait = day.free_in(tokens, most, now) or 1.0
-                return Over(limit, TOKENS, pace.a_day, max(0, most - day.total), wait)
+            if day.turn(now).tokens + tokens > most:
+                wait = day.free_in(TOKENS, tokens, most, now) or 1.0
+                return Over(limit, TOKENS, pace.a_day, max(0, most - day.tokens), wait)
         return None
 
     def _part(self, most: int) -> int:
@@ -326,14 +342,6 @@ def limits_of(holders: Sequence[Holder], model: str) -> list[Limit]:
             account = f"{holder.kind}:{holder.id}/model:{model}"
             found.append(Limit(account, f"model_per_{holder.kind}", f"{holder.id}:{model}", pace))
     return found
-
-
-def _correct(window: Window, more: int, slice_: Slice, now: float) -> None:
-    if more < 0:
-        window.give_back(-more, slice_)
-    elif more:
-        window.turn(now)
-        window.add(more, now)
 
 
 def _part(most: int, processes: int) -> int:

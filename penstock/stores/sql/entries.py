@@ -9,19 +9,18 @@ from typing import Any
 
 import msgspec
 
-from penstock.stores.base import Spent
+from penstock.stores.base import KeptTexts, Spent
 from penstock.stores.kinds import LONGEST
 
-FIELDS = tuple(name for name in Spent.__struct_fields__ if name not in ("request", "response", "form"))
-"""Those that are columns; texts of requests and answers stand in a table of their own, which few have."""
+FIELDS = Spent.__struct_fields__
 _PLAIN = msgspec.structs.astuple
 _TEXTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "str")
 _COUNTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "int")
 _TAGS = FIELDS.index("tags")
-_LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
+LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
 _LISTS = ("tags", "accounts")
 _JSON = ("usage", "metadata")
-_MOST = 2**63 - 1
+MOST = 2**63 - 1
 _ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -44,7 +43,7 @@ def _fit(columns: Sequence[Sequence[Any]]) -> bool:
     whole = "".join(tags)
     if not whole.isascii() or "\0" in whole or any(len(tag) > LONGEST for tag in tags):
         return False
-    return all(max(columns[number]) <= _MOST and -_MOST <= min(columns[number]) for number in _COUNTS)
+    return all(max(columns[number]) <= MOST and -MOST <= min(columns[number]) for number in _COUNTS)
 
 
 def fitted(one: Spent) -> Spent:
@@ -54,9 +53,9 @@ def fitted(one: Spent) -> Spent:
         value = getattr(one, name)
         kept: Any = value
         if isinstance(value, str):
-            kept = named(value) if name == "call_id" else short(value, _LONG.get(name, LONGEST))
+            kept = named(value) if name == "call_id" else short(value, LONG.get(name, LONGEST))
         elif type(value) is int:
-            kept = max(-_MOST, min(value, _MOST))
+            kept = max(-MOST, min(value, MOST))
         elif name == "tags":
             kept = tuple(map(short, value))
         if kept != value:
@@ -91,14 +90,14 @@ def rows_of(entries: Sequence[Spent]) -> list[tuple[Any, ...]]:
     for name in _JSON:
         number = FIELDS.index(name)
         columns[number] = list(map(_text, columns[number]))
-    return list(zip(*columns[: len(FIELDS)], strict=True))
+    return list(zip(*columns, strict=True))
 
 
-def texts_of(entries: Sequence[Spent]) -> list[dict[str, str]]:
-    """Return the rows of what requests asked and were answered, of those that have it."""
+def text_rows_of(texts: Sequence[KeptTexts]) -> list[dict[str, str]]:
+    """Return the rows of what requests asked and were answered, in the order of their ids."""
     return [
-        {"call_id": one.call_id, "request": _text(one.request), "response": _text(one.response)}
-        for one in entries
+        {"call_id": named(one.call_id), "request": _text(one.request), "response": _text(one.response)}
+        for one in sorted(texts)
         if one.request or one.response
     ]
 

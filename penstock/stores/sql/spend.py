@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from functools import cache, partial
-from itertools import chain
-from operator import attrgetter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
 import sqlalchemy as sa
 
-from penstock.stores.base import Spent, Total
+from penstock.stores.base import KeptTexts, Spent, Total
+from penstock.stores.batch import Batch
 from penstock.stores.sql import daily, upsert
-from penstock.stores.sql.daily import Day, day_of, sums_of
+from penstock.stores.sql.address import SQLITE
+from penstock.stores.sql.append import append, reprice
+from penstock.stores.sql.batches import Careful, append_new
+from penstock.stores.sql.daily import Day, day_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
-from penstock.stores.sql.entries import FIELDS, fit_all, named, rows_of, spent_of, texts_of
+from penstock.stores.sql.entries import FIELDS, named, spent_of, text_rows_of
 from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TEXTS, TOTALS
-from penstock.stores.sql.totals import Key, add_totals, chunks, known_totals, move_shares, summed
+from penstock.stores.sql.totals import chunks, known_totals, summed
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
 DAY_SECONDS = 86400
-ROWS_AT_ONCE = 250  # that one statement of SQLite inserts
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
 
@@ -48,21 +47,24 @@ class SqlSpendStore:
     async def append(
         self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]], mark: Mapping[str, int]
     ) -> None:
-        await self._database.write(lambda connection: _append(connection, entries, periods, mark))
+        if isinstance(entries, Batch) and self._database.address.kind == SQLITE:
+            batch = entries
+            try:
+                await self._database.write(lambda connection: append_new(connection, batch, periods, mark))
+                return
+            except Careful:
+                pass
+        await self._database.write(lambda connection: append(connection, entries, periods, mark))
+
+    async def keep_texts(self, texts: Sequence[KeptTexts]) -> None:
+        rows = text_rows_of(texts)
+        await self._database.write(lambda connection: upsert.put(connection, TEXTS, rows, ("request", "response")))
 
     async def reprice(self, pairs: Sequence[tuple[Spent, Spent]]) -> int:
         """Keep the second of each pair in the place of the first, which costs something else: in the row, in the sums
         of its day, in the totals of its accounts, and in what processes share of a cap. Return how many there were: one
         that is not as the first any more stays, as somebody else was faster."""
-
-        def write(connection: sa.Connection) -> int:
-            known = _known(connection, [old.call_id for old, _ in pairs])
-            same = [(old, new) for old, new in pairs if known.get(old.call_id) == old]
-            sums = _append(connection, [new for _, new in same], {}, {}, corrects=True)
-            move_shares(connection, sums)
-            return len(same)
-
-        return await self._database.write(write)
+        return await self._database.write(lambda connection: reprice(connection, pairs))
 
     async def put_sums(self, days: Sequence[Day] = (), totals: Sequence[Total] = ()) -> None:
         """Put sums in the place of those that are there: what another gateway counted, and what somebody sets to
@@ -284,94 +286,6 @@ def _tests(
     tests = [is_one_of(SPEND.c[name], wanted) for name, wanted in (where or {}).items()]
     tests += [] if since is None else [SPEND.c.at >= since]
     return tests + ([] if until is None else [SPEND.c.at < until])
-
-
-def _append(
-    connection: sa.Connection,
-    entries: Sequence[Spent],
-    periods: Mapping[str, Sequence[str]],
-    mark: Mapping[str, int],
-    corrects: bool = False,
-) -> Mapping[Key, int]:
-    """Keep entries, and add them up; return what was added to which totals. All statements go over their rows in one
-    order, so that processes that do this at the same time wait for each other instead of locking each other out."""
-    new, old = _told_apart(connection, entries, corrects)
-    sums: Mapping[Key, int] = {}
-    if new:
-        sums = add_totals(connection, new, old, periods, not corrects)
-        for chunk in chunks([one.call_id for one in old]):
-            connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
-        ordered = sorted(new, key=attrgetter("call_id"))
-        _insert(connection, rows_of(ordered))
-        upsert.put(connection, TEXTS, texts_of(ordered), ("request", "response"))
-        upsert.add(connection, DAILY, sums_of(new, old), DAILY_SUMS)
-    if mark:
-        told = [{"journal": journal, "position": position} for journal, position in sorted(mark.items())]
-        upsert.put(connection, MARKS, told, ("position",))
-    return sums
-
-
-def _insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows. SQLite is in this process, and shares its processor: there the statement is given to the driver as
-    it is, for all values are what the driver takes, and many rows are one statement, as the driver lets go of Python's
-    lock and takes it again with each."""
-    if connection.dialect.name != "sqlite":
-        connection.execute(sa.insert(SPEND), [dict(zip(FIELDS, row, strict=True)) for row in rows])
-        return
-    at = 0
-    if len(rows) >= ROWS_AT_ONCE and _takes_many(connection):
-        many = _statement(ROWS_AT_ONCE)
-        while len(rows) - at >= ROWS_AT_ONCE:
-            connection.exec_driver_sql(many, tuple(chain.from_iterable(rows[at : at + ROWS_AT_ONCE])))
-            at += ROWS_AT_ONCE
-    if at < len(rows):
-        connection.exec_driver_sql(_statement(1), list(rows[at:]))
-
-
-@cache
-def _statement(rows: int) -> str:
-    """Return SQLite's statement that inserts so many rows."""
-    names = ", ".join(f'"{name}"' for name in FIELDS)
-    one = f"({', '.join('?' * len(FIELDS))})"
-    return f"INSERT INTO {SPEND.name} ({names}) VALUES {', '.join([one] * rows)}"
-
-
-def _takes_many(connection: sa.Connection) -> bool:
-    """Tell whether a statement may have so many values: SQLite before 3.32 took 999."""
-    driver: Any = connection.connection.driver_connection
-    return bool(driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) >= ROWS_AT_ONCE * len(FIELDS))
-
-
-def _told_apart(connection: sa.Connection, entries: Sequence[Spent], corrects: bool) -> tuple[list[Spent], list[Spent]]:
-    """Return the entries that are new, and those that they take the place of: pending ones, and all that are
-    corrected."""
-    given: dict[str, Spent] = {}
-    for one in fit_all(entries):
-        before = given.get(one.call_id)
-        if before is None or (before.pending and not one.pending):
-            given[one.call_id] = one
-    known = _known(connection, sorted(given))
-    replaced = {id_: one for id_, one in known.items() if corrects or (one.pending and not given[id_].pending)}
-    return [one for id_, one in given.items() if id_ not in known or id_ in replaced], list(replaced.values())
-
-
-def _known(connection: sa.Connection, ids: list[str]) -> dict[str, Spent]:
-    """Return the entries of those ids that there are."""
-    known: dict[str, Spent] = {}
-    for test in _are_of(connection, ids):
-        found = connection.execute(sa.select(*(SPEND.c[name] for name in FIELDS)).where(test))
-        known |= {one.call_id: one for one in map(spent_of, found)}
-    return known
-
-
-def _are_of(connection: sa.Connection, ids: list[str]) -> Iterable[sa.ColumnElement[bool]]:
-    """Yield tests that together find the rows of those ids. SQLite takes all of them as one value."""
-    if connection.dialect.name == "sqlite":
-        listed = sa.func.json_each(msgspec.json.encode(ids).decode()).table_valued("value")
-        yield SPEND.c.call_id.in_(sa.select(listed.c.value))
-        return
-    for chunk in chunks(ids):
-        yield SPEND.c.call_id.in_(chunk)
 
 
 def _plain(value: Any) -> Any:

@@ -1,46 +1,51 @@
-"""What accounts have spent in windows of time: kept as sums, which the rows of single requests begin."""
+"""What accounts have spent in windows of time, kept beside the entries that it is the sum of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from penstock.core.admit.periods import window
-from penstock.stores.base import Spent
 from penstock.stores.sql import upsert
 from penstock.stores.sql.entries import named, short
 from penstock.stores.sql.schema import ACCOUNT, SHARES, SPEND, TOTALS
 
-Key = tuple[str, str, float]  # of a total: account, period, start
 CHUNK = 500  # values of one statement
 _OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
 _MODEL = "/model:"  # between an account and the model whose share of it is counted
 
 
+class Charged(NamedTuple):
+    """What is charged to some accounts: when, and how many picodollars each time."""
+
+    accounts: tuple[str, ...]
+    times: Sequence[float]
+    costs: Sequence[int]
+
+
+Key = tuple[str, str, float]  # of a total: account, period, start
+
+
 def add_totals(
-    connection: sa.Connection,
-    new: Sequence[Spent],
-    old: Sequence[Spent],
-    periods: Mapping[str, Sequence[str]],
-    begins: bool,
+    connection: sa.Connection, charged: Iterable[Charged], periods: Mapping[str, Sequence[str]], begins: bool = True
 ) -> dict[Key, int]:
-    """Add what entries cost to the windows of their accounts: those that are told, and those that the database has.
-    Return what was added to each. ``begins``: windows may begin here; else those that are not there are worked out from
-    the rows by whoever asks for them."""
-    accounts_of = {one.accounts for one in (*new, *old)}
-    known = known_totals(connection, {account for accounts in accounts_of for account in accounts})
+    """Add what was spent to the windows of accounts: those that are told, and those that the database has. Return what
+    was added to each. ``begins``: windows may begin here; else those that are not there are worked out from the rows by
+    whoever asks for them."""
+    groups = list(charged)
+    known = known_totals(connection, {account for group in groups for account in group.accounts})
     counted: dict[str, set[str]] = {}
     for account, period, _ in known:
         counted.setdefault(account, set()).add(period)
     sums: dict[Key, int] = {}
-    for entries, sign in ((new, 1), (old, -1)):
-        for accounts, costs in _by_accounts(entries).items():
-            for account in set(accounts):
-                for period in {"", *periods.get(account, ()), *counted.get(named(account, ACCOUNT), ())}:
-                    for start, cost in _by_window(period, costs):
-                        at = (account, period, start)
-                        sums[at] = sums.get(at, 0) + sign * cost
+    for accounts, times, costs in groups:
+        for account in set(accounts):
+            for period in {"", *periods.get(account, ()), *counted.get(named(account, ACCOUNT), ())}:
+                for start, cost in _by_window(period, times, costs):
+                    at = (account, period, start)
+                    sums[at] = sums.get(at, 0) + cost
     rows, begun = [], []
     for (account, period, start), amount in sums.items():
         name = named(account, ACCOUNT)
@@ -66,24 +71,13 @@ def move_shares(connection: sa.Connection, sums: Mapping[Key, int]) -> None:
             connection.execute(moved.values(granted=SHARES.c.granted + amount))
 
 
-def _by_accounts(entries: Iterable[Spent]) -> dict[tuple[str, ...], list[tuple[float, int]]]:
-    """List times and costs of the entries that are charged to the same accounts: most of a batch are."""
-    found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
-    for one in entries:
-        if one.accounts in found:
-            found[one.accounts].append((one.at, one.cost))
-        else:
-            found[one.accounts] = [(one.at, one.cost)]
-    return found
-
-
-def _by_window(period: str, costs: Sequence[tuple[float, int]]) -> Iterable[tuple[float, int]]:
+def _by_window(period: str, times: Sequence[float], costs: Sequence[int]) -> Iterable[tuple[float, int]]:
     """Yield windows and what was spent in each."""
-    first, last = window(period, min(costs)[0]), window(period, max(costs)[0])
+    first, last = window(period, min(times)), window(period, max(times))
     if first.start == last.start:  # all but those of a batch that a window ends in
-        yield first.start, sum([cost for _, cost in costs])
+        yield first.start, sum(costs)
         return
-    for at, cost in costs:
+    for at, cost in zip(times, costs, strict=True):
         yield window(period, at).start, cost
 
 
@@ -99,7 +93,6 @@ def _forget_totals(connection: sa.Connection, begun: Sequence[Key]) -> None:
 
 
 def known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[Key, int]:
-    """Return all windows that are kept of accounts, whose names are as they are kept."""
     found: dict[Key, int] = {}
     for chunk in chunks(sorted({named(account, ACCOUNT) for account in accounts})):
         asked = sa.select(TOTALS.c.account, TOTALS.c.period, TOTALS.c.start, TOTALS.c.amount)
@@ -133,5 +126,5 @@ def _is_of(account: str) -> list[sa.ColumnElement[bool]]:
 
 
 def chunks(values: list[str]) -> Iterable[list[str]]:
-    """Cut values into lists of which each is one statement's."""
+    """Yield values by so many as one statement takes."""
     return (values[at : at + CHUNK] for at in range(0, len(values), CHUNK))
