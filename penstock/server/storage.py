@@ -64,7 +64,7 @@ class Storage:
         self.bell = Bell()  # rings when there may be something new
         self.on_recomputed: Callable[[], None] | None = None  # is told that what was spent is another amount
         self._recomputed = 0  # version of the row that says so
-        self._check = hmac.digest(secret, _CHECKED, "sha256").hex()
+        self._check = check_of(secret)
         self._ready = False
         self._trouble = ""
         self._snapshot = snapshot
@@ -195,6 +195,11 @@ class Storage:
         if not self.connected:
             log.warning("the database (%s) is there", self.where)
         self.connected, self._trouble = True, ""
+
+
+def check_of(secret: bytes) -> str:
+    """Return the value by which a database knows the secret of its keys."""
+    return hmac.digest(secret, _CHECKED, "sha256").hex()
 
 
 def open_storage(config: Config, options: ServeOptions) -> Storage | None:
