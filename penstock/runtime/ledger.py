@@ -195,9 +195,12 @@ class Ledger:
             asked = _SESSION
         else:
             asked = read_asked(call.fields, len(body), body if isinstance(body, bytes) else b"")
+        output = rules.default_output
+        if call.caller.outputs:
+            output = call.caller.output_of(call.model) or output
         bound, free = 0, True
         for one in found:  # nearly always one
-            bound = max(bound, one.cost(asked, rules.default_output))
+            bound = max(bound, one.cost(asked, output))
             free = free and one.free
         place, soft = self.accounts.place(call.caller, admitted)
         claims: Sequence[Claim] = place.claims
