@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -218,9 +219,22 @@ class DeploymentReader:
             mode=info.get("mode"),
             file=node.file,
             line=node.line,
+            tag_patterns=self._patterns(params, node, path),
             **{key: params.get(key) for key in _COPIED},
             **{key: params.get(key, ()) for key in _COPIED_LISTS},
         )
+
+    def _patterns(self, params: Section, node: Node, path: KeyPath) -> tuple[re.Pattern[str], ...]:
+        """Read `tag_regex`; one that is no regular expression is an error."""
+        found = []
+        for text in params.get("tag_regex", ()):
+            try:
+                found.append(re.compile(text))
+            except (re.error, RecursionError, OverflowError) as error:
+                child = node.value["litellm_params"].value["tag_regex"]
+                message = f"{shown(text)} is no regular expression: {error}"
+                self.problems.error(child.file, child.line, (*path, "tag_regex"), message)
+        return tuple(found)
 
     def _resolve(self, model: str, api_base: str | None, params: Section, node: Node, path: KeyPath) -> tuple[str, str]:
         if self.resolve is None:

@@ -6,6 +6,7 @@ of its section that was given, converted to its type, also keys that nothing act
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ class Deployment:
     weight: float | None = None
     order: int | None = None
     tags: tuple[str, ...] = ()
+    tag_patterns: tuple[re.Pattern[str], ...] = ()
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     drop_params: bool | None = None
     additional_drop_params: tuple[str, ...] = ()
