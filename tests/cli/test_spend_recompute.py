@@ -13,7 +13,9 @@ from penstock.stores.sql.address import read_address
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.migrate import prepare
 from penstock.stores.sql.spend import SqlSpendStore
+from tests import databases
 from tests.cli.test_spend import run
+from tests.databases import mariadb, postgres  # noqa: F401
 from tests.server.spending import DAY, NOON, spent
 
 USAGE = b'{"fresh":1000,"cache_read":0,"cache_write":0,"cache_write_1h":0,"output":100}'
@@ -26,10 +28,10 @@ model_list:
 """
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """A database with requests of two days and models, one of each ten without usage."""
-    found = f"sqlite:///{tmp_path}/penstock.db"
+@pytest.fixture(params=databases.KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind with requests of two days and models, one of each ten without usage."""
+    found = f"sqlite:///{tmp_path}/penstock.db" if request.param == "sqlite" else request.getfixturevalue(request.param).fresh()
     database = Database(read_address(found))
     prepare(database, "a check")
     entries = [
@@ -39,6 +41,15 @@ def url(tmp_path: Path) -> str:
         for n in range(COUNT)
     ]  # fmt: skip
     asyncio.run(SqlSpendStore(database).append(entries, {f"key:k{n}": ("", "30d") for n in range(3)}, {}))
+    database.close()
+    return found
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> str:
+    found = f"sqlite:///{tmp_path}/empty.db"
+    database = Database(read_address(found))
+    prepare(database, "a check")
     database.close()
     return found
 
@@ -101,11 +112,11 @@ def test_what_is_different_is_told_and_then_kept_once(url: str, prices: str, tmp
         (("--since", "1d", "--prices", "none.json"), "does not exist"),
     ],
 )  # fmt: skip
-def test_it_says_what_would_be_right(url: str, words: tuple[str, ...], says: str):
-    assert says in run("recompute", *words, "--url", url, code=2).output
+def test_it_says_what_would_be_right(empty: str, words: tuple[str, ...], says: str):
+    assert says in run("recompute", *words, "--url", empty, code=2).output
 
 
-def test_a_file_without_prices_is_refused(url: str, tmp_path: Path):
+def test_a_file_without_prices_is_refused(empty: str, tmp_path: Path):
     (tmp_path / "bad.json").write_text('{"gpt": {"input_cost_per_token": "dear"}}')
-    out = run("recompute", "--since", "1d", "--prices", str(tmp_path / "bad.json"), "--url", url, code=1).output
+    out = run("recompute", "--since", "1d", "--prices", str(tmp_path / "bad.json"), "--url", empty, code=1).output
     assert "'gpt': input_cost_per_token: 'dear' is no price" in out
