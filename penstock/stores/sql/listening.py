@@ -74,6 +74,7 @@ class Listener:
             while not self._closed.is_set():
                 if not selector.select(ALIVE):
                     connection.execute("SELECT 1")
+                    self._tell()  # what came meanwhile, the driver may have read
                     continue
                 connection.pgconn.consume_input()
                 heard = False
