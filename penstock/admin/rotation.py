@@ -86,7 +86,7 @@ async def rotate_due(desk: Desk, process: str, grace: str | None) -> int:
 
 async def _take_lease(desk: Desk, process: str, now: float) -> bool:
     """Take the rounds for this process alone, by a row that says who has them until when."""
-    before = await desk.store.get("setting", _ROUNDS)
+    before = await desk.store.get("note", _ROUNDS)
     if before is not None:
         held = msgspec.json.decode(before.body)["value"]
         if held["process"] != process and held["until"] > now:
@@ -94,7 +94,7 @@ async def _take_lease(desk: Desk, process: str, now: float) -> bool:
     body = msgspec.json.encode({"name": _ROUNDS, "value": {"process": process, "until": now + LEASE}})
     made = (1, now, WHO) if before is None else (before.version + 1, before.created_at, before.created_by)
     try:
-        await desk.store.write([Row("setting", _ROUNDS, body, *made, now, WHO)])
+        await desk.store.write([Row("note", _ROUNDS, body, *made, now, WHO)])
     except Outdated:  # another process was faster
         return False
     return True

@@ -171,11 +171,11 @@ async def _tell(database: Database, since: float, until: float, changed: int, su
         "old_spend": float(decimal(sums.old.total())),
         "new_spend": float(decimal(sums.new.total())),
     }
-    line = Audited(new_id(), now, WHO, "recomputed", "setting", RECOMPUTED, b"", msgspec.json.encode(told))
+    line = Audited(new_id(), now, WHO, "recomputed", "note", RECOMPUTED, b"", msgspec.json.encode(told))
     for _ in range(_TRIES):
-        before = await directory.get("setting", RECOMPUTED)
+        before = await directory.get("note", RECOMPUTED)
         made = (1, now, WHO) if before is None else (before.version + 1, before.created_at, before.created_by)
-        row = Row("setting", RECOMPUTED, msgspec.json.encode({"name": RECOMPUTED}), *made, now, WHO)
+        row = Row("note", RECOMPUTED, msgspec.json.encode({"name": RECOMPUTED}), *made, now, WHO)
         try:
             await directory.write([row], [line])
             return

@@ -60,7 +60,7 @@ class Bookkeeper:
         self._asks: list[Ask] = []
         self._answered = asyncio.Event()
         self._at = journal.files[0].name, BEGIN  # all before it is stored
-        self._synced = 0.0
+        self._synced_at, self._synced = 0.0, ("", 0)  # when, and up to where
         self._stored = 0  # entries
         self._task: asyncio.Task[None] | None = None
         self._anew: Iterable[Cell] | None = None  # what is to be asked once more
@@ -117,8 +117,9 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(max(pause, EVERY))
             try:
-                before = self._stored
-                while await self._step():
+                before, end = self._stored, self._journal.end
+                # What comes meanwhile is left for the next round: else each batch under load is a small one, and dear.
+                while await self._step() and (self._at < end or self._asks):
                     self._found()
                 self._found()
                 pause = EVERY_UNDER_LOAD if self._stored - before > _LOAD else 0.0
@@ -130,10 +131,17 @@ class Bookkeeper:
             except Exception:  # boundary: a bug of ours must not end the keeping of books; the journal has it all
                 log.exception("The journal could not be carried into the store, through a fault of the gateway")
                 pause = LONGEST_PAUSE
-            if time.monotonic() - self._synced > SYNC:
-                self._synced = time.monotonic()
-                with suppress(OSError):  # a disk that fails shows at the next write
-                    await self._in_thread(self._journal.sync)
+            await self._sync()
+
+    async def _sync(self) -> None:
+        """Make sure that what was written survives a loss of power, once a second."""
+        file = self._journal.files[-1]
+        written = file.name, file.size
+        if self._synced != written and time.monotonic() - self._synced_at > SYNC:
+            self._synced_at = time.monotonic()
+            with suppress(OSError):  # a disk that fails shows at the next write
+                await self._in_thread(self._journal.sync)
+                self._synced = written
 
     def _found(self) -> None:
         if self.away:
@@ -157,7 +165,9 @@ class Bookkeeper:
             await self._answer()
             return True
         position = self._at[1]
-        batch = await self._in_thread(read_batch, file, position, MOST_ENTRIES)
+        batch = Batch((), position)
+        if file.size > position:
+            batch = await self._in_thread(read_batch, file, position, MOST_ENTRIES)
         # Asked behind the read: a question for a position that was read over came before what stands behind it.
         if self._asks and (file.name, batch.end) > self._asks[0].at:
             batch = await self._in_thread(read_batch, file, position, MOST_ENTRIES, self._asks[0].at[1])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from penstock import __version__
+from penstock.core.admit.access import MANAGEMENT
 from penstock.core.providers.pass_through import METHODS
 from penstock.runtime.gate import KEY, PUBLIC
 from penstock.runtime.ops import read_either
@@ -37,6 +38,7 @@ _VERSIONS = frozenset({"v1", "v1alpha", "v1beta", "v2", "api"})
 _FAMILIES = {
     "": "gateway",
     "openapi.json": "gateway",
+    "docs": "gateway",
     "responses": "chat",
     "version": "health",
     "cost": "spend",
@@ -121,7 +123,8 @@ _QUERY_KEY: Schema = {"type": "apiKey", "in": "query", "name": "key"}
 
 class _Made(NamedTuple):
     """One operation. ``path``: as a route's row has it. ``body``: media type -> schema. ``answer``: media types.
-    ``asks``: it asks an upstream, whose status may be any. ``status``: of an answer that went well."""
+    ``asks``: it asks an upstream, whose status may be any. ``status``: of an answer that went well. ``judges``: who
+    asks is judged, although nobody needs a key for it."""
 
     path: str
     method: str
@@ -134,6 +137,7 @@ class _Made(NamedTuple):
     key_in_query: bool = False
     asks: bool = False
     status: int = 200
+    judges: bool = False
 
 
 def document(
@@ -266,7 +270,8 @@ def _of_route(path: str, route: Route, inner: str = "", body: Schema | None = No
             takes = route.json and (body is not None or method in _WITH_BODY)  # LiteLLM's DELETEs bring a list of ids
             sent = {JSON: body or {"type": "object"}} if takes else {}
             answer, query = (route.answer,), route.key_in_query
-            yield _Made(path, method, summary, family, route.role, shape, sent, answer, query, status=route.status)
+            more: dict[str, Any] = {"status": route.status, "judges": route.family == MANAGEMENT}
+            yield _Made(path, method, summary, family, route.role, shape, sent, answer, query, **more)
 
 
 def _summary(made: Callable[..., object]) -> str:
@@ -316,7 +321,7 @@ def _parameter(name: str, slashes: bool) -> Schema:
 
 def _refusals(made: _Made) -> dict[str, Schema]:
     """List the usual ones. A public page asks for no key and counts nobody's requests."""
-    left_out = {"401", "403", "422", "429"} if made.role == PUBLIC and not made.body else set()
+    left_out = {"401", "403", "422", "429"} if made.role == PUBLIC and not made.judges else set()
     if made.method in READ:
         left_out.add("409")
     if not made.body:

@@ -279,7 +279,7 @@ that, or too much; days do not count it."""
 
 
 RECOMPUTED = "spend_recomputed"
-"""The setting whose row changes whenever what was spent is another amount than processes that serve were told."""
+"""The note that changes whenever what was spent is another amount than processes that serve were told."""
 
 
 class Total(NamedTuple):

@@ -94,13 +94,14 @@ class Batch(Sequence[Spent]):
 
 
 def read_batch(file: JournalFile, position: int, most: int, until: int | None = None) -> Batch:
-    """Read entries of requests that are over, from a position of a file on: those of so many frames, or up to
-    another position."""
+    """Read entries of requests that are over, from a position of a file on: at most so many, and up to another
+    position."""
     groups: dict[bytes, Group] = {}
     texts: list[SpentTexts] = []
     lengths: list[int] = []  # of runs, that of the last entry first
     end = max(position, BEGIN)
-    for number, (behind, marked, body) in enumerate(file.frames(position)):
+    # Where it must end at a certain frame, each is looked at.
+    for number, (behind, marked, body) in enumerate(file.frames(position, pending=until is not None)):
         if number == most or (until is not None and behind > until):
             break
         if is_ended(marked):

@@ -32,7 +32,7 @@ _ENDING = ".journal"
 LONGEST_FRAME = 16 * 1024 * 1024
 LARGEST = 32 * 1024 * 1024  # bytes of a file, after which another one is begun
 KEPT = 64 * 1024 * 1024  # bytes of entries that wait in memory while the disk takes none
-_BATCH = 4 << 20
+_BATCH = 2 << 20
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Spent).decode
@@ -214,29 +214,36 @@ class JournalFile:
                 return
             yield Entry(name, end, spent)
 
-    def frames(self, position: int, most: int = _BATCH) -> Iterator[tuple[int, int, bytes]]:
+    def frames(self, position: int, most: int = _BATCH, pending: bool = True) -> Iterator[tuple[int, int, bytes]]:
         """Yield the frames from a position on, of about so many bytes, as far as they are whole: where each ends, what
-        its length says beside that (``is_ended``), and what is in it."""
+        its length says beside that (``is_ended``), and what is in it. ``pending`` False: of a row of those of requests
+        under way only where it ends, and what is in them is not looked at."""
         position = max(position, BEGIN)
         data = os.pread(self._fd, max(0, min(most, self.size - position)), position)
-        at, frame = 0, _FRAME.size
+        at, frame, passed = 0, _FRAME.size, 0
         while at + frame <= len(data):
             marked, check = _unpack(data, at)
-            at += frame
-            end = at + (marked & ~(_PENDING | _SHORT))
-            if end - at > LONGEST_FRAME:
-                return
+            begin = at + frame
+            end = begin + (marked & ~(_PENDING | _SHORT))
+            if end - begin > LONGEST_FRAME:
+                break
             if end > len(data):
-                if at > frame or position + end > self.size:
-                    return
+                if at or position + end > self.size:
+                    break
                 data += os.pread(self._fd, end - len(data), position + len(data))  # one that is longer than all of it
                 if len(data) < end:
-                    return
-            body = data[at:end]
-            if crc32(body) != check:
-                return
-            yield position + end, marked, body
+                    break
             at = end
+            if marked & _PENDING and not pending:
+                passed = end
+                continue
+            body = data[begin:end]
+            if crc32(body) != check:
+                break
+            yield position + end, marked, body
+            passed = 0
+        if passed:
+            yield position + passed, _PENDING, b""
 
     def sync(self) -> None:
         if self._fd >= 0:

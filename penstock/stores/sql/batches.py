@@ -23,11 +23,11 @@ from penstock.stores.batch import OWN, SHARED, Batch, Group, shared_of
 from penstock.stores.kinds import LONGEST
 from penstock.stores.sql import upsert
 from penstock.stores.sql.daily import DAY, Counted, count_all, day_of, has_failed, sums_of
-from penstock.stores.sql.entries import LONG, MOST, fit_all
+from penstock.stores.sql.entries import LONG, fit_all, most_of
 from penstock.stores.sql.schema import DAILY, DAILY_SUMS, MARKS, SPEND
 from penstock.stores.sql.totals import Charged, add_totals
 
-AT_ONCE = (250, 25)  # rows of one statement; what is left goes row by row
+AT_ONCE = (250, 50, 10, 3, 1)  # rows of one statement
 _WIDTH = len(OWN)
 _BYTES = frozenset({"usage", "metadata"})  # texts in the table
 _TEXTS = ("call_id", "message", "request_id", "client", "session")
@@ -73,7 +73,7 @@ def _check(groups: Sequence[Group]) -> None:
             raise Careful
     for name in _COUNTS:
         counts = values[OWN.index(name) :: _WIDTH]
-        if max(counts) > MOST or min(counts) < -MOST:
+        if max(counts) > (most := most_of(name)) or min(counts) < -most:
             raise Careful
 
 
@@ -87,22 +87,21 @@ def _is_utf8(data: bytes) -> bool:
 
 def _insert(connection: sa.Connection, groups: Sequence[Group], fit: Sequence[Spent]) -> None:
     most = _most_values(connection)
-    rest: list[tuple[Any, ...]] = []
+    sizes = [rows for rows in AT_ONCE if rows * _WIDTH + len(SHARED) <= most]
+    given: dict[int, list[tuple[Any, ...]]] = {rows: [] for rows in sizes}
     for group, of in zip(groups, fit, strict=True):
         shared = list(shared_of(of))
         for number in _TUPLES:
             shared[number] = msgspec.json.encode(shared[number]).decode()
         values, at = group.values, 0
-        for rows in AT_ONCE:
+        for rows in sizes:
             width = rows * _WIDTH
-            if width + len(SHARED) > most:
-                continue
             while len(values) - at >= width:
-                connection.exec_driver_sql(_statement(rows), (*shared, *values[at : at + width]))
+                given[rows].append((*shared, *values[at : at + width]))
                 at += width
-        rest += ((*shared, *values[one : one + _WIDTH]) for one in range(at, len(values), _WIDTH))
-    if rest:
-        connection.exec_driver_sql(_statement(1), rest)
+    for rows, told in given.items():
+        if told:
+            connection.exec_driver_sql(_statement(rows), told)
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock.stores.base import CORRECTION, Spent
-from penstock.stores.sql.entries import short
+from penstock.stores.sql.entries import short, within
 from penstock.stores.sql.schema import DAILY_NAMES, DAILY_SUMS
 
 DAY = 86400.0
@@ -62,7 +62,7 @@ def sums_of(counted: Iterable[Counted]) -> list[dict[str, Any]]:
             rows[names] = one.sums if before is None else list(map(add, before, one.sums))
     made = [
         {"id": _id(names), **dict(zip(("day", *DAILY_NAMES), names, strict=True)),
-         **dict(zip(DAILY_SUMS, sums, strict=True))}
+         **dict(zip(DAILY_SUMS, map(within, sums), strict=True))}
         for names, sums in rows.items()
     ]  # fmt: skip
     return sorted(made, key=lambda row: str(row["id"]))

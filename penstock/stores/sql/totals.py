@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from penstock.core.admit.periods import window
 from penstock.stores.sql import upsert
-from penstock.stores.sql.entries import named, short
+from penstock.stores.sql.entries import named, short, within
 from penstock.stores.sql.schema import ACCOUNT, SHARES, SPEND, TOTALS
 
 CHUNK = 500  # values of one statement
@@ -55,7 +55,7 @@ def add_totals(
             amount += summed(connection, account, period, start)
             if period:
                 begun.append((name, period, start))
-        rows.append({"account": name, "period": period, "start": start, "amount": amount})
+        rows.append({"account": name, "period": period, "start": start, "amount": within(amount)})
     rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
     upsert.add(connection, TOTALS, rows, ("amount",))
     _forget_totals(connection, begun)
