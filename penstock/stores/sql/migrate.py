@@ -27,7 +27,7 @@ LEVEL = 3
 """How many migrations there are."""
 COMPATIBLE_FROM = 1
 """The lowest level of a version that can work with the tables of this one."""
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = PREFIX + "migrations"
 FOLDER = Path(__file__).parent / "migrations"
 _LOCK = int.from_bytes(hashlib.sha256(b"penstock migrations").digest()[:7])

@@ -10,8 +10,8 @@ from alembic import op
 
 from penstock.stores.sql.types import COUNT, Name, Whole
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 NAMES = ("day", "model", "group", "provider")
 SUMS = ("requests", "failed", "cost", "input", "output", "cache_read", "cache_write", "reasoning", "cache_hits",
