@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test pythons laws faults mutants lint lock llama-server smoke clean
+.PHONY: help run test pythons laws faults engines mutants lint lock llama-server smoke clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ faults: $(VENV)/.dev ## every fault under load, 20,000 requests each (PENSTOCK_F
 
 kills: $(VENV)/.dev ## kill a gateway a hundred times under load: its books must be right, and four with one cap, 200 clients (PENSTOCK_KILLS=N; six minutes)
 	@PENSTOCK_KILLS=$${PENSTOCK_KILLS:-100} $(PY) -m pytest -q --timeout 0 -m '' tests/server/test_ledger_killed.py tests/server/test_ledger_processes.py $(PYTEST_ARGS)
+
+engines: $(VENV)/.dev ## start and kill the real llama-server below a gateway at random moments: nothing may be left (PENSTOCK_CYCLES=50; minutes)
+	@PENSTOCK_CYCLES=$${PENSTOCK_CYCLES:-50} $(PY) -m pytest -q --timeout 0 tests/engines/test_llama.py $(PYTEST_ARGS)
 
 mutants: $(VENV)/.dev ## plants known faults one by one and shows that a test fails for each (a few minutes)
 	@$(PY) -m tests.mutants $(ARGS)

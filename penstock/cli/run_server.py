@@ -23,7 +23,7 @@ class RunServerCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         records: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
         for param in self.get_params(ctx):
-            if (record := param.get_help_record(ctx)) is not None:
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
                 records["litellm" in (param.name or "")].append(record)
         for title, ours in (("Options", False), (GROUP, True)):
             with formatter.section(title):
