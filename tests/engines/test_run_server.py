@@ -160,8 +160,8 @@ def test_containers_start_serve_and_are_removed(tmp_path: Path, backend: str, en
     make_model(tmp_path)
     docker = tmp_path / "docker"
     more = ("--backend", backend, "--runtime", "docker", "--litellm-version", "1.56.5")
-    gateway = free_port()
-    with running(tmp_path, *options(*more, gateway=gateway), FAKE_DOCKER=str(docker), STANDIN_MODE="stubborn") as run:
+    gateway, mode = free_port(), "stubborn" if end == signal.SIGTERM else ""
+    with running(tmp_path, *options(*more, gateway=gateway), FAKE_DOCKER=str(docker), STANDIN_MODE=mode) as run:
         run.wait_for(READY)
         body = {"model": "local-model", "messages": [{"role": "user", "content": "hi"}]}
         answer = ask(f"http://127.0.0.1:{gateway}/v1/chat/completions", body)
