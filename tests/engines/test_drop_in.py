@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from types import ModuleType
 import pytest
 import yaml
 
+from penstock.engines import ENGINES
+from penstock.engines.defaults import find_unknown, read_engine, read_gateway
+from tests.engines import standin
 from tests.engines.runs import DOCKER, ROOT, STANDIN, ask, free_port, is_up, make_model, running, write_program
 
 SCRIPTS = ROOT / "drop-in" / "scripts"
@@ -47,7 +51,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_s4_01_to_04_options_and_their_defaults(scripts: Scripts) -> None:
+def test_s4_01_s4_02_s4_03_and_s4_04_options_and_their_defaults(scripts: Scripts) -> None:
     args = scripts.run_server.parse_args([])
     assert (args.with_litellm, args.litellm_port, args.litellm_alias) == (False, 4000, "local-model")
     assert args.litellm_version is None
@@ -100,7 +104,7 @@ def fake_manager(calls: list[str], **ready: bool) -> type:
     ("backend", "start"),
     [("vllm", "start_vllm"), ("llama", "start_gguf_backend"), ("trtllm", "start_trtllm"), ("sglang", "start_sglang")],
 )
-def test_s4_06_to_08_order_lines_and_stops(
+def test_s4_06_s4_07_and_s4_08_order_lines_and_stops(
     scripts: Scripts, backend: str, start: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[str] = []
@@ -112,7 +116,7 @@ def test_s4_06_to_08_order_lines_and_stops(
     assert "LiteLLM proxy ready at http://localhost:4010\nModel alias: local-model\n" in capsys.readouterr().out
 
 
-def test_s4_06_and_09_a_start_that_failed(
+def test_s4_06_and_s4_09_a_start_that_failed(
     scripts: Scripts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--model", "x", "--backend", "vllm", "--with-litellm"]
@@ -147,7 +151,7 @@ def test_s4_10_the_gateway_is_started_beside_a_backend_on_8000(scripts: Scripts,
 
 
 @pytest.mark.parametrize("backend", ["vllm", "trtllm", "llama", "sglang"])
-def test_s4_12_to_18_the_config(scripts: Scripts, backend: str, temporary: Path) -> None:
+def test_s4_12_s4_13_s4_14_s4_16_s4_17_and_s4_18_the_config(scripts: Scripts, backend: str, temporary: Path) -> None:
     path = scripts.litellm_config.generate_litellm_config(backend, 8000, "local-model", "/models/GLM-FP8")
     assert path == temporary / "litellm_config.yaml"
     params = {"model": "openai//models/GLM-FP8", "api_base": "http://localhost:8000/v1", "api_key": "dummy"}
@@ -179,7 +183,7 @@ def test_s4_19_the_container_command(scripts: Scripts) -> None:
     ]
 
 
-def test_s4_20_and_44_the_manager_runs_a_container(
+def test_s4_20_s4_24_and_s4_44_the_manager_runs_a_container(
     scripts: Scripts, temporary: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_program(temporary / "bin", "docker", DOCKER)
@@ -260,7 +264,7 @@ def test_s4_23_models_yaml(scripts: Scripts, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds what is left in /proc")
-def test_s4_24_and_26_the_script_runs(tmp_path: Path) -> None:
+def test_s4_26_and_s4_28_the_script_runs(tmp_path: Path) -> None:
     write_program(tmp_path / "bin", "vllm", STANDIN, "vllm")
     make_model(tmp_path)
     gateway = free_port()
@@ -275,3 +279,24 @@ def test_s4_24_and_26_the_script_runs(tmp_path: Path) -> None:
         run.signal(signal.SIGINT)
         assert run.wait() == 130
         run.assert_gone()
+
+
+def test_s4_42_the_backends_have_tests_and_the_usage_is_told() -> None:
+    usage = (ROOT / "drop-in" / "CLAUDE.md").read_text()
+    for option in ("--with-litellm", "--litellm-port", "--litellm-alias", "--backend trtllm"):
+        assert option in usage
+    assert {"vllm", "trtllm", "sglang"} == set(standin.READ)  # and the real llama.cpp: test_llama.py
+
+
+def test_s4_43_the_example_of_models_yaml() -> None:
+    page = (ROOT / "docs" / "engines.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    for text in (example, (ROOT / "drop-in" / "config" / "models.yaml").read_text()):
+        config = yaml.safe_load(text)
+        gateway = read_gateway(config)
+        assert (gateway.port, gateway.alias) == (4000, "local-model")
+        for name in ("vllm", "llama", "trtllm"):
+            read_engine(config, ENGINES[name])
+            assert find_unknown(config, ENGINES[name]) == []
+    options = read_engine(yaml.safe_load(example), ENGINES["vllm"]).options
+    assert options == ("--gpu-memory-utilization", "0.95", "--max-model-len", "65536")

@@ -33,7 +33,7 @@ def arguments(gateway: int) -> list[str]:
     return [*words, "--with-litellm", "--litellm-port", str(gateway), "--", "-c", "8192", "-t", "1", "--offline"]
 
 
-def test_both_sdks_use_it_and_it_ends_clean(tmp_path: Path) -> None:
+def test_s4_27_and_s4_29_both_sdks_use_it_and_it_ends_clean(tmp_path: Path) -> None:
     gateway = free_port()
     with running(tmp_path, *arguments(gateway)) as run:
         run.wait_for("Model alias: local-model")

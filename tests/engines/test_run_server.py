@@ -32,7 +32,7 @@ READY = "Model alias: "
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_both_start_in_order_serve_and_end_in_the_other_order(place: Path, number: int) -> None:
+def test_s4_06_s4_07_and_s4_08_both_start_in_order_serve_and_end_in_the_other_order(place: Path, number: int) -> None:
     engine, gateway = free_port(), free_port()
     arguments = options("--litellm-alias", "my-model", engine=engine, gateway=gateway)
     with running(place, *arguments, STANDIN_MODE="slow worker") as run:
@@ -56,7 +56,7 @@ def test_both_start_in_order_serve_and_end_in_the_other_order(place: Path, numbe
         assert not is_up(engine) and not is_up(gateway)
 
 
-def test_without_the_flag_no_gateway_is_started(place: Path) -> None:
+def test_s4_01_without_the_flag_no_gateway_is_started(place: Path) -> None:
     port = free_port()
     with running(place, "--model", "GLM-FP8", "--port", str(port)) as run:
         run.wait_for("vLLM ready at")
@@ -105,7 +105,7 @@ def test_a_gateway_that_dies_ends_both(place: Path) -> None:
         run.assert_gone()
 
 
-def test_an_engine_that_is_never_ready_is_stopped(place: Path) -> None:
+def test_s4_09_an_engine_that_is_never_ready_is_stopped(place: Path) -> None:
     with running(place, *options("--timeout", "2"), STANDIN_MODE="never") as run:
         assert run.wait() == 1
         text = run.output()
@@ -138,7 +138,7 @@ def test_a_port_that_is_taken_is_named(place: Path, which: str) -> None:
             run.assert_gone()
 
 
-def test_two_launches_side_by_side(place: Path) -> None:
+def test_s4_11_two_launches_side_by_side(place: Path) -> None:
     with running(place, *options()) as one, running(place, *options()) as other:
         one.wait_for(READY)
         other.wait_for(READY)
@@ -155,7 +155,7 @@ def test_two_launches_side_by_side(place: Path) -> None:
 @pytest.mark.parametrize(
     ("backend", "end"), [("vllm", signal.SIGTERM), ("sglang", signal.SIGKILL), ("trtllm", signal.SIGTERM)]
 )
-def test_containers_start_serve_and_are_removed(tmp_path: Path, backend: str, end: int) -> None:
+def test_s4_41_containers_start_serve_and_are_removed(tmp_path: Path, backend: str, end: int) -> None:
     write_program(tmp_path / "bin", "docker", DOCKER)
     make_model(tmp_path)
     docker = tmp_path / "docker"
@@ -177,7 +177,7 @@ def test_containers_start_serve_and_are_removed(tmp_path: Path, backend: str, en
         assert list(docker.glob("container-*")) == []
 
 
-def test_a_gateway_container_that_cannot_run_ends_both(place: Path) -> None:
+def test_s4_09_a_gateway_container_that_cannot_run_ends_both(place: Path) -> None:
     write_program(place / "bin", "docker", DOCKER)
     with running(place, *options("--litellm-version", "broken"), FAKE_DOCKER=str(place / "docker")) as run:
         assert run.wait() == 1
