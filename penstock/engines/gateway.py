@@ -19,8 +19,10 @@ CONFIG_NAME = "litellm_config.yaml"
 GRACE = 5.0  # seconds that running answers may take to end; the engine under them is about to go
 
 
-def make_config(backend: str, backend_port: int, model_alias: str, model_name: str) -> str:
-    """Make the gateway's config for one engine on this machine, as YAML. Raises ``ValueError`` for an unknown one."""
+def make_config(
+    backend: str, backend_port: int, model_alias: str, model_name: str, backend_host: str = "localhost"
+) -> str:
+    """Make the gateway's config for one engine, as YAML. Raises ``ValueError`` for an unknown one."""
     if backend not in ENGINES:
         raise ValueError(f"Unknown backend: {backend}. The backends are: {', '.join(ENGINES)}")
     config = {
@@ -30,7 +32,7 @@ def make_config(backend: str, backend_port: int, model_alias: str, model_name: s
                 "litellm_params": {
                     # All of them speak OpenAI's chat; a path keeps its slash: openai//models/x asks for /models/x.
                     "model": f"openai/{model_name}",
-                    "api_base": f"http://localhost:{backend_port}/v1",
+                    "api_base": f"http://{backend_host}:{backend_port}/v1",
                     "api_key": "dummy",
                 },
             }
@@ -58,9 +60,11 @@ def generate_litellm_config(backend: str, backend_port: int, model_alias: str, m
     return target
 
 
-def write_config(backend: str, backend_port: int, model_alias: str, model_name: str) -> Path:
+def write_config(
+    backend: str, backend_port: int, model_alias: str, model_name: str, backend_host: str = "localhost"
+) -> Path:
     """Write the gateway's config into a new folder that is this start's own."""
-    text = make_config(backend, backend_port, model_alias, model_name)
+    text = make_config(backend, backend_port, model_alias, model_name, backend_host)
     path = Path(tempfile.mkdtemp(prefix="penstock-")) / CONFIG_NAME
     path.write_text(text, encoding="utf-8")
     return path
@@ -69,7 +73,7 @@ def write_config(backend: str, backend_port: int, model_alias: str, model_name: 
 def plan_gateway(config_path: Path, host: str, port: int, version: str, image: str, remove: tuple[str, ...]) -> Plan:
     """Plan the gateway: this installation for the version ``local``, else a container of the image with that tag."""
     if version == LOCAL:
-        words = [sys.executable, "-m", "penstock", "serve", "--config", str(config_path), "--host", host]
+        words = [sys.executable, "-P", "-m", "penstock", "serve", "--config", str(config_path), "--host", host]
         words += ["--port", str(port), "--grace", str(GRACE)]
         return Plan(label=LABEL, command=tuple(words), remove=remove, grace=GRACE + 3)
     name = name_gateway(port)

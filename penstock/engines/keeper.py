@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 NOT_STARTED = 127
@@ -157,7 +157,7 @@ def watch(child: Child, wake: int, grace: float) -> None:
             deadline = now + grace
 
 
-def clear(after: list[list[str]], remove: list[str]) -> None:
+def clear(after: Sequence[Sequence[str]], remove: Sequence[str]) -> None:
     """Remove the container and the files of this start."""
     for command in after:
         with contextlib.suppress(OSError, subprocess.SubprocessError):

@@ -16,6 +16,8 @@ from penstock.engines.spec import Engine, EngineError, Launch, Way
 
 AUTO, NATIVE, CONTAINER = RUNTIMES = ("auto", "native", "docker")
 GRACE = 15.0  # seconds that an engine may take to end after SIGTERM
+# -P: what lies in the working folder, such as a checkout of the engine, is not taken for the installed package.
+MODULE = ("-P", "-m")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def _find_way(wanted: Wanted) -> tuple[Way, list[str]] | None:
         if way.program and (program := _which(way.program)) is not None:
             return way, [program]
         if way.module and _has_module(way.module):
-            return way, [sys.executable, "-m", way.module]
+            return way, [sys.executable, *MODULE, way.module]
     return None
 
 

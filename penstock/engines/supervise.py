@@ -10,6 +10,7 @@ from typing import Any
 from penstock.engines.control import Control
 from penstock.engines.docker import LITELLM_IMAGE
 from penstock.engines.gateway import LOCAL, write_config
+from penstock.engines.keeper import clear
 from penstock.engines.manager import GATEWAY_SECONDS, START_SECONDS, Manager
 from penstock.engines.output import Output
 from penstock.engines.planning import Wanted
@@ -77,8 +78,18 @@ def run(
         return 1 if control.signum is None else 128 + control.signum
 
 
+def name_host(host: str) -> str:
+    """Return the name under which the gateway reaches an engine that listens on an address: localhost where it can."""
+    if host in ("127.0.0.1", "0.0.0.0", "localhost"):
+        return "localhost"
+    host = "::1" if host == "::" else host
+    return f"[{host}]" if ":" in host else host
+
+
 def _start_gateway(gateway: Any, wanted: Wanted, front: Front, model_name: str) -> None:
-    config_path: Path = write_config(wanted.engine.name, wanted.port, front.alias, model_name)
+    host = name_host(wanted.host)
+    config_path: Path = write_config(wanted.engine.name, wanted.port, front.alias, model_name, host)
+    remove = (str(config_path), str(config_path.parent))
     ready = gateway.start_litellm_proxy(
         config_path=config_path,
         port=front.port,
@@ -86,7 +97,8 @@ def _start_gateway(gateway: Any, wanted: Wanted, front: Front, model_name: str) 
         image=front.image,
         timeout=front.timeout,
         host=front.host,
-        remove=(str(config_path), str(config_path.parent)),
+        remove=remove,
     )
     if not ready:
+        clear([], remove)  # it may not even have been started, whose keeper does this otherwise
         raise EngineError("LiteLLM proxy did not start")

@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from penstock.engines import ENGINES
 from penstock.engines.docker import build_engine_command
+from penstock.engines.gateway import make_config
 from penstock.engines.models import Model, find_model, guess_engine
 from penstock.engines.planning import Wanted, plan_engine
 from penstock.engines.progress import Progress, read_bars, read_dots
 from penstock.engines.spec import EngineError, write_options
+from penstock.engines.supervise import name_host
 from tests.engines import standin
 from tests.engines.runs import make_model, write_program
 
@@ -57,8 +60,8 @@ def test_each_module_gets_its_own_options(name: str, tmp_path: Path, monkeypatch
     (tmp_path / module.split(".")[0] / "__init__.py").write_text("raise ImportError('is not to be imported by us')")
     monkeypatch.syspath_prepend(str(tmp_path))
     words = plan_engine(Wanted(engine=ENGINES[name], model=Model("Qwen/Qwen3", None, "vllm"))).plan.command
-    assert words[:3] == (sys.executable, "-m", module)
-    read = standin.READ[name](list(words[3:]))  # its documented options, and no others
+    assert words[:4] == (sys.executable, "-P", "-m", module)
+    read = standin.READ[name](list(words[4:]))  # its documented options, and no others
     assert (read.model, read.host, read.port) == ("Qwen/Qwen3", "127.0.0.1", 8000)
 
 
@@ -67,7 +70,7 @@ def test_the_python_server_of_llama_cpp(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "llama_cpp").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
     planned = plan_engine(Wanted(engine=ENGINES["llama"], model=Model("m", Path("/m/a.gguf"), "llama")))
-    assert planned.plan.command == (sys.executable, "-m", "llama_cpp.server", "--model", "/m/a.gguf", *AT)
+    assert planned.plan.command == (sys.executable, "-P", "-m", "llama_cpp.server", "--model", "/m/a.gguf", *AT)
     assert planned.health == "/v1/models"
     with pytest.raises(EngineError, match="download a/b-GGUF"):
         plan_engine(Wanted(engine=ENGINES["llama"], model=Model("a/b-GGUF", None, "llama")))
@@ -98,6 +101,13 @@ def test_containers(
     assert ("--gpus" in built[:at]) == gpu
     assert f"{tmp_path / 'M'}:/models/M:ro" in built[:at] and launch.model == "/models/M"
     assert built[built.index("-e") + 1] == "HF_TOKEN" and "hf_secret" not in " ".join(built)
+
+
+def test_the_gateway_reaches_an_engine_that_listens_elsewhere() -> None:
+    hosts = {"127.0.0.1": "localhost", "0.0.0.0": "localhost", "::1": "[::1]", "10.0.0.7": "10.0.0.7", "box": "box"}
+    for listens, asked in hosts.items():
+        config = yaml.safe_load(make_config("vllm", 8000, "a", "m", name_host(listens)))
+        assert config["model_list"][0]["litellm_params"]["api_base"] == f"http://{asked}:8000/v1"
 
 
 def test_a_file_is_mounted_with_its_neighbours(tmp_path: Path) -> None:

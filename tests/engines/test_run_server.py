@@ -136,6 +136,7 @@ def test_a_port_that_is_taken_is_named(place: Path, which: str) -> None:
             assert run.wait() == 1
             assert f"port {port} is taken" in run.output() and f"another one with {which}" in run.output()
             run.assert_gone()
+            assert list(place.glob("penstock-*")) == []
 
 
 def test_s4_11_two_launches_side_by_side(place: Path) -> None:
