@@ -17,6 +17,8 @@ from penstock.runtime.route import Page, Route
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    Texts = Mapping[str, tuple[bytes, bytes]]
+
     from penstock.admin.spend_asked import Days, Whose
     from penstock.runtime.call import Call
     from penstock.runtime.keyring import Keyring
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from penstock.stores.sql.spend import SpentPage
 
 MOST_ROWS = 10_000  # of an answer without pages, as LiteLLM's
-MOST_SEARCHED = 500_000  # rows that are gone through for what no index has: a second's work
+MOST_SEARCHED = 200_000  # rows that are gone through for what no index has: a second's work
 INDEXED = frozenset("call_id request_id session key team user organization customer".split())
 DEEPEST = 100_000  # rows that a page may lie behind the first
 _RENDERED_HERE = 100  # rows; more are rendered in a thread
@@ -37,6 +39,7 @@ _ORDERS = {
     "model": "model",
     "ttft_ms": "first_ms",
 }
+_WORDS = ("messages", "input", "contents", "prompt", "query")
 _FIELDS = {"model": "target", "model_group": "group", "model_id": "target_id", "session_id": "session"}
 
 
@@ -125,7 +128,7 @@ async def pages(gateway: Any, call: Call) -> Page:
         where["request_id"] = query["request_id"]
     costs = (_money(query, "min_spend"), _money(query, "max_spend"))
     if _ORDERS[order] != "at" or failed or any(cost is not None for cost in costs) or where.keys() - INDEXED:
-        await _check_work(asking, where, since, until)
+        await check_work(asking, where, since, until)
     found = await answered(
         asking.store.rows(
             where, since, until, _ORDERS[order], direction == "desc", (number - 1) * size, size,
@@ -136,7 +139,7 @@ async def pages(gateway: Any, call: Call) -> Page:
     return await _rows_page(asking, found.rows, _Paged(found, number, size))
 
 
-async def _check_work(asking: Asking, where: Whose, since: float | None, until: float | None) -> None:
+async def check_work(asking: Asking, where: Whose, since: float | None, until: float | None) -> None:
     """Refuse a search that would go through too many rows. Raises "bad_request"."""
     quick = {name: value for name, value in where.items() if name in INDEXED}
     if await answered(asking.store.count(quick, since, until, MOST_SEARCHED + 1)) > MOST_SEARCHED:
@@ -166,7 +169,8 @@ async def one(gateway: Any, call: Call) -> Page:
     for field in ("call_id", "request_id"):
         found = await answered(asking.store.rows({**whose, field: wanted}, limit=1))
         if found.rows:
-            return page(_told(found.rows[0], asking.keyring))
+            row = found.rows[0]
+            return page(_told(row, asking.keyring, await answered(asking.store.texts([row.call_id]))))
     raise missing("request", wanted)
 
 
@@ -183,8 +187,12 @@ async def session(gateway: Any, call: Call) -> Page:
 
 
 async def _rows_page(asking: Asking, rows: Sequence[Spent], paged: _Paged | None = None) -> Page:
+    texts: Texts = {}
+    if len(rows) <= _RENDERED_HERE:  # more of them would be more than anybody reads
+        texts = await answered(asking.store.texts([row.call_id for row in rows]))
+
     def render() -> Page:
-        told = [_told(row, asking.keyring) for row in rows]
+        told = [_told(row, asking.keyring, texts) for row in rows]
         return page(told if paged is None else {"data": told, **paged.told})
 
     return render() if len(rows) <= _RENDERED_HERE else await asyncio.to_thread(render)
@@ -239,8 +247,10 @@ def _one_of(query: Mapping[str, str], name: str, known: tuple[str, ...]) -> str 
     return found or None
 
 
-def _told(one: Spent, keyring: Keyring) -> dict[str, Any]:
-    """Tell of a request as LiteLLM's row does, with what it has no name for."""
+def _told(one: Spent, keyring: Keyring, texts: Texts) -> dict[str, Any]:
+    """Tell of a request as LiteLLM's row does, with what it has no name for. ``texts``: what requests asked and were
+    answered, where that is kept."""
+    request, response = texts.get(one.call_id, (b"", b""))
     failed = bool(one.error) or one.status >= 400
     key = keyring.body("key", one.key) or {}
     error = {"error_code": str(one.status), "error_class": one.error, "error_message": one.message} if failed else None
@@ -286,11 +296,21 @@ def _told(one: Spent, keyring: Keyring) -> dict[str, Any]:
         "cache_key": one.cache_key,
         "request_tags": one.tags,
         "requester_ip_address": one.client or None,
-        "messages": {},
-        "response": {},
+        "messages": _messages(request),
+        "response": _json(response) or {},
+        "proxy_server_request": _json(request) or {},
         "session_id": one.session or None,
         "status": "failure" if failed else "success",
     }
+
+
+def _messages(request: bytes) -> Any:
+    """Return what a request says, in whichever field its dialect has that; {} where nothing is kept."""
+    try:
+        fields = msgspec.json.decode(request, type=dict[str, msgspec.Raw]) if request else {}
+    except msgspec.DecodeError:  # it was no object
+        return {}
+    return next((fields[name] for name in _WORDS if name in fields), {})
 
 
 def _json(raw: bytes) -> msgspec.Raw | None:

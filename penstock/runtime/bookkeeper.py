@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from penstock.core.admit.book import Cell
-from penstock.stores.base import SpendStore, Spent
+from penstock.core.mask import NO_SECRETS, Mask
+from penstock.stores.base import KeptTexts, SpendStore, Spent, Total
 from penstock.stores.batch import Batch, read_batch
 from penstock.stores.journal import BEGIN, Journal, JournalFile, left_open, read_all, take_over
 
@@ -50,7 +51,9 @@ class Ask(NamedTuple):
 
 
 class Bookkeeper:
-    """One process's. ``periods`` is asked on the loop. ``away``: why the store takes nothing, "" while it does."""
+    """One process's. ``periods`` is asked on the loop. ``away``: why the store takes nothing, "" while it does.
+    ``latest``: no process before this one spent anything behind that time: usually it is past, and it is not where a
+    clock was ahead."""
 
     def __init__(self, store: SpendStore, journal: Journal, folder: Path, periods: Periods) -> None:
         self._store, self._journal, self._folder, self._periods = store, journal, folder, periods
@@ -62,7 +65,10 @@ class Bookkeeper:
         self._synced_at, self._synced = 0.0, ("", 0)  # when, and up to where
         self._stored = 0  # entries
         self._task: asyncio.Task[None] | None = None
+        self._anew: Iterable[Cell] | None = None  # what is to be asked once more
         self.away = ""
+        self.mask: Callable[[], Mask] = lambda: NO_SECRETS  # of the secrets that no text may have
+        self.latest = float("inf")  # until the store says it
         self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
 
     async def start(self) -> None:
@@ -70,6 +76,7 @@ class Bookkeeper:
         self._dead = await self._in_thread(take_over, self._folder)
         with suppress(OSError):
             await self._carry_dead()
+            self.latest = await self._store.latest()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -95,11 +102,19 @@ class Bookkeeper:
         cell.asked = True
         self._asks.append(Ask(cell, cell.start, cell.spent, self._journal.end))
 
+    def ask_anew(self, cells: Iterable[Cell]) -> None:
+        """Ask once more, soon, what was spent in the cells that were asked about: it is another amount now."""
+        self._anew = cells
+
     async def answered(self) -> None:
         """Wait until all that was asked is answered."""
         while self._asks:
             self._answered.clear()
             await self._answered.wait()
+
+    async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
+        """Return what the store knows of windows of accounts, of which this process has counted nothing."""
+        return await self._store.totals(asked)
 
     def left(self) -> list[Spent]:
         """List what dead processes spent that is not stored yet, as far as is known."""
@@ -147,6 +162,12 @@ class Bookkeeper:
         """Store a batch, or answer what was asked. False where there is nothing to do."""
         if self._dead:
             await self._carry_dead()
+        if self._anew is not None:
+            # Here, where no answer is on its way: one that is yet to come is of a later time than the change.
+            waiting, cells = {ask.cell for ask in self._asks}, self._anew
+            self._anew = None
+            for cell in [one for one in cells if one.asked and one not in waiting]:
+                self.ask(cell)
         file = self._file()
         if self._asks and self._asks[0].at <= self._at:
             await self._answer()
@@ -164,7 +185,7 @@ class Bookkeeper:
                 await self._forget_files()
                 return True
             return bool(self._asks and self._asks[0].at <= self._at)
-        await self._store_all(batch, _accounts_of(batch), {file.name: batch.end})
+        await self._store_batch(batch, file.name)
         self._at = file.name, batch.end
         self._stored += len(batch)
         return True
@@ -181,6 +202,8 @@ class Bookkeeper:
             cell = ask.cell
             if cell.start == ask.start:  # the window is still the same
                 cell.spent += amounts.get((cell.account, cell.period, ask.start), 0) - ask.spent
+            else:
+                cell.forget(ask.start)
         del self._asks[: len(asks)]
         self._answered.set()
 
@@ -200,7 +223,7 @@ class Bookkeeper:
                 position = max(BEGIN, marks.get(file.name, 0))
                 while (batch := await self._in_thread(read_batch, file, position, MOST_ENTRIES)).end > position:
                     position = batch.end
-                    await self._store_all(batch, _accounts_of(batch), {file.name: position})
+                    await self._store_batch(batch, file.name)
             left = await self._in_thread(left_open, files)
             if left:
                 await self._store_all(left, {one for entry in left for one in entry.accounts}, {})
@@ -215,6 +238,11 @@ class Bookkeeper:
                 await self._in_thread(_end, file)
             self._dead.pop(0)
 
+    async def _store_batch(self, batch: Batch, file: str) -> None:
+        if batch.texts:  # before their entries: whoever sees these has them
+            await self._store.keep_texts(await self._in_thread(_fit_all, batch, self.mask))
+        await self._store_all(batch, _accounts_of(batch), {file: batch.end})
+
     async def _store_all(self, entries: Sequence[Spent], accounts: set[str], mark: dict[str, int]) -> None:
         # By their names, so that two processes which store at once take rows in the same order: no deadlock.
         await self._store.append(entries, {one: self._periods(one) for one in sorted(accounts)}, mark)
@@ -224,6 +252,13 @@ class Bookkeeper:
 
 
 _AS_RESERVED = "each is charged what was set aside for it, and marked as pending"
+
+
+def _fit_all(batch: Batch, mask: Callable[[], Mask]) -> list[KeptTexts]:
+    from penstock.runtime.texts import fit_texts  # few configs ask for it
+
+    known = mask()
+    return [fit_texts(one, known) for one in batch.texts]
 
 
 def _accounts_of(batch: Batch) -> set[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from penstock.core.admit.periods import window
-from penstock.stores.base import Spent, Total
+from penstock.stores.base import KeptTexts, Spent, Total
 
 
 class MemorySpendStore:
@@ -15,6 +15,7 @@ class MemorySpendStore:
     def __init__(self) -> None:
         self.entries: dict[str, Spent] = {}
         self.sums: Counter[tuple[str, str, float]] = Counter()
+        self.texts: dict[str, KeptTexts] = {}
         self.away = False
         self._periods: dict[str, tuple[str, ...]] = {}
         self._marks: dict[str, int] = {}
@@ -34,6 +35,10 @@ class MemorySpendStore:
             self._add(entry, entry.cost)
         self._marks.update(mark)
 
+    async def keep_texts(self, texts: Sequence[KeptTexts]) -> None:
+        self._reach()
+        self.texts.update((one.call_id, one) for one in texts)
+
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
         self._reach()
         return [Total(*one, self.sums[one]) for one in asked]
@@ -41,6 +46,10 @@ class MemorySpendStore:
     async def marks(self) -> Mapping[str, int]:
         self._reach()
         return dict(self._marks)
+
+    async def latest(self) -> float:
+        self._reach()
+        return max((entry.at for entry in self.entries.values()), default=0.0)
 
     def _add(self, entry: Spent, amount: int) -> None:
         for account in entry.accounts:
