@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("penstock.cli.serve", "serve", "Start the gateway."),
     "check": ("penstock.cli.check", "check", "Validate a config file without starting anything."),
     "mock": ("penstock.cli.mock", "mock", "Start a fake upstream that speaks the real protocol, for tests."),
+    "run-server": ("penstock.cli.run_server", "run_server", "Run a local engine, and the gateway in front of it."),
     "providers": ("penstock.cli.providers", "providers", "List the known providers, their URLs and key variables."),
     "explain": ("penstock.cli.explain", "explain", "Tell where a request for a model would go, and why."),
     "db": ("penstock.cli.db", "db", "Look at the database of keys and spend; upgrade, copy or move it."),

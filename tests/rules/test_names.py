@@ -45,6 +45,12 @@ LEFT: dict[str, tuple[frozenset[str], str]] = {
         ),
         "how the price list spells the providers",
     ),
+    "penstock/cli/run_server.py": (frozenset({"sglang", "trtllm", "vllm"}), "the choices of its option: engines"),
+    "penstock/engines/llama.py": (frozenset({"llama.cpp"}), "the engine that its row starts"),
+    "penstock/engines/sglang.py": (frozenset({"sglang"}), "the engine that its row starts"),
+    "penstock/engines/trtllm.py": (frozenset({"trtllm"}), "the engine that its row starts"),
+    "penstock/engines/vllm.py": (frozenset({"vllm"}), "the engine that its row starts"),
+    "penstock/engines/models.py": (frozenset({"trtllm", "vllm"}), "which engine a model's files are for"),
     "penstock/runtime/attempts.py": (frozenset({"replicate"}), "which provider has an attempt of its own"),
     "penstock/runtime/cloud/__init__.py": (
         frozenset("azure azure_ai azure_text databricks snowflake vertex_ai vertex_ai_beta watsonx".split()),
