@@ -6,7 +6,7 @@ What belongs here: the tables of keys, the reader, and the values. What a value 
 from __future__ import annotations
 
 from penstock.config.environ import load_dotenv
-from penstock.config.load import defaults, load
+from penstock.config.load import defaults, load, load_values
 from penstock.config.models import (
     Config,
     Deployment,
@@ -30,4 +30,5 @@ __all__ = [
     "defaults",
     "load",
     "load_dotenv",
+    "load_values",
 ]

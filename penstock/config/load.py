@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from penstock.config import keys
 from penstock.config.cache import read_cache
@@ -23,7 +25,9 @@ from penstock.config.settings import (
     read_general,
     read_section,
 )
-from penstock.config.tree import Node
+from penstock.config.tree import BadYaml, Node, parse
+
+GIVEN = "config"  # what messages call a config that stands in no file
 
 
 def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None, also: Iterable[str] = ()) -> Loaded:
@@ -43,6 +47,25 @@ def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None, 
     else:
         config = _build(document, files, env, resolve, problems, also)
     return Loaded(None if problems.failed else config, problems.sorted())
+
+
+def load_values(values: Mapping[str, Any], env: Mapping[str, str], *, resolve: Resolve | None = None) -> Loaded:
+    """Read a config that a program gives as what its file would hold. The same as `load`, but for `include`, which
+    needs a folder to look in."""
+    problems = Problems()
+    try:
+        document = parse(json.dumps(values, ensure_ascii=False, default=_plain), GIVEN, problems)
+    except BadYaml as exc:
+        problems.error(GIVEN, exc.line, exc.path, exc.message)
+        return Loaded(None, problems.sorted())
+    config = _build(document or Node({}, GIVEN, 0), (), env, resolve, problems, ())
+    return Loaded(None if problems.failed else config, problems.sorted())
+
+
+def _plain(value: object) -> object:
+    """Write out what JSON has no word for: objects of a program that hold settings (pydantic's), else their text."""
+    dump = getattr(value, "model_dump", None)
+    return dump(exclude_none=True) if callable(dump) else str(value)
 
 
 def defaults(env: Mapping[str, str]) -> Config:
