@@ -21,11 +21,11 @@ class Fields(dict[str, Any]):
 
     def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
         super().__init__()
-        for name, value in {**(given or {}), **fields}.items():
-            self[name] = _made(value, self._kinds.get(name, Fields))
+        kinds = self._kinds
+        for name, value in ({**(given or {}), **fields} if fields else given or fields).items():
+            self[name] = _made(value, kinds.get(name, Fields)) if type(value) in (dict, list) else value
         if self._whole:
-            self._hidden_params: dict[str, Any] = {}
-            self._response_headers: dict[str, str] = {}
+            self.__dict__.update(_hidden_params={}, _response_headers={})
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -85,11 +85,9 @@ def _again(made: type[Fields], fields: dict[str, Any], beside: dict[str, Any]) -
 
 
 def _made(value: Any, kind: type[Fields]) -> Any:
-    if isinstance(value, Fields):
-        return value
-    if isinstance(value, dict):
+    if type(value) is dict:
         return kind(value)
-    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value[:1]):
+    if type(value) is list and value and isinstance(value[0], dict | list):  # vectors are left as they are
         return [_made(item, kind) for item in value]
     return value
 
@@ -187,6 +185,8 @@ class StreamingChoices(Fields):
 class Answer(Fields):
     """A whole answer, or one event of a stream. `_hidden_params`: what came beside its body."""
 
+    _hidden_params: dict[str, Any]
+    _response_headers: dict[str, str]
     _whole = True
     _kinds: ClassVar[Mapping[str, type[Fields]]] = {"usage": Usage}
     _absent: ClassVar[Mapping[str, Any]] = _absent("id object created model usage")
