@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def sort_arguments(given: Mapping[str, Any], default_model: str = "") -> Asked:
     return asked
 
 
+@lru_cache(1024)  # the table has patterns, and programs have few names
 def is_param(name: str) -> bool:
     """Tell whether an argument is about the deployment, as a config's ``litellm_params`` are."""
     if name in _REQUEST:

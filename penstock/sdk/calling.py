@@ -59,7 +59,7 @@ class Calling:
     def prepare(self, operation: Operation, given: Mapping[str, Any], waits: bool) -> Prepared:
         """Make a call ready: in the thread of who asks, because files are read here."""
         asked = sort_arguments(given, operation.default)
-        if self.remote and asked.metadata:
+        if asked.metadata and (self.remote or operation.metadata):
             asked.fields["metadata"] = asked.metadata
         prepared = Prepared(operation, asked, None, {}, b"", waits, datetime.now())
         if asked.mocks:
@@ -86,8 +86,7 @@ class Calling:
             await background().driver.answer(caught, prepared.operation.surface, prepared.state)
             return self._whole(prepared, caught)
         except Exception as error:
-            if not getattr(error, "_told", False):
-                self._tell(prepared, None, error, None)
+            self._tell(prepared, None, error, None)
             raise
 
     # Whole answers ----------------------------------------------------------------------------------------------------
@@ -190,8 +189,6 @@ class Calling:
         which = "success_callback" if error is None else "failure_callback"
         lists = [getattr(module, name, ()) for name in (which, "callbacks")]
         lists += [self.callbacks.get(name) or () for name in (which, "callbacks")]
-        if error is not None:
-            error.__dict__["_told"] = True
         if not any(lists):
             return
         end = datetime.now()

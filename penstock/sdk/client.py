@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.core.providers.local import GATEWAY
 from penstock.sdk.background import background
@@ -48,6 +48,10 @@ class _Calls:
             }
         heard = {"success_callback": success_callback, "failure_callback": failure_callback, "callbacks": callbacks}
         self._calling = Calling(States(config), base_url is not None, heard)
+
+    if TYPE_CHECKING:  # the methods are made of the rows of ``operations``, below
+
+        def __getattr__(self, name: str) -> Callable[..., Any]: ...
 
     def _run(self, operation: Operation, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         prepared = self._calling.prepare(operation, operation.bind(args, options), False)

@@ -141,7 +141,13 @@ def class_of(name: str) -> type[SdkError]:
     above = class_of(row.base) if row.base else SdkError
     bases = (above,) if sdk is None else (above, getattr(sdk, row.openai))
     # ``__init__`` and ``__str__`` come first in the order of methods: OpenAI's own want a response of httpx.
-    fields = {"_named": tuple(row.named.split()), "_status": row.status, "__module__": __name__, "__qualname__": name}
+    fields = {
+        "__doc__": f"A call ended as LiteLLM's {name} says; status {row.status} unless it is told another.",
+        "__module__": __name__,
+        "__qualname__": name,
+        "_named": tuple(row.named.split()),
+        "_status": row.status,
+    }
     return type(name, bases, fields)
 
 

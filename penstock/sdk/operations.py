@@ -14,7 +14,7 @@ from penstock.sdk.answers import Answer
 class Operation(NamedTuple):
     """An operation. ``named``: its arguments in their order; ``needs``: those without which it is none. ``whole`` and
     ``part``: what an answer is, and an event of a stream. ``default``: the model where none is named. ``form``: the
-    argument that is a file."""
+    argument that is a file. ``metadata``: the vendor takes it, too; of the others only callbacks and gateways hear."""
 
     name: str
     path: str
@@ -25,6 +25,7 @@ class Operation(NamedTuple):
     part: type[Answer] | None = None
     default: str = ""
     form: str = ""
+    metadata: bool = False
 
     def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
         """Put arguments under their names. Raises TypeError as a call of a plain function does."""
@@ -118,6 +119,7 @@ _ROWS = (
         "input model",
         answers.ResponsesAPIResponse,
         part=answers.ResponsesAPIResponse,
+        metadata=True,
     ),
     _row(
         "anthropic_messages",
@@ -127,6 +129,7 @@ _ROWS = (
         "max_tokens messages model",
         answers.AnthropicMessage,
         part=answers.AnthropicMessage,
+        metadata=True,
     ),
 )
 OPERATIONS = {row.name: row for row in _ROWS}

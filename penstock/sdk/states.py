@@ -47,7 +47,7 @@ class States:
         """Return the state in which a call is answered. Raises BadRequestError for a model whose provider nobody knows,
         and AuthenticationError where its key is missing."""
         state = self.state
-        if state is not None and not asked.params:
+        if state is not None and not asked.params and not any(asked.also.values()):
             return state
         key = self._key(asked)
         with self._lock:
@@ -110,6 +110,7 @@ class States:
             else entry
             for entry in raw.get("model_list") or ()
         ]
+        entries += [_entry(name, params) for name, params in asked.also.items() if params]
         return _state(load_values({**raw, "model_list": entries}, state.env, resolve=resolve))
 
 

@@ -100,6 +100,14 @@ def test_parameters_go_upstream_and_what_is_ours_does_not(to: dict[str, Any], mo
     assert dict(sent.headers)["x-mine"] == "yes"
 
 
+def test_metadata_goes_where_the_vendor_takes_it(to: dict[str, Any], mock: Mock) -> None:
+    sdk.responses("hello", MODEL, metadata={"a": "b"}, **to)
+    sdk.anthropic_messages(
+        9, ASKED, "anthropic/claude-sonnet-4-5", metadata={"user_id": "u"}, api_base=mock.url, api_key="k"
+    )
+    assert [one.json["metadata"] for one in mock.received] == [{"a": "b"}, {"user_id": "u"}]
+
+
 def test_names_of_models_may_hold_colons_and_more_slashes(to: dict[str, Any], mock: Mock) -> None:
     """S0-20: `openai/qwen3:14b-q4_K_M` keeps its colon."""
     sdk.completion("openai/qwen3:14b-q4_K_M", ASKED, **to)

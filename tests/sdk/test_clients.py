@@ -44,6 +44,24 @@ def test_what_a_call_says_of_the_deployment_holds_for_that_call(mock: Mock) -> N
     assert second["authorization"] == "Bearer k" and "x-a" not in second
 
 
+def test_a_call_s_fallback_may_bring_its_own_key_to_a_config(mock: Mock) -> None:
+    mock.script = failing("gpt-4o-mini")
+    client = sdk.Client({"model_list": [entry(mock, "mine")], "router_settings": {"num_retries": 0}})
+    other = {"model": "openai/other", "api_base": f"{mock.url}/v1", "api_key": "k2", "temperature": 0.25}
+    assert client.completion("mine", ASKED, fallbacks=[other]).choices
+    last = mock.received[-1]
+    assert last.json["model"] == "other" and last.json["temperature"] == 0.25
+    assert dict(last.headers)["authorization"] == "Bearer k2"
+
+
+def test_a_cache_of_the_config_answers(mock: Mock) -> None:
+    client = sdk.Client({"model_list": [entry(mock, "m")], "litellm_settings": {"cache": True}})
+    first, second = client.completion("m", ASKED), client.completion("m", ASKED)
+    assert len(mock.received) == 1 and second.choices == first.choices
+    assert (first._hidden_params["cache_hit"], second._hidden_params["cache_hit"]) == (False, True)
+    assert second._hidden_params["response_cost"] == 0
+
+
 def test_secrets_of_a_config_may_stand_in_the_environment(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "sk-from-outside-1")
     sdk.Client({"model_list": [entry(mock, "m", api_key="os.environ/SOME_KEY")]}).completion("m", ASKED)
