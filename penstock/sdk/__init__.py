@@ -107,7 +107,7 @@ _FUNCTIONS = (
 ).split()
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _HOME |= {name: "functions" for one in _FUNCTIONS for name in (one, f"a{one}")}
-__all__ = [*sorted(["callbacks", "failure_callback", "success_callback", *_HOME])]
+__all__ = [*sorted(["callbacks", "failure_callback", "success_callback", *_HOME])]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
