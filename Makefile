@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test pythons laws faults mutants lint lock llama-server smoke clean
+.PHONY: help run test pythons laws faults seeds kills fuzz mutants lint lock llama-server smoke clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,11 +32,17 @@ laws: $(VENV)/.dev ## the laws with 20,000 examples each (PENSTOCK_LAWS=N for an
 faults: $(VENV)/.dev ## every fault under load, 20,000 requests each (PENSTOCK_FAULTS=N for another count; half an hour)
 	@PENSTOCK_FAULTS_KEEP=1 $(PY) -m pytest -q -m faults tests/faults $(PYTEST_ARGS)
 
+seeds: $(VENV)/.dev ## what came of each promise of the seeds: number, what, pass (a minute)
+	@$(PY) -m scripts.seeds $(ARGS)
+
 kills: $(VENV)/.dev ## kill a gateway a hundred times under load: its books must be right, and four with one cap, 200 clients (PENSTOCK_KILLS=N; six minutes)
 	@PENSTOCK_KILLS=$${PENSTOCK_KILLS:-100} $(PY) -m pytest -q --timeout 0 -m '' tests/server/test_ledger_killed.py tests/server/test_ledger_processes.py $(PYTEST_ARGS)
 
 mutants: $(VENV)/.dev ## plants known faults one by one and shows that a test fails for each (a few minutes)
 	@$(PY) -m tests.mutants $(ARGS)
+
+fuzz: $(VENV)/.dev ## schemathesis asks every URL 300 times, other things each time (PENSTOCK_FUZZ=N for another count; half an hour)
+	@PENSTOCK_FUZZ=$${PENSTOCK_FUZZ:-300} $(PY) -m pytest -q tests/e2e/clients/test_schemathesis.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff and mypy (strict in penstock/core and penstock/runtime/http)
 	@echo "==> ruff"

@@ -24,3 +24,4 @@ compile requirements-dev.lock pyproject.toml --all-extras --group dev --group bu
 clients=tests/e2e/clients/python
 compile "$clients/langchain.lock" "$clients/langchain.in"
 compile "$clients/litellm.lock" "$clients/litellm.in" --override "$clients/overrides.txt"
+compile "$clients/schemathesis.lock" "$clients/schemathesis.in"

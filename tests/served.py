@@ -20,7 +20,7 @@ from penstock.server.options import ServeOptions
 from penstock.server.service import Service
 from penstock.server.sources.base import gather
 from penstock.server.sources.registered import sources_of
-from penstock.server.storage import open_storage
+from penstock.server.storage import open_storage, with_settings
 from tests.door import Door, Kept
 
 MASTER = "sk-served-master-2f60c1d9"
@@ -61,6 +61,8 @@ async def open_service(
         told = ServeOptions(config=path, **options)
         asked = told.state_dir is not None or config.general.database_url is not None
         storage = open_storage(config, told) if asked else None
+        if storage is not None:
+            config, _ = await with_settings(config, sources, storage)
         service = Service(told, config, sources, storage)
         watching = asyncio.create_task(storage.watch()) if storage is not None else None
         gateway, kept = service.gateway, Kept()

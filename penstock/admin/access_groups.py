@@ -213,10 +213,10 @@ ROUTES = (
         for path in ("/v1/access_group", "/v1/unified_access_group")
         for row in (
             Route(path, listed, role=VIEW),
-            post(path, add, orgforms.AccessGroup, ADMIN),
+            post(path, add, orgforms.AccessGroup, ADMIN)._replace(status=201),
             Route(path + "/{access_group_id}", show, role=VIEW),
             post(path + "/{access_group_id}", change, orgforms.AccessGroup, ADMIN, method="PUT"),
-            post(path + "/{access_group_id}", delete, None, ADMIN, method="DELETE"),
+            post(path + "/{access_group_id}", delete, None, ADMIN, method="DELETE")._replace(status=204),
         )
     ),
     post("/access_group/new", name_models, orgforms.ModelGroup, ADMIN),

@@ -30,6 +30,8 @@ _TABLES = {
     "customer": "LiteLLM_EndUserTable",
     "model": "LiteLLM_ProxyModelTable",
     "credential": "LiteLLM_CredentialsTable",
+    "setting": "LiteLLM_Config",
+    "invitation": "LiteLLM_InvitationLink",
 }
 """LiteLLM's names of tables, which its clients filter by; for others our own stand."""
 _KIND_OF = {**{about.table: kind for kind, about in KINDS.items()}, **{name: kind for kind, name in _TABLES.items()}}

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from penstock.core.admit.holders import Bad
+from penstock.core.envelope import read_as
 from penstock.core.errors import GatewayError
 from penstock.runtime.route import JSON, Page
 
@@ -46,16 +47,7 @@ def desk_of(gateway: Any) -> Desk:
 def body_of(call: Call) -> Fields:
     """Read a body as a JSON object; one that is empty is one without fields. Raises "bad_request", "too_large"."""
     body = call.exchange.body
-    if not body:
-        return {}
-    if len(body) > MOST_BYTES:
-        raise GatewayError("too_large", f"The body has {len(body):,} bytes; {MOST_BYTES:,} are taken at most.")
-    try:
-        return msgspec.json.decode(body, type=Fields)
-    except msgspec.ValidationError:
-        raise GatewayError("bad_request", "The body must be a JSON object.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise GatewayError("bad_request", "The body is not JSON.") from None
+    return read_as(body, Fields, MOST_BYTES) if body else {}
 
 
 def read(call: Call, form: type[F]) -> F:

@@ -6,7 +6,9 @@ from penstock.admin import (
     access_groups,
     audit,
     budgets,
+    configs,
     credentials,
+    invitations,
     organizations,
     orgmembers,
     projects,
@@ -24,4 +26,6 @@ ROUTES = (
     *access_groups.ROUTES,
     *credentials.ROUTES,
     *audit.ROUTES,
+    *configs.ROUTES,
+    *invitations.ROUTES,
 )

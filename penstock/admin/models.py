@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from penstock.admin import modelinfo
 from penstock.core.admit.access import MANAGEMENT
+from penstock.core.envelope import read_as
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import ADMIN
 from penstock.runtime.route import JSON, Page, Route
@@ -21,10 +23,30 @@ MOST_BYTES = 256 * 1024  # of an entry: one is read in the event loop
 _ANYBODY = "a caller without a key"
 
 
+class Entry(Struct):
+    """An entry of `model_list`. Of a change what is given; `model_info.id` says of which."""
+
+    model_name: str | None = None
+    litellm_params: dict[str, Any] | None = None
+    model_info: dict[str, Any] | None = None
+    blocked: bool | None = None
+
+
+class Named(Struct):
+    """The id of a deployment."""
+
+    id: str
+
+
+def _entry(call: Call) -> dict[str, Any]:
+    """Read an entry as it stands: which of its fields are right is told by whoever reads those of the file."""
+    return read_as(call.exchange.body, dict[str, Any], MOST_BYTES)
+
+
 async def add(gateway: Managed, call: Call) -> Page:
     """Add a deployment, which serves at once. It is an entry of `model_list`, as JSON."""
     registry = _registry(gateway)
-    entry = _body(call)
+    entry = _entry(call)
     if _blocked(entry):
         raise _no_blocks()
     return _page(await registry.add(_without(entry, "blocked"), _author(call)))
@@ -33,7 +55,7 @@ async def add(gateway: Managed, call: Call) -> Page:
 async def update(gateway: Managed, call: Call) -> Page:
     """Change a deployment, named by `model_info.id`. Keys that are not given stay, and so do those that are null."""
     registry = _registry(gateway)
-    patch = _body(call)
+    patch = _entry(call)
     info = patch.get("model_info")
     id_ = info.get("id") if isinstance(info, Mapping) else None
     if not isinstance(id_, str) or not id_:
@@ -44,13 +66,13 @@ async def update(gateway: Managed, call: Call) -> Page:
 
 async def patch(gateway: Managed, call: Call) -> Page:
     """Change a deployment, named in the path. Keys that are not given stay; null takes one away, but no credential."""
-    return await _update(_registry(gateway), call, call.params["id"], _body(call), clears=True)
+    return await _update(_registry(gateway), call, call.params["id"], _entry(call), clears=True)
 
 
 async def delete(gateway: Managed, call: Call) -> Page:
     """Delete a deployment, named by `id`. Requests that run finish; what is in the config file stays."""
     registry = _registry(gateway)
-    id_ = _body(call).get("id")
+    id_ = _entry(call).get("id")
     if not isinstance(id_, str) or not id_:
         raise GatewayError("bad_request", 'The field \'id\' is missing: send {"id": "..."}.', param="id")
     try:
@@ -84,19 +106,6 @@ def _author(call: Call) -> str:
     return call.caller.alias or _ANYBODY
 
 
-def _body(call: Call) -> dict[str, Any]:
-    body = call.exchange.body
-    if len(body) > MOST_BYTES:
-        text = f"The body has {len(body):,} bytes; an entry has {MOST_BYTES:,} at most."
-        raise GatewayError("too_large", text)
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.ValidationError:
-        raise GatewayError("bad_request", "The body must be a JSON object.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise GatewayError("bad_request", "The body is not JSON.") from None
-
-
 def _blocked(entry: Mapping[str, Any]) -> bool:
     return entry.get("blocked") not in (None, False)
 
@@ -127,8 +136,10 @@ def _page(change: Change) -> Page:
 
 
 ROUTES = (
-    Route("/model/new", add, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT),
-    Route("/model/update", update, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT),
-    Route("/model/delete", delete, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT),
-    Route("/model/{id:path}/update", patch, methods=("PATCH",), role=ADMIN, no_pages=True, family=MANAGEMENT),
+    Route("/model/new", add, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT, body=Entry),
+    Route("/model/update", update, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT, body=Entry),
+    Route("/model/delete", delete, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT, body=Named),
+    Route(
+        "/model/{id:path}/update", patch, methods=("PATCH",), role=ADMIN, no_pages=True, family=MANAGEMENT, body=Entry
+    ),
 )

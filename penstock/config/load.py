@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.config import keys
 from penstock.config.cache import read_cache
@@ -17,6 +18,7 @@ from penstock.config.names import Names, check_aliases, check_groups, check_refe
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
 from penstock.config.section import Section, warn_unknown
+from penstock.config.sent import node_of
 from penstock.config.settings import (
     build_general,
     build_litellm,
@@ -25,21 +27,36 @@ from penstock.config.settings import (
     read_general,
     read_section,
 )
-from penstock.config.tree import BadYaml, Node, parse
+from penstock.config.tree import Node
+
+if TYPE_CHECKING:
+    from penstock.config.over import Over
 
 GIVEN = "config"  # what messages call a config that stands in no file
 
 
-def load(path: Path, env: Mapping[str, str], *, resolve: Resolve | None = None, also: Iterable[str] = ()) -> Loaded:
+def load(
+    path: Path,
+    env: Mapping[str, str],
+    *,
+    resolve: Resolve | None = None,
+    also: Iterable[str] = (),
+    over: Over | None = None,
+) -> Loaded:
     """Read the config at `path` and its includes. Never raises for what is in the files: see `Loaded.problems`. What
     only a part of it is wrong in is used without that part, as LiteLLM's proxy does.
 
     `env` is the environment (`.env` included, see `load_dotenv`); it is not changed. `resolve` maps (model, api_base,
     custom_llm_provider) to (provider, upstream model) and raises LookupError, which becomes an error at `model:`.
-    `also`: names of models that are somewhere else, and may be fallen back to.
+    `also`: names of models that are somewhere else, and may be fallen back to. `over`: settings that are laid over
+    those of the file.
     """
     problems = Problems()
     document, files = load_files(path, problems)
+    if over and not problems.failed:
+        from penstock.config.over import lay_over  # few gateways have any
+
+        document = lay_over(document, over)
     if document is None:
         if not problems.failed:
             problems.warn(str(path), 0, (), "is empty: no models are configured")
@@ -53,12 +70,8 @@ def load_values(values: Mapping[str, Any], env: Mapping[str, str], *, resolve: R
     """Read a config that a program gives as what its file would hold. The same as `load`, but for `include`, which
     needs a folder to look in."""
     problems = Problems()
-    try:
-        document = parse(json.dumps(values, ensure_ascii=False, default=_plain), GIVEN, problems)
-    except BadYaml as exc:
-        problems.error(GIVEN, exc.line, exc.path, exc.message)
-        return Loaded(None, problems.sorted())
-    config = _build(document or Node({}, GIVEN, 0), (), env, resolve, problems, ())
+    document = node_of(json.loads(json.dumps(values, default=_plain)), problems, GIVEN)
+    config = None if document is None else _build(document, (), env, resolve, problems, ())
     return Loaded(None if problems.failed else config, problems.sorted())
 
 
@@ -66,6 +79,23 @@ def _plain(value: object) -> object:
     """Write out what JSON has no word for: objects of a program that hold settings (pydantic's), else their text."""
     dump = getattr(value, "model_dump", None)
     return dump(exclude_none=True) if callable(dump) else str(value)
+
+
+def load_without(env: Mapping[str, str], over: Over, also: Iterable[str] = ()) -> Loaded:
+    """Make the config for a start without a file, with settings laid over it. `also`: see ``load``."""
+    plain = defaults(env)
+    if not over:
+        return Loaded(plain, ())
+    from penstock.config.over import lay_over
+
+    problems = Problems()
+    made = _build(lay_over(None, over), (), env, None, problems, also)
+    kept = {name: getattr(plain.general, name) for name in ("master_key", "master_key_source", "database_url")}
+    config = replace(made, general=replace(made.general, **kept))
+    # What the environment lacks or has is told by whoever asked for no file.
+    ours = ((one, one.path.partition(".")) for one in problems.sorted())
+    told = tuple(one for one, (section, _, key) in ours if section in over and key != "master_key")
+    return Loaded(None if problems.failed else config, told)
 
 
 def defaults(env: Mapping[str, str]) -> Config:
@@ -146,7 +176,7 @@ def _check_top(document: Node, problems: Problems) -> None:
 
 def _check_names(config: Config, reader: DeploymentReader, sections: Mapping[str, Node], problems: Problems) -> None:
     names = Names(config.deployments)
-    names.exact.update(reader.named)
+    names.add(reader.named)
     check_groups(sections.get("router_settings"), config.router.routing_groups, names, problems)
     for section, key in (("router_settings", "model_group_alias"), ("litellm_settings", "model_alias_map")):
         check_aliases((section, key), sections.get(section), names, problems)

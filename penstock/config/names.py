@@ -31,6 +31,11 @@ class Names:
             if "id" in deployment.info:
                 self._ids.add(deployment.id)
 
+    def add(self, names: Iterable[str]) -> None:
+        """Take names, and patterns of names, of models that are somewhere else."""
+        self.exact.update(names)
+        self._patterns.update(name for name in names if "*" in name)
+
     def __contains__(self, name: str) -> bool:
         if name in self.exact or name in self._ids:
             return True

@@ -25,7 +25,7 @@ PLACE = "POST /model/new"
 """Where messages say that such an entry stands."""
 MAX_NODES = 10_000
 """Values of one entry: it is read in the event loop."""
-_ALL = "*"
+ALL = "*"
 _INSTEAD = "give the value itself, or a litellm_credential_name of the config's credential_list"
 
 
@@ -51,7 +51,7 @@ def read_sent(
     """Read an entry for a gateway with this config. ``find``: see ``load``; ``taken``: the ids that are in use;
     ``stored``: credentials that were sent, too, by name. Slips of the pen are errors: who sent it can send it again."""
     problems = Problems(slips="error")
-    node = _node(entry, problems)
+    node = node_of(entry, problems)
     if node is None:
         return Sent(None, problems.sorted())
     may = frozenset(config.general.values.get("stored_models_may_read") or ())
@@ -59,8 +59,8 @@ def read_sent(
     if problems.errors:
         return Sent(None, problems.sorted())
     env = config.environment
-    node = resolve(node, (), env if _ALL in may else {name: env[name] for name in may & env.keys()}, problems)
-    defaults = read_default_params(_node(config.raw.get("router_settings"), Problems()), Problems())
+    node = resolve(node, (), env if ALL in may else {name: env[name] for name in may & env.keys()}, problems)
+    defaults = read_default_params(node_of(config.raw.get("router_settings"), Problems()), Problems())
     credentials = {**(_sections(stored) if stored else {}), **credentials_of(config)}
     reader = DeploymentReader(credentials, find, problems, defaults=defaults)
     reader.ids.update(taken or {})
@@ -77,21 +77,21 @@ def credentials_of(config: Config) -> dict[str, Section]:
     given = config.raw.get("credential_list")
     if not given:
         return {}
-    return read_credentials(_node(given, Problems()), Problems())
+    return read_credentials(node_of(given, Problems()), Problems())
 
 
 def _sections(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Section]:
     """Read stored credentials; what is wrong in one was told to who sent it."""
     listed = [{"credential_name": name, "credential_values": values} for name, values in stored.items()]
-    return read_credentials(_node(listed, Problems()), Problems())
+    return read_credentials(node_of(listed, Problems()), Problems())
 
 
 def check_credential(name: str, values: Mapping[str, Any], config: Config) -> tuple[Problem, ...]:
     """Return what keeps a credential that is sent from being used: it is read as one of `credential_list`, and kept
     from what only who writes the file may do."""
     problems = Problems(slips="error")
-    node = _node([{"credential_name": name, "credential_values": values}], problems)
-    params = _node({"litellm_params": values}, problems)
+    node = node_of([{"credential_name": name, "credential_values": values}], problems)
+    params = node_of({"litellm_params": values}, problems)
     if node is None or params is None:
         return tuple(problems.sorted())
     _refuse(params, frozenset(config.general.values.get("stored_models_may_read") or ()), problems)
@@ -99,7 +99,7 @@ def check_credential(name: str, values: Mapping[str, Any], config: Config) -> tu
     return tuple(problem for problem in problems.sorted() if problem.level == "error")
 
 
-def _node(value: Any, problems: Problems) -> Node | None:
+def node_of(value: Any, problems: Problems, place: str = PLACE) -> Node | None:
     """Make the tree of a JSON value, as the file's are; None, and an error, for one that is too deep or too large."""
     left = MAX_NODES
 
@@ -111,15 +111,15 @@ def _node(value: Any, problems: Problems) -> Node | None:
         if depth > MAX_DEPTH:
             raise _TooLarge(f"is nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, Mapping):
-            return Node({str(key): made(inner, depth + 1) for key, inner in value.items()}, PLACE, 0)
+            return Node({str(key): made(inner, depth + 1) for key, inner in value.items()}, place, 0)
         if isinstance(value, list | tuple):
-            return Node([made(inner, depth + 1) for inner in value], PLACE, 0)
-        return Node(value, PLACE, 0, value if isinstance(value, str) else json.dumps(value))
+            return Node([made(inner, depth + 1) for inner in value], place, 0)
+        return Node(value, place, 0, value if isinstance(value, str) else json.dumps(value))
 
     try:
         return made(value, 0)
     except _TooLarge as error:
-        problems.error(PLACE, 0, (), str(error))
+        problems.error(place, 0, (), str(error))
         return None
 
 
@@ -129,9 +129,9 @@ class _TooLarge(Exception):
 
 def _refuse(node: Node, may: frozenset[str], problems: Problems) -> None:
     """Add an error for each value that would read what is the gateway's own, or ask a metadata service."""
-    for path, text in _texts(node, ()):
+    for path, text in texts_in(node, ()):
         for name in variables_in(text):
-            _refuse_variable(name, path, may, problems)
+            refuse_variable(name, path, may, problems)
     params = node.value.get("litellm_params")
     if params is None or not isinstance(params.value, dict):
         return
@@ -139,28 +139,29 @@ def _refuse(node: Node, may: frozenset[str], problems: Problems) -> None:
         row = keys.params.get(key)
         if key == "extra_body" or (row is not None and row.status == "sent"):
             continue  # a client's words, such as a prompt: nothing here acts on them
-        for path, text in _texts(child, ("litellm_params", key)):
+        for path, text in texts_in(child, ("litellm_params", key)):
             _refuse_source(key, text, path, may, problems)
             if any(is_metadata(host) for host in hosts_in(text)):
                 message = "leads to a cloud's metadata service, which tells this machine's keys; give another address"
                 problems.error(PLACE, 0, path, message)
 
 
-def _refuse_variable(name: str, path: KeyPath, may: frozenset[str], problems: Problems) -> None:
-    if _ALL not in may and name not in may:
+def refuse_variable(name: str, path: KeyPath, may: frozenset[str], problems: Problems, place: str = PLACE) -> None:
+    """Add an error for a variable of the gateway's environment that is named and may not be."""
+    if ALL not in may and name not in may:
         message = (
             f"names the variable {shown(name)}: what is sent over HTTP may not read the gateway's environment; "
             f"{_INSTEAD}, or allow it in the config: general_settings.stored_models_may_read"
         )
-        problems.error(PLACE, 0, path, message)
+        problems.error(place, 0, path, message)
 
 
 def _refuse_source(key: str, text: str, path: KeyPath, may: frozenset[str], problems: Problems) -> None:
     """Refuse a credential that stands for another place: it would be read here, and sent to where the entry says."""
     kind, _, rest = text.removeprefix("oidc/").partition("/")
     if text.startswith("oidc/env/"):
-        _refuse_variable(rest, path, may, problems)
-    elif _ALL in may:
+        refuse_variable(rest, path, may, problems)
+    elif ALL in may:
         return
     elif text.startswith("oidc/") or "credential_source" in path or _names_file(key, text, path):
         message = (
@@ -180,21 +181,21 @@ def _names_file(key: str, text: str, path: KeyPath) -> bool:
     return row is not None and (row.name == "private_key_path" or (row.spec == "tls" and not is_switch(text)))
 
 
-def _texts(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def texts_in(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """Yield the texts in a tree, and those in texts that are JSON objects themselves, as a service account is."""
     value = node.value
     if isinstance(value, dict):
         for key, child in value.items():
-            yield from _texts(child, (*path, key))
+            yield from texts_in(child, (*path, key))
     elif isinstance(value, list):
         for at, child in enumerate(value):
-            yield from _texts(child, (*path, at))
+            yield from texts_in(child, (*path, at))
     elif isinstance(value, str):
         yield path, value
         if value.lstrip()[:1] == "{":
             try:
-                inner = _node(json.loads(value), Problems())
+                inner = node_of(json.loads(value), Problems())
             except (ValueError, RecursionError):
                 inner = None
             if inner is not None and isinstance(inner.value, dict):
-                yield from _texts(inner, path)
+                yield from texts_in(inner, path)

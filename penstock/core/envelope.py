@@ -7,6 +7,7 @@ they came: two ``model`` keys would let a client be checked for one and served a
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -14,6 +15,7 @@ from msgspec.json import Decoder
 
 from penstock.core.errors import GatewayError
 
+T = TypeVar("T")
 _DECODE = Decoder(dict[str, Raw]).decode
 _ENCODE = msgspec.json.Encoder().encode
 _SHORT = 8192
@@ -49,6 +51,21 @@ def open_body(body: bytes) -> dict[str, Raw]:
                 "bad_request", f"The key {duplicate!r} stands twice in the request body.", param=duplicate
             )
     return fields
+
+
+def read_as(body: bytes, type_: type[T], most: int = 0) -> T:
+    """Decode a body as a type. Raises "bad_request" that says what is wrong where, and "too_large" for more than
+    ``most`` bytes."""
+    if most and len(body) > most:
+        raise GatewayError("too_large", f"The body has {len(body):,} bytes; {most:,} are taken at most.")
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as error:
+        raise GatewayError("bad_request", f"The body is not right: {error}.") from None
+    except RecursionError:
+        raise GatewayError("bad_request", MAX_DEPTH_TEXT) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise GatewayError("bad_request", "The body is not JSON.") from None
 
 
 def seal(fields: dict[str, Raw]) -> bytes:

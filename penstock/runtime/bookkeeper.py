@@ -20,7 +20,8 @@ from typing import NamedTuple, TypeVar
 
 from penstock.core.admit.book import Cell
 from penstock.stores.base import SpendStore, Spent
-from penstock.stores.journal import BEGIN, Entry, Journal, JournalFile, left_open, read_all, take_over
+from penstock.stores.batch import Batch, read_batch
+from penstock.stores.journal import BEGIN, Journal, JournalFile, left_open, read_all, take_over
 
 T = TypeVar("T")
 log = logging.getLogger("penstock")
@@ -58,7 +59,7 @@ class Bookkeeper:
         self._asks: list[Ask] = []
         self._answered = asyncio.Event()
         self._at = journal.files[0].name, BEGIN  # all before it is stored
-        self._synced = 0.0
+        self._synced_at, self._synced = 0.0, ("", 0)  # when, and up to where
         self._stored = 0  # entries
         self._task: asyncio.Task[None] | None = None
         self.away = ""
@@ -109,8 +110,9 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(max(pause, EVERY))
             try:
-                before = self._stored
-                while await self._step():
+                before, end = self._stored, self._journal.end
+                # What comes meanwhile is left for the next round: else each batch under load is a small one, and dear.
+                while await self._step() and (self._at < end or self._asks):
                     self._found()
                 self._found()
                 pause = EVERY_UNDER_LOAD if self._stored - before > _LOAD else 0.0
@@ -122,10 +124,17 @@ class Bookkeeper:
             except Exception:  # boundary: a bug of ours must not end the keeping of books; the journal has it all
                 log.exception("The journal could not be carried into the store, through a fault of the gateway")
                 pause = LONGEST_PAUSE
-            if time.monotonic() - self._synced > SYNC:
-                self._synced = time.monotonic()
-                with suppress(OSError):  # a disk that fails shows at the next write
-                    await self._in_thread(self._journal.sync)
+            await self._sync()
+
+    async def _sync(self) -> None:
+        """Make sure that what was written survives a loss of power, once a second."""
+        file = self._journal.files[-1]
+        written = file.name, file.size
+        if self._synced != written and time.monotonic() - self._synced_at > SYNC:
+            self._synced_at = time.monotonic()
+            with suppress(OSError):  # a disk that fails shows at the next write
+                await self._in_thread(self._journal.sync)
+                self._synced = written
 
     def _found(self) -> None:
         if self.away:
@@ -142,21 +151,22 @@ class Bookkeeper:
         if self._asks and self._asks[0].at <= self._at:
             await self._answer()
             return True
-        entries = await self._in_thread(_batch, file, self._at[1])
+        position = self._at[1]
+        batch = Batch((), position)
+        if file.size > position:
+            batch = await self._in_thread(read_batch, file, position, MOST_ENTRIES)
         # Asked behind the read: a question for a position that was read over came before what stands behind it.
-        if self._asks and (file.name, file.size) >= self._asks[0].at:
-            limit = self._asks[0].at
-            entries = [entry for entry in entries if (entry.file, entry.end) <= limit]
-        if not entries:
-            if file is not self._journal.files[-1] and self._at[1] >= file.size:
+        if self._asks and (file.name, batch.end) > self._asks[0].at:
+            batch = await self._in_thread(read_batch, file, position, MOST_ENTRIES, self._asks[0].at[1])
+        if batch.end == position:
+            if file is not self._journal.files[-1] and position >= file.size:
                 self._at = self._journal.files[self._journal.files.index(file) + 1].name, BEGIN
                 await self._forget_files()
                 return True
             return bool(self._asks and self._asks[0].at <= self._at)
-        ended = [entry.spent for entry in entries if entry.spent is not None]
-        await self._store_all(ended, {file.name: entries[-1].end})
-        self._at = file.name, entries[-1].end
-        self._stored += len(ended)
+        await self._store_all(batch, _accounts_of(batch), {file.name: batch.end})
+        self._at = file.name, batch.end
+        self._stored += len(batch)
         return True
 
     def _file(self) -> JournalFile:
@@ -187,14 +197,13 @@ class Bookkeeper:
             files = self._dead[0]
             marks = await self._store.marks()
             for file in files:
-                position = marks.get(file.name, 0)
-                while entries := await self._in_thread(_batch, file, position):
-                    position = entries[-1].end
-                    ended = [entry.spent for entry in entries if entry.spent is not None]
-                    await self._store_all(ended, {file.name: position})
+                position = max(BEGIN, marks.get(file.name, 0))
+                while (batch := await self._in_thread(read_batch, file, position, MOST_ENTRIES)).end > position:
+                    position = batch.end
+                    await self._store_all(batch, _accounts_of(batch), {file.name: position})
             left = await self._in_thread(left_open, files)
             if left:
-                await self._store_all(left, {})
+                await self._store_all(left, {one for entry in left for one in entry.accounts}, {})
                 log.warning("%d requests were under way when their process died: %s", len(left), _AS_RESERVED)
             if self.bury is not None:
                 try:
@@ -206,8 +215,7 @@ class Bookkeeper:
                 await self._in_thread(_end, file)
             self._dead.pop(0)
 
-    async def _store_all(self, entries: Sequence[Spent], mark: dict[str, int]) -> None:
-        accounts = {account for some in {entry.accounts for entry in entries} for account in some}
+    async def _store_all(self, entries: Sequence[Spent], accounts: set[str], mark: dict[str, int]) -> None:
         # By their names, so that two processes which store at once take rows in the same order: no deadlock.
         await self._store.append(entries, {one: self._periods(one) for one in sorted(accounts)}, mark)
 
@@ -218,13 +226,8 @@ class Bookkeeper:
 _AS_RESERVED = "each is charged what was set aside for it, and marked as pending"
 
 
-def _batch(file: JournalFile, position: int) -> list[Entry]:
-    found: list[Entry] = []
-    for entry in file.read(position, pending=False):
-        found.append(entry)
-        if len(found) == MOST_ENTRIES:
-            break
-    return found
+def _accounts_of(batch: Batch) -> set[str]:
+    return {account for group in batch.groups for account in group.of.accounts}
 
 
 def _entries_of(files: Sequence[JournalFile]) -> list[Spent]:

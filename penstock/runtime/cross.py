@@ -57,6 +57,8 @@ def cross_request(attempt: Attempt, quirks: Quirks, dialect: Dialect, given: Req
     the deployment's parameters under it as ``Attempt.laid`` has them."""
     target, wire = attempt.target, attempt.target.wire_for(dialect.name)
     request = asked = given if given is not None else attempt.parsed()
+    if request.metadata and not request.store:  # then it is for the log here, and no vendor's (seed C-09)
+        request = asked = replace(request, metadata=b"")
     if target.cache_points and (dialect.caches or wire.cache_marks):
         request = mark_points(request, target.cache_points)
     lowered = lowered_for(target, request, dialect.name)

@@ -33,8 +33,8 @@ class Route(NamedTuple):
     """One URL. ``path``: exact, or with ``{name}`` for one segment and ``{name:path}`` for the rest; the values stand
     in ``call.params``. ``handler``: is given the gateway and the call; its docstring begins with a sentence that is its
     summary in the document of all URLs. ``role``: see ``gate``. ``json``: a POST brings JSON. ``answer``: the media
-    type of what comes back. ``body``: a struct of the fields of a body, for the document of all URLs. The rest is what
-    the gate asks.
+    type of what comes back. ``body``: a struct of the fields of a body, for the document of all URLs. ``status``: of an
+    answer that went well, for the same. The rest is what the gate asks.
 
     A path comes percent-decoded, so an encoded slash parts two segments as a plain one does: a value that may hold
     slashes (a model's name) wants ``:path``."""
@@ -50,3 +50,4 @@ class Route(NamedTuple):
     answer: str = JSON.decode()
     family: str = INFO
     body: type[Struct] | None = None
+    status: int = 200

@@ -74,6 +74,7 @@ def own_fields(attempt: Attempt) -> dict[str, Raw]:
     """Return the client's fields without those for the gateway, with the deployment's defaults."""
     target = attempt.target
     fields = without_ours(attempt.fields, target)
+    fields.pop("metadata", None)  # a word for the log (seed C-09), and for no vendor of these operations
     if target.lays:
         lay_words(fields, target.defaults)
         lay_body(fields, target.extra_body)

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.core.admit.access import MANAGEMENT
+from penstock.core.envelope import read_as
 from penstock.core.errors import GatewayError
 from penstock.runtime.cache_place import Place
 from penstock.runtime.gate import ADMIN
@@ -25,7 +26,7 @@ _REDIS = frozenset(("redis", "redis-semantic", "valkey-semantic"))
 T = TypeVar("T")
 
 
-class _Delete(Struct):
+class ToForget(Struct):
     keys: list[str]
 
 
@@ -46,11 +47,7 @@ async def ping(gateway: Gateway, call: Call) -> Page:
 async def delete(gateway: Gateway, call: Call) -> Page:
     """Forget the answers that are kept under keys: those of `x-litellm-cache-key`."""
     place = _place(gateway)
-    try:
-        keys = msgspec.json.decode(call.exchange.body, type=_Delete).keys
-    except msgspec.DecodeError as error:
-        text = f'The body is not right ({error}); send {{"keys": ["..."]}}.'
-        raise GatewayError("bad_request", text, param="keys") from None
+    keys = read_as(call.exchange.body, ToForget).keys
     if len(keys) > MOST_KEYS:
         raise GatewayError("bad_request", f"'keys' has {len(keys)} keys; at most {MOST_KEYS} at once.", param="keys")
     keys = gateway.engine.answers.keys_now(keys)
@@ -117,7 +114,7 @@ def _page(told: object) -> Page:
 
 ROUTES = (
     Route("/cache/ping", ping, role=ADMIN),
-    Route("/cache/delete", delete, methods=("POST",), role=ADMIN, no_pages=True, family=MANAGEMENT),
+    Route("/cache/delete", delete, ("POST",), ADMIN, no_pages=True, family=MANAGEMENT, body=ToForget),
     Route("/cache/flushall", flush, methods=("POST",), role=ADMIN, json=False, no_pages=True, family=MANAGEMENT),
     Route("/cache/redis/info", redis_info, role=ADMIN),
 )

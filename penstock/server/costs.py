@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -17,6 +17,7 @@ from msgspec import Raw
 from penstock.config import Deployment
 from penstock.core.charge import Charge, Terms
 from penstock.core.count import estimate as count
+from penstock.core.envelope import BAD_JSON, read_as
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Usage
 from penstock.core.price import Cost, Price
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call
     from penstock.server.gateway import Gateway
 
-_T = TypeVar("_T")
 _MOST = 10**12  # tokens or requests; what is more is a mistake
 
 
@@ -65,7 +65,7 @@ def _priced(gateway: Gateway, model: str, kind: str) -> tuple[Price, TargetPrice
 # /spend/calculate -----------------------------------------------------------------------------------------------------
 
 
-class _Spend(msgspec.Struct):
+class SpendAsked(msgspec.Struct):
     """``messages`` are counted here; ``completion_response`` tells its own usage; counts may be given outright."""
 
     model: str = ""
@@ -77,7 +77,7 @@ class _Spend(msgspec.Struct):
 
 def spend(gateway: Gateway, call: Call) -> Page:
     """Calculate what an answer cost: ``{"cost": 0.0075}``. LiteLLM has POST only; a seed asks with GET (C-15)."""
-    asked = _spend_in_query(call) if call.exchange.method != "POST" else _body(call, _Spend)
+    asked = _spend_in_query(call) if call.exchange.method != "POST" else read_as(call.exchange.body, SpendAsked)
     model, usage = asked.model, None
     answer = asked.completion_response
     if answer is not None:
@@ -86,7 +86,7 @@ def spend(gateway: Gateway, call: Call) -> Page:
     elif asked.prompt_tokens is not None or asked.completion_tokens is not None:
         usage = Usage(fresh=asked.prompt_tokens or 0, output=asked.completion_tokens or 0)
     elif bytes(asked.messages) != b"null":
-        usage = count({"messages": Raw(msgspec.json.encode(msgspec.json.decode(asked.messages)))}, 0)
+        usage = count({"messages": Raw(msgspec.json.encode(read_as(bytes(asked.messages), Any)))}, 0)
     if not model:
         raise GatewayError("bad_request", "The field 'model' is missing: whose price is to be used?", param="model")
     if usage is None:
@@ -97,33 +97,33 @@ def spend(gateway: Gateway, call: Call) -> Page:
     return _json({"cost": float(cost if found.terms is None else found.terms.charge(cost).total)})
 
 
-def _spend_in_query(call: Call) -> _Spend:
+def _spend_in_query(call: Call) -> SpendAsked:
     given = {key: values[-1] for key, values in parse_qs(call.exchange.query.decode("latin-1")).items()}
-    asked = _Spend(model=given.get("model", ""))
+    asked = SpendAsked(model=given.get("model", ""))
     for name in ("prompt_tokens", "completion_tokens"):
         if name in given:
-            if not given[name].isdecimal() or int(given[name]) > _MOST:
+            if not given[name].isdecimal() or len(given[name]) > 20 or int(given[name]) > _MOST:
                 text = f"{name!r} must be a number of tokens, not {given[name][:40]!r}."
                 raise GatewayError("bad_request", text, param=name)
             setattr(asked, name, int(given[name]))
     if "messages" in given:
         try:
             msgspec.json.decode(given["messages"])
-        except msgspec.DecodeError:
+        except BAD_JSON:
             raise GatewayError("bad_request", "'messages' must be a JSON list.", param="messages") from None
         asked.messages = Raw(given["messages"].encode())
     return asked
 
 
 def _text(fields: dict[str, Raw], key: str) -> str:
-    value = msgspec.json.decode(fields[key]) if key in fields else ""
+    value = read_as(bytes(fields[key]), Any) if key in fields else ""
     return value if isinstance(value, str) else ""
 
 
 # /cost/estimate -------------------------------------------------------------------------------------------------------
 
 
-class _Estimate(msgspec.Struct):
+class EstimateAsked(msgspec.Struct):
     """Cached tokens are counted within ``input_tokens``, reasoning within ``output_tokens``."""
 
     model: str
@@ -138,19 +138,19 @@ class _Estimate(msgspec.Struct):
 
 def estimate(gateway: Gateway, call: Call) -> Page:
     """Estimate what requests will cost. A model without a price is a 404, as LiteLLM has it."""
-    return _json(_estimated(gateway, _body(call, _Estimate)))
+    return _json(_estimated(gateway, read_as(call.exchange.body, EstimateAsked)))
 
 
 def estimate_short(gateway: Gateway, call: Call) -> Page:
     """Estimate what requests will cost, in short names, too. They are those of ``/api/v1/litellm`` (seed C-28):
     ``input_cost``, ``output_cost`` and ``total_cost``."""
-    told = _estimated(gateway, _body(call, _Estimate))
+    told = _estimated(gateway, read_as(call.exchange.body, EstimateAsked))
     per_request = {"input": "input_cost", "output": "output_cost", "": "total_cost"}
     short = {name: told[f"{way}_cost_per_request" if way else "cost_per_request"] for way, name in per_request.items()}
     return _json(told | short)
 
 
-def _estimated(gateway: Gateway, asked: _Estimate) -> dict[str, Any]:
+def _estimated(gateway: Gateway, asked: EstimateAsked) -> dict[str, Any]:
     for name in msgspec.structs.asdict(asked):
         value = getattr(asked, name)
         if isinstance(value, int) and not 0 <= value <= _MOST:
@@ -197,16 +197,6 @@ def _lines(name: str, cost: Cost, charge: Charge, times: int | None) -> dict[str
         "reasoning_": cost.reasoning,
     }
     return {name.format(part): float(amount * times) if times else None for part, amount in parts.items()}
-
-
-def _body(call: Call, type_: type[_T]) -> _T:
-    """Read the body as a struct. Raises "bad_request" that says what is wrong where."""
-    try:
-        return msgspec.json.decode(call.exchange.body, type=type_)
-    except msgspec.ValidationError as error:
-        raise GatewayError("bad_request", f"The body is not right: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise GatewayError("bad_request", "The body is not JSON.") from None
 
 
 def _json(told: object) -> Page:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from penstock.admin.desk import Desk
     from penstock.admin.registry import Registry
+    from penstock.admin.settings import Settings
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.engine import Engine
     from penstock.runtime.exchange import Exchange
@@ -76,7 +77,7 @@ class Site(Protocol):
 class Gateway:
     """Serves exchanges. ``state`` and ``identity`` may be replaced between two requests (a reload). ``registry``: of
     deployments that may be changed over HTTP; None where they may not. ``storage``: the database, None for none;
-    ``desk`` and ``keyring``: where what it has is changed, and looked up."""
+    ``desk`` and ``keyring``: where what it has is changed, and looked up; ``settings``: those that it has."""
 
     def __init__(
         self, engine: Engine, state: State, identity: Identity, site: Site, max_body: int = 0, max_upload: int = 0
@@ -92,6 +93,7 @@ class Gateway:
         self.registry: Registry | None = None
         self.storage: Storage | None = None
         self.desk: Desk | None = None
+        self.settings: Settings | None = None
         self.keyring: Keyring | None = None
         self.books: Books | None = None
         self.limit(max_body, max_upload)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from penstock.runtime.state import State
 
 _ROOT = r"(?:/v1(?:alpha|beta)?)?/models/(?P<model>.+):"
-GENERATE = re.compile(_ROOT + "generateContent")
-STREAM = re.compile(_ROOT + "streamGenerateContent")
-COUNT = re.compile(_ROOT + "countTokens")
-EMBED = re.compile(_ROOT + "embedContent")
-BATCH_EMBED = re.compile(_ROOT + "batchEmbedContents")
+GENERATE = re.compile(_ROOT + "generateContent", re.DOTALL)
+STREAM = re.compile(_ROOT + "streamGenerateContent", re.DOTALL)
+COUNT = re.compile(_ROOT + "countTokens", re.DOTALL)
+EMBED = re.compile(_ROOT + "embedContent", re.DOTALL)
+BATCH_EMBED = re.compile(_ROOT + "batchEmbedContents", re.DOTALL)
 _ALL = (GENERATE, STREAM, COUNT, EMBED, BATCH_EMBED)
 
 

@@ -36,7 +36,7 @@ def rows(operations: Mapping[str, Surface]) -> list[Pattern]:
     made = []
     for prefix in PREFIXES:
         for path, surface in operations.items():
-            pattern = re.compile(rf"{prefix}(?P<model>.+){path}")
+            pattern = re.compile(rf"{prefix}(?P<model>.+){path}", re.DOTALL)
             adapted = surface._replace(adapt=partial(_adapt, pattern, surface.adapt))
             made.append(Pattern(pattern, adapted, (f"{prefix}{{model:path}}{path}",)))
     return made

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from penstock import __version__
+from penstock.core.admit.access import MANAGEMENT
 from penstock.core.providers.pass_through import METHODS
 from penstock.runtime.gate import KEY, PUBLIC
 from penstock.runtime.ops import read_either
+from penstock.runtime.route import READ
 from penstock.runtime.surface import About
 from penstock.server.surfaces import dialect_of
 
@@ -36,6 +38,7 @@ _VERSIONS = frozenset({"v1", "v1alpha", "v1beta", "v2", "api"})
 _FAMILIES = {
     "": "gateway",
     "openapi.json": "gateway",
+    "docs": "gateway",
     "responses": "chat",
     "version": "health",
     "cost": "spend",
@@ -100,8 +103,13 @@ _STATUSES = {
     "401": "There is no key, or a wrong one; or the provider took ours for one.",
     "403": "The key may not do this: it, its team or its owner's role are not allowed to.",
     "404": "There is no such thing, here or at the provider.",
+    "409": "Somebody else has changed it meanwhile; ask again.",
+    "413": "The body is too large.",
+    "415": "The body is of another type, or compressed in a way that is not known.",
+    "422": "A field is missing, or has a value that it cannot have; or a budget is spent.",
     "429": "Too many requests; `retry-after` says when to come again.",
-    "5XX": "The gateway or the provider failed.",
+    "4XX": "The provider refused the request.",
+    "5XX": "The gateway or the provider failed, or what is asked for is not set up.",
 }
 
 # A key may stand in any of these. The list behind a scheme's name is the role that the key must have.
@@ -114,7 +122,9 @@ _QUERY_KEY: Schema = {"type": "apiKey", "in": "query", "name": "key"}
 
 
 class _Made(NamedTuple):
-    """One operation. ``path``: as a route's row has it. ``body``: media type -> schema. ``answer``: media types."""
+    """One operation. ``path``: as a route's row has it. ``body``: media type -> schema. ``answer``: media types.
+    ``asks``: it asks an upstream, whose status may be any. ``status``: of an answer that went well. ``judges``: who
+    asks is judged, although nobody needs a key for it."""
 
     path: str
     method: str
@@ -125,6 +135,9 @@ class _Made(NamedTuple):
     body: Mapping[str, Schema]
     answer: tuple[str, ...]
     key_in_query: bool = False
+    asks: bool = False
+    status: int = 200
+    judges: bool = False
 
 
 def document(
@@ -197,7 +210,9 @@ def _operations(
             body = {JSON: {"anyOf": [_object({"requests": many}), many]}}
             for method in visit.entry.methods:
                 summary = _summary(visit.answer)
-                yield _Made(mount.prefix + rest, method, summary, "chat", visit.entry.role, "openai", body, (JSON,))
+                yield _Made(
+                    mount.prefix + rest, method, summary, "chat", visit.entry.role, "openai", body, (JSON,), asks=True
+                )
         for route in mount.routes.rows:
             yield from _of_route(mount.prefix + route.path, route, mount.base + route.path)
 
@@ -215,7 +230,16 @@ def _of_surface(path: str, surface: Surface) -> Iterator[_Made]:
         body[FORM] = schema | {"properties": schema["properties"] | file}
     for method in surface.methods:
         yield _Made(
-            path, method, about.summary, about.family, surface.role, shape, body, tuple(answer), surface.key_in_query
+            path,
+            method,
+            about.summary,
+            about.family,
+            surface.role,
+            shape,
+            body,
+            tuple(answer),
+            surface.key_in_query,
+            asks=True,
         )
 
 
@@ -245,7 +269,9 @@ def _of_route(path: str, route: Route, inner: str = "", body: Schema | None = No
         if method != "HEAD" or "GET" not in route.methods:
             takes = route.json and (body is not None or method in _WITH_BODY)  # LiteLLM's DELETEs bring a list of ids
             sent = {JSON: body or {"type": "object"}} if takes else {}
-            yield _Made(path, method, summary, family, route.role, shape, sent, (route.answer,), route.key_in_query)
+            answer, query = (route.answer,), route.key_in_query
+            more: dict[str, Any] = {"status": route.status, "judges": route.family == MANAGEMENT}
+            yield _Made(path, method, summary, family, route.role, shape, sent, answer, query, **more)
 
 
 def _summary(made: Callable[..., object]) -> str:
@@ -270,8 +296,10 @@ def _operation(made: _Made) -> dict[str, Any]:
     if made.body:
         content = {kind: {"schema": schema} for kind, schema in made.body.items()}
         told["requestBody"] = {"required": True, "content": content}
-    good = {"description": "The answer.", "content": {kind: {} for kind in made.answer}}
-    told["responses"] = {"200": good} | _refusals(made.shape, made.role)
+    good: Schema = {"description": "The answer."}
+    if made.status != 204:
+        good["content"] = {kind: {} for kind in made.answer}
+    told["responses"] = {str(made.status): good} | _refusals(made)
     return told
 
 
@@ -291,10 +319,16 @@ def _parameter(name: str, slashes: bool) -> Schema:
     return told | {"description": "May hold slashes, plain or encoded."} if slashes else told
 
 
-def _refusals(shape: str, role: str) -> dict[str, Schema]:
+def _refusals(made: _Made) -> dict[str, Schema]:
     """List the usual ones. A public page asks for no key and counts nobody's requests."""
-    left_out = ("401", "403", "429") if role == PUBLIC else ()
-    return {status: _ref("responses", f"{shape}_{status}") for status in _STATUSES if status not in left_out}
+    left_out = {"401", "403", "422", "429"} if made.role == PUBLIC and not made.judges else set()
+    if made.method in READ:
+        left_out.add("409")
+    if not made.body:
+        left_out |= {"413", "415"}
+    if not made.asks:
+        left_out.add("4XX")
+    return {status: _ref("responses", f"{made.shape}_{status}") for status in _STATUSES if status not in left_out}
 
 
 def _passed(prefixes: list[str]) -> dict[str, dict[str, Any]]:
@@ -305,7 +339,8 @@ def _passed(prefixes: list[str]) -> dict[str, dict[str, Any]]:
     for method in METHODS:
         body: Mapping[str, Schema] = {ANY: {}} if method in _WITH_BODY else {}
         summary = "Pass a request through to a provider's own API"
-        told = _operation(_Made(path, method, summary, "pass-through", KEY, "provider", body, (ANY,)))
+        made = _Made(path, method, summary, "pass-through", KEY, "provider", body, (ANY,), asks=True)
+        told = _operation(made)
         del told["parameters"]
         if body:
             told["requestBody"] = {"content": {ANY: {}}}

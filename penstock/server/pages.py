@@ -27,7 +27,7 @@ from penstock.admin import (
 from penstock.core.admit.access import LLM
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
-from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, stored
+from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, reference, stored
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -123,7 +123,8 @@ pre{{padding:1rem;overflow:auto}}a{{color:#0b62a8}}</style></head>
 <pre>curl {base}/v1/chat/completions \\
   -H 'Content-Type: application/json' \\{auth}
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'</pre>
-<p><a href="/health">Health</a> &middot; <a href="/v1/models">Models</a></p></body></html>
+<p><a href="/health">Health</a> &middot; <a href="/v1/models">Models</a>
+&middot; <a href="docs">Every URL</a></p></body></html>
 """
 
 
@@ -150,6 +151,11 @@ def _openapi(gateway: Gateway, call: Call) -> Page:
     return Page(200, JSON, gateway.site.openapi)
 
 
+def _reference(gateway: Gateway, call: Call) -> Page:
+    """Show every URL here to a person with a browser."""
+    return Page(200, b"text/html; charset=utf-8\r\nx-frame-options: DENY", reference.render(gateway.site.openapi))
+
+
 _MODEL = "/{name:path}"
 ROUTES: tuple[Route, ...] = (
     *stored.ROUTES,
@@ -158,6 +164,7 @@ ROUTES: tuple[Route, ...] = (
     *health.ROUTES,
     # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.
     Route("/openapi.json", _openapi),
+    Route("/docs", _reference, answer="text/html"),
     Route("/v1/models", _models, family=LLM),
     Route("/models", _models, family=LLM),
     *(Route(path, google_pages.models, key_in_query=True, family=LLM) for path in google_pages.LISTS),
@@ -174,7 +181,7 @@ ROUTES: tuple[Route, ...] = (
     *managing.ROUTES,
     Route("/v1/route/explain", explaining.route_explained, methods=(*READ, "POST")),
     Route("/spend/calculate", costs.spend, methods=(*READ, "POST")),
-    Route("/cost/estimate", costs.estimate, methods=("POST",)),
+    Route("/cost/estimate", costs.estimate, methods=("POST",), body=costs.EstimateAsked),
     *(row for of in (spend_logs, spend_global, spend_reports, activity) for row in of.ROUTES),
     Route("/api/tags", ollama_pages.tags, family=LLM),
     Route("/api/ps", ollama_pages.running, family=LLM),

@@ -52,7 +52,9 @@ def _compiled(path: str) -> re.Pattern[str]:
         return f"(?P<{name}>{'.+' if rest == 'path' else '[^/]+'})"
 
     parts = re.split(r"(\{[a-z_:]+\})", path)
-    return re.compile("".join(re.sub(r"\{([a-z_:]+)\}", group, p) if p[:1] == "{" else re.escape(p) for p in parts))
+    # Whatever stands encoded in a path is a value's: a line break, too.
+    made = (re.sub(r"\{([a-z_:]+)\}", group, p) if p[:1] == "{" else re.escape(p) for p in parts)
+    return re.compile("".join(made), re.DOTALL)
 
 
 def _of(rows: list[Route], method: str) -> Route:

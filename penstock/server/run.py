@@ -20,7 +20,7 @@ from penstock.server.signals import hold_reloads, let_reloads
 from penstock.server.sources.base import Source, gather
 from penstock.server.sources.environment import environment
 from penstock.server.sources.registered import sources_of
-from penstock.server.storage import open_storage
+from penstock.server.storage import open_storage, with_settings
 from penstock.server.streams import keep_streams
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ def serve(options: ServeOptions) -> int:
             tell(warning if json_lines else f"warning: {warning}", json_lines, "WARNING")
         listener = _listen(options)
         storage = open_storage(config, options)
+        if storage is not None:
+            config, problems = asyncio.run(with_settings(config, sources, storage))
+            for problem in problems:
+                tell(str(problem) if json_lines else f"{problem.level}: {problem}", json_lines, problem.level.upper())
     except Refused as refused:
         tell(f"penstock: {refused}", json_lines, "ERROR")
         let_reloads()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from penstock.admin.registry import Registry
+from penstock.admin.settings import Settings
 from penstock.config.redis import shared_redis
 from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
@@ -39,9 +40,10 @@ from penstock.server.prober import Prober
 from penstock.server.retention import Retention
 from penstock.server.signals import let_reloads
 from penstock.server.site import Site
-from penstock.server.sources.base import gather
+from penstock.server.sources.base import gather, names_beside
 from penstock.server.sources.stored import StoredSource
 from penstock.server.statedir import state_folder
+from penstock.server.storage import SETTINGS, takes_settings
 from penstock.stores.behind import Behind
 from penstock.stores.models import MemoryModelStore, SharedModelStore
 from penstock.stores.models_directory import DirectoryModelStore
@@ -49,7 +51,8 @@ from penstock.stores.redis_board import open_shared
 from penstock.stores.sealing import MISSING, can_seal
 
 if TYPE_CHECKING:
-    from penstock.config import Config
+    from penstock.config import Config, Loaded
+    from penstock.config.over import Over
     from penstock.config.redis import RedisSettings
     from penstock.server.sources.base import Source
     from penstock.server.storage import Storage
@@ -100,6 +103,8 @@ class Service:
         self.storage = self.gateway.storage = storage
         if storage is not None:
             self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
+            self.gateway.settings = Settings(storage.desk, self._check_settings, self.take_settings)
+            self.gateway.settings.look()  # what is stored was laid over the file's before this
             engine = self.gateway.engine
             engine.means = engine.means._replace(store=Behind(storage.kept))
         self.in_effect = InEffect(options, self.gateway, self.log)
@@ -131,6 +136,7 @@ class Service:
             tasks.append(loop.create_task(self._look_at_models()))
         if self.storage is not None:
             tasks.append(loop.create_task(self.storage.watch()))
+            tasks.append(loop.create_task(self._look_at_settings()))
             tasks.append(loop.create_task(Retention(self.storage.spend, lambda: self.gateway.state).run()))
         if self.shared is not None:
             self._ask_spent()
@@ -214,9 +220,13 @@ class Service:
             begun = await self.models.revision() == 0  # else another process has taken some
         except OSError:  # the database is away: what it has is taken when it is back
             begun = True
+        first = self.sources[0]
         if begun and all(source.last is not None for source in self.sources):
             return
         config, problems = await gather(self.sources, again=False if begun else self.stored)
+        if first.over:  # it may name models of the others
+            config, more = await gather(self.sources, again=first)
+            problems += more
         for problem in problems:
             log.log(_LEVELS[problem.level], "%s", problem)
         if config is not None:
@@ -253,6 +263,35 @@ class Service:
             if config is not None:
                 self._serve(State(config, config.environment, self.gateway.state))
 
+    async def _check_settings(self, over: Over) -> Loaded | None:
+        """Read the config as it would be with these settings."""
+        first = self.sources[0]
+        first.also = names_beside(first, self.sources)
+        return await first.check(over)
+
+    async def take_settings(self) -> list[str]:
+        """Serve with the settings that the database has now, over those of the config as it is read now. Return a
+        sentence for each that does not hold yet."""
+        settings, config = self.gateway.settings, self.gateway.state.config
+        assert settings is not None
+        async with self._swap:
+            settings.look()
+            if not takes_settings(config):
+                return [f"The settings of the database do not hold: {SETTINGS} says so."]
+            self.sources[0].over = await asyncio.to_thread(settings.stored)
+            return await self._read_again("settings of the database")
+
+    async def _look_at_settings(self) -> None:
+        """Take what other processes have set."""
+        while self.gateway.settings is not None:
+            await asyncio.sleep(LOOK)
+            try:
+                if self.gateway.settings.look():
+                    await self.take_settings()
+            except Exception:  # boundary: a bug of ours here must not end the looks that come after it
+                log.exception("the settings that another process stored could not be taken")
+                await asyncio.sleep(LOOK_AFTER_BUG)
+
     async def _look_at_models(self) -> None:
         """Take what other workers have stored."""
         while True:
@@ -284,28 +323,30 @@ class Service:
         async with self._swap:
             await self._read_again()
 
-    async def _read_again(self) -> None:
+    async def _read_again(self, why: str = "SIGHUP") -> list[str]:
+        """Return a sentence for each setting that does not hold yet."""
         config, problems = await gather(self.sources)
         for problem in problems:
             log.log(_LEVELS[problem.level], "%s", problem)
         # The stored models are there whatever the config says: they are no sign that it could be read.
         fresh = [source.name for source in self.sources if not source.trouble and source is not self.stored]
         if config is None or not fresh:
-            log.error("SIGHUP: the old config stays")
-            return
+            log.error("%s: the old config stays", why)
+            return ["The config could not be read again: the old one stays."]
         try:
             if warning := check_exposure(config, self.options, self.gateway.identity.needs_key):
                 log.warning("%s", warning)
         except Refused as refused:
-            log.error("SIGHUP: %s; the old config stays", refused)
-            return
+            log.error("%s: %s; the old config stays", why, refused)
+            return [f"{refused}; the old config stays."]
         # In a thread: thousands of deployments take a second, and streams go on meanwhile.
         state = await asyncio.to_thread(_made, config)
         waiting = self.in_effect.put(config)
         self._serve(state)
         for sentence in (*waiting, *state.problems):
             log.warning("%s", sentence)
-        log.warning("SIGHUP: %s reloaded, %d models", " and ".join(fresh), len(state.catalog.names()))
+        log.warning("%s: %s reloaded, %d models", why, " and ".join(fresh), len(state.catalog.names()))
+        return waiting
 
     async def _sweep(self, server: uvicorn.Server) -> None:
         while True:

@@ -14,11 +14,13 @@ import msgspec
 from msgspec import Raw
 
 from penstock import __version__
+from penstock.config.keys_request import REQUEST
 from penstock.core.admit.caller import NOBODY
 from penstock.core.dialects import guided
+from penstock.core.dialects.openai_chat.request_in import ATTRIBUTES
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
-from penstock.runtime.call import Call
+from penstock.runtime.call import OURS, Call
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import PUBLIC
 from penstock.runtime.ids import new_id
@@ -34,22 +36,30 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 LONGEST = 2000  # characters of a client's own words in the log
 _NAMED = ("extra_body", "metadata")
+_OPENAI = "openai_chat"
+# What a chat may say there: what the vendors and engines have words for.
+_KNOWN = frozenset((*ATTRIBUTES, *(row[0] for row in REQUEST), *OURS, *_NAMED, "model", "messages", "stream", "user"))
 _PLAIN = MountStyle()  # an item of a batch is told in the batch, not by the mount
 
 
 def adapt(call: Call, fields: dict[str, Raw], state: State) -> None:
-    """Log what is not processed and take ``extra_body`` out; convert ``guided_json``."""
+    """Log what is not processed and take ``extra_body`` and what nobody knows out; convert ``guided_json``."""
+    surface = call.surface
     noted = {name: fields[name] for name in _NAMED if name in fields}
+    if "messages" in fields and surface is not None and surface.dialect.name == _OPENAI:
+        unknown = [name for name in fields if name not in _KNOWN]
+        noted |= {name: fields.pop(name) for name in unknown}
     project = call.exchange.headers.get(b"x-project-name")
     if noted or project is not None:
         words = scrub(msgspec.json.encode(noted).decode())[:LONGEST]
         name = ascii((project or b"").decode("latin-1")[:200])
         log.info("call=%s project=%s %s", call.call_id, name, words)
     fields.pop("extra_body", None)
-    if "guided_json" in fields:
-        output = guided.read({"guided_json": fields.pop("guided_json")})
-        if output is not None and not guided.given(fields, "openai_chat"):
-            guided.lift(fields, output, "openai_chat")
+    if "guided_json" in fields and surface is not None:
+        dialect = surface.dialect.name
+        output = guided.read({"guided_json": fields["guided_json"]})
+        if output is None or guided.given(fields, dialect) or guided.lift(fields, output, dialect):
+            del fields["guided_json"]
 
 
 def error(told: dict[str, Any], status: int, call: Call) -> None:

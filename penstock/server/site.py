@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from penstock.core.admit.access import LLM
 from penstock.core.providers.pass_through import prefixes
 from penstock.runtime.gate import PUBLIC, Rule
 from penstock.server import mounts, pass_through
@@ -17,7 +18,7 @@ from penstock.server.pages import ROUTES
 from penstock.server.paths import tidied
 from penstock.server.refusals import no_route
 from penstock.server.routes import READ, Route, Routes
-from penstock.server.surfaces import PATTERNS, SURFACES, dialect_of, find
+from penstock.server.surfaces import PATTERNS, SURFACES, VENDORS, dialect_of, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,8 +92,16 @@ class Site:
         raise no_route(call, paths if mount is None else [*paths, *mount.own_paths()])
 
     def dialect_of(self, path: str, headers: Mapping[bytes, bytes]) -> Dialect:
-        """Tell in whose shape an error about a path is told."""
-        return dialect_of(tidied(self._inner(path)), headers)
+        """Tell in whose shape an error about a path is told. By the client's headers only where its path may be that of
+        several vendors: who manages keys with a key in ``x-goog-api-key`` is no client of Google's."""
+        path = tidied(self._inner(path))
+        return dialect_of(path, {} if headers.keys() & VENDORS and self._own.find(path, "GET") else headers)
+
+    @cached_property
+    def _own(self) -> Routes:
+        """Return the routes that no vendor has, those of mounts by the paths that they mean."""
+        tables = [("", self.routes.rows), *((mount.base, mount.routes.rows) for mount in mounts.MOUNTS)]
+        return Routes(row._replace(path=base + row.path) for base, rows in tables for row in rows if row.family != LLM)
 
     @cached_property
     def openapi(self) -> bytes:

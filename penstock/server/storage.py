@@ -16,15 +16,17 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.keyring import Keyring
 from penstock.server import statedir
 from penstock.server.options import Refused, master_key
+from penstock.server.sources.base import gather
 from penstock.stores.base import Changes
 from penstock.stores.sealing import Sealer
 from penstock.stores.snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from penstock.config import Config
+    from penstock.config import Config, Problem
     from penstock.server.options import ServeOptions
+    from penstock.server.sources.base import Source
     from penstock.stores.base import Directory, Store
     from penstock.stores.sql.address import Address
     from penstock.stores.sql.database import Database
@@ -33,6 +35,7 @@ log = logging.getLogger("penstock")
 LOOK = 0.25  # seconds between two looks at what other processes changed: one small read
 LOOK_WHILE_AWAY = 1.0
 SNAPSHOT_EVERY = 5.0  # seconds at least between two snapshots: each has all rows
+SETTINGS = "PENSTOCK_STORED_SETTINGS"
 _CHECKED = b"penstock: the secret of this database's keys"
 _WHO = "penstock"
 
@@ -198,6 +201,27 @@ def open_storage(config: Config, options: ServeOptions) -> Storage | None:
     storage = Storage(Database(address), secret, how, snapshot)
     storage.open()
     return storage
+
+
+def takes_settings(config: Config) -> bool:
+    """Tell whether the settings of the database are to hold; not so for who has locked himself out by one of them."""
+    return config.environment.get(SETTINGS, "").strip().lower() not in ("false", "off", "no", "0")
+
+
+async def with_settings(config: Config, sources: Sequence[Source], storage: Storage) -> tuple[Config, list[Problem]]:
+    """Lay the settings of a database over those of a config; return the two as one, and what was not said before."""
+    from penstock.admin.settings import Settings
+
+    async def nothing() -> list[str]:
+        return []
+
+    over = Settings(storage.desk, sources[0].check, nothing).stored() if takes_settings(config) else {}
+    if not over:
+        return config, []
+    told = set(sources[0].last.problems) if sources[0].last is not None else set()
+    sources[0].over, sources[0].last = over, None
+    found, problems = await gather(sources[:1])
+    return found or config, [problem for problem in problems if problem not in told]
 
 
 def database_address(config: Config, options: ServeOptions) -> tuple[Address | None, bool]:

@@ -59,6 +59,10 @@ def find(path: str) -> Surface | None:
     return surface
 
 
+VENDORS = frozenset({b"x-goog-api-key", b"anthropic-version"})
+"""Headers by which a vendor's client is known."""
+
+
 def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
     """Choose in whose shape an error about ``path`` is told (seed C-26: an Anthropic client's 401 and 404, too)."""
     surface = find(path)

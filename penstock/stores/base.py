@@ -190,6 +190,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     call_id: str
     at: float  # when it ended, unix time
     began: float
+    # What many requests have in common: they stand together, so that ``batch`` finds them as one run of bytes.
     kind: str  # of the operation, as LiteLLM's ``call_type``: "acompletion", "aembedding"
     key: str = ""
     team: str = ""
@@ -203,13 +204,7 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     target_id: str = ""
     provider: str = ""
     address: str = ""  # of the upstream, without secrets
-    cost: int = 0
     price_version: str = ""
-    input: int = 0
-    output: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    reasoning: int = 0
     estimated: bool = False
     pending: bool = False
     cache_hit: bool = False
@@ -217,17 +212,24 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     stream: bool = False
     status: int = 0
     error: str = ""
+    path: str = ""
+    accounts: tuple[str, ...] = ()
+    # What each has for itself.
+    cost: int = 0
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
     message: str = ""
     tries: int = 0
     ms: float = 0.0
     first_ms: float | None = None
     request_id: str = ""  # of the answer, as LiteLLM's ``request_id``
     client: str = ""  # address
-    path: str = ""
     session: str = ""
     usage: bytes = b""
     metadata: bytes = b""  # what the request said for the log, JSON
-    accounts: tuple[str, ...] = ()
 
 
 class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):

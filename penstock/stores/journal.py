@@ -25,14 +25,14 @@ from penstock.stores.base import Begun, Spent
 _MARK = b"penstock-journal-1\n"
 BEGIN = len(_MARK)
 _FRAME = struct.Struct("<II")
-_pack = _FRAME.pack
+_pack, _unpack = _FRAME.pack, _FRAME.unpack_from
 _PENDING = 1 << 31  # a bit of the length: the entry says that a request is under way
 _SHORT = 1 << 30
 _ENDING = ".journal"
 LONGEST_FRAME = 16 * 1024 * 1024
 LARGEST = 32 * 1024 * 1024  # bytes of a file, after which another one is begun
 KEPT = 64 * 1024 * 1024  # bytes of entries that wait in memory while the disk takes none
-_BATCH = 4 << 20
+_BATCH = 2 << 20
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Spent).decode
@@ -201,24 +201,8 @@ class JournalFile:
     def read(self, position: int, most: int = _BATCH, pending: bool = True) -> Iterator[Entry]:
         """Yield the entries from a position on, of about so many bytes; from 0: from the first. ``pending``: what those
         of requests under way say, too."""
-        position = max(position, BEGIN)
-        data = os.pread(self._fd, max(0, min(most, self.size - position)), position)
-        at, name = 0, self.name
-        while at + _FRAME.size <= len(data):
-            marked, check = _FRAME.unpack_from(data, at)
-            length = marked & ~(_PENDING | _SHORT)
-            end = at + _FRAME.size + length
-            if length > LONGEST_FRAME:
-                return
-            if end > len(data):
-                if at or position + end > self.size:
-                    return
-                data += os.pread(self._fd, end - len(data), position + len(data))  # one that is longer than all of it
-                if len(data) < end:
-                    return
-            body = data[at + _FRAME.size : end]
-            if crc32(body) != check:
-                return
+        name = self.name
+        for end, marked, body in self.frames(position, most):
             try:
                 if not marked & _PENDING:
                     spent = _decode(body)
@@ -228,8 +212,38 @@ class JournalFile:
                     spent = _decode_begun(body).spent() if marked & _SHORT else _decode(body)
             except (msgspec.DecodeError, msgspec.ValidationError):
                 return
-            yield Entry(name, position + end, spent)
+            yield Entry(name, end, spent)
+
+    def frames(self, position: int, most: int = _BATCH, pending: bool = True) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the frames from a position on, of about so many bytes, as far as they are whole: where each ends, what
+        its length says beside that (``is_ended``), and what is in it. ``pending`` False: of a row of those of requests
+        under way only where it ends, and what is in them is not looked at."""
+        position = max(position, BEGIN)
+        data = os.pread(self._fd, max(0, min(most, self.size - position)), position)
+        at, frame, passed = 0, _FRAME.size, 0
+        while at + frame <= len(data):
+            marked, check = _unpack(data, at)
+            begin = at + frame
+            end = begin + (marked & ~(_PENDING | _SHORT))
+            if end - begin > LONGEST_FRAME:
+                break
+            if end > len(data):
+                if at or position + end > self.size:
+                    break
+                data += os.pread(self._fd, end - len(data), position + len(data))  # one that is longer than all of it
+                if len(data) < end:
+                    break
             at = end
+            if marked & _PENDING and not pending:
+                passed = end
+                continue
+            body = data[begin:end]
+            if crc32(body) != check:
+                break
+            yield position + end, marked, body
+            passed = 0
+        if passed:
+            yield position + passed, _PENDING, b""
 
     def sync(self) -> None:
         if self._fd >= 0:
@@ -244,6 +258,11 @@ class JournalFile:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+
+
+def is_ended(marked: int) -> bool:
+    """Tell whether a frame is of a request that is over."""
+    return not marked & _PENDING
 
 
 def take_over(folder: Path) -> list[list[JournalFile]]:

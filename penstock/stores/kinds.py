@@ -66,7 +66,7 @@ KINDS: Mapping[str, Kind] = {
     "credential": Kind("credentials", "credential_name", secret=("credential_values",)),
     "model": Kind("models", "model_id", ("model_name",), secret=("entry",)),
     "setting": Kind("settings", "name", secret=("value",)),
-    "invitation": Kind("invitations", "id", ("user_id",), secret=("code",), cached=False),
+    "invitation": Kind("invitations", "id", ("user_id",), cached=False),
     "project": Kind("projects", "project_id", ("project_alias", "team_id")),
 }
 

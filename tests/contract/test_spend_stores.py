@@ -157,6 +157,17 @@ async def test_foreign_texts_and_figures_cost_no_entry(store):
     assert [day.name for day in await store.daily("tag") if "DROP" in day.name] == ["'); DROP TABLE penstock_spend; --"]
 
 
+async def test_sums_of_wild_figures_stop_no_other_entry(store):
+    """An upstream may claim whatever it likes, and again and again: what comes after it is stored."""
+    wild = {"cost": 2**63 - 1, "input": 10**30, "output": 2**63 - 1, "reasoning": -(10**30)}
+    for turn in range(3):
+        await store.append([spent(f"c{turn}-{n}", **wild) for n in range(3)], PERIODS, {})
+    await store.append([spent("last")], PERIODS, {})
+    [day] = await store.daily("key")
+    assert day.requests == 10 and day.input == 9 * 2**40 and day.reasoning == -9 * 2**40
+    assert await amount(store) >= 2**62 and (await store.get("last")).cost == 5
+
+
 async def test_requests_are_listed_page_by_page(store):
     entries = [spent(f"c{n}", n, NOON + n, key=f"k{n % 2}", user="u" if n > 3 else "") for n in range(6)]
     await store.append(entries, {}, {})

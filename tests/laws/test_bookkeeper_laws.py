@@ -123,3 +123,33 @@ def test_small_batches_and_files_change_nothing(tmp_path_factory, monkeypatch, m
     steps += [("ask", 0), *(("end", n) for n in range(1, 10, 2)), ("crash", 0), ("ask", 0), ("carry", 0)]
     steps += [("fails late", 0), *(("begin", n) for n in range(20, 30)), ("end", 21), ("carry", 0), ("crash", 0)]
     asyncio.run(run(tmp_path_factory.mktemp("books"), steps))
+
+
+class Busy(MemorySpendStore):
+    """A store during each of whose transactions another request ends."""
+
+    journal: Journal
+    batches = 0
+
+    async def append(self, *given):
+        await super().append(*given)
+        self.batches += 1
+        if self.batches < 200:
+            self.journal.put(Spent(f"more {self.batches}", 2.0, 1.0, "x", cost=1, accounts=("key:k",)))
+            self.journal.flush()
+
+
+async def test_what_comes_while_a_batch_is_stored_waits_for_the_next_round(tmp_path, monkeypatch) -> None:
+    """Else there is always one more batch to store under load, of the few that came meanwhile."""
+    monkeypatch.setattr(keepers, "EVERY", 0.05)
+    store = Busy()
+    store.journal = Journal(tmp_path, "p")
+    keeper = Bookkeeper(store, store.journal, tmp_path, lambda account: ("",))
+    store.journal.put(Spent("first", 2.0, 1.0, "x", cost=1, accounts=("key:k",)))
+    store.journal.flush()
+    await keeper.start()
+    await asyncio.sleep(0.3)
+    assert 1 <= store.batches <= 6
+    await keeper.stop()
+    assert store.sums["key:k", "", 0.0] == len(store.entries) == 200
+    store.journal.close()

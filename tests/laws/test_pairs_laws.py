@@ -59,7 +59,8 @@ def carried(client: Dialect, response: Response, streamed: bool) -> Response:
         view = responses_views.plain(responses_views.as_answer(response))
         return replace(view, created=view.created or 7)
     view = chat_views.as_stream(response) if streamed else chat_views.as_whole(response)
-    return replace(view, model="asked", created=view.created or 7, id=view.id or "chatcmpl-new", extra=())
+    name = view.id if view.id.startswith("chatcmpl-") else f"chatcmpl-{view.id or 'new'}"
+    return replace(view, model="asked", created=view.created or 7, id=name, extra=())
 
 
 def shown(client: Dialect, response: Response) -> Response:

@@ -55,6 +55,7 @@ NAMED: dict[str, str] = {
     "penstock/server/service.py Service._look_at_models": (
         "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"
     ),
+    "penstock/server/service.py Service._look_at_settings": "the same of settings",
     "penstock/stores/shared.py Shared._go_on": (
         "who hears of a cooldown is anybody's function, and a bug must not end what processes share: logged, begun again"
     ),

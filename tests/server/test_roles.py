@@ -80,7 +80,7 @@ TABLE = {
         /through /anthropic/v1/messages
     """,
     ("info", "GET"): """
-        /openapi.json /v1/capabilities /model/info /v1/model/info /model_group/info /user/available_roles
+        /openapi.json /docs /v1/capabilities /model/info /v1/model/info /model_group/info /user/available_roles
         /v1/route/explain /spend/calculate /api/v1/litellm/providers
     """,
     ("info", "POST"): """

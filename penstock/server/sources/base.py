@@ -11,10 +11,12 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.config import Config, Deployment, Problem
+    from penstock.config import Config, Deployment, Loaded, Problem
+    from penstock.config.over import Over
 
 log = logging.getLogger("penstock")
 PATIENCE = 15.0  # seconds for one source: a database that hangs must not hold up the others
@@ -43,16 +45,23 @@ class Broken(Exception):
 class Source(ABC):
     """Somewhere deployments come from. ``name`` is what messages call it; ``last`` is what it gave last, and
     ``trouble`` says why it gave nothing when it was asked after that. ``also`` are the names of
-    models that the others gave, to which its own may refer. ``gather`` sets all three."""
+    models that the others gave, to which its own may refer. ``gather`` sets all three. ``over``: settings of the
+    database, which one that has settings lays over them."""
 
     name: str
     last: SourceContent | None = None
     trouble: str = ""
     also: frozenset[str] = frozenset()
+    over: Over = MappingProxyType({})
 
     @abstractmethod
     async def load(self, config: Config) -> SourceContent:
         """Give what there is now, or raise ``Broken``. ``config``: what the sources before it gave."""
+
+    async def check(self, over: Over) -> Loaded | None:
+        """Read what there would be with these settings over it; None for a source that has none of its own. Raises
+        ``OSError``."""
+        return None
 
     async def close(self) -> None:
         """Let go of what ``load`` left open."""
@@ -69,8 +78,7 @@ async def gather(sources: Sequence[Source], again: bool | Source = True) -> tupl
     owners: dict[str, str] = {}
     for source in sources:
         if again is True or again is source or source.last is None:
-            others = (other.last for other in sources if other is not source and other.last is not None)
-            source.also = frozenset(deployment.model_name for given in others for deployment in given.deployments)
+            source.also = names_beside(source, sources)
             problems += await _ask(source, config)
         given = source.last
         if config is None and given is not None and given.settings is not None:
@@ -79,6 +87,12 @@ async def gather(sources: Sequence[Source], again: bool | Source = True) -> tupl
             added = tuple(_new(source, given, owners, problems))
             config = replace(config, deployments=config.deployments + added)
     return config, problems
+
+
+def names_beside(source: Source, sources: Sequence[Source]) -> frozenset[str]:
+    """Return the names of the models that the other sources gave last."""
+    others = (other.last for other in sources if other is not source and other.last is not None)
+    return frozenset(deployment.model_name for given in others for deployment in given.deployments)
 
 
 async def _ask(source: Source, config: Config | None) -> Sequence[Problem]:

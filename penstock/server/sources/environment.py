@@ -11,7 +11,8 @@ from penstock.server.sources.base import Broken, Source, SourceContent
 from penstock.server.sources.made import deployment
 
 if TYPE_CHECKING:
-    from penstock.config import Config
+    from penstock.config import Config, Loaded
+    from penstock.config.over import Over
     from penstock.core.providers.spec import Provider
 
 _USABLE = frozenset({"openai_chat", "openai_responses", "anthropic", "gemini", "cohere", "bedrock"})
@@ -39,6 +40,7 @@ class EnvironmentSource(Source):
     def __init__(self, environ: Callable[[], Mapping[str, str]]) -> None:
         self.name = "the environment"
         self._environ = environ
+        self._names: frozenset[str] = frozenset()  # of the models that it gave last
 
     async def load(self, config: Config) -> SourceContent:
         from penstock.config import Problem, defaults
@@ -55,10 +57,16 @@ class EnvironmentSource(Source):
             for provider in PROVIDERS.values()
             if _USABLE & set(provider.dialects) and (credential(provider, None, environ) or _signs(provider, environ))
         ]
-        settings = defaults(environ)
+        self._names = frozenset(one.model_name for one in found)
+        loaded = await self.check(self.over)
+        settings, problems = loaded.config or defaults(environ), loaded.problems
         general = settings.general
-        problems: tuple[Problem, ...] = ()
         if general.master_key is not None and general.master_key.is_well_known():
             text = f"the master key in {general.master_key_source} {WELL_KNOWN}"
-            problems = (Problem(self.name, 0, "", text, "warning"),)
+            problems = (*problems, Problem(self.name, 0, "", text, "warning"))
         return SourceContent(tuple(found), settings, problems)
+
+    async def check(self, over: Over) -> Loaded:
+        from penstock.config import load_without
+
+        return load_without(self._environ(), over, self.also | self._names)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from penstock.server.sources.base import Broken, Source, SourceContent
 
 if TYPE_CHECKING:
-    from penstock.config import Config
+    from penstock.config import Config, Loaded
+    from penstock.config.over import Over
 
 
 class FileSource(Source):
@@ -26,12 +27,8 @@ class FileSource(Source):
     async def load(self, config: Config) -> SourceContent:
         """Read the file. ``Broken`` for one that cannot be used, and for one that would take away what is served: every
         model, or by an error that was not there an entry."""
-        from penstock.config import load
-        from penstock.core.providers.resolve import resolve
-
         try:
-            # In a thread: a thousand deployments take a tenth of a second, and streams go on meanwhile.
-            loaded = await asyncio.to_thread(load, self._path, self._environ(), resolve=resolve, also=self.also)
+            loaded = await self.check(self.over)
         except OSError as error:
             raise Broken(f"cannot be read ({error.strerror})") from None
         if loaded.config is None:
@@ -43,3 +40,10 @@ class FileSource(Source):
             raise Broken("names no models any more (if that is meant, restart)", loaded.problems)
         self._errors = len(loaded.errors)
         return SourceContent(loaded.config.deployments, replace(loaded.config, deployments=()), loaded.problems)
+
+    async def check(self, over: Over) -> Loaded:
+        from penstock.config import load
+        from penstock.core.providers.resolve import resolve
+
+        # In a thread: a thousand deployments take a tenth of a second, and streams go on meanwhile.
+        return await asyncio.to_thread(load, self._path, self._environ(), resolve=resolve, also=self.also, over=over)

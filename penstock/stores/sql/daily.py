@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from operator import attrgetter
-from typing import Any
+from operator import add, attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
 from penstock.stores.base import CORRECTION, Spent
-from penstock.stores.sql.entries import short
+from penstock.stores.sql.entries import short, within
 from penstock.stores.sql.schema import DAILY_NAMES, DAILY_SUMS
 
 DAY = 86400.0
@@ -44,21 +44,41 @@ class Day(msgspec.Struct, frozen=True):
     estimated: int = 0
 
 
-def sums_of(new: Sequence[Spent], old: Sequence[Spent]) -> list[dict[str, Any]]:
-    """Add up entries, and take away those that they take the place of. Return rows in the order of their ids."""
-    rows: dict[tuple[str, ...], list[int]] = {}
-    for entries, sign in ((new, 1), (old, -1)):
-        for alike in _alike(entries):
-            counts = _counts(alike)
-            for names in _names(alike[0]):
-                sums = rows.get(names) or [0] * len(counts)
-                rows[names] = [before + sign * count for before, count in zip(sums, counts, strict=True)]
+class Counted(NamedTuple):
+    """What requests of one day count, in the order of ``DAILY_SUMS``. ``of``: one of them, the others have the same
+    names."""
+
+    day: str
+    of: Spent
+    sums: Sequence[int]
+
+
+def sums_of(counted: Iterable[Counted]) -> list[dict[str, Any]]:
+    """Return rows of the table, in the order of their ids."""
+    rows: dict[tuple[str, ...], Sequence[int]] = {}
+    for one in counted:
+        for names in _names(one.day, one.of):
+            before = rows.get(names)
+            rows[names] = one.sums if before is None else list(map(add, before, one.sums))
     made = [
         {"id": _id(names), **dict(zip(("day", *DAILY_NAMES), names, strict=True)),
-         **dict(zip(DAILY_SUMS, sums, strict=True))}
+         **dict(zip(DAILY_SUMS, map(within, sums), strict=True))}
         for names, sums in rows.items()
     ]  # fmt: skip
     return sorted(made, key=lambda row: str(row["id"]))
+
+
+def count_all(entries: Sequence[Spent], sign: int = 1) -> Iterator[Counted]:
+    """Add up entries that are counted in the same rows. ``sign``: -1 for those that another takes the place of."""
+    for alike in _alike(entries):
+        failed = sum([has_failed(one) for one in alike])
+        sums = [len(alike), failed, *map(sum, zip(*map(_SUMS, alike), strict=True))]
+        yield Counted(day_of(alike[0].at), alike[0], [sign * count for count in sums])
+
+
+def has_failed(one: Spent) -> bool:
+    """Tell whether a request ended with an error."""
+    return bool(one.error) or one.status >= 400
 
 
 def _alike(entries: Sequence[Spent]) -> Iterable[list[Spent]]:
@@ -90,8 +110,7 @@ def day_of(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
-def _names(one: Spent) -> Iterator[tuple[str, ...]]:
-    day = day_of(one.at)
+def _names(day: str, one: Spent) -> Iterator[tuple[str, ...]]:
     rest = (one.key, one.target or one.model, one.group or one.model, one.provider)
     yield (day, "key", one.key, *rest)
     for dimension in ("team", "user", "organization", "customer"):
@@ -100,12 +119,6 @@ def _names(one: Spent) -> Iterator[tuple[str, ...]]:
             yield (day, dimension, name, *rest)
     for tag in dict.fromkeys(one.tags):
         yield (day, "tag", tag, *rest)
-
-
-def _counts(alike: Sequence[Spent]) -> list[int]:
-    """Add up what entries count, in the order of ``DAILY_SUMS``."""
-    failed = sum([bool(one.error) or one.status >= 400 for one in alike])
-    return [len(alike), failed, *map(sum, zip(*map(_SUMS, alike), strict=True))]
 
 
 def _id(names: tuple[str, ...]) -> str:

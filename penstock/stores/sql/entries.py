@@ -17,10 +17,12 @@ _PLAIN = msgspec.structs.astuple
 _TEXTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "str")
 _COUNTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotations__[name] == "int")
 _TAGS = FIELDS.index("tags")
-_LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
+LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
 _LISTS = ("tags", "accounts")
 _JSON = ("usage", "metadata")
-_MOST = 2**63 - 1
+MOST = 2**63 - 1  # that a column takes
+MOST_COUNTED = 2**40
+"""Tokens of an entry: no vendor counts so many, and a day's sum of entries that claim more has to fit, too."""
 _ENCODE, _DECODE = msgspec.json.Encoder().encode, msgspec.json.Decoder(tuple[str, ...]).decode
 
 
@@ -43,7 +45,12 @@ def _fit(columns: Sequence[Sequence[Any]]) -> bool:
     whole = "".join(tags)
     if not whole.isascii() or "\0" in whole or any(len(tag) > LONGEST for tag in tags):
         return False
-    return all(max(columns[number]) <= _MOST and -_MOST <= min(columns[number]) for number in _COUNTS)
+    return all(max(columns[at]) <= (most := most_of(FIELDS[at])) and -most <= min(columns[at]) for at in _COUNTS)
+
+
+def most_of(name: str) -> int:
+    """Return the largest figure that a field takes."""
+    return MOST if name == "cost" else MOST_COUNTED
 
 
 def fitted(one: Spent) -> Spent:
@@ -53,14 +60,19 @@ def fitted(one: Spent) -> Spent:
         value = getattr(one, name)
         kept: Any = value
         if isinstance(value, str):
-            kept = named(value) if name == "call_id" else short(value, _LONG.get(name, LONGEST))
+            kept = named(value) if name == "call_id" else short(value, LONG.get(name, LONGEST))
         elif type(value) is int:
-            kept = max(-_MOST, min(value, _MOST))
+            kept = within(value, most_of(name))
         elif name == "tags":
             kept = tuple(map(short, value))
         if kept != value:
             fits[name] = kept
     return msgspec.structs.replace(one, **fits) if fits else one
+
+
+def within(value: int, most: int = MOST) -> int:
+    """Return a figure, or the nearest one that a column takes."""
+    return max(-most, min(value, most))
 
 
 def short(text: str, most: int = LONGEST) -> str:

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from functools import cache, partial
-from itertools import chain
-from operator import attrgetter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
 import sqlalchemy as sa
 
-from penstock.core.admit.periods import window
 from penstock.stores.base import Spent, Total
+from penstock.stores.batch import Batch
 from penstock.stores.sql import daily, upsert
-from penstock.stores.sql.daily import Day, day_of, sums_of
+from penstock.stores.sql.address import SQLITE
+from penstock.stores.sql.append import append
+from penstock.stores.sql.batches import Careful, append_new
+from penstock.stores.sql.daily import Day, day_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
-from penstock.stores.sql.entries import FIELDS, fit_all, named, rows_of, short, spent_of
+from penstock.stores.sql.entries import FIELDS, named, spent_of
 from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TOTALS
+from penstock.stores.sql.totals import chunks, known_totals, summed
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
 DAY_SECONDS = 86400
-CHUNK = 500  # values of one statement
-ROWS_AT_ONCE = 250  # that one statement of SQLite inserts
-_OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
-_MODEL = "/model:"  # between an account and the model whose share of it is counted
 
 
 class SpentPage(NamedTuple):
@@ -51,12 +47,19 @@ class SqlSpendStore:
     async def append(
         self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]], mark: Mapping[str, int]
     ) -> None:
-        await self._database.write(lambda connection: _append(connection, entries, periods, mark))
+        if isinstance(entries, Batch) and self._database.address.kind == SQLITE:
+            batch = entries
+            try:
+                await self._database.write(lambda connection: append_new(connection, batch, periods, mark))
+                return
+            except Careful:
+                pass
+        await self._database.write(lambda connection: append(connection, entries, periods, mark))
 
     async def correct(self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]]) -> None:
         """Keep entries in the place of those with their ``call_id``, with all sums: somebody knows better what they
         cost."""
-        await self._database.write(lambda connection: _append(connection, entries, periods, {}, corrects=True))
+        await self._database.write(lambda connection: append(connection, entries, periods, {}, corrects=True))
 
     async def put_sums(self, days: Sequence[Day] = (), totals: Sequence[Total] = ()) -> None:
         """Put sums in the place of those that are there: what another gateway counted, and what somebody sets to
@@ -74,12 +77,12 @@ class SqlSpendStore:
 
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
         def read(connection: sa.Connection) -> list[Total]:
-            known = _known_totals(connection, {account for account, _, _ in asked})
+            known = known_totals(connection, {account for account, _, _ in asked})
             found = []
             for account, period, start in asked:
                 amount = known.get((named(account, ACCOUNT), period, start))
                 if amount is None:
-                    amount = _summed(connection, account, period, start)
+                    amount = summed(connection, account, period, start)
                 found.append(Total(account, period, start, amount))
             return found
 
@@ -237,7 +240,7 @@ class SqlSpendStore:
         def delete(connection: sa.Connection) -> int:
             asked = sa.select(SPEND.c.call_id).where(*tests).order_by(SPEND.c.at).limit(most)
             ids = list(connection.execute(asked).scalars())
-            for chunk in _chunks(ids):
+            for chunk in chunks(ids):
                 connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
             return len(ids)
 
@@ -266,187 +269,5 @@ def _tests(
     return tests + ([] if until is None else [SPEND.c.at < until])
 
 
-def _append(
-    connection: sa.Connection,
-    entries: Sequence[Spent],
-    periods: Mapping[str, Sequence[str]],
-    mark: Mapping[str, int],
-    corrects: bool = False,
-) -> None:
-    """Keep entries, and add them up. All statements go over their rows in one order, so that processes that do this at
-    the same time wait for each other instead of locking each other out."""
-    new, old = _told_apart(connection, entries, corrects)
-    if new:
-        _add_totals(connection, new, old, periods)
-        for chunk in _chunks([one.call_id for one in old]):
-            connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
-        _insert(connection, rows_of(sorted(new, key=attrgetter("call_id"))))
-        upsert.add(connection, DAILY, sums_of(new, old), DAILY_SUMS)
-    if mark:
-        told = [{"journal": journal, "position": position} for journal, position in sorted(mark.items())]
-        upsert.put(connection, MARKS, told, ("position",))
-
-
-def _insert(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows. SQLite is in this process, and shares its processor: there the statement is given to the driver as
-    it is, for all values are what the driver takes, and many rows are one statement, as the driver lets go of Python's
-    lock and takes it again with each."""
-    if connection.dialect.name != "sqlite":
-        connection.execute(sa.insert(SPEND), [dict(zip(FIELDS, row, strict=True)) for row in rows])
-        return
-    at = 0
-    if len(rows) >= ROWS_AT_ONCE and _takes_many(connection):
-        many = _statement(ROWS_AT_ONCE)
-        while len(rows) - at >= ROWS_AT_ONCE:
-            connection.exec_driver_sql(many, tuple(chain.from_iterable(rows[at : at + ROWS_AT_ONCE])))
-            at += ROWS_AT_ONCE
-    if at < len(rows):
-        connection.exec_driver_sql(_statement(1), list(rows[at:]))
-
-
-@cache
-def _statement(rows: int) -> str:
-    """Return SQLite's statement that inserts so many rows."""
-    names = ", ".join(f'"{name}"' for name in FIELDS)
-    one = f"({', '.join('?' * len(FIELDS))})"
-    return f"INSERT INTO {SPEND.name} ({names}) VALUES {', '.join([one] * rows)}"
-
-
-def _takes_many(connection: sa.Connection) -> bool:
-    """Tell whether a statement may have so many values: SQLite before 3.32 took 999."""
-    driver: Any = connection.connection.driver_connection
-    return bool(driver.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) >= ROWS_AT_ONCE * len(FIELDS))
-
-
-def _told_apart(connection: sa.Connection, entries: Sequence[Spent], corrects: bool) -> tuple[list[Spent], list[Spent]]:
-    """Return the entries that are new, and those that they take the place of: pending ones, and all that are
-    corrected."""
-    given: dict[str, Spent] = {}
-    for one in fit_all(entries):
-        before = given.get(one.call_id)
-        if before is None or (before.pending and not one.pending):
-            given[one.call_id] = one
-    known: dict[str, Spent] = {}
-    for test in _are_of(connection, sorted(given)):
-        found = connection.execute(sa.select(*(SPEND.c[name] for name in FIELDS)).where(test))
-        known |= {one.call_id: one for one in map(spent_of, found)}
-    replaced = {id_: one for id_, one in known.items() if corrects or (one.pending and not given[id_].pending)}
-    return [one for id_, one in given.items() if id_ not in known or id_ in replaced], list(replaced.values())
-
-
-def _are_of(connection: sa.Connection, ids: list[str]) -> Iterable[sa.ColumnElement[bool]]:
-    """Yield tests that together find the rows of those ids. SQLite takes all of them as one value."""
-    if connection.dialect.name == "sqlite":
-        listed = sa.func.json_each(msgspec.json.encode(ids).decode()).table_valued("value")
-        yield SPEND.c.call_id.in_(sa.select(listed.c.value))
-        return
-    for chunk in _chunks(ids):
-        yield SPEND.c.call_id.in_(chunk)
-
-
-# Totals. --------------------------------------------------------------------------------------------------------------
-
-_Key = tuple[str, str, float]
-
-
-def _add_totals(
-    connection: sa.Connection, new: Sequence[Spent], old: Sequence[Spent], periods: Mapping[str, Sequence[str]]
-) -> None:
-    """Add what entries cost to the windows of their accounts: those that are told, and those that the database has."""
-    accounts_of = {one.accounts for one in (*new, *old)}
-    known = _known_totals(connection, {account for accounts in accounts_of for account in accounts})
-    counted: dict[str, set[str]] = {}
-    for account, period, _ in known:
-        counted.setdefault(account, set()).add(period)
-    sums: dict[_Key, int] = {}
-    for entries, sign in ((new, 1), (old, -1)):
-        for accounts, costs in _by_accounts(entries).items():
-            for account in set(accounts):
-                for period in {"", *periods.get(account, ()), *counted.get(named(account, ACCOUNT), ())}:
-                    for start, cost in _by_window(period, costs):
-                        at = (account, period, start)
-                        sums[at] = sums.get(at, 0) + sign * cost
-    rows, begun = [], []
-    for (account, period, start), amount in sums.items():
-        name = named(account, ACCOUNT)
-        if (name, period, start) not in known:
-            amount += _summed(connection, account, period, start)
-            if period:
-                begun.append((name, period, start))
-        rows.append({"account": name, "period": period, "start": start, "amount": amount})
-    rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
-    upsert.add(connection, TOTALS, rows, ("amount",))
-    _forget_totals(connection, begun)
-
-
-def _by_accounts(entries: Iterable[Spent]) -> dict[tuple[str, ...], list[tuple[float, int]]]:
-    """List times and costs of the entries that are charged to the same accounts: most of a batch are."""
-    found: dict[tuple[str, ...], list[tuple[float, int]]] = {}
-    for one in entries:
-        if one.accounts in found:
-            found[one.accounts].append((one.at, one.cost))
-        else:
-            found[one.accounts] = [(one.at, one.cost)]
-    return found
-
-
-def _by_window(period: str, costs: Sequence[tuple[float, int]]) -> Iterable[tuple[float, int]]:
-    """Yield windows and what was spent in each."""
-    first, last = window(period, min(costs)[0]), window(period, max(costs)[0])
-    if first.start == last.start:  # all but those of a batch that a window ends in
-        yield first.start, sum([cost for _, cost in costs])
-        return
-    for at, cost in costs:
-        yield window(period, at).start, cost
-
-
-def _forget_totals(connection: sa.Connection, begun: Sequence[_Key]) -> None:
-    """Delete windows that are over for long: where a window begins, all before the last one."""
-    same = TOTALS.c.account == sa.bindparam("of"), TOTALS.c.period == sa.bindparam("in")
-    over = (*same, TOTALS.c.start < sa.bindparam("to"))
-    told = [
-        {"of": account, "in": period, "to": window(period, start - 1).start} for account, period, start in sorted(begun)
-    ]
-    if told:
-        connection.execute(sa.delete(TOTALS).where(*over), told)
-
-
-def _known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[_Key, int]:
-    found: dict[_Key, int] = {}
-    for chunk in _chunks(sorted({named(account, ACCOUNT) for account in accounts})):
-        asked = sa.select(TOTALS.c.account, TOTALS.c.period, TOTALS.c.start, TOTALS.c.amount)
-        rows = connection.execute(asked.where(TOTALS.c.account.in_(chunk)))
-        found |= {(account, period, start): int(amount) for account, period, start, amount in rows}
-    return found
-
-
-def _summed(connection: sa.Connection, account: str, period: str, start: float) -> int:
-    """Add up an account's rows since the start of a window, where there is a column of its kind."""
-    tests = _is_of(account) if period else []  # of all time it is kept since the account's first request
-    if not tests:
-        return 0
-    end = window(period, start).end
-    asked = sa.select(sa.func.sum(SPEND.c.cost)).where(*tests, SPEND.c.at >= start, SPEND.c.at < end)
-    return int(connection.execute(asked).scalar() or 0)
-
-
-def _is_of(account: str) -> list[sa.ColumnElement[bool]]:
-    whose, _, model = account.partition(_MODEL)
-    kind, _, id_ = whose.partition(":")
-    tests = []
-    if kind in _OWN:
-        tests = [SPEND.c[kind] == short(id_)]
-    elif kind == "member":
-        team, _, user = id_.partition("/")
-        tests = [SPEND.c.team == short(team), SPEND.c.user == short(user)]
-    if tests and model:
-        tests.append(sa.or_(SPEND.c.model == short(model), SPEND.c.group == short(model)))
-    return tests
-
-
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str) else int(value or 0)
-
-
-def _chunks(values: list[str]) -> Iterable[list[str]]:
-    return (values[at : at + CHUNK] for at in range(0, len(values), CHUNK))

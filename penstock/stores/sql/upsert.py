@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,18 +27,22 @@ def _upsert(
     columns: Sequence[str],
     adds: bool,
 ) -> None:
-    if not rows:
-        return
-    statement: Any
-    if connection.dialect.name == "mysql":
+    if rows:
+        statement = _statement(connection.dialect.name, table, tuple(columns), adds)
+        connection.execute(statement, [dict(row) for row in rows])
+
+
+@cache
+def _statement(dialect: str, table: sa.Table, columns: tuple[str, ...], adds: bool) -> sa.Insert:
+    """Return the statement, which is made once: making it takes longer than adding a row with it."""
+    if dialect == "mysql":
         ours = mysql.insert(table)
-        statement = ours.on_duplicate_key_update(
+        return ours.on_duplicate_key_update(
             {name: table.c[name] + ours.inserted[name] if adds else ours.inserted[name] for name in columns}
         )
-    else:
-        theirs = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-        statement = theirs.on_conflict_do_update(
-            index_elements=[column.name for column in table.primary_key],
-            set_={name: table.c[name] + theirs.excluded[name] if adds else theirs.excluded[name] for name in columns},
-        )
-    connection.execute(statement, [dict(row) for row in rows])
+    theirs: Any = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    made: sa.Insert = theirs.on_conflict_do_update(
+        index_elements=[column.name for column in table.primary_key],
+        set_={name: table.c[name] + theirs.excluded[name] if adds else theirs.excluded[name] for name in columns},
+    )
+    return made

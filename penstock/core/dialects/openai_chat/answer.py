@@ -16,6 +16,7 @@ from penstock.core.dialects.openai_chat.names import (
     MESSAGE,
     NAME,
     THOUGHT_FAMILY,
+    chat_id,
     finish_in,
     finish_out,
     is_legacy,
@@ -149,7 +150,7 @@ def render_response(response: Response, view: View) -> RenderedAnswer:
     legacy = is_legacy(view.request)
     choices = [_write_choice(c, n, legacy, losses) for n, c in enumerate(response.choices)]
     out: dict[str, Any] = {
-        "id": response.id or view.mint("chatcmpl-"),
+        "id": chat_id(response.id, view.mint),
         "object": "chat.completion",
         "created": response.created or view.now,
         "model": view.model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Raw
 
@@ -109,3 +109,11 @@ def is_legacy(request: Request | None) -> bool:
         return False
     mark = request.tools[0].opaque
     return isinstance(mark, Opaque) and mark.dialect == NAME and mark.kind == LEGACY
+
+
+def chat_id(own: str, mint: Callable[[str], str]) -> str:
+    """Return the id of a chat's answer as clients know it, ``chatcmpl-...``: around the provider's ``own``, where it
+    has one of another form."""
+    if not own:
+        return mint("chatcmpl-")
+    return own if own.startswith("chatcmpl-") else f"chatcmpl-{own}"

@@ -14,7 +14,15 @@ from penstock.core.dialects.base import View
 from penstock.core.dialects.carried import TEXT, is_wordless, pack
 from penstock.core.dialects.openai_chat.answer import write_citation, write_signature
 from penstock.core.dialects.openai_chat.errors import error_fields
-from penstock.core.dialects.openai_chat.names import DELTA, MESSAGE, NAME, THOUGHT_FAMILY, finish_out, is_legacy
+from penstock.core.dialects.openai_chat.names import (
+    DELTA,
+    MESSAGE,
+    NAME,
+    THOUGHT_FAMILY,
+    chat_id,
+    finish_out,
+    is_legacy,
+)
 from penstock.core.dialects.openai_chat.usage import write_usage
 from penstock.core.errors import GatewayError
 from penstock.core.ir import (
@@ -131,7 +139,7 @@ class Encoder:
     def _start(self, event: Start) -> bytes:
         view = self._view
         fields = {
-            "id": event.id or view.mint("chatcmpl-"),
+            "id": chat_id(event.id, view.mint),
             "object": "chat.completion.chunk",
             "created": event.created or view.now,
             "model": view.model,
