@@ -101,10 +101,11 @@ def test_parameters_go_upstream_and_what_is_ours_does_not(to: dict[str, Any], mo
 
 
 def test_metadata_goes_where_the_vendor_takes_it(to: dict[str, Any], mock: Mock) -> None:
-    sdk.responses("hello", MODEL, metadata={"a": "b"}, **to)
+    sdk.responses("hello", "openai/responses/gpt-4o-mini", metadata={"a": "b"}, **to)
     sdk.anthropic_messages(
         9, ASKED, "anthropic/claude-sonnet-4-5", metadata={"user_id": "u"}, api_base=mock.url, api_key="k"
     )
+    assert [one.path for one in mock.received] == ["/v1/responses", "/v1/messages"]
     assert [one.json["metadata"] for one in mock.received] == [{"a": "b"}, {"user_id": "u"}]
 
 
