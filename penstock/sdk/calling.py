@@ -277,8 +277,7 @@ def _give(error: SdkError, prepared: Prepared, caught: CaughtExchange, hidden: d
     record = caught.record
     error.model = prepared.asked.model
     error.llm_provider = record.provider if record is not None else ""
-    error.headers = hidden["additional_headers"]
-    error.request_id = error.headers.get("x-request-id")
+    error.set_headers(hidden["additional_headers"])
     retries = error.headers.get("x-litellm-attempted-retries", "")
     error.num_retries = int(retries) if retries.isdigit() else None
     return error

@@ -87,18 +87,22 @@ class SdkError(Exception):
         self.num_retries = given.pop("num_retries", None)
         self.max_retries = given.pop("max_retries", None)
         self.litellm_debug_info = given.pop("litellm_debug_info", None)
-        self.headers: Mapping[str, str] = given.pop("headers", None) or {}
         told = self.body if isinstance(self.body, Mapping) else {}
         self.type = told.get("type")
         self.code = told.get("code")
         self.param = told.get("param")
-        self.request_id = self.headers.get("x-request-id")
-        self.request, self.response = _exchanged(self.status_code, self.headers, given.pop("response", None))
+        self.set_headers(given.pop("headers", None) or {}, given.pop("response", None))
         for name, value in given.items():
             setattr(self, name, value)
 
     def __str__(self) -> str:
         return self.message
+
+    def set_headers(self, headers: Mapping[str, str], response: Any = None) -> None:
+        """Note the head of the answer that it came in."""
+        self.headers = headers
+        self.request_id = headers.get("x-request-id")
+        self.request, self.response = _exchanged(self.status_code, headers, response)
 
     def __reduce__(self) -> tuple[Any, ...]:
         kept = ("message", "status_code", "llm_provider", "model", "body", "headers")

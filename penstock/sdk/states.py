@@ -94,7 +94,12 @@ class States:
             text = "LLM Provider NOT provided. Pass in the LLM provider you are trying to call. You passed model="
             text += f"{asked.model[:120]}. {unknown}"
             raise class_of("BadRequestError")(message=text, model=asked.model) from None
-        state = _state(load_values({"model_list": entries}, environment(), resolve=resolve))
+        loaded = load_values({"model_list": entries}, environment(), resolve=resolve)
+        wrong = [problem for problem in loaded.problems if problem.level == "error"]
+        if wrong:
+            text = "; ".join(f"{problem.path.rpartition('.')[2]}: {problem.message}" for problem in wrong)
+            raise class_of("BadRequestError")(message=text, model=asked.model)
+        state = _state(loaded)
         if not state.targets_of(asked.model):
             raise error_of_kind("not_configured", " ".join(state.problems), model=asked.model)
         return state
@@ -124,7 +129,7 @@ def _state(loaded: Loaded) -> State:
     if config is None:
         raise ValueError("\n".join(str(problem) for problem in loaded.problems if problem.level == "error"))
     for problem in loaded.problems:
-        log.log(logging.ERROR if problem.level == "error" else logging.INFO, "%s", problem)
+        log.log(logging.ERROR if problem.level == "error" else logging.WARNING, "%s", problem)
     return State(config, config.environment)
 
 

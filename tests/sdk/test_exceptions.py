@@ -55,6 +55,20 @@ def test_the_old_name_catches_every_400(to: dict[str, Any], mock: Mock) -> None:
     assert type(caught.value) is sdk.ContextWindowExceededError
 
 
+def test_a_limit_says_when_to_come_again(to: dict[str, Any], mock: Mock) -> None:
+    mock.script = always(status=429, headers={"retry-after": "7"})
+    with pytest.raises(openai.RateLimitError) as caught:
+        sdk.completion(MODEL, ASKED, num_retries=0, **to)
+    assert caught.value.response.headers["retry-after"] == "7" and caught.value.request_id
+
+
+def test_a_wrong_word_about_the_deployment_is_named(to: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(sdk.BadRequestError, match="api_base"):
+        sdk.completion(MODEL, ASKED, api_base="nonsense", api_key="k")
+    sdk.completion(MODEL, ASKED, drop_params="perhaps", **to)
+    assert "drop_params" in caplog.text and "sk-of-the-call" not in caplog.text
+
+
 def test_nobody_there_is_a_connection_error() -> None:
     with pytest.raises(openai.APIConnectionError) as caught:
         sdk.completion(MODEL, ASKED, api_base="http://127.0.0.1:9/v1", api_key="k", num_retries=0)
