@@ -1,4 +1,4 @@
-"""Management URLs of credentials under a name, which stored models mean by ``litellm_credential_name``.
+"""Management URLs of credentials under a name, which models mean by ``litellm_credential_name``.
 
 Their values are kept sealed, and are never told again: whoever gave one has it.
 """
@@ -84,7 +84,7 @@ async def delete(gateway: Any, call: Call) -> Page:
     row = await row_of(desk, "credential", call.params["credential_name"])
     for target in gateway.state.targets:
         deployment = target.deployment
-        if deployment.stored and deployment.params.get("litellm_credential_name") == row.id:
+        if deployment.params.get("litellm_credential_name") == row.id:
             text = f"The model {deployment.model_name[:120]!r} ({target.id}) means this credential: change it first."
             raise GatewayError("bad_request", text, param="credential_name")
     await desk.remove(row, author(call))

@@ -184,6 +184,7 @@ def rotate(body: Mapping[str, Any], digest: str, until: float, now: float) -> Fi
     if until:
         kept += [{**one, "until": until} for one in body.get("digests") or () if not one.get("until")]
     made = {**body, "digests": [{"digest": digest}, *kept]}
+    made.pop("rotated", None)  # what was told of the secret before
     made |= {"rotation_count": (body.get("rotation_count") or 0) + 1, "last_rotation_at": text_of(now)}
     if made.get("auto_rotate"):
         made["key_rotation_at"] = text_of(later(made["rotation_interval"], now))

@@ -11,6 +11,7 @@ from penstock.admin import keyforms, keyrows, keyrules, modelinfo
 from penstock.admin.desk import Desk, Step
 from penstock.admin.forms import author, convert, desk_of, given, misspelt, page, read, refused
 from penstock.admin.keyshares import check_promise
+from penstock.admin.rotation import ENABLED, GRACE, is_enabled
 from penstock.admin.scope import Scope
 from penstock.admin.spending import need_ledger, put_right, spent
 from penstock.core.admit import amount
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 
 Fields = dict[str, Any]
 MOST_AT_ONCE = 500
-_GRACE = "LITELLM_KEY_ROTATION_GRACE_PERIOD"
-_NO_ROUNDS = "auto_rotate: the key keeps this setting, but nothing rotates keys by itself here; use /key/regenerate."
+_NO_ROUNDS = f"auto_rotate: nothing rotates keys by itself here, unless {ENABLED}=true is set; use /key/regenerate."
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ async def _generate(gateway: Any, call: Call, fields: Fields, route: str) -> Pag
     await write(desk, [Step("key", made.id, made.body)], author(call))
     await settle(gateway, made, author(call))
     told = await tell_new(gateway, desk, made.id, made.secret)
-    return page({**told, **_warned(call, keyforms.NewKey, fields)})
+    return page({**told, **_warned(gateway, call, keyforms.NewKey, fields)})
 
 
 def prepare(gateway: Any, desk: Desk, scope: Scope, fields: Mapping[str, Any], route: str) -> Made:
@@ -142,8 +142,9 @@ async def write(desk: Desk, steps: list[Step], who: str) -> None:
         raise GatewayError("exists", text, param="key_alias") from None
 
 
-def _warned(call: Call, form: type[msgspec.Struct], fields: Mapping[str, Any]) -> Fields:
-    warnings = misspelt(call, form) + ([_NO_ROUNDS] if fields.get("auto_rotate") else [])
+def _warned(gateway: Any, call: Call, form: type[msgspec.Struct], fields: Mapping[str, Any]) -> Fields:
+    rotates = not fields.get("auto_rotate") or is_enabled(gateway.state.env)
+    warnings = misspelt(call, form) + ([] if rotates else [_NO_ROUNDS])
     return {"warnings": warnings} if warnings else {}
 
 
@@ -187,7 +188,7 @@ async def update(gateway: Any, call: Call) -> Page:
     desk, fields = desk_of(gateway), given(read(call, keyforms.ChangedKey))
     row = await _change(gateway, desk, call, fields)
     told = await tell(gateway, desk, row)
-    return page({**told, "key": fields.get("key") or row.id, **_warned(call, keyforms.ChangedKey, fields)})
+    return page({**told, "key": fields.get("key") or row.id, **_warned(gateway, call, keyforms.ChangedKey, fields)})
 
 
 async def _change(gateway: Any, desk: Desk, call: Call, fields: Fields) -> Row:
@@ -363,7 +364,7 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
     if desk.keyring.id_of(secret) is not None:
         raise GatewayError("exists", "new_key: this key is taken; choose another one.", param="new_key")
     try:
-        until = keyrows.grace_of(fields.get("grace_period") or gateway.state.env.get(_GRACE), now)
+        until = keyrows.grace_of(fields.get("grace_period") or gateway.state.env.get(GRACE), now)
         body = keyrows.rotate(body, desk.keyring.digest(secret.encode()), until, now)
     except Bad as error:
         raise refused(error) from None
@@ -374,7 +375,7 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
     if spend is not None:
         await put_right(gateway, "key", row.id, spend, author(call))
     told = await tell_new(gateway, desk, row.id, secret)
-    return page({**told, **_warned(call, keyforms.Rotated, fields)})
+    return page({**told, **_warned(gateway, call, keyforms.Rotated, fields)})
 
 
 async def reset_spend(gateway: Any, call: Call) -> Page:

@@ -11,6 +11,7 @@ import msgspec
 from penstock.admin import keyforms, keyrows
 from penstock.admin.forms import desk_of, flag_of, number_of, page, query_of, read
 from penstock.admin.keys import find_alias, find_key, tell
+from penstock.admin.rotation import new_secret
 from penstock.admin.scope import Scope
 from penstock.core.admit.access import INFO
 from penstock.core.errors import GatewayError
@@ -35,8 +36,17 @@ async def info(gateway: Any, call: Call) -> Page:
     """Describe a key: that of `key` (itself, or its id), else the caller's own."""
     desk = desk_of(gateway)
     named = query_of(call).get("key") or call.caller.key
-    row = await find_key(desk, Scope(call.caller, desk.keyring), named)
-    return page({"key": named, "info": await _info(gateway, desk, row)})
+    scope = Scope(call.caller, desk.keyring)
+    row = await find_key(desk, scope, named)
+    told = await _info(gateway, desk, row)
+    if call.caller.key == row.id or _rotates(scope, msgspec.json.decode(row.body)):
+        told |= await new_secret(desk, row)
+    return page({"key": named, "info": told})
+
+
+def _rotates(scope: Scope, key: Fields) -> bool:
+    """Tell whether the caller might give a key a new secret, and so may have the one that it got."""
+    return scope.takes_key(key) and scope.changes_key(key, "/key/regenerate")
 
 
 async def _info(gateway: Any, desk: Desk, row: Row) -> Fields:

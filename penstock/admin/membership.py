@@ -48,12 +48,17 @@ def membership_id(team: str, user: str) -> str:
 async def join(desk: Desk, gateway: Any, team: Mapping[str, Any], who: Who, limits: Mapping[str, Any]) -> Joined:
     """Prepare that somebody becomes a member. ``limits``: fields of his row. Raises "exists" for one who is in, and a
     422 for a role that there is not, or where nobody is named."""
-    role = who.role or "user"
+    user, steps = await user_of(desk, gateway, who)
+    member = member_of(desk, team, user["user_id"], who.role or "user", limits)
+    return Joined([*steps, Step("member", member["membership_id"], member)], user, member)
+
+
+def member_of(desk: Desk, team: Mapping[str, Any], id_: str, role: str, limits: Mapping[str, Any]) -> Fields:
+    """Make the row by which a user becomes a member, with what the team gives to each new one; raises as ``join``."""
     if role not in TEAM_ROLES:
         text = f"role: {role!r:.60} is no role of a team's member; there are: {', '.join(TEAM_ROLES)}."
         raise GatewayError("bad_request", text, param="role", status=422)
-    user, steps = await user_of(desk, gateway, who)
-    id_, team_id = user["user_id"], team["team_id"]
+    team_id = team["team_id"]
     name = membership_id(team_id, id_)
     if desk.keyring.row("member", name) is not None:
         text = f"User={id_[:120]} is already a member of the team {team_id[:120]!r}."
@@ -66,7 +71,7 @@ async def join(desk: Desk, gateway: Any, team: Mapping[str, Any], who: Who, limi
     budget_id = (team.get("metadata") or {}).get("team_member_budget_id")  # may be made by the same transaction
     if budget_id:
         member["budget_id"] = budget_id
-    return Joined([*steps, Step("member", name, member)], user, member)
+    return member
 
 
 async def user_of(desk: Desk, gateway: Any, who: Who | OrganizationMember) -> tuple[Fields, list[Step]]:

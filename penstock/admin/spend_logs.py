@@ -17,6 +17,8 @@ from penstock.runtime.route import Page, Route
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    Texts = Mapping[str, tuple[bytes, bytes]]
+
     from penstock.admin.spend_asked import Days, Whose
     from penstock.runtime.call import Call
     from penstock.runtime.keyring import Keyring
@@ -37,6 +39,7 @@ _ORDERS = {
     "model": "model",
     "ttft_ms": "first_ms",
 }
+_WORDS = ("messages", "input", "contents", "prompt", "query")
 _FIELDS = {"model": "target", "model_group": "group", "model_id": "target_id", "session_id": "session"}
 
 
@@ -166,7 +169,8 @@ async def one(gateway: Any, call: Call) -> Page:
     for field in ("call_id", "request_id"):
         found = await answered(asking.store.rows({**whose, field: wanted}, limit=1))
         if found.rows:
-            return page(_told(found.rows[0], asking.keyring))
+            row = found.rows[0]
+            return page(_told(row, asking.keyring, await answered(asking.store.texts([row.call_id]))))
     raise missing("request", wanted)
 
 
@@ -183,8 +187,12 @@ async def session(gateway: Any, call: Call) -> Page:
 
 
 async def _rows_page(asking: Asking, rows: Sequence[Spent], paged: _Paged | None = None) -> Page:
+    texts: Texts = {}
+    if len(rows) <= _RENDERED_HERE:  # more of them would be more than anybody reads
+        texts = await answered(asking.store.texts([row.call_id for row in rows]))
+
     def render() -> Page:
-        told = [_told(row, asking.keyring) for row in rows]
+        told = [_told(row, asking.keyring, texts) for row in rows]
         return page(told if paged is None else {"data": told, **paged.told})
 
     return render() if len(rows) <= _RENDERED_HERE else await asyncio.to_thread(render)
@@ -239,8 +247,10 @@ def _one_of(query: Mapping[str, str], name: str, known: tuple[str, ...]) -> str 
     return found or None
 
 
-def _told(one: Spent, keyring: Keyring) -> dict[str, Any]:
-    """Tell of a request as LiteLLM's row does, with what it has no name for."""
+def _told(one: Spent, keyring: Keyring, texts: Texts) -> dict[str, Any]:
+    """Tell of a request as LiteLLM's row does, with what it has no name for. ``texts``: what requests asked and were
+    answered, where that is kept."""
+    request, response = texts.get(one.call_id, (b"", b""))
     failed = bool(one.error) or one.status >= 400
     key = keyring.body("key", one.key) or {}
     error = {"error_code": str(one.status), "error_class": one.error, "error_message": one.message} if failed else None
@@ -286,11 +296,21 @@ def _told(one: Spent, keyring: Keyring) -> dict[str, Any]:
         "cache_key": one.cache_key,
         "request_tags": one.tags,
         "requester_ip_address": one.client or None,
-        "messages": {},
-        "response": {},
+        "messages": _messages(request),
+        "response": _json(response) or {},
+        "proxy_server_request": _json(request) or {},
         "session_id": one.session or None,
         "status": "failure" if failed else "success",
     }
+
+
+def _messages(request: bytes) -> Any:
+    """Return what a request says, in whichever field its dialect has that; {} where nothing is kept."""
+    try:
+        fields = msgspec.json.decode(request, type=dict[str, msgspec.Raw]) if request else {}
+    except msgspec.DecodeError:  # it was no object
+        return {}
+    return next((fields[name] for name in _WORDS if name in fields), {})
 
 
 def _json(raw: bytes) -> msgspec.Raw | None:

@@ -10,6 +10,7 @@ import msgspec
 from penstock.admin import keyrows, keyrules, keys, passwords, userforms, userrows
 from penstock.admin.desk import Desk, Step
 from penstock.admin.forms import author, convert, desk_of, given, misspelt, page, read, refused
+from penstock.admin.membership import member_of
 from penstock.admin.scope import Scope
 from penstock.admin.spending import put_right
 from penstock.core.admit.access import MANAGEMENT
@@ -50,8 +51,9 @@ async def new(gateway: Any, call: Call) -> Page:
     _check_organizations(desk, organizations)
     body = {"user_id": id_, **await _changed(desk, id_, {}, fields)}
     steps = [Step("user", id_, body)]
-    for team, member in teams.items():
-        steps.append(Step("member", f"{team}/{id_}", {"team_id": team, "user_id": id_, **member}))
+    for team, (role, limits) in teams.items():
+        member = member_of(desk, {**(desk.keyring.body("team", team) or {}), "team_id": team}, id_, role, limits)
+        steps.append(Step("member", member["membership_id"], member))
     for one in dict.fromkeys(organizations):
         row = {"organization_id": one, "user_id": id_, "user_role": INTERNAL_USER}
         steps.append(Step("organization_member", f"{one}/{id_}", row))
@@ -123,10 +125,10 @@ async def _check_new(desk: Desk, id_: str, email: str | None) -> None:
         raise GatewayError("exists", text, param="user_email", status=409)
 
 
-def _teams(desk: Desk, fields: Mapping[str, Any]) -> dict[str, Fields]:
-    """Return how a new user is a member of which teams."""
+def _teams(desk: Desk, fields: Mapping[str, Any]) -> dict[str, tuple[str, Fields]]:
+    """Return in which teams a new user is a member, with role and limits."""
     named = [*(fields.get("teams") or ()), *([fields["team_id"]] if fields.get("team_id") else ())]
-    found: dict[str, Fields] = {}
+    found: dict[str, tuple[str, Fields]] = {}
     for one in named:
         entry = one if isinstance(one, Mapping) else {"team_id": one}
         team, role = entry.get("team_id"), entry.get("user_role") or "user"
@@ -135,7 +137,7 @@ def _teams(desk: Desk, fields: Mapping[str, Any]) -> dict[str, Fields]:
         if role not in ("user", "admin"):
             raise GatewayError("bad_request", f"teams: {role!r:.40} is no role in a team: user, admin.", param="teams")
         most = entry.get("max_budget_in_team")
-        found.setdefault(team, {"role": role} | ({} if most is None else {"max_budget": most}))
+        found.setdefault(team, (role, {} if most is None else {"max_budget": most}))
     return found
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli.databases import address_of, opened, progress, which_database
+from penstock.cli.environment import environment
 from penstock.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -35,9 +37,9 @@ def import_() -> None:
               help="LiteLLM's PostgreSQL. It is only read.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and change nothing.")
 @click.option("--models", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Write models and credentials into this config file (mode 600); needs the salt key.")  # fmt: skip
+              help="Write models and credentials into this config file (mode 600) instead.")  # fmt: skip
 @click.option("--salt-key", envvar="LITELLM_SALT_KEY", metavar="KEY",
-              help="LiteLLM's LITELLM_SALT_KEY, or its master key where it has none.")  # fmt: skip
+              help="LiteLLM's LITELLM_SALT_KEY, or its master key where it has none: opens them.")  # fmt: skip
 @which_database
 def litellm(database_url: str, dry_run: bool, models: Path | None, salt_key: str | None, **which: Any) -> None:
     """Copy what LiteLLM keeps in its PostgreSQL into the database of this gateway.
@@ -47,7 +49,8 @@ def litellm(database_url: str, dry_run: bool, models: Path | None, salt_key: str
     of spend per day come along, and what each budget has spent so far. Run it again whenever you like: what is here
     already, or was deleted here, stays as it is; sums per day are brought up to date.
 
-    Models and credentials go into a config file: --models models.yaml.
+    Models and credentials come along where the salt key is given: sealed with the secret of this gateway, or with
+    --models FILE into a config file.
     """
     from penstock.stores.litellm.reading import Import, NotLiteLLM
 
@@ -62,7 +65,11 @@ def litellm(database_url: str, dry_run: bool, models: Path | None, salt_key: str
             with progress(0 if dry_run else _rows(source), "Importing") as step:
                 done = Import(source, target, dry_run, step)
                 done.run()
-            written = _write_models(source, models, salt_key or "", dry_run, done) if models is not None else ""
+            written = ""
+            if models is not None:
+                written = _write_models(source, models, salt_key or "", dry_run, done)
+            elif salt_key:
+                _store_models(source, target, salt_key, dry_run, done, which)
     except NotLiteLLM as error:
         raise click.ClickException(f"--database-url: {error}") from None
     _show(done, dry_run, target.address.where)
@@ -119,6 +126,52 @@ def _write_models(source: Database, file: Path, salt_key: str, dry: bool, done: 
     with open(descriptor, "w", encoding="utf-8") as text:
         yaml.safe_dump(found, text, sort_keys=False, allow_unicode=True)
     return f"{file} has {counts}: name it with --config, or under `include` of your config file."
+
+
+def _store_models(
+    source: Database, target: Database, salt_key: str, dry: bool, done: Import, which: dict[str, Any]
+) -> None:
+    """Keep models and credentials in the database, sealed with the secret of the gateway that serves from it."""
+    from penstock.runtime.ids import new_id
+    from penstock.server import statedir
+    from penstock.server.storage import check_of
+    from penstock.stores.litellm.models import read_models
+    from penstock.stores.litellm.reading import Counts
+    from penstock.stores.litellm.sealed import Missing
+    from penstock.stores.litellm.storing import store_models
+    from penstock.stores.sealing import MISSING, Sealer, can_seal
+    from penstock.stores.sql.directory import SqlDirectory
+    from penstock.stores.sql.migrate import prepare
+
+    try:
+        found = read_models(source, salt_key, done.told.append)
+    except Missing as error:
+        raise click.ClickException(str(error)) from None
+    if not found:
+        return
+    if not can_seal():
+        raise click.ClickException(f"models and credentials cannot be kept: {MISSING}. Or write a file: --models")
+    env = environment()
+    secret = b"of a dry run, which keeps nothing"
+    if not dry:
+        secret = statedir.read_secret(env, statedir.state_folder(which["state_dir"], env))
+        prepare(target, check_of(secret))
+    counts = asyncio.run(store_models(SqlDirectory(target), Sealer(secret), found, dry, new_id))
+    done.counts |= {kind: Counts(*one) for kind, one in counts.items()}
+    for name in _unreadable(found, counts):
+        done.told.append(f"model {name}: it is kept, and served once general_settings.stored_models_may_read allows it")
+
+
+def _unreadable(found: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
+    """Name the models whose parameters read variables of the environment, which stored ones may not by themselves."""
+    from penstock.config.environ import variables_in
+
+    return [
+        row["model_name"]
+        for row in found.get("model_list", ())
+        if counts["model"].made
+        if any(isinstance(value, str) and any(variables_in(value)) for value in row["litellm_params"].values())
+    ]
 
 
 def _show(done: Import, dry: bool, where: str) -> None:

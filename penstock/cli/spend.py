@@ -57,6 +57,7 @@ def spend() -> None:
     penstock spend report --by team --by day --since 7d
     penstock spend export november.csv --since 2026-11-01 --until 2026-11-30
     penstock spend reconcile --bill costs.csv
+    penstock spend recompute --since 7d --dry-run
     """
 
 
@@ -245,6 +246,33 @@ def reconcile(
     apart = abs(sum((one.difference for one in rows), Decimal()))
     if fail_over is not None and apart * 100 > total * Decimal(str(fail_over)):
         raise click.exceptions.Exit(1)
+
+
+@spend.command()
+@click.option("--since", type=DAY, required=True, help="The first day: 2026-11-01, or 7d for seven days ago.")
+@click.option("--until", type=DAY, help="The last day. Usually today.")
+@click.option("--prices", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Prices that hold before those that Penstock knows: LiteLLM's JSON of models.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Tell what would be different, and change nothing.")
+@which_database
+def recompute(since: str, until: str | None, prices: Path | None, dry_run: bool, **which: Any) -> None:
+    """Price requests anew from the usage that is kept of them.
+
+    By today's prices: those of the config's deployments, with its discounts (name it with --config), else of FILE,
+    else of the price map. Rows, sums per day, and what keys, teams and others have spent of their budgets are corrected
+    together. A gateway that serves hears of it. Run it again whenever you like: what is right already stays.
+    """
+    from penstock.cli import spend_recompute
+    from penstock.runtime.repricing import Repricer
+
+    if until is not None and until < since:
+        raise click.UsageError(f"--until {until} is before --since {since}")
+    end = _begin(until or datetime.now(UTC).date().isoformat()) + 86400
+    book = spend_recompute.price_map(prices)
+    with ready(which) as database:
+        repricer = Repricer(spend_recompute.read_config(which, database), book)
+        sums = asyncio.run(spend_recompute.recompute(database, repricer, _begin(since), end, dry_run))
+    sums.show(dry_run)
 
 
 def _begin(day: str) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from penstock.config import keys
-from penstock.config.models import Deployment
+from penstock.config.models import Deployment, Waiting
 from penstock.config.problems import KeyPath, Problems, shown
 from penstock.config.secret import Secret
 from penstock.config.section import Section, check, warn_unknown, warn_unknown_info, warn_unknown_params
@@ -41,7 +42,8 @@ class Placed(Protocol):
 class DeploymentReader:
     """Reads `model_list`; `written` is the same list before variables were put in, for ids that do not change with
     them. `leaves_out`: an entry with errors is left out and the others serve, as LiteLLM's proxy does it. `defaults`:
-    the `litellm_params` that stand under those of every entry."""
+    the `litellm_params` that stand under those of every entry. `stored`: credentials that are not in the config may be
+    kept in a database; entries that name one are put into `waiting`."""
 
     def __init__(
         self,
@@ -50,7 +52,10 @@ class DeploymentReader:
         problems: Problems,
         leaves_out: bool = True,
         defaults: Section | None = None,
+        stored: bool = False,
     ) -> None:
+        self.stored = stored
+        self.waiting: list[Waiting] = []
         self.credentials = credentials
         self.resolve = resolve
         self.problems = problems
@@ -78,9 +83,9 @@ class DeploymentReader:
                         found.append(deployment)
         return tuple(found)
 
-    def read_one(self, node: Node) -> Deployment | None:
-        """Read an entry that stands alone; None for one with errors. Problems have its own paths."""
-        return self._whole(node, node, ())
+    def read_one(self, node: Node, written: Node | None = None, path: KeyPath = ()) -> Deployment | None:
+        """Read an entry that stands alone; None for one with errors. Problems have its own paths, behind `path`."""
+        return self._whole(node, written or node, path)
 
     def _whole(self, node: Node, original: Node, path: KeyPath) -> Deployment | None:
         """Read one entry; None for one with errors."""
@@ -105,10 +110,13 @@ class DeploymentReader:
         _check_base(params, block, params_path, problems)
         warn_unknown_params(keys.params, params, params_path, problems)
         warn_unknown_info(keys.info, info, info_path, problems)
-        self._merge_credential(params, block, params_path)
+        waits = not self._merge_credential(params, block, params_path)
         name = self._required(entry, "model_name", node, path, "it is the name that clients send")
         if name is not None:
             self.named.add(name)
+        if waits:
+            self.waiting.append(Waiting(node, original, path))
+            return None
         if params_node is not None and not (isinstance(params_node.value, dict) or _is_empty(params_node)):
             return None  # the wrong type has been said
         hint = "write provider/model, such as openai/gpt-4o-mini"
@@ -128,18 +136,24 @@ class DeploymentReader:
             self.problems.error(node.file, line, (*path, key), f"is {'empty' if child else 'missing'}; {hint}")
         return None
 
-    def _merge_credential(self, params: Section, node: Node | None, path: KeyPath) -> None:
+    def _merge_credential(self, params: Section, node: Node | None, path: KeyPath) -> bool:
+        """Put in what a credential says; return False where it may be one that is stored."""
         name, problems = params.get("litellm_credential_name"), self.problems
         if name is None or node is None:
-            return
+            return True
         credential = self.credentials.get(name)
         if credential is None:
             child = node.value["litellm_credential_name"]
             hint = problems.hint(name, self.credentials)
             message = f"no credential named {shown(name)} in credential_list{hint}"
+            if self.stored:
+                message += "; the model serves once /credentials has one"
+                problems.warn(child.file, child.line, (*path, "litellm_credential_name"), message)
+                return False
             problems.error(child.file, child.line, (*path, "litellm_credential_name"), message)
-            return
+            return True
         params.values = {**credential.values, **params.values}
+        return True
 
     def _identity(self, name: str, node: Node, original: Node, info: Section, paths: tuple[KeyPath, KeyPath]) -> str:
         path, info_path = paths
@@ -205,9 +219,22 @@ class DeploymentReader:
             mode=info.get("mode"),
             file=node.file,
             line=node.line,
+            tag_patterns=self._patterns(params, node, path),
             **{key: params.get(key) for key in _COPIED},
             **{key: params.get(key, ()) for key in _COPIED_LISTS},
         )
+
+    def _patterns(self, params: Section, node: Node, path: KeyPath) -> tuple[re.Pattern[str], ...]:
+        """Read `tag_regex`; one that is no regular expression is an error."""
+        found = []
+        for text in params.get("tag_regex", ()):
+            try:
+                found.append(re.compile(text))
+            except (re.error, RecursionError, OverflowError) as error:
+                child = node.value["litellm_params"].value["tag_regex"]
+                message = f"{shown(text)} is no regular expression: {error}"
+                self.problems.error(child.file, child.line, (*path, "tag_regex"), message)
+        return tuple(found)
 
     def _resolve(self, model: str, api_base: str | None, params: Section, node: Node, path: KeyPath) -> tuple[str, str]:
         if self.resolve is None:

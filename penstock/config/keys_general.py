@@ -171,7 +171,7 @@ GENERAL = (
     ("disable_spend_updates", "bool", "known", False, "do not count spend"),
     ("disable_error_logs", "bool", "acted", False, "keep failed requests for an hour, without a text"),
     ("disable_reset_budget", "bool", "known", False, "never start budgets anew"),
-    ("store_prompts_in_spend_logs", "bool", "known", None, "keep requests and answers in the records"),
+    ("store_prompts_in_spend_logs", "bool", "acted", False, "keep what requests ask and are answered in the ledger"),
     ("disable_requester_ip_address_logging", "bool", "acted", None, "keep no addresses of clients in the ledger"),
     ("spend_logs_metadata_fields", "mapping", "known", None, "which metadata is kept"),
     ("proxy_batch_write_at", "seconds", "known", 10, "seconds between two writes of spend"),

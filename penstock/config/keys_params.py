@@ -64,7 +64,7 @@ PARAMS = (
     ("weight", "amount", "acted", None, "share of the traffic in the group; 0 takes none"),
     ("order", "count", "acted", None, "lower is tried first"),
     ("tags", "names", "acted", None, "only requests with one of these tags come here"),
-    ("tag_regex", "any", "known", None, "like tags, as regular expressions"),
+    ("tag_regex", "names", "acted", None, "like tags: regular expressions for `User-Agent: ...` of requests"),
     ("region_name", "str", "acted", None, "AWS, Google Cloud, watsonx: region, where their own key is absent"),
     ("use_in_pass_through", "bool", "acted", False, "lend the credential to pass-through endpoints"),
     ("use_chat_completions_api", "bool", "known", False, "bridge Responses requests to chat completions"),

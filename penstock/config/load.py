@@ -137,7 +137,7 @@ def _build(
         credentials = read_credentials(sections.get("credential_list"), problems)
     leaves_out = router.get("ignore_invalid_deployments", True) is not False
     defaults = read_default_params(router_node, problems)
-    reader = DeploymentReader(credentials, find, problems, leaves_out, defaults)
+    reader = DeploymentReader(credentials, find, problems, leaves_out, defaults, _may_store(general_node, environment))
     reader.named.update(also)
     deployments = reader.read(sections.get("model_list"), written.value.get("model_list"))
     if not deployments and not problems.errors and written.value:
@@ -155,10 +155,20 @@ def _build(
         environment=environment,
         files=files,
         raw=document.plain(),
+        waiting=tuple(reader.waiting),
     )
     with problems.graded("error"):  # a name that leads nowhere leads nowhere: the others work
         _check_names(config, reader, sections, problems)
     return config
+
+
+def _may_store(general: Node | None, env: Mapping[str, str]) -> bool:
+    """Tell whether there may be a database, which may have credentials."""
+    given = general.value if general is not None and isinstance(general.value, dict) else {}
+    named = (given.get("master_key"), given.get("database_url"))
+    return any(node is not None and node.value for node in named) or bool(
+        env.get("LITELLM_MASTER_KEY") or env.get("DATABASE_URL")
+    )
 
 
 def _check_top(document: Node, problems: Problems) -> None:

@@ -6,15 +6,19 @@ of its section that was given, converted to its type, also keys that nothing act
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from penstock.config.cache import CacheSettings
-from penstock.config.problems import Problem
+from penstock.config.problems import KeyPath, Problem
 from penstock.config.secret import Secret
 from penstock.config.spec_groups import RoutingGroup
+
+if TYPE_CHECKING:
+    from penstock.config.tree import Node
 
 OnUnsupported = Literal["drop", "warn", "reject"]
 
@@ -47,6 +51,7 @@ class Deployment:
     weight: float | None = None
     order: int | None = None
     tags: tuple[str, ...] = ()
+    tag_patterns: tuple[re.Pattern[str], ...] = ()
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     drop_params: bool | None = None
     additional_drop_params: tuple[str, ...] = ()
@@ -148,12 +153,21 @@ class GeneralSettings:
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+class Waiting(NamedTuple):
+    """An entry of `model_list` whose credential is not in the config: as it is read, as it is written, and where."""
+
+    node: Node
+    written: Node
+    path: KeyPath
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A config without errors. `environment` is the environment with `environment_variables` over it.
 
     `files` are the main file and its includes in the order they were read; `raw` is the merged document, variables
-    put in, without `include` and `environment_variables`.
+    put in, without `include` and `environment_variables`. `waiting` are entries of `model_list` that name a credential
+    which may be kept in a database.
     """
 
     deployments: tuple[Deployment, ...] = ()
@@ -164,6 +178,7 @@ class Config:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: tuple[Path, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
+    waiting: tuple[Waiting, ...] = field(default=(), repr=False)
 
     @property
     def model_names(self) -> tuple[str, ...]:

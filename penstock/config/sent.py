@@ -72,6 +72,24 @@ def read_sent(
     return Sent(deployment and replace(deployment, stored=True), problems.sorted())
 
 
+def read_waiting(
+    config: Config, find: Resolve, stored: Mapping[str, Mapping[str, Any]]
+) -> tuple[tuple[Deployment, ...], tuple[Problem, ...]]:
+    """Read the entries of a config that wait for credentials which are stored; those that still do are left out. What
+    the file says may read what the file may."""
+    problems = Problems()
+    defaults = read_default_params(node_of(config.raw.get("router_settings"), Problems()), Problems())
+    reader = DeploymentReader({**_sections(stored), **credentials_of(config)}, find, problems, defaults=defaults)
+    ready = [one for one in config.waiting if _credential_of(one.node) in stored]
+    found = [reader.read_one(one.node, one.written, one.path) for one in ready]
+    return tuple(one for one in found if one is not None), problems.sorted()
+
+
+def _credential_of(node: Node) -> Any:
+    params = node.value["litellm_params"]
+    return params.value["litellm_credential_name"].value
+
+
 def credentials_of(config: Config) -> dict[str, Section]:
     """Read the `credential_list` of a config again; what is wrong in it was told when it was read first."""
     given = config.raw.get("credential_list")

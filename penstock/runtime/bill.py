@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
 
 
-def _asked_tier(attempt: Attempt) -> str:
+def asked_tier(attempt: Attempt) -> str:
     """Return the service tier of the request: it counts where the answer does not say which one it was served in."""
     raw = attempt.fields.get("service_tier")
     if raw is None:
@@ -44,7 +44,7 @@ def settle(attempt: Attempt) -> Decimal | None:
         UNPRICED.count(target.label)
         return None
     attempt.price_version = found.version
-    tier, now = usage.tier or _asked_tier(attempt), time.time() if price.depends_on_time else 0.0
+    tier, now = usage.tier or asked_tier(attempt), time.time() if price.depends_on_time else 0.0
     if attempt.units is not None:
         attempt.cost = price.cost(usage, tier, attempt.units, now).total
     else:
@@ -84,7 +84,7 @@ def part_lines(attempt: Attempt) -> bytes:
         return b""
     price, terms = target.price.price, target.price.terms
     now = time.time() if price.depends_on_time else 0.0
-    cost = price.cost(usage, usage.tier or _asked_tier(attempt), attempt.units, now)
+    cost = price.cost(usage, usage.tier or asked_tier(attempt), attempt.units, now)
     charge = terms.charge(cost.total)
     amounts = (
         *(charge.original, charge.discount, charge.margin, terms.margin),

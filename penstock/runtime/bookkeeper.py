@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from penstock.core.admit.book import Cell
-from penstock.stores.base import SpendStore, Spent
+from penstock.core.mask import NO_SECRETS, Mask
+from penstock.stores.base import KeptTexts, SpendStore, Spent
 from penstock.stores.batch import Batch, read_batch
 from penstock.stores.journal import BEGIN, Journal, JournalFile, left_open, read_all, take_over
 
@@ -62,7 +63,9 @@ class Bookkeeper:
         self._synced_at, self._synced = 0.0, ("", 0)  # when, and up to where
         self._stored = 0  # entries
         self._task: asyncio.Task[None] | None = None
+        self._anew: Iterable[Cell] | None = None  # what is to be asked once more
         self.away = ""
+        self.mask: Callable[[], Mask] = lambda: NO_SECRETS  # of the secrets that no text may have
         self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
 
     async def start(self) -> None:
@@ -94,6 +97,10 @@ class Bookkeeper:
         """Ask what was spent in a cell's window before this process counted; the cell then knows it."""
         cell.asked = True
         self._asks.append(Ask(cell, cell.start, cell.spent, self._journal.end))
+
+    def ask_anew(self, cells: Iterable[Cell]) -> None:
+        """Ask once more, soon, what was spent in the cells that were asked about: it is another amount now."""
+        self._anew = cells
 
     async def answered(self) -> None:
         """Wait until all that was asked is answered."""
@@ -147,6 +154,12 @@ class Bookkeeper:
         """Store a batch, or answer what was asked. False where there is nothing to do."""
         if self._dead:
             await self._carry_dead()
+        if self._anew is not None:
+            # Here, where no answer is on its way: one that is yet to come is of a later time than the change.
+            waiting, cells = {ask.cell for ask in self._asks}, self._anew
+            self._anew = None
+            for cell in [one for one in cells if one.asked and one not in waiting]:
+                self.ask(cell)
         file = self._file()
         if self._asks and self._asks[0].at <= self._at:
             await self._answer()
@@ -164,7 +177,7 @@ class Bookkeeper:
                 await self._forget_files()
                 return True
             return bool(self._asks and self._asks[0].at <= self._at)
-        await self._store_all(batch, _accounts_of(batch), {file.name: batch.end})
+        await self._store_batch(batch, file.name)
         self._at = file.name, batch.end
         self._stored += len(batch)
         return True
@@ -200,7 +213,7 @@ class Bookkeeper:
                 position = max(BEGIN, marks.get(file.name, 0))
                 while (batch := await self._in_thread(read_batch, file, position, MOST_ENTRIES)).end > position:
                     position = batch.end
-                    await self._store_all(batch, _accounts_of(batch), {file.name: position})
+                    await self._store_batch(batch, file.name)
             left = await self._in_thread(left_open, files)
             if left:
                 await self._store_all(left, {one for entry in left for one in entry.accounts}, {})
@@ -215,6 +228,11 @@ class Bookkeeper:
                 await self._in_thread(_end, file)
             self._dead.pop(0)
 
+    async def _store_batch(self, batch: Batch, file: str) -> None:
+        if batch.texts:  # before their entries: whoever sees these has them
+            await self._store.keep_texts(await self._in_thread(_fit_all, batch, self.mask))
+        await self._store_all(batch, _accounts_of(batch), {file: batch.end})
+
     async def _store_all(self, entries: Sequence[Spent], accounts: set[str], mark: dict[str, int]) -> None:
         # By their names, so that two processes which store at once take rows in the same order: no deadlock.
         await self._store.append(entries, {one: self._periods(one) for one in sorted(accounts)}, mark)
@@ -224,6 +242,13 @@ class Bookkeeper:
 
 
 _AS_RESERVED = "each is charged what was set aside for it, and marked as pending"
+
+
+def _fit_all(batch: Batch, mask: Callable[[], Mask]) -> list[KeptTexts]:
+    from penstock.runtime.texts import fit_texts  # few configs ask for it
+
+    known = mask()
+    return [fit_texts(one, known) for one in batch.texts]
 
 
 def _accounts_of(batch: Batch) -> set[str]:

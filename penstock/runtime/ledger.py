@@ -29,6 +29,7 @@ from penstock.runtime.bookkeeper import Bookkeeper
 from penstock.runtime.http import in_task
 from penstock.runtime.ids import new_id
 from penstock.runtime.spending import Details, begun, ended
+from penstock.runtime.texts import Texts
 from penstock.stores.base import CORRECTION, Spent
 from penstock.stores.journal import Journal, Lost
 
@@ -56,7 +57,8 @@ class Rules(Struct, frozen=True):
     looked at, and no more. ``status``: of the error for who is over a budget. ``priced``: models without a price are
     refused. ``on_failure``: what becomes of calls while nothing can be written down, "stop" or "pass".
     ``default_output``: tokens of an answer whose request sets no limit, instead of what its model can give.
-    ``details``: what alone is written down beside what a call costs; None: everything."""
+    ``details``: what alone is written down beside what a call costs; None: everything. ``texts``: what calls ask and
+    are answered is, too."""
 
     caps: tuple[Cap, ...] = ()
     reserves: bool = True
@@ -65,12 +67,14 @@ class Rules(Struct, frozen=True):
     on_failure: str = STOP
     default_output: int | None = None
     details: Details | None = None
+    texts: bool = False
 
 
 class Bill(Struct, eq=False):
     """What one call is charged with. It lets go of its call when it is closed, so that both are freed at once.
 
-    ``bound``: what a try may cost at most. ``under_way``: how many tries are. ``soft``: holders to be told of."""
+    ``bound``: what a try may cost at most. ``under_way``: how many tries are. ``soft``: holders to be told of.
+    ``texts``: what it asks and is answered, where that is kept."""
 
     ledger: Ledger
     call: Call | None
@@ -81,6 +85,7 @@ class Bill(Struct, eq=False):
     soft: Sequence[Soft] = ()
     under_way: int = 0
     begun: bool = False
+    texts: Texts | None = None
 
     def leave(self) -> Awaitable[None] | None:
         """Note that a try is about to be sent; ``back`` must follow. Raises "no_ledger" where that cannot be written
@@ -190,9 +195,12 @@ class Ledger:
             asked = _SESSION
         else:
             asked = read_asked(call.fields, len(body), body if isinstance(body, bytes) else b"")
+        output = rules.default_output
+        if call.caller.outputs:
+            output = call.caller.output_of(call.model) or output
         bound, free = 0, True
         for one in found:  # nearly always one
-            bound = max(bound, one.cost(asked, rules.default_output))
+            bound = max(bound, one.cost(asked, output))
             free = free and one.free
         place, soft = self.accounts.place(call.caller, admitted)
         claims: Sequence[Claim] = place.claims
@@ -239,7 +247,9 @@ class Ledger:
             for cell in held.cells:
                 if not cell.asked:
                     keeper.ask(cell)
-        call.outlet.bill = Bill(self, call, held, accounts, bound, bound, soft)
+        bill = call.outlet.bill = Bill(self, call, held, accounts, bound, bound, soft)
+        if self.rules.texts:
+            bill.texts = Texts()
 
     def leave(self, bill: Bill) -> Awaitable[None] | None:
         """Write down that a try of a call is about to be sent, see ``Bill.leave``."""
@@ -312,7 +322,7 @@ class Ledger:
             cost += amount.pico(call.spent_cost)
         now = self._now()
         self.book.settle(bill.hold, cost, now)
-        self._write_ended(call, error, now, cost, bill.accounts)
+        self._write_ended(call, error, now, cost, bill.accounts, bill.texts)
         for soft in bill.soft:
             if soft.cell.spent >= soft.most:
                 self._warn(*soft)
@@ -324,11 +334,18 @@ class Ledger:
             self._write_ended(call, error, self._now(), 0, accounts)
 
     def _write_ended(
-        self, call: Call, error: GatewayError | None, at: float, cost: int, accounts: tuple[str, ...]
+        self,
+        call: Call,
+        error: GatewayError | None,
+        at: float,
+        cost: int,
+        accounts: tuple[str, ...],
+        texts: Texts | None = None,
     ) -> None:
         ms = (self._clock() - call.exchange.started) * 1000
+        entry = self._kept(ended(call, error, at, ms, cost, accounts))
         try:
-            self._journal.put(self._kept(ended(call, error, at, ms, cost, accounts)))
+            self._journal.put(entry if texts is None else texts.lay_down(call, entry))
         except Lost:
             log.error("The cost of call %s is lost, %d picodollars: %s", call.call_id, cost, self._journal.trouble)
         if self._batch is None or not self._batch.stepping:
@@ -374,6 +391,11 @@ class Ledger:
             self.keeper.ask(cell)
             await self.keeper.answered()
         return cell.spent
+
+    def ask_anew(self) -> None:
+        """Ask the store once more what was spent: somebody priced requests anew."""
+        if self.keeper is not None:
+            self.keeper.ask_anew(self.book.cells.values())
 
     async def put_right(self, account: str, wanted: int, who: str) -> None:
         """Set what an account has spent in the window of its first cap, to so many picodollars. By an entry of its own:

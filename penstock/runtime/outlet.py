@@ -145,6 +145,8 @@ class Outlet(Struct, eq=False):
             head += _more(style, call)
         self.status = 200
         if self.bill is not None:
+            if self.bill.texts is not None:
+                self.bill.texts.part(body)
             self.bill.close()
         self.exchange.whole(200, head, body)
 
@@ -152,6 +154,8 @@ class Outlet(Struct, eq=False):
         """Send all of a stream that was kept."""
         if not self.exchange.responded:
             self.begin(call)
+        if self.bill is not None and self.bill.texts is not None:
+            self.bill.texts.part(data)
         self.pay()
         self.exchange.write(data if self.shape is None else self.shape.feed(data))
         self.finish()
@@ -183,10 +187,13 @@ class Outlet(Struct, eq=False):
         if answer and attempt.call.caching is not None:
             attempt.call.caching.part(data)
         attempt.tail = data
-        if self.bill is not None and attempt.translator is not None and attempt.translator.done:
-            used = attempt.translator.usage  # of what it did not tell it may tell something yet
-            if used is not None and not used.estimated:
-                self.pay()
+        if self.bill is not None:
+            if self.bill.texts is not None:
+                self.bill.texts.part(data)
+            if attempt.translator is not None and attempt.translator.done:
+                used = attempt.translator.usage  # of what it did not tell it may tell something yet
+                if used is not None and not used.estimated:
+                    self.pay()
         if self.shape is not None:
             data = self.shape.feed(data)
         self.exchange.write(data)

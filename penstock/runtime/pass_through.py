@@ -232,7 +232,7 @@ class PassThrough(Attempt, eq=False):
             if any(name in self.fields for name in _PROMPTS):
                 usage = estimate(self.fields, seen.chunks)
         self.asked = self.asked or seen.model
-        self.usage = usage
+        self.usage, self.units = usage, units
         if self.flat is not None:
             self.cost, self.price_version = self.flat, "config"
         elif self.credential is not None and (usage is not None or units is not None):

@@ -36,6 +36,7 @@ _TEXTS = msgspec.json.Decoder(list[str]).decode
 _STATED = msgspec.json.Decoder(Stated).decode
 _STABLE = ("system", "instructions", "tools", "systemInstruction")  # what begins a prompt, and stays the same
 _TURNS = ("messages", "input", "contents")
+LONGEST_AGENT = 512  # bytes of a client's name that patterns are looked for in
 _FIRST = 2048  # bytes of the first turns that count as the beginning
 _SESSION_FIELDS = ("litellm_session_id", "session_id", "litellm_trace_id")
 
@@ -79,6 +80,7 @@ def need_of(call: Call, rules: Rules) -> Need:
     return Need(
         stream=call.stream,
         tags=_routing_tags(call, rules) if rules.by_tags else (),
+        agent=_agent(call) if rules.by_tags else "",
         broke=call.means.lives.spent.broke(rules.budgets, call.means.clock()) if rules.budgets else {},
         tokens=estimate(call.fields, 0).input if counts else None,
         needs=_needs(call) if rules.fits else frozenset(),
@@ -96,6 +98,13 @@ def _wanted_kind(call: Call, rules: Rules) -> str:
         text = f"'metadata.lar1' must be an object such as {{\"confidence\": 0.8}}: {error}."
         raise GatewayError("bad_request", text, param="metadata.lar1") from None
     return kind_for(stated, rules.levels)
+
+
+def _agent(call: Call) -> str:
+    """Return the client's name as LiteLLM's patterns expect it; what is longer than any is cut, for a pattern may take
+    its time."""
+    agent = call.exchange.headers.get(b"user-agent")
+    return "" if agent is None else f"User-Agent: {agent[:LONGEST_AGENT].decode('latin-1')}"
 
 
 def _routing_tags(call: Call, rules: Rules) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.core.ir import Usage, added
+from penstock.core.repricing import write_usage
 from penstock.runtime.attempt import Attempt
+from penstock.runtime.bill import asked_tier
 from penstock.runtime.keeping import MISS
 from penstock.stores.base import Begun, Spent
 
@@ -29,7 +31,6 @@ _SESSIONS = ("litellm_session_id", "session_id", "litellm_trace_id")
 _SAID = ("litellm_metadata", "metadata")
 _FOR_THE_LOG = frozenset((*_SESSIONS, *_SAID))
 _text = msgspec.json.Decoder(str).decode
-_usage = msgspec.json.Encoder().encode
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -140,7 +141,7 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
         client=exchange.client,
         path=call.path,
         session="" if says_nothing else _session(fields),
-        usage=b"" if usage is None else _usage(usage),
+        usage=write_usage(usage) if attempt is None else _kept(call, attempt, usage),
         metadata=b"" if says_nothing else _said(fields),
         accounts=accounts,
     )
@@ -155,6 +156,13 @@ def _used(before: Usage | None, attempt: Attempt) -> Usage | None:
         if more is not None:
             before = more if before is None else added(before, more)
     return before
+
+
+def _kept(call: Call, attempt: Attempt, usage: Usage | None) -> bytes:
+    """Write what a call used as it was billed, so that its cost can be worked out again."""
+    asked = "" if "service_tier" not in attempt.fields or attempt.named is not None else asked_tier(attempt)
+    mixed = call.spent is not None or (attempt.spent is not None and attempt.usage is not None)
+    return write_usage(usage, attempt.units, asked, mixed)
 
 
 def _named(attempt: Attempt) -> tuple[str, str, str, str]:

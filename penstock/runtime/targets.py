@@ -5,6 +5,7 @@ A target is what the config says. It is made whole (``building``) and never chan
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -246,6 +247,11 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
             return None
         rates = price.rates(0)
         return float(rates.fresh + rates.output)
+
+    @property
+    def tag_patterns(self) -> tuple[re.Pattern[str], ...]:
+        """Return what the client's name is compared with where tags decide."""
+        return self.deployment.tag_patterns
 
     @property
     def window(self) -> int | None:

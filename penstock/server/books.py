@@ -35,6 +35,7 @@ REDIS, LEASES = "redis", "leases"
 KEYS = (
     *("disable_budget_reservation", "default_estimated_output_tokens", "on_ledger_failure"),
     *("disable_spend_logs", "disable_error_logs", "disable_requester_ip_address_logging"),
+    "store_prompts_in_spend_logs",
 )
 LITELLM_KEYS = (
     *("max_budget", "budget_duration", "budget_exceeded_status_code"),
@@ -63,6 +64,7 @@ class Books:
         assert admission is not None, "whoever keeps books has a keyring, and so a gateway that admits"
         ledger = Ledger(lambda: gateway.keyring, journal, clock, rules_of(gateway.state.config))
         keeper = Bookkeeper(store, journal, folder, ledger.accounts.periods)
+        keeper.mask = lambda: gateway.state.mask
         sharing = None
         if shared is not None:
             sharing = Sharing(shared.pot, name, journal.told, shared.slices, shared.processes)
@@ -140,6 +142,7 @@ def rules_of(config: Config) -> Rules:
         on_failure=str(general.get("on_ledger_failure") or STOP),
         default_output=None if output is None else int(output),
         details=_details_of(general),
+        texts=bool(general.get("store_prompts_in_spend_logs")) and not general.get("disable_spend_logs"),
     )
 
 

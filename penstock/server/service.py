@@ -27,6 +27,7 @@ from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.bell import Bell
 from penstock.server.books import Books, rules_of, shared_by
 from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
@@ -38,6 +39,7 @@ from penstock.server.memory import give_back_memory
 from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
 from penstock.server.prober import Prober
 from penstock.server.retention import Retention
+from penstock.server.rotation import Rotation
 from penstock.server.signals import let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather, names_beside
@@ -138,6 +140,7 @@ class Service:
             tasks.append(loop.create_task(self.storage.watch()))
             tasks.append(loop.create_task(self._look_at_settings()))
             tasks.append(loop.create_task(Retention(self.storage.spend, lambda: self.gateway.state).run()))
+            tasks.append(loop.create_task(Rotation(self.storage.desk, lambda: self.gateway.state).run()))
         if self.shared is not None:
             self._ask_spent()
             self.shared.start()
@@ -178,7 +181,9 @@ class Service:
         folder = state_folder(self.options.state_dir, config.environment)
         shared = shared_by(config, storage, self._redis, self.options.workers)
         try:
-            return await Books.open(self.gateway, storage.spend, folder, shared)
+            books = await Books.open(self.gateway, storage.spend, folder, shared)
+            storage.on_recomputed = books.ledger.ask_anew
+            return books
         except OSError as error:
             text = "What requests cost cannot be written down in %s: %s. %s"
             stops = rules_of(config).on_failure == STOP
@@ -294,8 +299,9 @@ class Service:
 
     async def _look_at_models(self) -> None:
         """Take what other workers have stored."""
+        bell, rung = self.storage.bell if self.storage is not None else Bell(), 0
         while True:
-            await asyncio.sleep(LOOK)
+            rung = await bell.wait(rung, LOOK)
             try:
                 if await self.models.revision() != self.stored.revision:
                     await self.take_changes()

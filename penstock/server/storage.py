@@ -15,14 +15,15 @@ from penstock.core.admit.caller import Reading
 from penstock.core.errors import GatewayError
 from penstock.runtime.keyring import Keyring
 from penstock.server import statedir
+from penstock.server.bell import Bell
 from penstock.server.options import Refused, master_key
 from penstock.server.sources.base import gather
-from penstock.stores.base import Changes
+from penstock.stores.base import RECOMPUTED, Changes
 from penstock.stores.sealing import Sealer
 from penstock.stores.snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from penstock.config import Config, Problem
     from penstock.server.options import ServeOptions
@@ -63,7 +64,10 @@ class Storage:
         self.serves_without = snapshot is not None
         self.connected = False
         self.done = ""
-        self._check = hmac.digest(secret, _CHECKED, "sha256").hex()
+        self.bell = Bell()  # rings when there may be something new
+        self.on_recomputed: Callable[[], None] | None = None  # is told that what was spent is another amount
+        self._recomputed = 0  # version of the row that says so
+        self._check = check_of(secret)
         self._ready = False
         self._trouble = ""
         self._snapshot = snapshot
@@ -113,23 +117,35 @@ class Storage:
 
     async def watch(self) -> None:
         """Take what other processes change, until cancelled; and whatever is to be done now and then."""
-        while True:
-            await asyncio.sleep(LOOK if self.connected else LOOK_WHILE_AWAY)
-            try:
-                if not self._ready:
-                    await self._prepare()
-                await self.desk.look()
-                self._tell_back()
-                if self.keyring.old:
-                    await self._rehash()
-                await self._snap()
-            except OSError as error:
-                self._tell_away(error)
-            except GatewayError as error:  # of a change that somebody else's was faster than
-                log.info("keys from LiteLLM are digested anew a little later: %s", error.message)
-            except Exception:  # boundary: a bug of ours here must not end the looks that come after it
-                log.exception("what was changed in the database could not be taken")
-                await asyncio.sleep(10 * LOOK_WHILE_AWAY)
+        from penstock.stores.sql.listening import open_listener
+
+        loop, rung = asyncio.get_running_loop(), 0
+        listener = open_listener(self.database.address, lambda: loop.call_soon_threadsafe(self.bell.ring))
+        try:
+            while True:
+                rung = await self.bell.wait(rung, LOOK if self.connected else LOOK_WHILE_AWAY)
+                await self._look()
+        finally:
+            if listener is not None:
+                listener.close()
+
+    async def _look(self) -> None:
+        try:
+            if not self._ready:
+                await self._prepare()
+            await self.desk.look()
+            self._look_at_spend()
+            self._tell_back()
+            if self.keyring.old:
+                await self._rehash()
+            await self._snap()
+        except OSError as error:
+            self._tell_away(error)
+        except GatewayError as error:  # of a change that somebody else's was faster than
+            log.info("keys from LiteLLM are digested anew a little later: %s", error.message)
+        except Exception:  # boundary: a bug of ours here must not end the looks that come after it
+            log.exception("what was changed in the database could not be taken")
+            await asyncio.sleep(10 * LOOK_WHILE_AWAY)
 
     async def close(self) -> None:
         await asyncio.to_thread(self.database.close)
@@ -142,6 +158,13 @@ class Storage:
         except Unusable as error:
             raise OSError(_text(error)) from None
         self._ready = True
+
+    def _look_at_spend(self) -> None:
+        row = self.keyring.row("note", RECOMPUTED)
+        if row is not None and row.version != self._recomputed:
+            self._recomputed = row.version
+            if self.on_recomputed is not None:
+                self.on_recomputed()
 
     async def _rehash(self) -> None:
         """Keep keys that came from LiteLLM, and were used since, by digests of ours."""
@@ -175,6 +198,11 @@ class Storage:
         if not self.connected:
             log.warning("the database (%s) is there", self.where)
         self.connected, self._trouble = True, ""
+
+
+def check_of(secret: bytes) -> str:
+    """Return the value by which a database knows the secret of its keys."""
+    return hmac.digest(secret, _CHECKED, "sha256").hex()
 
 
 def open_storage(config: Config, options: ServeOptions) -> Storage | None:

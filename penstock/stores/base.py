@@ -232,6 +232,23 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     metadata: bytes = b""  # what the request said for the log, JSON
 
 
+class SpentTexts(Spent, frozen=True, array_like=True, omit_defaults=True, gc=False):
+    """An entry with what its request asked and was answered, as they went over the wire; ``form``: in which they
+    are. Whoever reads it as ``Spent`` reads all but that."""
+
+    request: bytes = b""
+    response: bytes = b""
+    form: str = ""
+
+
+class KeptTexts(NamedTuple):
+    """What a request asked and was answered, as it is kept: JSON, b"" for nothing."""
+
+    call_id: str
+    request: bytes
+    response: bytes
+
+
 class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A request that is under way, with what is needed of it should its process die: the fields of ``Spent``."""
 
@@ -261,6 +278,10 @@ CORRECTION = "correction"
 that, or too much; days do not count it."""
 
 
+RECOMPUTED = "spend_recomputed"
+"""The note that changes whenever what was spent is another amount than processes that serve were told."""
+
+
 class Total(NamedTuple):
     """What an account has spent since a time: ``period`` "" and ``start`` 0: ever. ``amount``: picodollars."""
 
@@ -274,11 +295,13 @@ class SpendStore(Protocol):
     """What was spent. ``append``: keep entries; those whose ``call_id`` is known change nothing, but for one that was
     pending, which is replaced. With them, in the same transaction: the totals of their accounts in the ``periods`` that
     are told for each, the sums per day, and how far the journal was read (``mark``: journal -> position). ``totals``:
-    of the accounts that are asked for. ``marks``: the positions. All raise ``OSError`` when it cannot be reached."""
+    of the accounts that are asked for. ``marks``: the positions. ``keep_texts``: keep what requests asked and were
+    answered, whose entries follow; again, it changes nothing. All raise ``OSError`` when it cannot be reached."""
 
     async def append(
         self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]], mark: Mapping[str, int]
     ) -> None: ...
+    async def keep_texts(self, texts: Sequence[KeptTexts]) -> None: ...
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]: ...
     async def marks(self) -> Mapping[str, int]: ...
 

@@ -14,7 +14,7 @@ from typing import Any, overload
 
 import msgspec
 
-from penstock.stores.base import Spent
+from penstock.stores.base import Spent, SpentTexts
 from penstock.stores.journal import BEGIN, JournalFile, is_ended
 
 _FIELDS = Spent.__struct_fields__
@@ -27,9 +27,11 @@ _own_of = attrgetter(*OWN)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Spent).decode
+_decode_texts = msgspec.msgpack.Decoder(SpentTexts).decode
 _decode_all = msgspec.msgpack.Decoder(list[Any]).decode
 # How the usual entry begins: an array of all fields, an id of 36 characters; then come two times.
 _HEAD = b"\xdc" + len(_FIELDS).to_bytes(2) + b"\xd9\x24"
+_WITH_TEXTS = b"\xdc" + len(SpentTexts.__struct_fields__).to_bytes(2)
 _TIME = b"\xcb"
 _AT = len(_HEAD) + 36
 _BEGAN = _AT + 9
@@ -67,10 +69,11 @@ class Group:
 
 
 class Batch(Sequence[Spent]):
-    """Entries of a file up to ``end``, group by group."""
+    """Entries of a file up to ``end``, group by group. ``texts``: those of them that have what their requests asked and
+    were answered."""
 
-    def __init__(self, groups: Sequence[Group], end: int) -> None:
-        self.groups, self.end = groups, end
+    def __init__(self, groups: Sequence[Group], end: int, texts: Sequence[SpentTexts] = ()) -> None:
+        self.groups, self.end, self.texts = groups, end, texts
 
     @cached_property
     def _entries(self) -> list[Spent]:
@@ -94,6 +97,7 @@ def read_batch(file: JournalFile, position: int, most: int, until: int | None = 
     """Read entries of requests that are over, from a position of a file on: at most so many, and up to another
     position."""
     groups: dict[bytes, Group] = {}
+    texts: list[SpentTexts] = []
     lengths: list[int] = []  # of runs, that of the last entry first
     end = max(position, BEGIN)
     # Where it must end at a certain frame, each is looked at.
@@ -116,10 +120,12 @@ def read_batch(file: JournalFile, position: int, most: int, until: int | None = 
             if group is None:
                 try:
                     _add_whole(body, groups, lengths)
+                    if body.startswith(_WITH_TEXTS):
+                        texts.append(_decode_texts(body))
                 except (msgspec.DecodeError, msgspec.ValidationError):
                     break
         end = behind
-    return Batch(list(groups.values()), end)
+    return Batch(list(groups.values()), end, texts)
 
 
 def _add_whole(body: bytes, groups: dict[bytes, Group], lengths: list[int]) -> None:

@@ -46,7 +46,7 @@ KINDS: Mapping[str, Kind] = {
             "blocked",
         ),
         unique=("key_alias",),
-        secret=("digests",),
+        secret=("digests", "rotated"),
     ),
     "team": Kind("teams", "team_id", ("team_alias", "organization_id", "blocked"), secret=("logging",)),
     "member": Kind("team_members", "membership_id", ("team_id", "user_id", "role")),
@@ -66,6 +66,7 @@ KINDS: Mapping[str, Kind] = {
     "credential": Kind("credentials", "credential_name", secret=("credential_values",)),
     "model": Kind("models", "model_id", ("model_name",), secret=("entry",)),
     "setting": Kind("settings", "name", secret=("value",)),
+    "note": Kind("notes", "name"),  # what processes tell each other: who does something alone, what was done
     "invitation": Kind("invitations", "id", ("user_id",), cached=False),
     "project": Kind("projects", "project_id", ("project_alias", "team_id")),
 }

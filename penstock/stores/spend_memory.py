@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from penstock.core.admit.periods import window
-from penstock.stores.base import Spent, Total
+from penstock.stores.base import KeptTexts, Spent, Total
 
 
 class MemorySpendStore:
@@ -15,6 +15,7 @@ class MemorySpendStore:
     def __init__(self) -> None:
         self.entries: dict[str, Spent] = {}
         self.sums: Counter[tuple[str, str, float]] = Counter()
+        self.texts: dict[str, KeptTexts] = {}
         self.away = False
         self._periods: dict[str, tuple[str, ...]] = {}
         self._marks: dict[str, int] = {}
@@ -33,6 +34,10 @@ class MemorySpendStore:
             self.entries[entry.call_id] = entry
             self._add(entry, entry.cost)
         self._marks.update(mark)
+
+    async def keep_texts(self, texts: Sequence[KeptTexts]) -> None:
+        self._reach()
+        self.texts.update((one.call_id, one) for one in texts)
 
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
         self._reach()

@@ -123,3 +123,30 @@ async def test_the_audit_log_tells_who_changed_what_and_from_what(tmp_path):
         assert "page_size" in await gate.refused(422, "/audit?page_size=1000")
         keys = await gate.good("/audit?table_name=LiteLLM_VerificationToken&page_size=100")
         assert keys["total"] == 2 and "digest" not in json.dumps(keys)
+
+
+async def test_a_model_of_the_config_file_serves_with_a_stored_credential(tmp_path):
+    """Once the credential is there, with what it says now, after a restart, and no more without it."""
+    of_file = CONFIG.replace("model_list:", """model_list:
+  - {model_name: later, litellm_params: {model: openai/of-the-file, api_base: "{mock}/v1", litellm_credential_name: mine}}""")  # fmt: skip
+    ask = {**HELLO, "model": "later"}
+    async with open_service(tmp_path, of_file, state_dir=tmp_path / "state") as door:
+        waits = [p.text() for p in door.service.sources[0].last.problems]
+        assert any("no credential named 'mine'" in text and "/credentials" in text for text in waits)
+        assert (await door.call("/v1/chat/completions", ask))[0] in (400, 404)
+        sent = {"credential_name": "mine", "credential_values": {"api_key": SECRET}}
+        assert (await door.call("/credentials", sent))[0] == 200
+        assert (await door.call("/v1/chat/completions", ask))[0] == 200 and sent_key(door) == SECRET
+        patch = {"credential_values": {"api_key": "sk-a-newer-one-7712"}}
+        assert (await door.call("/credentials/mine", patch, "PATCH"))[0] == 200
+        assert (await door.call("/v1/chat/completions", ask))[0] == 200 and sent_key(door) == "sk-a-newer-one-7712"
+        status, told = await door.call("/credentials/mine", None, "DELETE")
+        assert status == 400 and "'later'" in told["error"]["message"]
+        await door.service.read_again()
+        assert (await door.call("/v1/chat/completions", ask))[0] == 200
+    async with open_service(tmp_path, of_file, state_dir=tmp_path / "state") as door:
+        await door.service._find_the_rest()
+        assert (await door.call("/v1/chat/completions", ask))[0] == 200 and sent_key(door) == "sk-a-newer-one-7712"
+        door.path.write_text(CONFIG.replace("{mock}", door.mock.url))
+        await door.service.read_again()
+        assert (await door.call("/credentials/mine", None, "DELETE"))[0] == 200

@@ -18,6 +18,8 @@ from penstock.core.admit.periods import window
 from penstock.runtime.keyring import Keyring
 from penstock.stores.base import Gone
 from penstock.stores.litellm.sealed import WrongKey, open_text, opened
+from penstock.stores.models_directory import DirectoryModelStore
+from penstock.stores.sealing import Sealer
 from penstock.stores.sql.address import read_address
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import SqlDirectory, changes
@@ -248,6 +250,29 @@ def test_models_and_credentials_become_a_config_file(source: str, target: str, t
     assert "name a new one" in run(source, target, "--models", str(file), "--salt-key", SALT, code=2).output
     checked = CliRunner().invoke(cli, ["check", str(file)])
     assert checked.exit_code == 0, checked.output
+
+
+def test_models_and_credentials_go_into_the_database_where_the_salt_key_is_given(source: str, target: str, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_SECRET_KEY", "a secret of this gateway")
+    dry = run(source, target, "--salt-key", SALT, "--dry-run")
+    done = run(source, target, "--salt-key", SALT)
+    for out in (dry.stdout, done.stdout):
+        lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+        assert (lines["model"], lines["credential"]) == (["2", "2", "0", "0"], ["1", "1", "0", "0"])
+    assert "model n: api_key is not opened by this salt key" in done.stderr and "sk-upstream-secret" not in done.output
+    database, _ = held(target)
+    store = DirectoryModelStore(SqlDirectory(database), Sealer(b"a secret of this gateway"), lambda: "x")
+    stored = asyncio.run(store.read_all())
+    entries = {model.id: json.loads(model.entry) for model in stored.models}
+    assert entries["id-1"]["litellm_params"]["api_key"] == "sk-upstream-secret" and len(entries) == 2
+    assert stored.credentials == {"cred": {"api_key": "sk-cred"}}
+    assert b"sk-cred" not in Path(target.removeprefix("sqlite:///")).read_bytes()
+    asyncio.run(store.delete("id-1", "somebody"))
+    database.close()
+    again = {line.split()[0]: line.split()[1:] for line in run(source, target, "--salt-key", SALT).stdout.splitlines() if line}
+    assert (again["model"], again["credential"]) == (["2", "0", "2", "0"], ["1", "0", "1", "0"]), "what was deleted stays so"
+    monkeypatch.setenv("PENSTOCK_SECRET_KEY", "another secret altogether")
+    assert "another secret" in run(source, target, "--salt-key", SALT, code=1).output
 
 
 def test_the_source_is_not_changed_and_is_one_of_litellms(source: str, target: str, postgres: Running, tmp_path: Path):  # noqa: F811

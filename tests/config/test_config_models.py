@@ -475,3 +475,11 @@ def test_three_entries_that_are_the_same_have_three_ids(check: Check) -> None:
     loaded = check("model_list:\n" + entry * 3)
     assert loaded.config is not None and len(loaded.warnings) == 2
     assert len({deployment.id for deployment in loaded.config.deployments}) == 3
+
+
+def test_a_pattern_of_clients_must_be_one(check: Check) -> None:
+    loaded = check("model_list:\n  - {model_name: m, litellm_params: {model: x, tag_regex: ['^ok$', '(']}}\n")
+    assert errors(loaded) == [
+        "c.yaml:2: model_list[0].litellm_params.tag_regex: '(' is no regular expression: "
+        "missing ), unterminated subpattern at position 0"
+    ]

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.core.admit.periods import window
-from penstock.stores.base import SpendStore, Spent, Total
+from penstock.stores.base import SpendStore, Spent, Total, Want
 from penstock.stores.spend_memory import MemorySpendStore
 from penstock.stores.sql.address import read_address
 from penstock.stores.sql.daily import Day
 from penstock.stores.sql.database import Database
+from penstock.stores.sql.pot import SqlPot
 from penstock.stores.sql.spend import SqlSpendStore
 from tests.databases import KINDS
 
@@ -215,13 +216,29 @@ async def test_days_are_summed_up_by_what_is_asked(store):
     assert (every.failed, every.estimated, every.cache_hits) == (1, 1, 1)
 
 
-async def test_what_is_corrected_changes_every_sum(store):
-    await store.append([spent("c1", 5), spent("c2", 7)], PERIODS, {})
-    await store.correct([spent("c1", 1, team="t2", accounts=("key:k", "team:t2")), spent("c3", 2)], PERIODS)
-    assert await amount(store) == await amount(store, period="30d") == 10
-    assert (await amount(store, "team:t"), await amount(store, "team:t2")) == (9, 1)
-    assert [(day.name, day.cost) for day in await store.daily("team", by=("name",))] == [("t", 9), ("t2", 1)]
-    assert (await store.rows()).total == 3
+async def test_what_costs_something_else_changes_every_sum(store):
+    old, before, other = spent("c1", 5), spent("c0", 3, NOON - 40 * DAY), spent("c2", 7)
+    await store.append([before], PERIODS, {})
+    await store.append([old, other], PERIODS, {})
+    new, late = (msgspec.structs.replace(one, cost=one.cost + 10) for one in (old, before))
+    pairs = [(old, new), (before, late), (spent("c2", 6), spent("c2", 99)), (spent("c9", 1), spent("c9", 2))]
+    assert await store.reprice(pairs) == 2, "what is not as it was any more stays, and what is gone"
+    assert await store.reprice(pairs) == 0, "and twice is once"
+    assert [await amount(store), await amount(store, period="30d"), await amount(store, "team:t")] == [35, 22, 35]
+    assert await amount(store, period="30d", at=NOON - 40 * DAY) == 13, "a window that was over for long"
+    days = await store.daily("team", by=("day", "name"))
+    assert [(day.day, day.cost, day.requests) for day in days] == [("2026-10-09", 13, 1), ("2026-11-18", 22, 2)]
+    assert [one.cost for one in (await store.rows(order="call_id", descending=False)).rows] == [13, 15, 7]
+
+
+async def test_a_cap_that_processes_share_hears_of_what_costs_something_else(store):
+    pot, old = SqlPot(store._database), spent("c1", 5)
+    await store.append([old], PERIODS, {})
+    want = Want("key:k", "", 0.0, float("inf"), 100, 5, 0, 0, need=20)
+    await pot.take("a", "f:0", [[want]])
+    await store.reprice([(old, spent("c1", 70))])
+    [refused, fits] = await pot.take("b", "g:0", [[want._replace(need=11)], [want._replace(need=10)]])
+    assert (refused.granted, fits.granted) == (False, True), "70 spent, 20 granted, 10 left"
 
 
 async def test_sums_are_put_in_the_place_of_others(store):

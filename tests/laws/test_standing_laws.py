@@ -31,6 +31,7 @@ class Made:
     cost: float | None = None
     order: int | None = None
     tags: tuple[str, ...] = ()
+    tag_patterns: tuple = ()
     most: int | None = None
     window: int | None = None
     lacks: frozenset[str] = frozenset()

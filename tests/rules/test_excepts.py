@@ -46,8 +46,11 @@ NAMED: dict[str, str] = {
     "penstock/server/service.py Service._reload_when_asked": (
         "a reload that meets a bug of ours keeps the old config: logged, and the next reload may mend it"
     ),
-    "penstock/server/storage.py Storage.watch": (
+    "penstock/server/storage.py Storage._look": (
         "a look that meets a bug of ours must not be the last one: logged, and tried again a while later"
+    ),
+    "penstock/stores/sql/listening.py Listener._run": (
+        "whatever ends the connection that hears of changes, another one is made; the usual looks go on meanwhile"
     ),
     "penstock/stores/sql/thread.py SqlThread._work": (
         "a job is anybody's function: whatever it raises is raised again where it was asked for"

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from penstock.server.books import Books
 from penstock.stores.base import CORRECTION, Spent
-from penstock.stores.sql.daily import sums_of
+from penstock.stores.sql.daily import count_all, sums_of
 from penstock.stores.sql.spend import SqlSpendStore
 from tests.door import HELLO
 from tests.served import MASTER, open_service
@@ -92,4 +92,4 @@ async def test_what_clients_of_olla_ask(tmp_path):
 
 def test_days_do_not_count_what_was_set_by_hand():
     entry = Spent("1", 1.0, 1.0, CORRECTION, cost=-5, accounts=("key:k",))
-    assert sums_of([entry], []) == [] and len(sums_of([structs.replace(entry, kind="acompletion")], [])) == 1
+    assert sums_of(count_all([entry])) == [] and len(sums_of(count_all([structs.replace(entry, kind="acompletion")]))) == 1

@@ -382,3 +382,30 @@ async def test_a_session_ends_where_its_budget_does(tmp_path):
         assert 1 < responses < 20 and entry.error == "over_budget" and entry.kind == "acompletion"
         assert entry.cost == entry.input * 10**6 + entry.output * 10**7 <= pico_of(cap)
         assert door.books.ledger.book.cell(door.account(key)).reserved == 0
+
+
+async def test_a_key_and_its_team_say_how_long_answers_are_thought_to_be(tmp_path):
+    """The key before its team, a model before all others, and a request's own limit before each."""
+    other = ENTRY.replace("model_name: m", "model_name: other")
+    async with open_books(tmp_path, YAML.replace(ENTRY, ENTRY + other)) as door:
+        team = {"metadata": {"default_estimated_output_tokens": 40}, "default_estimated_output_tokens_per_model": {"m": 30}}
+        await door.desk.add("team", "t", {"team_id": "t", **team}, "a test")
+        own = {"default_estimated_output_tokens_per_model": {"m": 10}}
+        keys = {"plain": {}, "of the team": {"team_id": "t"}, "own": {"team_id": "t", "metadata": own}}
+        found = {}
+        for name, body in keys.items():
+            key = await door.key(name.replace(" ", "-"), max_budget=1, **body)
+            for model in ("m", "other"):
+                door.mock.script = Script.always(latency_ms=150, length=5)
+                asking = asyncio.create_task(door.chat(key, model=model, max_tokens=None))
+                await asyncio.sleep(0.1)
+                reserved = door.books.ledger.book.cell(door.account(key)).reserved
+                assert (await asking)[0] == 200
+                found[name, model] = round(reserved / 10**7 - 0.1 * _size(model), 3)
+        assert found == {("plain", "m"): 1000, ("plain", "other"): 1000, ("of the team", "m"): 30, ("of the team", "other"): 40,
+                         ("own", "m"): 10, ("own", "other"): 40}  # fmt: skip
+
+
+def _size(model: str) -> int:
+    """Bytes of the request, of which each may be a token of input, at a tenth of the price."""
+    return len(json.dumps({"model": model, "messages": [{"role": "user", "content": "hello"}]}))

@@ -266,6 +266,20 @@ async def test_a_provider_s_budget_sends_the_rest_elsewhere(tmp_path):
         assert any("budget is used up" in one.get("left_out", "") for one in told)
 
 
+async def test_clients_route_by_their_name(tmp_path):
+    """`tag_regex`: beside tags, and before what is tagged default; what has patterns takes nobody else."""
+    more = {"a": r", tag_regex: ['^User-Agent: claude-code\/', 'codex']", "b": ", tags: [default]", "c": ", tags: [paid], tag_regex: ['^User-Agent: x$']"}
+    rows = "".join(ENTRY.format(name=name, more=text) for name, text in more.items())
+    text = f"model_list:\n{rows}router_settings: {{enable_tag_filtering: true}}\n"
+    async with open_door(tmp_path, text) as door:
+        for agent, fields, wanted in (
+            ("claude-code/2.1", {}, "a"), ("my codex", {}, "a"), ("claude-codes", {}, "b"), ("x", {}, "c"), ("xx", {}, "b"),
+            ("curl", {"tags": ["paid"]}, "c"), ("curl", {"tags": ["none"]}, "b"), ("", {}, "b"),
+        ):  # fmt: skip
+            assert (await door.post({**HELLO, **fields}, user_agent=agent))[0] == 200
+            assert asked(door) == {wanted: 1}, (agent, fields)
+
+
 async def test_only_tags_with_the_prefix_route(tmp_path):
     rows = "".join(ENTRY.format(name=name, more=f", tags: ['{tag}']") for name, tag in (("a", "r:x"), ("b", "default")))
     text = f"model_list:\n{rows}router_settings: {{enable_tag_filtering: true, tag_routing_prefix: 'r:'}}\n"

@@ -241,3 +241,22 @@ async def test_roles_and_counts(tmp_path):
         )
         counts = await managed.good("/user/available_users")
         assert counts["total_users_used"] == 8 and counts["total_users_remaining"] is None
+
+
+async def test_members_are_the_same_whichever_way_they_come(tmp_path):
+    """By the team's calls and by /user/new, as an id or as an object: what a team gives to new members, all get."""
+    async with open_managed(tmp_path) as managed:
+        team = {"team_id": "b", "team_member_budget": 3, "team_member_budget_duration": "1d",
+                "models": ["m"], "default_team_member_models": ["m"], "members_with_roles": [{"role": "user", "user_id": "made"}]}  # fmt: skip
+        await managed.good("/team/new", team)
+        await managed.good("/team/member_add", {"team_id": "b", "member": {"role": "user", "user_id": "added"}})
+        await managed.good("/user/new", {"user_id": "named", "teams": ["b"]})
+        await managed.good("/user/new", {"user_id": "object", "teams": [{"team_id": "b"}]})
+        await managed.good("/user/new", {"user_id": "own", "teams": [{"team_id": "b", "max_budget_in_team": 9, "user_role": "admin"}]})
+        keyring = managed.desk.keyring
+        rows = {name: dict(keyring.body("member", f"b/{name}") or {}) for name in ("made", "added", "named", "object", "own")}
+        for name, row in rows.items():
+            assert row.pop("user_id") == name and row.pop("membership_id") == f"b/{name}"
+        assert rows["made"] == rows["added"] == rows["named"] == rows["object"]
+        assert rows["made"]["budget_id"] and rows["made"]["allowed_models"] == ["m"]
+        assert rows["own"] == rows["made"] | {"role": "admin", "max_budget": 9.0}

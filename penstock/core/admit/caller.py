@@ -36,7 +36,8 @@ class Caller(Struct, frozen=True):
     ``routes``: what it may call, () = all that its ``role`` may. ``expires_at``: unix time, 0 = never. ``refused``: why
     its key may do nothing at all. ``aliases``: names of models that stand for others. ``addresses``: from where it may
     call, () = anywhere. ``tags``: of each of its requests. ``tenant``: who shares its answers and kept objects.
-    ``customer``: the end user of all its requests, where a token says so."""
+    ``customer``: the end user of all its requests, where a token says so. ``outputs``: see ``Holder``, of those of its
+    holders that say something, the key first."""
 
     alias: str
     admin: bool
@@ -55,6 +56,16 @@ class Caller(Struct, frozen=True):
     metadata: Body = _NONE
     tenant: str = ""
     customer: str = ""
+    outputs: tuple[Mapping[str, int], ...] = ()
+
+    def output_of(self, model: str) -> int | None:
+        """Return how many tokens are set aside for an answer of a model whose request sets no limit; None where nobody
+        says it."""
+        for outputs in self.outputs:
+            found = outputs.get(model) or outputs.get("")
+            if found is not None:
+                return found
+        return None
 
     @property
     def views(self) -> bool:
@@ -121,6 +132,7 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
         tags=tuple(dict.fromkeys((*_tags(key), *_tags(team or _NONE)))),
         metadata=metadata,
         tenant=f"key {id_}",
+        outputs=tuple(held.outputs for held in holders if held.outputs),
     )
 
 

@@ -52,12 +52,14 @@ class Pace(Struct, frozen=True, gc=False):
 
 NO_PACE = Pace()
 NO_LIMITS: Mapping[str, Pace] = {}
+NO_OUTPUTS: Mapping[str, int] = {}
 
 
 class Holder(Struct, frozen=True):
     """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "organization_member",
     "project", "customer", "tag"; ``id``: which one, a member's as ``team/user``. ``models``: names that it may call, ()
-    = all. ``soft``: picodollars at which somebody is told. ``by_model``: its pace in one model."""
+    = all. ``soft``: picodollars at which somebody is told. ``by_model``: its pace in one model. ``outputs``: tokens
+    that are set aside for an answer whose request sets no limit, by model, "" for all others."""
 
     kind: str
     id: str
@@ -68,6 +70,7 @@ class Holder(Struct, frozen=True):
     soft: int | None = None
     pace: Pace = NO_PACE
     by_model: Mapping[str, Pace] = NO_LIMITS
+    outputs: Mapping[str, int] = NO_OUTPUTS
 
 
 def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> Holder:
@@ -84,6 +87,7 @@ def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> 
         soft=_money(both, "soft_budget"),
         pace=_pace(both),
         by_model=_by_model(both),
+        outputs=_outputs(both),
     )
 
 
@@ -148,6 +152,20 @@ def _by_model(body: Body) -> Mapping[str, Pace]:
         return NO_LIMITS
     names = dict.fromkeys((*requests, *tokens))
     return {name: Pace(_count(requests, name), _count(tokens, name)) for name in names}
+
+
+_OUTPUT, _OUTPUTS = "default_estimated_output_tokens", "default_estimated_output_tokens_per_model"
+
+
+def _outputs(body: Body) -> Mapping[str, int]:
+    """Read how long answers are thought to be, which stands where ``_by_model`` finds its tables."""
+    where = {name: body if body.get(name) is not None else _table(body, "metadata") for name in (_OUTPUT, _OUTPUTS)}
+    by_model = _table(where[_OUTPUTS], _OUTPUTS)
+    found = {model: _count(by_model, model) for model in by_model} | {"": _count(where[_OUTPUT], _OUTPUT)}
+    if 0 in found.values():
+        raise Bad(_OUTPUTS if found[""] else _OUTPUT, "0 is no length of an answer: write a whole number from 1 on")
+    outputs = {model: count for model, count in found.items() if count is not None}
+    return outputs or NO_OUTPUTS
 
 
 # Fields. --------------------------------------------------------------------------------------------------------------

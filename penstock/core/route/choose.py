@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -66,7 +67,8 @@ PLAIN = Rules()
 
 
 class Need(Struct, frozen=True, kw_only=True):
-    """What a request brings to the choice. ``tags``: those that it names. ``tokens``: about how many it sends, and may
+    """What a request brings to the choice. ``tags``: those that it names; ``agent``: its header of that name, as a
+    line, which deployments may have patterns for. ``tokens``: about how many it sends, and may
     get; None where nobody counted. ``needs``: capabilities (``vision``, ``tools``, ``schema``, ``audio``). ``stays``:
     what it is held by, first things first; see ``Rules.stays``. ``wants``: the kind of deployment that its caller's
     confidence asks for. ``broke``: providers whose budget is used up, and the
@@ -74,6 +76,7 @@ class Need(Struct, frozen=True, kw_only=True):
 
     stream: bool = False
     tags: Collection[str] = ()
+    agent: str = ""
     tokens: int | None = None
     needs: frozenset[str] = frozenset()
     stays: tuple[bytes, ...] = ()
@@ -98,6 +101,8 @@ class Candidate(Routed, Protocol):
     def order(self) -> int | None: ...
     @property
     def tags(self) -> tuple[str, ...]: ...
+    @property
+    def tag_patterns(self) -> tuple[re.Pattern[str], ...]: ...
     @property
     def most(self) -> int | None: ...
     @property
@@ -173,7 +178,7 @@ def choose(
 
     Tags first, then who may be asked, then the lowest ``order`` among them, then who the request belongs to, then the
     strategy."""
-    candidates: Sequence[T] = targets if not rules.by_tags else tagged(targets, need.tags, rules.any_tag)
+    candidates: Sequence[T] = targets if not rules.by_tags else tagged(targets, need.tags, rules.any_tag, need.agent)
     if not candidates:
         return _untagged(need.tags)
     standings: Sequence[Standing] = [standing_of(target) for target in candidates]
@@ -237,19 +242,26 @@ def _with_room(
     return [targets[n] for n in kept], [standings[n] for n in kept]
 
 
-def tagged(targets: Sequence[T], tags: Collection[str], any_tag: bool) -> Sequence[T]:
-    """Keep those with the request's tags; without a match, or a tag, those that are tagged ``default``; without any of
-    these, those without tags."""
-    if tags:
+def tagged(targets: Sequence[T], tags: Collection[str], any_tag: bool, agent: str = "") -> Sequence[T]:
+    """Keep those with the request's tags, or with a pattern for its ``agent``; without a match, those that are tagged
+    ``default``; without any of these, those without tags and patterns."""
+    if tags or agent:
         wanted = frozenset(tags)
-        fits = wanted.intersection if any_tag else None
-        found = [
-            target for target in targets if (fits(target.tags) if fits is not None else wanted.issubset(target.tags))
-        ]
+        found = [target for target in targets if _is_tagged(target, wanted, any_tag) or _is_known(target, agent)]
         if found:
             return found
     default = [target for target in targets if DEFAULT_TAG in target.tags]
-    return default or [target for target in targets if not target.tags]
+    return default or [target for target in targets if not target.tags and not target.tag_patterns]
+
+
+def _is_tagged(target: Candidate, wanted: frozenset[str], any_tag: bool) -> bool:
+    if any_tag:
+        return not wanted.isdisjoint(target.tags)
+    return bool(wanted) and wanted.issubset(target.tags)
+
+
+def _is_known(target: Candidate, agent: str) -> bool:
+    return any(pattern.search(agent) for pattern in target.tag_patterns)
 
 
 def _untagged(tags: Collection[str]) -> GatewayError:
@@ -279,7 +291,7 @@ def reasons(
     targets: Sequence[T], standing_of: Callable[[T], Standing], rules: Rules, need: Need, now: float
 ) -> Iterator[tuple[T, str]]:
     """Yield each target of a group and why it is not asked now, "" for one that may be."""
-    right = targets if not rules.by_tags else tagged(targets, need.tags, rules.any_tag)
+    right = targets if not rules.by_tags else tagged(targets, need.tags, rules.any_tag, need.agent)
     for target in targets:
         if target not in right:
             yield target, "has other tags than the request"

@@ -1,4 +1,5 @@
-"""The stored models as a source: what was sent to /model/new, and outlives reloads of the config."""
+"""The stored models as a source: what was sent to /model/new, and outlives reloads of the config; and models of the
+config whose credentials are stored."""
 
 from __future__ import annotations
 
@@ -34,6 +35,8 @@ class StoredSource(Source):
 
     async def load(self, config: Config) -> SourceContent:
         from penstock.config import Problem
+        from penstock.config.sent import read_waiting
+        from penstock.core.providers.resolve import resolve
 
         try:
             stored = await self._store.read_all()
@@ -56,7 +59,10 @@ class StoredSource(Source):
             for id, sent in found.items()
             for problem in sent.errors
         )
-        return SourceContent(deployments, problems=tuple(problems))
+        if not config.waiting:
+            return SourceContent(deployments, problems=tuple(problems))
+        of_file, more = await asyncio.to_thread(read_waiting, config, resolve, stored.credentials)
+        return SourceContent((*of_file, *deployments), problems=(*problems, *more))
 
     async def close(self) -> None:
         await self._store.close()

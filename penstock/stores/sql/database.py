@@ -108,7 +108,7 @@ def make_engine(address: Address) -> sa.Engine:
         f"{address.kind}+{module}", address.user or None, address.password or None, address.host or None,
         address.port, address.database,
     )  # fmt: skip
-    arguments = _postgres_arguments(address) if address.kind == POSTGRES else _mysql_arguments(address)
+    arguments = postgres_arguments(address) if address.kind == POSTGRES else _mysql_arguments(address)
     # One thread has one connection. A server may have closed it meanwhile: it is asked before each use.
     engine = sa.create_engine(
         url, connect_args={**arguments, **address.arguments}, pool_size=1, max_overflow=0, pool_pre_ping=True
@@ -116,7 +116,8 @@ def make_engine(address: Address) -> sa.Engine:
     return engine.execution_options(schema_translate_map={None: address.schema}) if address.schema else engine
 
 
-def _postgres_arguments(address: Address) -> dict[str, Any]:
+def postgres_arguments(address: Address) -> dict[str, Any]:
+    """Return what psycopg is told of a connection beside where it goes."""
     # A transaction pooler gives each transaction another session: nothing may be left in one.
     milliseconds = max(1, int(address.query_seconds * 1000))
     return {
@@ -177,10 +178,10 @@ def _met_another(error: exc.SQLAlchemyError) -> bool:
     return str(state) in _MET
 
 
-def told(error: exc.SQLAlchemyError, password: str = "") -> OSError:
+def told(error: BaseException, password: str = "") -> OSError:
     """Make the error that callers see: what the driver said, without the statement and its values, which may be
     secrets."""
-    original = getattr(error, "orig", None)
+    original = getattr(error, "orig", None if isinstance(error, exc.SQLAlchemyError) else error)
     text = str(original.args[-1] if original is not None and original.args else type(error).__name__)
     text = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:300]
     if password:

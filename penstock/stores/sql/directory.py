@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from penstock.stores.base import Audited, Changes, Found, Gone, Outdated, Row, Taken
 from penstock.stores.kinds import KINDS, columns_of, fields_of
 from penstock.stores.sql.database import Database
+from penstock.stores.sql.listening import CHANNEL
 from penstock.stores.sql.schema import AUDIT, GONE, REVISION, ROWS
 
 _FIELDS = ("id", "body", "version", "created_at", "created_by", "updated_at", "updated_by")
@@ -114,6 +115,8 @@ def write(connection: sa.Connection, changes: Sequence[Row | Gone], audits: Sequ
             for number, one in enumerate(audits)
         ]
         connection.execute(sa.insert(AUDIT), told)
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))  # it is told when this is committed
     return revision
 
 

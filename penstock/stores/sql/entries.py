@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.stores.base import Spent
+from penstock.stores.base import KeptTexts, Spent
 from penstock.stores.kinds import LONGEST
 
 FIELDS = Spent.__struct_fields__
@@ -101,8 +101,21 @@ def rows_of(entries: Sequence[Spent]) -> list[tuple[Any, ...]]:
         columns[number] = [texts[some] for some in columns[number]]
     for name in _JSON:
         number = FIELDS.index(name)
-        columns[number] = [raw.decode("utf-8", "replace").replace("\0", "\ufffd") for raw in columns[number]]
+        columns[number] = list(map(_text, columns[number]))
     return list(zip(*columns, strict=True))
+
+
+def text_rows_of(texts: Sequence[KeptTexts]) -> list[dict[str, str]]:
+    """Return the rows of what requests asked and were answered, in the order of their ids."""
+    return [
+        {"call_id": named(one.call_id), "request": _text(one.request), "response": _text(one.response)}
+        for one in sorted(texts)
+        if one.request or one.response
+    ]
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def spent_of(row: Any) -> Spent:

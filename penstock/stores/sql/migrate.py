@@ -21,11 +21,11 @@ from penstock.stores.sql.schema import ABOUT, METADATA, PREFIX, REVISION
 if TYPE_CHECKING:
     from alembic.config import Config
 
-LEVEL = 2
+LEVEL = 3
 """How many migrations there are."""
 COMPATIBLE_FROM = 1
 """The lowest level of a version that can work with the tables of this one."""
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = PREFIX + "migrations"
 FOLDER = Path(__file__).parent / "migrations"
 _LOCK = int.from_bytes(hashlib.sha256(b"penstock migrations").digest()[:7])

@@ -96,6 +96,14 @@ SPEND = _table(
     _index("spend", "session"),
 )  # fmt: skip
 
+# What requests asked and were answered, of those of which that is kept.
+TEXTS = _table(
+    "texts",
+    Column("call_id", Name(), primary_key=True),
+    Column("request", LONG, nullable=False),
+    Column("response", LONG, nullable=False),
+)
+
 # Sums per day. ``dimension``: whose they are ("key": every request once; "team", "user", "organization", "customer",
 # "tag"), ``name``: its id. ``id``: a digest of what makes a row one of a kind, as no index takes all of it.
 DAILY_NAMES = ("dimension", "name", "key", "model", "group", "provider")

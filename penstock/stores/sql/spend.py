@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from penstock.stores.base import Spent, Total
+from penstock.stores.base import KeptTexts, Spent, Total
 from penstock.stores.batch import Batch
 from penstock.stores.sql import daily, upsert
 from penstock.stores.sql.address import SQLITE
-from penstock.stores.sql.append import append
+from penstock.stores.sql.append import append, reprice
 from penstock.stores.sql.batches import Careful, append_new
 from penstock.stores.sql.daily import Day, day_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
-from penstock.stores.sql.entries import FIELDS, named, spent_of
-from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TOTALS
+from penstock.stores.sql.entries import FIELDS, named, spent_of, text_rows_of
+from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TEXTS, TOTALS
 from penstock.stores.sql.totals import chunks, known_totals, summed
 
 MOST_COUNTED = 100_000
@@ -56,10 +56,15 @@ class SqlSpendStore:
                 pass
         await self._database.write(lambda connection: append(connection, entries, periods, mark))
 
-    async def correct(self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]]) -> None:
-        """Keep entries in the place of those with their ``call_id``, with all sums: somebody knows better what they
-        cost."""
-        await self._database.write(lambda connection: append(connection, entries, periods, {}, corrects=True))
+    async def keep_texts(self, texts: Sequence[KeptTexts]) -> None:
+        rows = text_rows_of(texts)
+        await self._database.write(lambda connection: upsert.put(connection, TEXTS, rows, ("request", "response")))
+
+    async def reprice(self, pairs: Sequence[tuple[Spent, Spent]]) -> int:
+        """Keep the second of each pair in the place of the first, which costs something else: in the row, in the sums
+        of its day, in the totals of its accounts, and in what processes share of a cap. Return how many there were: one
+        that is not as the first any more stays, as somebody else was faster."""
+        return await self._database.write(lambda connection: reprice(connection, pairs))
 
     async def put_sums(self, days: Sequence[Day] = (), totals: Sequence[Total] = ()) -> None:
         """Put sums in the place of those that are there: what another gateway counted, and what somebody sets to
@@ -160,6 +165,19 @@ class SqlSpendStore:
         page = await self.rows({"call_id": call_id}, limit=1)
         return page.rows[0] if page.rows else None
 
+    async def texts(self, ids: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
+        """Return what requests of those call ids asked and were answered, JSON, of those of which it is kept."""
+
+        def read(connection: sa.Connection) -> dict[str, tuple[bytes, bytes]]:
+            found = {}
+            for chunk in chunks(list(ids)):
+                asked = sa.select(TEXTS.c.call_id, TEXTS.c.request, TEXTS.c.response)
+                for call_id, request, response in connection.execute(asked.where(TEXTS.c.call_id.in_(chunk))):
+                    found[call_id] = request.encode(), response.encode()
+            return found
+
+        return await self._database.read(read)
+
     async def daily(
         self,
         dimension: str,
@@ -242,6 +260,7 @@ class SqlSpendStore:
             ids = list(connection.execute(asked).scalars())
             for chunk in chunks(ids):
                 connection.execute(sa.delete(SPEND).where(SPEND.c.call_id.in_(chunk)))
+                connection.execute(sa.delete(TEXTS).where(TEXTS.c.call_id.in_(chunk)))
             return len(ids)
 
         return await self._database.write(delete)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from penstock.core.admit.periods import window
 from penstock.stores.sql import upsert
 from penstock.stores.sql.entries import named, short, within
-from penstock.stores.sql.schema import ACCOUNT, SPEND, TOTALS
+from penstock.stores.sql.schema import ACCOUNT, SHARES, SPEND, TOTALS
 
 CHUNK = 500  # values of one statement
 _OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
@@ -25,11 +25,15 @@ class Charged(NamedTuple):
     costs: Sequence[int]
 
 
-Key = tuple[str, str, float]
+Key = tuple[str, str, float]  # of a total: account, period, start
 
 
-def add_totals(connection: sa.Connection, charged: Iterable[Charged], periods: Mapping[str, Sequence[str]]) -> None:
-    """Add what was spent to the windows of accounts: those that are told, and those that the database has."""
+def add_totals(
+    connection: sa.Connection, charged: Iterable[Charged], periods: Mapping[str, Sequence[str]], begins: bool = True
+) -> dict[Key, int]:
+    """Add what was spent to the windows of accounts: those that are told, and those that the database has. Return what
+    was added to each. ``begins``: windows may begin here; else those that are not there are worked out from the rows by
+    whoever asks for them."""
     groups = list(charged)
     known = known_totals(connection, {account for group in groups for account in group.accounts})
     counted: dict[str, set[str]] = {}
@@ -46,6 +50,8 @@ def add_totals(connection: sa.Connection, charged: Iterable[Charged], periods: M
     for (account, period, start), amount in sums.items():
         name = named(account, ACCOUNT)
         if (name, period, start) not in known:
+            if not begins:
+                continue
             amount += summed(connection, account, period, start)
             if period:
                 begun.append((name, period, start))
@@ -53,6 +59,16 @@ def add_totals(connection: sa.Connection, charged: Iterable[Charged], periods: M
     rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
     upsert.add(connection, TOTALS, rows, ("amount",))
     _forget_totals(connection, begun)
+    return sums
+
+
+def move_shares(connection: sa.Connection, sums: Mapping[Key, int]) -> None:
+    """Add to what was spent of caps before processes shared them: the row without a process, see ``pot``."""
+    for (account, period, start), amount in sorted(sums.items()):
+        of = SHARES.c.account == named(account, ACCOUNT), SHARES.c.period == period, SHARES.c.start == start
+        if amount:
+            moved = sa.update(SHARES).where(*of, SHARES.c.process == "")
+            connection.execute(moved.values(granted=SHARES.c.granted + amount))
 
 
 def _by_window(period: str, times: Sequence[float], costs: Sequence[int]) -> Iterable[tuple[float, int]]:

@@ -1,0 +1,79 @@
+"""What a call asked and was answered, for the ledger: taken down as it is, and made fit to be kept on the journal's
+thread, where nobody waits for it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from penstock.core import sse
+from penstock.core.dialects import DIALECTS
+from penstock.core.dialects.base import View
+from penstock.core.errors import GatewayError
+from penstock.core.kept_texts import MOST_ANSWER, MOST_REQUEST, kept_json, too_large
+from penstock.runtime.cross import collect_stream
+from penstock.runtime.ids import mint
+from penstock.stores.base import KeptTexts, Spent, SpentTexts
+
+if TYPE_CHECKING:
+    from penstock.core.mask import Mask
+    from penstock.runtime.call import Call
+
+STREAMED = " stream"
+
+
+class Texts:
+    """The answer of one call as it goes out, as far as there is room."""
+
+    __slots__ = ("_parts", "_size")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def part(self, data: bytes) -> None:
+        """Note the next bytes of the answer."""
+        self._size += len(data)
+        if self._size <= MOST_ANSWER:
+            self._parts.append(data)
+
+    def lay_down(self, call: Call, entry: Spent) -> SpentTexts:
+        """Return an entry with the texts of its call, as they are."""
+        body, surface = call.exchange.body, call.surface
+        request = body if isinstance(body, bytes) else b""
+        if len(request) > MOST_REQUEST:
+            request = too_large(len(request))
+        answer = b"".join(self._parts) if self._size <= MOST_ANSWER else too_large(self._size)
+        form = "" if surface is None else surface.dialect.name
+        if call.stream and self._size <= MOST_ANSWER:
+            form += STREAMED
+        values: tuple[Any, ...] = (*msgspec.structs.astuple(entry), request, answer, form)
+        return SpentTexts(*values)
+
+
+def fit_texts(entry: SpentTexts, mask: Mask) -> KeptTexts:
+    """Return the texts of an entry as they are kept: whole answers in JSON, cut, and without secrets."""
+    names = (entry.model, entry.target)
+    answer = entry.response
+    if entry.form.endswith(STREAMED):
+        answer = _collected(answer, entry.form.removesuffix(STREAMED), entry.model)
+
+    def clean(text: str) -> str:
+        return mask.clean(text, names)
+
+    return KeptTexts(entry.call_id, kept_json(entry.request, clean), kept_json(answer, clean))
+
+
+def _collected(stream: bytes, form: str, model: str) -> bytes:
+    """Put a streamed answer together; b"" where it cannot be read."""
+    dialect = DIALECTS.get(form)
+    if dialect is None or not stream:
+        return b""
+    try:
+        response = collect_stream(stream, dialect)
+        view = View(model=model, request=None, now=response.created or int(time.time()), mint=mint)
+        return dialect.render_response(response, view).body
+    except (GatewayError, sse.TooLong):
+        return b""
