@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test pythons laws faults seeds kills fuzz mutants lint lock llama-server smoke clean
+.PHONY: help run test pythons laws faults seeds kills scale fuzz mutants lint lock llama-server smoke clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ seeds: $(VENV)/.dev ## what came of each promise of the seeds: number, what, pas
 
 kills: $(VENV)/.dev ## kill a gateway a hundred times under load: its books must be right, and four with one cap, 200 clients (PENSTOCK_KILLS=N; six minutes)
 	@PENSTOCK_KILLS=$${PENSTOCK_KILLS:-100} $(PY) -m pytest -q --timeout 0 -m '' tests/server/test_ledger_killed.py tests/server/test_ledger_processes.py $(PYTEST_ARGS)
+
+scale: $(VENV)/.dev ## lists and reports over ten million requests, 10,000 teams, 40,000 keys (ten minutes, 25 GB of /tmp; ARGS="--url postgresql://...")
+	@nice -n 10 $(PY) -m tests.scale $(ARGS)
 
 mutants: $(VENV)/.dev ## plants known faults one by one and shows that a test fails for each (a few minutes)
 	@$(PY) -m tests.mutants $(ARGS)

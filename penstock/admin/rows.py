@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.admin.forms import given, missing, refused
-from penstock.admin.spending import spent
+from penstock.admin.spending import spent, spent_of_all
 from penstock.core.admit.access import MANAGEMENT
 from penstock.core.admit.amount import dollars
 from penstock.core.admit.holders import Bad, read_holder
@@ -23,12 +23,13 @@ from penstock.runtime.route import JSON, Page, Route
 from penstock.stores.kinds import KINDS, fields_of, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from penstock.admin.desk import Desk
     from penstock.stores.base import Row
 
 Fields = dict[str, Any]
+_ONE_BY_ONE = 200  # accounts, each of which is looked up in the book; more are asked of the store at once
 BUDGET_FIELDS = tuple(
     """max_budget soft_budget max_parallel_requests tpm_limit rpm_limit tpd_limit budget_duration
     model_max_budget""".split()
@@ -103,21 +104,43 @@ class Spend:
         self.account = f"{kind}:{id_}"
 
 
+class Costs:
+    """What accounts have spent, asked for all at once. Renders parts of an answer: of a long list only bytes are kept,
+    and no tree of objects."""
+
+    def __init__(self, costs: Mapping[str, int]) -> None:
+        self._costs = costs
+
+    @classmethod
+    async def of(cls, gateway: Any, accounts: Sequence[str]) -> Costs:
+        """Ask what accounts have spent: a few of the book, many of the store."""
+        if len(accounts) > _ONE_BY_ONE:
+            found = await spent_of_all(gateway, accounts)
+        else:
+            found = await asyncio.gather(*(spent(gateway, *account.split(":", 1)) for account in accounts))
+        return cls(dict(zip(accounts, found, strict=True)))
+
+    def render(self, part: Any) -> msgspec.Raw:
+        return msgspec.Raw(msgspec.json.encode(part, enc_hook=self._told))
+
+    def _told(self, thing: Any) -> Any:
+        return dollars(self._costs[thing.account]) if isinstance(thing, Spend) else str(thing)
+
+
 async def tell(gateway: Any, answer: Any, status: int = 200) -> Page:
-    """Render an answer, with what each ``Spend`` in it comes to: all of them are asked for at once."""
-    asked: dict[str, float] = {}
+    """Render an answer, with what each ``Spend`` in it comes to."""
+    asked: dict[str, None] = {}
 
     def note(thing: Any) -> Any:
         if isinstance(thing, Spend):
-            return asked.setdefault(thing.account, 0.0)
+            asked[thing.account] = None
+            return 0.0
         return str(thing)
 
     body = msgspec.json.encode(answer, enc_hook=note)
     if asked:
-        found = await asyncio.gather(*(spent(gateway, *account.split(":", 1)) for account in asked))
-        if any(found):
-            asked.update(zip(asked, map(dollars, found), strict=True))
-            body = msgspec.json.encode(answer, enc_hook=note)
+        costs = await Costs.of(gateway, list(asked))
+        body = bytes(costs.render(answer))
     return Page(status, JSON, body)
 
 

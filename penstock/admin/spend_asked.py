@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MOST_SUMS = 20_000  # sums of one answer
+MOST_ADDED = 400_000  # sums that one answer is made of: a second's work
 LAST = 30  # days of reports that say nothing of theirs
 _NO_SPEND = "Nothing that is spent is kept by this gateway: it has no database. "
 _NO_SPEND += "Set general_settings.master_key, or general_settings.database_url, and restart."
@@ -153,6 +154,7 @@ class Asking:
         dimension, where = dimension_of(whose, per)
         where |= more.pop("where", {})
         limit = more.pop("limit", None)
+        await self._check_work(dimension, where, since, until, by)
         asked = self.store.daily(
             dimension, where, since, until, by, limit=MOST_SUMS + 1 if limit is None else limit, **more
         )
@@ -161,6 +163,24 @@ class Asking:
             text = f"There are more than {MOST_SUMS:,} sums: ask for fewer days, or for one key, user or team."
             raise GatewayError("bad_request", text)
         return found
+
+    async def _check_work(
+        self, dimension: str, where: dict[str, object], since: str, until: str, by: tuple[str, ...]
+    ) -> None:
+        """Refuse to add up more than is done within a second. Raises "bad_request"."""
+        from penstock.stores.sql.daily import ALL as EVERYBODY
+        from penstock.stores.sql.daily import coarsest
+        from penstock.stores.sql.spend import EACH
+
+        if EACH <= set(by) or coarsest(dimension, where, by) == EVERYBODY:
+            return
+        if await answered(self.store.count_sums(dimension, where, since, until, MOST_ADDED + 1)) > MOST_ADDED:
+            text = (
+                f"More than {MOST_ADDED:,} sums would have to be added up: name fewer days (start_date, end_date), or "
+            )
+            raise GatewayError(
+                "bad_request", f"{text}one key, user or team. `penstock spend report` adds up all of them."
+            )
 
     def alias_of(self, kind: str, id_: str) -> str | None:
         """Return the alias of a key or a team; None where it has none, or is gone."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.admin.desk import told as row_told
 from penstock.admin.forms import author, body_of, number_of, page
 from penstock.admin.spend_asked import ALL, Asking, Days, answered, last_days, spend, tokens
+from penstock.admin.spend_logs import check_work
 from penstock.admin.spending import need_ledger, put_right
 from penstock.core.admit import amount
 from penstock.core.admit.access import MANAGEMENT
@@ -21,12 +22,16 @@ from penstock.runtime.route import READ, Page, Route
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from penstock.admin.spend_asked import Whose
     from penstock.runtime.call import Call
     from penstock.stores.sql.daily import Day
 
 MOST_LISTED = 1000  # keys or users of one answer; who spent most comes first
+MOST_NAMES = 20_000  # tags or end users of one answer
 MOST_DAYS = 92  # in which single requests are counted
 _UNASSIGNED = "Unassigned"
+_OTHERS = "Other teams"
+_MOST_TEAMS = 100
 _MOST_MODELS = 10
 _MOST_CUSTOMERS = 100
 _AT_ONCE = 200  # accounts that are put right together
@@ -57,9 +62,7 @@ async def _listed(asking: Asking, kind: str) -> Page:
         if not caller.user:
             return page([])
         whose = {"user": caller.user}
-    by, per = (("name",), "user") if kind == "user" else (("key",), "")
-    found = await asking.sums(whose, None, by, per, order="cost", descending=True, limit=MOST_LISTED)
-    costs = {one.name or one.key: spend(one) for one in found}
+    costs = await _costs(asking, kind, whose)
     rows = [row for id_ in costs if (row := asking.keyring.row(kind, id_)) is not None]
     if whose and (kind == "user" or not caller.user):
         own = asking.keyring.row(kind, caller.user if kind == "user" else caller.key)
@@ -69,6 +72,16 @@ async def _listed(asking: Asking, kind: str) -> Page:
         rest = (await asking.gateway.desk.find(kind, where, limit=MOST_LISTED)).rows
     rows += [row for row in rest if row.id not in costs]
     return page([{**row_told(row), "spend": costs.get(row.id, 0.0)} for row in rows[:MOST_LISTED]])
+
+
+async def _costs(asking: Asking, kind: str, whose: Whose) -> dict[str, float]:
+    """Return what keys or users have spent in all, the dearest first."""
+    if not whose:
+        found = await answered(asking.store.dearest(kind, MOST_LISTED))
+        return {id_: amount.dollars(cost) for id_, cost in found.items()}
+    by, per = (("name",), "user") if kind == "user" else (("key",), "")
+    sums = await asking.sums(whose, None, by, per, order="cost", descending=True, limit=MOST_LISTED)
+    return {one.name or one.key: spend(one) for one in sums}
 
 
 async def tags(gateway: Any, call: Call) -> Page:
@@ -101,7 +114,7 @@ async def tag_spend(gateway: Any, call: Call) -> Page:
 async def tag_names(gateway: Any, call: Call) -> Page:
     """List the tags that requests had."""
     asking = Asking(gateway, call)
-    return page({"tag_names": [one.name for one in await asking.sums(ALL, None, ("name",), "tag")]})
+    return page({"tag_names": await answered(asking.store.names("tag", MOST_NAMES))})
 
 
 async def total(gateway: Any, call: Call) -> Page:
@@ -156,16 +169,24 @@ async def _top(asking: Asking, by: tuple[str, ...], usual: int) -> list[Day]:
 
 
 async def teams(gateway: Any, call: Call) -> Page:
-    """Show what each team spent on each day of the last month."""
+    """Show what each team spent on each day of the last month; of many, those that spent most."""
     asking = Asking(gateway, call)
-    every = {one.day: one.cost for one in await asking.sums(ALL, last_days(), ("day",))}
+    month = last_days()
+    first = await asking.sums(ALL, month, ("name",), "team", order="cost", descending=True, limit=_MOST_TEAMS)
+    names = tuple(one.name for one in first)
     days: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for one in await asking.sums(ALL, last_days(), ("day", "name"), "team"):
+    rest: dict[str, int] = defaultdict(int)
+    shown = await asking.sums(ALL, month, ("day", "name"), "team", where={"name": names}) if names else []
+    for one in shown:
         days[one.day][asking.alias_of("team", one.name) or one.name] += one.cost
-        every[one.day] = every.get(one.day, 0) - one.cost
-    for day, rest in every.items():
-        if rest > 0:
-            days[day][_UNASSIGNED] += rest
+        rest[one.day] -= one.cost
+    every = await asking.sums(ALL, month, ("day",))
+    of_teams = {one.day: one.cost for one in await asking.sums(ALL, month, ("day",), "team")}
+    for one in every:
+        in_teams = of_teams.get(one.day, 0)
+        for name, cost in ((_OTHERS, in_teams + rest[one.day]), (_UNASSIGNED, one.cost - in_teams)):
+            if cost > 0:
+                days[one.day][name] += cost
     totals: dict[str, int] = defaultdict(int)
     for of_day in days.values():
         for name, cost in of_day.items():
@@ -202,7 +223,7 @@ def _dollars(costs: dict[str, int]) -> dict[str, float]:
 async def customers(gateway: Any, call: Call) -> Page:
     """List the end users that requests were for."""
     asking = Asking(gateway, call)
-    return page({"end_users": [one.name for one in await asking.sums(ALL, None, ("name",), "customer")]})
+    return page({"end_users": await answered(asking.store.names("customer", MOST_NAMES))})
 
 
 async def top_customers(gateway: Any, call: Call) -> Page:
@@ -283,6 +304,7 @@ async def _limited(asking: Asking, by: tuple[str, ...]) -> dict[tuple[str, ...],
     if until - since > MOST_DAYS * 86400:
         raise GatewayError("bad_request", f"start_date and end_date: at most {MOST_DAYS} days can be counted at once.")
     where = {**asking.mine(), "group": group, "status": 429}
+    await check_work(asking, where, since, until)
     return await answered(asking.store.count_by_day(where, since, until, by))
 
 

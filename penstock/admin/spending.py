@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
 async def spent(gateway: Any, kind: str, id_: str) -> int:
     """Return the picodollars that somebody has spent in the window of the budget; 0, where nothing is counted."""
     found: int = await gateway.spent(f"{kind}:{id_}")
+    return found
+
+
+async def spent_of_all(gateway: Any, accounts: Sequence[str]) -> list[int]:
+    """Return the picodollars that many have spent, of whom each is named as ``kind:id``."""
+    found: list[int] = await gateway.spent_of_all(accounts)
     return found
 
 

@@ -141,6 +141,9 @@ class Accounts:
         keyring = self._keyring()
         if account == GLOBAL:
             return tuple(cap.period for cap in self._caps)
+        row = None if keyring is None else keyring.row(kind, id_)
+        if row is None or b"budget" not in row.body:  # most have none, and nothing need be read to see it
+            return ()
         try:
             holder = None if keyring is None else keyring.holder(kind, id_)
         except ValueError:  # a row that cannot be read lets nobody in, either
@@ -154,8 +157,10 @@ class Accounts:
 
     def main_period(self, account: str) -> str:
         """Return the window of an account's first cap; "" for all of time."""
-        self.periods(account)
-        return next(iter(self._periods[account]), "")
+        found = self._periods.get(account)
+        if found is None:
+            found = self._periods[account] = self._look_up(account)
+        return found[0] if found else ""
 
 
 _LABELS: Mapping[str, str] = {

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from penstock.core.admit.book import Cell
 from penstock.core.mask import NO_SECRETS, Mask
-from penstock.stores.base import KeptTexts, SpendStore, Spent
+from penstock.stores.base import KeptTexts, SpendStore, Spent, Total
 from penstock.stores.batch import Batch, read_batch
 from penstock.stores.journal import BEGIN, Journal, JournalFile, left_open, read_all, take_over
 
@@ -51,7 +51,9 @@ class Ask(NamedTuple):
 
 
 class Bookkeeper:
-    """One process's. ``periods`` is asked on the loop. ``away``: why the store takes nothing, "" while it does."""
+    """One process's. ``periods`` is asked on the loop. ``away``: why the store takes nothing, "" while it does.
+    ``latest``: no process before this one spent anything behind that time: usually it is past, and it is not where a
+    clock was ahead."""
 
     def __init__(self, store: SpendStore, journal: Journal, folder: Path, periods: Periods) -> None:
         self._store, self._journal, self._folder, self._periods = store, journal, folder, periods
@@ -66,6 +68,7 @@ class Bookkeeper:
         self._anew: Iterable[Cell] | None = None  # what is to be asked once more
         self.away = ""
         self.mask: Callable[[], Mask] = lambda: NO_SECRETS  # of the secrets that no text may have
+        self.latest = float("inf")  # until the store says it
         self.bury: Bury | None = None  # is told what dead processes spent, where budgets are shared
 
     async def start(self) -> None:
@@ -73,6 +76,7 @@ class Bookkeeper:
         self._dead = await self._in_thread(take_over, self._folder)
         with suppress(OSError):
             await self._carry_dead()
+            self.latest = await self._store.latest()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -107,6 +111,10 @@ class Bookkeeper:
         while self._asks:
             self._answered.clear()
             await self._answered.wait()
+
+    async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
+        """Return what the store knows of windows of accounts, of which this process has counted nothing."""
+        return await self._store.totals(asked)
 
     def left(self) -> list[Spent]:
         """List what dead processes spent that is not stored yet, as far as is known."""
@@ -194,6 +202,8 @@ class Bookkeeper:
             cell = ask.cell
             if cell.start == ask.start:  # the window is still the same
                 cell.spent += amounts.get((cell.account, cell.period, ask.start), 0) - ask.spent
+            else:
+                cell.forget(ask.start)
         del self._asks[: len(asks)]
         self._answered.set()
 

@@ -107,9 +107,11 @@ class Keyring:
         if len(key) > LONGEST:
             raise self._unknown(key)
         found = self._ids.get(self.digest(key))
+        if found is not None and found[1] and time.time() > found[1]:  # one that was replaced opens for a while yet
+            found = None  # and then takes the way of one that is none, with all its digests
         if found is None and self._plain:
             found = self._find_old(key)
-        if found is None or (found[1] and time.time() > found[1]):  # one that was replaced opens for a while yet
+        if found is None:
             raise self._unknown(key)
         caller = self._callers.get(found[0])
         return self._read(found[0]) if caller is None else caller
@@ -161,6 +163,8 @@ class Keyring:
     def _find_old(self, key: bytes) -> tuple[str, float] | None:
         plain = hashlib.sha256(key).hexdigest()
         found = self._ids.get(plain)
+        if found is not None and found[1] and time.time() > found[1]:
+            return None
         if found is not None:
             self.old[found[0]] = (plain, self.digest(key))
         return found

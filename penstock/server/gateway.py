@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from penstock.core.admit.caller import NOBODY
@@ -24,6 +24,7 @@ from penstock.server.coded import read_coded, room_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeVar
 
     from penstock.admin.desk import Desk
     from penstock.admin.registry import Registry
@@ -39,8 +40,11 @@ if TYPE_CHECKING:
     from penstock.server.books import Books  # circle: books are kept of what a gateway serves
     from penstock.server.storage import Storage
 
+    T = TypeVar("T")
+
 log = logging.getLogger("penstock")
 SPENT_WITHIN = 10.0  # seconds; after a start what was spent before is asked for first
+SPENT_OF_ALL_WITHIN = 60.0
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
 DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it arrives
 
@@ -135,11 +139,14 @@ class Gateway:
         ledger = None if self.engine.admission is None else self.engine.admission.budgets
         if not isinstance(ledger, Ledger):
             return 0
-        try:
-            async with asyncio.timeout(SPENT_WITHIN):
-                return await ledger.spent_of(account, ledger.accounts.main_period(account))
-        except TimeoutError:
-            raise GatewayError("no_database", "The database does not say what was spent.", retry_after=5) from None
+        return await _within(ledger.spent_of(account, ledger.accounts.main_period(account)))
+
+    async def spent_of_all(self, accounts: Sequence[str]) -> list[int]:
+        """Return what many accounts have spent, see ``spent``."""
+        ledger = None if self.engine.admission is None else self.engine.admission.budgets
+        if not isinstance(ledger, Ledger):
+            return [0] * len(accounts)
+        return await _within(ledger.spent_of_all(accounts), SPENT_OF_ALL_WITHIN)
 
     def check_spend(self) -> Ledger:
         """Return the books, in which what somebody has spent may be set. Raises "not_installed" where none are kept,
@@ -372,3 +379,15 @@ class Gateway:
     def upload_too_large(self) -> GatewayError:
         text = f"The upload is over {self.max_upload} bytes, the limit here (general_settings.max_file_size_mb)."
         return GatewayError("too_large", text)
+
+
+async def _within(asked: Awaitable[T], seconds: float = SPENT_WITHIN) -> T:
+    """Wait for what the ledger knows. Raises "no_database" where the store does not answer."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await asked
+    except TimeoutError:
+        text = "The database does not say what was spent."
+    except OSError as error:
+        text = f"The database does not say what was spent: {error.strerror or error}."
+    raise GatewayError("no_database", text, retry_after=5)

@@ -22,6 +22,8 @@ LOOK = 10.0  # seconds between two looks at whether it is time
 PAUSE = 0.05  # seconds between two steps, in which others use the database
 # Rows that are not to be kept at all are there for so long: until then they see to it that nothing is counted twice.
 SHORTEST = 3600.0
+SET = 3600.0  # seconds by which a clock that was set differs from one that runs
+WAIT = 3600.0  # seconds after that in which nothing is deleted: a clock that is wrong is mostly right again soon
 
 
 class Kept(NamedTuple):
@@ -32,37 +34,57 @@ class Kept(NamedTuple):
 
 
 class Retention:
-    """One process's. Others may do the same at the same time: what is gone is gone."""
+    """One process's. Others may do the same at the same time: what is gone is gone. ``now``: the time, by which rows
+    are old; ``clock``: seconds that pass whatever the time is set to, by which it is time to clean up."""
 
-    def __init__(self, store: SqlSpendStore, state: Callable[[], State], now: Callable[[], float] = time.time) -> None:
-        self._store, self._state, self._now = store, state, now
+    def __init__(
+        self,
+        store: SqlSpendStore,
+        state: Callable[[], State],
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._state, self._now, self._clock = store, state, now, clock
         self._told: set[str] = set()
-        self._next = 0.0
+        self._next = clock()
+        self._apart = now() - self._next
         self._failed_until = 0.0  # before that, those that failed are deleted already
 
     async def run(self) -> None:
         """Clean up whenever it is time, until cancelled."""
         while True:
             await asyncio.sleep(LOOK)
-            if self._now() >= self._next:
+            if self.due():
                 await self.clean()
+
+    def due(self) -> bool:
+        """Tell whether it is time to clean up. Where the clock was set, a while later: ahead by a month, all that is
+        kept would be too old."""
+        clock = self._clock()
+        apart = self._now() - clock
+        if abs(apart - self._apart) > SET:
+            log.warning("The clock was set by %d seconds: no old requests are deleted for an hour", apart - self._apart)
+            self._apart, self._next = apart, clock + WAIT
+        return clock >= self._next
 
     async def clean(self) -> int:
         """Delete what is too old, in steps. Return how many rows there were."""
-        kept, now = self.kept(), self._now()
-        self._next = now + self._seconds(self._configured("maximum_spend_logs_retention_interval"), INTERVAL)
+        kept, now, clock = self.kept(), self._now(), self._clock()
+        self._next = clock + self._seconds(self._configured("maximum_spend_logs_retention_interval"), INTERVAL)
         if kept.failed is not None or kept.all == SHORTEST:
-            self._next = min(self._next, now + SHORTEST)
+            self._next = min(self._next, clock + SHORTEST)
         count = 0
         try:
             if kept.all is not None:
                 count += await self._forget(now - kept.all)
             if kept.failed is not None:
-                count += await self._forget(now - kept.failed, self._failed_until, True)
-                self._failed_until = now - kept.failed
+                before = now - kept.failed
+                since = self._failed_until if self._failed_until <= before else 0.0  # the clock was set back
+                count += await self._forget(before, since, True)
+                self._failed_until = before
         except OSError as error:  # it is tried again at the next time
             log.warning("Old requests could not be deleted: %s", error.strerror or error)
-            self._next = now + 60
+            self._next = clock + 60
         if count:
             log.info("%d requests were deleted from the ledger: they were older than they are kept", count)
         return count

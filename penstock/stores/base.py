@@ -295,8 +295,9 @@ class SpendStore(Protocol):
     """What was spent. ``append``: keep entries; those whose ``call_id`` is known change nothing, but for one that was
     pending, which is replaced. With them, in the same transaction: the totals of their accounts in the ``periods`` that
     are told for each, the sums per day, and how far the journal was read (``mark``: journal -> position). ``totals``:
-    of the accounts that are asked for. ``marks``: the positions. ``keep_texts``: keep what requests asked and were
-    answered, whose entries follow; again, it changes nothing. All raise ``OSError`` when it cannot be reached."""
+    of the accounts that are asked for. ``marks``: the positions. ``latest``: the time at which the last of all entries
+    ended, 0.0 for none: a clock that was ahead may have been behind it. ``keep_texts``: keep what requests asked and
+    were answered, whose entries follow; again, it changes nothing. All raise ``OSError`` when it cannot be reached."""
 
     async def append(
         self, entries: Sequence[Spent], periods: Mapping[str, Sequence[str]], mark: Mapping[str, int]
@@ -304,6 +305,7 @@ class SpendStore(Protocol):
     async def keep_texts(self, texts: Sequence[KeptTexts]) -> None: ...
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]: ...
     async def marks(self) -> Mapping[str, int]: ...
+    async def latest(self) -> float: ...
 
 
 class Want(NamedTuple):

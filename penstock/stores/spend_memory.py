@@ -47,6 +47,10 @@ class MemorySpendStore:
         self._reach()
         return dict(self._marks)
 
+    async def latest(self) -> float:
+        self._reach()
+        return max((entry.at for entry in self.entries.values()), default=0.0)
+
     def _add(self, entry: Spent, amount: int) -> None:
         for account in entry.accounts:
             for period in self._periods.get(account, ("",)):

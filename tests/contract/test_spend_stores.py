@@ -16,10 +16,11 @@ from penstock.core.admit.periods import window
 from penstock.stores.base import SpendStore, Spent, Total, Want
 from penstock.stores.spend_memory import MemorySpendStore
 from penstock.stores.sql.address import read_address
-from penstock.stores.sql.daily import Day
+from penstock.stores.sql.daily import Day, even_out
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.pot import SqlPot
 from penstock.stores.sql.spend import SqlSpendStore
+from penstock.stores.sql.totals import WINDOWS
 from tests.databases import KINDS
 
 NOON = datetime(2026, 11, 18, 12, tzinfo=UTC).timestamp()  # a Wednesday
@@ -111,7 +112,31 @@ async def test_windows_begin_anew_and_old_ones_go(store):
     assert await amount(store, period="1d", at=NOON + 44 * DAY) == 0
     assert await amount(store, period="1mo", at=NOON + 15 * DAY) == 6, "December"
     kept = await store._database.read(lambda c: c.exec_driver_sql("SELECT COUNT(*) FROM penstock_totals").scalar())
-    assert kept <= 1 + 1 + 3 * 2, "of windows that are over for long nothing is kept"
+    assert kept <= 1 + 1 + 3 * WINDOWS, "of windows that are over for long nothing is kept"
+
+
+async def test_a_clock_that_was_ahead_takes_nothing_from_the_window_it_comes_back_to(store):
+    """A week in a month that is still to come, and then it is today again: also where no rows have an index."""
+    accounts = ("key:k", "team:t", "tag:x", "global", "key:k/model:m")
+    periods = dict.fromkeys(accounts, ("", "1h", "1d", "30d"))
+
+    async def pay(call_id: str, cost: int, at: float) -> None:
+        entry = spent(call_id, cost, at, accounts=accounts, tags=("x",), model="m", group="m")
+        await store.append([entry, entry], periods, {})
+
+    await pay("today", 5, NOON)
+    for number in range(7):
+        await pay(f"ahead{number}", 100, NOON + (31 + number) * DAY)
+    await pay("back", 7, NOON + 60)
+    for account in accounts:
+        assert await amount(store, account) == 712, account
+        assert await amount(store, account, "1d") == await amount(store, account, "30d") == 12, account
+        assert await amount(store, account, "30d", NOON + 31 * DAY) == 700, "and when it is that month, it was spent"
+        assert await amount(store, account, "1d", NOON + 37 * DAY) == 100, account
+    for account in ("key:k", "team:t", "key:k/model:m"):
+        assert await amount(store, account, "1h") == 12, account
+    assert await store.latest() == NOON + 37 * DAY
+    assert sum(day.cost for day in await store.daily("key", until="2026-11-18")) == 12
 
 
 async def test_a_window_that_is_new_has_what_was_spent_since_it_began(store):
@@ -294,3 +319,63 @@ async def test_the_totals_are_the_sums_of_what_is_kept(store, batches, run):
     for account, cost in sums.items():
         assert await amount(store, account) == cost
     assert sum(day.cost for day in await store.daily("key")) == sum(one.cost for one in (await store.rows(limit=10_000)).rows)
+
+
+async def test_sums_of_all_requests_are_those_of_the_keys_whoever_wrote_them(store):
+    """An older version beside this one writes none, and another gateway's sums are put in the place of others."""
+    entries = [spent(f"c{n}", n, NOON - n % 3 * DAY, key=f"k{n % 2}", target=f"m{n % 4}", provider=f"p{n % 2}") for n in range(1, 20)]
+    await store.append([*entries, spent("open", 400, pending=True)], {}, {})
+    await store.append([spent("open", 3)], {}, {})
+
+    async def told(**more) -> list[tuple]:
+        found = await store.daily("key", by=("day", "model", "provider"), **more)
+        return [(one.day, one.model, one.provider, one.cost, one.requests) for one in found]
+
+    async def of_keys(**more) -> list[tuple]:
+        sums: dict[tuple[str, ...], list[int]] = {}
+        for one in await store.daily("key", by=("day", "key", "model", "provider"), **more):
+            cost, count = sums.get((one.day, one.model, one.provider), (0, 0))
+            sums[one.day, one.model, one.provider] = [cost + one.cost, count + one.requests]
+        return sorted((*names, *counts) for names, counts in sums.items())
+
+    assert await told() == await of_keys() and await store.daily("all", by=("day", "key")) == await store.daily("all", by=("day", "name"))
+    await store.put_sums([Day("key", "2026-11-17", "k1", "k1", "m1", provider="p1", requests=9, cost=90)])
+    assert await told() == await of_keys()
+
+    def forget(connection):  # as if an older version had written them
+        connection.exec_driver_sql("DELETE FROM penstock_daily WHERE dimension = 'all' AND model <> 'm2'")
+
+    await store._database.write(forget)
+    assert await told() != await of_keys()
+    for _ in range(2):
+        await store._database.write(lambda connection: even_out(connection, "2026-11-17"))
+    assert await told(since="2026-11-17") == await of_keys(since="2026-11-17")
+    assert await store.count_days("key", by=("model",)) == len(await store.daily("key", by=("model",)))
+
+
+async def test_who_spent_most_is_told_of_totals(store):
+    periods = {"key:k": ("", "1d"), "key:k/model:m": ("1d",)}
+    await store.append([spent("c1", 5, accounts=("key:k", "key:k/model:m")), spent("c2", 7, accounts=("key:l", "keys:x"))], periods, {})
+    await store.append([spent("c3", 3, accounts=("key:k",))], periods, {})
+    assert await store.dearest("key", 10) == {"k": 8, "l": 7} and list(await store.dearest("key", 1)) == ["k"]
+
+
+async def test_pages_of_sums_have_each_once_and_names_are_listed(store):
+    entries = [
+        spent(f"c{n}", n, NOON - n % 3 * DAY, key=f"k{n % 7}", customer=f"é{n % 5}" if n % 5 else "", tags=(f"t{n % 4}",), target=f"m{n % 2}")
+        for n in range(60)
+    ]
+    await store.append(entries, {}, {})
+    every = ("day", "name", "key", "model", "group", "provider")
+    whole = await store.daily("key", by=every, order="day", descending=True)
+    pages = [await store.daily("key", by=every, order="day", descending=True, offset=at, limit=4) for at in range(0, 60, 4)]
+    assert [one for page in pages for one in page] == whole and len(set(whole)) == len(whole)
+    assert [one.day for one in whole] == sorted((one.day for one in whole), reverse=True)
+    assert await store.count_days("key", by=every) == len(whole) == await store.count_sums("key", {}, "", "", 1000)
+    assert sum(one.cost for one in whole) == sum(one.cost for one in entries)
+    assert await store.count_sums("key", {"name": "k1", "key": "k2"}, "2026-11-18", "2026-11-18", 1000) == len(
+        await store.daily("key", {"name": "k1"}, "2026-11-18", "2026-11-18", every)
+    )
+    assert await store.names("customer", 100) == ["é1", "é2", "é3", "é4"] and await store.names("customer", 2) == ["é1", "é2"]
+    assert await store.names("tag", 100) == ["t0", "t1", "t2", "t3"] and await store.names("team", 9) == ["t"]
+    assert await store.names("organization", 9) == []

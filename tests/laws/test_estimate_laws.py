@@ -39,7 +39,7 @@ def used(draw: st.DrawFn, most_in: int, most_out: int) -> Usage:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=max(300, settings.default.max_examples))
 def test_no_usage_within_the_bounds_costs_more(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(NAMES))
     entry = MAP.get(name) or {}

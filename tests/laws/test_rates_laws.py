@@ -159,7 +159,7 @@ def test_a_day_is_a_day() -> None:
     assert isinstance(rates.take(one, 1, DAY + DAY / DAY_PARTS), Taken)
 
 
-@settings(max_examples=20)
+@settings(max_examples=max(20, settings.default.max_examples // 5))
 @given(st.integers(1, 8), st.integers(0, 40))
 def test_the_parts_of_processes_come_to_no_more_than_the_limit(processes, most) -> None:
     let_in = 0

@@ -50,6 +50,7 @@ class SpendDoor(Door):
 def spent(call_id: str, key: str, at: float = NOON, dollars: float = 0.5, **more: Any) -> Spent:
     told: dict[str, Any] = {"model": "m", "group": "m", "target": "gpt-4o", "provider": "openai", "input": 10, "output": 5,
                             "status": 200, "request_id": f"chatcmpl-{call_id}", "ms": 1500.0} | more  # fmt: skip
+    told.setdefault("accounts", tuple(f"{kind}:{id_}" for kind, id_ in (("key", key), ("user", told.get("user"))) if id_))
     return Spent(call_id, at, at - 1.5, "acompletion", key=key, cost=round(dollars * PICO), **told)
 
 

@@ -31,7 +31,7 @@ def configured(tmp_path, **general) -> _State:
 
 def retention(door, tmp_path, now: float, **general) -> Retention:
     state = configured(tmp_path, **general)
-    return Retention(door.storage.spend, lambda: state, lambda: now)  # type: ignore[arg-type, return-value]
+    return Retention(door.storage.spend, lambda: state, lambda: now, lambda: now)  # type: ignore[arg-type, return-value]
 
 
 async def fill(door) -> None:
@@ -138,3 +138,25 @@ async def test_what_is_not_to_be_kept_is_never_written_down(tmp_path, setting, g
         for name, values in texts.items():
             assert any(values) == (name not in gone), (name, values)
         assert entries[0].cost > 0 and entries[0].input > 0
+
+
+async def test_a_clock_that_is_ahead_for_a_moment_deletes_nothing(tmp_path):
+    """A month ahead all that is kept for a month is old: within an hour somebody has set it right, mostly."""
+    async with open_spending(tmp_path) as door:
+        await fill(door)
+        state = configured(tmp_path, maximum_spend_logs_retention_period="60d", disable_error_logs="true")
+        wall, clock = [NOON - 10 * DAY], [100.0]
+        keeper = Retention(door.storage.spend, lambda: state, lambda: wall[0], lambda: clock[0])  # type: ignore[arg-type, return-value]
+
+        def later(seconds: float, set_by: float = 0.0) -> bool:
+            wall[0] += seconds + set_by
+            clock[0] += seconds
+            return keeper.due()
+
+        assert keeper.due() and await keeper.clean() == 0
+        assert not later(10, 40 * DAY) and not later(600, -40 * DAY) and not later(10)
+        assert later(3700) and await keeper.clean() == 0, "and goes on when it is right again"
+        assert not later(10, 10 * DAY) and later(3700) and await keeper.clean() == 5, "what failed until now, too"
+        assert not later(10, -DAY) and later(3700), "a clock that was set back stops nothing"
+        await door.storage.spend.append([spent("late", "k", NOON - DAY, 0.0, status=500, error="upstream")], {}, {})
+        assert await keeper.clean() == 1

@@ -15,10 +15,11 @@ from penstock.stores.base import Audited, Gone, Row, Spent
 from penstock.stores.kinds import KINDS
 from penstock.stores.sql import migrate
 from penstock.stores.sql.address import read_address
+from penstock.stores.sql.daily import Day, rows_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import SqlDirectory
 from penstock.stores.sql.kept import SqlStore
-from penstock.stores.sql.schema import ABOUT, METADATA
+from penstock.stores.sql.schema import ABOUT, DAILY, METADATA
 from penstock.stores.sql.spend import SqlSpendStore
 from tests import databases
 
@@ -64,6 +65,23 @@ async def test_every_earlier_revision_becomes_the_newest_and_keeps_what_it_has(d
     assert await asyncio.to_thread(differences, database) == []
     assert await asyncio.to_thread(database.read_now, lambda c: {name: count(c, name) for name in kept}) == kept
     await works(database)
+
+
+def test_sums_of_all_requests_are_made_of_those_of_keys(database):
+    database.write_now(lambda c: migrate.migrate(c, "0002"))
+
+    def put(connection: sa.Connection) -> None:
+        days = [Day("key", f"2026-11-{1 + n % 2:02}", f"k{n}", f"k{n}", f"m{n % 3}", "g", "p", 1, 0, 10**18 + n) for n in range(12)]
+        days += [Day("team", "2026-11-01", "t", "k1", "m1", "g", "p", 1, 0, 5)]
+        connection.execute(sa.insert(DAILY), rows_of(days))
+
+    database.write_now(put)
+    migrate.upgrade(database)
+    store = SqlSpendStore(database)
+    found = asyncio.run(store.daily("all", by=("day", "model", "group", "provider")))
+    assert len(found) == 6 and sum(one.cost for one in found) == 12 * 10**18 + 66 and {one.requests for one in found} == {2}
+    asyncio.run(store.append([Spent("c", 1793534400.0, 1.0, "x", key="k0", target="m0", group="g", provider="p", cost=1)], {}, {}))
+    assert len(asyncio.run(store.daily("all", by=("day", "model", "group", "provider")))) == 6, "the same rows go on"
 
 
 def count(connection: sa.Connection, name: str) -> int:

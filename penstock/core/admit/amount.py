@@ -36,8 +36,8 @@ def text(amount: int) -> str:
 
 
 def dollars(amount: int) -> float:
-    """Return picodollars as US dollars, as JSON has numbers."""
-    return float(decimal(amount))
+    """Return picodollars as US dollars, as JSON has numbers: the nearest there is."""
+    return amount / PICO
 
 
 def read(value: Any) -> int | None:

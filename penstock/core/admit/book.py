@@ -3,7 +3,8 @@
 An account is somebody who pays: ``key:ID``, ``team:ID``, ``member:TEAM/USER``, ``user:ID``, ``organization:ID``,
 ``customer:ID``, ``tag:NAME``, each perhaps with ``/model:NAME`` behind it, or ``global``. All amounts are whole
 picodollars. Law (``tests/laws/test_book_laws.py``): no reservation lifts spent and reserved together over a cap; a
-window ends by time alone, and what is reserved then counts in the next one, where it will be paid.
+window ends by time alone, and what is reserved then counts in the next one, where it will be paid. A clock that is set
+goes to another window, and finds there what was spent in it: wherever it is set to, and however often.
 """
 
 from __future__ import annotations
@@ -17,26 +18,50 @@ from penstock.core.admit.periods import window
 GLOBAL = "global"
 MOST_KEPT = 4_000  # pairs of claims and cells that are not joined anew with each request
 _BEFORE = -1.0  # a start that no window has
+MOST_LEFT = 8  # windows of a cell that are remembered once it is in another one; older ones are asked for again
 
 
 class Cell:
     """What an account has spent in the window that holds, and what is reserved of it. ``own``: what of it this process
     has spent; ``granted``: how much that may be, where several share a cap. ``asked``: whether somebody was asked what
-    it had spent before this book began."""
+    had been spent in this window before this book counted. ``until``: nothing is known of windows from then on."""
 
-    __slots__ = ("account", "asked", "end", "granted", "own", "period", "reserved", "spent", "start")
+    __slots__ = ("account", "asked", "end", "granted", "own", "period", "reserved", "spent", "start", "until", "_left")
 
-    def __init__(self, account: str, period: str) -> None:
-        self.account, self.period = account, period
+    def __init__(self, account: str, period: str, until: float = 0.0) -> None:
+        self.account, self.period, self.until = account, period, until
         self.start, self.end = _BEFORE, _BEFORE
         self.spent = self.reserved = self.own = self.granted = 0
         self.asked = False
+        self._left: dict[float, tuple[int, int, int, bool]] = {}
 
     def turn(self, now: float) -> None:
-        """Go on to the window that holds at a time. A clock that was set back is no new window: what is spent stays."""
-        if now >= self.end:
-            self.start, self.end = window(self.period, now)
+        """Go to the window that holds at a time: usually the next one, of which there is nothing to know. A clock may
+        have been set, too: back to one that this cell has been in, or to one that it never saw, of which somebody must
+        be asked."""
+        if self.start <= now < self.end:
+            return
+        start, end = window(self.period, now)
+        kept = self._left.pop(start, None)
+        first = self.end == _BEFORE
+        if not first:
+            self._left[self.start] = self.spent, self.own, self.granted, self.asked
+            if len(self._left) > MOST_LEFT:
+                del self._left[next(iter(self._left))]
+        self.start, self.end = start, end
+        if kept is None:
             self.spent = self.own = self.granted = 0
+            self.asked = not first and start >= self.until
+        else:
+            self.spent, self.own, self.granted, self.asked = kept
+        self.until = max(self.until, self.end)
+
+    def forget(self, at: float) -> None:
+        """Know no longer what was spent in a window that the cell is not in: of a time ``at``. It is asked for again
+        when a clock comes there."""
+        start, end = window(self.period, at)
+        self._left.pop(start, None)
+        self.until = max(self.until, end)
 
     def __repr__(self) -> str:
         return f"Cell({self.account!r}, {self.period!r}, spent={self.spent}, reserved={self.reserved})"
@@ -85,17 +110,20 @@ class Place(NamedTuple):
 
 
 class Book:
-    """All accounts of one process."""
+    """All accounts of one process. ``until``: nothing was spent after that, by this process or one before it, since no
+    clock has been there yet."""
 
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str], Cell] = {}
+        self.until = 0.0
         self._distinct: dict[tuple[int, int], tuple[Sequence[Claim], Sequence[Cell], tuple[Cell, ...]]] = {}
 
     def cell(self, account: str, period: str = "") -> Cell:
         """Return where an account is counted in windows of a period, made at the first question."""
         found = self.cells.get((account, period))
         if found is None:
-            found = self.cells[account, period] = Cell(account, period)
+            # A second more: what was spent at that very moment belongs to a window that may begin with it.
+            found = self.cells[account, period] = Cell(account, period, self.until + 1.0)
         return found
 
     def claim(self, account: str, cap: Cap, name: str = "") -> Claim:
@@ -115,7 +143,7 @@ class Book:
         kept = self._distinct.get((id(claims), id(cells)))  # those of one caller are the same with each request
         cells = kept[2] if kept is not None and kept[0] is claims and kept[1] is cells else self._join(claims, cells)
         for cell in cells:
-            if now >= cell.end:
+            if not cell.start <= now < cell.end:
                 cell.turn(now)
             cell.reserved += amount
         return Hold(claims, cells, amount)
@@ -148,8 +176,10 @@ class Book:
         if not hold.open:
             return
         hold.open, amount = False, hold.amount
+        if now > self.until:
+            self.until = now
         for cell in hold.cells:
-            if now >= cell.end:
+            if not cell.start <= now < cell.end:
                 cell.turn(now)
             cell.reserved -= amount
             cell.spent += actual
@@ -160,17 +190,19 @@ class Book:
         self.settle(hold, 0, now)
 
     def charge(self, cells: Iterable[Cell], actual: int, at: float, now: float) -> None:
-        """Note what was spent at a time without a reservation: by a process that is gone. What belongs to a window
-        that is over is not of this one."""
+        """Note what was spent at a time without a reservation: by a process that is gone. What belongs to another
+        window is not of this one."""
         for cell in cells:
             cell.turn(now)
-            if cell.start <= at:
+            if cell.start <= at < cell.end:
                 cell.spent += actual
+            else:
+                cell.forget(at)
 
 
 def _refusal(claim: Claim, amount: int, now: float) -> Refusal | None:
     cell, cap = claim.cell, claim.cap
-    if now >= cell.end:
+    if not cell.start <= now < cell.end:
         cell.turn(now)
     most = cap.most + cap.more if now < cap.until else cap.most
     if cell.spent + cell.reserved + amount > most or cell.spent >= most:

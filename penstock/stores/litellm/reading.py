@@ -20,6 +20,7 @@ from penstock.stores.kinds import KINDS, fields_of
 from penstock.stores.litellm import days
 from penstock.stores.litellm.tables import TABLES, WHO, Known, Made, Table, row_of
 from penstock.stores.sql import upsert
+from penstock.stores.sql.daily import even_out
 from penstock.stores.sql.directory import write
 from penstock.stores.sql.entries import named
 from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, GONE, ROWS, TOTALS
@@ -95,6 +96,8 @@ class Import:
                 query = days.query_of(sums, quoted(sums.table, schema), columns[sums.table])
                 for found in batches(source, query):
                     self._keep_days([days.row_of(sums, tuple(one.values())) for one in found])
+        if not self._dry:
+            self._target.write_now(lambda target: even_out(target, ""))
 
     def _take(self, table: Table, batch: Sequence[Mapping[str, Any]], counts: Counts) -> None:
         if table.kind == "budget":
@@ -167,12 +170,13 @@ class Import:
             account = named(one.account, ACCOUNT)
             totals[account, "", 0.0] = _pico(one.ever)
             period = self._period(fields_of(one.row))
-            if period and (one.resets is None or one.resets > now):
-                totals[account, period, window(period, now).start] = _pico(one.spent)
+            if period:
+                over = one.resets is not None and one.resets <= now
+                totals[account, period, window(period, now).start] = 0 if over else _pico(one.spent)
         rows = [
             {"account": account, "period": period, "start": start, "amount": amount}
             for (account, period, start), amount in sorted(totals.items())
-            if amount
+            if amount or period  # a window of which nothing is kept would begin with the sums of its days
         ]
         upsert.put(target, TOTALS, rows, ("amount",))
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import add, attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
+import sqlalchemy as sa
 
 from penstock.stores.base import CORRECTION, Spent
+from penstock.stores.sql import upsert
+from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import short, within
-from penstock.stores.sql.schema import DAILY_NAMES, DAILY_SUMS
+from penstock.stores.sql.schema import DAILY, DAILY_NAMES, DAILY_SUMS
 
 DAY = 86400.0
 # What decides in which rows an entry is counted, see ``_names``.
 _WHOSE = attrgetter(*"key team user organization customer tags target model group provider".split())
 _SUMS = attrgetter("cost", "input", "output", "cache_read", "cache_write", "reasoning", "cache_hit", "estimated")
 DIMENSIONS = ("key", "team", "user", "organization", "customer", "tag")
+ALL = "all"
+"""The dimension of all requests together, by model and provider: a day has a few rows of it, however many keys ask."""
 
 
 class Day(msgspec.Struct, frozen=True):
@@ -105,13 +110,44 @@ def rows_of(days: Sequence[Day]) -> list[dict[str, Any]]:
     return sorted(made, key=lambda row: str(row["id"]))
 
 
+def coarsest(dimension: str, where: Mapping[str, object] | None, by: Sequence[str]) -> str:
+    """Return the dimension with the fewest rows that has the sums of another one."""
+    return ALL if dimension == "key" and {"name", "key"}.isdisjoint((*(where or ()), *by)) else dimension
+
+
+def of_days(dimension: str, where: Mapping[str, object] | None, since: str, until: str) -> list[sa.ColumnElement[bool]]:
+    """Test for the rows of some days, both included; "" is open."""
+    tests = [DAILY.c.dimension == dimension]
+    tests += [is_one_of(DAILY.c[name], wanted) for name, wanted in (where or {}).items()]
+    tests += [DAILY.c.day >= since] if since else []
+    tests += [DAILY.c.day <= until] if until else []
+    return tests
+
+
+def even_out(connection: sa.Connection, since: str) -> None:
+    """Make the sums of all requests, from a day on, those of the keys. They differ where others than this version have
+    written: another gateway's sums, or an older version of Penstock beside this one. One look at both, so that what is
+    added meanwhile is in both or in none."""
+    names = [DAILY.c[name] for name in ("day", "model", "group", "provider")]
+    of_all = DAILY.c.dimension == ALL
+    missing = [sa.func.sum(sa.case((of_all, -DAILY.c[one]), else_=DAILY.c[one])) for one in DAILY_SUMS]
+    asked = sa.select(*names, *missing).where(DAILY.c.dimension.in_(("key", ALL)), DAILY.c.day >= since)
+    found = connection.execute(asked.group_by(*names).having(sa.or_(*(one != 0 for one in missing)))).all()
+    days = [
+        Day(ALL, day, "", "", model, group, provider, *map(int, sums)) for day, model, group, provider, *sums in found
+    ]
+    upsert.add(connection, DAILY, rows_of(days), DAILY_SUMS)
+
+
 def day_of(at: float) -> str:
     """Return the day of a time, in UTC."""
     return datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
 def _names(day: str, one: Spent) -> Iterator[tuple[str, ...]]:
-    rest = (one.key, one.target or one.model, one.group or one.model, one.provider)
+    what = (one.target or one.model, one.group or one.model, one.provider)
+    rest = (one.key, *what)
+    yield (day, ALL, "", "", *what)
     yield (day, "key", one.key, *rest)
     for dimension in ("team", "user", "organization", "customer"):
         name = getattr(one, dimension)

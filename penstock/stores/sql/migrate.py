@@ -7,6 +7,7 @@ over this version's ``LEVEL``."""
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from penstock.stores.sql.address import MYSQL, POSTGRES
+from penstock.stores.sql.daily import day_of, even_out
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.schema import ABOUT, METADATA, PREFIX, REVISION
 
@@ -25,11 +27,12 @@ LEVEL = 3
 """How many migrations there are."""
 COMPATIBLE_FROM = 1
 """The lowest level of a version that can work with the tables of this one."""
-HEAD = "0003"
+HEAD = "0004"
 VERSION_TABLE = PREFIX + "migrations"
 FOLDER = Path(__file__).parent / "migrations"
 _LOCK = int.from_bytes(hashlib.sha256(b"penstock migrations").digest()[:7])
 _CHECK = "secret_check"
+_BESIDE = 3 * 86_400.0  # seconds in which versions may run side by side
 _PATIENCE = 120  # seconds to wait for another process's migration, on MySQL
 _VERSION = sa.Table(
     VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True, nullable=False)
@@ -44,6 +47,7 @@ def prepare(database: Database, check: str) -> str:
     """Make or upgrade the tables, and see that they are of this gateway. ``check``: a value that only who has the
     secret of the keys can make. Return what was done, "" for nothing. Raises ``OSError`` and ``Unusable``."""
     done = upgrade(database)
+    database.write_now(_even_out)
     kept = database.read_now(_kept_check)
     if not kept:
         database.write_now(lambda connection: _keep_check(connection, check))
@@ -54,6 +58,13 @@ def prepare(database: Database, check: str) -> str:
             "PENSTOCK_SECRET_KEY (or LITELLM_SALT_KEY, or the file 'secret' of the state directory) it was made with"
         )
     return done
+
+
+def _even_out(connection: sa.Connection) -> None:
+    """Add to the sums of all requests what an older version, which does not know them, has written since the upgrade:
+    it stops when the last of its processes is replaced by one of this version."""
+    with _locked(connection):
+        even_out(connection, day_of(time.time() - _BESIDE))
 
 
 def _kept_check(connection: sa.Connection) -> str:

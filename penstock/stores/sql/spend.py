@@ -14,16 +14,17 @@ from penstock.stores.sql import daily, upsert
 from penstock.stores.sql.address import SQLITE
 from penstock.stores.sql.append import append, reprice
 from penstock.stores.sql.batches import Careful, append_new
-from penstock.stores.sql.daily import Day, day_of
+from penstock.stores.sql.daily import Day, coarsest, day_of, even_out, of_days
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import FIELDS, named, spent_of, text_rows_of
 from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TEXTS, TOTALS
-from penstock.stores.sql.totals import chunks, known_totals, summed
+from penstock.stores.sql.totals import MODEL, chunks, known_totals, summed_all
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
 DAY_SECONDS = 86400
+EACH = frozenset(("day", "name", "key", "model", "group", "provider"))  # what makes a sum per day one of a kind
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
 
@@ -77,25 +78,32 @@ class SqlSpendStore:
         def put(connection: sa.Connection) -> None:
             upsert.put(connection, TOTALS, rows, ("amount",))
             upsert.put(connection, DAILY, daily.rows_of(days), DAILY_SUMS)
+            if days:
+                even_out(connection, min(one.day for one in days))
 
         await self._database.write(put)
 
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
         def read(connection: sa.Connection) -> list[Total]:
             known = known_totals(connection, {account for account, _, _ in asked})
-            found = []
-            for account, period, start in asked:
-                amount = known.get((named(account, ACCOUNT), period, start))
-                if amount is None:
-                    amount = summed(connection, account, period, start)
-                found.append(Total(account, period, start, amount))
-            return found
+            amounts = [known.get((named(account, ACCOUNT), period, start)) for account, period, start in asked]
+            missing = (key for key, amount in zip(asked, amounts, strict=True) if amount is None)
+            made = summed_all(connection, missing)
+            return [
+                Total(*key, made[key] if amount is None else amount) for key, amount in zip(asked, amounts, strict=True)
+            ]
 
         return await self._database.read(read, steady=True)
 
     async def marks(self) -> Mapping[str, int]:
         def read(connection: sa.Connection) -> Mapping[str, int]:
             return dict(connection.execute(sa.select(MARKS.c.journal, MARKS.c.position)).all())
+
+        return await self._database.read(read)
+
+    async def latest(self) -> float:
+        def read(connection: sa.Connection) -> float:
+            return float(connection.execute(sa.select(sa.func.max(SPEND.c.at))).scalar() or 0.0)
 
         return await self._database.read(read)
 
@@ -131,12 +139,7 @@ class SqlSpendStore:
 
     async def count(self, where: Mapping[str, object], since: float | None, until: float | None, most: int) -> int:
         """Count requests, at most so many: quick where an index has what ``where`` names."""
-        some = sa.select(SPEND.c.call_id).where(*_tests(where, since, until)).limit(most).subquery()
-
-        def read(connection: sa.Connection) -> int:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
-
-        return await self._database.read(read)
+        return await self._count(sa.select(SPEND.c.call_id).where(*_tests(where, since, until)).limit(most))
 
     async def scan(
         self,
@@ -194,12 +197,18 @@ class SqlSpendStore:
         they are: "key" has every request once, the others ("team", "user", "organization", "customer", "tag") those
         that have one. ``by``: what gets a row of its own, of day, name, key, model, group and provider; the rest is
         summed up, and "" in the answer. ``order``: a sum or one of ``by``; else in the order of ``by``."""
-        tests = _of_days(dimension, where, since, until)
+        tests = of_days(coarsest(dimension, where, by), where, since, until)
         columns = [DAILY.c[name] for name in by]
-        sums = {name: sa.func.sum(DAILY.c[name]).label(f"sum_{name}") for name in DAILY_SUMS}
-        asked = sa.select(*columns, *sums.values()).where(*tests).group_by(*columns)
+        whole = EACH <= set(by)  # then a row is a sum already: a page of millions is read, and nothing is added up
+        sums: dict[str, Any] = {
+            name: DAILY.c[name] if whole else sa.func.sum(DAILY.c[name]).label(f"sum_{name}") for name in DAILY_SUMS
+        }
+        asked = sa.select(*columns, *sums.values()).where(*tests)
+        asked = asked if whole else asked.group_by(*columns)
         first: list[Any] = [] if not order else [sums[order]] if order in sums else [DAILY.c[order]]
-        places = [*first, *columns] if not descending else [one.desc() for one in first or columns]
+        if descending:
+            first = [one.desc() for one in first or columns]
+        places = [*first, *columns]
         asked = asked.order_by(*places).offset(offset or None)
         asked = asked.limit((1 << 62) if limit is None and offset else limit)
 
@@ -208,6 +217,19 @@ class SqlSpendStore:
                 Day(dimension, **dict(zip((*by, *DAILY_SUMS), map(_plain, row), strict=True)))
                 for row in connection.execute(asked)
             ]
+
+        return await self._database.read(read)
+
+    async def dearest(self, kind: str, most: int) -> dict[str, int]:
+        """Return what those of a kind who spent most have spent in all, by id, the dearest first."""
+        begin = f"{kind}:"
+        tests = TOTALS.c.period == "", TOTALS.c.account >= begin, TOTALS.c.account < f"{kind};"
+        whole = sa.not_(TOTALS.c.account.contains(MODEL))  # and no share of a model
+        asked = sa.select(TOTALS.c.account, TOTALS.c.amount).where(*tests, whole)
+        asked = asked.order_by(TOTALS.c.amount.desc(), TOTALS.c.account).limit(most)
+
+        def read(connection: sa.Connection) -> dict[str, int]:
+            return {account[len(begin) :]: int(amount) for account, amount in connection.execute(asked)}
 
         return await self._database.read(read)
 
@@ -241,13 +263,29 @@ class SqlSpendStore:
         by: Sequence[str] = ("day", "name", "key", "model", "group", "provider"),
     ) -> int:
         """Count the rows that ``daily`` would return: at most ``MOST_COUNTED``."""
-        columns = [DAILY.c[name] for name in by]
-        some = sa.select(*columns).where(*_of_days(dimension, where, since, until)).distinct().limit(MOST_COUNTED)
+        tests = of_days(coarsest(dimension, where, by), where, since, until)
+        some = sa.select(*(DAILY.c[name] for name in by)).where(*tests)
+        some = some if EACH <= set(by) else some.distinct()
+        return await self._count(some.limit(MOST_COUNTED))
 
-        def read(connection: sa.Connection) -> int:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one())
+    async def count_sums(self, dimension: str, where: Mapping[str, object], since: str, until: str, most: int) -> int:
+        """Count the rows that ``daily`` would add up, at most so many: by their index, as far as it has them."""
+        quick = {name: wanted for name, wanted in where.items() if name == "name"}
+        return await self._count(sa.select(DAILY.c.day).where(*of_days(dimension, quick, since, until)).limit(most))
 
-        return await self._database.read(read)
+    async def names(self, dimension: str, most: int) -> list[str]:
+        """List whose sums there are, in order: each is found by the index from the one before it, however many sums it
+        has."""
+        of_it = DAILY.c.dimension == dimension
+        found = sa.select(sa.func.min(DAILY.c.name).label("name")).where(of_it).cte("found", recursive=True)
+        next_one = sa.select(sa.func.min(DAILY.c.name)).where(of_it, DAILY.c.name > found.c.name).scalar_subquery()
+        every = found.union_all(sa.select(next_one).where(found.c.name.is_not(None)))
+        asked = sa.select(every.c.name).where(every.c.name.is_not(None)).limit(most)
+        return await self._database.read(lambda connection: list(connection.execute(asked).scalars()))
+
+    async def _count(self, some: sa.Select[Any]) -> int:
+        counted = sa.select(sa.func.count()).select_from(some.subquery())
+        return await self._database.read(lambda connection: int(connection.execute(counted).scalar_one()))
 
     async def forget(self, before: float, most: int = 1000, since: float = 0.0, failed: bool = False) -> int:
         """Delete the oldest rows that ended before a time, at most so many: a step of a clean-up. The sums stay. Return
@@ -264,16 +302,6 @@ class SqlSpendStore:
             return len(ids)
 
         return await self._database.write(delete)
-
-
-def _of_days(
-    dimension: str, where: Mapping[str, object] | None, since: str, until: str
-) -> list[sa.ColumnElement[bool]]:
-    tests = [DAILY.c.dimension == dimension]
-    tests += [is_one_of(DAILY.c[name], wanted) for name, wanted in (where or {}).items()]
-    tests += [DAILY.c.day >= since] if since else []
-    tests += [DAILY.c.day <= until] if until else []
-    return tests
 
 
 def _all_of(asked: sa.Select[Any], connection: sa.Connection) -> tuple[Spent, ...]:

@@ -7,14 +7,19 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from penstock.core.admit.book import GLOBAL
 from penstock.core.admit.periods import window
 from penstock.stores.sql import upsert
+from penstock.stores.sql.daily import ALL, DAY, DIMENSIONS, day_of, of_days
 from penstock.stores.sql.entries import named, short, within
-from penstock.stores.sql.schema import ACCOUNT, SHARES, SPEND, TOTALS
+from penstock.stores.sql.schema import ACCOUNT, DAILY, SHARES, SPEND, TOTALS
 
 CHUNK = 500  # values of one statement
+WINDOWS = 4
+"""Windows of an account and a period whose totals are kept: the latest ones, and the one in which something is spent. A
+clock that was ahead for a while began some that are still to come, and takes none from the one it comes back to."""
 _OWN = ("key", "team", "user", "organization", "customer")  # kinds of accounts that have a column
-_MODEL = "/model:"  # between an account and the model whose share of it is counted
+MODEL = "/model:"  # between an account and the model whose share of it is counted
 
 
 class Charged(NamedTuple):
@@ -58,7 +63,7 @@ def add_totals(
         rows.append({"account": name, "period": period, "start": start, "amount": within(amount)})
     rows.sort(key=lambda row: (row["account"], row["period"], row["start"]))
     upsert.add(connection, TOTALS, rows, ("amount",))
-    _forget_totals(connection, begun)
+    _forget_totals(connection, begun, known)
     return sums
 
 
@@ -81,15 +86,23 @@ def _by_window(period: str, times: Sequence[float], costs: Sequence[int]) -> Ite
         yield window(period, at).start, cost
 
 
-def _forget_totals(connection: sa.Connection, begun: Sequence[Key]) -> None:
-    """Delete windows that are over for long: where a window begins, all before the last one."""
-    same = TOTALS.c.account == sa.bindparam("of"), TOTALS.c.period == sa.bindparam("in")
-    over = (*same, TOTALS.c.start < sa.bindparam("to"))
-    told = [
-        {"of": account, "in": period, "to": window(period, start - 1).start} for account, period, start in sorted(begun)
+def _forget_totals(connection: sa.Connection, begun: Sequence[Key], known: Iterable[Key]) -> None:
+    """Delete windows that are over for long: where one begins, all but the latest ``WINDOWS``."""
+    starts: dict[tuple[str, str], set[float]] = {(account, period): set() for account, period, _ in begun}
+    for account, period, start in (*known, *begun):
+        if (account, period) in starts:
+            starts[account, period].add(start)
+    made = set(begun)
+    over = [
+        {"of": account, "in": period, "at": start}
+        for (account, period), found in sorted(starts.items())
+        for start in sorted(found)[:-WINDOWS]
+        if (account, period, start) not in made
     ]
-    if told:
-        connection.execute(sa.delete(TOTALS).where(*over), told)
+    if over:
+        columns = TOTALS.c.account, TOTALS.c.period, TOTALS.c.start
+        tests = [column == sa.bindparam(name) for column, name in zip(columns, ("of", "in", "at"), strict=True)]
+        connection.execute(sa.delete(TOTALS).where(*tests), over)
 
 
 def known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[Key, int]:
@@ -102,17 +115,54 @@ def known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[Key
 
 
 def summed(connection: sa.Connection, account: str, period: str, start: float) -> int:
-    """Add up an account's rows since the start of a window, where there is a column of its kind."""
-    tests = _is_of(account) if period else []  # of all time it is kept since the account's first request
+    """Add up what an account had spent since the start of a window, where its total is not kept: of whole days by their
+    sums, of which there are few however many requests there were, else by its rows."""
+    if not period:
+        return 0  # of all time it is kept since the account's first request
+    end = window(period, start).end
+    whose = _sums_of_days(account) if not (start % DAY or end % DAY) else None
+    if whose is not None:
+        dimension, where = whose
+        days = of_days(dimension, where, day_of(start), day_of(end - 1))
+        return int(connection.execute(sa.select(sa.func.sum(DAILY.c.cost)).where(*days)).scalar() or 0)
+    tests = _is_of(account)
     if not tests:
         return 0
-    end = window(period, start).end
     asked = sa.select(sa.func.sum(SPEND.c.cost)).where(*tests, SPEND.c.at >= start, SPEND.c.at < end)
     return int(connection.execute(asked).scalar() or 0)
 
 
+def summed_all(connection: sa.Connection, asked: Iterable[Key]) -> dict[Key, int]:
+    """Add up what many accounts had spent, see ``summed``: those of one kind and window with a few statements."""
+    found: dict[Key, int] = {}
+    alike: dict[tuple[str, str, float], dict[str, Key]] = {}
+    for key in asked:
+        account, period, start = key
+        whose = _sums_of_days(account) if period and not (start % DAY or window(period, start).end % DAY) else None
+        if whose is None or not whose[1]:
+            found[key] = summed(connection, *key)
+        else:
+            alike.setdefault((whose[0], period, start), {})[str(whose[1]["name"])] = key
+    for (dimension, period, start), keys in alike.items():
+        since, until = day_of(start), day_of(window(period, start).end - 1)
+        found |= dict.fromkeys(keys.values(), 0)
+        for chunk in chunks(list(keys)):
+            days = of_days(dimension, {"name": tuple(chunk)}, since, until)
+            sums = sa.select(DAILY.c.name, sa.func.sum(DAILY.c.cost)).where(*days).group_by(DAILY.c.name)
+            found |= {keys[name]: int(cost or 0) for name, cost in connection.execute(sums)}
+    return found
+
+
+def _sums_of_days(account: str) -> tuple[str, dict[str, object]] | None:
+    """Return which sums per day are an account's; None where they are not kept."""
+    kind, _, id_ = account.partition(":")
+    if account == GLOBAL:
+        return ALL, {}
+    return None if MODEL in account or kind not in DIMENSIONS else (kind, {"name": short(id_)})
+
+
 def _is_of(account: str) -> list[sa.ColumnElement[bool]]:
-    whose, _, model = account.partition(_MODEL)
+    whose, _, model = account.partition(MODEL)
     kind, _, id_ = whose.partition(":")
     tests = []
     if kind in _OWN:
