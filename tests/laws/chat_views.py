@@ -243,6 +243,11 @@ def finish(choice: Choice) -> str:
     return reason
 
 
+def named(own: str) -> str:
+    """An answer's id as Chat's clients know it; "" where the gateway makes one."""
+    return own if own.startswith("chatcmpl-") or not own else f"chatcmpl-{own}"
+
+
 def as_stream(response: Response) -> Response:
     """Order is kept; only boundaries between equal neighbours are gone, those of thoughts excepted."""
     out = []
@@ -256,7 +261,7 @@ def as_stream(response: Response) -> Response:
             else:
                 run.append(block)
         out.append(replace(choice, blocks=(*blocks, *merge_texts(run)), finish=finish(choice)))
-    return replace(response, choices=tuple(out))
+    return replace(response, choices=tuple(out), id=named(response.id))
 
 
 def as_whole(response: Response) -> Response:
@@ -279,4 +284,4 @@ def as_whole(response: Response) -> Response:
         said = merge_texts(shifted([*texts]))
         told = (*thoughts, *said, *behind, *merge_texts(refusals), *calls)
         out.append(replace(choice, blocks=told, finish=finish(choice)))
-    return replace(response, choices=tuple(out))
+    return replace(response, choices=tuple(out), id=named(response.id))

@@ -27,7 +27,7 @@ from penstock.core.ir import (
     collect,
     explode,
 )
-from tests.laws.chat_views import Expected, as_stream, as_whole
+from tests.laws.chat_views import Expected, as_stream, as_whole, named
 from tests.laws.strategies import (
     chop,
     cuts,
@@ -138,7 +138,7 @@ def test_a_stream_has_the_shape_that_clients_rely_on(response: Response, usage: 
     assert events[-1].data == b"[DONE]" and not any(event.data == b"[DONE]" for event in events[:-1])
     chunks = [json.loads(event.data) for event in events[:-1]]
     assert all(c["object"] == "chat.completion.chunk" and c["model"] == response.model for c in chunks)
-    assert {c["id"] for c in chunks} == {response.id}
+    assert {c["id"] for c in chunks} == {named(response.id)}
     with_usage = [c for c in chunks if c.get("usage")]
     assert len(with_usage) == (1 if usage and response.usage else 0)
     assert all(c is chunks[-1] and c["choices"] == [] for c in with_usage)
