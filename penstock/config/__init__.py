@@ -6,7 +6,7 @@ What belongs here: the tables of keys, the reader, and the values. What a value 
 from __future__ import annotations
 
 from penstock.config.environ import load_dotenv
-from penstock.config.load import defaults, load, load_without
+from penstock.config.load import defaults, load, load_values, load_without
 from penstock.config.models import (
     Config,
     Deployment,
@@ -30,5 +30,6 @@ __all__ = [
     "defaults",
     "load",
     "load_dotenv",
+    "load_values",
     "load_without",
 ]

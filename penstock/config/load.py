@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.config import keys
 from penstock.config.cache import read_cache
@@ -17,6 +18,7 @@ from penstock.config.names import Names, check_aliases, check_groups, check_refe
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
 from penstock.config.section import Section, warn_unknown
+from penstock.config.sent import node_of
 from penstock.config.settings import (
     build_general,
     build_litellm,
@@ -29,6 +31,8 @@ from penstock.config.tree import Node
 
 if TYPE_CHECKING:
     from penstock.config.over import Over
+
+GIVEN = "config"  # what messages call a config that stands in no file
 
 
 def load(
@@ -60,6 +64,21 @@ def load(
     else:
         config = _build(document, files, env, resolve, problems, also)
     return Loaded(None if problems.failed else config, problems.sorted())
+
+
+def load_values(values: Mapping[str, Any], env: Mapping[str, str], *, resolve: Resolve | None = None) -> Loaded:
+    """Read a config that a program gives as what its file would hold. The same as `load`, but for `include`, which
+    needs a folder to look in."""
+    problems = Problems()
+    document = node_of(json.loads(json.dumps(values, default=_plain)), problems, GIVEN)
+    config = None if document is None else _build(document, (), env, resolve, problems, ())
+    return Loaded(None if problems.failed else config, problems.sorted())
+
+
+def _plain(value: object) -> object:
+    """Write out what JSON has no word for: objects of a program that hold settings (pydantic's), else their text."""
+    dump = getattr(value, "model_dump", None)
+    return dump(exclude_none=True) if callable(dump) else str(value)
 
 
 def load_without(env: Mapping[str, str], over: Over, also: Iterable[str] = ()) -> Loaded:

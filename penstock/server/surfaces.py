@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from penstock.core.dialects import DIALECTS, completions
+from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Dialect
-from penstock.core.ops import audio, embeddings, embeddings_google, images, moderations, rerank
+from penstock.core.ops import embeddings_google
 from penstock.core.providers.pass_through import dialect_at, provider_at
 from penstock.runtime import compaction, counting, ollama, ops, stored_responses
 from penstock.runtime.chats import CHAT, INPUTS, MESSAGES, RESPONSES, TALK, chat_row
+from penstock.runtime.operations import OPERATIONS, describe, take_anything, take_name, take_single
 from penstock.runtime.surface import About, Surface
 from penstock.server import google, inpath
 
@@ -28,34 +29,19 @@ _TEXTS = ("string", "array")
 def _streams(call: Call, fields: dict[str, Raw], state: State) -> None:
     """Fill in what Ollama's clients leave out: it streams unless it is told not to, and the oldest clients say ``name``
     for ``model``."""
-    _named(fields)
+    take_name(fields)
     if bytes(fields.get("stream", b"null")) == b"null":
         fields["stream"] = Raw(b"true")
 
 
-def _named(fields: dict[str, Raw]) -> None:
-    if "model" not in fields and "name" in fields:
-        fields["model"] = fields.pop("name")
-
-
-def _single(call: Call, fields: dict[str, Raw], state: State) -> None:
-    """Adapt a request of Ollama's that never streams: drop ``stream``, and take ``name`` for ``model``."""
-    _named(fields)
-    fields.pop("stream", None)
-
-
-def _anything(fields: Mapping[str, Raw]) -> None:
-    return None
-
-
 _NDJSON = b"application/x-ndjson"
-_OLLAMA = chat_row("ollama", _anything, About("Answer a chat in Ollama's form", streams=True))._replace(
+_OLLAMA = chat_row("ollama", take_anything, About("Answer a chat in Ollama's form", streams=True))._replace(
     attempt=ollama.run, adapt=_streams, stream_type=_NDJSON
 )
 _GENERATE = _OLLAMA._replace(
     dialect=DIALECTS["ollama_generate"], about=About("Complete a prompt in Ollama's form", streams=True)
 )
-_OLLAMA_ONE = _OLLAMA._replace(adapt=_single, forced_by="", cached="")
+_OLLAMA_ONE = _OLLAMA._replace(adapt=take_single, forced_by="", cached="")
 _OLLAMA_EMBED = _OLLAMA_ONE._replace(forced_by="embedding_model", cached="embedding")
 # Everything that Ollama serves, for errors in its shape; other paths below /api/ are not its own.
 _OLLAMA_PATH = re.compile(
@@ -94,98 +80,20 @@ def dialect_of(path: str, headers: Mapping[bytes, bytes]) -> Dialect:
     return DIALECTS["openai_chat"]
 
 
-# The small operations: OpenAI's errors, whatever the operation.
-def _about(
-    summary: str,
-    file: str = "",
-    answer: str = "application/json",
-    streams: bool = False,
-    **needs: str | tuple[str, ...],
-) -> About:
-    return About(summary, "operations", needs, (), file, answer, streams)
-
-
-_COMPLETIONS = chat_row(
-    "completions", completions.check, _about("Complete a prompt", prompt=_TEXTS, streams=True)
-)._replace(attempt=ops.completions, cached="text_completion")
-_EMBEDDINGS = CHAT._replace(
-    attempt=ops.embeddings,
-    check=embeddings.check,
-    adapt=_single,
-    forced_by="embedding_model",
-    cached="embedding",
-    about=About("Embed texts, or a conversation as one", "operations", one_of=("input", "messages")),
-)
-_RERANK = CHAT._replace(
-    attempt=ops.rerank,
-    check=rerank.check,
-    adapt=_single,
-    forced_by="",
-    cached="rerank",
-    about=_about("Rank documents by a query", query="string", documents="array"),
-)
-_MODERATIONS = CHAT._replace(
-    attempt=ops.moderations,
-    check=moderations.check,
-    adapt=_single,
-    default_model=ops.moderation_model,
-    forced_by="moderation_model",
-    cached="",
-    about=_about("Judge texts", input=_TEXTS),
-)
-_IMAGES = CHAT._replace(
-    attempt=ops.images_generations,
-    check=images.check,
-    forced_by="image_generation_model",
-    cached="",
-    about=_about("Make images of a text", prompt="string", streams=True),
-)
-_EDITS = _IMAGES._replace(
-    attempt=ops.images_edits,
-    read=ops.read_either,
-    json=False,
-    upload=True,
-    about=_about("Change images by a text", "image", prompt="string", streams=True),
-)
-_SPEECH = CHAT._replace(
-    attempt=ops.speech,
-    check=audio.check_speech,
-    adapt=_single,
-    forced_by="",
-    cached="",
-    about=_about("Speak a text", answer="audio/*", input="string"),
-)
-_FORM = CHAT._replace(check=_anything, read=ops.read_form, json=False, upload=True, forced_by="", cached="")
-_TRANSCRIPTIONS = _FORM._replace(
-    attempt=ops.transcriptions, cached="transcription", about=_about("Write down what is said", "file", streams=True)
-)
-_TRANSLATIONS = _FORM._replace(attempt=ops.translations, about=_about("Write down in English what is said", "file"))
 _BESIDE: dict[str, Surface] = {
     "/responses/compact": RESPONSES._replace(
         attempt=compaction.run,
-        adapt=_single,
+        adapt=take_single,
         cached="",
         about=About("Compact a conversation into a summary", one_of=INPUTS),
     ),
     "/responses/input_tokens": RESPONSES._replace(
         attempt=stored_responses.count,
-        adapt=_single,
+        adapt=take_single,
         cached="",
         about=About("Count the tokens of an input", one_of=INPUTS),
     ),
 }
-OPERATIONS: dict[str, Surface] = {
-    "/completions": _COMPLETIONS,
-    "/embeddings": _EMBEDDINGS,
-    "/rerank": _RERANK,
-    "/moderations": _MODERATIONS,
-    "/images/generations": _IMAGES,
-    "/images/edits": _EDITS,
-    "/audio/speech": _SPEECH,
-    "/audio/transcriptions": _TRANSCRIPTIONS,
-    "/audio/translations": _TRANSLATIONS,
-}
-
 # Method is POST for all.
 SURFACES: dict[str, Surface] = {
     "/v1/chat/completions": CHAT,
@@ -194,20 +102,20 @@ SURFACES: dict[str, Surface] = {
     "/responses": RESPONSES,
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": MESSAGES._replace(
-        attempt=counting.run, adapt=_single, cached="", about=About("Count the tokens of messages", needs=TALK)
+        attempt=counting.run, adapt=take_single, cached="", about=About("Count the tokens of messages", needs=TALK)
     ),
     "/api/chat": _OLLAMA,
     "/api/generate": _GENERATE,
-    "/api/embed": _OLLAMA_EMBED._replace(attempt=ollama.embed, about=_about("Embed texts in Ollama's form")),
+    "/api/embed": _OLLAMA_EMBED._replace(attempt=ollama.embed, about=describe("Embed texts in Ollama's form")),
     "/api/embeddings": _OLLAMA_EMBED._replace(
-        attempt=ollama.embeddings, about=_about("Embed one text in Ollama's older form")
+        attempt=ollama.embeddings, about=describe("Embed one text in Ollama's older form")
     ),
     "/api/show": _OLLAMA_ONE._replace(attempt=ollama.show, about=About("Describe a model in Ollama's form", "models")),
     **_BESIDE,
     **{"/v1" + path: surface for path, surface in _BESIDE.items()},
     **OPERATIONS,
     **{"/v1" + path: surface for path, surface in OPERATIONS.items()},
-    "/v2/rerank": _RERANK,
+    "/v2/rerank": OPERATIONS["/rerank"],
 }
 
 # Surfaces whose path carries the model, asked in order after the plain ones.
@@ -224,12 +132,12 @@ _GEMINI_EMBED = _GEMINI._replace(
     check=partial(embeddings_google.check, batch=False),
     forced_by="embedding_model",
     cached="embedding",
-    about=_about("Embed content in Google's form", content="object"),
+    about=describe("Embed content in Google's form", content="object"),
 )
 _GEMINI_BATCH = _GEMINI_EMBED._replace(
     attempt=ops.batch_embed_contents,
     check=partial(embeddings_google.check, batch=True),
-    about=_about("Embed several contents in Google's form", requests="array"),
+    about=describe("Embed several contents in Google's form", requests="array"),
 )
 PATTERNS: list[inpath.Pattern] = [
     inpath.Pattern(google.GENERATE, _GEMINI, google.templates("generateContent")),

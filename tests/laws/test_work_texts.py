@@ -16,7 +16,7 @@ from msgspec import Raw
 from penstock.core import count, envelope, errors, eventstream, grammar, mask, models, seen, sse
 from penstock.core.dialects import DIALECTS, EDITORS, arguments, guided, redact, structured, wrapped
 from penstock.core.dialects.base import Dialect
-from penstock.core.envelope import open_body
+from penstock.core.envelope import open_body, read_as
 from penstock.core.errors import GatewayError
 from penstock.core.fit import freeform
 from penstock.core.ops import audio, embeddings, forms, formstream, images, moderations, rerank, tei
@@ -126,6 +126,7 @@ READERS: dict[str, Reader] = {
     "guided.read": lambda t: [guided.read({key: _raw(t)}) for key in ("guided_regex", "guided_json", "guided_choice")],
     "count.text_size": lambda t: (count.text_size(t.encode()), count.text_size(b"base64" + t.encode())),
     "envelope.open_body": lambda t: [attempt(open_body, b) for b in (t.encode(), b'{"a" : "' + t.encode())],
+    "envelope.read_as": lambda t: attempt(lambda b: read_as(b, dict[str, str]), b'{"a": %b}' % _json(t)),
     "envelope.open_body, spaced": lambda t: open_body(b'{"a" : 1, "b" : %b, "c":[ ]}' % _json(t)),
     "errors.kind_of_status": lambda t: errors.kind_of_status(400, t),
     "models.facts": lambda t: models.facts(t[:1024]),

@@ -34,6 +34,9 @@ NAMED: dict[str, str] = {
     "penstock/runtime/custom_auth.py open_custom_auth": (
         "the operator's module may raise anything while it is read: logged, and nobody is let in"
     ),
+    "penstock/sdk/telling.py _run": (
+        "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
+    ),
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
     ),

@@ -29,10 +29,17 @@ NAMED: dict[str, str] = {
         "processes are the process's; each job knows the loop that waits for it, and is told there"
     ),
     "penstock/runtime/schema_check.py CHILDREN": "the same, with children of their own for checks",
+    "penstock/sdk/background.py _running": (
+        "the SDK's one loop, in a thread of its own: whoever asks, from whichever loop, is answered on it"
+    ),
+    "penstock/sdk/background.py _left": "after a fork: the parent's loop, kept so that its sockets are not closed here",
 }
 # "file name" -> what a `global` statement writes there.
 WRITTEN: dict[str, str] = {
     "penstock/runtime/records.py _second": "the text of the last second of the clock; it is the same on every loop",
+    "penstock/sdk/background.py _running": "the loop of the SDK starts at the first call, and ends with the program",
+    "penstock/sdk/background.py _lock": "a child of a fork begins anew: the parent's lock may be held",
+    "penstock/sdk/telling.py _teller": "the same for the thread that tells callbacks",
 }
 LIBRARIES = frozenset({"asyncio", "uvloop"})
 MAKERS = frozenset({"create_task", "create_future", "call_later", "call_soon", "call_at"})

@@ -308,6 +308,6 @@ def _sums(connection: sa.Connection, size: Size) -> None:
         for period, start, where in (("", 0.0, ""), ("30d", month, f"WHERE day >= '{since}'")):
             _run(
                 connection,
-                f"INSERT INTO {TOTALS.name} (account, period, start, amount) SELECT '{kind}:' || {name}, '{period}', {start}, SUM(cost) "
-                f"FROM scale_days JOIN scale_keys AS keys ON keys.n = k {where} GROUP BY {name}",
+                f"INSERT INTO {TOTALS.name} (account, period, start, amount) SELECT '{kind}:' || ({name}), '{period}', {start}, SUM(cost) "
+                f"FROM scale_days JOIN scale_keys AS keys ON keys.n = k {where} GROUP BY ({name})",
             )

@@ -97,16 +97,36 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13, "promp
 
 
 def test_the_cost_of_answers_of_every_dialect() -> None:
-    chat: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [], "usage": USAGE}
+    chat: dict[str, Any] = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt-4o",
+        "choices": [],
+        "usage": USAGE,
+    }
     assert sdk.completion_cost(chat) == sdk.completion_cost(ChatCompletion(**chat)) == 0.00005
-    responses = {"object": "response", "model": "gpt-4o", "usage": {"input_tokens": 10, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 4}}}
+    responses = {
+        "object": "response",
+        "model": "gpt-4o",
+        "usage": {"input_tokens": 10, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 4}},
+    }
     assert sdk.completion_cost(responses) == 0.00005
     usage = {"input_tokens": 6, "output_tokens": 3, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 0}
-    message: dict[str, Any] = {"id": "x", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": [], "usage": usage}
+    message: dict[str, Any] = {
+        "id": "x",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5",
+        "content": [],
+        "usage": usage,
+    }
     expected = (6 * 3 + 4 * 0.3 + 3 * 15) / 1e6
     assert sdk.completion_cost(message) == pytest.approx(expected, rel=1e-12)
     assert sdk.completion_cost(Message(**message)) == pytest.approx(expected, rel=1e-12)
-    vectors = CreateEmbeddingResponse(object="list", data=[], model="text-embedding-3-small", usage={"prompt_tokens": 1000, "total_tokens": 1000})
+    vectors = CreateEmbeddingResponse(
+        object="list", data=[], model="text-embedding-3-small", usage={"prompt_tokens": 1000, "total_tokens": 1000}
+    )
     assert sdk.completion_cost(vectors) == 0.00002
     assert sdk.completion_cost(chat, model="gpt-4o-mini") == pytest.approx((6 * 0.15 + 4 * 0.075 + 3 * 0.6) / 1e6)
     assert sdk.completion_cost({**chat, "service_tier": "priority"}) > 0.00005
@@ -131,7 +151,16 @@ def test_token_counter() -> None:
 
 
 def test_what_is_registered_wins_for_this_process() -> None:
-    sdk.register_model({"openai/mine": {"supports_vision": True, "max_output_tokens": 99, "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}})
+    sdk.register_model(
+        {
+            "openai/mine": {
+                "supports_vision": True,
+                "max_output_tokens": 99,
+                "input_cost_per_token": 1e-6,
+                "output_cost_per_token": 2e-6,
+            }
+        }
+    )
     assert sdk.supports_vision("openai/mine") and not sdk.supports_reasoning("openai/mine")
     assert sdk.get_max_tokens("openai/mine") == 99 and sdk.cost_per_token("openai/mine", 10, 10) == (1e-05, 2e-05)
     sdk.register_model({"gpt-4o": {"supports_vision": False, "input_cost_per_token": 1e-3}})
@@ -141,7 +170,10 @@ def test_what_is_registered_wins_for_this_process() -> None:
 
 def test_importing_it_is_cheap_and_every_name_is_there() -> None:
     code = "import sys, penstock.sdk; print('msgspec' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
     for name in sdk.__all__:
         assert getattr(sdk, name).__doc__, name
     assert dir(sdk) == sdk.__all__

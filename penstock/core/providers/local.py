@@ -11,6 +11,8 @@ from penstock.core.providers.spec import Provider, Quirks, row
 
 _BOTH = ("anthropic", "openai_responses")
 _OLLAMA = ("ollama", "ollama_generate")
+GATEWAY = "litellm_proxy"
+"""The row of a server that is a gateway itself, Penstock or LiteLLM's proxy."""
 
 ENGINES: tuple[Provider, ...] = (
     row(
@@ -160,7 +162,7 @@ ANYWHERE: tuple[Provider, ...] = (
         local=True,
     ),
     row(
-        "litellm_proxy",
+        GATEWAY,
         None,
         "LITELLM_PROXY_API_KEY",
         local=True,

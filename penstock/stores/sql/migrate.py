@@ -23,7 +23,7 @@ from penstock.stores.sql.schema import ABOUT, METADATA, PREFIX, REVISION
 if TYPE_CHECKING:
     from alembic.config import Config
 
-LEVEL = 3
+LEVEL = 4
 """How many migrations there are."""
 COMPATIBLE_FROM = 1
 """The lowest level of a version that can work with the tables of this one."""
