@@ -51,13 +51,16 @@ def run(
     with Control() as control:
         backend = make(port=wanted.port, control=control)
         gateway: Any = None
+        config_path: Path | None = None
         try:
             if not start(backend, wanted, timeout):
                 raise EngineError(f"{wanted.engine.title} did not start")
-            output.say(f"{wanted.engine.title} ready at http://localhost:{wanted.port}")
+            output.say(f"{wanted.engine.title} ready at http://{name_host(wanted.host)}:{wanted.port}")
             if front is not None:
+                name, host = backend.model_name or wanted.model.name, name_host(wanted.host)
+                config_path = write_config(wanted.engine.name, wanted.port, front.alias, name, host)
                 gateway = make(port=front.port, control=control)
-                _start_gateway(gateway, wanted, front, backend.model_name or wanted.model.name)
+                _start_gateway(gateway, front, config_path)
                 output.say(f"LiteLLM proxy ready at http://localhost:{front.port}")
                 output.say(f"Model alias: {front.alias}")
             while not control.stopped():
@@ -75,6 +78,8 @@ def run(
                     gateway.stop()
             finally:
                 backend.stop()
+                if config_path is not None:  # the keeper has done it, unless the gateway was never started
+                    clear([], _files(config_path))
         return 1 if control.signum is None else 128 + control.signum
 
 
@@ -86,10 +91,11 @@ def name_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _start_gateway(gateway: Any, wanted: Wanted, front: Front, model_name: str) -> None:
-    host = name_host(wanted.host)
-    config_path: Path = write_config(wanted.engine.name, wanted.port, front.alias, model_name, host)
-    remove = (str(config_path), str(config_path.parent))
+def _files(config_path: Path) -> tuple[str, ...]:
+    return str(config_path), str(config_path.parent)
+
+
+def _start_gateway(gateway: Any, front: Front, config_path: Path) -> None:
     ready = gateway.start_litellm_proxy(
         config_path=config_path,
         port=front.port,
@@ -97,8 +103,7 @@ def _start_gateway(gateway: Any, wanted: Wanted, front: Front, model_name: str) 
         image=front.image,
         timeout=front.timeout,
         host=front.host,
-        remove=remove,
+        remove=_files(config_path),
     )
     if not ready:
-        clear([], remove)  # it may not even have been started, whose keeper does this otherwise
         raise EngineError("LiteLLM proxy did not start")

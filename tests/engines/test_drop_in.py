@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -36,13 +37,16 @@ class Scripts:
 
 
 @pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Scripts:
+def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scripts]:
+    own = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
     monkeypatch.syspath_prepend(str(SCRIPTS))
     found = Scripts()
     for name in NAMES:
         monkeypatch.delitem(sys.modules, name, raising=False)
         setattr(found, name, importlib.import_module(name))
-    return found
+    yield found
+    assert list(own.glob("penstock-*")) == [], "every start has cleared its folder away"
 
 
 @pytest.fixture
