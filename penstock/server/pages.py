@@ -124,7 +124,7 @@ pre{{padding:1rem;overflow:auto}}a{{color:#0b62a8}}</style></head>
   -H 'Content-Type: application/json' \\{auth}
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'</pre>
 <p><a href="/health">Health</a> &middot; <a href="/v1/models">Models</a>
-&middot; <a href="docs">Every URL</a></p></body></html>
+&middot; <a href="/docs">Every URL</a></p></body></html>
 """
 
 

@@ -33,13 +33,16 @@ READY = "Model alias: "
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_s4_06_s4_07_and_s4_08_both_start_in_order_serve_and_end_in_the_other_order(place: Path, number: int) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("this run was told to ignore that signal (nohup), and so is what it starts")
     engine, gateway = free_port(), free_port()
     arguments = options("--litellm-alias", "my-model", engine=engine, gateway=gateway)
     with running(place, *arguments, STANDIN_MODE="slow worker") as run:
         run.wait_for(READY)
         text = run.output()
         assert f"LiteLLM proxy ready at http://localhost:{gateway}\nModel alias: my-model\n" in text
-        assert text.index("vLLM ready at") < text.index("[LiteLLM]") < text.index("LiteLLM proxy ready")
+        # (The gateway's own lines come through a pipe: on a busy machine behind what is said of it.)
+        assert text.index("vLLM ready at") < text.index("LiteLLM proxy ready")
         assert "[vLLM] INFO vllm is starting: green\n" in text
         assert re.search(r"^\[vLLM\] loading, \d+ s, \d+ %$", text, re.M)
         models = ask(f"http://127.0.0.1:{gateway}/v1/models")

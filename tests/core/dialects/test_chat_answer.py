@@ -166,7 +166,7 @@ def test_the_clients_own_name_for_the_model_and_the_ids_it_relies_on() -> None:
     assert (body["model"], body["object"], body["id"], body["created"]) == (
         "asked-for",
         "chat.completion",
-        "x",
+        "chatcmpl-x",
         VIEW.now,
     )
     minted = json.loads(chat.render_response(Response(id="", model="m", choices=()), VIEW).body)
