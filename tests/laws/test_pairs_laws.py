@@ -119,7 +119,8 @@ def gist(client: Dialect, response: Response) -> list[Any]:
         if client.name == "anthropic":  # refusals are texts there: their place among these is what a whole Chat loses
             spoken[Text] = "".join(sorted(spoken[Text]))
         calls = [(b.id, b.name, b.kind, b.args, b.seal) for b in choice.blocks if isinstance(b, ToolUse)]
-        seals = sorted(repr(b.seal) for b in choice.blocks if isinstance(b, Thinking) and b.seal)
+        # A set: two thoughts without a word that bear one seal between them are one thought in a stream.
+        seals = sorted({repr(b.seal) for b in choice.blocks if isinstance(b, Thinking) and b.seal})
         cited = Counter(c.url for b in choice.blocks if isinstance(b, Text) for c in b.citations)
         foreign = [(b.dialect, b.kind) for b in choice.blocks if isinstance(b, Opaque)]
         logs = json.loads(choice.logprobs or b"{}").get("content") or []
