@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, note
+from hypothesis import example, given, note
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -28,6 +28,7 @@ from penstock.core.ir import (
     Opaque,
     Refusal,
     Response,
+    Seal,
     Stop,
     Text,
     Thinking,
@@ -86,7 +87,15 @@ def test_whole_answers_reach_every_client(response: Response) -> None:
             assert b"upstream" not in rendered.body
 
 
+def sealed_twice(first: str, second: str) -> Response:
+    """A text without a word that two seals of another family stand behind."""
+    seals = [Thinking("", Seal("gemini", data)) for data in (first, second)]
+    return Response(id="msg_1", model="m", choices=(Choice((Text(""), *seals), "stop"),))
+
+
 @given(responses(), cuts, cuts, st.integers(1, 9))
+@example(sealed_twice("one+/=.XYZ01", "one+/=.XYZ01"), [], [], 1)
+@example(sealed_twice("one+/=.XYZ01", "two+/=.XYZ02"), [], [], 1)
 def test_streams_reach_every_client(response: Response, first: list[int], second: list[int], cut: int) -> None:
     for target in THREE.values():
         sent = run_encoder(target.encoder(UPSTREAM), explode(response, cut))
@@ -119,8 +128,7 @@ def gist(client: Dialect, response: Response) -> list[Any]:
         if client.name == "anthropic":  # refusals are texts there: their place among these is what a whole Chat loses
             spoken[Text] = "".join(sorted(spoken[Text]))
         calls = [(b.id, b.name, b.kind, b.args, b.seal) for b in choice.blocks if isinstance(b, ToolUse)]
-        # A set: two thoughts without a word that bear one seal between them are one thought in a stream.
-        seals = sorted({repr(b.seal) for b in choice.blocks if isinstance(b, Thinking) and b.seal})
+        seals = sorted(repr(b.seal) for b in choice.blocks if isinstance(b, Thinking) and b.seal)
         cited = Counter(c.url for b in choice.blocks if isinstance(b, Text) for c in b.citations)
         foreign = [(b.dialect, b.kind) for b in choice.blocks if isinstance(b, Opaque)]
         logs = json.loads(choice.logprobs or b"{}").get("content") or []

@@ -86,13 +86,13 @@ class _Part:
     ``kind``, and what cannot be told before it closes: the ``input`` of its opening event, and of a block of unknown
     kind everything (``fields`` and the ``pieces`` of its input)."""
 
-    __slots__ = ("fields", "index", "input", "kind", "pieces", "seal", "told")
+    __slots__ = ("fields", "index", "input", "kind", "pieces", "seals", "told")
 
     def __init__(self, index: int, kind: str) -> None:
         self.index = index
         self.kind = kind
         self.told = False
-        self.seal: Seal | None = None  # of a text: it is told behind it
+        self.seals: list[Seal] = []  # of a text: they are told behind it, each as a thought of its own
         self.input = ""
         self.fields: dict[str, Raw] = {}
         self.pieces: list[str] = []
@@ -158,7 +158,7 @@ class MessagesDecoder:
         if part.index < 0:
             return self._thought(part, delta)
         if kind == "citations_delta" and (seal := carried_seal(bytes(delta.citation))) is not None:
-            part.seal = seal
+            part.seals.append(seal)
             return ()
         return _told(part.index, delta)
 
@@ -217,7 +217,7 @@ class MessagesDecoder:
         if isinstance(block, ToolUse) and self._marks[CALL]:
             block = replace(block, seal=self._marks[CALL].pop(0))
         elif isinstance(block, Text) and self._marks[TEXT]:
-            part.seal = self._marks[TEXT].pop(0)
+            part.seals.append(self._marks[TEXT].pop(0))
         out.append(Open(part.index, shell(block)))
         if isinstance(block, ToolUse):
             self._tools = True
@@ -243,10 +243,12 @@ class MessagesDecoder:
             return (Open(part.index, _whole(part)), Close(part.index))
         if part.index < 0:
             return self._empty(part)
-        if part.seal is not None:
-            at = self._next
-            self._next += 1
-            return (Close(part.index), Open(at, Thinking("")), Delta(at, seal=part.seal), Close(at))
+        if part.seals:
+            out: list[Event] = [Close(part.index)]
+            for at, seal in enumerate(part.seals, self._next):
+                out += (Open(at, Thinking("")), Delta(at, seal=seal), Close(at))
+            self._next += len(part.seals)
+            return out
         if part.kind == "tool" and not part.told:
             # Without arguments the API sends none or only "{}"; some servers send all of them in the opening event.
             return (Delta(part.index, part.input or "{}"), Close(part.index))
