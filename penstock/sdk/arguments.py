@@ -53,7 +53,7 @@ def sort_arguments(given: Mapping[str, Any], default_model: str = "") -> Asked:
         elif name == "timeout":
             asked.fields[name] = _seconds(value)
         elif name == "response_format" and isinstance(value, type):
-            asked.fields[name] = _schema_of(value)
+            asked.fields[name] = schema_of(value)
         elif name == "model_list":
             raise TypeError("model_list is for Router(model_list=...): a call asks one model")
         elif is_param(name):
@@ -110,7 +110,7 @@ def _seconds(value: Any) -> float:
     return float(value)
 
 
-def _schema_of(model: type) -> dict[str, Any]:
+def schema_of(model: type) -> dict[str, Any]:
     """Write a class of pydantic's as a response format, as OpenAI wants strict schemas: nothing beside what is named,
     and all of that."""
     schema = model.model_json_schema()  # type: ignore[attr-defined]

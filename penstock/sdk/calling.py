@@ -47,14 +47,20 @@ class Prepared(Struct, eq=False):
 
 
 class Calling:
-    """What the calls of one client have in common. ``remote``: they go to a gateway, which is told their metadata."""
+    """What the calls of one client have in common. ``remote``: they go to a gateway, which is told their metadata.
+    ``hears``: is told the record of each that was sent, before its caller has the answer."""
 
     def __init__(
-        self, states: States, remote: bool = False, callbacks: Mapping[str, Sequence[Any]] | None = None
+        self,
+        states: States,
+        remote: bool = False,
+        callbacks: Mapping[str, Sequence[Any]] | None = None,
+        hears: Callable[[Record], object] | None = None,
     ) -> None:
         self.states = states
         self.remote = remote
         self.callbacks = callbacks or {}
+        self.hears = hears
 
     def prepare(self, operation: Operation, given: Mapping[str, Any], waits: bool) -> Prepared:
         """Make a call ready: in the thread of who asks, because files are read here."""
@@ -83,6 +89,7 @@ class Calling:
             if prepared.asked.stream and prepared.operation.part is not None:
                 return await self._stream(prepared, prepared.state)
             caught = CaughtExchange(prepared.operation.path, prepared.headers, prepared.body)
+            caught.hears = self.hears
             await background().driver.answer(caught, prepared.operation.surface, prepared.state)
             return self._whole(prepared, caught)
         except Exception as error:
@@ -136,6 +143,7 @@ class Calling:
         operation, loop = prepared.operation, asyncio.get_running_loop()
         channel = Channel(loop)
         caught = CaughtExchange(operation.path, prepared.headers, prepared.body, channel)
+        caught.hears = self.hears
         task = loop.create_task(background().driver.answer(caught, operation.surface, state))
         task.add_done_callback(lambda _: channel.end())
         head = caught.head_came

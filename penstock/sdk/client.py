@@ -18,6 +18,9 @@ from penstock.sdk.calling import Calling
 from penstock.sdk.operations import OPERATIONS, Operation
 from penstock.sdk.states import States
 
+if TYPE_CHECKING:
+    from penstock.core.record import Record
+
 AT_ONCE = 100  # calls of a batch that are under way together
 
 
@@ -33,6 +36,7 @@ class _Calls:
         success_callback: Sequence[Any] = (),
         failure_callback: Sequence[Any] = (),
         callbacks: Sequence[Any] = (),
+        hears: Callable[[Record], object] | None = None,
     ) -> None:
         if config is not None and base_url is not None:
             raise ValueError("give a config, or the base_url of a gateway that has one, not both")
@@ -47,7 +51,7 @@ class _Calls:
                 "router_settings": {"num_retries": 0},
             }
         heard = {"success_callback": success_callback, "failure_callback": failure_callback, "callbacks": callbacks}
-        self._calling = Calling(States(config), base_url is not None, heard)
+        self._calling = Calling(States(config), base_url is not None, heard, hears)
 
     if TYPE_CHECKING:  # the methods are made of the rows of ``operations``, below
 
@@ -115,8 +119,9 @@ def _async(operation: Operation, name: str) -> Callable[..., Any]:
 class Client(_Calls):
     """Calls that wait for their answers; those whose names begin with "a" are awaited.
 
-    ``config``: a path of a config.yaml, or what one would hold as a dict; None: any `provider/model`, with keys from
-    the environment or from the calls. ``base_url`` and ``api_key``: a gateway elsewhere, in the place of all that.
+    ``config``: a path of a config.yaml, or what one would hold as a dict; None, or settings without a `model_list`: any
+    `provider/model`, with keys from the environment or from the calls. ``base_url`` and ``api_key``: a gateway
+    elsewhere, in the place of all that. ``hears``: a function that is told the record of each call, on the SDK's loop.
     """
 
     kinds: ClassVar[tuple[str, ...]] = tuple(OPERATIONS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Notes:
-    """Gives each record to the request that waits for it."""
+    """Gives each record to the request that waits for it, and to whoever hears of that one's client."""
 
     def __init__(self) -> None:
         self.waiting: dict[str, CaughtExchange] = {}
@@ -30,6 +30,8 @@ class _Notes:
         caught = self.waiting.get(record.call_id)
         if caught is not None:
             caught.record = record
+            if caught.hears is not None:
+                caught.hears(record)
 
     def close(self) -> None:
         """Forget who waits."""
@@ -37,23 +39,36 @@ class _Notes:
 
 
 class Driver:
-    """Drives requests to their ends. Belongs to the loop on which it answers the first."""
+    """Drives requests to their ends. Belongs to the loop on which it answers the first. One engine serves all; clients
+    that keep answers have one for each place where they are kept, since an engine has one such place."""
 
     def __init__(self) -> None:
         self._notes = _Notes()
-        self._pool = Pool(proxies=Proxies.from_env(os.environ))
-        self.engine = Engine(self._pool, Records([self._notes]))
+        self.pool = Pool(proxies=Proxies.from_env(os.environ))
+        self.engine = Engine(self.pool, Records([self._notes]))
+        self._keeping: dict[str, Engine] = {}
+
+    def engine_of(self, state: State) -> Engine:
+        """Return the engine for a state's calls."""
+        if state.caching is None:
+            return self.engine
+        place = repr(state.caching.place)
+        found = self._keeping.get(place)
+        if found is None:
+            found = self._keeping[place] = Engine(self.pool, self.engine.records, lives=self.engine.means.lives)
+        return found
 
     async def answer(self, caught: CaughtExchange, surface: Surface, state: State) -> None:
         """Answer a request by the engine. Its exchange has answer and record then."""
-        means = self.engine.means
+        engine = self.engine_of(state)
+        means = engine.means
         call = Call(caught, means, NOBODY, surface)
         caught.call = call
         self._notes.waiting[call.call_id] = caught
         try:
-            await self.engine.handle(call, state)
+            await engine.handle(call, state)
         finally:
-            self.engine.flush()
+            engine.flush()
             self._notes.waiting.pop(call.call_id, None)
             means.held.size -= caught.held
             caught.held = 0
@@ -61,7 +76,8 @@ class Driver:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.engine.answers.close()
-        await self._pool.close()
-        self.engine.flush()
+        for engine in (self.engine, *self._keeping.values()):
+            await engine.answers.close()
+            engine.flush()
+        await self.pool.close()
         await asyncio.sleep(0)
