@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.core.providers.local import GATEWAY
+from penstock.sdk.arguments import sort_arguments
 from penstock.sdk.background import background
 from penstock.sdk.calling import Calling
 from penstock.sdk.operations import OPERATIONS, Operation
@@ -20,6 +21,7 @@ from penstock.sdk.states import States
 
 if TYPE_CHECKING:
     from penstock.core.record import Record
+    from penstock.runtime.state import State
 
 AT_ONCE = 100  # calls of a batch that are under way together
 
@@ -52,6 +54,10 @@ class _Calls:
             }
         heard = {"success_callback": success_callback, "failure_callback": failure_callback, "callbacks": callbacks}
         self._calling = Calling(States(config), base_url is not None, heard, hears)
+
+    def state_of(self, arguments: Mapping[str, Any]) -> State:
+        """Return the state in which a call with these arguments would be answered."""
+        return self._calling.states.of(sort_arguments(arguments))
 
     if TYPE_CHECKING:  # the methods are made of the rows of ``operations``, below
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.core.admit.caller import NOBODY
 from penstock.runtime.call import Call
@@ -19,19 +20,26 @@ if TYPE_CHECKING:
     from penstock.sdk.channel import CaughtExchange
 
 
+class Waiting(Protocol):
+    """Who waits for a record."""
+
+    record: Record | None
+    hears: Callable[[Record], object] | None
+
+
 class _Notes:
     """Gives each record to the request that waits for it, and to whoever hears of that one's client."""
 
     def __init__(self) -> None:
-        self.waiting: dict[str, CaughtExchange] = {}
+        self.waiting: dict[str, Waiting] = {}
 
     def put(self, record: Record) -> None:
         """Give a record to who waits for it."""
-        caught = self.waiting.get(record.call_id)
-        if caught is not None:
-            caught.record = record
-            if caught.hears is not None:
-                caught.hears(record)
+        waiting = self.waiting.get(record.call_id)
+        if waiting is not None:
+            waiting.record = record
+            if waiting.hears is not None:
+                waiting.hears(record)
 
     def close(self) -> None:
         """Forget who waits."""
@@ -60,19 +68,25 @@ class Driver:
 
     async def answer(self, caught: CaughtExchange, surface: Surface, state: State) -> None:
         """Answer a request by the engine. Its exchange has answer and record then."""
-        engine = self.engine_of(state)
-        means = engine.means
+        means = self.engine_of(state).means
         call = Call(caught, means, NOBODY, surface)
         caught.call = call
-        self._notes.waiting[call.call_id] = caught
+        try:
+            await self.handle(call, state, caught)
+        finally:
+            means.held.size -= caught.held
+            caught.held = 0
+            caught.call = None
+
+    async def handle(self, call: Call, state: State, waiting: Waiting) -> None:
+        """Answer a call, and give its record to who waits for it."""
+        engine = self.engine_of(state)
+        self._notes.waiting[call.call_id] = waiting
         try:
             await engine.handle(call, state)
         finally:
             engine.flush()
             self._notes.waiting.pop(call.call_id, None)
-            means.held.size -= caught.held
-            caught.held = 0
-            caught.call = None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -22,21 +22,18 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from penstock.sdk.arguments import schema_of
-from penstock.sdk.litellm_provider import LiteLLMProvider
 from penstock.sdk.models import token_counter
 
 _FORCED = {"any": "required", "required": "required", "auto": "auto", "none": "none"}
 
 
 class ChatPenstock(BaseChatModel):
-    """A model that `provider` asks. ``options``: arguments of all its calls."""
+    """A model that ``provider``, a `LiteLLMProvider`, asks. ``options``: arguments of all its calls."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    provider: LiteLLMProvider = Field(exclude=True)
+    provider: Any = Field(exclude=True)
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -50,7 +47,8 @@ class ChatPenstock(BaseChatModel):
     @property
     def model_name(self) -> str:
         """Return whom it asks."""
-        return self.provider.model
+        name: str = self.provider.model
+        return name
 
     def get_num_tokens(self, text: str) -> int:
         """Estimate the tokens of a text, as the SDK does."""

@@ -14,6 +14,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.pictures import address_of_bytes, address_of_text
@@ -25,6 +26,7 @@ from penstock.sdk.tools import MAX_ROUNDS, Conversation, ToolDefinition, written
 
 if TYPE_CHECKING:
     from penstock.core.record import Record
+    from penstock.runtime.state import State
 
 __all__ = ["LiteLLMConfig", "LiteLLMService", "ToolDefinition", "get_litellm_service"]
 
@@ -46,7 +48,7 @@ class LiteLLMService:
         settings: dict[str, Any] = {"drop_params": True}  # defaults of ours must not make a model refuse
         if self.config.enable_caching:
             settings |= {"cache": True, "cache_params": {"type": "local", "namespace": f"service-{self._number}"}}
-        self.client = Client({"litellm_settings": settings}, hears=self._hear)
+        self.client = Client({"litellm_settings": settings}, hears=self.hear)
 
     def update_config(self, **changes: Any) -> LiteLLMConfig:
         """Change settings by their names, and put them into effect. Raises TypeError for a name that is none, and
@@ -65,7 +67,8 @@ class LiteLLMService:
         """Begin to count anew."""
         self._costs.reset()
 
-    def _hear(self, record: Record) -> None:
+    def hear(self, record: Record) -> None:
+        """Count what a request cost, where that is wanted."""
         if self.config.enable_cost_tracking:
             self._costs.add(record)
 
@@ -75,6 +78,8 @@ class LiteLLMService:
         """Return `provider/model`. A name that begins with its provider stays; the default provider is put before one
         that begins with none."""
         name = model or self.config.default_model
+        if not isinstance(name, str) or not isinstance(provider, str | None):
+            raise TypeError(f"model and provider are names, not {name!r:.100} and {provider!r:.100}")
         if provider is None:
             first, slash, _ = name.partition("/")
             if slash and get(first) is not None:
@@ -100,10 +105,15 @@ class LiteLLMService:
 
     def address_of(self, model: str) -> dict[str, Any]:
         """Return the arguments that lead to a model where the config says where it is."""
-        url = self.config.ollama_base_url
-        if url.rstrip("/") == OLLAMA_BASE_URL or model.partition("/")[0] not in ("ollama", "ollama_chat"):
+        url, row = self.config.ollama_base_url, get(model.partition("/")[0])
+        if url.rstrip("/") == OLLAMA_BASE_URL or row is None or "OLLAMA_BASE_URL" not in row.bases:
             return {}
         return {"api_base": url}
+
+    def state_of(self, model: str, fallbacks: Sequence[Any] = ()) -> State:
+        """Return the state in which requests for a model are answered. Raises the SDK's exceptions."""
+        given = {"model": model, "fallbacks": list(fallbacks), **self.address_of(model)}
+        return self.client.state_of({name: value for name, value in given.items() if value})
 
     # Calls ------------------------------------------------------------------------------------------------------------
 
@@ -248,13 +258,14 @@ def _seeing(prompt: str, picture: str | bytes | os.PathLike[str]) -> list[dict[s
 
 
 _lock = threading.Lock()
-_service: LiteLLMService | None = None
+
+
+@cache
+def _service() -> LiteLLMService:
+    return LiteLLMService()
 
 
 def get_litellm_service() -> LiteLLMService:
     """Return the service of this process, made at the first call."""
-    global _service
     with _lock:
-        if _service is None:
-            _service = LiteLLMService()
-        return _service
+        return _service()

@@ -34,6 +34,10 @@ NAMED: dict[str, str] = {
     "penstock/runtime/custom_auth.py open_custom_auth": (
         "the operator's module may raise anything while it is read: logged, and nobody is let in"
     ),
+    "penstock/sdk/tools.py Conversation._run": (
+        "a handler is the program's function: whatever it raises is told to the model that called it"
+    ),
+    "penstock/sdk/tools.py Conversation._arun": "the same, awaited: the model is told what the handler raised",
     "penstock/sdk/telling.py _run": (
         "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
     ),
