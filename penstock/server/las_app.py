@@ -185,7 +185,7 @@ def _with_caller(scope: Scope) -> Scope:
     `httpx.ASGITransport`): no socket has taken it, so the server has a name, and no address of somebody else's is in
     it."""
     server, client = scope.get("server"), scope.get("client")
-    if not server or server[1] is None or _is_address(server[0]):
+    if not server or "/" in server[0] or _is_address(server[0]):  # a path: a Unix socket
         return scope
     if client and _is_address(client[0]) and not is_loopback(client[0]):
         return scope  # a bridge (of a cloud's functions) that names the host asked for
