@@ -110,8 +110,7 @@ class Calling:
             answer = operation.whole(msgspec.json.decode(caught.answer))
         else:
             answer = operation.whole(text=caught.answer.decode("utf-8", "replace"))
-        answer._hidden_params = hidden
-        answer._response_headers = hidden["additional_headers"]
+        answer.__dict__.update(_hidden_params=hidden, _response_headers=hidden["additional_headers"])
         self._tell(prepared, answer, None, caught.record)
         return answer
 
@@ -240,8 +239,8 @@ def _joined(prepared: Prepared, chunks: list[Answer], hidden: dict[str, Any]) ->
 
 def _hidden(prepared: Prepared, caught: CaughtExchange) -> dict[str, Any]:
     """Collect what is known of a call beside its answer's body."""
-    lines = [line.partition(": ") for line in caught.head.decode("latin-1").split("\r\n") if line]
-    headers = {name: value for name, _, value in lines}
+    lines = caught.head.decode("latin-1").split("\r\n")
+    headers = dict([line.split(": ", 1) for line in lines if line])
     record = caught.record
     hidden: dict[str, Any] = {
         "model_id": headers.get("x-litellm-model-id"),

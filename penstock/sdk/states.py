@@ -13,6 +13,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,10 +75,11 @@ class States:
     def _key(self, asked: Asked) -> object:
         """Make what two calls have in common that may share a state: deployments, and what the environment says of
         their providers."""
+        said = _said(asked.model, asked.params)
         if not asked.params and not asked.also:
-            return asked.model, _said(asked.model, None)
-        also = tuple((name, _said(name, None), _written(params)) for name, params in asked.also.items())
-        return asked.model, _said(asked.model, asked.params.get("custom_llm_provider")), _written(asked.params), also
+            return asked.model, said
+        also = tuple([(name, _said(name, params), _written(params)) for name, params in asked.also.items()])
+        return asked.model, said, _written(asked.params), also
 
     def _configured(self, config: str | os.PathLike[str] | Mapping[str, Any]) -> State:
         env = environment()
@@ -150,15 +152,23 @@ def _state(loaded: Loaded, of_entries: bool = False) -> State:
     return State(config, config.environment)
 
 
-def _said(model: str, provider: str | None) -> tuple[str | None, ...]:
-    """Return what the environment says of a model's provider: a key that is set later counts."""
+def _said(model: str, params: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Return what the environment says of a model's provider where ``params`` do not. A key that is set later
+    counts."""
+    names = _variables(model, params.get("custom_llm_provider"), "api_key" in params, "api_base" in params)
+    return tuple([os.environ.get(name) for name in names])
+
+
+@lru_cache(1024)
+def _variables(model: str, provider: str | None, has_key: bool, has_base: bool) -> tuple[str, ...]:
     row = get(provider) if provider else get(model.partition("/")[0])
     if row is None:
         try:
             row = get(resolve(model)[0])
         except LookupError:
-            row = None
-    return () if row is None else tuple([os.environ.get(name) for name in (*row.keys, *row.bases, *row.env)])
+            return ()
+    assert row is not None  # a provider that a name leads to has a row
+    return (*(() if has_key else row.keys), *(() if has_base else row.bases), *row.env)
 
 
 def _written(params: Mapping[str, Any]) -> bytes:
