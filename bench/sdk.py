@@ -22,7 +22,8 @@ began = time.process_time()
 from {module} import completion
 imported = time.process_time() - began
 url, calls, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-asked = dict(model="openai/gpt-4o-mini", messages=[{{"role": "user", "content": "hello"}}], api_base=url, api_key="sk-x")
+said = [{{"role": "user", "content": "hello"}}]
+asked = dict(model="openai/gpt-4o-mini", messages=said, api_base=url, api_key="sk-x")
 for _ in range(calls):
     completion(**asked)
 found = []

@@ -50,7 +50,10 @@ class States:
         if isinstance(config, Mapping) and config and "model_list" not in config:
             self._settings, config = config, None
             any_model = {**self._settings, "model_list": [_entry("*", {"model": "*"})]}
-            self._caches = _state(load_values(any_model, environment(), resolve=resolve)).caching is not None
+            loaded = load_values(any_model, environment(), resolve=resolve)
+            if wrong := [str(problem) for problem in loaded.problems if problem.level == "error"]:
+                raise ValueError("\n".join(wrong))
+            self._caches = _state(loaded).caching is not None
         self.state: State | None = None if config is None else self._configured(config)
 
     def of(self, asked: Asked) -> State:
