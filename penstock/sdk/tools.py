@@ -13,7 +13,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from penstock.sdk.answers import ModelResponse
@@ -25,13 +25,21 @@ _LONGEST_ERROR = 2000  # characters of an exception that a model is told
 _SENT_BACK = ("role", "content", "tool_calls", "reasoning_content", "thinking_blocks")
 
 
-@dataclass
 class ToolDefinition:
     """A function that a model may call. ``parameters``: a JSON schema of an object."""
 
-    name: str
-    description: str = ""
-    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    def __init__(self, name: str, description: str = "", parameters: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.description = description
+        self.parameters: dict[str, Any] = dict(parameters or {"type": "object", "properties": {}})
+
+    def __repr__(self) -> str:
+        return f"ToolDefinition(name={self.name!r}, description={self.description!r}, parameters={self.parameters!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ToolDefinition) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]  # its fields may be changed
 
     def to_openai(self) -> dict[str, Any]:
         """Return it as an entry of a request's `tools`."""
