@@ -204,6 +204,7 @@ def test_streams_and_failures_are_summed_up(svc: LiteLLMService, mock: Mock) -> 
     with pytest.raises(class_of("BadRequestError")):
         svc.chat_completion([{"role": "user", "content": "no"}])
     assert svc.costs()["failed"] == 1 and svc.costs()["requests"] == 1
+    mock.script = Script()
     svc.create_embedding("x", model="text-embedding-3-small")
     assert set(svc.costs()["by_model"]) == {"openai/gpt-4o", "openai/text-embedding-3-small"}
     svc.reset_costs()
