@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from penstock.runtime.http import Driven
+from penstock.runtime.http import Batch, Driven
 
 if TYPE_CHECKING:
     from penstock.sdk.driver import Driver
@@ -30,36 +30,51 @@ class Work(Generic[T]):
     It is driven and is no task (see ``runtime/http/driven.py``), and hands its result over without futures: a call
     that waits for an upstream alone takes two turns of the loop, where a task and two futures took five."""
 
-    def __init__(self, coro: Coroutine[Any, Any, T], tell: Callable[[], object]) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, T], tell: Callable[[], object], active: set[Work[Any]]) -> None:
         self._coro: Coroutine[Any, Any, T] | None = coro
         self._tell = tell
+        self._active = active
         self._driven: Driven | None = None
         self._value: T
         self._error: BaseException | None = None
+        active.add(self)
 
-    def begin(self, there: Background) -> None:
+    def begin(self, batch: Batch) -> None:
         """Do it; on the loop."""
         if self._coro is not None:  # else nobody wants it any more
-            there.active.add(self)
-            self._driven = Driven(self._run(there, self._coro), there.batch)
+            self._driven = Driven(self._run(), batch)
             self._driven.start()
 
-    async def _run(self, there: Background, coro: Coroutine[Any, Any, T]) -> None:
+    async def _run(self) -> None:
+        coro, self._coro = self._coro, None
+        if coro is None:  # abandoned while its first step was due
+            return
         try:
             self._value = await coro
         except BaseException as error:  # boundary: it is raised again where the work was asked for
             self._error = error
         finally:
-            there.active.discard(self)
+            self._end()
+
+    def _end(self) -> None:
+        if self in self._active:  # else it is over already
+            self._active.discard(self)
             self._tell()
 
     def cancel(self) -> None:
         """End it where it waits; on the loop."""
-        if self._driven is not None:
+        if self._coro is not None:
+            self.abandon()
+        elif self._driven is not None:
             self._driven.cancel()
-        elif self._coro is not None:
-            self._coro.close()
-            self._coro = None
+
+    def abandon(self) -> None:
+        """Tell that it ends here: it has not begun, or its loop has stopped."""
+        coro, self._coro = self._coro, None
+        if coro is not None:
+            coro.close()
+        self._error = asyncio.CancelledError()
+        self._end()
 
     def result(self) -> T:
         """Return what came of it, or raise that."""
@@ -75,7 +90,8 @@ class Work(Generic[T]):
 
 
 class Background:
-    """A loop in a thread, and the engine that runs on it. ``active``: what is being done for other threads."""
+    """A loop in a thread, and the engine that runs on it. ``active``: what is done for other threads, or is going to
+    be."""
 
     def __init__(self) -> None:
         from penstock.sdk.driver import Driver
@@ -100,7 +116,7 @@ class Background:
             raise RuntimeError("this is the SDK's own loop: call the async form here")
         over = threading.Lock()
         over.acquire()
-        work = Work(coro, over.release)
+        work = Work(coro, over.release, self.active)
         self._hand_over(work)
         try:
             over.acquire()
@@ -120,7 +136,7 @@ class Background:
             except RuntimeError:  # closed: nobody waits there any more
                 return
 
-        work = Work(coro, tell)
+        work = Work(coro, tell, self.active)
         self._hand_over(work)
         try:
             await over.wait()
@@ -131,9 +147,9 @@ class Background:
 
     def _hand_over(self, work: Work[Any]) -> None:
         try:
-            self.loop.call_soon_threadsafe(work.begin, self)
+            self.loop.call_soon_threadsafe(work.begin, self.batch)
         except RuntimeError:
-            work.cancel()
+            work.abandon()
             raise RuntimeError(_CLOSED) from None
 
     def _cancel(self, work: Work[Any]) -> None:
@@ -155,6 +171,8 @@ class Background:
         self._thread.join(_CLOSING)
         if not self._thread.is_alive():
             self.loop.close()
+            for work in list(self.active):  # what came, or was not done, when the loop had stopped
+                work.abandon()
 
     async def _end(self) -> None:
         for work in list(self.active):

@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from penstock.sdk.answers import BinaryResponse, Fields
 from penstock.sdk.arguments import Asked, body_of, form_of, sort_arguments
-from penstock.sdk.background import background
 from penstock.sdk.channel import CaughtExchange, Channel
 from penstock.sdk.exceptions import SdkError, class_of, error_of_kind, error_told
 from penstock.sdk.joining import stream_chunk_builder
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from penstock.core.record import Record
     from penstock.runtime.state import State
     from penstock.sdk.answers import Answer
+    from penstock.sdk.driver import Driver
     from penstock.sdk.operations import Operation
     from penstock.sdk.states import States
 
@@ -81,16 +81,16 @@ class Calling:
             prepared.body = body_of(asked)
         return prepared
 
-    async def send(self, prepared: Prepared) -> Any:
-        """Send a call, on the SDK's loop. Return its answer, or a `Stream` of it."""
+    async def send(self, prepared: Prepared, driver: Driver) -> Any:
+        """Send a call, on the SDK's loop, whose ``driver`` it is. Return its answer, or a `Stream` of it."""
         try:
             if prepared.state is None:
                 return await self._mocked(prepared)
             if prepared.asked.stream and prepared.operation.part is not None:
-                return await self._stream(prepared, prepared.state)
+                return await self._stream(prepared, prepared.state, driver)
             caught = CaughtExchange(prepared.operation.path, prepared.headers, prepared.body)
             caught.hears = self.hears
-            await background().driver.answer(caught, prepared.operation.surface, prepared.state)
+            await driver.answer(caught, prepared.operation.surface, prepared.state)
             return self._whole(prepared, caught)
         except Exception as error:
             self._tell(prepared, None, error, None)
@@ -138,12 +138,12 @@ class Calling:
 
     # Streams ----------------------------------------------------------------------------------------------------------
 
-    async def _stream(self, prepared: Prepared, state: State) -> Any:
+    async def _stream(self, prepared: Prepared, state: State, driver: Driver) -> Any:
         operation, loop = prepared.operation, asyncio.get_running_loop()
         channel = Channel(loop)
         caught = CaughtExchange(operation.path, prepared.headers, prepared.body, channel)
         caught.hears = self.hears
-        task = loop.create_task(background().driver.answer(caught, operation.surface, state))
+        task = loop.create_task(driver.answer(caught, operation.surface, state))
         task.add_done_callback(lambda _: channel.end())
         head = caught.head_came
         assert head is not None

@@ -22,6 +22,7 @@ from penstock.sdk.states import States
 if TYPE_CHECKING:
     from penstock.core.record import Record
     from penstock.runtime.state import State
+    from penstock.sdk.driver import Driver
 
 AT_ONCE = 100  # calls of a batch that are under way together
 
@@ -65,17 +66,21 @@ class _Calls:
 
     def _run(self, operation: Operation, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         prepared = self._calling.prepare(operation, operation.bind(args, options), False)
-        return background().call(self._calling.send(prepared))
+        there = background()
+        return there.call(self._calling.send(prepared, there.driver))
 
     async def _arun(self, operation: Operation, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         prepared = self._calling.prepare(operation, operation.bind(args, options), True)
-        return await background().acall(self._calling.send(prepared))
+        there = background()
+        return await there.acall(self._calling.send(prepared, there.driver))
 
     def _run_batch(self, model: str, messages: Sequence[Any], options: dict[str, Any]) -> list[Any]:
-        return background().call(self._together(self._prepared(model, messages, options)))
+        there = background()
+        return there.call(self._together(self._prepared(model, messages, options), there.driver))
 
     async def _arun_batch(self, model: str, messages: Sequence[Any], options: dict[str, Any]) -> list[Any]:
-        return await background().acall(self._together(self._prepared(model, messages, options)))
+        there = background()
+        return await there.acall(self._together(self._prepared(model, messages, options), there.driver))
 
     def _prepared(self, model: str, messages: Sequence[Any], options: dict[str, Any]) -> tuple[int, list[Any]]:
         operation = OPERATIONS["completion"]
@@ -83,14 +88,14 @@ class _Calls:
         several = [operation.bind((model, one), options) for one in messages]
         return most, [self._calling.prepare(operation, one, False) for one in several]
 
-    async def _together(self, given: tuple[int, list[Any]]) -> list[Any]:
+    async def _together(self, given: tuple[int, list[Any]], driver: Driver) -> list[Any]:
         """Send several calls; in the place of an answer that did not come stands what it ended in."""
         most, prepared = given
         room = asyncio.Semaphore(most)
 
         async def send(one: Any) -> Any:
             async with room:
-                return await self._calling.send(one)
+                return await self._calling.send(one, driver)
 
         return await asyncio.gather(*(send(one) for one in prepared), return_exceptions=True)
 

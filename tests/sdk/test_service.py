@@ -269,3 +269,26 @@ def test_work_is_ended_by_closing_and_is_cancelled_from_both_sides(mock: Mock, t
     asyncio.run(leave())
     mock.script = Script.always(text="good")
     assert sdk.completion("openai/gpt-4o", ASKED, **to).choices[0].message.content == "good"
+
+
+def test_what_is_asked_while_the_sdk_is_closed_ends_one_way_or_the_other(mock: Mock, to: dict[str, Any]) -> None:
+    ends: list[str] = []
+    sdk.completion("openai/gpt-4o", ASKED, **to)
+
+    def ask() -> None:
+        for _ in range(50):
+            try:
+                ends.append(sdk.completion("openai/gpt-4o", ASKED, **to).choices[0].message.content)
+            except RuntimeError as error:
+                ends.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        time.sleep(0.01)
+        sdk.close()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads), "somebody waits for ever"
+    assert len(ends) == 400 and all(end == "mock/echo: hello" or "closed" in end for end in ends), set(ends)
