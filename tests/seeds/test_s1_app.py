@@ -22,7 +22,7 @@ from fastapi.testclient import TestClient
 from penstock.mock import Mock, ThreadMock
 from penstock.sdk.service import get_litellm_service
 from penstock.server.las_app import app
-from tests.seeds.las import COMPAT, env_of
+from tests.seeds.las import COMPAT, env_of, run_code
 
 LAS = "/api/v1/litellm"
 SAYS = {"messages": [{"role": "user", "content": "Hello!"}]}
@@ -168,6 +168,11 @@ def test_the_router_of_fastapi(mock, monkeypatch):
             if headers:
                 assert client.post(LAS + "/chat/completions", json=SAYS).status_code == 403
             assert LAS + "/vision" in client.get("/openapi.json").json()["paths"]
+
+
+def test_without_fastapi_the_router_says_what_there_is_instead(mock, tmp_path):
+    code = "import sys\nsys.modules['fastapi'] = None\ntry:\n    import routers.litellm_router\nexcept ImportError as error:\n    print(error)\nimport api"
+    assert "serve `api:app`, which needs none" in run_code(code, mock.url, tmp_path)
 
 
 def test_the_folder_that_is_put_on_the_path(tmp_path):
