@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.sdk.answers import ModelResponse
+from penstock.sdk.answers import Choices, Message, ModelResponse
 
 MAX_ROUNDS = 10
 AT_ONCE = 16  # calls of one answer that run together
@@ -93,6 +93,8 @@ class Conversation:
     def read(self, answer: ModelResponse) -> list[ToolCall]:
         """Note an answer; return its calls, none where it is the last one."""
         self._cost += answer._hidden_params.get("response_cost") or 0.0
+        if not answer.choices:  # some filters answer so
+            return []
         message = answer.choices[0].message
         said = message.model_dump(exclude_none=True)
         self.messages.append({"content": None} | {key: said[key] for key in _SENT_BACK if key in said})
@@ -160,7 +162,7 @@ class Conversation:
 
     def told(self, answer: ModelResponse) -> dict[str, Any]:
         """Return what came of it: `response`, the text; `tool_calls`, `messages`, `rounds`, `cost`; `answer`."""
-        choice = answer.choices[0]
+        choice = answer.choices[0] if answer.choices else Choices(message=Message())
         return {
             "response": choice.message.content or "",
             "tool_calls": [vars(call).copy() for call in self._calls],

@@ -108,6 +108,12 @@ def test_a_chat_with_tools_has_bounds_and_no_stream(svc: LiteLLMService) -> None
         svc.chat_with_tools(ASKED, tools("a"), {}, max_rounds=0)
 
 
+def test_an_answer_without_a_choice_is_an_end(svc: LiteLLMService) -> None:
+    empty = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": []}
+    result = svc.chat_with_tools(ASKED, tools("a"), {}, mock_response=empty)
+    assert (result["response"], result["finish_reason"], result["rounds"]) == ("", None, 0)
+
+
 def test_a_tool_may_stand_in_any_call(to: dict[str, Any], mock: Mock) -> None:
     sdk.completion("openai/gpt-4o", ASKED, tools=tools("a"), **to)
     assert mock.received[-1].json["tools"] == [tools("a")[0].to_openai()]
