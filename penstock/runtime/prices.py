@@ -112,6 +112,12 @@ def own_fields(deployment: Deployment) -> dict[str, Any]:
     return own
 
 
+def has_batch_price(deployment: Deployment) -> bool:
+    """Tell whether a deployment itself says what batches cost. What the map says of a vendor's batches is its price
+    for those that are handed over to it, and not for requests that are sent one by one."""
+    return any(name.endswith("_batches") for name in own_fields(deployment))
+
+
 def _fact(key: str) -> bool:
     return key in _FACTS or key.startswith("supports_")
 

@@ -47,7 +47,7 @@ def input_lines(body: bytes, most: int) -> list[bytes]:
         if one.custom_id in seen:
             text = f"{where}.custom_id: {one.custom_id!r} stands twice; each must be of one request."
             raise GatewayError("bad_request", text, param=f"{where}.custom_id")
-        if bytes(one.params[:1]) != b"{":
+        if bytes(memoryview(one.params)[:1]) != b"{":
             text = f"{where}.params: the body of a request for {ENDPOINT} is wanted, an object."
             raise GatewayError("bad_request", text, param=f"{where}.params")
         seen.add(one.custom_id)

@@ -113,8 +113,9 @@ class Checker:
         if line.url != self._endpoint and (self._url_needed or line.url is not None):
             text = f"'url' must be the endpoint of the batch, {self._endpoint!r}, not {_shown(line.url)}."
             self._tell("mismatched_url" if line.url else "missing_required_parameter", text, "url", number)
-        if bytes(line.body[:1]) != b"{":
-            text = f"'body' must be an object, not {bytes(line.body[:40]).decode('utf-8', 'replace')}."
+        body = memoryview(line.body)
+        if bytes(body[:1]) != b"{":
+            text = f"'body' must be an object, not {str(body[:40], 'utf-8', 'replace')}."
             self._tell("invalid_request_body", text, "body", number)
 
     def _tell(self, code: str, text: str, param: str | None, line: int | None) -> None:
@@ -145,6 +146,7 @@ class Result(Struct):
     error: dict[str, str] | None = None
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_result = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
