@@ -142,8 +142,8 @@ class Appended:
     """A file of lines that grows. A line that ``add`` has taken outlives this process at once, and a loss of power
     after ``sync``."""
 
-    def __init__(self, place: Path) -> None:
-        self._file = open(place, "a+b", buffering=0, opener=_owners_own)
+    def __init__(self, place: Path, mode: int = 0o600) -> None:
+        self._file = open(place, "a+b", buffering=0, opener=lambda path, flags: os.open(path, flags, mode))
         self._end = self._mend()
         self._synced = -1
 
@@ -165,6 +165,14 @@ class Appended:
             for line in file:
                 yield at, line
                 at += len(line)
+
+    def lock(self) -> bool:
+        """Take the file for this process; False where another one on this machine has it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def cut(self, at: int) -> None:
         """Cut off everything from there on."""

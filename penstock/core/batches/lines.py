@@ -7,6 +7,7 @@ file, what did not in another, with the ``custom_id`` of who asked.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -56,13 +57,13 @@ def read_line(raw: bytes) -> Asked:
 
 
 class Checker:
-    """Checks the lines of an input file one after the other. ``endpoint``: where all of them must go; ``url_needed``:
-    they must say so themselves. ``total``: lines that ask so far; ``faults``: what is wrong."""
+    """Checks the lines of an input file one after the other. ``endpoints``: where each may go; of several a line that
+    does not say it goes to the first. ``total``: lines that ask so far; ``faults``: what is wrong."""
 
-    def __init__(self, endpoint: str, most: int, longest: int, url_needed: bool = True) -> None:
+    def __init__(self, endpoints: Sequence[str], most: int, longest: int) -> None:
         self.total = 0
         self.faults: list[LineError] = []
-        self._endpoint, self._most, self._longest, self._url_needed = endpoint, most, longest, url_needed
+        self._endpoints, self._most, self._longest = endpoints, most, longest
         self._seen: set[bytes] = set()
         self._over = False
 
@@ -110,8 +111,9 @@ class Checker:
             self._seen.add(known)
         if line.method not in ("POST", None):
             self._tell("invalid_method", f"'method' must be 'POST', not {_shown(line.method)}.", "method", number)
-        if line.url != self._endpoint and (self._url_needed or line.url is not None):
-            text = f"'url' must be the endpoint of the batch, {self._endpoint!r}, not {_shown(line.url)}."
+        if line.url not in self._endpoints and (len(self._endpoints) == 1 or line.url is not None):
+            wanted = " or ".join(repr(one) for one in self._endpoints)
+            text = f"'url' must be the endpoint of the batch, {wanted}, not {_shown(line.url)}."
             self._tell("mismatched_url" if line.url else "missing_required_parameter", text, "url", number)
         body = memoryview(line.body)
         if bytes(body[:1]) != b"{":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -47,6 +48,27 @@ class Outcome(NamedTuple):
         return self.limited or self.status in _PASSES
 
 
+async def ask_until_settled(
+    ask: Callable[[], Awaitable[Outcome]], over: Callable[[], bool], stopped: Callable[[], bool]
+) -> Outcome | None:
+    """Ask a line until there is an answer that stays; None where it is to be asked again by whoever goes on. ``over``:
+    no more lines are asked; ``stopped``: by this process."""
+    tries, loop = 0, asyncio.get_running_loop()
+    while True:
+        outcome = await ask()
+        if not outcome.passes:
+            return outcome
+        if stopped():
+            return None  # it was cut off, or may go better later
+        tries += not outcome.limited
+        if tries >= MOST_TRIES or over():
+            return outcome
+        pause = outcome.retry_after or 2.0 ** max(0, tries - 1)
+        end = loop.time() + min(pause, LONGEST_PAUSE)
+        while (left := end - loop.time()) > 0 and not over():
+            await asyncio.sleep(min(left, 0.5))
+
+
 class Line:
     """See the module."""
 
@@ -55,24 +77,8 @@ class Line:
 
     async def answer(self) -> Outcome | None:
         """Return what became of the line; None where it has to be asked again by whoever goes on."""
-        run, tries = self._run, 0
-        while True:
-            outcome = await self._ask()
-            if not outcome.passes:
-                return outcome
-            if run.stopped:
-                return None  # it was cut off, or may go better elsewhere
-            tries += not outcome.limited
-            if tries >= MOST_TRIES or run.over:
-                return outcome
-            await self._pause(outcome.retry_after or min(LONGEST_PAUSE, 2.0 ** max(0, tries - 1)))
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than lines are asked."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + min(seconds, LONGEST_PAUSE)
-        while (left := end - loop.time()) > 0 and not self._run.over:
-            await asyncio.sleep(min(left, 0.5))
+        run = self._run
+        return await ask_until_settled(self._ask, lambda: run.over, lambda: run.stopped)
 
     async def _ask(self) -> Outcome:
         run = self._run
@@ -95,8 +101,13 @@ class Line:
             return Outcome(status, body, "", error.retry_after or 0.0)
         finally:
             gateway.end(exchange)
-        found = _RETRY.search(exchange.head)
-        return Outcome(exchange.status, exchange.answer, call.call_id, float(found[1]) if found else 0.0)
+        return Outcome(exchange.status, exchange.answer, call.call_id, retry_after(exchange.head))
+
+
+def retry_after(head: bytes) -> float:
+    """Read from an answer's head after how many seconds it may be asked again; 0 where it does not say so."""
+    found = _RETRY.search(head)
+    return float(found[1]) if found else 0.0
 
 
 class _Wish(msgspec.Struct):

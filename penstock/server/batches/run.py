@@ -166,7 +166,7 @@ class Run:
 
     async def _validate(self) -> None:
         batch, room = self.batch, self.room
-        checker = lines.Checker(batch.endpoint, room.most_lines, room.gateway.max_body)
+        checker = lines.Checker((batch.endpoint,), room.most_lines, room.gateway.max_body)
 
         def check() -> None:
             with room.folder.open(batch.id) as file:
