@@ -124,10 +124,11 @@ class BatchRun:
     async def drive(self) -> None:
         """Ask what has no result yet."""
         from penstock.sdk.driver import Driver
+        from penstock.server.signals import call_on
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupt)
+            call_on(loop, number, self._interrupt)
         driver, places = Driver(), asyncio.Semaphore(self.given["concurrency"])
         showing = loop.create_task(self.shown.go_on())
         try:

@@ -6,12 +6,14 @@ process had half written is cut off by whoever goes on. All of it waits for the 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from penstock.stores.files import lock_file
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PART, _LOCK = ".part", ".lock"
@@ -70,7 +72,8 @@ class FileFolder:
     def delete(self, id: str) -> None:
         """Delete a file, if it is there."""
         self.place(id).unlink(missing_ok=True)
-        (self.path / f"{id}{_LOCK}").unlink(missing_ok=True)
+        with suppress(PermissionError):  # of Windows, while somebody has it open
+            (self.path / f"{id}{_LOCK}").unlink(missing_ok=True)
 
     def append_to(self, id: str) -> Appended:
         """Open a file of results to add to, and mend its last line."""
@@ -82,7 +85,7 @@ class FileFolder:
         self._make()
         file = (self.path / f"{id}{_LOCK}").open("ab")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file.fileno())
         except BlockingIOError:
             file.close()
             return None
@@ -169,7 +172,7 @@ class Appended:
     def lock(self) -> bool:
         """Take the file for this process; False where another one on this machine has it."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self._file.fileno())
         except BlockingIOError:
             return False
         return True
