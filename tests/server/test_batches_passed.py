@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,6 +19,7 @@ class Vendor(BaseHTTPRequestHandler):
     """A provider that has files and batches: what it was asked, and what it says."""
 
     asked: list[tuple[str, str, dict[str, str], bytes]]
+    states = ["completed"]
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -31,7 +33,10 @@ class Vendor(BaseHTTPRequestHandler):
         elif path == "/v1/batches" and self.command == "POST":
             told = {"id": "batch_theirs", "object": "batch", "status": "in_progress", "input_file_id": "file-theirs"}
         elif path == "/v1/batches/batch_theirs":
-            told = {"id": "batch_theirs", "object": "batch", "status": "completed", "output_file_id": "file-out"}
+            used = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100, "input_tokens_details": {"cached_tokens": 0}}
+            told = {"id": "batch_theirs", "object": "batch", "status": self.states[0], "output_file_id": "file-out"}
+            told |= {"model": "gpt-4o-mini", "usage": used}
+            del self.states[: len(self.states) > 1]
         elif path in ("/v1/files/file-theirs", "/v1/files/file-out"):
             told = {"id": path.rpartition("/")[2], "object": "file", "deleted": self.command == "DELETE"}
         elif path == "/v1/files/file-out/content":
@@ -120,3 +125,18 @@ async def test_nothing_is_passed_on_where_that_is_off_or_nobody_knows_the_provid
         status, told = await send(managed, b"1", custom_llm_provider="nobody")
         assert status == 400 and told["error"]["param"] == "custom_llm_provider"
         assert list(managed.door.gateway.batches.folder.path.iterdir()) == [], "what was received is gone again"
+
+
+async def test_a_batch_of_a_providers_is_paid_once_at_the_price_of_batches(tmp_path, vendor, monkeypatch):
+    url, _ = vendor
+    monkeypatch.setattr(Vendor, "states", ["in_progress", "in_progress", "completed"])
+    async with open_managed(tmp_path, YAML, env=env(url)) as managed:
+        await managed.key("one")
+        await send(managed, b"12345", "one", custom_llm_provider="openai")
+        made = await managed.good("/v1/batches", {"input_file_id": "file-theirs", "endpoint": "/v1/x"}, "one")
+        for key in ("one", "master", "master", "one", "one"):
+            await managed.good(f"/v1/batches/{made['id']}", key=key)
+        await managed.good("/openai/v1/batches/batch_theirs")
+        await managed.door.settle()
+        paid = [record for record in managed.door.records if record.cost]
+        assert [(record.cost, record.key, record.model) for record in paid] == [(Decimal("0.000105"), "one", "gpt-4o-mini")]

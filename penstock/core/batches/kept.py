@@ -14,6 +14,7 @@ VALIDATING, RUNNING, FINALIZING, CANCELLING = "validating", "in_progress", "fina
 COMPLETED, FAILED, EXPIRED, CANCELLED = "completed", "failed", "expired", "cancelled"
 UNFINISHED = (VALIDATING, RUNNING, FINALIZING, CANCELLING)
 """Statuses, in OpenAI's words. Of a batch that is in none of the unfinished ones nothing changes any more."""
+ENDED = frozenset((COMPLETED, FAILED, EXPIRED, CANCELLED))
 WINDOW = 24 * 3600.0
 FILE_DAYS = 30 * 86400.0
 """Seconds that input and output of batches are kept: 30 days, as at OpenAI."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from penstock.core.batches.kept import COMPLETED, OPENAI, KeptBatch, KeptFile
+from penstock.core.batches.kept import COMPLETED, ENDED, OPENAI, KeptBatch, KeptFile
 from penstock.core.errors import GatewayError, shed
 from penstock.core.providers.pass_through import provider_at
 from penstock.runtime.call import Call
@@ -29,11 +29,11 @@ from penstock.server.routes import JSON, Page
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from penstock.core.admit.caller import Caller
     from penstock.server.gateway import Gateway
 
 FIELD = "custom_llm_provider"
 HEADER = b"custom-llm-provider"
-_ENDED = frozenset((COMPLETED, "failed", "expired", "cancelled"))
 
 
 class Passed:
@@ -128,12 +128,15 @@ async def by_batch(gateway: Gateway, call: Call, form: str, streams: bool = Fals
         await find_batch(gateway, call.caller, id_, form)
     if streams:
         return Passed(gateway, provider)
-    inner = await _ask(gateway, call, provider, _path(call), query=_without(call))
-    if inner.status == 200 and kept is not None:
-        if call.exchange.method == "DELETE":
-            await stored(gateway.batches.store.remove_batch(id_))
-        else:
-            await _note(gateway, kept.owner, provider, form, inner.answer)
+    async with gateway.batches.turn(id_):  # who comes while it ends finds that it is paid
+        kept = await stored(gateway.batches.store.batch(id_))
+        owner = None if kept is None or kept.finished else gateway.batches.find_owner(kept.owner)
+        inner = await _ask(gateway, call, provider, _path(call), query=_without(call), owner=owner)
+        if inner.status == 200 and kept is not None:
+            if call.exchange.method == "DELETE":
+                await stored(gateway.batches.store.remove_batch(id_))
+            else:
+                await _note(gateway, kept.owner, provider, form, inner.answer)
     return _page(inner)
 
 
@@ -204,7 +207,7 @@ async def _note(gateway: Gateway, owner: str, provider: str, form: str, body: by
         )  # fmt: skip
         await stored(store.add_file(file))
         return
-    over = told.get("status") in _ENDED or told.get("processing_status") == "ended"
+    over = told.get("status") in ENDED or told.get("processing_status") == "ended"
     before = await stored(store.batch(id_))
     if before is None:
         batch = KeptBatch(
@@ -231,9 +234,10 @@ def _whole(value: object) -> int:
 
 async def _ask(
     gateway: Gateway, call: Call, provider: str, path: str, body: bytes = b"", content_type: bytes = JSON,
-    query: bytes = b"",
+    query: bytes = b"", owner: Caller | None = None,
 ) -> CollectedExchange:  # fmt: skip
-    """Ask a provider in a call of its own, as the same caller."""
+    """Ask a provider in a call of its own, as the same caller; as the ``owner`` of a batch that is not over: if it ends
+    with this answer, that one pays for it."""
     exchange = call.exchange
     left_out = (b"content-type", b"content-length", b"transfer-encoding", HEADER)
     headers = {name: value for name, value in exchange.headers.items() if name not in left_out}
@@ -243,7 +247,8 @@ async def _ask(
         exchange.method, f"/{provider}{path}", headers, body, query=query, client=exchange.client,
         started=gateway.clock(),
     )  # fmt: skip
-    asked = Call(inner, gateway.engine.means, call.caller)
+    asked = Call(inner, gateway.engine.means, owner or call.caller)
+    asked.batched = owner is not None
     try:
         await _visit(gateway, provider, asked)
         gateway.engine.record(asked, None)

@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from penstock.core.admit.caller import ANONYMOUS, MASTER, Caller
 from penstock.core.batches.kept import ANTHROPIC, OPENAI, SHARED, KeptBatch
@@ -68,6 +69,7 @@ class BatchRoom:
         self.name = f"{os.getpid()}-{secrets.token_hex(6)}"
         self.runs: dict[str, Run] = {}
         self.answering = Answering()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.places = Places(lambda: self.setting(AT_ONCE_KEY, AT_ONCE))
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
@@ -126,6 +128,13 @@ class BatchRoom:
 
         named = ((mount, batch.endpoint.removeprefix(mount.base)) for mount in MOUNTS)
         return next(mount.batch_surfaces[rest] for mount, rest in named if rest in mount.batch_surfaces)
+
+    def turn(self, id_: str) -> asyncio.Lock:
+        """Return what lets one after the other ask a provider for a batch."""
+        found = self._turns.get(id_)
+        if found is None:
+            found = self._turns[id_] = asyncio.Lock()
+        return found
 
     # Running ----------------------------------------------------------------------------------------------------------
 
