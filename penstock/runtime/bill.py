@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.core.price import NOTHING, plain
-from penstock.runtime.prices import UNPRICED, has_batch_price
+from penstock.runtime.prices import UNPRICED
 
 if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
@@ -44,9 +44,9 @@ def settle(attempt: Attempt) -> Decimal | None:
         UNPRICED.count(target.label)
         return None
     attempt.price_version = found.version
+    if found.batches and attempt.call.batched:
+        usage = attempt.usage = msgspec.structs.replace(usage, tier="batch")
     tier, now = usage.tier or asked_tier(attempt), time.time() if price.depends_on_time else 0.0
-    if attempt.call.batched and has_batch_price(target.deployment):
-        tier = "batch"
     if attempt.units is not None:
         attempt.cost = price.cost(usage, tier, attempt.units, now).total
     else:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 from penstock.config import Deployment
 from penstock.core.admit.amount import pico
 from penstock.core.admit.estimate import UNKNOWN, Dearest, dearest_of
-from penstock.core.count import estimate
 from penstock.core.batches.kept import ENDED
+from penstock.core.count import estimate
 from penstock.core.errors import GatewayError, shed
 from penstock.core.mask import NO_SECRETS, Lines, Mask
 from penstock.core.price import NOTHING, plain
