@@ -6,8 +6,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -202,16 +201,15 @@ class BatchRun:
                 raise click.ClickException(text) from None
 
     def _unanswered(self) -> Iterator[Asked]:
-        """Yield the requests that have no result, a few of them read at once."""
+        """Yield the requests that have no result."""
         from penstock.core.batches.lines import digest, read_line
         from penstock.stores.files_disk import read_lines
 
         with self.file.open("rb") as opened:
-            raws = read_lines(opened, LONGEST)
-            while portion := list(islice(raws, 64)):
-                for asked in _read_all(portion, read_line):
-                    if digest(asked.custom_id) not in self.done:
-                        yield asked
+            for raw in read_lines(opened, LONGEST):
+                asked = read_line(raw) if raw.strip() else None
+                if asked is not None and digest(asked.custom_id) not in self.done:
+                    yield asked
 
     async def _answer(self, driver: Any, asked: Asked) -> None:
         """Ask a line, and write down what became of it."""
@@ -258,12 +256,6 @@ class BatchRun:
             records.append(caught.record)
         id_ = "" if caught.record is None else caught.record.call_id
         return Outcome(caught.status, caught.answer, id_, retry_after(caught.head))
-
-
-def _read_all(raws: Iterable[bytes], read: Any) -> Iterator[Asked]:
-    for raw in raws:
-        if raw.strip():
-            yield read(raw)
 
 
 def _with_model(body: bytes, model: str | None) -> tuple[str, bytes]:

@@ -102,6 +102,7 @@ class Gateway:
         self.keyring: Keyring | None = None
         self.books: Books | None = None
         self._batches: BatchRoom | None = None
+        self.several = False  # processes serve, which know nothing of each other where there is no database
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:

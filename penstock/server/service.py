@@ -104,6 +104,7 @@ class Service:
             Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
         self.gateway.registry = Registry(self.models, lambda: self.gateway.state, self.take_changes)
+        self.gateway.several = options.workers > 1 or options.models_fd is not None
         self.storage = self.gateway.storage = storage
         if storage is not None:
             self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring

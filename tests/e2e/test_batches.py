@@ -215,3 +215,20 @@ async def test_several_processes_run_each_batch_once(tmp_path):
             await asked.close()
         for process, _ in served:
             await stop(process)
+
+
+async def test_a_spent_budget_is_the_result_of_the_lines_that_are_left(tmp_path):
+    async with Mock(script=Script.always(length=5)) as mock:
+        await prepare(tmp_path, mock.url, max_budget=0.001)
+        config = tmp_path / "config.yaml"
+        config.write_text(config.read_text().replace("general_settings: {", "general_settings: {batch_concurrency: 1, "))
+        process, port = await start(tmp_path)
+        async with client(port) as asked:
+            file = await asked.files.create(file=io.BytesIO(jsonl(60)), purpose="batch")
+            done = await ended(asked, (await asked.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")).id)
+            good, bad = await results(asked, done)
+        await stop(process)
+        assert done.status == "completed" and len(good) + len(bad) == 60 and len(good) > 5
+        assert {row["response"]["body"]["error"]["type"] for row in bad.values()} == {"budget_exceeded"}
+        assert len(mock.received) == len(good), "who may not is not sent"
+        assert sum(row.cost for row in (await stored(tmp_path)).values()) <= 10**9

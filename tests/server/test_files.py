@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.stores.files_disk import FileFolder
@@ -122,12 +123,17 @@ async def test_files_that_are_over_are_deleted(tmp_path):
         room = door.gateway.batches
         kept = await room.store.file(file["id"])
         assert kept is not None and kept.expires_at
-        import msgspec
-
         await room.store.add_file(msgspec.structs.replace(kept, expires_at=1.0))
         (room.folder.path / "batch_gone").write_bytes(b"x")
         await room._sweep()
         assert left(door) == [] and await room.store.file(file["id"]) is None
+
+
+async def test_several_workers_without_a_database_have_no_files(tmp_path):
+    async with open_door(tmp_path) as door:
+        door.gateway.several = True
+        status, told = await send(door, form(b"x")[0])
+        assert status == 501 and "--state-dir" in told["error"]["message"]
 
 
 def test_a_folder_knows_its_files_and_no_others(tmp_path):

@@ -51,6 +51,7 @@ _NAME = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]|[/\\]")
 async def upload(gateway: Gateway, call: Call) -> Page:
     """Add a file: a form with ``purpose`` and ``file``."""
     room, exchange, named = gateway.batches, call.exchange, passing.named_by_head(call)
+    room.check_kept()
     boundary = boundary_of(exchange.headers.get(b"content-type"))
     id_, now = mint("file-"), time.time()
     try:

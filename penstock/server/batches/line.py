@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_TRIES = 8  # of a line whose upstream fails
 LONGEST_PAUSE = 60.0  # seconds between two tries
 # Who is over a limit waits for its end; who fails for another reason may fail for good.
-_LIMITED = 429
+_LIMITED, _AWAY = 429, 503
 _PASSES = frozenset((408, 409, 425, 500, 502, 503, 504, 529))
 _SPENT = b'"budget_exceeded"'
 _HEAD = {b"content-type": b"application/json", b"user-agent": b"penstock-batch"}
@@ -40,7 +40,10 @@ class Outcome(NamedTuple):
 
     @property
     def limited(self) -> bool:
-        return self.status == _LIMITED and _SPENT not in self.body
+        """Tell whether whoever asks is told to wait: for the end of a limit, or until the gateway has room, its
+        database or its journal again."""
+        waits = self.status == _LIMITED or (self.status == _AWAY and self.retry_after > 0)
+        return waits and _SPENT not in self.body
 
     @property
     def passes(self) -> bool:
@@ -51,22 +54,23 @@ class Outcome(NamedTuple):
 async def ask_until_settled(
     ask: Callable[[], Awaitable[Outcome]], over: Callable[[], bool], stopped: Callable[[], bool]
 ) -> Outcome | None:
-    """Ask a line until there is an answer that stays; None where it is to be asked again by whoever goes on. ``over``:
-    no more lines are asked; ``stopped``: by this process."""
+    """Ask a line until there is an answer that stays; None where it has none, and is to be asked again by whoever goes
+    on, if anybody does. ``over``: no more lines are asked; ``stopped``: by this process."""
     tries, loop = 0, asyncio.get_running_loop()
     while True:
         outcome = await ask()
         if not outcome.passes:
             return outcome
-        if stopped():
-            return None  # it was cut off, or may go better later
         tries += not outcome.limited
+        if tries < MOST_TRIES:
+            pause = outcome.retry_after or 2.0 ** max(0, tries - 1)
+            end = loop.time() + min(pause, LONGEST_PAUSE)
+            while (left := end - loop.time()) > 0 and not over():
+                await asyncio.sleep(min(left, 0.5))
+        if stopped() or (over() and outcome.limited):
+            return None  # it was cut off, or may go better later; or it never had its turn
         if tries >= MOST_TRIES or over():
             return outcome
-        pause = outcome.retry_after or 2.0 ** max(0, tries - 1)
-        end = loop.time() + min(pause, LONGEST_PAUSE)
-        while (left := end - loop.time()) > 0 and not over():
-            await asyncio.sleep(min(left, 0.5))
 
 
 class Line:

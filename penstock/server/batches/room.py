@@ -102,6 +102,12 @@ class BatchRoom:
         named = self._general.get(MOST_BYTES_KEY)
         return int(named * 1024 * 1024) if named else self.gateway.max_upload
 
+    def check_kept(self) -> None:
+        """Refuse what only this process would know of. Raises "not_installed"."""
+        if self.gateway.several and not self.store.lasts:
+            text = "Several workers serve here without a database, so files and batches cannot be kept: "
+            raise GatewayError("not_installed", text + "start with a master key, or with --state-dir.")
+
     def owner_of(self, batch: KeptBatch) -> Caller:
         """Return who made a batch, as that is now: what holds for its key holds for each line. Raises "unauthorized"
         where it is gone."""
@@ -140,7 +146,8 @@ class BatchRoom:
 
     async def add(self, batch: KeptBatch, requests: list[bytes] | None = None) -> None:
         """Keep a new batch, and begin it soon. ``requests``: its lines; None where they are in its input file, which
-        may be deleted from then on. Raises "overloaded", "no_object", "no_database"."""
+        may be deleted from then on. Raises "overloaded", "no_object", "no_database", "not_installed"."""
+        self.check_kept()
         try:
             if requests is None:
                 await asyncio.to_thread(self.folder.link, batch.input, batch.id)

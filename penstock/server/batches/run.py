@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.core.batches import lines
@@ -38,9 +37,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("penstock")
-LEASE = 15.0  # seconds that a batch is somebody's who no longer says so
+LEASE = 10.0  # seconds that a batch is somebody's who no longer says so
 TICK = 1.0  # seconds between two times that the lease is renewed and progress is kept
-PORTION = 64  # lines that are read from the disk, or written to it, at once
+PORTION = 64  # lines that are read from the disk at once
+MOST_READ = 1024 * 1024  # bytes of them, but for the last
 GRACE = 300.0  # seconds in which lines that are on their way may end when their batch is cancelled or over
 
 
@@ -196,7 +196,7 @@ class Run:
     async def _go_on(self) -> None:
         if self.stopped:
             return
-        await asyncio.to_thread(self._open)
+        await _finished(self._open)
         self._look_at_time()
         self._take(self.batch)
         if self.batch.status == RUNNING:
@@ -314,8 +314,7 @@ class Run:
 
         async with self._writing:
             try:
-                # Also where the line is cancelled meanwhile: what is written is counted.
-                await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, write))
+                await _finished(write)
             except OSError as error:
                 self._trouble = self._trouble or error
                 self.look()
@@ -324,14 +323,14 @@ class Run:
         """See to it that what is written outlives a loss of power."""
         if self._files is not None:
             for file in self._files:
-                await asyncio.to_thread(file.sync)
+                await _finished(file.sync)
 
     async def _unanswered(self) -> AsyncIterator[lines.Asked]:
         """Yield the lines of the input file that have no result."""
         longest = self.room.gateway.max_body
         with await asyncio.to_thread(self.room.folder.open, self.batch.id) as file:
             found = self._read(read_lines(file, longest))
-            while portion := await asyncio.to_thread(lambda: list(islice(found, PORTION))):
+            while portion := await asyncio.to_thread(_take, found):
                 for asked in portion:
                     if lines.digest(asked.custom_id) not in self._done:
                         yield asked
@@ -356,7 +355,7 @@ class Run:
                     self._note(lines.digest(asked.custom_id), False, b"", code)
 
         async with self._writing:
-            await asyncio.to_thread(write)
+            await _finished(write)
 
     async def _finish(self) -> None:
         """Keep the files of results, and that the batch is over."""
@@ -389,6 +388,31 @@ class Run:
                 await self._save()
             except OSError as error:
                 log.warning("the progress of the batch %s could not be kept: %s", self.batch.id, error)
+
+
+async def _finished(work: Callable[[], None]) -> None:
+    """Wait for what is done in a thread, also where whoever waits is cancelled: it is done all the same, and nobody may
+    write beside it. Raises what it raises."""
+    job, cancelled = asyncio.get_running_loop().run_in_executor(None, work), False
+    while not job.done():
+        try:
+            await asyncio.wait((job,))
+        except asyncio.CancelledError:
+            cancelled = True
+    job.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+def _take(found: Iterator[lines.Asked]) -> list[lines.Asked]:
+    """Take the next few lines: not many, and not much."""
+    taken, size = [], 0
+    for asked in found:
+        taken.append(asked)
+        size += len(asked.body)
+        if len(taken) >= PORTION or size >= MOST_READ:
+            break
+    return taken
 
 
 def _finalizing(found: KeptBatch, now: float) -> dict[str, Any]:
