@@ -43,7 +43,12 @@ class Outcome(NamedTuple):
         """Tell whether whoever asks is told to wait: for the end of a limit, or until the gateway has room, its
         database or its journal again."""
         waits = self.status == _LIMITED or (self.status == _AWAY and self.retry_after > 0)
-        return waits and _SPENT not in self.body
+        return waits and not self.spent
+
+    @property
+    def spent(self) -> bool:
+        """Tell whether there is no money left for it."""
+        return self.status != 200 and _SPENT in self.body
 
     @property
     def passes(self) -> bool:

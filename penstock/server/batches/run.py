@@ -59,6 +59,8 @@ class Run:
         self._used = Used()
         self._files: tuple[Appended, Appended] | None = None  # results, and failures
         self._writing = asyncio.Lock()
+        self._on_way = self._poor = 0  # lines; those for which there is no money while others have it set aside
+        self._written = asyncio.Event()  # one more has its result
         self._held_until = time.monotonic() + TICK * 10
         self._trouble: OSError | None = None
 
@@ -292,14 +294,34 @@ class Run:
 
     async def _answer(self, asked: lines.Asked) -> None:
         """Ask a line, and write down what became of it."""
+        self._on_way += 1
         try:
-            outcome = await Line(self, asked).answer()
+            outcome = await self._settled(asked)
         except Exception as error:  # boundary: a bug of ours costs one line, which must have a result, too
             log.exception("a line of the batch %s failed through a fault of the gateway", self.batch.id)
             told = GatewayError("gateway_bug", f"The gateway failed on this request ({type(error).__name__}).")
             outcome = Outcome(*self.room.surface_of(self.batch).dialect.render_error(told), "")
+        finally:
+            self._on_way -= 1
+            self._written.set()
         if outcome is not None:
             await self._write(asked.custom_id, outcome)
+
+    async def _settled(self, asked: lines.Asked) -> Outcome | None:
+        """Ask a line until what became of it stays. What is set aside for the others that are on their way is mostly
+        more than they cost: money is spent once there is none for a line beside which there is no other."""
+        while True:
+            outcome = await Line(self, asked).answer()
+            if outcome is None or not outcome.spent or self.over or self._on_way - self._poor <= 1:
+                return outcome
+            self._poor += 1
+            try:
+                self._written.clear()
+                await asyncio.wait_for(self._written.wait(), TICK)
+            except TimeoutError:
+                pass
+            finally:
+                self._poor -= 1
 
     async def _write(self, custom_id: str, outcome: Outcome) -> None:
         def write() -> None:
