@@ -20,7 +20,7 @@ from penstock.core.batches import lines
 from penstock.core.batches.kept import CANCELLED, CANCELLING, COMPLETED, EXPIRED, KeptBatch
 from penstock.server.batches import line as of_lines
 from penstock.server.batches.line import Line, Outcome
-from penstock.server.batches.room import Places
+from penstock.server.batches.places import Places
 from penstock.server.batches.run import Run
 from penstock.stores.batch_memory import MemoryBatchStore
 from penstock.stores.files_disk import FileFolder, read_lines

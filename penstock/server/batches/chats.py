@@ -20,7 +20,7 @@ from penstock.server.routes import Page
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
-    from penstock.server.batches.room import Progress
+    from penstock.server.batches.places import Progress
     from penstock.server.gateway import Gateway
 
 _SHOWN = {CANCELLED: "cancelled", EXPIRED: "expired", FAILED: "failed"}

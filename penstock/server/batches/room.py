@@ -21,6 +21,7 @@ from penstock.core.admit.caller import ANONYMOUS, MASTER, Caller
 from penstock.core.batches.kept import ANTHROPIC, OPENAI, SHARED, KeptBatch
 from penstock.core.errors import GatewayError
 from penstock.server.batches.common import stored
+from penstock.server.batches.places import Answering, Places
 from penstock.server.batches.run import LEASE, Run
 from penstock.server.surfaces import SURFACES
 from penstock.stores.batch_memory import MemoryBatchStore
@@ -41,7 +42,6 @@ SWEEP = 60.0  # seconds between two looks at files that are over
 MOST_SWEPT = 1000  # files of batches that one look deletes
 PREFIXES = (BATCH_ID, MESSAGES_ID, SHARED_ID) = ("batch_", "msgbatch_", "chats_")
 """Of ids of batches."""
-MOST_KNOWN = 1000  # requests of many chats whose end is known
 MOST_RUNNING = 20  # batches that one process runs together
 AT_ONCE = 16  # lines of all its batches that are on their way together
 MOST_LINES = 50_000  # of a batch, as at OpenAI
@@ -267,76 +267,3 @@ class BatchRoom:
             batch = None if id_ in self.runs else await self.store.batch(id_)
             if id_ not in self.runs and (batch is None or batch.finished):
                 await asyncio.to_thread(self.folder.delete, id_)  # of one whose process ended with it
-
-
-class Progress:
-    """How far many chats are that are answered in one request."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.successful, self.failed = total, 0, 0
-        self.began, self.ended = time.time(), 0.0
-
-
-class Answering:
-    """Progress by owner and id: of what this process answers, and of the last that it has."""
-
-    def __init__(self) -> None:
-        self._all: dict[tuple[str, str], Progress] = {}
-
-    def begin(self, owner: str, id_: str, total: int) -> Progress:
-        """Note that something begins. Raises "exists" where its owner has something of that id under way."""
-        before = self._all.pop((owner, id_), None)
-        if before is not None and not before.ended:
-            self._all[owner, id_] = before
-            raise GatewayError("exists", f"batch_id: {id_!r} is under way already.", param="batch_id")
-        over = [name for name, one in self._all.items() if one.ended][: max(0, len(self._all) - MOST_KNOWN)]
-        for name in over:
-            del self._all[name]
-        made = self._all[owner, id_] = Progress(total)
-        return made
-
-    def find(self, owner: str, id_: str) -> Progress | None:
-        return self._all.get((owner, id_))
-
-
-class Places:
-    """Places for lines that are on their way, in the order in which they are asked for. ``most``: as many as there are
-    now; a reload may change it."""
-
-    def __init__(self, most: Any) -> None:
-        self._most, self._taken = most, 0
-        self._line: list[asyncio.Future[None]] = []
-
-    def take_now(self) -> bool:
-        """Take a place where one is free."""
-        if self._line or self._taken >= self._most():
-            return False
-        self._taken += 1
-        return True
-
-    async def take(self) -> None:
-        """Wait for a place."""
-        while self._taken >= self._most():
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._line.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._next()
-                raise
-            finally:
-                if waiter in self._line:
-                    self._line.remove(waiter)
-        self._taken += 1
-
-    def free(self) -> None:
-        """Give a place back."""
-        self._taken -= 1
-        self._next()
-
-    def _next(self) -> None:
-        while self._line and (waiter := self._line.pop(0)):
-            if not waiter.done():
-                waiter.set_result(None)
-                return

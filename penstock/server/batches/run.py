@@ -7,10 +7,11 @@ writes of those that cannot be asked any more why that is.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.batches import lines
 from penstock.core.batches.kept import (
@@ -19,28 +20,22 @@ from penstock.core.batches.kept import (
     COMPLETED,
     EXPIRED,
     FAILED,
-    FILE_DAYS,
     FINALIZING,
     RUNNING,
     VALIDATING,
     KeptBatch,
-    KeptFile,
-    Used,
 )
 from penstock.core.errors import GatewayError
-from penstock.runtime.ids import mint
 from penstock.server.batches.line import Line, Outcome
-from penstock.stores.files_disk import Appended, read_lines
+from penstock.server.batches.results import Results
+from penstock.stores.files_disk import read_lines
 
 if TYPE_CHECKING:
     from penstock.server.batches.room import BatchRoom  # circle: a room runs batches, and a run asks for its means
 
-T = TypeVar("T")
 log = logging.getLogger("penstock")
 LEASE = 10.0  # seconds that a batch is somebody's who no longer says so
 TICK = 1.0  # seconds between two times that the lease is renewed and progress is kept
-PORTION = 64  # lines that are read from the disk at once
-MOST_READ = 1024 * 1024  # bytes of them, but for the last
 GRACE = 300.0  # seconds in which lines that are on their way may end when their batch is cancelled or over
 
 
@@ -54,11 +49,7 @@ class Run:
         self.broken = False
         self.changed = asyncio.Event()  # something is to be looked at
         self._stopped = False
-        self._done: set[bytes] = set()
-        self._completed = self._failed = self._cancelled = self._expired = 0
-        self._used = Used()
-        self._files: tuple[Appended, Appended] | None = None  # results, and failures
-        self._writing = asyncio.Lock()
+        self._results = Results(room.folder, batch, room.gateway.max_body)
         self._on_way = self._poor = 0  # lines; those for which there is no money while others have it set aside
         self._written = asyncio.Event()  # one more has its result
         self._held_until = time.monotonic() + TICK * 10
@@ -94,9 +85,7 @@ class Run:
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-            if self._files is not None:
-                for file in self._files:
-                    file.close()
+            self._results.close()
 
     # Its lease, and what is known of it -------------------------------------------------------------------------------
 
@@ -117,8 +106,8 @@ class Run:
                     return
                 self._held_until = time.monotonic() + LEASE
                 self._take(found)
-                await self._sync()
-                if self._counts() != self._counts_of(found):
+                await self._results.sync()
+                if any(getattr(found, name) != count for name, count in self._results.counts().items()):
                     await self._save()
             except OSError as error:
                 if time.monotonic() > self._held_until - LEASE / 2:
@@ -137,23 +126,11 @@ class Run:
         if time.time() >= self.batch.expires_at and not self.ending:
             self.ending = lines.EXPIRED
 
-    def _counts(self) -> dict[str, Any]:
-        return {
-            "completed": self._completed,
-            "failed": self._failed,
-            "cancelled": self._cancelled,
-            "expired": self._expired,
-            "used": self._used,
-        }
-
-    def _counts_of(self, batch: KeptBatch) -> dict[str, Any]:
-        return {name: getattr(batch, name) for name in self._counts()}
-
     async def _save(self, make: Callable[[KeptBatch], dict[str, Any]] = lambda batch: {}) -> None:
         """Keep the counts, and what ``make`` makes of the batch as it is. Raises ``OSError``, also where the batch is
         another's by now."""
         while True:
-            after = self.batch.changed(**{**self._counts(), **make(self.batch)})
+            after = self.batch.changed(**{**self._results.counts(), **make(self.batch)})
             if await self.room.store.change(after, self.room.name):
                 self.batch = after
                 return
@@ -198,7 +175,7 @@ class Run:
     async def _go_on(self) -> None:
         if self.stopped:
             return
-        await _finished(self._open)
+        await self._results.open()
         self._look_at_time()
         self._take(self.batch)
         if self.batch.status == RUNNING:
@@ -208,56 +185,29 @@ class Run:
                 raise self._trouble
             await self._save_quietly()
             return
+        if not self.ending and len(self._results) < self.batch.total:
+            raise OSError(errno.EIO, "some of its lines have no result, and are asked again")
         await self._save(lambda found: _finalizing(found, time.time()))
         self._look_at_time()
         if self.ending:
-            await self._write_off(self.ending)
+            await self._results.write_off(self.ending)
         await self._finish()
-
-    def _open(self) -> None:
-        """Open the files of results, and read which there are."""
-        folder, batch = self.room.folder, self.batch
-        good, bad = folder.append_to(batch.output), folder.append_to(batch.errors)
-        self._files = good, bad
-        self._completed = self._failed = self._cancelled = self._expired = 0
-        self._used, self._done = Used(), set()
-        for file in (good, bad):
-            for at, raw in file.lines():
-                try:
-                    result = lines.read_result(raw)
-                except lines.UNREADABLE:  # a loss of power: what is behind it is asked again
-                    log.error(
-                        "results of the batch %s are broken from byte %d on, and are asked for again", batch.id, at
-                    )
-                    file.cut(at)
-                    break
-                known = lines.digest(result.custom_id)
-                if known not in self._done:
-                    body = b"" if result.response is None else bytes(result.response.body)
-                    self._note(known, file is good, body, (result.error or {}).get("code", ""))
-
-    def _note(self, known: bytes, good: bool, body: bytes, code: str) -> None:
-        """Count a result that is written."""
-        self._done.add(known)
-        self._completed += good
-        self._failed += not good
-        self._cancelled += code == lines.CANCELLED
-        self._expired += code == lines.EXPIRED
-        if good:
-            self._used += lines.usage_of(body)
 
     async def _ask_all(self) -> None:
         """Ask the lines that have no result. Waits for those that are on their way, also when no more are asked."""
         on_way: set[asyncio.Task[None]] = set()
         places, loop = self.room.places, asyncio.get_running_loop()
         try:
-            async for asked in self._unanswered():
-                if self.over or not await self._found_place():
+            async for portion in self._results.portions():
+                for asked in portion:
+                    if self.over or not await self._found_place():
+                        break
+                    line = loop.create_task(self._answer(asked))
+                    on_way.add(line)
+                    line.add_done_callback(on_way.discard)
+                    line.add_done_callback(lambda _: places.free())
+                if self.over:
                     break
-                line = loop.create_task(self._answer(asked))
-                on_way.add(line)
-                line.add_done_callback(on_way.discard)
-                line.add_done_callback(lambda _: places.free())
             grace = None
             while on_way:
                 await asyncio.wait(on_way, timeout=TICK)
@@ -324,84 +274,33 @@ class Run:
                 self._poor -= 1
 
     async def _write(self, custom_id: str, outcome: Outcome) -> None:
-        def write() -> None:
-            if time.monotonic() > self._held_until:
-                return  # it may be another's by now, which asks the line again
-            id_, status = mint("batch_req_"), outcome.status
-            line = lines.write_answer(id_, custom_id, status, outcome.request_id, outcome.body)
-            assert self._files is not None
-            good = status == 200
-            self._files[0 if good else 1].add(line)
-            self._note(lines.digest(custom_id), good, outcome.body, "")
+        """Write down what became of a line, as long as the batch is surely this process's."""
+        try:
+            while not await self._results.write(custom_id, outcome, self._is_held):
+                if self.broken:
+                    return  # it is another's by now, which asks the line again
+                await asyncio.sleep(TICK / 10)  # until the lease is renewed, or lost
+        except OSError as error:
+            self._trouble = self._trouble or error
+            self.look()
 
-        async with self._writing:
-            try:
-                await _finished(write)
-            except OSError as error:
-                self._trouble = self._trouble or error
-                self.look()
-
-    async def _sync(self) -> None:
-        """See to it that what is written outlives a loss of power."""
-        if self._files is not None:
-            for file in self._files:
-                await _finished(file.sync)
-
-    async def _unanswered(self) -> AsyncIterator[lines.Asked]:
-        """Yield the lines of the input file that have no result."""
-        longest = self.room.gateway.max_body
-        with await asyncio.to_thread(self.room.folder.open, self.batch.id) as file:
-            found = self._read(read_lines(file, longest))
-            while portion := await asyncio.to_thread(_take, found):
-                for asked in portion:
-                    if lines.digest(asked.custom_id) not in self._done:
-                        yield asked
-
-    def _read(self, raws: Iterator[bytes]) -> Iterator[lines.Asked]:
-        for raw in raws:
-            if raw.strip():
-                asked = lines.read_line(raw)
-                if lines.digest(asked.custom_id) not in self._done:
-                    yield asked
+    def _is_held(self) -> bool:
+        return time.monotonic() < self._held_until
 
     # The end ----------------------------------------------------------------------------------------------------------
 
-    async def _write_off(self, code: str) -> None:
-        """Write of each line that has no result why it was not asked."""
-
-        def write() -> None:
-            assert self._files is not None
-            with self.room.folder.open(self.batch.id) as file:
-                for asked in self._read(read_lines(file, self.room.gateway.max_body)):
-                    self._files[1].add(lines.write_unasked(mint("batch_req_"), asked.custom_id, code))
-                    self._note(lines.digest(asked.custom_id), False, b"", code)
-
-        async with self._writing:
-            await _finished(write)
-
     async def _finish(self) -> None:
         """Keep the files of results, and that the batch is over."""
-        batch, store, now = self.batch, self.room.store, time.time()
-        assert self._files is not None
-        for id_, file, what in ((batch.output, self._files[0], "output"), (batch.errors, self._files[1], "error")):
-            await asyncio.to_thread(file.sync)
-            size = await asyncio.to_thread(self.room.folder.size, id_)
-            if size:
-                name, until = f"{batch.id}_{what}.jsonl", now + FILE_DAYS
-                kept = KeptFile(
-                    id=id_, owner=batch.owner, created_at=now, filename=name, purpose="batch_output", bytes=size,
-                    expires_at=until,
-                )  # fmt: skip
-                await store.add_file(kept)
-            else:
-                await asyncio.to_thread(self.room.folder.delete, id_)
+        now = time.time()
+        for file in await self._results.files(now):
+            await self.room.store.add_file(file)
         await self._save(lambda found: {"status": self._end_of(found), "ended_at": now})
-        await asyncio.to_thread(self.room.folder.delete, batch.id)
+        await asyncio.to_thread(self.room.folder.delete, self.batch.id)
 
     def _end_of(self, found: KeptBatch) -> str:
         if found.status == CANCELLING:
             return CANCELLED
-        return EXPIRED if self._expired else COMPLETED
+        return EXPIRED if self._results.expired else COMPLETED
 
     async def _save_quietly(self) -> None:
         """Keep the counts of a batch that is let go of, where that can be."""
@@ -410,31 +309,6 @@ class Run:
                 await self._save()
             except OSError as error:
                 log.warning("the progress of the batch %s could not be kept: %s", self.batch.id, error)
-
-
-async def _finished(work: Callable[[], None]) -> None:
-    """Wait for what is done in a thread, also where whoever waits is cancelled: it is done all the same, and nobody may
-    write beside it. Raises what it raises."""
-    job, cancelled = asyncio.get_running_loop().run_in_executor(None, work), False
-    while not job.done():
-        try:
-            await asyncio.wait((job,))
-        except asyncio.CancelledError:
-            cancelled = True
-    job.result()
-    if cancelled:
-        raise asyncio.CancelledError
-
-
-def _take(found: Iterator[lines.Asked]) -> list[lines.Asked]:
-    """Take the next few lines: not many, and not much."""
-    taken, size = [], 0
-    for asked in found:
-        taken.append(asked)
-        size += len(asked.body)
-        if len(taken) >= PORTION or size >= MOST_READ:
-            break
-    return taken
 
 
 def _finalizing(found: KeptBatch, now: float) -> dict[str, Any]:
