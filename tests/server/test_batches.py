@@ -351,3 +351,41 @@ async def test_messages_are_cancelled(tmp_path):
             sorted(json.loads(raw)["result"]["type"] for raw in data.splitlines())
             == ["canceled"] * counts["canceled"] + ["succeeded"] * counts["succeeded"]
         )
+
+
+async def test_who_only_a_request_can_name_makes_no_batch(tmp_path, monkeypatch):
+    async with open_managed(tmp_path) as managed:
+        room = managed.door.gateway.batches
+        assert room.find_owner("key nobody") is None and room.find_owner("") is None and room.find_owner("token x") is None
+        monkeypatch.setattr(room, "find_owner", lambda tenant: None)
+        _, file = await send(managed, jsonl([line("a")]))
+        status, text, _ = await managed.bad("/v1/batches", {"input_file_id": file["id"], "endpoint": CHAT})
+        assert status == 403 and "virtual key" in text
+
+
+async def test_a_key_that_is_gone_asks_no_more(tmp_path):
+    script = Script(rules=[Rule(step=Step(latency_ms=100))])
+    async with open_managed(tmp_path, YAML + "general_settings: {batch_concurrency: 1}\n", script=script) as managed:
+        key = await managed.key("one")
+        batch = await make(managed, [line(f"r{number}") for number in range(10)], "one")
+        while not managed.door.mock.received:
+            await asyncio.sleep(0.01)
+        await managed.good("/key/delete", {"keys": [key]})
+        good, bad = await results(managed, await ended(managed, batch["id"]))
+        assert len(good) < 10 and {row["response"]["body"]["error"]["message"].partition(",")[0] for row in bad.values()} == {"Authentication Error"}
+
+
+async def test_a_batch_goes_on_after_a_fault_of_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr("penstock.server.batches.room.REST", 0.05)
+    async with open_managed(tmp_path) as managed:
+        room, failing = managed.door.gateway.batches, [OSError("away"), ValueError("a bug"), OSError("away")]
+        real = room.store.waiting
+
+        async def waiting(now: float, limit: int = 20) -> Any:
+            if failing:
+                raise failing.pop()
+            return await real(now, limit)
+
+        monkeypatch.setattr(room.store, "waiting", waiting)
+        done = await ended(managed, (await make(managed, [line("a")]))["id"])
+        assert done["status"] == "completed" and not failing

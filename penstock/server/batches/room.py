@@ -13,6 +13,7 @@ import secrets
 import tempfile
 import time
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -64,8 +65,8 @@ class BatchRoom:
 
     def __init__(self, gateway: Gateway, store: BatchStore, folder: Path | None) -> None:
         self.gateway, self.store = gateway, store
-        self._passing = None if folder is not None else tempfile.TemporaryDirectory(prefix="penstock-files-")
-        self.folder = FileFolder(folder or Path(self._passing.name))  # type: ignore[union-attr]
+        self._kept_in = folder
+        self._passing: tempfile.TemporaryDirectory[str] | None = None
         self.name = f"{os.getpid()}-{secrets.token_hex(6)}"
         self.runs: dict[str, Run] = {}
         self.answering = Answering()
@@ -82,6 +83,14 @@ class BatchRoom:
     def passing(cls, gateway: Gateway) -> BatchRoom:
         """Make one that is gone with the process."""
         return cls(gateway, MemoryBatchStore(), None)
+
+    @cached_property
+    def folder(self) -> FileFolder:
+        """Return where the bytes of files are."""
+        if self._kept_in is None:
+            self._passing = tempfile.TemporaryDirectory(prefix="penstock-files-")
+            return FileFolder(Path(self._passing.name))
+        return FileFolder(self._kept_in)
 
     # What holds -------------------------------------------------------------------------------------------------------
 
@@ -198,9 +207,13 @@ class BatchRoom:
             try:
                 waiting = await self._take()
                 await self._sweep()
-            except OSError as error:
+            except OSError as error:  # said by whoever watches the database
                 log.debug("batches cannot be looked at: %s", error)
                 waiting = True
+            except Exception:  # boundary: a bug of ours here must not end the looks that come after it
+                log.exception("batches could not be looked at through a fault of the gateway")
+                waiting = True
+                await asyncio.sleep(REST)
             if not (self.store.lasts or waiting or self.runs):
                 return  # nobody else can add to it: begun again by whoever does
             with suppress(TimeoutError):
