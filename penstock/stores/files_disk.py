@@ -52,10 +52,11 @@ class FileFolder:
         """Keep a file under another id as well: what is in it stays until both are deleted."""
         os.link(self.place(id), self.place(other))
 
-    def names(self, *prefixes: str) -> list[str]:
-        """List the ids that begin so."""
-        found = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
-        return [name for name in found if name.startswith(prefixes) and _ID.fullmatch(name)]
+    def names(self, before: float, *prefixes: str) -> list[str]:
+        """List the ids that begin so, of files that have their name since a time before that."""
+        found = list(self.path.iterdir()) if self.path.is_dir() else []
+        named = [path for path in found if path.name.startswith(prefixes) and _ID.fullmatch(path.name)]
+        return [path.name for path in named if path.stat().st_ctime < before]
 
     def size(self, id: str) -> int:
         return self.place(id).stat().st_size

@@ -40,6 +40,7 @@ FOLDER = "files"  # in the state directory
 LOOK = 1.0  # seconds between two looks at what nobody runs
 REST = 10.0  # seconds until a batch that could not go on is tried again
 SWEEP = 60.0  # seconds between two looks at files that are over
+MAKING = 3600.0  # seconds in which a batch is surely made
 MOST_SWEPT = 1000  # files of batches that one look deletes
 PREFIXES = (BATCH_ID, MESSAGES_ID, SHARED_ID) = ("batch_", "msgbatch_", "chats_")
 """Of ids of batches."""
@@ -276,7 +277,8 @@ class BatchRoom:
             await asyncio.to_thread(self.folder.delete, file.id)
             await self.store.remove_file(file.id)
         await asyncio.to_thread(self.folder.sweep, now)
-        for id_ in (await asyncio.to_thread(self.folder.names, *PREFIXES))[:MOST_SWEPT]:
+        # One that is being made has its file before it is kept.
+        for id_ in (await asyncio.to_thread(self.folder.names, now - MAKING, *PREFIXES))[:MOST_SWEPT]:
             batch = None if id_ in self.runs else await self.store.batch(id_)
             if id_ not in self.runs and (batch is None or batch.finished):
                 await asyncio.to_thread(self.folder.delete, id_)  # of one whose process ended with it
