@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -181,6 +182,7 @@ class BatchRun:
         url, config = self.given["base_url"], self.given["config"]
         if not url:
             return States(config)
+        logging.getLogger("penstock").setLevel(logging.ERROR)  # what it costs is that one's to know
         params = {"model": f"{GATEWAY}/*", "api_base": url}
         if self.given["api_key"]:
             params["api_key"] = self.given["api_key"]
@@ -230,7 +232,8 @@ class BatchRun:
         (self._good if good else self._bad).add(line)
         used = usage_of(outcome.body) if good else None
         tokens = 0 if used is None else used.input + used.output
-        self.shown.count(good, tokens, sum(float(record.cost or 0) for record in records))
+        costs = [float(record.cost) for record in records if record.cost is not None]
+        self.shown.count(good, tokens, sum(costs) if costs or not good else None)
 
     async def _ask(self, driver: Any, asked: Asked, records: list[Record]) -> Outcome:
         from penstock.sdk.arguments import sort_arguments
@@ -282,6 +285,7 @@ class Shown:
     def __init__(self, total: int, skipped: int, stream: IO[str] | None = None) -> None:
         self.total, self.good, self.failed = total, min(skipped, total), 0
         self.tokens, self.cost = 0, 0.0
+        self._unknown = 0  # results of which nobody knows what they cost
         self._skipped, self._began = self.good, time.monotonic()
         self._stream = stream or sys.stderr
         self._lives = self._stream.isatty()
@@ -293,12 +297,13 @@ class Shown:
     def done(self) -> int:
         return self.good + self.failed
 
-    def count(self, good: bool, tokens: int, cost: float) -> None:
-        """Count a result."""
+    def count(self, good: bool, tokens: int, cost: float | None) -> None:
+        """Count a result. ``cost`` None: nobody here knows it."""
         self.good += good
         self.failed += not good
         self.tokens += tokens
-        self.cost += cost
+        self.cost += cost or 0.0
+        self._unknown += cost is None
 
     async def go_on(self) -> None:
         """Show it again and again, until cancelled."""
@@ -332,7 +337,8 @@ class Shown:
         """Tell all of it in a line."""
         percent = 100 * self.done // self.total if self.total else 100
         parts = [f"{self.done:,}/{self.total:,} requests ({percent} %)", f"{self.failed:,} failed"]
-        parts += [f"{self.tokens:,} tokens", f"${self.cost:,.4f}", self._time()]
+        cost = f"${self.cost:,.4f}" + (f" and {self._unknown:,} of unknown cost" if self._unknown else "")
+        parts += [f"{self.tokens:,} tokens", cost, self._time()]
         return ", ".join(parts)
 
     def _time(self) -> str:
