@@ -25,6 +25,7 @@ from penstock.core.providers.lending import is_foreign, withheld
 from penstock.core.providers.resolve import resolve
 from penstock.core.providers.urls import at_own_host, dialects_at
 from penstock.core.providers.wires import guides_of, wire_of
+from penstock.core.route.quotas import read_quotas
 from penstock.core.route.stars import fill
 from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
@@ -172,6 +173,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         weight=deployment.weight,
         rpm=deployment.rpm,
         tpm=deployment.tpm,
+        quotas=read_quotas(deployment.params),
         order=deployment.order,
         tags=deployment.tags,
         most=deployment.params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),

@@ -36,7 +36,17 @@ from penstock.runtime.http import (
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, picker, praise
+from penstock.runtime.routing import (
+    Turn,
+    asks_of,
+    begin_step,
+    blame,
+    first_choice,
+    late_after,
+    picker,
+    praise,
+    used_by,
+)
 from penstock.runtime.told import telling
 from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
@@ -222,11 +232,13 @@ class Engine:
         if call.way is not None:  # before it nobody goes to a fallback, which may be another request
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
-        bill, trial = call.outlet.bill, 0.0
+        bill, trial, held = call.outlet.bill, 0.0, None
         standing.in_flight += 1
         if rules is not None:
             standing.ask(self.means.clock())
             trial = standing.trial
+            if target.quotas:
+                held = self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(call))
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
@@ -245,6 +257,8 @@ class Engine:
             return ANSWERED
         finally:
             standing.in_flight -= 1
+            if held is not None:
+                self.means.lives.quotas.settle(held, used_by(attempt))
             if bill is not None:
                 bill.back()
             if trial and trial == standing.trial:  # what began before is no trial
