@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from penstock.runtime.admission import Admission
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
+    from penstock.runtime.quotas import Held
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
     from penstock.runtime.surface import Surface
@@ -232,13 +233,9 @@ class Engine:
         if call.way is not None:  # before it nobody goes to a fallback, which may be another request
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
-        bill, trial, held = call.outlet.bill, 0.0, None
+        bill = call.outlet.bill
         standing.in_flight += 1
-        if rules is not None:
-            standing.ask(self.means.clock())
-            trial = standing.trial
-            if target.quotas:
-                held = self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(call))
+        trial, held = (0.0, None) if rules is None else self._count(attempt)
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
@@ -269,6 +266,14 @@ class Engine:
         if attempt.so_far is not None and (attempt.first_at is not None or attempt.goes_on):
             return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
+
+    def _count(self, attempt: Attempt) -> tuple[float, Held | None]:
+        """Count a try; return when the trial of its deployment began, if that is one, and what it holds of quotas."""
+        standing, target = attempt.live.standing, attempt.target
+        standing.ask(self.means.clock())
+        if not target.quotas:
+            return standing.trial, None
+        return standing.trial, self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(attempt.call))
 
     def _praise(self, attempt: Attempt, rules: Rules) -> None:
         """Note a good answer: at once where it ends a rest, else with those of this turn of the loop."""
