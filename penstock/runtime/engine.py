@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from penstock.runtime.admission import Admission
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
-    from penstock.runtime.quotas import Held
+    from penstock.runtime.quotas import Reserved
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
     from penstock.runtime.surface import Surface
@@ -267,7 +267,7 @@ class Engine:
             return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
-    def _count(self, attempt: Attempt) -> tuple[float, Held | None]:
+    def _count(self, attempt: Attempt) -> tuple[float, Reserved | None]:
         """Count a try; return when the trial of its deployment began, if that is one, and what it holds of quotas."""
         standing, target = attempt.live.standing, attempt.target
         standing.ask(self.means.clock())

@@ -14,7 +14,7 @@ from penstock.core.route.quotas import Asks, Exhausted, Quota, Span
 from penstock.stores.tally import Tally
 
 
-class Held(NamedTuple):
+class Reserved(NamedTuple):
     """What a request holds while it is under way."""
 
     live_id: str
@@ -44,14 +44,14 @@ class Quotas:
                 return Exhausted(quota, used, quota.span.left(self.wall()))
         return None
 
-    def take(self, live_id: str, quotas: Sequence[Quota], asks: Asks) -> Held:
+    def take(self, live_id: str, quotas: Sequence[Quota], asks: Asks) -> Reserved:
         """Hold what a request may use."""
         for what in {quota.what for quota in quotas}:
             name = f"{what[0]}{live_id}"
             self._held[name] = self._held.get(name, 0) + getattr(asks, what)
-        return Held(live_id, quotas, asks)
+        return Reserved(live_id, quotas, asks)
 
-    def settle(self, held: Held, used: Asks) -> None:
+    def settle(self, held: Reserved, used: Asks) -> None:
         """Let go of what a request held, and count what it has used."""
         live_id, quotas, asks = held
         for what in {quota.what for quota in quotas}:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from penstock.core.route.choose import Need, Rules, left_out
 from penstock.core.route.quotas import DAY, KINDS, MINUTE, Asks, Span, read_quotas, seconds_of
 from penstock.core.route.standing import Standing
-from penstock.runtime.quotas import Held, Quotas
+from penstock.runtime.quotas import Quotas, Reserved
 from penstock.stores.memory import MemoryBoard
 from penstock.stores.shared import Shared
 
@@ -45,7 +45,7 @@ def test_what_is_let_in_fits_into_its_window(key, steps, most, clock):
     what, seconds, _ = KINDS[key]
     begins = seconds_of(clock) if seconds == DAY else 0
     used: dict[int, int] = {}
-    open_: list[Held] = []
+    open_: list[Reserved] = []
     for step in steps:
         window = int((wall.now - begins) // seconds)
         under_way = sum(getattr(held.asks, what) for held in open_)
