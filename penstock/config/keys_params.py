@@ -68,7 +68,7 @@ PARAMS = (
     ("region_name", "str", "acted", None, "AWS, Google Cloud, watsonx: region, where their own key is absent"),
     ("use_in_pass_through", "bool", "acted", False, "lend the credential to pass-through endpoints"),
     ("use_chat_completions_api", "bool", "known", False, "bridge Responses requests to chat completions"),
-    ("silent_model", "str", "known", None, "group that receives a copy of every request"),
+    ("silent_model", "str", "acted", None, "group that receives a copy of every request"),
     ("auto_router_*", "any", "known", None, "settings of the automatic router"),
     # parameters
     ("drop_params", "flag", "acted", None, "leave out parameters the provider does not take"),

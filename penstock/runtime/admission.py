@@ -92,6 +92,8 @@ class Admission:
     def admit(self, call: Call, state: State, plan: Plan[Target] | None = None) -> Awaitable[None] | None:
         """Let a call through to its model, or refuse it. Sets ``call.admitted``. What it returns must be awaited before
         anybody is asked; None where nothing has to wait. ``plan``: instead of what the state plans for its model."""
+        if call.exchange.copied:  # the operator says where it goes, whatever its caller may
+            return self._count(call, state, call.model, plan)
         caller, wishes = call.caller, call.wishes
         access = self.access(state)
         # Where the config says who answers, whatever a request says, what the request says is still what it may say.
@@ -136,7 +138,7 @@ class Admission:
         admitted.plan = plan
         holders, now = admitted.holders, self._clock()
         limits, lines, of_key, account = self._limits_of(call.caller, holders, model)
-        if lines is not None:
+        if lines is not None and not call.exchange.copied:
             common = self.rates.common
             if self.settings.fails_closed and common is not None and not common.connected:
                 text = "Limits cannot be counted now: what the gateway's processes share is away. Try again soon."

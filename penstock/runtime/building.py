@@ -169,16 +169,25 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         budgets=tuple(_budgets(deployment, settings, provider.name, live_id)),
-        weight=deployment.weight,
-        rpm=deployment.rpm,
-        tpm=deployment.tpm,
-        quotas=read_quotas(deployment.params),
-        order=deployment.order,
-        tags=deployment.tags,
-        most=deployment.params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
+        **_choosing(deployment, settings),
         owner=str(deployment.info.get("owned_by") or provider.owned_by),
         dialects=dialects,
     )
+
+
+def _choosing(deployment: Deployment, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a target by which it is chosen, and what is asked beside it."""
+    params = deployment.params
+    return {
+        "weight": deployment.weight,
+        "rpm": deployment.rpm,
+        "tpm": deployment.tpm,
+        "quotas": read_quotas(params),
+        "silent_model": params.get("silent_model") or "",
+        "order": deployment.order,
+        "tags": deployment.tags,
+        "most": params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
+    }
 
 
 class Stars:

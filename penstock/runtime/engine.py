@@ -35,6 +35,7 @@ from penstock.runtime.http import (
 )
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
+from penstock.runtime.mirror import Mirror
 from penstock.runtime.record import record_of
 from penstock.runtime.routing import (
     Turn,
@@ -98,6 +99,7 @@ class Engine:
         self.records = records
         self.admission: Admission | None = None  # None: nobody has limits
         self.answers = AnswerCache(lambda: self.means, self.handle)
+        self.mirror = Mirror(self.handle, lambda: self.means)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
         self._good: list[tuple[Attempt, Rules, float]] = []  # what went well in this turn of the loop
@@ -271,6 +273,8 @@ class Engine:
         """Count a try; return when the trial of its deployment began, if that is one, and what it holds of quotas."""
         standing, target = attempt.live.standing, attempt.target
         standing.ask(self.means.clock())
+        if target.silent_model:
+            self.mirror.copy(attempt)
         if not target.quotas:
             return standing.trial, None
         return standing.trial, self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(attempt.call))

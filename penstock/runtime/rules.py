@@ -125,12 +125,13 @@ def _is_simple(rules: Rules, targets: Sequence[Target]) -> bool:
 
 
 def is_plain(rules: Rules | None, target: Target) -> bool:
-    """Tell whether nothing but its rest can keep a request from a group's only deployment."""
+    """Tell whether nothing but its rest can keep a request from a group's only deployment, and nothing is to be done
+    beside it."""
     if rules is None:
-        return not target.blocked
+        return not target.blocked and not target.silent_model
     limited = rules.strict and (target.rpm or target.tpm or target.quotas)
     looks = rules.by_tags or rules.by_health or rules.fits or rules.budgets or rules.retries
-    return not (looks or limited or target.most is not None or target.blocked)
+    return not (looks or limited or target.most is not None or target.blocked or target.silent_model)
 
 
 def _strategy(group: RoutingGroup) -> str:

@@ -115,6 +115,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     rpm: int | None
     tpm: int | None
     quotas: tuple[Quota, ...]  # what it may use beside these
+    silent_model: str  # a group that is asked the same beside it; "" for none
     order: int | None  # who is asked first, and only when they fail the next
     tags: tuple[str, ...]
     most: int | None  # requests at one time
