@@ -58,8 +58,8 @@ PARAMS = (
     ("max_parallel_requests", "positive", "acted", None, "requests to this deployment at one time"),
     ("max_budget", "amount", "acted", None, "US dollars that this deployment may cost in each budget_duration"),
     ("budget_duration", "period", "acted", None, "period of max_budget, such as `30d`"),
-    ("default_api_key_rpm_limit", "count", "known", None, "requests per minute for keys without a limit"),
-    ("default_api_key_tpm_limit", "count", "known", None, "tokens per minute for keys without a limit"),
+    ("default_api_key_rpm_limit", "count", "acted", None, "requests per minute for keys without a limit"),
+    ("default_api_key_tpm_limit", "count", "acted", None, "tokens per minute for keys without a limit"),
     # routing
     ("weight", "amount", "acted", None, "share of the traffic in the group; 0 takes none"),
     ("order", "count", "acted", None, "lower is tried first"),
