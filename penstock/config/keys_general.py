@@ -102,7 +102,7 @@ GENERAL = (
     ("max_response_size_mb", "size", "known", None, "largest answer, in MB"),
     ("token_rate_limit_type", "one:total,input,output", "acted", "total", "which tokens limits count"),
     ("fail_closed_rate_limit_enforcement", "bool", "acted", None, "refuse requests while limits cannot be counted"),
-    ("disable_fallbacks_on_per_model_rate_limits", "bool", "known", None, "no fallback after a key's model limit"),
+    ("disable_fallbacks_on_per_model_rate_limits", "bool", "acted", False, "no fallback after a key's model limit"),
     ("disable_budget_reservation", "bool", "acted", None, "look at what is spent, and set nothing aside before a call"),
     ("default_estimated_output_tokens", "positive", "acted", None, "set aside for answers without a limit of tokens"),
     ("budget_sharing", "one:redis,leases", "acted", None, "how processes share budgets; absent: redis, where it is"),

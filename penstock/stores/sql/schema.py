@@ -6,19 +6,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Index, MetaData, Table
+from sqlalchemy import Column, Connection, Index, MetaData, Table
 
 from penstock.stores.kinds import KINDS
 from penstock.stores.sql.types import BYTES, COUNT, FLAG, LONG, TIME, Name, Said, Whole
 
 PREFIX = "penstock_"
 _FLAGS = frozenset({"blocked"})  # columns of rows that are no text
-_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_row_format": "DYNAMIC"}
 METADATA = MetaData()
+_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_row_format": "DYNAMIC"}
 
 
 def _table(name: str, *parts: Column[Any] | Index) -> Table:
-    return Table(PREFIX + name, METADATA, *parts, **_MYSQL)
+    return Table(PREFIX + name, METADATA, *parts)
+
+
+def make_all(connection: Connection) -> None:
+    """Make all tables in an empty database."""
+    if connection.dialect.name == "mysql":  # said only there: it imports all that is MySQL's
+        for table in METADATA.tables.values():
+            table.dialect_kwargs.update(_MYSQL)
+    METADATA.create_all(connection)
 
 
 def _index(table: str, *columns: str, unique: bool = False) -> Index:
