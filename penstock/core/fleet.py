@@ -271,10 +271,16 @@ class Fleet:
                 times.append(seat.idle_since + member.ttl)
         return min(times, default=None)
 
+    def engine_of(self, number: int) -> str:
+        """Return the engine that somebody asked for."""
+        return self._engine_of[number]
+
     def place(self, number: int) -> tuple[int, int]:
-        """Return the place of somebody who waits, from 1, and how many wait: first those for engines that are there
-        or are started, then by who has waited longest."""
-        engine = self._engine_of[number]
+        """Return the place of somebody, from 1, and how many wait: first those for engines that are there or are
+        started, then by who has waited longest. (0, 0) for who does not wait."""
+        engine = self._engine_of.get(number, "")
+        if not engine or number not in self.seats[engine].queue:
+            return 0, 0
         waiting = [(seat.state is OFF, seat.head, name) for name, seat in self.seats.items() if seat.queue]
         ahead = 0
         for _, _, name in sorted(waiting):

@@ -140,6 +140,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         tls=account.tls,
         model=account.model,
         label=account.label,
+        engine=deployment.engine,
         path_model=account.model if serving.path_model is None else serving.path_model,
         stream_names=serving.stream_names,
         timeouts=whole,

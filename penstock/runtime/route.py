@@ -6,7 +6,7 @@ sent by the call's outlet. What asks upstreams is a surface and not a route.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
@@ -29,6 +29,13 @@ class Page(NamedTuple):
     body: bytes
 
 
+class Pieces(NamedTuple):
+    """An answer that comes in pieces, for as long as the client stays."""
+
+    content_type: bytes
+    pieces: AsyncIterator[bytes]
+
+
 class Route(NamedTuple):
     """One URL. ``path``: exact, or with ``{name}`` for one segment and ``{name:path}`` for the rest; the values stand
     in ``call.params``. ``handler``: is given the gateway and the call; its docstring begins with a sentence that is its
@@ -40,7 +47,7 @@ class Route(NamedTuple):
     slashes (a model's name) wants ``:path``."""
 
     path: str
-    handler: Callable[[Any, Call], Page | Awaitable[Page]]
+    handler: Callable[[Any, Call], Page | Pieces | Awaitable[Page]]
     methods: tuple[str, ...] = READ
     role: str = KEY
     json: bool = True

@@ -148,6 +148,9 @@ class Service:
             self.gateway.books = await self._keep_books(self.storage)
         self.prober.start()
         self.checker.start()
+        self.in_effect.serving = True
+        if self.gateway.engine.hosts is not None:
+            self.gateway.engine.hosts.open()
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
@@ -157,6 +160,8 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
+            if self.gateway.engine.hosts is not None:
+                await self.gateway.engine.hosts.close()
             await self.prober.stop()
             await self.checker.stop()
             if self.shared is not None:
