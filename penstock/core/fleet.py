@@ -64,16 +64,17 @@ def count_slots(loaded: Collection[Member]) -> int:
 
 
 class Seat(Struct):
-    """Where one engine stands. ``member``: what it takes, where it is loaded. ``since``: of its state. ``queue``: who
-    waits for it, by number, with the time since when; ``running``: who was let in. ``idle_since``: when it had its last
-    request. ``closing``: for whom it takes no new requests, "" for nobody. ``fresh``: ready, and who waited for that
-    was not let in yet. ``held``: stopped by hand, so requests are refused. ``dismissed``: unloaded by hand, so it comes
-    back for requests alone. ``wanted``: to be there also without a request. ``failures``: in a row; ``retry_at``: when
-    it may be started again; ``why``: how it ended last. ``failed_start``: it was never ready then."""
+    """Where one engine stands. ``member``: what it takes, where it is loaded. ``entered``: when its state began.
+    ``queue``: who waits for it, by number, with the time since when; ``running``: who was let in. ``idle_since``: when
+    it had its last request. ``closing``: for whom it takes no new requests, "" for nobody. ``fresh``: ready, and who
+    waited for that was not let in yet. ``held``: stopped by hand, so requests are refused. ``dismissed``: unloaded by
+    hand, so it comes back for requests alone. ``wanted``: to be there also without a request. ``failures``: in a row;
+    ``retry_at``: when it may be started again; ``why``: how it ended last. ``failed_start``: it was never ready
+    then."""
 
     member: Member
     state: State = OFF
-    since: float = 0.0
+    entered: float = 0.0
     queue: dict[int, float] = {}
     running: set[int] = set()
     idle_since: float = 0.0
@@ -95,7 +96,7 @@ class Seat(Struct):
 
     def move(self, state: State, now: float) -> None:
         """Note a new state."""
-        self.state, self.since = state, now
+        self.state, self.entered = state, now
 
 
 class Start(NamedTuple):
@@ -176,7 +177,7 @@ class Fleet:
     def ended(self, now: float, engine: str, why: str = "") -> None:
         """Note that nothing is left of an engine. ``why``: how it ended, where nobody had stopped it."""
         seat = self.seats[engine]
-        before, stood = seat.state, now - seat.since
+        before, stood = seat.state, now - seat.entered
         seat.move(OFF, now)
         asked = before is STOPPING
         if not asked:
@@ -412,7 +413,7 @@ class Fleet:
             return NEVER
         if not seat.running and not seat.queue:
             return now
-        return max(asked, seat.since) + self.share.swap_after
+        return max(asked, seat.entered) + self.share.swap_after
 
     def _rests(self, name: str, seat: Seat) -> bool:
         """Tell whether an engine is ready and has nothing to do."""

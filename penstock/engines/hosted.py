@@ -74,8 +74,8 @@ def plan_model(model: EngineModel) -> Planned:
         return Planned(plan=plan, health=model.health, model_name=model.model)
     engine = ENGINES[model.backend]
     options = model.args if isinstance(model.args, tuple) else write_options(model.args, engine.dashes)
-    if model.backend in ("vllm", "sglang"):  # the last one counts
-        options = (*options, "--served-model-name", model.served)
+    if engine.naming:  # the last one counts
+        options = (*options, engine.naming, model.served)
     planned = plan_engine(
         Wanted(
             engine=engine,

@@ -122,13 +122,12 @@ def _dialects(account: Account) -> tuple[str, ...]:
 def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_id: str) -> Target:
     """Make the target, from everything that is known of it."""
     provider, deployment, settings = account.provider, account.deployment, account.settings
-    rules_of = account.model if serving.rules_of is None else serving.rules_of
+    words, rules_of = _words(deployment, serving), account.model if serving.rules_of is None else serving.rules_of
     wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
     whole, stream = _timeouts(deployment, settings, "")
-    words = _words(deployment, serving)
     says_form = words.said is not None and words.said.request.output is not None
     validates = bool(_first(deployment.validate, settings.get("validate")))
-    attempt, special = attempt_for(provider.name), validates or says_form
+    attempt = attempt_for(provider.name)
     return Target(
         account=account,
         id=deployment.id,
@@ -165,8 +164,8 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         seal=serving.seal,
         on_unsupported=deployment.on_unsupported or "warn",
         validates=validates,
-        special=special,
-        only=dialects[0] if len(dialects) == 1 and attempt is None and not special else "",
+        special=validates or says_form,
+        only=dialects[0] if len(dialects) == 1 and attempt is None and not (validates or says_form) else "",
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         budgets=tuple(_budgets(deployment, settings, provider.name, live_id)),

@@ -234,10 +234,7 @@ class Engine:
                 _watch(attempt, before if step.goes_on else None)
             if (waits := None if bill is None else bill.leave()) is not None:
                 await waits
-            if target.engine:
-                await self._ask_host(attempt, surface)
-            else:
-                await surface.attempt(attempt)
+            await (surface.attempt(attempt) if not target.engine else self._ask_host(attempt, surface))
         except (GatewayError, TransportError, RecursionError) as error:
             failed = _failure(attempt, error)
         else:

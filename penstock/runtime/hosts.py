@@ -108,7 +108,7 @@ class Hosts:
                 finally:
                     call.outlet.queued = None
                     waited = self._clock() - began
-                    attempt.upstream += waited  # no work of the gateway's
+                    attempt.waited(waited)
                     if call.outlet.told is not None:
                         call.outlet.told.queued(waited)
             host = self.hosts.get(name)
@@ -248,14 +248,13 @@ class Hosts:
 
     async def _run(self, name: str, host: Host) -> None:
         """Run one engine from its start to its end, whatever happens to it."""
-        why = ""
+        why = "it ended through a fault of the gateway, see its log"
         try:
             why = await self._serve(name, host)
         except EngineError as error:
             why = str(error)
-        except Exception as error:  # boundary: a bug of ours must not leave an engine that nobody ends
-            log.exception("engine %s failed through a fault of the gateway", name)
-            why = f"failed through a fault of the gateway ({type(error).__name__})"
+        except OSError as error:  # no more processes or files
+            why = f"it cannot be run: {error.strerror or error}"
         finally:
             if host.hosted is not None:
                 await asyncio.to_thread(host.hosted.process.stop)

@@ -265,6 +265,8 @@ SETTINGS = (
 def value_of(config: Config, name: str) -> object:
     """Return what a config says for a row's name; None when it says nothing."""
     section, _, key = name.partition(".")
+    if name == "engines":
+        return config.engines
     if not key:
         return config.environment.get(name.lower()) or config.environment.get(name) or None
     settings: Mapping[str, Mapping[str, object]] = {

@@ -49,7 +49,7 @@ async def show(gateway: Gateway, call: Call) -> Page:
 
 
 async def start(gateway: Gateway, call: Call) -> Page:
-    """Start an engine, and wait until it is ready. It makes room as a request for it would."""
+    """Make an engine start, and wait until it is ready. It makes room as a request for it would."""
     hosts = _hosts(gateway)
     name = _named(hosts, call)
     hosts.fleet.let_go(name)
@@ -58,7 +58,7 @@ async def start(gateway: Gateway, call: Call) -> Page:
 
 
 async def stop(gateway: Gateway, call: Call) -> Page:
-    """Stop an engine once it answers nobody. Requests for it are refused, or go to a fallback, until it is started."""
+    """Make an engine stop once it answers nobody. Until it is started, requests for it are refused or go elsewhere."""
     hosts = _hosts(gateway)
     name = _named(hosts, call)
     hosts.fleet.hold(name)
@@ -67,7 +67,7 @@ async def stop(gateway: Gateway, call: Call) -> Page:
 
 
 async def unload(gateway: Gateway, call: Call) -> Page:
-    """End an engine once it answers nobody. The next request for it starts it again."""
+    """Make an engine give back its memory once it answers nobody. The next request for it starts it again."""
     hosts = _hosts(gateway)
     name = _named(hosts, call)
     hosts.fleet.unload(name)
@@ -76,8 +76,8 @@ async def unload(gateway: Gateway, call: Call) -> Page:
 
 
 def logs(gateway: Gateway, call: Call) -> Page | Pieces:
-    """Show the last lines of an engine's log; `?follow` goes on with those to come, as events where the client accepts
-    `text/event-stream`, and `?lines=N` says how many of those before."""
+    """Show the last lines of an engine's log. `?follow` goes on with those to come, as events where the client accepts
+    `text/event-stream`; `?lines=N` says how many of those before."""
     hosts = _hosts(gateway)
     name = _named(hosts, call)
     asked = parse_qs(call.exchange.query.decode("latin-1"), keep_blank_values=True)
@@ -172,7 +172,7 @@ def _row(
     return {
         "name": name,
         "state": state,
-        "since": round(time.time() - (now - seat.since), 3) if seat.since else None,
+        "since": round(time.time() - (now - seat.entered), 3) if seat.entered else None,
         "model": None if model is None else model.model,
         "backend": None if model is None else model.backend or "command",
         "port": None if model is None else model.port,
