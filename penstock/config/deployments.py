@@ -198,6 +198,8 @@ class DeploymentReader:
         engine = self._engine(model, params, node, path) if model.startswith(PREFIX) else None
         if engine is not None:
             api_base, provider, upstream_model = engine.base, engine.provider, engine.served
+            # It runs on this machine: what it costs is nobody's bill, unless the entry says so.
+            info.values = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0, **info.values}
         else:
             provider, upstream_model = self._resolve(model, api_base, params, node, path)
         if "*" in model and "*" not in name:

@@ -263,7 +263,7 @@ class Engine:
         if self.hosts is None:
             name = attempt.target.engine
             text = f"The engine {name!r} is started by `penstock serve` alone, and not by the SDK."
-            raise GatewayError("not_configured", text)
+            raise GatewayError("engine_failed", text)
         await self.hosts.carry(attempt, surface.attempt)
 
     def _praise(self, attempt: Attempt, rules: Rules) -> None:

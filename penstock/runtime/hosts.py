@@ -56,6 +56,7 @@ class Hosts:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self.hurried = False  # nothing is given time any more
 
     # The config. ------------------------------------------------------------------------------------------------------
 
@@ -90,6 +91,8 @@ class Hosts:
             self._timer.cancel()
         for host in self.hosts.values():
             host.stopping.set()
+        for number in list(self._waiting):
+            self._answer(number, GatewayError("draining", "The gateway is shutting down.", retry_after=1))
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -151,7 +154,7 @@ class Hosts:
 
     def _leave(self, number: int) -> None:
         future = self._waiting.pop(number, None)
-        if future is not None and not future.cancel():
+        if future is not None and future.done() and not future.cancelled():
             future.exception()  # whoever left has not heard it, and nobody misses it
         self.fleet.leave(self._clock(), number)
         self.turn()
@@ -257,7 +260,7 @@ class Hosts:
             why = f"it cannot be run: {error.strerror or error}"
         finally:
             if host.hosted is not None:
-                await asyncio.to_thread(host.hosted.process.stop)
+                await asyncio.to_thread(host.hosted.process.stop, lambda: self.hurried)
             self.hosts.pop(name, None)
             self.fleet.ended(self._clock(), name, why)
             host.ended.set()

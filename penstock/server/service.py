@@ -248,6 +248,8 @@ class Service:
             self._stopped_at, self._stop_signal = now, number
         elif now > self._stopped_at + ONE_PRESS:  # whoever presses Ctrl-C again does not want to wait
             self.options.grace = 0.0
+            if self.gateway.engine.hosts is not None:
+                self.gateway.engine.hosts.hurried = True
         self.stopping.set()
 
     def reload(self) -> None:
