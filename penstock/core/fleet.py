@@ -140,6 +140,7 @@ class Fleet:
         self._count = 0
         self._due: list[float] = []  # when an engine must make room, as far as that is known
         self._gone: list[Refuse] = []
+        self._places: dict[int, int] | None = None  # of all who wait, until something happens
 
     # What happened. ---------------------------------------------------------------------------------------------------
 
@@ -149,6 +150,7 @@ class Fleet:
         if engine not in self.share.members:
             raise KeyError(engine)
         self._count += 1
+        self._places = None
         seat = self.seats[engine]
         seat.queue[self._count] = now
         seat.dismissed = False
@@ -157,7 +159,7 @@ class Fleet:
 
     def leave(self, now: float, number: int) -> None:
         """Note that somebody is done, or waits no longer. May be called again."""
-        engine = self._engine_of.pop(number, "")
+        engine, self._places = self._engine_of.pop(number, ""), None
         if not engine or engine not in self.seats:
             return
         seat = self.seats[engine]
@@ -249,6 +251,7 @@ class Fleet:
 
     def decide(self, now: float) -> list[Step]:
         """Return what is to be done now, and take it as done: starts and stops as begun."""
+        self._places = None
         steps: list[Step] = [*self._turned_away(now), *self._let_in(now, fresh=True)]
         closing, self._due = self._reopened(), []
         steps += self._outdated(now)
@@ -265,7 +268,7 @@ class Fleet:
         times = [at for at in self._due if now < at < NEVER]
         for name, seat in self.seats.items():
             member = self.share.members.get(name)
-            times += [at + self.share.max_wait for at in seat.queue.values()]
+            times += [seat.head[0] + self.share.max_wait] if seat.queue else []
             if seat.state is OFF and seat.retry_at > now and (seat.queue or seat.wanted or name == self.share.default):
                 times.append(seat.retry_at)
             if member is not None and self._rests(name, seat) and member.ttl is not None:
@@ -279,17 +282,12 @@ class Fleet:
     def place(self, number: int) -> tuple[int, int]:
         """Return the place of somebody, from 1, and how many wait: first those for engines that are there or are
         started, then by who has waited longest. (0, 0) for who does not wait."""
-        engine = self._engine_of.get(number, "")
-        if not engine or number not in self.seats[engine].queue:
-            return 0, 0
-        waiting = [(seat.state is OFF, seat.head, name) for name, seat in self.seats.items() if seat.queue]
-        ahead = 0
-        for _, _, name in sorted(waiting):
-            if name == engine:
-                break
-            ahead += len(self.seats[name].queue)
-        queue = list(self.seats[engine].queue)
-        return ahead + queue.index(number) + 1, sum(len(self.seats[name].queue) for _, _, name in waiting)
+        if self._places is None:  # for all at once: everybody who waits is told in the same turn
+            waiting = [(seat.state is OFF, seat.head, name) for name, seat in self.seats.items() if seat.queue]
+            order = [other for _, _, name in sorted(waiting) for other in self.seats[name].queue]
+            self._places = {other: place for place, other in enumerate(order, 1)}
+        place = self._places.get(number, 0)
+        return (place, len(self._places)) if place else (0, 0)
 
     # Its parts. -------------------------------------------------------------------------------------------------------
 
@@ -309,11 +307,12 @@ class Fleet:
         self._gone = []
         for name, seat in self.seats.items():
             failed = seat.state is OFF and seat.failed_start and seat.retry_at > now
-            for number, at in list(seat.queue.items()):
-                why = "held" if seat.held else "failed" if failed else "late" if now >= at + self.share.max_wait else ""
-                if why:
-                    del seat.queue[number], self._engine_of[number]
-                    yield Refuse(number, name, why)  # type: ignore[arg-type]
+            while seat.queue:  # who came first is late first
+                at, number = seat.head
+                if not (seat.held or failed or now >= at + self.share.max_wait):
+                    break
+                del seat.queue[number], self._engine_of[number]
+                yield Refuse(number, name, "held" if seat.held else "failed" if failed else "late")
 
     def _let_in(self, now: float, fresh: bool = False) -> Iterator[Admit]:
         """Let in who waits for an engine that is ready. ``fresh``: only where it has just become so; those are let in
