@@ -62,6 +62,7 @@ class Hosted:
             raise EngineError(f"port {model.port} is taken: give it another one with engines.models.{model.name}.port")
         reads = read_bars if model.command else ENGINES[model.backend].percent
         self.health = planned.health
+        self.in_container = bool(planned.plan.after)  # its processes are docker's, and not ours to be measured
         self.progress = Progress(reads, time.monotonic())
         self.process = Process(planned.plan, tail, self.progress)
 

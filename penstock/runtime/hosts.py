@@ -106,9 +106,12 @@ class Hosts:
         try:
             if (waits := self._enter(number)) is not None:
                 call.outlet.queued = lambda: self.describe(number)
+                timer = self._give_up_after(number, _patience(attempt))
                 try:
                     await waits
                 finally:
+                    if timer is not None:
+                        timer.cancel()
                     call.outlet.queued = None
                     waited = self._clock() - began
                     attempt.waited(waited)
@@ -151,6 +154,14 @@ class Hosts:
             return future
         future.result()
         return None
+
+    def _give_up_after(self, number: int, seconds: float | None) -> asyncio.TimerHandle | None:
+        """Let somebody wait so long at most: as his request says, where that is less than ``max_wait``."""
+        if seconds is None or seconds >= self.fleet.share.max_wait:
+            return None
+        text = f"The engine was not there within {seconds:g} s, which is as long as the request lets it take."
+        error = GatewayError("engine_busy", text, retry_after=10)
+        return asyncio.get_running_loop().call_later(seconds, self._answer, number, error)
 
     def _leave(self, number: int) -> None:
         future = self._waiting.pop(number, None)
@@ -315,6 +326,17 @@ class Hosts:
         """Yield every engine: its name, where it stands, and its process where it has one."""
         for name, seat in self.fleet.seats.items():
             yield name, seat, self.hosts.get(name)
+
+
+def _patience(attempt: Attempt) -> float | None:
+    """Return the seconds that a request lets its answer take until it begins; None where it says nothing of that."""
+    wishes = attempt.call.wishes
+    if wishes is None:
+        return None
+    said = [wishes.timeout, wishes.patience]
+    if attempt.stream:
+        said = [wishes.stream_timeout or wishes.timeout, wishes.stream_patience]
+    return min((seconds for seconds in said if seconds is not None), default=None)
 
 
 async def _pause(stopping: asyncio.Event) -> bool:

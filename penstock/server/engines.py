@@ -139,9 +139,8 @@ async def _one(gateway: Gateway, hosts: Hosts, name: str) -> Page:
 
 async def _rows(gateway: Gateway, hosts: Hosts, only: str = "") -> list[dict[str, Any]]:
     shown_now = [row for row in hosts.shown() if only in ("", row[0])]
-    pids = {
-        name: host.hosted.process.pid for name, _, host in shown_now if host is not None and host.hosted is not None
-    }
+    hosted = {name: host.hosted for name, _, host in shown_now if host is not None and host.hosted is not None}
+    pids = {name: one.process.pid for name, one in hosted.items() if not one.in_container}
     sizes = await asyncio.to_thread(_measure, pids) if pids else {}
     return [_row(gateway, hosts, name, seat, host, sizes.get(name, (None, None))) for name, seat, host in shown_now]
 

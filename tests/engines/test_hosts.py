@@ -101,6 +101,17 @@ def test_without_a_fallback_the_wait_ends_in_an_error_that_says_why(tmp_path: Pa
         assert stream.status == 503, "nothing was told yet, so it is a status"
 
 
+def test_a_request_waits_no_longer_than_it_says_itself(tmp_path: Path) -> None:
+    with hosting(tmp_path, write({"a": engine("a", "--load", "4")})) as place:
+        body = {"model": "a", "messages": [{"role": "user", "content": "hello"}], "timeout": 1}
+        begun = time.monotonic()
+        asked = Asked(place.served, "/v1/chat/completions", body)
+        error = asked.wait()["error"]
+        assert asked.status == 503 and "within 1 s, which is as long as the request lets it take" in error["message"]
+        assert time.monotonic() - begun < 3.5
+        assert place.says("a") == "a says hello", "the engine came all the same"
+
+
 def test_a_client_that_leaves_frees_its_place(tmp_path: Path) -> None:
     with hosting(tmp_path, write(AB, swap_after="1h")) as place:
         running = place.chat("a", "slow 3")
