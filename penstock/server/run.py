@@ -56,6 +56,8 @@ def serve(options: ServeOptions) -> int:
             tell(warning if json_lines else f"warning: {warning}", json_lines, "WARNING")
         if config.engines is not None and options.workers > 1:
             raise Refused(f"engines: {ONE_WORKER}. Start it with --workers 1.")
+        if options.workers > 1 and not hasattr(os, "fork"):  # Windows hands no socket on
+            raise Refused("--workers: here one process serves alone; start several, each with a --port of its own.")
         listener = _listen(options)
         storage = open_storage(config, options)
         if storage is not None:
