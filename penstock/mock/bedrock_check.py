@@ -340,9 +340,7 @@ def _check_model(body: dict[str, Any], model: str) -> None:
     if not claude and not nova and "arn:" not in model and '"cachePoint"' in _text(body):
         raise bad(
             "You invoked an unsupported model or your request did not allow prompt caching. See the documentation "
-            "for more information.",
-            403,
-            "AccessDeniedException",
+            "for more information.", 403, "AccessDeniedException"
         )
     if body.get("outputConfig", {}).get("textFormat") and not _SCHEMAS.search(model) and "arn:" not in model:
         raise bad("This model doesn't support the outputConfig.textFormat field.")

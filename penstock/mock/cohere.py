@@ -53,7 +53,9 @@ def error_reply(exchange: Exchange, exc: Refused) -> Reply:
 
 def error_frame(exc: Refused) -> Frame:
     """Render the end of a stream that fails: as any end, with another reason."""
-    return Frame({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": _words(exc)}}, "message-end")
+    return Frame(
+        {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": _words(exc)}}, "message-end"
+    )
 
 
 def headers_of(exchange: Exchange) -> Headers:

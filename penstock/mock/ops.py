@@ -66,7 +66,9 @@ def completions(exchange: Exchange) -> Reply:
             answers.append((prompt if body.get("echo") else "", made))
     said = sum(made.tokens for _, made in answers)
     count = sum(brain.count(prompt) for prompt in prompts)
-    usage = usage_as_told(exchange, {"prompt_tokens": count, "completion_tokens": said, "total_tokens": count + said})
+    usage = usage_as_told(
+        exchange, {"prompt_tokens": count, "completion_tokens": said, "total_tokens": count + said}
+    )
     head = {
         "id": exchange.new_id("cmpl-", 29),
         "object": "text_completion",

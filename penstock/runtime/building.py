@@ -127,7 +127,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
     whole, stream = _timeouts(deployment, settings, "")
     says_form = words.said is not None and words.said.request.output is not None
     validates = bool(_first(deployment.validate, settings.get("validate")))
-    attempt = attempt_for(provider.name)
+    attempt, special = attempt_for(provider.name), validates or says_form
     return Target(
         account=account,
         id=deployment.id,
@@ -164,8 +164,8 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         seal=serving.seal,
         on_unsupported=deployment.on_unsupported or "warn",
         validates=validates,
-        special=validates or says_form,
-        only=dialects[0] if len(dialects) == 1 and attempt is None and not (validates or says_form) else "",
+        special=special,
+        only=dialects[0] if len(dialects) == 1 and attempt is None and not special else "",
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         budgets=tuple(_budgets(deployment, settings, provider.name, live_id)),

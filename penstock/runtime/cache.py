@@ -108,7 +108,9 @@ class AnswerCache:
             if keeping is not None:
                 self._take_off(keeping)
 
-    def _keeping(self, call: Call, owner: Owner, settings: CacheSettings, wish: Wish, place: Place) -> Keeping | None:
+    def _keeping(
+        self, call: Call, owner: Owner, settings: CacheSettings, wish: Wish, place: Place
+    ) -> Keeping | None:
         """Make a call's part in the cache; None where it has none."""
         surface = call.surface
         assert surface is not None

@@ -400,7 +400,6 @@ class Ledger:
         """Ask the store once more what was spent: somebody priced requests anew."""
         if self.keeper is not None:
             self.keeper.ask_anew(self.book.cells.values())
-
     async def spent_of_all(self, accounts: Sequence[str]) -> list[int]:
         """Return what many accounts have spent in the windows of their first caps: from the book, where this process
         counts them, else from the store, which is asked once. Nothing is kept of those: there may be 100,000."""

@@ -185,3 +185,4 @@ def tei_read(body: bytes) -> list[Raw]:
 
 def _broken(error: Exception) -> GatewayError:
     return GatewayError("broken_answer", f"The upstream's answer is no list of embeddings: {error}.")
+

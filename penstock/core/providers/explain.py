@@ -67,7 +67,7 @@ def _in_messages(quirks: Quirks) -> list[str]:
     if quirks.alternate:
         lines.append("neighbouring messages of one role are joined")
     if quirks.bridge:
-        lines.append(f"between a tool's result and a user's message the assistant says \"{quirks.bridge}\"")
+        lines.append(f'between a tool\'s result and a user\'s message the assistant says "{quirks.bridge}"')
     if quirks.prefill:
         lines.append(f"a last message of the assistant's gets `{quirks.prefill}: true` and is continued")
     return lines

@@ -35,7 +35,9 @@ OPENAI = Quirks(
 )
 """https://platform.openai.com/docs/guides/reasoning : o-series and gpt-5 refuse max_tokens and sampling settings."""
 
-MOONSHOT = Quirks(clamp={"temperature": (0.0, 1.0)}, weaken={"tool_choice": {"required": "auto"}}, prefill="partial")
+MOONSHOT = Quirks(
+    clamp={"temperature": (0.0, 1.0)}, weaken={"tool_choice": {"required": "auto"}}, prefill="partial"
+)
 """https://platform.moonshot.ai/docs : temperature 0 to 1, tool_choice takes auto and none; `partial` continues the last
 message (guide/use-partial-mode-feature-of-kimi-api)."""
 

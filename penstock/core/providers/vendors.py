@@ -102,7 +102,9 @@ CEREBRAS = Quirks(unsupported=frozenset({"frequency_penalty", "presence_penalty"
 """https://inference-docs.cerebras.ai/resources/openai : 400 for these."""
 
 _CITED = ("`search_results` or `citations` beside an answer's choices become `annotations` of the message, too",)
-_XAI = Quirks(unsupported=frozenset({"logit_bias"}), weaken=_effort(_LOW_TO_HIGH), mend=mending.cited, notes=_CITED)
+_XAI = Quirks(
+    unsupported=frozenset({"logit_bias"}), weaken=_effort(_LOW_TO_HIGH), mend=mending.cited, notes=_CITED
+)
 _XAI_THINKS = replace(_XAI, unsupported=_XAI.unsupported | {"presence_penalty", "frequency_penalty", "stop"})
 _XAI_ALWAYS = _refuses(_XAI_THINKS, _EFFORT)
 _XAI_NEVER = _refuses(_XAI, _EFFORT)
@@ -186,7 +188,9 @@ OPENROUTER = Quirks(
     ),
 )
 _OPENROUTER_MISTRAL = replace(OPENROUTER, call_ids=MISTRAL_TURNS.call_ids, bridge=MISTRAL_TURNS.bridge)
-OPENROUTER = replace(OPENROUTER, by_model=(("mistralai/*", _OPENROUTER_MISTRAL), ("~mistralai/*", _OPENROUTER_MISTRAL)))
+OPENROUTER = replace(
+    OPENROUTER, by_model=(("mistralai/*", _OPENROUTER_MISTRAL), ("~mistralai/*", _OPENROUTER_MISTRAL))
+)
 """https://openrouter.ai/docs/api/reference/errors-and-debugging : errors after the first byte come in a chunk.
 https://openrouter.ai/docs/guides/best-practices/reasoning-tokens : `reasoning`, and `reasoning_content` as another name
 of it in messages. Mistral's models want there what they want at home (charmbracelet/crush issue 279)."""

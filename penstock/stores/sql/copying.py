@@ -190,7 +190,9 @@ def _rows(source: sa.Connection, table: sa.Table) -> Iterator[Sequence[Any]]:
         yield from found
 
 
-def _insert(target: sa.Connection, table: sa.Table, rows: Iterator[Sequence[Any]], adder: _Adder, told: Told) -> None:
+def _insert(
+    target: sa.Connection, table: sa.Table, rows: Iterator[Sequence[Any]], adder: _Adder, told: Told
+) -> None:
     names = [column.name for column in table.columns]
     batch: list[dict[str, Any]] = []
 

@@ -154,4 +154,6 @@ def wants_usage(fields: Mapping[str, Raw]) -> bool:
     return True
 
 
-EDITOR = Editor(answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage, mark_cache=mark_cache)
+EDITOR = Editor(
+    answer=answer, Stream=Stream, prepare=prepare, wants_usage=wants_usage, mark_cache=mark_cache
+)

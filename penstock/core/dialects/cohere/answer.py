@@ -116,7 +116,9 @@ class Written:
 
 def untold(block: Text) -> bool:
     """Tell whether a text has a citation that this dialect cannot tell: one without an address."""
-    return any(not cited.url and (cited.opaque is None or cited.opaque.dialect != NAME) for cited in block.citations)
+    return any(
+        not cited.url and (cited.opaque is None or cited.opaque.dialect != NAME) for cited in block.citations
+    )
 
 
 def kind_of(block: Block) -> str:

@@ -43,7 +43,9 @@ def to_openai(items: Iterable[Raw]) -> bytes:
         except _BAD:
             continue
         if item.logprobs:
-            rows.append({"token": item.text or "", "logprob": sum(item.logprobs), "bytes": None, "top_logprobs": []})
+            rows.append(
+                {"token": item.text or "", "logprob": sum(item.logprobs), "bytes": None, "top_logprobs": []}
+            )
     return encode({"content": rows, "refusal": None}) if rows else b""
 
 

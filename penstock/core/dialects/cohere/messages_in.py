@@ -66,7 +66,8 @@ def read_said(fields: Mapping[str, Raw], content: list[Block], path: str) -> tup
     out += content
     if (raw := present(fields, "tool_calls")) is not None:
         out += [
-            read_call(call, f"{path}.tool_calls[{n}]") for n, call in enumerate(mappings(raw, f"{path}.tool_calls"))
+            read_call(call, f"{path}.tool_calls[{n}]")
+            for n, call in enumerate(mappings(raw, f"{path}.tool_calls"))
         ]
     return out, rest
 

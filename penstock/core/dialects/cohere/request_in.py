@@ -49,7 +49,9 @@ _CHOICES = {"REQUIRED": "required", "NONE": "none"}
 
 def parse_request(fields: Mapping[str, Raw]) -> Request:
     """Read the body's top level as a ``Request``. A null is an absent field."""
-    extra = [Opaque(NAME, key, bytes(raw)) for key, raw in fields.items() if key not in _READ and not absent(raw)]
+    extra = [
+        Opaque(NAME, key, bytes(raw)) for key, raw in fields.items() if key not in _READ and not absent(raw)
+    ]
     out: dict[str, Any] = {
         "dialect": NAME,
         "model": text(needed(fields, "model", "", "the name of a model"), "model"),
@@ -77,7 +79,7 @@ def parse_request(fields: Mapping[str, Raw]) -> Request:
 def _choice(raw: Raw) -> ToolChoice:
     word = text(raw, "tool_choice")
     if word.upper() not in _CHOICES:
-        message = f'\'tool_choice\' is {word!r}; it must be "REQUIRED" or "NONE", or left out.'
+        message = f"'tool_choice' is {word!r}; it must be \"REQUIRED\" or \"NONE\", or left out."
         raise GatewayError("bad_request", message, param="tool_choice")
     return ToolChoice(_CHOICES[word.upper()])
 
@@ -103,7 +105,7 @@ def _thinking(fields: dict[str, Raw], extra: list[Opaque]) -> Reasoning:
     """Read a ``thinking``: ``{"type": "enabled" | "disabled", "token_budget"}``."""
     word = text(needed(fields, "type", "thinking", '"enabled" or "disabled"'), "thinking.type")
     if word not in ("enabled", "disabled"):
-        message = f'\'thinking.type\' is {word!r}; it must be "enabled" or "disabled".'
+        message = f"'thinking.type' is {word!r}; it must be \"enabled\" or \"disabled\"."
         raise GatewayError("bad_request", message, param="thinking.type")
     raw = present(fields, "token_budget")
     for key, value in fields.items():
