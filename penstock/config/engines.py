@@ -182,7 +182,9 @@ class _Reader:
                 error(key, "belongs to a command" if key == "health" else "stands beside command, which says it all")
         total, vram = self._values.get("vram"), given.get("vram")
         if total is not None and vram is None:
-            error("vram", "is missing: where engines.vram is shared, each engine says what it takes")
+            text = "is missing: it counts as all of engines.vram, so that nothing is loaded beside it"
+            self._problems.warn(node.file, node.line, (*path, "vram"), text)
+            given["vram"] = total
         elif total is not None and vram > total:
             error("vram", f"is more than engines.vram ({total / 1e9:g}GB): it could never be loaded")
         gguf = "gguf" in model.lower()

@@ -11,7 +11,7 @@ PREFIX = "engine/"
 ENGINES = (
     ("models", "mapping", "acted", None, "the engines, by name: `{name: model}`, or a mapping, see its own table"),
     ("slots", "positive", "acted", 1, "engines that are loaded at one time; with `vram`: as many as fit"),
-    ("vram", "bytes", "acted", None, "memory that they share; then each says what it takes"),
+    ("vram", "bytes", "acted", None, "memory that they share; each says what it takes"),
     ("max_wait", "span", "acted", "5m", "longest wait for an engine, then a request goes to a fallback"),
     ("swap_after", "pause", "acted", "10s", "an engine takes new requests so long while another waits for its place"),
     ("ttl", "pause", "acted", 0, "`ttl` of engines without one"),
@@ -27,7 +27,7 @@ ENGINE = (
     ("health", "str", "acted", "/health", "path that answers 200 once `command` is ready"),
     ("environment", "variables", "acted", None, "variables for the process, such as CUDA_VISIBLE_DEVICES"),
     ("ttl", "pause", "acted", 0, "it ends when it had no request for so long; 0: never"),
-    ("vram", "bytes", "acted", None, "memory that it takes"),
+    ("vram", "bytes", "acted", None, "memory that it takes; absent: all of `engines.vram`"),
     ("start_timeout", "span", "acted", "10m", "longest wait until it is ready"),
     ("port", "port", "acted", None, "where it listens, on 127.0.0.1; absent: a port of its own"),
     ("runtime", "one:auto,native,docker", "acted", "auto", "a program of this machine, or a container"),

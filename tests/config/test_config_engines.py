@@ -89,7 +89,7 @@ WRONG = {
     "{models: {a: {model: x, ttl: soon}}}": "expected a span of time such as 0, 90s, 15m or 1h, got 'soon'",
     "{max_wait: 0, models: {a: x}}": "engines.max_wait: expected a span of time above 0, such as 90s, 15m or 1h, got 0",
     "{vram: 24, models: {a: x}}": "expected an amount of memory such as 24GB, 800MB or 24GiB, got 24",
-    "{vram: 24GB, models: {a: x}}": "engines.models.a.vram: is missing: where engines.vram is shared, each engine says what it takes",
+    "{vram: 24GB, models: {a: x}}": "engines.models.a.vram: is missing: it counts as all of engines.vram, so that nothing is loaded beside it",
     "{vram: 24GB, models: {a: {model: x, vram: 25GB}}}": ": is more than engines.vram (24GB): it could never be loaded",
     "{default: b, models: {a: x}}": "engines.default: there is no engine 'b' in engines.models",
     "{preload: [qwem], models: {qwen: x}}": "engines.preload: there is no engine 'qwem' in engines.models, did you mean 'qwen'?",

@@ -90,6 +90,23 @@ def test_after_max_wait_requests_go_to_a_fallback(tmp_path: Path) -> None:
         assert running.wait()["choices"]
 
 
+def test_a_stream_that_was_told_its_place_still_goes_to_a_fallback(tmp_path: Path) -> None:
+    rest = {"router_settings": {"fallbacks": [{"b": ["a"]}]}}
+    with hosting(tmp_path, write(AB, rest, max_wait="4s", swap_after="1h")) as place:
+        running = place.chat("a", "slow 30", stream=True)
+        place.until("a", in_flight=1)
+        asked = place.chat("b", stream=True)
+        asked.wait()
+        assert asked.status == 200 and "engine b waits for room" in comments(asked)[0]
+        assert "[DONE]" in asked.text and '"error"' not in asked.text and '"model":"b"' in asked.text.replace(" ", "")
+        alone = write(AB, max_wait="4s", swap_after="1h")
+        reload(place, tmp_path, alone)
+        told = place.chat("b", stream=True)
+        told.wait()
+        assert "was not there within 4 s" in told.lines[-2] + told.lines[-3] + told.lines[-4], "an error in band"
+        running.leave()
+
+
 def test_without_a_fallback_the_wait_ends_in_an_error_that_says_why(tmp_path: Path) -> None:
     with hosting(tmp_path, write({"a": engine("a", "--load", "30")}, max_wait="1s")) as place:
         asked = place.chat("a")
