@@ -239,7 +239,8 @@ def test_other_rules_keep_what_did_not_change(share: Share, later: Share, steps:
     left = {name: member for name, member in later.members.items() if name not in gone}
     rules = Share(left, None, None, later.swap_after, later.max_wait)
     kept = {name for name in world.ready if name not in gone and world.fleet.seats[name].state is READY}
-    apart = any(left[name].apart & kept for name in kept)
+    loaded = world.physical - gone
+    apart = any(left[name].apart & loaded for name in loaded)
     world.fleet.put(rules, ())
     if not apart:
         assert all(world.fleet.seats[name].closing != ANYBODY for name in kept)
