@@ -302,6 +302,18 @@ def test_the_default_comes_back_when_the_others_end() -> None:
     assert world.ready == {"small"}
 
 
+def test_the_ttl_counts_from_the_end_of_the_last_request() -> None:
+    """And not from its beginning, by which a long answer was followed by an unload at once (llama-swap's issue 25)."""
+    world = World(Fleet(Share({"a": Member(ttl=5.0)})), serves=30.0)
+    world.ask("a")
+    world.advance(34.0)
+    assert not world.running and world.ready == {"a"}
+    world.advance(3.0)
+    assert world.ready == {"a"}
+    world.advance(3.0)
+    assert not world.ready
+
+
 def test_a_group_that_is_loaded_together_takes_one_slot() -> None:
     pair = frozenset(("chat", "embed"))
     members = {"chat": Member(together=pair), "embed": Member(together=pair), "big": Member()}
