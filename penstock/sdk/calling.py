@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from penstock.runtime.ids import new_call_id
 from penstock.sdk.answers import BinaryResponse, Fields
 from penstock.sdk.arguments import Asked, body_of, form_of, sort_arguments
 from penstock.sdk.background import background
 from penstock.sdk.channel import CaughtExchange, Channel
 from penstock.sdk.exceptions import SdkError, class_of, error_of_kind, error_told
 from penstock.sdk.joining import stream_chunk_builder
-from penstock.sdk.logged import kwargs_of
+from penstock.sdk.logged import log_call
 from penstock.sdk.mocked import mock
 from penstock.sdk.streams import Stream
 from penstock.sdk.telling import Ending, tell
@@ -193,7 +194,8 @@ class Calling:
             return
         end = datetime.now()
         asked = prepared.asked
-        kwargs = kwargs_of(prepared.operation.name, asked, answer, error, record, (prepared.start, end))
+        times = (prepared.start, end)
+        kwargs = log_call(prepared.operation.name, asked, answer, error, record, times, new_call_id())
         known = list({id(one): one for found in lists for one in found}.values())
         tell(known, Ending(error is None, kwargs, answer, prepared.start, end, prepared.waits))
 

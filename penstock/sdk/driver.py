@@ -41,8 +41,8 @@ class Driver:
 
     def __init__(self) -> None:
         self._notes = _Notes()
-        self._pool = Pool(proxies=Proxies.from_env(os.environ))
-        self.engine = Engine(self._pool, Records([self._notes]))
+        self.pool = Pool(proxies=Proxies.from_env(os.environ))
+        self.engine = Engine(self.pool, Records([self._notes]))
 
     async def answer(self, caught: CaughtExchange, surface: Surface, state: State) -> None:
         """Answer a request by the engine. Its exchange has answer and record then."""
@@ -62,6 +62,6 @@ class Driver:
     async def close(self) -> None:
         """Close the connections."""
         await self.engine.answers.close()
-        await self._pool.close()
+        await self.pool.close()
         self.engine.flush()
         await asyncio.sleep(0)

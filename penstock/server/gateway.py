@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from penstock.runtime.keyring import Keyring
     from penstock.runtime.state import State
     from penstock.server.books import Books  # circle: books are kept of what a gateway serves
+    from penstock.server.callbacks import Callbacks  # circle: it tells what a gateway served
     from penstock.server.storage import Storage
 
     T = TypeVar("T")
@@ -100,6 +101,7 @@ class Gateway:
         self.settings: Settings | None = None
         self.keyring: Keyring | None = None
         self.books: Books | None = None
+        self.callbacks: Callbacks | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:

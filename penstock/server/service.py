@@ -29,6 +29,7 @@ from penstock.runtime.state import State
 from penstock.server import banner
 from penstock.server.bell import Bell
 from penstock.server.books import Books, rules_of, shared_by
+from penstock.server.callbacks import Callbacks
 from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
@@ -109,6 +110,7 @@ class Service:
             self.gateway.settings.look()  # what is stored was laid over the file's before this
             engine = self.gateway.engine
             engine.means = engine.means._replace(store=Behind(storage.kept))
+        self.callbacks = self.gateway.callbacks = Callbacks(self.gateway)
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
@@ -164,6 +166,8 @@ class Service:
             for source in self.sources:
                 await source.close()
             await self.gateway.engine.answers.close()
+            self.gateway.engine.flush()
+            await self.callbacks.close()
             await self.pool.close()
             self.gateway.engine.flush()
             self.records.close()

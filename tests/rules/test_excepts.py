@@ -34,8 +34,14 @@ NAMED: dict[str, str] = {
     "penstock/runtime/custom_auth.py open_custom_auth": (
         "the operator's module may raise anything while it is read: logged, and nobody is let in"
     ),
-    "penstock/sdk/telling.py _run": (
+    "penstock/sinks/telling.py _run": (
         "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
+    ),
+    "penstock/sinks/shipping.py Shipper._try": (
+        "a sink may be anybody's code: what it raises is counted and logged, and the next batch is written"
+    ),
+    "penstock/server/callbacks.py Callbacks._load": (
+        "the operator's module may raise anything while it is read: logged, and it is not called"
     ),
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
