@@ -54,6 +54,8 @@ def serve(options: ServeOptions) -> int:
             tell(f"penstock: what these errors are about is left out; {_CHECK} shows them again", json_lines, "ERROR")
         if warning := check_exposure(config, options):
             tell(warning if json_lines else f"warning: {warning}", json_lines, "WARNING")
+        if options.workers > 1 and not hasattr(os, "fork"):  # Windows hands no socket on
+            raise Refused("--workers: here one process serves alone; start several, each with a --port of its own.")
         listener = _listen(options)
         storage = open_storage(config, options)
         if storage is not None:

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -41,7 +42,7 @@ from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_e
 from penstock.server.prober import Prober
 from penstock.server.retention import Retention
 from penstock.server.rotation import Rotation
-from penstock.server.signals import let_reloads
+from penstock.server.signals import RELOAD, call_on, let_reloads
 from penstock.server.site import Site
 from penstock.server.sources.base import gather, names_beside
 from penstock.server.sources.stored import StoredSource
@@ -131,9 +132,9 @@ class Service:
         await self._find_the_rest()
         server = _Server(self)
         for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self._stop, number)
-        if hasattr(signal, "SIGHUP"):
-            loop.add_signal_handler(signal.SIGHUP, self.reload)
+            call_on(loop, number, partial(self._stop, number))
+        if RELOAD is not None:
+            call_on(loop, RELOAD, self.reload)
         let_reloads()
         tasks = [loop.create_task(self._sweep(server)), loop.create_task(self._reload_when_asked())]
         if self.models.shared:

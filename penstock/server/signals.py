@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from penstock.server.options import STOP_SIGNALS
 
 RELOAD = getattr(signal, "SIGHUP", None)
+
+
+def call_on(loop: asyncio.AbstractEventLoop, number: int, call: Callable[[], object]) -> None:
+    """Call something on a loop when a signal comes. (The loops of Windows have no handlers of signals.)"""
+    try:
+        loop.add_signal_handler(number, call)
+    except NotImplementedError:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(call))
 
 
 def hold_reloads() -> None:

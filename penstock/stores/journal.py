@@ -10,7 +10,6 @@ file ends.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from zlib import crc32
 import msgspec
 
 from penstock.stores.base import Begun, Spent
+from penstock.stores.files import lock_file, open_file, read_at, write_at
 
 _MARK = b"penstock-journal-1\n"
 BEGIN = len(_MARK)
@@ -159,9 +159,9 @@ class JournalFile:
 
     @classmethod
     def make(cls, path: Path) -> JournalFile:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(fd)
             file = cls(path, fd, 0)
             file.append(_MARK)
         except OSError:
@@ -174,11 +174,11 @@ class JournalFile:
     def take(cls, path: Path) -> JournalFile | None:
         """Open the file of a process that is gone; None for one that somebody holds, or that is gone itself."""
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            fd = open_file(path, os.O_RDWR)
         except FileNotFoundError:
             return None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(fd)
             if os.fstat(fd).st_nlink == 0:  # who had it has just removed it
                 raise BlockingIOError
         except BlockingIOError:
@@ -191,7 +191,7 @@ class JournalFile:
         written = 0
         try:
             while written < len(data):
-                written += os.pwrite(self._fd, data[written:] if written else data, self.size + written)
+                written += write_at(self._fd, data[written:] if written else data, self.size + written)
         except OSError:
             if written:
                 os.ftruncate(self._fd, self.size)
@@ -219,7 +219,7 @@ class JournalFile:
         its length says beside that (``is_ended``), and what is in it. ``pending`` False: of a row of those of requests
         under way only where it ends, and what is in them is not looked at."""
         position = max(position, BEGIN)
-        data = os.pread(self._fd, max(0, min(most, self.size - position)), position)
+        data = read_at(self._fd, max(0, min(most, self.size - position)), position)
         at, frame, passed = 0, _FRAME.size, 0
         while at + frame <= len(data):
             marked, check = _unpack(data, at)
@@ -230,7 +230,7 @@ class JournalFile:
             if end > len(data):
                 if at or position + end > self.size:
                     break
-                data += os.pread(self._fd, end - len(data), position + len(data))  # one that is longer than all of it
+                data += read_at(self._fd, end - len(data), position + len(data))  # one that is longer than all of it
                 if len(data) < end:
                     break
             at = end
@@ -251,7 +251,11 @@ class JournalFile:
 
     def remove(self) -> None:
         """Delete it: all that is in it is kept elsewhere."""
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except PermissionError:  # on Windows a file that is open stays
+            self.close()
+            self.path.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:

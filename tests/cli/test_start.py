@@ -114,7 +114,7 @@ def test_a_config_is_the_whole_configuration(tmp_path: Path, spelling: list[str]
         assert get(base + "/health")[1]["status"] == "healthy"
 
 
-def test_dotenv_in_the_working_directory_is_read(tmp_path: Path) -> None:
+def test_s3_05_dotenv_in_the_working_directory_is_read(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY=sk-from-dotenv\nPENSTOCK_PORT={port}\n")
     process = subprocess.Popen(command("serve"), cwd=tmp_path, env=bare(tmp_path), text=True,

@@ -42,7 +42,7 @@ async def open_kept(tmp_path: Path, states: Path):
             await books.close()
 
 
-async def test_two_keys_spend_apart_and_a_restart_forgets_nothing(tmp_path):
+async def test_s0_25_two_keys_spend_apart_and_a_restart_forgets_nothing(tmp_path):
     states = tmp_path / "state"
     async with open_kept(tmp_path, states) as door:
         _, one = await door.call("/key/generate", {"key_alias": "one", "user_id": "u"})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 
-if sys.platform != "win32":
+try:
     import resource  # now: later there may be no descriptor to load it
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment,unused-ignore]
 
 _NUMBERS = (errno.EMFILE, errno.ENFILE)
 
@@ -31,4 +32,4 @@ def out_of_files(error: BaseException | None = None) -> str:
 
 
 def _limit() -> str:
-    return "unknown" if sys.platform == "win32" else str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return "unknown" if resource is None else str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])

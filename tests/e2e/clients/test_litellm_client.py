@@ -115,7 +115,7 @@ def test_every_call_of_the_client(found: dict[str, Any], dialect: str) -> None:
     }
 
 
-def test_the_call_of_a_services_guide(found: dict[str, Any]) -> None:
+def test_s0_20_the_call_of_a_services_guide(found: dict[str, Any]) -> None:
     """Seed S0-20: any key where none is needed, a colon in the model's name, and a bare schema as `guided_json`."""
     assert found["seed"] == {"text": {"city": "Rome"}, "model": GUIDE_MODEL, "kind": "ModelResponse"}
     (seen,) = found["guide"]
