@@ -13,6 +13,7 @@ from penstock.config.sent import ALL, refuse_variable
 from penstock.core.admit.caller import BOTH
 from penstock.core.errors import GatewayError
 from penstock.sinks import ADDRESSES, CLOUDS, EVERYWHERE, OWN
+from penstock.stores.kinds import MASK
 from penstock.stores.models_directory import seal_values
 from penstock.stores.sealing import MISSING, NoCipher
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Fields = dict[str, Any]
 TYPES = ("success", "failure", BOTH)
-MASK = "****"
 _MOST = 20
 _PARAM = "metadata.logging"
 
@@ -116,16 +116,3 @@ def take_logging(gateway: Any, desk: Desk, caller: Caller, id_: str, before: Map
         sealed = {**shown, **seal(desk, f"key/{id_}/{name}", fresh)}
         taken.append({"callback_name": name, "callback_type": kind, "callback_vars": sealed})
     body["metadata"] = {**metadata, "logging": taken}
-
-
-def mask_logging(metadata: Mapping[str, Any]) -> Fields:
-    """Return a key's metadata with a mask in the place of what its callbacks know."""
-    found = metadata.get("logging")
-    if not isinstance(found, list):
-        return dict(metadata)
-    masked = [
-        {**one, "callback_vars": dict.fromkeys(one.get("callback_vars") or (), MASK)}
-        for one in found
-        if isinstance(one, Mapping)
-    ]
-    return {**metadata, "logging": masked}

@@ -14,11 +14,11 @@ from penstock.admin.callbackrows import check_callback, seal
 from penstock.admin.forms import author, desk_of, missing, read
 from penstock.admin.rows import post, row_of, tell
 from penstock.admin.scope import Scope
-from penstock.admin.teamrows import MASK, tell_team
+from penstock.admin.teamrows import tell_team
 from penstock.core.admit.caller import BOTH
 from penstock.core.errors import GatewayError
 from penstock.runtime.route import Page, Route
-from penstock.stores.kinds import fields_of
+from penstock.stores.kinds import MASK, fields_of
 
 if TYPE_CHECKING:
     from penstock.admin.desk import Desk

@@ -11,7 +11,6 @@ from penstock.admin import configforms as forms
 from penstock.admin.forms import author, desk_of, misspelt, page, query_of, read
 from penstock.admin.rows import post
 from penstock.admin.settings import Setting, Settings
-from penstock.admin.teamrows import MASK
 from penstock.config import keys
 from penstock.config.over import CALLBACKS as OF_CALLBACKS
 from penstock.config.over import SECTIONS, VARIABLES, is_secret
@@ -23,6 +22,7 @@ from penstock.runtime.addresses import read_networks
 from penstock.runtime.gate import ADMIN, VIEW
 from penstock.runtime.route import Page, Route
 from penstock.sinks import LOCAL, OWN, SINKS
+from penstock.stores.kinds import MASK
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin.callbackrows import mask_logging
 from penstock.admin.desk import told
 from penstock.core.admit import amount
 from penstock.core.admit.caller import KEY_TYPES
@@ -201,7 +200,6 @@ def tell(row: Row, keyring: Keyring, spent: int, now: float) -> Fields:
     budget_id = body.get("budget_id")
     budget = keyring.body("budget", budget_id) if budget_id else None
     body["litellm_budget_table"] = budget
-    body["metadata"] = mask_logging(body["metadata"])
     return {**body, **standing(body, budget, spent, now), "status": status_of(body, now)}
 
 

@@ -104,6 +104,8 @@ async def test_a_key_has_a_project_of_its_own_and_keeps_its_secrets(projects):
     assert len(own.taken) == 2
     row = await door.gateway.desk.row("key", made["token_id"])
     assert SECRET.encode() not in row.body and b"sealed1:" in row.body
+    _, audit = await door.call("/audit")
+    assert SECRET not in json.dumps(audit) and "sealed1:" not in json.dumps(audit) and "langfuse_host" in json.dumps(audit)
     own.mood = 401
     assert await served.ask(authorization=f"Bearer {key}") == 200
     await served.told()
