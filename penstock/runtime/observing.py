@@ -19,14 +19,17 @@ from penstock.core.envelope import BAD_JSON
 from penstock.core.kept_texts import MOST_REQUEST, kept_json, too_large
 from penstock.core.mask import NO_SECRETS, Mask
 from penstock.runtime.call import GATEWAY_FIELDS
-from penstock.runtime.spending import kind_of
+from penstock.runtime.spending import kind_at
 from penstock.runtime.texts import Texts, whole_answer
 from penstock.sinks.payload import CONTENT, Told, error_of, hide_keys, payload_of, redact
 
 if TYPE_CHECKING:
     from penstock.core.admit.caller import Caller, Logging
     from penstock.core.record import Record
+    from penstock.runtime.admission import Admitted
     from penstock.runtime.call import Call
+    from penstock.runtime.http import Origin
+    from penstock.runtime.surface import Surface
     from penstock.sinks.base import Payload
     from penstock.sinks.shipping import Shipper
 
@@ -72,20 +75,25 @@ class Manner(Struct, frozen=True):
 
 
 class Seen(Struct):
-    """A request that is over, as far as it must be held: its call is freed."""
+    """A request that is over, as far as it must be held: its call is freed. Nothing of it is looked at yet."""
 
     record: Record
     caller: Caller
-    kind: str
-    form: str
+    surface: Surface | None
+    stream: bool
     body: bytes
     fields: Mapping[str, Raw]  # as they are after the URL's habits: those of a form, whose body is no JSON
     headers: Mapping[bytes, bytes]
     texts: Texts | None
+    admitted: Admitted | None
+    origin: Origin | None
     size: int
-    customer: str
-    tags: Sequence[str]
-    api_base: str
+
+    @property
+    def kind(self) -> str:
+        """Return LiteLLM's name for what was asked."""
+        kind, surface = kind_at(self.surface), self.surface
+        return kind if surface is None or kind != "acompletion" else _KINDS.get(surface.dialect.name, kind)
 
 
 class Own(Protocol):
@@ -132,33 +140,20 @@ class Observer:
         surface, attempt = call.surface, call.attempt
         if (surface is None and attempt is None) or not (self.everybody or self._own.of(call.caller)):
             return
-        texts, exchange, admitted = call.outlet.texts, call.exchange, call.admitted
+        texts, exchange = call.outlet.texts, call.exchange
         size = len(exchange.body) + (0 if texts is None else texts.size)
         if len(self._waiting) >= MOST or self._size + size > MOST_BYTES:
             self.dropped += 1
             if self.dropped & (self.dropped - 1) == 0:  # said at 1, 2, 4, 8 ...
                 log.error("callbacks: too many requests wait to be looked at, and %d were not told", self.dropped)
             return
-        kind = kind_of(call)
-        if surface is not None and kind == "acompletion":
-            kind = _KINDS.get(surface.dialect.name, kind)
         origin = None if attempt is None or attempt.target is None else attempt.target.origin
         self._waiting.append(
             Seen(
-                record,
-                call.caller,
-                kind,
-                "" if texts is None else texts.form(call),
-                exchange.body if isinstance(exchange.body, bytes) else b"",
-                call.fields,
-                exchange.headers,
-                texts,
-                size,
-                "" if admitted is None else admitted.customer,
-                () if admitted is None else admitted.tags,
-                "" if origin is None else str(origin),
+                record, call.caller, surface, call.stream, exchange.body, call.fields, exchange.headers, texts,
+                call.admitted, origin, size,
             )
-        )
+        )  # fmt: skip
         self._size += size
         if self._timer is None and self._task is None:
             self._timer = asyncio.get_running_loop().call_later(LINGER, self._begin_batch)
@@ -218,11 +213,15 @@ class Observer:
         """Make the payloads of a batch; of those who want none, none."""
         mask, found = self._mask(), []
         for seen in batch:
-            fields = _fields_of(seen, mask)
-            if fields.get(_NO_LOG) is True and not self.manner.always:
-                continue
-            payload = self._payload(seen, fields, mask)
-            found.append((seen, payload, len(msgspec.json.encode(payload, enc_hook=str))))
+            try:
+                fields = _fields_of(seen, mask)
+                if fields.get(_NO_LOG) is True and not self.manner.always:
+                    continue
+                payload = self._payload(seen, fields, mask)
+                found.append((seen, payload, len(msgspec.json.encode(payload, enc_hook=str))))
+            except Exception:  # boundary: a bug of ours on one request must not take the others of its batch with it
+                self.dropped += 1
+                log.exception("callbacks: the call %s could not be told", seen.record.call_id)
         return found
 
     def _payload(self, seen: Seen, fields: Mapping[str, Any], mask: Mask) -> Payload:
@@ -230,7 +229,9 @@ class Observer:
         metadata = _metadata(seen, fields)
         session = _word(headers.get(b"x-litellm-session-id"))
         session = session or _first(fields, metadata, "litellm_session_id", "session_id")
-        tags = seen.tags or fields.get("tags") or metadata.get("tags")
+        admitted = seen.admitted
+        customer = "" if admitted is None else admitted.customer
+        tags = (admitted is not None and admitted.tags) or fields.get("tags") or metadata.get("tags")
         told = Told(
             call_type=seen.kind,
             call_id=record.call_id,
@@ -243,14 +244,14 @@ class Observer:
             stream=record.stream,
             metadata=metadata,
             tags=[str(tag) for tag in tags] if isinstance(tags, list | tuple) else (),
-            end_user=seen.customer or _text(fields.get("user")) or _text(metadata.get("user_id")),
+            end_user=customer or _text(fields.get("user")) or _text(metadata.get("user_id")),
             session=session,
             trace=_word(headers.get(b"x-litellm-trace-id")) or _first(fields, metadata, "litellm_trace_id", "trace_id"),
             record=record,
             caller=seen.caller,
             team_alias=self._own.alias(seen.caller.team) if seen.caller.team else "",
             user_agent=_word(headers.get(b"user-agent")),
-            api_base=seen.api_base,
+            api_base="" if seen.origin is None else str(seen.origin),
             error=error_of(record),
         )
         payload: Payload = payload_of(told)
@@ -266,7 +267,7 @@ class Observer:
 def _fields_of(seen: Seen, mask: Mask) -> dict[str, Any]:
     """Read the fields of a request, without what looks like a secret; of what is too large, how large it is."""
     try:
-        fields: dict[str, Any] = _OBJECT(seen.body)
+        fields: dict[str, Any] = _OBJECT(seen.body) if isinstance(seen.body, bytes) else dict(seen.fields)
     except BAD_JSON:
         fields = dict(seen.fields)
     for name in CONTENT:
@@ -285,7 +286,8 @@ def _fields_of(seen: Seen, mask: Mask) -> dict[str, Any]:
 def _answer_of(seen: Seen, mask: Mask) -> Any:
     if seen.texts is None:
         return None
-    answer = whole_answer(seen.texts.answer(), seen.form, seen.record.model)
+    form = seen.texts.form(seen.surface, seen.stream)
+    answer = whole_answer(seen.texts.answer(), form, seen.record.model)
     kept = kept_json(answer, mask.clean, _MOST_KEPT, _LENGTHS)
     return msgspec.json.decode(kept) if kept else None
 

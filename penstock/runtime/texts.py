@@ -20,6 +20,7 @@ from penstock.stores.base import KeptTexts, Spent, SpentTexts
 if TYPE_CHECKING:
     from penstock.core.mask import Mask
     from penstock.runtime.call import Call
+    from penstock.runtime.surface import Surface
 
 STREAMED = " stream"
 
@@ -41,7 +42,12 @@ class Texts:
 
     def lay_down(self, call: Call, entry: Spent) -> SpentTexts:
         """Return an entry with the texts of its call, as they are."""
-        values: tuple[Any, ...] = (*msgspec.structs.astuple(entry), asked_of(call), self.answer(), self.form(call))
+        values: tuple[Any, ...] = (
+            *msgspec.structs.astuple(entry),
+            asked_of(call),
+            self.answer(),
+            self.form(call.surface, call.stream),
+        )
         return SpentTexts(*values)
 
     @property
@@ -53,10 +59,10 @@ class Texts:
         """Return the answer as it went out; of a larger one, how large it was."""
         return b"".join(self._parts) if self._size <= MOST_ANSWER else too_large(self._size)
 
-    def form(self, call: Call) -> str:
+    def form(self, surface: Surface | None, stream: bool) -> str:
         """Tell in which form the answer is, see ``whole_answer``."""
-        form = "" if call.surface is None else call.surface.dialect.name
-        return form + STREAMED if call.stream and self._size <= MOST_ANSWER else form
+        form = "" if surface is None else surface.dialect.name
+        return form + STREAMED if stream and self._size <= MOST_ANSWER else form
 
 
 def asked_of(call: Call) -> bytes:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from penstock.sdk.answers import Fields
 from penstock.sdk.arguments import is_param
-from penstock.sinks.payload import CONTENT, Told, kwargs_of, payload_of
+from penstock.sinks.payload import CONTENT, REDACTED, Told, kwargs_of, payload_of, redact
 
 if TYPE_CHECKING:
     from penstock.core.record import Record
     from penstock.sdk.arguments import Asked
 
+_TOLD = frozenset("id object created model usage".split())  # of an answer, and nothing that was said
 # Of a request, and no parameter of the model.
 _BESIDE = frozenset((*CONTENT, "model", "documents", "file", "metadata"))
 
@@ -48,3 +50,17 @@ def log_call(
     )
     kwargs = kwargs_of(payload_of(told), error)
     return kwargs | {"model": asked.model, "messages": given.get("messages"), "start_time": start, "end_time": end}
+
+
+def keep_out(kwargs: dict[str, Any], answer: Any) -> tuple[dict[str, Any], Any]:
+    """Return what callbacks get of a call without what was asked and said (`turn_off_message_logging`)."""
+    payload = redact(kwargs["standard_logging_object"])
+    asked = payload["messages"]
+    kept = {"messages": asked, "input": asked, "optional_params": payload["model_parameters"]}
+    bare = answer
+    if isinstance(answer, Fields):
+        fields = {name: value for name, value in answer.model_dump().items() if name in _TOLD}
+        if "choices" in answer:
+            fields["choices"] = [{"message": {"role": "assistant", "content": REDACTED}} for _ in answer["choices"]]
+        bare = type(answer)(fields)
+    return {**kwargs, **kept, "standard_logging_object": payload}, bare

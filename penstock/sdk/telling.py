@@ -8,11 +8,13 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from penstock.core.dialects.redact import scrub
+from penstock.core.kept_texts import LENGTHS, kept_json
 from penstock.runtime.posting import poster
 from penstock.sdk.background import Background, background
 from penstock.sinks import SINKS
@@ -23,17 +25,19 @@ from penstock.sinks.telling import CustomLogger, Ending, Teller, takes_one
 __all__ = ["CustomLogger", "Ending", "flush", "takes_one", "tell"]
 
 log = logging.getLogger("penstock")
+_CONTENT = frozenset(("messages", "response", "model_parameters", "metadata", "error_str"))
+_MOST_KEPT = 512 * 1024  # bytes of each of them
 _PATIENCE = 5.0  # seconds that the end of the program waits for callbacks
 
 
 def tell(callbacks: Sequence[Any], ending: Ending) -> None:
     """Tell callbacks how a call ended, soon."""
-    called = tuple(one for one in callbacks if not isinstance(one, str))
-    if called:
-        _teller.put(called, ending)
+    called = [one for one in callbacks if not isinstance(one, str)]
     named = [one for one in callbacks if isinstance(one, str)]
     if named:
-        _services.put(named, ending)
+        called.append(_Named(named, _services))
+    if called:
+        _teller.put(tuple(called), ending)
 
 
 def flush(timeout: float | None = _PATIENCE) -> None:
@@ -42,8 +46,25 @@ def flush(timeout: float | None = _PATIENCE) -> None:
     _services.flush(timeout)
 
 
+class _Named(CustomLogger):
+    """The services of some names, as the thread that tells callbacks sees them."""
+
+    def __init__(self, names: Sequence[str], services: _Services) -> None:
+        super().__init__()
+        self._names = names
+        self._services = services
+
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """Send a good answer on."""
+        self._services.put(self._names, kwargs["standard_logging_object"])
+
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """Send a failure on."""
+        self._services.put(self._names, kwargs["standard_logging_object"])
+
+
 class _Services:
-    """The queues of services, by name. All of it happens on the SDK's loop."""
+    """The queues of services, by name. They live on the SDK's loop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,22 +73,16 @@ class _Services:
         self._told: set[str] = set()
         self._room = Room()
 
-    def put(self, names: Sequence[str], ending: Ending) -> None:
-        """Send an ending to services."""
+    def put(self, names: Sequence[str], payload: Mapping[str, Any]) -> None:
+        """Send a payload to services, without what looks like a key."""
         shippers = [found for name in names if (found := self._find(name)) is not None]
         on = self._on
         if not shippers or on is None:
             return
-        payload = ending.kwargs["standard_logging_object"]
-        try:
-            data = msgspec.json.encode(payload, enc_hook=_plain)
-        except (TypeError, ValueError, RecursionError) as error:
-            log.error("a call cannot be sent to %s: %s", ", ".join(names)[:200], error)
-            return
-        # A copy: the program may go on with the messages that it gave.
-        copied = msgspec.json.decode(data)
+        copied = {name: _copied(value) if name in _CONTENT else value for name, value in payload.items()}
+        size = len(msgspec.json.encode(copied, enc_hook=str))
         for shipper in shippers:
-            on.loop.call_soon_threadsafe(shipper.put, copied, len(data))
+            on.loop.call_soon_threadsafe(shipper.put, copied, size)
 
     def flush(self, timeout: float | None) -> None:
         """Wait until all was sent."""
@@ -109,6 +124,12 @@ class _Services:
             self._told.add(name)
             log.warning("the callback %r is not called: it %s", name[:80], trouble)
         return None
+
+
+def _copied(value: Any) -> Any:
+    """Return what was asked or said as plain values, cut, and without what looks like a key."""
+    kept = kept_json(msgspec.json.encode(value, enc_hook=_plain), scrub, _MOST_KEPT, (30_000, *LENGTHS))
+    return msgspec.json.decode(kept) if kept else None
 
 
 def _plain(value: Any) -> Any:

@@ -33,7 +33,8 @@ Post = Callable[[str, Mapping[str, str], bytes], Awaitable[Reply]]
 
 
 class Sink(Protocol):
-    """A place for what happened. Nobody waits for it but its own queue."""
+    """A place for what happened. Nobody waits for it but its own queue. ``patience`` None, where it is there: a write
+    may take as long as it takes."""
 
     async def write(self, batch: Sequence[Payload]) -> int:
         """Write a batch; return how many of it were refused one by one. Raises ``Unavailable`` and ``Refused``."""

@@ -36,6 +36,8 @@ class Failed(Exception):
 class Callback:
     """Tells one callback of each request, in a thread of its own."""
 
+    patience = None
+
     def __init__(self, callback: Any, answer: Answer) -> None:
         self._callback = callback
         self._answer = answer
@@ -80,6 +82,8 @@ def sink_of(name: str, found: Any, answer: Answer) -> tuple[Sink, Sequence[str]]
 class Writer:
     """An object of the operator's that takes whole batches, on a loop in a thread of its own: what blocks there blocks
     nothing else."""
+
+    patience = None
 
     def __init__(self, written: Any) -> None:
         self._written = written

@@ -75,6 +75,8 @@ class Shipper:
         self.counts = Counts()
         self.trouble = ""
         self._bounds = bounds
+        # The operator's own code is not begun a second time while the first still runs.
+        self._patience: float | None = getattr(sink, "patience", bounds.patience)
         self._room = room or Room()
         self._queue: deque[tuple[Payload, int]] = deque()
         self._size = 0
@@ -205,7 +207,7 @@ class Shipper:
     async def _try(self, batch: Sequence[Payload]) -> tuple[list[Payload], float | None]:
         """Write a batch once. Return what is left of it, and how long the service wants to be left alone."""
         try:
-            async with asyncio.timeout(self._bounds.patience):
+            async with asyncio.timeout(self._patience):
                 refused = await self.sink.write(batch)
         except Refused as error:
             self.counts.written += error.written

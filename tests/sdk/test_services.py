@@ -70,6 +70,21 @@ async def test_a_service_that_is_down_costs_no_call(to: dict[str, Any], monkeypa
     assert not any(secret in caplog.text for secret in SECRETS)
 
 
+async def test_messages_are_kept_out_and_no_log_tells_nobody(to: dict[str, Any]) -> None:
+    heard: list[Any] = []
+    sdk.success_callback = [lambda kwargs, response, start, end: heard.append((kwargs, response))]
+    await sdk.acompletion(MODEL, ASKED, **to, **{"no-log": True})
+    sdk.turn_off_message_logging = True
+    try:
+        answer = await sdk.acompletion(MODEL, ASKED, **to)
+    finally:
+        sdk.turn_off_message_logging = False
+    await asyncio.to_thread(sdk.flush)
+    [(kwargs, response)] = heard
+    assert "hello" not in repr(heard) and response.choices[0].message.content == "redacted-by-litellm"
+    assert response.usage.total_tokens == answer.usage.total_tokens == kwargs["standard_logging_object"]["total_tokens"]
+
+
 PROGRAM = """
 from penstock import sdk
 sdk.success_callback = ["langfuse"]

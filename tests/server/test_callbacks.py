@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from penstock.config import load
 from penstock.mock import Script
+from penstock.runtime.review import review
 from tests.door import until
 from tests.served import open_service
 from tests.server.observed import SAYS, UPSTREAM, YAML, Served, serve
@@ -73,6 +75,18 @@ async def test_the_payload_has_what_was_asked_and_said(tmp_path, path, body, kin
 async def test_nothing_is_done_where_nothing_is_configured(tmp_path):
     async with open_service(tmp_path, YAML) as door:
         assert door.gateway.engine.observer is None and door.service.callbacks.told() == {}
+
+
+def test_names_that_send_nothing_are_told_by_check(tmp_path):
+    settings = "litellm_settings: {callbacks: [otel, stdout, audit, my.own], failure_callback: sentry}\n"
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{YAML}\n{settings}callback_settings: {{audit: {{callback_type: generic_api}}}}\n")
+    loaded = load(path, {})
+    told = [(one.path, one.message.partition(" here")[0]) for one in review(loaded.config, {}) if "callback" in one.path]
+    assert told == [
+        ("litellm_settings.callbacks", "the callback 'otel' sends nothing"),
+        ("litellm_settings.failure_callback", "the callback 'sentry' sends nothing"),
+    ]
 
 
 async def test_messages_are_kept_out(tmp_path):

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 
 import pytest
 
+from penstock.sinks import SINKS
+from penstock.sinks.base import Settings, Variables
+from penstock.sinks.custom import sink_of
 from penstock.sinks.shipping import Bounds, Room, Shipper
 from tests.sinks.made import SECRETS, SERVICES, make_sink, open_post, payload
 from tests.sinks.vendors import open_vendor
@@ -185,3 +189,56 @@ async def test_what_a_sink_raises_costs_one_batch(caplog):
     put_all(shipper, range(10, 15))
     await until(lambda: shipper.idle)
     assert shipper.counts.lost == 10 and shipper.counts.written == 5 and "ZeroDivisionError" in caplog.text
+
+
+# What writes on this machine, and the operator's own code ---------------------------------------------------------------
+
+
+async def test_a_file_that_cannot_be_written_is_tried_again(tmp_path, caplog):
+    path = tmp_path / "later" / "records.jsonl"
+    shipper = Shipper("file", SINKS["file"](Settings(Variables({}), None, {"path": str(path)})), QUICK)
+    put_all(shipper, range(150))
+    await until(lambda: shipper.trouble != "")
+    assert shipper.counts.dropped >= 40 and "No such file or directory" in caplog.text
+    path.parent.mkdir()
+    await until(lambda: shipper.idle)
+    assert len(path.read_text().splitlines()) == shipper.counts.written == 150 - shipper.counts.dropped
+
+
+def own(found):
+    return sink_of("mine", found, lambda kind, said: said)[0]
+
+
+def hanging(release):
+    def hangs(kwargs, response, start, end):
+        release.wait(20)
+
+    class Hangs:
+        async def write(self, batch):
+            release.wait(20)
+
+    return {"function": hangs, "writer": Hangs()}
+
+
+@pytest.mark.parametrize("kind", ["function", "writer"])
+async def test_code_that_hangs_is_bounded_counted_and_begun_once(kind, caplog):
+    release = threading.Event()
+    shipper = Shipper("mine", own(hanging(release)[kind]), QUICK)
+    put_all(shipper, range(150))
+    await asyncio.sleep(1.0)  # longer than ``patience``: it goes on, and is not begun again
+    assert shipper.waiting <= 110 and shipper.counts.dropped >= 40 and shipper.counts.written == 0
+    began = time.monotonic()
+    await shipper.stop()
+    assert time.monotonic() - began < 1.5 and shipper.counts.lost == 150 - shipper.counts.dropped
+    release.set()
+
+
+async def test_code_that_raises_costs_its_own_records(caplog):
+    class Raises:
+        async def write(self, batch):
+            raise KeyError("mine")
+
+    shipper = Shipper("mine", own(Raises()), QUICK)
+    put_all(shipper, range(10))
+    await until(lambda: shipper.idle)
+    assert shipper.counts.lost == 10 and "KeyError" in caplog.text
