@@ -61,6 +61,10 @@ class Destination(NamedTuple):
     failure: bool = True
     redacts: bool = False
 
+    def hears(self, ok: bool) -> bool:
+        """Tell whether it is told of good answers, or of failures."""
+        return self.success if ok else self.failure
+
 
 class Manner(Struct, frozen=True):
     """How payloads are told. ``redacts``: no messages at all; ``hides_keys``: not whose key it was; ``leaves_out``:
@@ -182,16 +186,13 @@ class Observer:
         while (task := self._task) is not None:
             await asyncio.wait((task,))
 
-    def destinations_of(self, caller: Caller) -> Iterable[Destination]:
-        """List where a caller's records go: a team's own place goes before everybody's of that name, a key's before
-        its team's."""
-        own = self._own.of(caller)
-        if not own:
-            return self.everybody
-        found = {one.name: one for one in self.everybody}
-        for callback in own:
+    def destinations_of(self, caller: Caller, ok: bool) -> Iterable[Destination]:
+        """List where a caller's good or failed requests are told: a team's own place goes before everybody's of that
+        name, a key's before its team's."""
+        found = {one.name: one for one in self.everybody if one.hears(ok)}
+        for callback in self._own.of(caller):
             destination = self._own.find(callback)
-            if destination is not None:
+            if destination is not None and destination.hears(ok):
                 found[destination.name] = destination
         return found.values()
 
@@ -199,8 +200,8 @@ class Observer:
         ok = payload["status"] == "success"
         disabled = _disabled(seen) if self.manner.may_disable else frozenset()
         bare: Payload | None = None
-        for destination in self.destinations_of(seen.caller):
-            if not (destination.success if ok else destination.failure) or destination.name in disabled:
+        for destination in self.destinations_of(seen.caller, ok):
+            if destination.name in disabled:
                 continue
             if destination.redacts and bare is None:
                 bare = redact(payload)

@@ -151,6 +151,7 @@ class Callbacks:
 
     def _let_go(self, shippers: Sequence[Shipper]) -> None:
         for shipper in shippers:
+            self._loaded = {key: sink for key, sink in self._loaded.items() if sink is not shipper.sink}
             task = asyncio.get_running_loop().create_task(shipper.stop(30.0))
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
@@ -162,7 +163,8 @@ class Callbacks:
         make = SINKS.get(name) or (SINKS[_GENERIC] if settings.options.get("callback_type") == _GENERIC else None)
         env = {key: value for key, value in config.environment.items() if key.startswith(_PREFIXES)}
         folder = config.files[0].resolve().parent if config.files else Path.cwd()
-        key = (name, folder, msgspec.json.encode((env, settings.options, list(settings.tags)), enc_hook=str))
+        made_of = (env, settings.options, list(settings.tags))
+        key = (name, folder if make is None else msgspec.json.encode(made_of, enc_hook=str))
         if (known := before.get(key)) is not None:
             self._made[key] = known
             return known
@@ -188,7 +190,7 @@ class Callbacks:
         return Settings(variables, self._post, found, tuple(values.get("langfuse_default_tags") or ()))
 
     def _load(self, name: str, folder: Path) -> Sink | None:
-        """Load an object of the operator's. One that is there stays, as long as the process lives."""
+        """Load an object of the operator's. One that is there stays, as long as the config names it."""
         if "." not in name:  # said by ``runtime.review``
             return None
         known = self._loaded.get((name, folder))

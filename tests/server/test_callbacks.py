@@ -280,6 +280,25 @@ async def test_an_object_with_write_gets_batches(tmp_path):
     assert sum(len(one[1]) for one in heard) == 4 and heard[0][0] == "batch"
 
 
+async def test_code_goes_on_over_reloads_and_is_loaded_anew_when_it_comes_back(tmp_path):
+    (tmp_path / "mine.py").write_text(CODE)
+    async with serve(tmp_path, "callbacks: [mine.one]") as served:
+        [before] = served.callbacks._made.values()
+        text = served.door.path.read_text()
+        served.door.path.write_text(text + "environment_variables: {LANGFUSE_HOST: 'http://127.0.0.1:9'}\n")
+        await served.door.service.read_again()
+        assert [*served.callbacks._made.values()] == [before] and await served.ask() == 200
+        await served.told()
+        assert len(sys.modules["penstock_custom.mine"].heard) == 1
+        served.door.path.write_text(text.replace("[mine.one]", "[]"))
+        await served.door.service.read_again()
+        served.door.path.write_text(text)
+        await served.door.service.read_again()
+        assert await served.ask() == 200
+        await served.told()
+        assert len(sys.modules.pop("penstock_custom.mine").heard) == 1
+
+
 async def test_a_writer_that_blocks_holds_up_nobody(tmp_path):
     code = CODE + "\nclass Slow:\n    async def write(self, batch):\n        time.sleep(0.5)\n        heard.append(len(batch))\nslow = Slow()\n"
     (tmp_path / "mine.py").write_text("import time\n" + code)

@@ -81,6 +81,23 @@ async def test_a_team_has_a_project_of_its_own(projects):
     assert len(own.taken) == 1 and len(served.vendor.taken) == 5
 
 
+async def test_what_a_place_of_its_own_does_not_hear_goes_where_everybodys_goes(tmp_path):
+    pytest.importorskip("cryptography")
+    async with open_vendor(LangfuseStandIn()) as own, open_vendor(LangfuseStandIn()) as vendor:
+        yaml = f"{YAML}\ngeneral_settings: {{master_key: sk-served-master-2f60c1d9}}\nlitellm_settings: {{callbacks: [langfuse]}}\n"
+        async with open_service(tmp_path, yaml, environment("langfuse", vendor), state_dir=tmp_path / "state") as door:
+            served = Served(door, vendor)
+            variables = {**VARS, "langfuse_host": own.url, "turn_off_message_logging": True}
+            one = {"callback_name": "langfuse", "callback_type": "success", "callback_vars": variables}
+            _, made = await door.call("/key/generate", {"metadata": {"logging": [one]}})
+            assert await served.ask(authorization=f"Bearer {made['key']}") == 200
+            assert await served.ask({"model": "nobody"}, authorization=f"Bearer {made['key']}") == 400
+            await served.told()
+            assert len(own.taken) == len(vendor.taken) == 1
+            assert b"what is up" not in own.asked[0].body and b"redacted-by-litellm" in own.asked[0].body
+            assert b"what is up" in vendor.asked[0].body and b'"ERROR"' in vendor.asked[0].body
+
+
 async def test_a_key_has_a_project_of_its_own_and_keeps_its_secrets(projects):
     served, own = projects
     door = served.door
