@@ -25,7 +25,7 @@ from penstock.sdk import answers
 from penstock.sinks import ADDRESSES, OWN, SINKS
 from penstock.sinks.base import Settings, Unset, Variables
 from penstock.sinks.custom import sink_of
-from penstock.sinks.shipping import Room, Shipper
+from penstock.sinks.shipping import Bounds, Room, Shipper
 from penstock.sinks.telling import CustomLogger
 from penstock.stores.models_directory import open_values
 from penstock.stores.sealing import BadSeal
@@ -46,6 +46,7 @@ KEYS = (
 """Of `litellm_settings`."""
 SECTION = "callback_settings"
 _GENERIC = "generic_api"
+_OWN_BOUNDS = Bounds(records=2000, size=4 * 1024 * 1024)
 _MOST_OWN = 1000  # places of teams and keys that are open at once
 _KINDS = {"success": (True, False), "failure": (False, True), BOTH: (True, True)}
 _STAND_INS = {
@@ -75,6 +76,7 @@ class Callbacks:
         self._gateway = gateway
         self._post = poster(gateway.engine.means.pool)
         self._room = Room()
+        self._own_room = Room(limit=64 * 1024 * 1024)  # a team's place that is away must not take the operator's room
         self._made: dict[Any, Shipper] = {}  # by all that they were made of
         self._loaded: dict[tuple[str, Path], Sink] = {}
         self._own: OrderedDict[Any, Destination | None] = OrderedDict()
@@ -256,7 +258,7 @@ class Callbacks:
         }
         elsewhere = not ADDRESSES.isdisjoint(map(str.lower, given))
         settings = Settings(Variables({} if elsewhere else config.environment, given), self._post)
-        shipper = Shipper(callback.place, SINKS[name](settings), room=self._room)
+        shipper = Shipper(callback.place, SINKS[name](settings), _OWN_BOUNDS, self._own_room)
         return Destination(name, shipper, *_KINDS.get(callback.kind, (True, True)), redacts=quiet)
 
 
