@@ -12,7 +12,7 @@ from penstock.core.providers.lending import withheld_message
 from penstock.core.providers.operations import NO_CHATS
 from penstock.core.route.catalog import Catalog, Member
 from penstock.runtime.building import address_of, build_target, settings_of
-from penstock.sinks import SINKS
+from penstock.sinks import ELSEWHERE, SINKS
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment, Problem
@@ -46,11 +46,13 @@ def callback_faults(config: Config) -> Iterator[tuple[str, str]]:
     options = config.raw.get("callback_settings")
     own = options if isinstance(options, Mapping) else {}
     for key in ("callbacks", "success_callback", "failure_callback"):
-        for name in config.litellm.values.get(key) or ():
+        for number, name in enumerate(config.litellm.values.get(key) or ()):
             known = own.get(name)
             webhook = isinstance(known, Mapping) and known.get("callback_type") == "generic_api"
             if name not in SINKS and "." not in name and not webhook:
-                text = f"the callback {name[:100]!r} sends nothing here: known are {', '.join(SINKS)}"
+                # What is no name of LiteLLM's may be anything, also a secret in the wrong place: it is not repeated.
+                what = f"the callback {name!r}" if name in ELSEWHERE else f"entry {number + 1}"
+                text = f"{what} sends nothing here: known are {', '.join(SINKS)}"
                 yield f"litellm_settings.{key}", f"{text}, and paths of Python"
 
 

@@ -23,6 +23,14 @@ SINKS: dict[str, Make] = {
     "stdout": Stdout,
     "file": File,
 }
+ELSEWHERE = frozenset(
+    """agentops argilla arize arize_phoenix athina aws_sqs azure_sentinel azure_storage braintrust clickhouse cloudzero
+    datadog datadog_llm_observability datadog_metrics deepeval dotprompt dynamic_rate_limiter dynamic_rate_limiter_v3
+    dynamodb email galileo gcs_bucket gcs_pubsub greenscale humanloop lago langfuse_otel langsmith langtrace literalai
+    logfire lunary newrelic openmeter opik otel pagerduty posthog prometheus promptlayer s3 s3_v2 sentry signoz slack
+    supabase traceloop vector_store_pre_call_hook wandb weave_otel""".split()
+)
+"""Names that LiteLLM has, and that send nothing here."""
 LOCAL = frozenset(("stdout", "file"))
 """Those that write on this machine."""
 OWN = {
