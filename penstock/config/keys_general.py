@@ -11,7 +11,7 @@ TOP = (
     ("include", "list", "acted", None, "further files: lists are appended, other values replaced"),
     ("credential_list", "list", "acted", None, "credentials that several deployments share"),
     ("engines", "mapping", "acted", None, "local model servers that are started and ended by need"),
-    ("callback_settings", "mapping", "known", None, "settings per callback"),
+    ("callback_settings", "mapping", "acted", None, "settings of single callbacks: see callbacks.md"),
     ("guardrails", "list", "known", None, "checks of requests and answers"),
     ("policies", "any", "known", None, "sets of guardrails"),
     ("prompts", "list", "known", None, "stored prompts"),

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from penstock.runtime.hosts import Hosts
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
+    from penstock.runtime.observing import Observer
     from penstock.runtime.quotas import Reserved
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
@@ -99,6 +100,7 @@ class Engine:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
         self.admission: Admission | None = None  # None: nobody has limits
+        self.observer: Observer | None = None  # None: records are sent nowhere
         self.answers = AnswerCache(lambda: self.means, self.handle)
         self.mirror = Mirror(self.handle, lambda: self.means)
         self.hosts: Hosts | None = None  # engines of the config; None: it has none
@@ -122,6 +124,8 @@ class Engine:
                 body = exchange.body
                 fields = open_body(body) if len(body) < apart.COUNTED else await apart.opened(body)
             read_fields(call, surface, fields, state)
+            if self.observer is not None:
+                self.observer.begin(call)
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
@@ -364,7 +368,10 @@ class Engine:
                 if call.caching is not None:
                     self.answers.over(call.caching)
         for call, error, now, at in ended:
-            self.records.put(record_of(call, error, now, at))
+            record = record_of(call, error, now, at)
+            self.records.put(record)
+            if self.observer is not None:
+                self.observer.put(call, record)
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
             call.attempt = None
 

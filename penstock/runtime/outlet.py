@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
     from penstock.runtime.exchange import ClientSocket, Exchange, Source
     from penstock.runtime.ledger import Bill  # circle: a call is charged where its answer ends
+    from penstock.runtime.texts import Texts  # circle: it reads the call whose answer it takes down
     from penstock.runtime.told import Told  # circle: it tells of calls, and a call's outlet sends what it tells
 
 JSON = b"content-type: application/json\r\n"
@@ -88,6 +89,7 @@ class Outlet(Struct, eq=False):
     bill: Bill | None = None  # what it is charged with, where that is counted
     queued: Callable[[], str] | None = None  # says where in a line the call is, while it waits for an engine
     said: str = ""  # what was told of that last
+    texts: Texts | None = None  # takes down what it is answered, where somebody keeps that
 
     @property
     def responded(self) -> bool:
@@ -147,9 +149,9 @@ class Outlet(Struct, eq=False):
                 body = style.answer(body)
             head += _more(style, call)
         self.status = 200
+        if self.texts is not None:
+            self.texts.part(body)
         if self.bill is not None:
-            if self.bill.texts is not None:
-                self.bill.texts.part(body)
             self.bill.close()
         self.exchange.whole(200, head, body)
 
@@ -157,8 +159,8 @@ class Outlet(Struct, eq=False):
         """Send all of a stream that was kept."""
         if not self.exchange.responded:
             self.begin(call)
-        if self.bill is not None and self.bill.texts is not None:
-            self.bill.texts.part(data)
+        if self.texts is not None:
+            self.texts.part(data)
         self.pay()
         self.exchange.write(data if self.shape is None else self.shape.feed(data))
         self.finish()
@@ -190,9 +192,9 @@ class Outlet(Struct, eq=False):
         if answer and attempt.call.caching is not None:
             attempt.call.caching.part(data)
         attempt.tail = data
+        if self.texts is not None:
+            self.texts.part(data)
         if self.bill is not None:
-            if self.bill.texts is not None:
-                self.bill.texts.part(data)
             if attempt.translator is not None and attempt.translator.done:
                 used = attempt.translator.usage  # of what it did not tell it may tell something yet
                 if used is not None and not used.estimated:

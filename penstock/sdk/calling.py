@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from penstock.runtime.ids import new_call_id
 from penstock.sdk.answers import BinaryResponse, Fields
 from penstock.sdk.arguments import Asked, body_of, form_of, sort_arguments
 from penstock.sdk.channel import CaughtExchange, Channel
 from penstock.sdk.exceptions import SdkError, class_of, error_of_kind, error_told
 from penstock.sdk.joining import stream_chunk_builder
-from penstock.sdk.logged import kwargs_of
+from penstock.sdk.logged import keep_out, log_call
 from penstock.sdk.mocked import mock
 from penstock.sdk.streams import Stream
 from penstock.sdk.telling import Ending, tell
@@ -192,15 +193,19 @@ class Calling:
     # Callbacks --------------------------------------------------------------------------------------------------------
 
     def _tell(self, prepared: Prepared, answer: Any, error: Exception | None, record: Record | None) -> None:
+        """Tell whoever wants to know how a call ended, unless it wants nobody told."""
         module = sys.modules["penstock.sdk"]
         which = "success_callback" if error is None else "failure_callback"
         lists = [getattr(module, name, ()) for name in (which, "callbacks")]
         lists += [self.callbacks.get(name) or () for name in (which, "callbacks")]
-        if not any(lists):
+        if not any(lists) or prepared.asked.given.get("no-log") is True:
             return
         end = datetime.now()
         asked = prepared.asked
-        kwargs = kwargs_of(prepared.operation.name, asked, answer, error, record, (prepared.start, end))
+        times = (prepared.start, end)
+        kwargs = log_call(prepared.operation.name, asked, answer, error, record, times, new_call_id())
+        if getattr(module, "turn_off_message_logging", False):
+            kwargs, answer = keep_out(kwargs, answer)
         known = list({id(one): one for found in lists for one in found}.values())
         tell(known, Ending(error is None, kwargs, answer, prepared.start, end, prepared.waits))
 

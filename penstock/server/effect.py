@@ -26,6 +26,7 @@ from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
 from penstock.server.books import KEYS as BOOKS_KEYS
 from penstock.server.books import LITELLM_KEYS as BOOKS_LITELLM_KEYS
+from penstock.server.callbacks import KEYS as CALLBACK_KEYS
 from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
 from penstock.server.memory import SHARE_HELD, memory_bytes
 from penstock.server.options import ONE_WORKER, ServeOptions, master_key, serves_everybody
@@ -217,6 +218,11 @@ def _log_lines(to: InEffect, config: Config) -> None:
     engine.means = engine.means._replace(trace=Trace(bodies) if level <= logging.DEBUG else None)
 
 
+def _callbacks(to: InEffect, config: Config) -> None:
+    if to.gateway.callbacks is not None:
+        to.gateway.callbacks.put(config)
+
+
 _WHO = ("litellm_key_header_name", "custom_auth", "enable_jwt_auth", "litellm_jwtauth")
 SETTINGS = (
     Setting("general_settings.master_key", decide_who_may_call),
@@ -239,6 +245,7 @@ SETTINGS = (
     Setting("general_settings.max_held_mb", _sizes),
     Setting("general_settings.global_max_parallel_requests", _places),
     Setting("engines", _engines),
+    *(Setting(f"litellm_settings.{name}", _callbacks) for name in CALLBACK_KEYS),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.log_raw_request_response", _log_lines),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from penstock.runtime.state import State
     from penstock.server.batches.room import BatchRoom
     from penstock.server.books import Books  # circle: books are kept of what a gateway serves
+    from penstock.server.callbacks import Callbacks  # circle: it tells what a gateway served
     from penstock.server.storage import Storage
 
     T = TypeVar("T")
@@ -103,6 +104,7 @@ class Gateway:
         self.books: Books | None = None
         self._batches: BatchRoom | None = None
         self.several = False  # processes serve, which know nothing of each other where there is no database
+        self.callbacks: Callbacks | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:

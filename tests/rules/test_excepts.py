@@ -39,8 +39,20 @@ NAMED: dict[str, str] = {
         "a handler is the program's function: whatever it raises is told to the model that called it"
     ),
     "penstock/sdk/tools.py Conversation._arun": "the same, awaited: the model is told what the handler raised",
-    "penstock/sdk/telling.py _run": (
+    "penstock/runtime/mirror.py Mirror._ask": (
+        "a copy of a request is nobody's: whatever goes wrong with it is logged, and costs the request nothing"
+    ),
+    "penstock/sinks/telling.py _run": (
         "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
+    ),
+    "penstock/sinks/shipping.py Shipper._try": (
+        "a sink may be anybody's code: what it raises is counted and logged, and the next batch is written"
+    ),
+    "penstock/runtime/observing.py Observer._look_at": (
+        "a bug of ours on one request must not take the others of its batch with it: logged, and counted"
+    ),
+    "penstock/server/callbacks.py Callbacks._load": (
+        "the operator's module may raise anything while it is read: logged, and it is not called"
     ),
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"

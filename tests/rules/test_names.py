@@ -51,6 +51,8 @@ LEFT: dict[str, tuple[frozenset[str], str]] = {
     "penstock/engines/trtllm.py": (frozenset({"trtllm"}), "the engine that its row starts"),
     "penstock/engines/vllm.py": (frozenset({"vllm"}), "the engine that its row starts"),
     "penstock/engines/models.py": (frozenset({"trtllm", "vllm"}), "which engine a model's files are for"),
+    "penstock/sinks/__init__.py": (frozenset({"helicone"}), "a service that records are sent to, whose gateway is a provider"),
+    "penstock/sinks/helicone.py": (frozenset({"helicone"}), "the service that it sends records to"),
     "penstock/runtime/attempts.py": (frozenset({"replicate"}), "which provider has an attempt of its own"),
     "penstock/runtime/cloud/__init__.py": (
         frozenset("azure azure_ai azure_text databricks snowflake vertex_ai vertex_ai_beta watsonx".split()),
