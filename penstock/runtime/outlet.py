@@ -256,11 +256,6 @@ class Outlet(Struct, eq=False):
         """Cut the connection off: the client must see that the answer is not complete."""
         self.exchange.abort()
 
-    def begin_page(self, call: Call, content_type: bytes) -> None:
-        """Begin a page that comes in pieces; ``pass_on`` and ``finish`` send the rest."""
-        head = b"content-type: %b\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n" % content_type
-        self.pass_head(call, 200, head + _ids(call), None)
-
     # Errors and signs of life. ----------------------------------------------------------------------------------------
 
     def refuse(self, call: Call, error: GatewayError, dialect: Dialect | None = None) -> None:

@@ -14,7 +14,8 @@ from penstock.core.admit.access import MANAGEMENT
 from penstock.core.errors import GatewayError
 from penstock.core.fleet import OFF, READY, count_slots
 from penstock.runtime.gate import ADMIN, VIEW, shown
-from penstock.server.routes import JSON, Page, Pieces, Route
+from penstock.server.routes import JSON, Page, Route
+from penstock.server.streamed import LIVE, Streamed
 
 if TYPE_CHECKING:
     from penstock.core.fleet import Seat
@@ -75,7 +76,7 @@ async def unload(gateway: Gateway, call: Call) -> Page:
     return await _one(gateway, hosts, name)
 
 
-def logs(gateway: Gateway, call: Call) -> Page | Pieces:
+def logs(gateway: Gateway, call: Call) -> Page | Streamed:
     """Show the last lines of an engine's log. `?follow` goes on with those to come, as events where the client accepts
     `text/event-stream`; `?lines=N` says how many of those before."""
     hosts = _hosts(gateway)
@@ -91,7 +92,7 @@ def logs(gateway: Gateway, call: Call) -> Page | Pieces:
         return Page(200, b"text/plain; charset=utf-8", text.encode())
     events = b"text/event-stream" in call.exchange.headers.get(b"accept", b"")
     kind = b"text/event-stream" if events else b"text/plain; charset=utf-8"
-    return Pieces(kind, _follow(gateway, hosts, name, begin, events))
+    return Streamed(kind, None, _follow(gateway, hosts, name, begin, events), LIVE)
 
 
 async def _follow(gateway: Gateway, hosts: Hosts, name: str, number: int, events: bool) -> AsyncIterator[bytes]:

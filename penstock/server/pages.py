@@ -39,6 +39,7 @@ from penstock.server import (
     reference,
     stored,
 )
+from penstock.server.batches import anthropic, files, openai
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -170,6 +171,9 @@ def _reference(gateway: Gateway, call: Call) -> Page:
 _MODEL = "/{name:path}"
 ROUTES: tuple[Route, ...] = (
     *stored.ROUTES,
+    *files.ROUTES,
+    *openai.ROUTES,
+    *anthropic.ROUTES,
     *caching.ROUTES,
     *engines.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from penstock.runtime.gate import PUBLIC
-from penstock.runtime.route import JSON, READ, Page, Pieces, Route
+from penstock.runtime.route import JSON, READ, Page, Route
 
-__all__ = ["JSON", "READ", "Page", "Pieces", "Route", "Routes"]
+__all__ = ["JSON", "READ", "Page", "Route", "Routes"]
 
 
 class Routes:

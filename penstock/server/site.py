@@ -3,7 +3,6 @@ endpoints, which go before everything."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from penstock.server.gateway import Visit
 from penstock.server.pages import ROUTES
 from penstock.server.paths import tidied
 from penstock.server.refusals import no_route
-from penstock.server.routes import READ, Pieces, Route, Routes
+from penstock.server.routes import READ, Page, Route, Routes
 from penstock.server.surfaces import PATTERNS, SURFACES, VENDORS, dialect_of, find
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.call import Call
-    from penstock.runtime.outlet import Outlet
     from penstock.runtime.state import State
     from penstock.runtime.surface import Surface
     from penstock.server.gateway import Gateway
@@ -115,8 +113,13 @@ class Site:
 
     def upload_at(self, path: str) -> bool:
         """Tell whether a large form to this path may be passed on while it comes."""
-        surface = find(tidied(self._inner(path)))
-        return surface is not None and surface.upload
+        path = tidied(self._inner(path))
+        surface = find(path)
+        if surface is not None:
+            return surface.upload
+        mount = mounts.mount_at(path, b"")
+        found = self.routes.find(path if mount is None else mount.base + path[len(mount.prefix) :], "POST")
+        return found is not None and found[0].upload
 
     def _inner(self, path: str) -> str:
         """Return the path without the root that it may be below."""
@@ -135,35 +138,7 @@ async def _answer(route: Route, gateway: Gateway, call: Call) -> None:
     """Send what a route's handler makes."""
     made = route.handler(gateway, call)
     page = await made if inspect.isawaitable(made) else made
-    if isinstance(page, Pieces):
-        await _send_pieces(call.outlet, call, page)
-        return
-    call.outlet.page(call, page.status, page.content_type, page.body)
-
-
-async def _send_pieces(outlet: Outlet, call: Call, page: Pieces) -> None:
-    """Send an answer as it comes, no faster than the client reads it."""
-    reader = _Reader()
-    outlet.begin_page(call, page.content_type)
-    outlet.feed_from(reader)
-    try:
-        async for piece in page.pieces:
-            outlet.pass_on(piece)
-            await reader.ready.wait()
-    finally:
-        outlet.feed_from(None)
-    outlet.finish()
-
-
-class _Reader:
-    """A client that may read slowly. ``ready``: what was sent is on its way."""
-
-    def __init__(self) -> None:
-        self.ready = asyncio.Event()
-        self.ready.set()
-
-    def pause(self) -> None:
-        self.ready.clear()
-
-    def resume(self) -> None:
-        self.ready.set()
+    if isinstance(page, Page):
+        call.outlet.page(call, page.status, page.content_type, page.body)
+    else:
+        await page.send(call)
