@@ -45,6 +45,15 @@ NAMED: dict[str, str] = {
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
     ),
+    "penstock/server/batches/room.py BatchRoom._begin.drive": (
+        "a bug of ours in one batch must not end the others; it waits, and is tried again"
+    ),
+    "penstock/server/batches/room.py BatchRoom._look_on": (
+        "a bug of ours in one look must not end the looks that come after it: batches would wait for a restart"
+    ),
+    "penstock/server/batches/run.py Run._answer": (
+        "a bug of ours costs one line of a batch, which must have a result like every other"
+    ),
     "penstock/runtime/embedder.py Embedder._ask": (
         "a bug of ours on the way to a vector must not end the request that only wanted to be compared: logged"
     ),
