@@ -10,6 +10,7 @@ TOP = (
     ("environment_variables", "mapping", "acted", None, "variables set before os.environ/NAME is looked up"),
     ("include", "list", "acted", None, "further files: lists are appended, other values replaced"),
     ("credential_list", "list", "acted", None, "credentials that several deployments share"),
+    ("engines", "mapping", "acted", None, "local model servers that are started and ended by need"),
     ("callback_settings", "mapping", "known", None, "settings per callback"),
     ("guardrails", "list", "known", None, "checks of requests and answers"),
     ("policies", "any", "known", None, "sets of guardrails"),
