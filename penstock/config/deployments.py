@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from penstock.config import keys
@@ -15,6 +15,7 @@ from penstock.config.problems import KeyPath, Problems, shown
 from penstock.config.secret import Secret
 from penstock.config.section import Section, check, warn_unknown, warn_unknown_info, warn_unknown_params
 from penstock.config.tree import Node, describe_type
+from penstock.core.route.quotas import CLOCK_FORMS, seconds_of
 
 Resolve = Callable[[str, str | None, str | None], tuple[str, str]]
 """(model, api_base, custom_llm_provider) -> (provider, model name for the upstream). Raises LookupError, with a
@@ -200,6 +201,8 @@ class DeploymentReader:
                 params.values.setdefault(name_, params.values[other])
         if "base_model" in params.values:
             info.values.setdefault("base_model", params.values["base_model"])
+        if "daily_reset_time" in params.values:
+            self._check_clock(params.values, node, path)
         extra_info = {key: child.plain() for key, child in info.rest.items()}
         return Deployment(
             id=identity,
@@ -223,6 +226,17 @@ class DeploymentReader:
             **{key: params.get(key) for key in _COPIED},
             **{key: params.get(key, ()) for key in _COPIED_LISTS},
         )
+
+    def _check_clock(self, params: dict[str, Any], node: Node, path: KeyPath) -> None:
+        """Report a `daily_reset_time` that is no time of day."""
+        told = params["daily_reset_time"]
+        try:
+            seconds_of(told)
+        except ValueError:
+            child = node.value["litellm_params"].value["daily_reset_time"]
+            message = f"{shown(told)} is no time of day: write {CLOCK_FORMS}"
+            self.problems.error(child.file, child.line, (*path, "daily_reset_time"), message)
+            del params["daily_reset_time"]
 
     def _patterns(self, params: Section, node: Node, path: KeyPath) -> tuple[re.Pattern[str], ...]:
         """Read `tag_regex`; one that is no regular expression is an error."""

@@ -14,7 +14,7 @@ from penstock.config.deployments import DeploymentReader, Resolve, read_credenti
 from penstock.config.environ import apply_section, resolve
 from penstock.config.include import load_files
 from penstock.config.models import Config, GeneralSettings, Loaded
-from penstock.config.names import Names, check_aliases, check_groups, check_references
+from penstock.config.names import Names, check_aliases, check_groups, check_references, check_silent
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
 from penstock.config.section import Section, warn_unknown
@@ -192,6 +192,7 @@ def _check_names(config: Config, reader: DeploymentReader, sections: Mapping[str
         check_aliases((section, key), sections.get(section), names, problems)
     for section in ("router_settings", "litellm_settings"):
         check_references(section, sections.get(section), names, problems)
+    check_silent(config.deployments, names, problems)
     general = sections.get("general_settings")
     if config.general.completion_model and general is not None:
         node = general.value["completion_model"]

@@ -35,8 +35,19 @@ from penstock.runtime.http import (
 )
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
+from penstock.runtime.mirror import Mirror
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, picker, praise
+from penstock.runtime.routing import (
+    Turn,
+    asks_of,
+    begin_step,
+    blame,
+    first_choice,
+    late_after,
+    picker,
+    praise,
+    used_by,
+)
 from penstock.runtime.told import telling
 from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
@@ -49,6 +60,7 @@ if TYPE_CHECKING:
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
     from penstock.runtime.observing import Observer
+    from penstock.runtime.quotas import Reserved
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
     from penstock.runtime.surface import Surface
@@ -89,6 +101,7 @@ class Engine:
         self.admission: Admission | None = None  # None: nobody has limits
         self.observer: Observer | None = None  # None: records are sent nowhere
         self.answers = AnswerCache(lambda: self.means, self.handle)
+        self.mirror = Mirror(self.handle, lambda: self.means)
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
         self._good: list[tuple[Attempt, Rules, float]] = []  # what went well in this turn of the loop
@@ -226,11 +239,9 @@ class Engine:
         if call.way is not None:  # before it nobody goes to a fallback, which may be another request
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
-        bill, trial = call.outlet.bill, 0.0
+        bill = call.outlet.bill
         standing.in_flight += 1
-        if rules is not None:
-            standing.ask(self.means.clock())
-            trial = standing.trial
+        trial, held = (0.0, None) if rules is None else self._count(attempt)
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
@@ -249,6 +260,8 @@ class Engine:
             return ANSWERED
         finally:
             standing.in_flight -= 1
+            if held is not None:
+                self.means.lives.quotas.settle(held, used_by(attempt))
             if bill is not None:
                 bill.back()
             if trial and trial == standing.trial:  # what began before is no trial
@@ -259,6 +272,16 @@ class Engine:
         if attempt.so_far is not None and (attempt.first_at is not None or attempt.goes_on):
             return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
+
+    def _count(self, attempt: Attempt) -> tuple[float, Reserved | None]:
+        """Count a try; return when the trial of its deployment began, if that is one, and what it holds of quotas."""
+        standing, target = attempt.live.standing, attempt.target
+        standing.ask(self.means.clock())
+        if target.silent_model:
+            self.mirror.copy(attempt)
+        if not target.quotas:
+            return standing.trial, None
+        return standing.trial, self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(attempt.call))
 
     def _praise(self, attempt: Attempt, rules: Rules) -> None:
         """Note a good answer: at once where it ends a rest, else with those of this turn of the loop."""

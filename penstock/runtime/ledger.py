@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 OVER_BUDGET = 422
 STOP, PASS = "stop", "pass"
-_SLICE = 500  # accounts that are looked up in one turn of the event loop
+_SLICE = 2000  # accounts that are looked up in one turn of the event loop
 _SESSION = Asked(0, elsewhere=True)  # what one asks in a session over a WebSocket, nobody knows before
 
 
@@ -403,23 +403,24 @@ class Ledger:
     async def spent_of_all(self, accounts: Sequence[str]) -> list[int]:
         """Return what many accounts have spent in the windows of their first caps: from the book, where this process
         counts them, else from the store, which is asked once. Nothing is kept of those: there may be 100,000."""
-        keeper, found = self.keeper, dict.fromkeys(accounts, 0)
+        keeper, cells = self.keeper, self.book.cells
         if keeper is None:
             return [self.spent(account) for account in accounts]
         await keeper.answered()
-        wanted = []
-        for number, account in enumerate(accounts):
-            if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
-            period, now = self.accounts.main_period(account), self._now()
-            cell = self.book.cells.get((account, period))
-            if cell is None:
-                wanted.append((account, period, window(period, now).start))
-            else:
-                found[account] = await self.spent_of(account, period)
-        for total in await keeper.totals(wanted):
-            found[total.account] = total.amount
-        return list(found.values())
+        found: dict[str, int] = {}
+        asked: dict[str, list[str]] = {}
+        for at in range(0, len(accounts), _SLICE):
+            await asyncio.sleep(0)
+            part = accounts[at : at + _SLICE]
+            for account, period in zip(part, self.accounts.main_periods(part), strict=True):
+                if (account, period) in cells:
+                    found[account] = await self.spent_of(account, period)
+                else:
+                    asked.setdefault(period, []).append(account)
+        for period, names in asked.items():
+            amounts = await keeper.amounts(names, period, window(period, self._now()).start)
+            found.update(zip(names, amounts, strict=True))
+        return [found[account] for account in accounts]
 
     async def put_right(self, account: str, wanted: int, who: str) -> None:
         """Set what an account has spent in the window of its first cap, to so many picodollars. By an entry of its own:

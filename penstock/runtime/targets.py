@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from penstock.core.ir import Loss
     from penstock.core.providers.spec import Provider, Quirks
     from penstock.core.providers.watsonx import Edit
+    from penstock.core.route.quotas import Quota
     from penstock.runtime.account import Account
     from penstock.runtime.attempts import Run
     from penstock.runtime.endpoint import Endpoint
@@ -113,6 +114,8 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     weight: float | None
     rpm: int | None
     tpm: int | None
+    quotas: tuple[Quota, ...]  # what it may use beside these
+    silent_model: str  # a group that is asked the same beside it; "" for none
     order: int | None  # who is asked first, and only when they fail the next
     tags: tuple[str, ...]
     most: int | None  # requests at one time

@@ -111,7 +111,8 @@ def _others(to: InEffect, config: Config) -> Others | None:
     return to.others[1]
 
 
-def _who_may_call(to: InEffect, config: Config) -> None:
+def decide_who_may_call(to: InEffect, config: Config) -> None:
+    """Put into effect who is served."""
     # Workers, too: they are told the address of the socket that they inherit.
     everybody = serves_everybody(config, to.options)
     guard = not everybody or is_loopback(to.options.host)
@@ -204,13 +205,13 @@ def _callbacks(to: InEffect, config: Config) -> None:
 
 _WHO = ("litellm_key_header_name", "custom_auth", "enable_jwt_auth", "litellm_jwtauth")
 SETTINGS = (
-    Setting("general_settings.master_key", _who_may_call),
-    Setting("general_settings.no_auth", _who_may_call),
-    Setting("general_settings.dangerously_permit_weak_or_unset_master_key", _who_may_call),
-    Setting(ORIGINS, _who_may_call),
-    Setting(CREDENTIALS, _who_may_call),
-    *(Setting(f"general_settings.{name}", _who_may_call) for name in _WHO),
-    *(Setting(name, _who_may_call) for name in ("JWT_PUBLIC_KEY_URL", "JWT_AUDIENCE", "JWT_ISSUER")),
+    Setting("general_settings.master_key", decide_who_may_call),
+    Setting("general_settings.no_auth", decide_who_may_call),
+    Setting("general_settings.dangerously_permit_weak_or_unset_master_key", decide_who_may_call),
+    Setting(ORIGINS, decide_who_may_call),
+    Setting(CREDENTIALS, decide_who_may_call),
+    *(Setting(f"general_settings.{name}", decide_who_may_call) for name in _WHO),
+    *(Setting(name, decide_who_may_call) for name in ("JWT_PUBLIC_KEY_URL", "JWT_AUDIENCE", "JWT_ISSUER")),
     Setting("general_settings.use_x_forwarded_for", _addresses),
     Setting("general_settings.trusted_proxy_ranges", _addresses),
     Setting("general_settings.allowed_ips", _addresses),

@@ -28,6 +28,7 @@ from penstock.core.admit.access import LLM
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
 from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, reference, stored
+from penstock.server.batches import anthropic, files, openai
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -159,6 +160,9 @@ def _reference(gateway: Gateway, call: Call) -> Page:
 _MODEL = "/{name:path}"
 ROUTES: tuple[Route, ...] = (
     *stored.ROUTES,
+    *files.ROUTES,
+    *openai.ROUTES,
+    *anthropic.ROUTES,
     *caching.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),
     *health.ROUTES,

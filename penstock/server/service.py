@@ -28,6 +28,7 @@ from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.batches.room import FOLDER, BatchRoom
 from penstock.server.bell import Bell
 from penstock.server.books import Books, rules_of, shared_by
 from penstock.server.callbacks import Callbacks
@@ -104,6 +105,7 @@ class Service:
             Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
         self.gateway.registry = Registry(self.models, lambda: self.gateway.state, self.take_changes)
+        self.gateway.several = options.workers > 1 or options.models_fd is not None
         self.storage = self.gateway.storage = storage
         if storage is not None:
             self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
@@ -149,6 +151,7 @@ class Service:
             self.shared.start()
         if self.storage is not None:
             self.gateway.books = await self._keep_books(self.storage)
+            self._run_batches(self.storage)
         self.prober.start()
         self.checker.start()
         _freeze_memory()
@@ -162,6 +165,7 @@ class Service:
                 task.cancel()
             await self.prober.stop()
             await self.checker.stop()
+            await self.gateway.close_batches()
             if self.shared is not None:
                 await self.shared.stop()
             for source in self.sources:
@@ -178,6 +182,14 @@ class Service:
                 await self.gateway.engine.means.store.close()
                 await self.storage.close()
         return 0
+
+    def _run_batches(self, storage: Storage) -> None:
+        """Go on with what a process has left, and take new batches."""
+        from penstock.stores.sql.batch_store import SqlBatchStore
+
+        folder = state_folder(self.options.state_dir, self.gateway.state.config.environment) / FOLDER
+        self.gateway.batches = BatchRoom(self.gateway, SqlBatchStore(storage.database), folder)
+        self.gateway.batches.start()
 
     async def _keep_books(self, storage: Storage) -> Books | None:
         """Begin to write down what calls cost. Where that cannot be, paid calls are refused, or nothing is counted, as

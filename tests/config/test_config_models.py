@@ -483,3 +483,11 @@ def test_a_pattern_of_clients_must_be_one(check: Check) -> None:
         "c.yaml:2: model_list[0].litellm_params.tag_regex: '(' is no regular expression: "
         "missing ), unterminated subpattern at position 0"
     ]
+
+
+def test_a_time_of_day_that_is_none_is_an_error_that_says_what_would_be_right(check: Check) -> None:
+    loaded = check("model_list:\n  - {model_name: m, litellm_params: {model: x, rpd: 5, daily_reset_time: midnight}}\n")
+    assert errors(loaded) == [
+        "c.yaml:2: model_list[0].litellm_params.daily_reset_time: 'midnight' is no time of day: write a time of day such "
+        "as 00:00, 07:30 or 00:00-08:00 (with what it is ahead of UTC)"
+    ]

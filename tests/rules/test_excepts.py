@@ -34,6 +34,11 @@ NAMED: dict[str, str] = {
     "penstock/runtime/custom_auth.py open_custom_auth": (
         "the operator's module may raise anything while it is read: logged, and nobody is let in"
     ),
+    "penstock/sdk/background.py Work._run": "what the work raises is raised again where it was asked for",
+    "penstock/sdk/tools.py Conversation._run": (
+        "a handler is the program's function: whatever it raises is told to the model that called it"
+    ),
+    "penstock/sdk/tools.py Conversation._arun": "the same, awaited: the model is told what the handler raised",
     "penstock/sinks/telling.py _run": (
         "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
     ),
@@ -48,6 +53,15 @@ NAMED: dict[str, str] = {
     ),
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
+    ),
+    "penstock/server/batches/room.py BatchRoom._begin.drive": (
+        "a bug of ours in one batch must not end the others; it waits, and is tried again"
+    ),
+    "penstock/server/batches/room.py BatchRoom._look_on": (
+        "a bug of ours in one look must not end the looks that come after it: batches would wait for a restart"
+    ),
+    "penstock/server/batches/run.py Run._answer": (
+        "a bug of ours costs one line of a batch, which must have a result like every other"
     ),
     "penstock/runtime/embedder.py Embedder._ask": (
         "a bug of ours on the way to a vector must not end the request that only wanted to be compared: logged"

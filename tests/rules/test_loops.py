@@ -32,6 +32,9 @@ NAMED: dict[str, str] = {
     "penstock/sdk/background.py _running": (
         "the SDK's one loop, in a thread of its own: whoever asks, from whichever loop, is answered on it"
     ),
+    "penstock/server/las_app.py app": (
+        "the application of any server: what it made for the SDK's loop is made anew where that is another one"
+    ),
     "penstock/sdk/background.py _left": "after a fork: the parent's loop, kept so that its sockets are not closed here",
     "penstock/sdk/telling.py _services": "queues on the SDK's own loop: of another loop after `close()` there are none",
 }

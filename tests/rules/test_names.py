@@ -68,6 +68,7 @@ LEFT: dict[str, tuple[frozenset[str], str]] = {
     "penstock/runtime/ops/embeddings.py": (frozenset({"tei"}), "the name of a form"),
     "penstock/runtime/ops/rerank.py": (frozenset({"tei"}), "the name of a form"),
     "penstock/runtime/credential.py": (frozenset({"vertex_ai"}), "whose account has a section of its own"),
+    "penstock/sdk/service_config.py": (frozenset({"llama3"}), "the default that the service's users know"),
     "penstock/server/las.py": (
         frozenset(
             "azure azure_text deepseek groq hosted_vllm huggingface ollama_chat openrouter together_ai vertex_ai "

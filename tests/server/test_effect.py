@@ -218,6 +218,7 @@ def behaviour(service: Service) -> dict[str, Any]:
             service.callbacks._teams,
             [*service.callbacks._made],
         ),
+        "batches": (gateway.batches.most_lines, gateway.batches.most_bytes, gateway.batches.places._most()),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
 
