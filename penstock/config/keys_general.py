@@ -11,6 +11,7 @@ TOP = (
     ("include", "list", "acted", None, "further files: lists are appended, other values replaced"),
     ("credential_list", "list", "acted", None, "credentials that several deployments share"),
     ("callback_settings", "mapping", "acted", None, "settings of single callbacks: see callbacks.md"),
+    ("engines", "mapping", "acted", None, "local model servers that are started and ended by need"),
     ("guardrails", "list", "known", None, "checks of requests and answers"),
     ("policies", "any", "known", None, "sets of guardrails"),
     ("prompts", "list", "known", None, "stored prompts"),

@@ -175,8 +175,11 @@ class Call:
         """Return the event that ends a stream in an error, in the client's dialect."""
         return self._encoder().fail(error)
 
-    def ping(self) -> bytes:
-        """Return a sign of life that the client's library ignores."""
+    def ping(self, remark: str = "") -> bytes:
+        """Return a sign of life that the client's library ignores; where it may be a comment, with a remark for people
+        who look."""
+        if remark and self.surface is not None and self.surface.dialect.comments:
+            return b": %b\n\n" % safe(remark)
         return self._encoder().ping()
 
     def _encoder(self) -> StreamEncoder:

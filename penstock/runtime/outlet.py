@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from penstock.runtime.told import Told  # circle: it tells of calls, and a call's outlet sends what it tells
 
 JSON = b"content-type: application/json\r\n"
+TOLD_AFTER = 2.0  # seconds between two words about a place in a line that has changed
 _PATHS = re.compile(r"\b((?:GET|POST|PUT|PATCH|DELETE) )(/[\w{}:./-]*)")
 _STREAM = b"content-type: %b\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n%b"
 
@@ -87,6 +88,8 @@ class Outlet(Struct, eq=False):
     claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
     bill: Bill | None = None  # what it is charged with, where that is counted
     texts: Texts | None = None  # takes down what it is answered, where somebody keeps that
+    queued: Callable[[], str] | None = None  # says where in a line the call is, while it waits for an engine
+    said: str = ""  # what was told of that last
 
     @property
     def responded(self) -> bool:
@@ -314,10 +317,15 @@ class Outlet(Struct, eq=False):
         if exchange.bytes_out != self.seen_bytes:
             self.seen_bytes = exchange.bytes_out
             self.silent_since = now
-        elif interval > 0 and now - self.silent_since >= interval and not self.over:
+        elif interval > 0 and not self.over:
+            remark = self.queued() if self.queued is not None else ""
+            changed = bool(remark) and remark != self.said
+            if now - self.silent_since < (min(interval, TOLD_AFTER) if changed else interval):
+                return
+            self.said = remark
             if not exchange.responded:
                 self.begin(call)
-            data = call.ping()
+            data = call.ping(remark)
             exchange.write(data if self.shape is None else self.shape.feed(data))
             self.seen_bytes = exchange.bytes_out
             self.silent_since = now

@@ -47,7 +47,7 @@ class Route(NamedTuple):
     slashes (a model's name) wants ``:path``."""
 
     path: str
-    handler: Callable[[Any, Call], Page | Awaitable[Page | Sends]]
+    handler: Callable[[Any, Call], Page | Sends | Awaitable[Page | Sends]]
     methods: tuple[str, ...] = READ
     role: str = KEY
     json: bool = True

@@ -29,7 +29,7 @@ from penstock.server.books import LITELLM_KEYS as BOOKS_LITELLM_KEYS
 from penstock.server.callbacks import KEYS as CALLBACK_KEYS
 from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
 from penstock.server.memory import SHARE_HELD, memory_bytes
-from penstock.server.options import ServeOptions, master_key, serves_everybody
+from penstock.server.options import ONE_WORKER, ServeOptions, master_key, serves_everybody
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -65,7 +65,8 @@ DATABASE_KEYS = (
 @dataclass
 class InEffect:
     """What the settings are applied to. ``values``: by name, as last put into effect. ``memory``: bytes that this
-    machine, or its container, has. ``others``: who else says whom keys belong to, behind what it was made of."""
+    machine, or its container, has. ``others``: who else says whom keys belong to, behind what it was made of.
+    ``serving``: the loop runs in which engines can be started."""
 
     options: ServeOptions
     gateway: Gateway
@@ -73,6 +74,7 @@ class InEffect:
     values: dict[str, object] = field(default_factory=dict)
     memory: int = field(default_factory=memory_bytes)
     others: tuple[object, Others | None] = (None, None)
+    serving: bool = False
 
     def put(self, config: Config) -> list[str]:
         """Put every setting into effect that can be; return a sentence for each that changed and cannot."""
@@ -182,6 +184,24 @@ def _places(to: InEffect, config: Config) -> None:
         gate.places.places = share
 
 
+def _engines(to: InEffect, config: Config) -> None:
+    """Let the engines be those of the config; what runs and did not change goes on."""
+    engine = to.gateway.engine
+    if config.engines is None and engine.hosts is None:
+        return
+    if to.options.workers > 1:
+        log.error("engines: %s; no engine is started", ONE_WORKER)
+        return
+    begins = engine.hosts is None
+    if engine.hosts is None:
+        from penstock.runtime.hosts import Hosts  # few gateways have engines
+
+        engine.hosts = Hosts(engine.means.clock)
+    engine.hosts.put(config.engines)
+    if to.serving:
+        engine.hosts.open() if begins else engine.hosts.turn()
+
+
 def _log_lines(to: InEffect, config: Config) -> None:
     env = config.environment
     level = level_of(to.options, env, config)
@@ -225,6 +245,7 @@ SETTINGS = (
     Setting("general_settings.max_held_mb", _sizes),
     Setting("general_settings.global_max_parallel_requests", _places),
     *(Setting(f"litellm_settings.{name}", _callbacks) for name in CALLBACK_KEYS),
+    Setting("engines", _engines),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.log_raw_request_response", _log_lines),
@@ -252,6 +273,8 @@ SETTINGS = (
 def value_of(config: Config, name: str) -> object:
     """Return what a config says for a row's name; None when it says nothing."""
     section, _, key = name.partition(".")
+    if name == "engines":
+        return config.engines
     if not key:
         return config.environment.get(name.lower()) or config.environment.get(name) or None
     settings: Mapping[str, Mapping[str, object]] = {

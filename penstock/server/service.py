@@ -154,6 +154,9 @@ class Service:
             self._run_batches(self.storage)
         self.prober.start()
         self.checker.start()
+        self.in_effect.serving = True
+        if self.gateway.engine.hosts is not None:
+            self.gateway.engine.hosts.open()
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
@@ -163,6 +166,8 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
+            if self.gateway.engine.hosts is not None:
+                await self.gateway.engine.hosts.close()
             await self.prober.stop()
             await self.checker.stop()
             await self.gateway.close_batches()
@@ -260,6 +265,8 @@ class Service:
             self._stopped_at, self._stop_signal = now, number
         elif now > self._stopped_at + ONE_PRESS:  # whoever presses Ctrl-C again does not want to wait
             self.options.grace = 0.0
+            if self.gateway.engine.hosts is not None:
+                self.gateway.engine.hosts.hurried = True
         self.stopping.set()
 
     def reload(self) -> None:

@@ -42,6 +42,7 @@ NAMED: dict[str, str] = {
     "penstock/sinks/telling.py _run": (
         "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
     ),
+    "penstock/runtime/mirror.py Mirror._ask": "a copy of a request is nobody's: a bug that it meets is logged, and no more",
     "penstock/sinks/shipping.py Shipper._try": (
         "a sink may be anybody's code: what it raises is counted and logged, and the next batch is written"
     ),

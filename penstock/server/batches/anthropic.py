@@ -18,7 +18,6 @@ from penstock.runtime.ids import mint
 from penstock.server.batches import passing
 from penstock.server.batches.common import (
     PORTION,
-    Streamed,
     answer,
     change,
     check_runs,
@@ -30,6 +29,7 @@ from penstock.server.batches.common import (
 )
 from penstock.server.batches.room import MESSAGES_ID
 from penstock.server.routes import Page, Route
+from penstock.server.streamed import Streamed
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call

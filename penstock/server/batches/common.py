@@ -110,37 +110,6 @@ async def change(gateway: Gateway, batch: KeptBatch, make: Any) -> KeptBatch:
         batch = found
 
 
-class Streamed:
-    """An answer that is sent piece by piece, no faster than its client reads. ``size`` None: not known before."""
-
-    def __init__(self, content_type: bytes, size: int | None, pieces: AsyncIterator[bytes]) -> None:
-        self._content_type, self._size, self._pieces = content_type, size, pieces
-        self._room = asyncio.Event()
-        self._room.set()
-
-    def pause(self) -> None:
-        self._room.clear()
-
-    def resume(self) -> None:
-        self._room.set()
-
-    async def send(self, call: Call) -> None:
-        """Send it by the call's outlet."""
-        outlet = call.outlet
-        head = b"content-type: %b\r\nx-litellm-call-id: %b\r\n" % (self._content_type, call.call_id.encode())
-        framing = None if self._size is None else b"content-length: %d\r\n" % self._size
-        outlet.pass_head(call, 200, head, b"" if framing is None and call.exchange.method == "HEAD" else framing)
-        if call.exchange.method != "HEAD":
-            outlet.feed_from(self)
-            try:
-                async for piece in self._pieces:
-                    await self._room.wait()
-                    outlet.pass_on(piece)
-            finally:
-                outlet.feed_from(None)
-        outlet.finish()
-
-
 async def portions(file: IO[bytes]) -> AsyncIterator[bytes]:
     """Yield the bytes of a file, which is closed at the end."""
     with file:

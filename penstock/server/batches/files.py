@@ -22,7 +22,6 @@ from penstock.runtime.http import out_of_files
 from penstock.runtime.ids import mint
 from penstock.server.batches import passing
 from penstock.server.batches.common import (
-    Streamed,
     answer,
     find_file,
     limit_in,
@@ -32,6 +31,7 @@ from penstock.server.batches.common import (
     stored,
 )
 from penstock.server.routes import Page, Route
+from penstock.server.streamed import DOWNLOAD, Streamed
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -174,8 +174,7 @@ async def read_content(gateway: Gateway, call: Call) -> Any:
     except OSError:
         text = f"The file {file.id} is not on this machine: gateways that share a database share the folder of files."
         raise GatewayError("no_object", text, param="id") from None
-    content_type = b"application/octet-stream\r\nx-content-type-options: nosniff\r\ncontent-disposition: attachment"
-    return Streamed(content_type, file.bytes, portions(opened))
+    return Streamed(b"application/octet-stream", file.bytes, portions(opened), DOWNLOAD)
 
 
 async def delete_file(gateway: Gateway, call: Call) -> Any:
