@@ -87,9 +87,9 @@ class Outlet(Struct, eq=False):
     told: Told | None = None  # why it went where it went, for a client that asks
     claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
     bill: Bill | None = None  # what it is charged with, where that is counted
-    texts: Texts | None = None  # takes down what it is answered, where somebody keeps that
     queued: Callable[[], str] | None = None  # says where in a line the call is, while it waits for an engine
     said: str = ""  # what was told of that last
+    texts: Texts | None = None  # takes down what it is answered, where somebody keeps that
 
     @property
     def responded(self) -> bool:

@@ -102,9 +102,9 @@ class Gateway:
         self.settings: Settings | None = None
         self.keyring: Keyring | None = None
         self.books: Books | None = None
-        self.callbacks: Callbacks | None = None
         self._batches: BatchRoom | None = None
         self.several = False  # processes serve, which know nothing of each other where there is no database
+        self.callbacks: Callbacks | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:

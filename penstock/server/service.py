@@ -141,17 +141,11 @@ class Service:
         tasks = [loop.create_task(self._sweep(server)), loop.create_task(self._reload_when_asked())]
         if self.models.shared:
             tasks.append(loop.create_task(self._look_at_models()))
-        if self.storage is not None:
-            tasks.append(loop.create_task(self.storage.watch()))
-            tasks.append(loop.create_task(self._look_at_settings()))
-            tasks.append(loop.create_task(Retention(self.storage.spend, lambda: self.gateway.state).run()))
-            tasks.append(loop.create_task(Rotation(self.storage.desk, lambda: self.gateway.state).run()))
         if self.shared is not None:
             self._ask_spent()
             self.shared.start()
         if self.storage is not None:
-            self.gateway.books = await self._keep_books(self.storage)
-            self._run_batches(self.storage)
+            tasks += await self._open_storage(self.storage)
         self.prober.start()
         self.checker.start()
         self.in_effect.serving = True
@@ -164,29 +158,47 @@ class Service:
         try:
             await server.serve(sockets=[listener])
         finally:
-            for task in tasks:
-                task.cancel()
-            if self.gateway.engine.hosts is not None:
-                await self.gateway.engine.hosts.close()
-            await self.prober.stop()
-            await self.checker.stop()
-            await self.gateway.close_batches()
-            if self.shared is not None:
-                await self.shared.stop()
-            for source in self.sources:
-                await source.close()
-            await self.gateway.engine.answers.close()
-            self.gateway.engine.flush()
-            await self.callbacks.close()
-            await self.pool.close()
-            self.gateway.engine.flush()
-            self.records.close()
-            if self.gateway.books is not None:
-                await self.gateway.books.close()
-            if self.storage is not None:
-                await self.gateway.engine.means.store.close()
-                await self.storage.close()
+            await self._close(tasks)
         return 0
+
+    async def _open_storage(self, storage: Storage) -> list[asyncio.Task[None]]:
+        """Begin to keep the database's company: what changes there, what is written there, what is cleaned up."""
+        loop = asyncio.get_running_loop()
+        tasks = [
+            loop.create_task(storage.watch()),
+            loop.create_task(self._look_at_settings()),
+            loop.create_task(Retention(storage.spend, lambda: self.gateway.state).run()),
+            loop.create_task(Rotation(storage.desk, lambda: self.gateway.state).run()),
+        ]
+        self.gateway.books = await self._keep_books(storage)
+        self._run_batches(storage)
+        return tasks
+
+    async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Let go of everything, whoever asks others before those who are asked."""
+        for task in tasks:
+            task.cancel()
+        gateway, engine = self.gateway, self.gateway.engine
+        await gateway.close_batches()
+        if engine.hosts is not None:
+            await engine.hosts.close()
+        await self.prober.stop()
+        await self.checker.stop()
+        if self.shared is not None:
+            await self.shared.stop()
+        for source in self.sources:
+            await source.close()
+        await engine.answers.close()
+        engine.flush()
+        await self.callbacks.close()
+        await self.pool.close()
+        engine.flush()
+        self.records.close()
+        if gateway.books is not None:
+            await gateway.books.close()
+        if self.storage is not None:
+            await engine.means.store.close()
+            await self.storage.close()
 
     def _run_batches(self, storage: Storage) -> None:
         """Go on with what a process has left, and take new batches."""

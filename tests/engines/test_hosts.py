@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,19 +47,26 @@ def test_two_share_one_slot_and_each_starts_with_its_first_request(tmp_path: Pat
 
 def test_who_waits_is_told_his_place_and_nobody_is_cut_off(tmp_path: Path) -> None:
     with hosting(tmp_path, write({"a": engine("a"), "b": engine("b", "--load", "3")}, swap_after=0)) as place:
-        running = place.chat("a", "slow 4", stream=True)
+        running = place.chat("a", "slow 6", stream=True)
         place.until("a", in_flight=1)
-        first, second = place.chat("b", stream=True), place.chat("b", stream=True)
-        plain = place.chat("b")
-        pinged = place.chat("b", stream=True, path="/v1/messages")
-        place.until("b", queue=4)
-        assert "[DONE]" in (running.wait() and running.text) and running.text.count('"content"') == 20
+        made = []
+        for path, stream in (
+            ("chat/completions", True),
+            ("chat/completions", True),
+            ("chat/completions", False),
+            ("messages", True),
+        ):
+            made.append(place.chat("b", stream=stream, path=f"/v1/{path}"))
+            place.until("b", queue=len(made))  # each comes after the one before
+        first, second, plain, pinged = made
+        assert "[DONE]" in (running.wait() and running.text) and running.text.count('"content"') == 30
         for asked in (first, second, plain, pinged):
             asked.wait()
         told = [comments(asked) for asked in (first, second, pinged)]
         for number, lines in enumerate(told):
             assert lines and all("in the queue; engine b " in line for line in lines), lines
-            assert lines[0].startswith(f": penstock: place {(1, 2, 4)[number]} of 4 in the queue")
+            found = re.match(r": penstock: place (\d) of (\d) in the queue", lines[0])
+            assert found and int(found[1]) == (1, 2, 4)[number] <= int(found[2]) <= 4, lines
         assert any("engine b waits for room" in line for line in told[0])
         assert any("engine b is loading" in line for line in told[0])
         assert "[DONE]" in first.text and "message_stop" in pinged.text
@@ -78,16 +86,16 @@ def test_vendors_libraries_read_over_what_is_told(tmp_path: Path) -> None:
 
 def test_after_max_wait_requests_go_to_a_fallback(tmp_path: Path) -> None:
     rest = {"router_settings": {"fallbacks": [{"b": ["a"]}], "num_retries": 2}}
-    with hosting(tmp_path, write(AB, rest, max_wait="1s", swap_after="1h")) as place:
+    with hosting(tmp_path, write(AB, rest, max_wait="3s", swap_after="1h")) as place:
         assert place.says("a") == "a says hello"
-        running = place.chat("a", "slow 4")
+        running = place.chat("a", "slow 30", stream=True)
         place.until("a", in_flight=1)
         begun = time.monotonic()
         asked = place.chat("b")
         assert asked.wait()["choices"][0]["message"]["content"] == "a says hello"
         assert asked.wait()["model"] == "b", "the name that was asked for"
-        assert 0.9 < time.monotonic() - begun < 3.5, "it waited once, and was not tried again"
-        assert running.wait()["choices"]
+        assert 2.9 < time.monotonic() - begun < 8, "it waited once, and was not tried again"
+        running.leave()
 
 
 def test_a_stream_that_was_told_its_place_still_goes_to_a_fallback(tmp_path: Path) -> None:
@@ -131,7 +139,7 @@ def test_a_request_waits_no_longer_than_it_says_itself(tmp_path: Path) -> None:
 
 def test_a_client_that_leaves_frees_its_place(tmp_path: Path) -> None:
     with hosting(tmp_path, write(AB, swap_after="1h")) as place:
-        running = place.chat("a", "slow 3")
+        running = place.chat("a", "slow 6")
         place.until("a", in_flight=1)
         asked = [place.chat("b", stream=number == 0) for number in range(2)]
         place.until("b", queue=2)
@@ -195,7 +203,7 @@ def test_others_are_not_shown_what_an_engine_wrote_while_it_served(tmp_path: Pat
 def test_preload_ttl_and_the_default_that_comes_back(tmp_path: Path) -> None:
     models = {
         "small": engine("small", environment={"CUDA_VISIBLE_DEVICES": "7"}),
-        "big": engine("big", ttl="1s"),
+        "big": engine("big", ttl="3s"),
         "eye": engine("eye"),
     }
     groups = [{"together": ["small", "eye"]}]
@@ -213,7 +221,7 @@ def test_a_reload_keeps_what_did_not_change(tmp_path: Path) -> None:
     models = {name: engine(name) for name in "abc"}
     with hosting(tmp_path, write(models, slots=3, preload=["a", "b", "c"])) as place:
         before = {name: place.until(name, state="ready")["pid"] for name in "abc"}
-        running = place.chat("b", "slow 2", stream=True)
+        running = place.chat("b", "slow 6", stream=True)
         place.until("b", in_flight=1)
         del models["c"]
         reload(
@@ -235,7 +243,7 @@ def test_a_reload_keeps_what_did_not_change(tmp_path: Path) -> None:
 def test_they_are_stopped_unloaded_and_started_by_hand(tmp_path: Path) -> None:
     with hosting(tmp_path, write(AB)) as place:
         assert place.post("/engines/a/start")[1]["state"] == "ready"
-        running = place.chat("a", "slow 1.5")
+        running = place.chat("a", "slow 5")
         place.until("a", in_flight=1)
         assert place.post("/engines/a/stop")[1]["state"] == "draining"
         refused = place.chat("a")
@@ -243,7 +251,7 @@ def test_they_are_stopped_unloaded_and_started_by_hand(tmp_path: Path) -> None:
         assert running.wait()["choices"], "who was being answered is"
         place.until("a", state="stopped")
         assert place.post("/engines/a/start")[1]["state"] == "ready"
-        assert place.post("/engines/a/unload")[1]["state"] == "stopping"
+        assert place.post("/engines/a/unload")[1]["state"] in ("stopping", "unloaded")
         place.until("a", state="unloaded")
         assert place.says("a") == "a says hello"
         status, told = place.post("/engines/x/start")

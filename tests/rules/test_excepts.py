@@ -28,6 +28,7 @@ NAMED: dict[str, str] = {
     "penstock/runtime/children.py _done": (
         "a child does anybody's work: whatever that raises is raised again where it was asked for"
     ),
+    "penstock/runtime/mirror.py Mirror._ask": "a bug of ours in a copy of a request is nobody's error: logged",
     "penstock/runtime/custom_auth.py CustomAuth.identify": (
         "the function is the operator's, and in LiteLLM's form whatever it raises refuses its caller"
     ),
@@ -39,10 +40,12 @@ NAMED: dict[str, str] = {
         "a handler is the program's function: whatever it raises is told to the model that called it"
     ),
     "penstock/sdk/tools.py Conversation._arun": "the same, awaited: the model is told what the handler raised",
+    "penstock/runtime/mirror.py Mirror._ask": (
+        "a copy of a request is nobody's: whatever goes wrong with it is logged, and costs the request nothing"
+    ),
     "penstock/sinks/telling.py _run": (
         "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
     ),
-    "penstock/runtime/mirror.py Mirror._ask": "a copy of a request is nobody's: a bug that it meets is logged, and no more",
     "penstock/sinks/shipping.py Shipper._try": (
         "a sink may be anybody's code: what it raises is counted and logged, and the next batch is written"
     ),

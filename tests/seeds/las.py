@@ -24,10 +24,10 @@ def env_of(url: str) -> dict[str, str]:
     }
 
 
-def run_code(code: str, url: str, folder: Path, *paths: Path, python: str | Path = sys.executable, **more: str) -> str:
+def run_code(code: str, url: str, folder: Path, *, python: str | Path = sys.executable, **more: str) -> str:
     """Run a program as its users do, with the seed's imports on its path; return what it prints."""
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), **env_of(url), **more}
-    env["PYTHONPATH"] = os.pathsep.join(map(str, (COMPAT, *paths)))
+    env["PYTHONPATH"] = os.pathsep.join(map(str, (COMPAT, ROOT)))
     done = subprocess.run([str(python), "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

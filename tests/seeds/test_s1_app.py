@@ -22,7 +22,7 @@ from fastapi.testclient import TestClient
 from penstock.mock import Mock, ThreadMock
 from penstock.sdk.service import get_litellm_service
 from penstock.server.las_app import app
-from tests.seeds.las import COMPAT, env_of, run_code
+from tests.seeds.las import COMPAT, ROOT, env_of, run_code
 
 LAS = "/api/v1/litellm"
 SAYS = {"messages": [{"role": "user", "content": "Hello!"}]}
@@ -46,7 +46,7 @@ def served(mock: Mock, *options: str, **more: str) -> Iterator[str]:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(COMPAT), **env_of(mock.url), **more}
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{COMPAT}{os.pathsep}{ROOT}", **env_of(mock.url), **more}
     command = [sys.executable, "-m", "uvicorn", "api:app", "--port", str(port), "--log-level", "warning", *options]
     with subprocess.Popen(command, env=env, cwd=COMPAT) as process:
         try:

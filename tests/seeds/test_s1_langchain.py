@@ -127,4 +127,4 @@ def test_s1_45_without_langchain_only_the_call_fails(mock, tmp_path):
 def test_s1_45_the_seeds_chain(mock, tmp_path):
     """Its imports are those of LangChain before 1.0, which has an environment of its own."""
     python = python_client("langchain-chains")
-    assert run_code(las.LANGCHAIN + "print(result)", mock.url, tmp_path, ROOT, python=python) == "mock/echo: Tell me about AI\n"
+    assert run_code(las.LANGCHAIN + "print(result)", mock.url, tmp_path, python=python) == "mock/echo: Tell me about AI\n"

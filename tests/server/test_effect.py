@@ -212,13 +212,13 @@ def behaviour(service: Service) -> dict[str, Any]:
         "names": {name: found.group for name in "gxy" if (found := state.catalog.find(name)) is not None},
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "managing": state.managing,
+        "batches": (gateway.batches.most_lines, gateway.batches.most_bytes, gateway.batches.places._most()),
         "callbacks": (
             gateway.engine.observer.manner,
             [one[:1] + one[2:] for one in gateway.engine.observer.everybody],
             service.callbacks._teams,
             [*service.callbacks._made],
         ),
-        "batches": (gateway.batches.most_lines, gateway.batches.most_bytes, gateway.batches.places._most()),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
 
