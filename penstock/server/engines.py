@@ -30,7 +30,9 @@ LINES = 200
 
 async def list_all(gateway: Gateway, call: Call) -> Page:
     """List the engines: state, memory, requests in flight and waiting, and what they share."""
-    hosts = _hosts(gateway)
+    hosts = gateway.engine.hosts
+    if hosts is None:  # the config has none
+        return Page(200, JSON, msgspec.json.encode({"object": "list", "data": []}))
     rows = await _rows(gateway, hosts)
     share = hosts.fleet.share
     loaded = [seat.member for _, seat, _ in hosts.shown() if seat.state is not OFF]
