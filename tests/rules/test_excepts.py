@@ -28,6 +28,7 @@ NAMED: dict[str, str] = {
     "penstock/runtime/children.py _done": (
         "a child does anybody's work: whatever that raises is raised again where it was asked for"
     ),
+    "penstock/runtime/mirror.py Mirror._ask": "a bug of ours in a copy of a request is nobody's error: logged",
     "penstock/runtime/custom_auth.py CustomAuth.identify": (
         "the function is the operator's, and in LiteLLM's form whatever it raises refuses its caller"
     ),
