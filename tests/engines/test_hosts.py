@@ -332,4 +332,6 @@ print([name for name in sys.modules if name.startswith(("penstock.engines", "pen
     assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
     with hosting(tmp_path, "model_list: []\n") as place:
         asked = Asked(place.served, "/engines", None, "GET")
+        assert asked.wait() == {"object": "list", "data": []} and asked.status == 200
+        asked = Asked(place.served, "/engines/x", None, "GET")
         assert "has no engines" in asked.wait()["error"]["message"] and asked.status == 404

@@ -40,9 +40,6 @@ NAMED: dict[str, str] = {
         "a handler is the program's function: whatever it raises is told to the model that called it"
     ),
     "penstock/sdk/tools.py Conversation._arun": "the same, awaited: the model is told what the handler raised",
-    "penstock/runtime/mirror.py Mirror._ask": (
-        "a copy of a request is nobody's: whatever goes wrong with it is logged, and costs the request nothing"
-    ),
     "penstock/sinks/telling.py _run": (
         "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
     ),

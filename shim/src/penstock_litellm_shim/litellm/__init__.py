@@ -13,7 +13,7 @@ from litellm import _settings as settings  # the package that this file is
 
 from penstock import sdk
 
-_OF_THE_SDK = frozenset(sdk.__all__) - settings.HEARD - settings.SWITCHES
+_OF_THE_SDK = frozenset(sdk.__all__) - settings.HEARD - {settings.QUIET}
 
 
 class _Module(ModuleType):

@@ -19,7 +19,7 @@ from penstock.sdk.exceptions import class_of
 from penstock.sdk.operations import OPERATIONS, Operation
 
 HEARD = frozenset(("success_callback", "failure_callback", "callbacks"))
-SWITCHES = frozenset(("turn_off_message_logging",))  # of the SDK's own module
+QUIET = "turn_off_message_logging"  # what callbacks hear, which is the SDK's, too
 FUNCTIONS = frozenset(
     [name for one in OPERATIONS for name in (one, f"a{one}")] + ["batch_completion", "abatch_completion"]
 )
@@ -64,7 +64,7 @@ _HOLDS: Mapping[str, tuple[Any, str]] = {
 }
 # A list that may be made empty: it is read by nobody.
 _EMPTY = ("input_callback", "service_callback", "custom_provider_map", "pre_call_rules", "post_call_rules")
-NAMES = frozenset((*_CONFIG, *_ARGUMENTS, *_OF_PROVIDER, *_OWN, *_HOLDS, *_EMPTY, *HEARD, *SWITCHES, "_current_cost"))
+NAMES = frozenset((*_CONFIG, *_ARGUMENTS, *_OF_PROVIDER, *_OWN, *_HOLDS, *_EMPTY, *HEARD, QUIET, "_current_cost"))
 
 log = logging.getLogger("penstock")
 _lock = threading.Lock()
@@ -75,7 +75,7 @@ _client: tuple[dict[str, Any], Client] | None = None  # made of these settings
 
 def read(name: str) -> Any:
     """Return a setting as it is. Raises AttributeError for a name that is none here."""
-    if name in HEARD or name in SWITCHES:
+    if name in HEARD or name == QUIET:
         return getattr(sdk, name)
     if name in _set:
         return _set[name]
@@ -102,10 +102,8 @@ def write(name: str, value: Any) -> None:
     """Take a setting. Raises AttributeError for one that would change nothing, and ValueError for what cannot be."""
     if name in HEARD:
         setattr(sdk, name, _callbacks(name, value))
-    elif name in SWITCHES:
-        if not isinstance(value, bool):
-            raise ValueError(f"litellm.{name} is {value!r}, and must be True or False")
-        setattr(sdk, name, value)
+    elif name == QUIET:
+        sdk.turn_off_message_logging = bool(value)
     elif name in _HOLDS:
         held, why = _HOLDS[name]
         if value is not None and bool(value) != held:
