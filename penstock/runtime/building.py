@@ -123,10 +123,9 @@ def _dialects(account: Account) -> tuple[str, ...]:
 def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_id: str) -> Target:
     """Make the target, from everything that is known of it."""
     provider, deployment, settings = account.provider, account.deployment, account.settings
-    rules_of = account.model if serving.rules_of is None else serving.rules_of
+    words, rules_of = _words(deployment, serving), account.model if serving.rules_of is None else serving.rules_of
     wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
     whole, stream = _timeouts(deployment, settings, "")
-    words = _words(deployment, serving)
     says_form = words.said is not None and words.said.request.output is not None
     attempt, validates = attempt_for(provider.name), bool(_first(deployment.validate, settings.get("validate")))
     return Target(
@@ -140,6 +139,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         tls=account.tls,
         model=account.model,
         label=account.label,
+        engine=deployment.engine,
         path_model=account.model if serving.path_model is None else serving.path_model,
         stream_names=serving.stream_names,
         timeouts=whole,

@@ -57,8 +57,10 @@ if TYPE_CHECKING:
 
     from penstock.core.route.choose import Rules
     from penstock.runtime.admission import Admission
+    from penstock.runtime.hosts import Hosts
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
+    from penstock.runtime.observing import Observer
     from penstock.runtime.quotas import Reserved
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
@@ -76,7 +78,7 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
     "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug "
-    "overloaded over_budget no_ledger".split()
+    "overloaded over_budget no_ledger engine_busy engine_failed".split()
 )
 _FINAL = (
     " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
@@ -98,8 +100,10 @@ class Engine:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
         self.admission: Admission | None = None  # None: nobody has limits
+        self.observer: Observer | None = None  # None: records are sent nowhere
         self.answers = AnswerCache(lambda: self.means, self.handle)
         self.mirror = Mirror(self.handle, lambda: self.means)
+        self.hosts: Hosts | None = None  # engines of the config; None: it has none
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
         self._good: list[tuple[Attempt, Rules, float]] = []  # what went well in this turn of the loop
@@ -120,6 +124,8 @@ class Engine:
                 body = exchange.body
                 fields = open_body(body) if len(body) < apart.COUNTED else await apart.opened(body)
             read_fields(call, surface, fields, state)
+            if self.observer is not None:
+                self.observer.begin(call)
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
@@ -243,7 +249,7 @@ class Engine:
                 _watch(attempt, before if step.goes_on else None)
             if (waits := None if bill is None else bill.leave()) is not None:
                 await waits
-            await surface.attempt(attempt)
+            await (surface.attempt(attempt) if not target.engine else self._ask_host(attempt, surface))
         except (GatewayError, TransportError, RecursionError) as error:
             failed = _failure(attempt, error)
         else:
@@ -278,6 +284,14 @@ class Engine:
         if not target.quotas:
             return standing.trial, None
         return standing.trial, self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(attempt.call))
+
+    async def _ask_host(self, attempt: Attempt, surface: Surface) -> None:
+        """Make a try at an engine of the config, once it is there."""
+        if self.hosts is None:
+            name = attempt.target.engine
+            text = f"The engine {name!r} is started by `penstock serve` alone, and not by the SDK."
+            raise GatewayError("engine_failed", text)
+        await self.hosts.carry(attempt, surface.attempt)
 
     def _praise(self, attempt: Attempt, rules: Rules) -> None:
         """Note a good answer: at once where it ends a rest, else with those of this turn of the loop."""
@@ -354,7 +368,10 @@ class Engine:
                 if call.caching is not None:
                     self.answers.over(call.caching)
         for call, error, now, at in ended:
-            self.records.put(record_of(call, error, now, at))
+            record = record_of(call, error, now, at)
+            self.records.put(record)
+            if self.observer is not None:
+                self.observer.put(call, record)
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
             call.attempt = None
 

@@ -76,8 +76,7 @@ class Rules(Struct, frozen=True):
 class Bill(Struct, eq=False):
     """What one call is charged with. It lets go of its call when it is closed, so that both are freed at once.
 
-    ``bound``: what a try may cost at most. ``under_way``: how many tries are. ``soft``: holders to be told of.
-    ``texts``: what it asks and is answered, where that is kept."""
+    ``bound``: what a try may cost at most. ``under_way``: how many tries are. ``soft``: holders to be told of."""
 
     ledger: Ledger
     call: Call | None
@@ -88,7 +87,6 @@ class Bill(Struct, eq=False):
     soft: Sequence[Soft] = ()
     under_way: int = 0
     begun: bool = False
-    texts: Texts | None = None
 
     def leave(self) -> Awaitable[None] | None:
         """Note that a try is about to be sent; ``back`` must follow. Raises "no_ledger" where that cannot be written
@@ -251,9 +249,9 @@ class Ledger:
             for cell in held.cells:
                 if not cell.asked:
                     keeper.ask(cell)
-        bill = call.outlet.bill = Bill(self, call, held, accounts, bound, bound, soft)
-        if self.rules.texts:
-            bill.texts = Texts()
+        call.outlet.bill = Bill(self, call, held, accounts, bound, bound, soft)
+        if self.rules.texts and call.outlet.texts is None:
+            call.outlet.texts = Texts()
 
     def leave(self, bill: Bill) -> Awaitable[None] | None:
         """Write down that a try of a call is about to be sent, see ``Bill.leave``."""
@@ -326,7 +324,8 @@ class Ledger:
             cost += amount.pico(call.spent_cost)
         now = self._now()
         self.book.settle(bill.hold, cost, now)
-        self._write_ended(call, error, now, cost, bill.accounts, bill.texts)
+        texts = call.outlet.texts if self.rules.texts else None
+        self._write_ended(call, error, now, cost, bill.accounts, texts)
         for soft in bill.soft:
             if soft.cell.spent >= soft.most:
                 self._warn(*soft)

@@ -79,6 +79,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     tls: Tls | None
     model: str  # the name the upstream knows
     label: str
+    engine: str  # the one of the config that serves it, "" for none
     # How it is reached.
     path_model: str  # in URLs; another where a model is reached by an ARN
     stream_names: Mapping[str, str]  # dialect -> what ``endpoint`` calls a stream in it

@@ -194,12 +194,12 @@ def test_unknown_parameters(check: Check) -> None:
 def test_known_keys_are_warnings_unless_they_ask_for_nothing(check: Check) -> None:
     loaded = check(
         MODEL
-        + "      silent_model: eu\n      mock_delay: 0.1\n      cost_per_query: 1\n      caching: false\n"
+        + "      hf_model_name: eu\n      mock_delay: 0.1\n      cost_per_query: 1\n      caching: false\n"
         + "      guardrails: []\n      mock_response:\n    model_info:\n      team_id: x\n      tier: free\n"
     )
     known = "known LiteLLM key, not acted on yet"
     assert lines(loaded) == [
-        f"c.yaml:5: model_list[0].litellm_params.silent_model: {known}",
+        f"c.yaml:5: model_list[0].litellm_params.hf_model_name: {known}",
         f"c.yaml:6: model_list[0].litellm_params.mock_delay: {known}",
         f"c.yaml:7: model_list[0].litellm_params.cost_per_query: {known}",
         f"c.yaml:12: model_list[0].model_info.team_id: {known}",

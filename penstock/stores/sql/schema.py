@@ -165,5 +165,34 @@ KEPT = _table(
     _index("kept", "until"),
 )
 
+# Files and batches, see ``stores.batch_base``. ``runner``, ``until``: who runs a batch, and how long that holds.
+FILES = _table(
+    "files",
+    Column("id", Name(64), primary_key=True),
+    Column("owner", Name(), nullable=False),
+    Column("created", TIME, nullable=False),
+    Column("purpose", Name(40), nullable=False),
+    Column("expires", TIME),
+    Column("body", LONG, nullable=False),
+    _index("files", "owner", "created"),
+    _index("files", "created"),
+    _index("files", "expires"),
+)
+BATCHES = _table(
+    "batches",
+    Column("id", Name(64), primary_key=True),
+    Column("owner", Name(), nullable=False),
+    Column("form", Name(20), nullable=False),
+    Column("created", TIME, nullable=False),
+    Column("status", Name(20), nullable=False),
+    Column("version", COUNT, nullable=False),
+    Column("runner", Name(80), nullable=False),
+    Column("until", TIME, nullable=False),
+    Column("body", LONG, nullable=False),
+    _index("batches", "owner", "created"),
+    _index("batches", "created"),
+    _index("batches", "status"),
+)
+
 # What is to be known of the database itself.
 ABOUT = _table("about", Column("name", Name(40), primary_key=True), Column("value", Name(), nullable=False))
