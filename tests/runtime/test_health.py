@@ -62,7 +62,7 @@ model_list:
 
 def prober_of(state, pool=None, now=0.0) -> Prober:
     means = Means(pool, None, LIVES, lambda: now, set(), Held())
-    return Prober(SimpleNamespace(state=state, clock=lambda: now, engine=SimpleNamespace(means=means)))
+    return Prober(SimpleNamespace(state=state, clock=lambda: now, engine=SimpleNamespace(means=means, hosts=None)))
 
 
 @pytest.fixture(autouse=True)
