@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test compiled wheel pythons laws faults seeds kills scale fuzz mutants lint lock llama-server smoke clean engines
+.PHONY: help run test compiled wheel pythons laws faults seeds kills scale fuzz mutants lint lock llama-server mlflow smoke clean engines
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ llama-server: .cache/llama-server/tiny.gguf ## build llama.cpp's server and a ti
 
 .cache/llama-server/tiny.gguf: scripts/build_llama_server.sh scripts/tiny_gguf.py $(VENV)/.made
 	@sh scripts/build_llama_server.sh $(PY) .cache/llama-server
+
+mlflow: ## install a real MLflow server outside of this folder, for the test of that sink (a minute, 1 GB)
+	@python3 -m venv $(HOME)/.cache/penstock-tests/mlflow
+	@$(HOME)/.cache/penstock-tests/mlflow/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.6'
 
 clean: ## remove .venv, caches and build output
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -24,5 +24,6 @@ compile requirements-dev.lock pyproject.toml --all-extras --group dev --group bu
 # Clients that the end-to-end tests install, each into an environment of its own.
 clients=tests/e2e/clients/python
 compile "$clients/langchain.lock" "$clients/langchain.in"
+compile "$clients/langchain-chains.lock" "$clients/langchain-chains.in"
 compile "$clients/litellm.lock" "$clients/litellm.in" --override "$clients/overrides.txt"
 compile "$clients/schemathesis.lock" "$clients/schemathesis.in"

@@ -89,6 +89,7 @@ async def open_service(
                 watching.cancel()
                 await gateway.engine.means.store.close()
                 await storage.close()
+            await service.callbacks.close()
             await service.pool.close()
             await asyncio.sleep(0)
             for logger, (level, handlers) in zip(loggers, before, strict=True):

@@ -1,25 +1,24 @@
 """Management URLs of a team's callbacks: where records of its requests are sent, with which credentials.
 
-They are kept with the team, their variables sealed, and told in ``metadata.logging`` with those masked. Nothing acts on
-them yet: records are sent nowhere but to the log.
+They are kept with the team, their variables sealed, and told in ``metadata.logging`` with those masked. The team's
+records go there beside, or instead of, where everybody's go: ``server/callbacks.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.admin import teamforms
+from penstock.admin.callbackrows import check_callback, seal
 from penstock.admin.forms import author, desk_of, missing, read
 from penstock.admin.rows import post, row_of, tell
 from penstock.admin.scope import Scope
-from penstock.admin.teamrows import MASK, tell_team
+from penstock.admin.teamrows import tell_team
+from penstock.core.admit.caller import BOTH
 from penstock.core.errors import GatewayError
 from penstock.runtime.route import Page, Route
-from penstock.stores.kinds import fields_of
-from penstock.stores.models_directory import seal_values
-from penstock.stores.sealing import MISSING, NoCipher
+from penstock.stores.kinds import MASK, fields_of
 
 if TYPE_CHECKING:
     from penstock.admin.desk import Desk
@@ -27,26 +26,23 @@ if TYPE_CHECKING:
     from penstock.stores.base import Row
 
 Fields = dict[str, Any]
-TYPES = ("success", "failure", "success_and_failure")
 _WHERE = {"success": ("success",), "failure": ("failure",), "success_and_failure": ("success", "failure")}
 
 
 async def add(gateway: Any, call: Call) -> Page:
-    """Add a callback to a team, or change it. It is kept; records are not sent to it yet."""
+    """Add a callback to a team, or change it: the records of its requests are sent there."""
     desk, form = desk_of(gateway), read(call, teamforms.Callback)
     row = await _row(desk, call)
-    kind = form.callback_type or "success_and_failure"
-    if kind not in TYPES:
-        text = f"callback_type: {kind!r:.60} is none of {', '.join(TYPES)}."
-        raise GatewayError("bad_request", text, param="callback_type")
-    variables = await _sealed(desk, row.id, form.callback_name, form.callback_vars or {})
+    kind = form.callback_type or BOTH
+    given = form.callback_vars or {}
+    check_callback(gateway, call.caller, form.callback_name, kind, given)
+    variables = await asyncio.to_thread(seal, desk, f"team/{row.id}/{form.callback_name}", given)
     one = {"callback_name": form.callback_name, "callback_type": kind, "callback_vars": variables}
     body = fields_of(row)
     others = [other for other in body.get("logging") or [] if other["callback_name"] != form.callback_name]
     await desk.change(row, {**body, "logging": [*others, one]}, author(call))
     told = await tell_team(gateway, desk, row.id)
-    warning = "Records are not sent to a team's callbacks yet: this one is kept, and nothing more."
-    return await tell(gateway, {"status": "success", "data": told, "warnings": [warning]})
+    return await tell(gateway, {"status": "success", "data": told})
 
 
 async def show(gateway: Any, call: Call) -> Page:
@@ -84,17 +80,6 @@ async def _row(desk: Desk, call: Call) -> Row:
     if not scope.changes_team(fields_of(row)):
         raise GatewayError("forbidden", "Only proxy admins, and admins of the team, may see and change its callbacks.")
     return row
-
-
-async def _sealed(desk: Desk, team: str, name: str, variables: Mapping[str, Any]) -> Mapping[str, str]:
-    if not variables:
-        return {}
-    try:
-        if desk.sealer is None:
-            raise NoCipher(None, MISSING)
-        return await asyncio.to_thread(seal_values, desk.sealer, f"team/{team}/{name}", variables)
-    except NoCipher:
-        raise GatewayError("not_installed", f"callback_vars cannot be kept: {MISSING}.") from None
 
 
 def _told(team: str, callbacks: list[Fields]) -> Fields:

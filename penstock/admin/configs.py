@@ -11,8 +11,8 @@ from penstock.admin import configforms as forms
 from penstock.admin.forms import author, desk_of, misspelt, page, query_of, read
 from penstock.admin.rows import post
 from penstock.admin.settings import Setting, Settings
-from penstock.admin.teamrows import MASK
 from penstock.config import keys
+from penstock.config.over import CALLBACKS as OF_CALLBACKS
 from penstock.config.over import SECTIONS, VARIABLES, is_secret
 from penstock.config.secret import Secret, is_secret_name
 from penstock.config.spec import SECRET_SPECS
@@ -21,6 +21,8 @@ from penstock.core.errors import GatewayError
 from penstock.runtime.addresses import read_networks
 from penstock.runtime.gate import ADMIN, VIEW
 from penstock.runtime.route import Page, Route
+from penstock.sinks import LOCAL, OWN, SINKS
+from penstock.stores.kinds import MASK
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
@@ -53,6 +55,8 @@ async def update(gateway: Any, call: Call) -> Page:
             if _holds_mask(value):  # what was shown comes back
                 warnings.append(f"{section}.{key[:100]} stays as it is: it holds {MASK!r}, which stands for a secret.")
                 continue
+            if section == LITELLM and key in OF_CALLBACKS:
+                _check_callbacks(gateway, key, value)
             if section == LITELLM and key == "success_callback" and isinstance(value, list):
                 value = _joined(gateway, key, value)
             given.append(Setting(section, key, value))
@@ -174,7 +178,14 @@ async def show_callbacks(gateway: Any, call: Call) -> Page:
         "alerts": [{"name": name, "variables": {}} for name in alerting if isinstance(name, str)],
         "active_alerting_destinations": alerting,
         "router_settings": masked(_raw(gateway, ROUTER)),
-        "available_callbacks": {},
+        "available_callbacks": {
+            name: {
+                "litellm_callback_name": name,
+                "litellm_callback_params": [variable.upper() for variable in variables.split()],
+                "ui_callback_name": name,
+            }
+            for name, variables in OWN.items()
+        },
     }
     return page(told)
 
@@ -269,6 +280,18 @@ def _addresses(gateway: Any) -> list[str]:
 def _callbacks(gateway: Any, key: str) -> list[str]:
     found = _raw(gateway, LITELLM).get(key) or []
     return [str(one) for one in ([found] if isinstance(found, str) else found)]
+
+
+def _check_callbacks(gateway: Any, key: str, value: Any) -> None:
+    """Refuse names that would import code, and those of places that only the operator knows: nobody sets them over
+    HTTP. What the file names may be sent back. Raises "bad_request"."""
+    known = set(_callbacks(gateway, key))
+    for name in value if isinstance(value, list) else [value]:
+        if isinstance(name, str) and (name in known or (name in SINKS and name not in LOCAL)):
+            continue
+        text = f"{LITELLM}.{key}: {name!r:.100} is none of {', '.join(sorted(SINKS.keys() - LOCAL))}"
+        text += "; your own code is named in the config file."
+        raise GatewayError("bad_request", text, param=key)
 
 
 def _joined(gateway: Any, key: str, given: list[Any]) -> list[Any]:

@@ -15,12 +15,11 @@ from msgspec import UNSET, UnsetType
 from penstock.admin.desk import Step
 from penstock.admin.forms import author, desk_of, missing, page, read
 from penstock.admin.rows import need, post, row_of
-from penstock.admin.teamrows import MASK
 from penstock.config.sent import check_credential, credentials_of
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import ADMIN, VIEW
 from penstock.runtime.route import Page, Route
-from penstock.stores.kinds import fields_of
+from penstock.stores.kinds import MASK, fields_of
 from penstock.stores.models_directory import open_credential, seal_credential
 from penstock.stores.sealing import MISSING, BadSeal, NoCipher
 

@@ -14,10 +14,12 @@ from penstock.admin import keyforms
 from penstock.admin.desk import Desk, Step, told
 from penstock.admin.forms import author, desk_of, given, misspelt, page, query_of, read, refused
 from penstock.admin.keyforms import Count, Given, Table
-from penstock.admin.keyrows import standing
+from penstock.admin.keyrows import resets_at
 from penstock.admin.keys import read_spend
+from penstock.admin.rows import AT_ONCE, Spend, tell_list, write
 from penstock.admin.spending import put_right, spent
 from penstock.core.admit.access import INFO, MANAGEMENT
+from penstock.core.admit.amount import dollars
 from penstock.core.admit.holders import Bad, read_holder
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import ADMIN, VIEW
@@ -130,15 +132,20 @@ async def _page(gateway: Any, desk: Desk, call: Call, id_: str) -> Page:
 
 
 async def _tell(gateway: Any, desk: Desk, row: Row) -> Fields:
-    """Return a customer as answers show it: its own limits stand in its budget, as LiteLLM has them."""
+    """Return a customer as answers show it."""
+    return {**_told(desk, row), "spend": dollars(await spent(gateway, "customer", row.id))}
+
+
+def _told(desk: Desk, row: Row) -> Fields:
+    """Tell a customer: its own limits stand in its budget, as LiteLLM has them."""
     body = {**_BLANK, **told(row)}
     budget = desk.keyring.body("budget", body["budget_id"]) if body["budget_id"] else None
     own = {name: body.pop(name) for name in _BUDGET if name in body}
-    has = standing(own, budget, await spent(gateway, "customer", row.id), desk.clock())
     limits = None if budget is None and not own else {**dict.fromkeys(_BUDGET), **(budget or {}), **own}
     if limits is not None:
-        limits = {"budget_id": body["budget_id"], **limits, "budget_reset_at": has["budget_reset_at"]}
-    return {**body, "spend": has["spend"], "litellm_budget_table": limits}
+        resets = resets_at(own, budget, desk.clock())
+        limits = {"budget_id": body["budget_id"], **limits, "budget_reset_at": resets}
+    return {**body, "spend": Spend("customer", row.id), "litellm_budget_table": limits}
 
 
 async def info(gateway: Any, call: Call) -> Page:
@@ -154,8 +161,12 @@ async def info(gateway: Any, call: Call) -> Page:
 async def list_customers(gateway: Any, call: Call) -> Page:
     """List the customers, the newest first."""
     desk = desk_of(gateway)
-    found = await desk.find("customer", descending=True, limit=MOST_SHOWN)
-    return page(await asyncio.gather(*(_tell(gateway, desk, row) for row in found.rows)))
+    parts = []
+    for number, row in enumerate((await desk.find("customer", descending=True, limit=MOST_SHOWN)).rows):
+        if number % AT_ONCE == AT_ONCE - 1:
+            await asyncio.sleep(0)
+        parts.append(write(_told(desk, row)))
+    return await tell_list(gateway, parts)
 
 
 async def delete(gateway: Any, call: Call) -> Page:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from penstock.admin.shelf import Shelf
 from penstock.core.errors import GatewayError
 from penstock.runtime.ids import new_id
 from penstock.stores.base import Audited, Gone, Outdated, Row, Taken
@@ -36,7 +37,7 @@ class Step(NamedTuple):
 class Desk:
     """Changes rows for somebody. ``store``: where they are kept; ``keyring``: what requests see of them; ``sealer``:
     what seals secrets that are kept, None where none can be. ``who`` is the name of whoever changes something, as the
-    audit log is to have it."""
+    audit log is to have it. ``shelf``: what long lists are made of."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Desk:
         self.store = store
         self.keyring = keyring
         self.clock = clock
+        self.shelf = Shelf(keyring)
 
     async def look(self) -> bool:
         """Take what others have changed; return whether there was something. Raises ``OSError``."""
@@ -78,6 +80,15 @@ class Desk:
             return await self.store.find(kind, where, **more)
         except OSError as error:
             raise away(error) from None
+
+    async def all_rows(self, kind: str) -> list[Row]:
+        """List the rows of a kind that is ``cached``, the oldest first: those in memory, with what others have changed
+        until now. Raises "no_database"."""
+        try:
+            await self.look()
+        except OSError as error:
+            raise away(error) from None
+        return sorted(self.keyring.rows(kind), key=lambda row: (row.created_at, row.id))
 
     async def add(self, kind: str, id_: str, body: Mapping[str, Any], who: str) -> Fields:
         """Keep a new row and return its fields. Raises "exists", and "no_database"."""

@@ -205,12 +205,16 @@ def tell(row: Row, keyring: Keyring, spent: int, now: float) -> Fields:
 
 def standing(body: Mapping[str, Any], budget: Mapping[str, Any] | None, spent: int, now: float) -> Fields:
     """Return what somebody with a budget has spent of it, and when its window ends."""
+    return {"spend": amount.dollars(spent), "budget_reset_at": resets_at(body, budget, now)}
+
+
+def resets_at(body: Mapping[str, Any], budget: Mapping[str, Any] | None, now: float) -> str | None:
+    """Return when the window of somebody's budget ends; None where it has none."""
     period = body.get("budget_duration") or (budget or {}).get("budget_duration")
     try:
-        resets = text_of(window(period.strip().lower(), now).end) if period else None
+        return text_of(window(period.strip().lower(), now).end) if period else None
     except ValueError:  # of a row that cannot be read, the rest is shown
-        resets = None
-    return {"spend": amount.dollars(spent), "budget_reset_at": resets}
+        return None
 
 
 def status_of(body: Mapping[str, Any], now: float) -> str:

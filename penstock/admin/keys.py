@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.admin import keyforms, keyrows, keyrules, modelinfo
+from penstock.admin.callbackrows import take_logging
 from penstock.admin.desk import Desk, Step
 from penstock.admin.forms import author, convert, desk_of, given, misspelt, page, read, refused
 from penstock.admin.keyshares import check_promise
@@ -90,6 +91,7 @@ def prepare(gateway: Any, desk: Desk, scope: Scope, fields: Mapping[str, Any], r
         keyrules.check_team(body, keyring, groups_of(gateway))
     except Bad as error:
         raise refused(error) from None
+    take_logging(gateway, desk, scope.caller, id_, {}, body)
     if keyring.id_of(secret) is not None:
         raise GatewayError("exists", "key: this key is taken; choose another one, or leave it out.", param="key")
     return Made(id_, body, secret, read_spend(gateway, fields["spend"]) if fields.get("spend") else 0)
@@ -242,6 +244,7 @@ def _changed(gateway: Any, desk: Desk, scope: Scope, row: Row, fields: Fields, r
             keyrules.check_team(body, keyring, groups_of(gateway))
     except Bad as error:
         raise refused(error) from None
+    take_logging(gateway, desk, scope.caller, before["token"], before, body)
     return body
 
 

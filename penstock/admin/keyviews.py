@@ -80,9 +80,11 @@ async def health(gateway: Any, call: Call) -> Page:
     if not logging:
         return page({"key": "healthy", "logging_callbacks": None})
     names = [str(one.get("callback_name")) for one in logging if isinstance(one, Mapping)]
-    details = "The key's own callbacks (metadata.logging) are kept, and are not called by this gateway."
-    callbacks = {"callbacks": names, "status": "unhealthy", "details": details}
-    return page({"key": "unhealthy", "logging_callbacks": callbacks})
+    callbacks = gateway.callbacks
+    troubles = ["Records are sent nowhere here."] if callbacks is None else callbacks.check(call.caller)
+    status = "unhealthy" if troubles else "healthy"
+    details = " ".join(troubles) if troubles else "The records of this key are sent there."
+    return page({"key": status, "logging_callbacks": {"callbacks": names, "status": status, "details": details}})
 
 
 # Lists. ---------------------------------------------------------------------------------------------------------------

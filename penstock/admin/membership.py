@@ -121,11 +121,10 @@ async def keys_of_member(desk: Desk, team: str, user: str) -> Sequence[Row]:
     return (await desk.find("key", {"team_id": team, "user_id": user})).rows
 
 
-async def members_of(desk: Desk, teams: Iterable[str] | None) -> dict[str, list[Fields]]:
-    """List the members of teams, by team; None: of all teams."""
+async def members_of(desk: Desk, teams: Iterable[str]) -> dict[str, list[Fields]]:
+    """List the members of teams, by team."""
     found: dict[str, list[Fields]] = {}
-    rows = desk.keyring.rows("member") if teams is None else (await desk.find("member", {"team_id": tuple(teams)})).rows
-    for row in rows:
+    for row in (await desk.find("member", {"team_id": tuple(teams)})).rows:
         member = fields_of(row)
         found.setdefault(member["team_id"], []).append(member)
     return found

@@ -125,8 +125,8 @@ def _group(name: str, targets: list[Target]) -> dict[str, Any]:
         "mode": next((found.mode or target.deployment.mode for found, target in zip(able, targets, strict=True)), None),
         "tpm": _sum(target.tpm for target in targets),
         "rpm": _sum(target.rpm for target in targets),
-        "itpm": None,
-        "otpm": None,
+        "itpm": _sum(target.deployment.params.get("itpm") for target in targets),
+        "otpm": _sum(target.deployment.params.get("otpm") for target in targets),
     }
     told |= {f"supports_{ability}": any(found.supports(ability) for found in able) for ability in _GROUP_ABILITIES}
     return told | {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from penstock.admin.forms import given, missing, refused
+from penstock.admin.shelf import Written
 from penstock.admin.spending import spent, spent_of_all
 from penstock.core.admit.access import MANAGEMENT
 from penstock.core.admit.amount import dollars
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from penstock.stores.base import Row
 
 Fields = dict[str, Any]
+AT_ONCE = 200
+"""Rows of a long list that are written before others have their turn."""
+_IN_A_TURN = 5000  # amounts that are written before others have theirs
 _ONE_BY_ONE = 200  # accounts, each of which is looked up in the book; more are asked of the store at once
+_GAP = b"\0"  # stands in no JSON: in a text it is written as \u0000
+_HOLE = msgspec.Raw(_GAP)
 BUDGET_FIELDS = tuple(
     """max_budget soft_budget max_parallel_requests tpm_limit rpm_limit tpd_limit budget_duration
     model_max_budget""".split()
@@ -104,50 +110,63 @@ class Spend:
         self.account = f"{kind}:{id_}"
 
 
-class Costs:
-    """What accounts have spent, asked for all at once. Renders parts of an answer: of a long list only bytes are kept,
-    and no tree of objects."""
+def write(part: Any) -> Written:
+    """Write a part of an answer, with a gap in the place of each ``Spend``."""
+    accounts: list[str] = []
 
-    def __init__(self, costs: Mapping[str, int]) -> None:
-        self._costs = costs
+    def note(thing: Any) -> Any:
+        if isinstance(thing, Spend):
+            accounts.append(thing.account)
+            return _HOLE
+        return str(thing)
 
-    @classmethod
-    async def of(cls, gateway: Any, accounts: Sequence[str]) -> Costs:
-        """Ask what accounts have spent: a few of the book, many of the store."""
-        if len(accounts) > _ONE_BY_ONE:
-            found = await spent_of_all(gateway, accounts)
-        else:
-            found = await asyncio.gather(*(spent(gateway, *account.split(":", 1)) for account in accounts))
-        return cls(dict(zip(accounts, found, strict=True)))
+    text = msgspec.json.encode(part, enc_hook=note)
+    return Written(tuple(text.split(_GAP)) if accounts else (text,), tuple(accounts))
 
-    def render(self, part: Any) -> msgspec.Raw:
-        return msgspec.Raw(msgspec.json.encode(part, enc_hook=self._told))
 
-    def _told(self, thing: Any) -> Any:
-        return dollars(self._costs[thing.account]) if isinstance(thing, Spend) else str(thing)
+async def amounts_of(gateway: Any, accounts: Iterable[str]) -> dict[str, bytes]:
+    """Return what accounts have spent, as JSON: a few are asked of the book, many of the store at once."""
+    names = list(dict.fromkeys(accounts))
+    if len(names) > _ONE_BY_ONE:
+        found = await spent_of_all(gateway, names)
+    else:
+        found = await asyncio.gather(*(spent(gateway, *account.split(":", 1)) for account in names))
+    amounts: dict[str, bytes] = {}
+    for at in range(0, len(names), _IN_A_TURN):
+        if at:
+            await asyncio.sleep(0)
+        numbers = msgspec.json.encode([dollars(amount) for amount in found[at : at + _IN_A_TURN]])[1:-1].split(b",")
+        amounts.update(zip(names[at : at + _IN_A_TURN], numbers, strict=True))
+    return amounts
 
 
 async def tell(gateway: Any, answer: Any, status: int = 200) -> Page:
     """Render an answer, with what each ``Spend`` in it comes to."""
-    asked: dict[str, None] = {}
+    written = write(answer)
+    amounts = await amounts_of(gateway, written.accounts) if written.accounts else {}
+    return Page(status, JSON, written.fill(amounts))
 
-    def note(thing: Any) -> Any:
-        if isinstance(thing, Spend):
-            asked[thing.account] = None
-            return 0.0
-        return str(thing)
 
-    body = msgspec.json.encode(answer, enc_hook=note)
-    if asked:
-        costs = await Costs.of(gateway, list(asked))
-        body = bytes(costs.render(answer))
-    return Page(status, JSON, body)
+async def tell_list(gateway: Any, parts: Sequence[Written]) -> Page:
+    """Render a list of parts that are written, however many: others have their turn meanwhile."""
+    amounts = await amounts_of(gateway, (account for part in parts for account in part.accounts))
+    texts = []
+    for number, part in enumerate(parts):
+        if number % AT_ONCE == AT_ONCE - 1:
+            await asyncio.sleep(0)
+        texts.append(part.fill(amounts))
+    return Page(200, JSON, b"".join((b"[", b",".join(texts), b"]")))
 
 
 def reset_at(body: Mapping[str, Any], now: float) -> str | None:
     """Return when the window of a budget ends; None where it has none."""
+    return text_of(budget_ends(body, now)) if body.get("budget_duration") else None
+
+
+def budget_ends(body: Mapping[str, Any], now: float) -> float:
+    """Return when the window of a budget ends, in seconds since 1970: from then on another end is told."""
     period = body.get("budget_duration")
-    return text_of(window(str(period).strip().lower(), now).end) if period else None
+    return window(str(period).strip().lower(), now).end if period else float("inf")
 
 
 def budget_told(desk: Desk, body: Mapping[str, Any]) -> Fields | None:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from penstock.admin.forms import desk_of, number_of, page, query_of
+from penstock.admin.forms import desk_of, number_of, query_of
 from penstock.admin.members import open_teams
-from penstock.admin.membership import members_of, membership_told
-from penstock.admin.rows import Costs, Spend, tell
+from penstock.admin.membership import membership_told
+from penstock.admin.rows import AT_ONCE, Spend, budget_ends, tell, tell_list, write
 from penstock.admin.scope import Scope
 from penstock.admin.teamrows import team_told
 from penstock.core.errors import GatewayError
 from penstock.runtime.route import Page, Route
-from penstock.stores.kinds import fields_of, shown
+from penstock.stores.kinds import KINDS, fields_of
 
 if TYPE_CHECKING:
     from penstock.admin.desk import Desk
+    from penstock.admin.shelf import Written
     from penstock.runtime.call import Call
     from penstock.stores.base import Row
 
 Fields = dict[str, Any]
-_PARTS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_AT_ONCE = 200  # teams that are told before others have their turn
+_PARTS: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_READ_AT_ONCE = 2000  # teams that are read before others have their turn
 _ORDERS: dict[str, Callable[[Row], Any]] = {
     "created_at": lambda row: row.created_at,
     "updated_at": lambda row: row.updated_at,
@@ -39,38 +40,67 @@ async def listed(gateway: Any, call: Call) -> Page:
     """List the teams that a caller may see, each with its members and keys."""
     desk, query = desk_of(gateway), query_of(call)
     rows = await _found(desk, call, query)
-    ids = [row.id for row in rows]
-    members = await _members(desk, ids)
-    # Of many teams the keys that are in memory: to read 40,000 rows takes longer than to tell them.
-    few = len(ids) <= _AT_ONCE
-    rows_of_keys = (await desk.find("key", {"team_id": tuple(ids)})).rows if few else desk.keyring.rows("key")
-    accounts = [f"team:{id_}" for id_ in ids] + [f"key:{row.id}" for row in rows_of_keys]
-    accounts += [f"member:{one['membership_id']}" for inside in members.values() for one in inside]
-    costs = await Costs.of(gateway, accounts)
-    keys = await _keys_of_teams(Scope(call.caller, desk.keyring), rows_of_keys, costs)
-    told = []
+    scope = Scope(call.caller, desk.keyring)
+    members, keys = await _inside(desk, [row.id for row in rows])
+    budgets = desk.shelf.same("budgets", desk.keyring.rows("budget"))
+    parts = []
     for number, row in enumerate(rows):
-        if number % _AT_ONCE == _AT_ONCE - 1:
+        if number % AT_ONCE == AT_ONCE - 1:
             await asyncio.sleep(0)
-        inside = members.get(row.id, [])
-        memberships = [membership_told(gateway, desk, member) for member in inside]
-        fields = {**team_told(gateway, desk, row, inside), "keys": keys.get(row.id, [])}
-        told.append(costs.render({**fields, "team_memberships": memberships}))
-    return page(told)
+        team = _Team(row, members.get(row.id, ()), keys.get(row.id, ()))
+        parts.append(
+            _written(gateway, desk, team, budgets) if scope.caller.views else _write(gateway, desk, team, scope)
+        )
+    return await tell_list(gateway, parts)
 
 
-async def _keys_of_teams(scope: Scope, rows: Iterable[Row], costs: Costs) -> dict[str, list[msgspec.Raw]]:
-    """Render the keys that a caller may see, by team."""
-    found: dict[str, list[msgspec.Raw]] = {}
-    for number, row in enumerate(rows):
-        if number % _AT_ONCE == _AT_ONCE - 1:
-            await asyncio.sleep(0)
-        parts = _PARTS(row.body)  # as they are kept: 40,000 bodies are not taken apart and put together again
-        team = msgspec.json.decode(parts["team_id"]) if "team_id" in parts else None
-        if team and (scope.caller.views or scope.sees_key(fields_of(row))):
-            told = costs.render({**shown("key", parts), "spend": Spend("key", row.id)})
-            found.setdefault(team, []).append(told)
+class _Team(NamedTuple):
+    """The rows of a team, of its members and its keys."""
+
+    row: Row
+    members: Sequence[Row]
+    keys: Sequence[Row]
+
+
+async def _inside(desk: Desk, ids: Sequence[str]) -> tuple[Mapping[str, Sequence[Row]], Mapping[str, Sequence[Row]]]:
+    """Find the members and the keys of teams, by team: of a few in the store, of many among those in memory."""
+    if len(ids) > AT_ONCE:
+        return await desk.shelf.rows_by("member", "team_id"), await desk.shelf.rows_by("key", "team_id")
+    return await _by_team(desk, "member", ids), await _by_team(desk, "key", ids)
+
+
+async def _by_team(desk: Desk, kind: str, ids: Sequence[str]) -> Mapping[str, Sequence[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in (await desk.find(kind, {"team_id": tuple(ids)})).rows if ids else ():
+        found.setdefault(fields_of(row)["team_id"], []).append(row)
     return found
+
+
+def _written(gateway: Any, desk: Desk, team: _Team, budgets: Sequence[Row]) -> Written:
+    """Write a team with all its keys, or find it as it was written: what it says is made of these rows alone."""
+    named = len(team.row.id) + 1  # a member's id is TEAM/USER
+    users = [desk.keyring.row("user", row.id[named:]) for row in team.members]
+    name, made_of, now = f"team:{team.row.id}", (team, users, budgets), desk.clock()
+    written = desk.shelf.find(name, made_of, now)
+    if written is None:
+        written = _write(gateway, desk, team, None)
+        desk.shelf.keep(name, made_of, written, budget_ends(fields_of(team.row), now))
+    return written
+
+
+def _write(gateway: Any, desk: Desk, team: _Team, scope: Scope | None) -> Written:
+    """Write a team. ``scope``: of who sees some of the keys, None for all of them."""
+    inside = [fields_of(row) for row in team.members]
+    told = []
+    for row in team.keys:
+        if scope is None or scope.sees_key(fields_of(row)):
+            parts = _PARTS(row.body)  # as they are kept: 40,000 bodies are not taken apart and put together again
+            for name in KINDS["key"].secret:
+                parts.pop(name, None)
+            parts["spend"] = Spend("key", row.id)
+            told.append(parts)
+    memberships = [membership_told(gateway, desk, member) for member in inside]
+    return write({**team_told(gateway, desk, team.row, inside), "keys": told, "team_memberships": memberships})
 
 
 async def paged(gateway: Any, call: Call) -> Page:
@@ -88,13 +118,12 @@ async def paged(gateway: Any, call: Call) -> Page:
         )
     rows = sorted(rows, key=_ORDERS[name], reverse=direction == "desc")
     part = rows[(number - 1) * size : number * size]
-    members = await _members(desk, [row.id for row in part])
+    members, keys = await _inside(desk, [row.id for row in part])
     teams = []
     for row in part:
-        keys = (await desk.find("key", {"team_id": row.id}, limit=1)).total
-        inside = members.get(row.id, [])
-        told = {**team_told(gateway, desk, row, inside), "members_count": len(inside), "keys_count": keys}
-        teams.append(told)
+        inside = [fields_of(one) for one in members.get(row.id, ())]
+        counts = {"members_count": len(inside), "keys_count": len(keys.get(row.id, ()))}
+        teams.append({**team_told(gateway, desk, row, inside), **counts})
     pages = -(-len(rows) // size)
     return await tell(
         gateway, {"teams": teams, "total": len(rows), "page": number, "page_size": size, "total_pages": pages}
@@ -114,28 +143,28 @@ async def available(gateway: Any, call: Call) -> Page:
     return await tell(gateway, told)
 
 
-async def _members(desk: Desk, ids: list[str]) -> dict[str, list[Fields]]:
-    return await members_of(desk, ids if len(ids) <= _AT_ONCE else None) if ids else {}
-
-
 async def _found(desk: Desk, call: Call, query: dict[str, str]) -> Sequence[Row]:
     """Find the teams that a query means, as far as its caller may see them."""
-    user, where = query.get("user_id"), {}
+    user, where = query.get("user_id"), dict[str, str]()
     if user and user != call.caller.user and not call.caller.views:
         raise GatewayError("forbidden", "Only proxy admins and their viewers may ask for the teams of others.")
     if query.get("organization_id"):
         where["organization_id"] = query["organization_id"]
-    like = {"team_alias": query["team_alias"]} if query.get("team_alias") else {}
+    text, wanted = query.get("team_alias", "").lower(), query.get("team_id")
     if call.caller.views and not user:
-        rows: Sequence[Row] = (await desk.find("team", where, like=like)).rows
+        rows = await desk.all_rows("team")
     else:
         rows = await _own(desk, call, user)
-    wanted = query.get("team_id")
-    text = like.get("team_alias", "").lower()
+    if not where and not text and not wanted:
+        return rows
     found = []
-    for row in rows:
+    for number, row in enumerate(rows):
+        if number % _READ_AT_ONCE == _READ_AT_ONCE - 1:
+            await asyncio.sleep(0)
+        if wanted and row.id != wanted:
+            continue
         team = fields_of(row)
-        if wanted and row.id != wanted or where and team.get("organization_id") != where["organization_id"]:
+        if where and team.get("organization_id") != where["organization_id"]:
             continue
         if text in str(team.get("team_alias") or "").lower():
             found.append(row)

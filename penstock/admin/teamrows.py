@@ -11,7 +11,7 @@ from penstock.admin.rows import Spend, bodies, check, reset_at
 from penstock.admin.teamforms import FOR_MEMBERS, IN_METADATA
 from penstock.core.errors import GatewayError
 from penstock.runtime.ids import new_id
-from penstock.stores.kinds import fields_of
+from penstock.stores.kinds import MASK, fields_of
 
 if TYPE_CHECKING:
     from penstock.admin.desk import Desk
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from penstock.stores.base import Row
 
 Fields = dict[str, Any]
-MASK = "****"
-"""What answers show of a value that is secret. Sent back, it leaves the value as it is."""
 _EVERY_TEAM: Fields = {
     **dict.fromkeys(
         """team_alias organization_id max_budget soft_budget budget_duration tpm_limit rpm_limit

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "providers": ("penstock.cli.providers", "providers", "List the known providers, their URLs and key variables."),
     "explain": ("penstock.cli.explain", "explain", "Tell where a request for a model would go, and why."),
     "db": ("penstock.cli.db", "db", "Look at the database of keys and spend; upgrade, copy or move it."),
+    "batch": ("penstock.cli.batch", "batch", "Ask many requests of a file, with progress, and go on where it ended."),
     "spend": ("penstock.cli.spend", "spend", "Sum up what requests cost, write it out, compare it with a bill."),
     "import": ("penstock.cli.imports", "import_", "Copy keys, teams and spend from LiteLLM."),
     "completion": ("penstock.cli.completion", "completion", "Print the shell completion script."),

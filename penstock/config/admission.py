@@ -18,6 +18,7 @@ KEYS = (
     "user_header_name",
     "user_header_mappings",
     "enforce_fallback_model_access",
+    "disable_fallbacks_on_per_model_rate_limits",
     "enforce_user_param",
     "token_rate_limit_type",
     "fail_closed_rate_limit_enforcement",
@@ -29,14 +30,16 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     """``customer_headers``: those that name the end user, the first that is there counts; ``user_headers``: those that
     name a user of ours. ``end_user_budget``: id of the budget of end users who have none of their own;
     ``end_user_most``: the same as picodollars, where no budget is named. ``fallbacks_too``: fallbacks of the config are
-    for those only who may call them. ``counted``: which tokens limits count. ``names_end_user``: every request must say
-    whom it is for. ``fails_closed``: what is limited is refused while processes that share limits cannot."""
+    for those only who may call them; ``stays_over``: they are not for who is over a limit in the model. ``counted``:
+    which tokens limits count. ``names_end_user``: every request must say whom it is for. ``fails_closed``: what is
+    limited is refused while processes that share limits cannot."""
 
     customer_headers: tuple[bytes, ...] = STANDARD
     user_headers: tuple[bytes, ...] = ()
     end_user_budget: str = ""
     end_user_most: int | None = None
     fallbacks_too: bool = False
+    stays_over: bool = False
     counted: Literal["total", "input", "output"] = "total"
     names_end_user: bool = False
     fails_closed: bool = False
@@ -58,6 +61,7 @@ def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
         end_user_budget=str(config.litellm.values.get("max_end_user_budget_id") or ""),
         end_user_most=None if most is None else amount.read(most),
         fallbacks_too=bool(general.get("enforce_fallback_model_access")),
+        stays_over=bool(general.get("disable_fallbacks_on_per_model_rate_limits")),
         counted=cast('Literal["total", "input", "output"]', general.get("token_rate_limit_type") or "total"),
         fails_closed=bool(general.get("fail_closed_rate_limit_enforcement")),
         names_end_user=bool(general.get("enforce_user_param")),

@@ -6,15 +6,20 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from penstock.config import keys
+from penstock.config.keys_engines import PREFIX
 from penstock.config.models import Deployment, Waiting
 from penstock.config.problems import KeyPath, Problems, shown
 from penstock.config.secret import Secret
 from penstock.config.section import Section, check, warn_unknown, warn_unknown_info, warn_unknown_params
 from penstock.config.tree import Node, describe_type
+from penstock.core.route.quotas import CLOCK_FORMS, seconds_of
+
+if TYPE_CHECKING:
+    from penstock.config.engines import EngineModel
 
 Resolve = Callable[[str, str | None, str | None], tuple[str, str]]
 """(model, api_base, custom_llm_provider) -> (provider, model name for the upstream). Raises LookupError, with a
@@ -62,6 +67,7 @@ class DeploymentReader:
         self.leaves_out = leaves_out
         self.defaults = defaults or Section()
         self.ids: dict[str, Placed] = {}
+        self.engines: Mapping[str, EngineModel] = {}
         self.named: set[str] = set()
         """Every model_name seen, also of entries that are broken, so that one mistake is not reported twice."""
 
@@ -190,7 +196,13 @@ class DeploymentReader:
     ) -> Deployment:
         entry, params, info = sections
         api_base = params.get("api_base") or params.get("base_url")
-        provider, upstream_model = self._resolve(model, api_base, params, node, path)
+        engine = self._engine(model, params, node, path) if model.startswith(PREFIX) else None
+        if engine is not None:
+            api_base, provider, upstream_model = engine.base, engine.provider, engine.served
+            # It runs on this machine: what it costs is nobody's bill, unless the entry says so.
+            info.values = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0, **info.values}
+        else:
+            provider, upstream_model = self._resolve(model, api_base, params, node, path)
         if "*" in model and "*" not in name:
             message = f"has a * but model_name {shown(name)} has none, so the * is sent upstream as it is"
             child = node.value["litellm_params"].value["model"]
@@ -200,6 +212,8 @@ class DeploymentReader:
                 params.values.setdefault(name_, params.values[other])
         if "base_model" in params.values:
             info.values.setdefault("base_model", params.values["base_model"])
+        if "daily_reset_time" in params.values:
+            self._check_clock(params.values, node, path)
         extra_info = {key: child.plain() for key, child in info.rest.items()}
         return Deployment(
             id=identity,
@@ -220,9 +234,21 @@ class DeploymentReader:
             file=node.file,
             line=node.line,
             tag_patterns=self._patterns(params, node, path),
+            engine="" if engine is None else engine.name,
             **{key: params.get(key) for key in _COPIED},
             **{key: params.get(key, ()) for key in _COPIED_LISTS},
         )
+
+    def _check_clock(self, params: dict[str, Any], node: Node, path: KeyPath) -> None:
+        """Report a `daily_reset_time` that is no time of day."""
+        told = params["daily_reset_time"]
+        try:
+            seconds_of(told)
+        except ValueError:
+            child = node.value["litellm_params"].value["daily_reset_time"]
+            message = f"{shown(told)} is no time of day: write {CLOCK_FORMS}"
+            self.problems.error(child.file, child.line, (*path, "daily_reset_time"), message)
+            del params["daily_reset_time"]
 
     def _patterns(self, params: Section, node: Node, path: KeyPath) -> tuple[re.Pattern[str], ...]:
         """Read `tag_regex`; one that is no regular expression is an error."""
@@ -236,8 +262,25 @@ class DeploymentReader:
                 self.problems.error(child.file, child.line, (*path, "tag_regex"), message)
         return tuple(found)
 
+    def _engine(self, model: str, params: Section, node: Node, path: KeyPath) -> EngineModel | None:
+        """Find the engine that an entry names; one that is not there is an error."""
+        name = model.removeprefix(PREFIX)
+        found, block = self.engines.get(name), node.value["litellm_params"]
+        if found is None:
+            child = block.value["model"]
+            text = f"there is no engine {shown(name)} in engines.models{self.problems.hint(name, self.engines)}"
+            self.problems.error(child.file, child.line, (*path, "model"), text)
+            return None
+        for key in ("api_base", "base_url", "custom_llm_provider"):
+            if key in params.values and block.value.get(key) is not None:
+                child = block.value[key]
+                self.problems.warn(child.file, child.line, (*path, key), "is not read: the engine says where it is")
+        # A key of the environment that is meant for the provider's own servers goes to none of ours.
+        params.values.setdefault("api_key", Secret("none"))
+        return found
+
     def _resolve(self, model: str, api_base: str | None, params: Section, node: Node, path: KeyPath) -> tuple[str, str]:
-        if self.resolve is None:
+        if self.resolve is None or model.startswith(PREFIX):  # of an engine that is not there
             return "", model
         try:
             return self.resolve(model, api_base, params.get("custom_llm_provider"))

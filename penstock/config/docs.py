@@ -87,6 +87,9 @@ _NOTES = {
         "Where the Redis or Valkey is through which processes share their state: [shared-state.md](shared-state.md). What is "
         "not given here is looked for in the environment, as `REDIS_` and the key in capitals."
     ),
+    "engines": "Local model servers that start with their first request: [engines.md](engines.md).",
+    "engines.models.*": "One engine. An entry of `model_list` uses it as `model: engine/NAME`.",
+    "engines.groups[]": "One group has one of these.",
     "credential_list[]": "Credentials that several deployments share, by `litellm_params.litellm_credential_name`.",
 }
 

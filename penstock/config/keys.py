@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from penstock.config.keys_cache import CACHE
+from penstock.config.keys_engines import ENGINE, ENGINES, GROUP
 from penstock.config.keys_general import GENERAL, TOP
 from penstock.config.keys_litellm import LITELLM
 from penstock.config.keys_params import CREDENTIAL, ENTRY, INFO, PARAMS
@@ -63,8 +64,25 @@ cache = Table("litellm_settings.cache_params", CACHE)
 general = Table("general_settings", GENERAL)
 coordination = Table("general_settings.coordination_redis", REDIS)
 credential = Table("credential_list[]", CREDENTIAL)
+engines = Table("engines", ENGINES)
+engine = Table("engines.models.*", ENGINE)
+engine_group = Table("engines.groups[]", GROUP)
 
-TABLES = (top, entry, params, info, router, litellm, cache, general, coordination, credential)
+TABLES = (
+    top,
+    entry,
+    params,
+    info,
+    router,
+    litellm,
+    cache,
+    general,
+    coordination,
+    credential,
+    engines,
+    engine,
+    engine_group,
+)
 """Every table, in the order of the documentation."""
 
 

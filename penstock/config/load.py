@@ -14,7 +14,7 @@ from penstock.config.deployments import DeploymentReader, Resolve, read_credenti
 from penstock.config.environ import apply_section, resolve
 from penstock.config.include import load_files
 from penstock.config.models import Config, GeneralSettings, Loaded
-from penstock.config.names import Names, check_aliases, check_groups, check_references
+from penstock.config.names import Names, check_aliases, check_groups, check_references, check_silent
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
 from penstock.config.section import Section, warn_unknown
@@ -139,7 +139,18 @@ def _build(
     defaults = read_default_params(router_node, problems)
     reader = DeploymentReader(credentials, find, problems, leaves_out, defaults, _may_store(general_node, environment))
     reader.named.update(also)
-    deployments = reader.read(sections.get("model_list"), written.value.get("model_list"))
+    listed, original = sections.get("model_list"), written.value.get("model_list")
+    engines = None
+    if "engines" in sections:
+        from penstock.config.engines import find_unlisted, list_too, read_engines  # few gateways have any
+
+        with problems.graded("error"):
+            engines = read_engines(sections["engines"], problems)
+        reader.engines = {} if engines is None else engines.models
+        # The one is the other with variables put in: both have the same entries.
+        if names := find_unlisted(engines, listed):
+            listed, original = (list_too(names, one, sections["engines"]) for one in (listed, original))
+    deployments = reader.read(listed, original)
     if not deployments and not problems.errors and written.value:
         node = sections.get("model_list")
         line = node.line if node is not None else 0
@@ -152,6 +163,7 @@ def _build(
         litellm=build_litellm(litellm, general),
         general=build_general(general, litellm, general_node, environment, file, problems),
         cache=cache,
+        engines=engines,
         environment=environment,
         files=files,
         raw=document.plain(),
@@ -192,6 +204,7 @@ def _check_names(config: Config, reader: DeploymentReader, sections: Mapping[str
         check_aliases((section, key), sections.get(section), names, problems)
     for section in ("router_settings", "litellm_settings"):
         check_references(section, sections.get(section), names, problems)
+    check_silent(config.deployments, names, problems)
     general = sections.get("general_settings")
     if config.general.completion_model and general is not None:
         node = general.value["completion_model"]

@@ -18,6 +18,7 @@ from penstock.config.secret import Secret
 from penstock.config.spec_groups import RoutingGroup
 
 if TYPE_CHECKING:
+    from penstock.config.engines import EngineSettings
     from penstock.config.tree import Node
 
 OnUnsupported = Literal["drop", "warn", "reject"]
@@ -30,7 +31,8 @@ class Deployment:
     `id` is `model_info.id`, else the SHA-256 (hex) of the entry as written, so it survives a new key value and another
     order of keys. `provider` and `upstream_model` come from the resolver (`""` and `model` without one). `defaults` are
     request parameters for requests that do not set them, in Chat's words; `extra_body` is for the body as it goes out.
-    `params` is the whole block, credentials as `Secret`. `stored`: it was sent while the gateway ran.
+    `params` is the whole block, credentials as `Secret`. `stored`: it was sent while the gateway ran. `engine`: the
+    one of `engines.models` that serves it, "" for none.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Deployment:
     file: str = ""
     line: int = 0
     stored: bool = False
+    engine: str = ""
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -175,6 +178,7 @@ class Config:
     litellm: LitellmSettings = LitellmSettings()
     general: GeneralSettings = GeneralSettings()
     cache: CacheSettings | None = None
+    engines: EngineSettings | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: tuple[Path, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict, repr=False)

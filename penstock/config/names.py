@@ -104,6 +104,17 @@ def check_groups(section: Node | None, groups: Iterable[RoutingGroup], names: Na
     names.exact.update(group.name for group in groups)
 
 
+def check_silent(deployments: Iterable[Deployment], names: Names, problems: Problems) -> None:
+    """Check that the groups exist that get copies of requests."""
+    for deployment in deployments:
+        model = deployment.params.get("silent_model")
+        if model and model not in names:
+            hint = problems.hint(model, names.exact)
+            path: KeyPath = ("model_list", deployment.model_name, "litellm_params", "silent_model")
+            text = f"no model named {shown(model)} in model_list{hint}; nothing is copied to it until there is one"
+            problems.warn(deployment.file, deployment.line, path, text)
+
+
 def _name_of(row: Node) -> str:
     name = row.value.get("group_name") if isinstance(row.value, dict) else None
     return "" if name is None else name.text

@@ -33,6 +33,11 @@ _STAYS = frozenset(
     trusted_proxy_ranges coordination_redis budget_sharing""".split()
 )
 """Keys of `general_settings` that only the file has."""
+CALLBACKS = frozenset(
+    "callbacks success_callback failure_callback input_callback service_callback audit_log_callbacks "
+    "batch_line_item_callbacks".split()
+)
+"""Keys of `litellm_settings` with names of callbacks. One with a dot is a path of Python, whose module is imported."""
 _OWN = ("PENSTOCK_", "LITELLM_", "DATABASE_URL", "JWT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_")
 _ELSEWHERE = "is set where the gateway is started, in the config file or the environment, and not over HTTP"
 
@@ -45,11 +50,30 @@ def lay_over(document: Node | None, over: Over) -> Node:
         there = base.get(section)
         if made is None:
             continue
+        mine = there.value if there is not None and isinstance(there.value, dict) else {}
+        if section == "litellm_settings":
+            made = Node(_without_code(made.value, mine), made.file, made.line)
         if there is None or not isinstance(there.value, dict):
             base[section] = made
         else:
             base[section] = Node({**there.value, **made.value}, there.file, there.line)
     return Node(base, PLACE, 0) if document is None else Node(base, document.file, document.line)
+
+
+def _without_code(made: Mapping[str, Node], file: Mapping[str, Node]) -> dict[str, Node]:
+    """Leave out of lists of callbacks what would load the operator's code, and does not stand in the file itself."""
+    found = dict(made)
+    for key in CALLBACKS & made.keys():
+        own = file.get(key)
+        listed = own.value if own is not None and isinstance(own.value, list) else () if own is None else (own,)
+        known = {str(one.value) for one in listed}
+        node = made[key]
+        if isinstance(node.value, list):
+            kept = [one for one in node.value if "." not in str(one.value) or str(one.value) in known]
+            found[key] = Node(kept, node.file, node.line)
+        elif "." in str(node.value) and str(node.value) not in known:
+            del found[key]
+    return found
 
 
 def check_setting(section: str, key: str, value: Any, may: frozenset[str]) -> list[Problem]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from penstock.config.problems import KeyPath, Problems, described, nearest
 from penstock.config.redis_address import PORT, SENTINEL_PORT, parse_nodes, parse_url
 from penstock.config.secret import Secret
+from penstock.config.spec_engines import TYPES
 from penstock.config.spec_groups import read_args, read_groups
 from penstock.config.spec_router import read_budgets, read_hedge, read_period, read_policies, read_policy
 from penstock.config.tree import Node, describe_type
@@ -364,13 +366,6 @@ def _usually(node: Node, choices: tuple[str, ...], path: KeyPath, problems: Prob
     return text
 
 
-def _hedge(node: Node) -> float:
-    seconds = read_hedge(node)
-    if seconds is None:
-        raise Wrong("a time such as 800ms, 1.5s or p95")
-    return seconds
-
-
 def _read(found: Any, expected: str) -> Any:
     """Return what another file read, which is None for another kind of value."""
     if found is None:
@@ -412,7 +407,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "seconds": _float("a number of seconds above 0", lambda n: n > 0),
     "wait": _float("a number of seconds, 0 or more", lambda n: n >= 0),
     "port": _int("a port, 1 to 65535", lambda n: 0 < n < 65536),
-    "hedge": _hedge,
+    "hedge": lambda node: _read(read_hedge(node), "a time such as 800ms, 1.5s or p95"),
     "period": lambda node: _read(read_period(node.text if isinstance(node.value, str) else ""), _PERIOD),
     "url": _url,
     "redis": _redis,
@@ -422,6 +417,7 @@ _PLAIN: Mapping[str, Callable[[Node], Any]] = {
     "mapping": _mapping,
     "connection": _mapping,  # its keys have a table of their own
     "list": _list,
+    **{name: partial(lambda row, node: _read(row.read(node), row.expected), row) for name, row in TYPES.items()},
 }
 _NESTED: Mapping[str, Callable[[Node, KeyPath, Problems], Any]] = {
     "flag": _flag,
@@ -448,7 +444,7 @@ _CHOICES: Mapping[str, Callable[[Node, tuple[str, ...], KeyPath, Problems], Any]
 }
 
 _TEXTUAL = frozenset({"any", "str", "secret"})
-SECRET_SPECS = frozenset({"secret", "redis", "headers"})
+SECRET_SPECS = frozenset({"secret", "redis", "headers", "variables"})
 
 MEANING: Mapping[str, str] = {
     "any": "any value",
@@ -495,5 +491,6 @@ MEANING: Mapping[str, str] = {
     "strategy": "mapping of arguments",
     "budgets": "mapping of providers to `{budget_limit, time_period}`",
     "hedge": "`800ms`, `1.5s` or `p95`",
+    **{name: row.meaning for name, row in TYPES.items()},
 }
 """How the documentation names each type."""

@@ -85,6 +85,11 @@ TABLE: dict[str, Row] = {
     "no_deployment": Row(429, "rate_limit_error", "rate_limit_error", "RateLimitError", "fallback", "gateway"),
     # all deployments of a group have as many requests as they may, and nobody waits longer for a place
     "no_room": Row(429, "rate_limit_error", "rate_limit_error", "RateLimitError", "fallback", "gateway"),
+    # a local engine did not come in time, or does not come at all: another deployment, or a fallback, may answer
+    "engine_busy": Row(
+        503, "service_unavailable_error", "overloaded_error", "ServiceUnavailableError", "other", "gateway"
+    ),
+    "engine_failed": Row(503, "service_unavailable_error", "api_error", "ServiceUnavailableError", "other", "gateway"),
     # what an upstream said
     "upstream_bad_request": Row(400, _BAD, _BAD, "BadRequestError", "no", "client"),
     "upstream_auth": Row(

@@ -17,17 +17,18 @@ _DEEPEST = 64
 Clean = Callable[[str], str]
 
 
-def kept_json(raw: bytes, clean: Clean) -> bytes:
-    """Return JSON as it is kept; b"" for what is none. ``clean`` takes secrets out of a text."""
+def kept_json(raw: bytes, clean: Clean, most: int = MOST_KEPT, lengths: tuple[int, ...] = LENGTHS) -> bytes:
+    """Return JSON as it is kept; b"" for what is none. ``clean`` takes secrets out of a text; ``most`` and ``lengths``:
+    see ``MOST_KEPT`` and ``LENGTHS``."""
     if not raw:
         return b""
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         return b""
-    for most in LENGTHS:
-        found = msgspec.json.encode(_cut(value, clean, most, 0))
-        if len(found) <= MOST_KEPT:
+    for length in lengths:
+        found = msgspec.json.encode(_cut(value, clean, length, 0))
+        if len(found) <= most:
             return found
     return too_large(len(raw))
 

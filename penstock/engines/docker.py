@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from penstock.engines.models import Model
@@ -51,9 +52,17 @@ def has_gpu() -> bool:
 
 
 def build_engine_command(
-    engine: Engine, model: Model, host: str, port: int, options: tuple[str, ...], version: str = "", image: str = ""
+    engine: Engine,
+    model: Model,
+    host: str,
+    port: int,
+    options: tuple[str, ...],
+    version: str = "",
+    image: str = "",
+    environment: Iterable[str] = (),
 ) -> tuple[list[str], Launch]:
-    """Build the command that runs an engine in a container, and return what the engine is told in it, too."""
+    """Build the command that runs an engine in a container, and return what the engine is told in it, too.
+    ``environment``: variables of docker's that it is given."""
     gpu = has_gpu()
     words = ["docker", "run", "--rm", "--network", "host", "--name", name_engine(engine, port)]
     words += ["--gpus", "all"] if gpu else []
@@ -61,8 +70,8 @@ def build_engine_command(
     mounts, launch = _inside(model, host, port, options)
     for outside, inside in mounts:
         words += ["-v", f"{_mountable(outside)}:{inside}"]
-    for variable in _PASSED:
-        words += ["-e", variable] if variable in os.environ else []
+    for variable in dict.fromkeys((*(name for name in _PASSED if name in os.environ), *environment)):
+        words += ["-e", variable]
     words.append(f"{image or engine.image.name}:{engine.image.tag(version, gpu)}")
     return [*words, *engine.image.command, *engine.image.arguments(launch)], launch
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +24,8 @@ MODULE = ("-P", "-m")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """One engine, as it was asked for. ``options``: further ones of the engine's own; ``binary``: its program, where it
-    is not on PATH; ``version`` and ``image``: of its container."""
+    is not on PATH; ``version`` and ``image``: of its container; ``environment``: variables that the container is given
+    from those of the process."""
 
     engine: Engine
     model: Model
@@ -34,6 +36,7 @@ class Wanted:
     binary: str = ""
     version: str = ""
     image: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,14 @@ def plan_engine(wanted: Wanted) -> Planned:
         where = "" if wanted.runtime == CONTAINER else f" ({_looked_for(wanted.engine)})"
         raise EngineError(f"neither {wanted.engine.title}{where} nor docker is installed. {_help(wanted)}")
     words, launch = build_engine_command(
-        wanted.engine, wanted.model, wanted.host, wanted.port, wanted.options, wanted.version, wanted.image
+        wanted.engine,
+        wanted.model,
+        wanted.host,
+        wanted.port,
+        wanted.options,
+        wanted.version,
+        wanted.image,
+        wanted.environment,
     )
     after = (remove_container(name_engine(wanted.engine, wanted.port)),)
     plan = Plan(label=wanted.engine.title, command=tuple(words), after=after, grace=GRACE)

@@ -66,12 +66,16 @@ class Process:
 
     def describe_end(self) -> str:
         """Tell how it ended and what it wrote last, for whoever has to mend it."""
+        return self.how_it_ended() + self.last_lines()
+
+    def how_it_ended(self) -> str:
+        """Tell how it ended."""
         code = self.code
         how = "ended by itself" if code == 0 else f"ended with exit code {code}"
         if code is not None and code > 128:
             with contextlib.suppress(ValueError):
                 how = f"was ended by {signal.Signals(code - 128).name}"
-        return how + self.last_lines()
+        return how
 
     def last_lines(self) -> str:
         """Return the last lines of the log, to be put behind a message."""

@@ -21,5 +21,6 @@ SGLANG = Engine(
         command=("python3", "-m", "sglang.launch_server"),
         flags=("--ipc=host",),
     ),
+    naming="--served-model-name",
     install="pip install sglang",
 )

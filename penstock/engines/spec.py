@@ -54,7 +54,8 @@ class Image:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """One kind of local model server. ``ways`` are tried in their order, then the image. ``dashes``: whether the words
-    of its options are joined by dashes, or by underscores. ``percent``: reads from a piece of its log how much is
+    of its options are joined by dashes, or by underscores. ``naming``: its option for the name by
+    which it is asked, "" where it has none, or goes by no name. ``percent``: reads from a piece of its log how much is
     loaded, None for a piece that does not tell. ``install``: what to tell who does not have it."""
 
     name: str
@@ -63,6 +64,7 @@ class Engine:
     image: Image
     install: str
     dashes: bool = True
+    naming: str = ""
     percent: Callable[[str], float | None] = read_bars
 
 

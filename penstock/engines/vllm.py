@@ -27,5 +27,6 @@ VLLM = Engine(
     ),
     # Its processes share tensors through /dev/shm, of which a container has 64 MB: hence the host's.
     image=Image(name="vllm/vllm-openai", tag=tag_or_latest, arguments=_named, flags=("--ipc=host",)),
+    naming="--served-model-name",
     install="pip install vllm",
 )

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from penstock.config.admission import AdmissionSettings
 from penstock.core.admit.access import names_route
-from penstock.core.admit.holders import NO_PACE, Bad, Cap, Holder, read_holder
+from penstock.core.admit.holders import NO_PACE, Bad, Cap, Holder, Pace, read_holder
 from penstock.core.admit.rates import Limit, Over, Rates, Taken, limits_of
 from penstock.core.admit.tokens import has_used, may_use
 from penstock.core.errors import GatewayError
 from penstock.runtime.end_users import end_user_of, in_headers, request_tags
-from penstock.runtime.limit_lines import LimitLines, key_lines, over_error, over_lines, spend_line
+from penstock.runtime.limit_lines import LimitLines, OverModel, key_lines, over_error, over_lines, spend_line
 from penstock.runtime.model_access import ModelAccess
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Admission:
         self._access: ModelAccess | None = None
         self._warned = False
         self._limits: dict[tuple[str, str], tuple[Sequence[Holder], Limits]] = {}
+        self._limits_in: State | None = None  # of which they were read
 
     # What may be seen ---------------------------------------------------------------------------------------------
 
@@ -92,6 +93,8 @@ class Admission:
     def admit(self, call: Call, state: State, plan: Plan[Target] | None = None) -> Awaitable[None] | None:
         """Let a call through to its model, or refuse it. Sets ``call.admitted``. What it returns must be awaited before
         anybody is asked; None where nothing has to wait. ``plan``: instead of what the state plans for its model."""
+        if call.exchange.copied:  # the operator says where it goes, whatever its caller may
+            return self._count(call, state, call.model, plan)
         caller, wishes = call.caller, call.wishes
         access = self.access(state)
         # Where the config says who answers, whatever a request says, what the request says is still what it may say.
@@ -103,7 +106,24 @@ class Admission:
             plan = state.plan(call.model) if wishes is None else state.wished(call.model, wishes)
             if self.settings.fallbacks_too:
                 plan = _only_allowed(plan, access, caller)
-        return self._count(call, state, call.model, plan)
+        try:
+            return self._count(call, state, call.model, plan)
+        except OverModel as error:
+            return self._count_elsewhere(call, state, plan, error)
+
+    def _count_elsewhere(
+        self, call: Call, state: State, plan: Plan[Target], error: OverModel
+    ) -> Awaitable[None] | None:
+        """Count a call that is over a limit in its model in the first of its fallbacks that has room for it."""
+        lines = call.outlet.call_lines
+        for name in () if self.settings.stays_over else plan.fallbacks.get("", ()):
+            call.outlet.call_lines = b""
+            try:
+                return self._count(call, state, name, state.plan(name))
+            except OverModel:
+                continue
+        call.outlet.call_lines = lines
+        raise error
 
     def admit_passed(
         self, call: Call, state: State, model: str, names: tuple[str, ...] | None
@@ -135,8 +155,8 @@ class Admission:
         admitted = self._who(call, model)
         admitted.plan = plan
         holders, now = admitted.holders, self._clock()
-        limits, lines, of_key, account = self._limits_of(call.caller, holders, model)
-        if lines is not None:
+        limits, lines, of_key, account = self._limits_of(call.caller, holders, model, state, plan)
+        if lines is not None and not call.exchange.copied:
             common = self.rates.common
             if self.settings.fails_closed and common is not None and not common.connected:
                 text = "Limits cannot be counted now: what the gateway's processes share is away. Try again soon."
@@ -163,15 +183,19 @@ class Admission:
             raise
         return None if waits is None else self._wait(waits, admitted)
 
-    def _limits_of(self, caller: Caller, holders: Sequence[Holder], model: str) -> Limits:
+    def _limits_of(
+        self, caller: Caller, holders: Sequence[Holder], model: str, state: State, plan: Plan[Target] | None
+    ) -> Limits:
         """Return the limits that a call counts against, and their lines; kept where they are those of its key."""
         if holders is not caller.holders:
-            return _read_limits(holders, model)
+            return _read_limits(holders, model, plan)
+        if state is not self._limits_in:
+            self._limits, self._limits_in = {}, state
         found = self._limits.get((caller.key, model))
         if found is None or found[0] is not holders:
             if len(self._limits) >= MOST_KEPT:
                 self._limits.clear()
-            found = self._limits[caller.key, model] = holders, _read_limits(holders, model)
+            found = self._limits[caller.key, model] = holders, _read_limits(holders, model, plan)
         return found[1]
 
     async def _wait(self, waits: Awaitable[None], admitted: Admitted) -> None:
@@ -268,12 +292,23 @@ class Admission:
         self.rates.settle(admitted.taken, tokens, self._clock())
 
 
-def _read_limits(holders: Sequence[Holder], model: str) -> Limits:
-    limits = limits_of(holders, model)
+def _read_limits(holders: Sequence[Holder], model: str, plan: Plan[Target] | None) -> Limits:
+    limits = limits_of(holders, model, NO_PACE if plan is None else _pace_of_keys(plan))
     of_key, account = b"", ""
     if holders and holders[0].kind == "key":
         of_key, account = key_lines(holders[0]), f"key:{holders[0].id}"
     return limits, LimitLines(limits) if limits else None, of_key, account
+
+
+def _pace_of_keys(plan: Plan[Target]) -> Pace:
+    """Return the limits of keys in a plan's model that have none of their own in it: those of its first deployment that
+    says some."""
+    for target in plan.targets.get(plan.group, ()):
+        params = target.deployment.params
+        requests, tokens = params.get("default_api_key_rpm_limit"), params.get("default_api_key_tpm_limit")
+        if requests is not None or tokens is not None:
+            return Pace(requests, tokens)
+    return NO_PACE
 
 
 def _only_allowed(plan: Plan[Target], access: ModelAccess, caller: Caller) -> Plan[Target]:

@@ -121,6 +121,10 @@ class Attempt(Struct, eq=False):
             self.upstream += self.call.means.clock() - self.since
             self.since = 0.0
 
+    def waited(self, seconds: float) -> None:
+        """Note seconds that it waited for what is no work of the gateway's, and nothing was sent upstream yet."""
+        self.upstream += seconds
+
     def begun(self, now: float) -> None:
         """Note that the first byte of the answer goes out at ``now``: from here on there is no other target."""
         self.first_at = now

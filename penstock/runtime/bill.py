@@ -44,6 +44,8 @@ def settle(attempt: Attempt) -> Decimal | None:
         UNPRICED.count(target.label)
         return None
     attempt.price_version = found.version
+    if found.batches and attempt.call.batched:
+        usage = attempt.usage = msgspec.structs.replace(usage, tier="batch")
     tier, now = usage.tier or asked_tier(attempt), time.time() if price.depends_on_time else 0.0
     if attempt.units is not None:
         attempt.cost = price.cost(usage, tier, attempt.units, now).total

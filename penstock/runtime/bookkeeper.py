@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from penstock.core.admit.book import Cell
 from penstock.core.mask import NO_SECRETS, Mask
-from penstock.stores.base import KeptTexts, SpendStore, Spent, Total
+from penstock.stores.base import KeptTexts, SpendStore, Spent
 from penstock.stores.batch import Batch, read_batch
 from penstock.stores.journal import BEGIN, Journal, JournalFile, left_open, read_all, take_over
 
@@ -112,9 +112,9 @@ class Bookkeeper:
             self._answered.clear()
             await self._answered.wait()
 
-    async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
-        """Return what the store knows of windows of accounts, of which this process has counted nothing."""
-        return await self._store.totals(asked)
+    async def amounts(self, accounts: Sequence[str], period: str, start: float) -> list[int]:
+        """Return what the store knows of a window of accounts, of which this process has counted nothing."""
+        return await self._store.amounts(accounts, period, start)
 
     def left(self) -> list[Spent]:
         """List what dead processes spent that is not stored yet, as far as is known."""

@@ -25,6 +25,7 @@ from penstock.core.providers.lending import is_foreign, withheld
 from penstock.core.providers.resolve import resolve
 from penstock.core.providers.urls import at_own_host, dialects_at
 from penstock.core.providers.wires import guides_of, wire_of
+from penstock.core.route.quotas import read_quotas
 from penstock.core.route.stars import fill
 from penstock.runtime.account import Account, word
 from penstock.runtime.attempts import attempt_for
@@ -122,13 +123,11 @@ def _dialects(account: Account) -> tuple[str, ...]:
 def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_id: str) -> Target:
     """Make the target, from everything that is known of it."""
     provider, deployment, settings = account.provider, account.deployment, account.settings
-    rules_of = account.model if serving.rules_of is None else serving.rules_of
+    words, rules_of = _words(deployment, serving), account.model if serving.rules_of is None else serving.rules_of
     wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
     whole, stream = _timeouts(deployment, settings, "")
-    words = _words(deployment, serving)
     says_form = words.said is not None and words.said.request.output is not None
-    validates = bool(_first(deployment.validate, settings.get("validate")))
-    attempt, special = attempt_for(provider.name), validates or says_form
+    attempt, validates = attempt_for(provider.name), bool(_first(deployment.validate, settings.get("validate")))
     return Target(
         account=account,
         id=deployment.id,
@@ -140,6 +139,7 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         tls=account.tls,
         model=account.model,
         label=account.label,
+        engine=deployment.engine,
         path_model=account.model if serving.path_model is None else serving.path_model,
         stream_names=serving.stream_names,
         timeouts=whole,
@@ -164,20 +164,30 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         seal=serving.seal,
         on_unsupported=deployment.on_unsupported or "warn",
         validates=validates,
-        special=special,
-        only=dialects[0] if len(dialects) == 1 and attempt is None and not special else "",
+        special=validates or says_form,
+        only=dialects[0] if len(dialects) == 1 and attempt is None and not (validates or says_form) else "",
         answer_lines=_answer_lines(deployment.id, account.label),
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         budgets=tuple(_budgets(deployment, settings, provider.name, live_id)),
-        weight=deployment.weight,
-        rpm=deployment.rpm,
-        tpm=deployment.tpm,
-        order=deployment.order,
-        tags=deployment.tags,
-        most=deployment.params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
+        **_choosing(deployment, settings),
         owner=str(deployment.info.get("owned_by") or provider.owned_by),
         dialects=dialects,
     )
+
+
+def _choosing(deployment: Deployment, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a target by which it is chosen, and what is asked beside it."""
+    params = deployment.params
+    return {
+        "weight": deployment.weight,
+        "rpm": deployment.rpm,
+        "tpm": deployment.tpm,
+        "quotas": read_quotas(params),
+        "silent_model": params.get("silent_model") or "",
+        "order": deployment.order,
+        "tags": deployment.tags,
+        "most": params.get("max_parallel_requests") or settings.get("default_max_parallel_requests"),
+    }
 
 
 class Stars:

@@ -79,9 +79,9 @@ class Call:
     its headers say. ``way``: where in its plan it is, once there was something to decide."""
 
     __slots__ = (
-        "admitted", "asked", "attempt", "below", "caching", "call_id", "caller", "exchange", "fields", "known",
-        "means", "model", "model_raw", "mount_style", "outlet", "params", "path", "request", "request_id", "says",
-        "spent", "spent_cost", "stream", "surface", "tries", "upstream", "way", "wishes",
+        "admitted", "asked", "attempt", "batched", "below", "caching", "call_id", "caller", "exchange", "fields",
+        "known", "means", "model", "model_raw", "mount_style", "outlet", "params", "path", "request", "request_id",
+        "says", "spent", "spent_cost", "stream", "surface", "tries", "upstream", "way", "wishes",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -109,6 +109,7 @@ class Call:
         self.attempt: Attempt | None = None
         self.admitted: Admitted | None = None  # what it was let through with, where there is something to count
         self.caching: Keeping | None = None  # its part in the answer cache, where there is one
+        self.batched = False  # it is a line of a batch
         self.tries = 0
         self.upstream = 0.0
         self.spent: Usage | None = None
@@ -174,8 +175,11 @@ class Call:
         """Return the event that ends a stream in an error, in the client's dialect."""
         return self._encoder().fail(error)
 
-    def ping(self) -> bytes:
-        """Return a sign of life that the client's library ignores."""
+    def ping(self, remark: str = "") -> bytes:
+        """Return a sign of life that the client's library ignores; where it may be a comment, with a remark for people
+        who look."""
+        if remark and self.surface is not None and self.surface.dialect.comments:
+            return b": %b\n\n" % safe(remark)
         return self._encoder().ping()
 
     def _encoder(self) -> StreamEncoder:

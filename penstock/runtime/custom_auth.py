@@ -4,15 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
 import inspect
 import logging
-import re
-import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +19,7 @@ from penstock.core.admit.caller import INTERNAL_USER, PROXY_ADMIN, ROLES, Caller
 from penstock.core.admit.given import FIELDS
 from penstock.core.admit.holders import Bad
 from penstock.core.errors import GatewayError
+from penstock.runtime.custom_code import load_named
 from penstock.runtime.http import in_task
 
 if TYPE_CHECKING:
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock")
 PATIENCE = 30.0  # seconds that the function may take
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
 Ask = Callable[[Any, str], Any]
 
 
@@ -190,22 +185,9 @@ async def _closed(request: object, api_key: str) -> None:
 
 
 def _load(name: str, folder: Path) -> Ask:
-    if not _NAME.fullmatch(name):
-        raise ValueError("write it as module.function, such as custom_auth.user_api_key_auth")
-    module_name, _, function = name.rpartition(".")
-    path = folder.joinpath(*module_name.split(".")).with_suffix(".py")
-    with _stand_ins():
-        if path.is_file():
-            spec = importlib.util.spec_from_file_location(f"penstock_custom.{module_name}", path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(module_name)
-    found: Ask | None = getattr(module, function, None)
+    found: Ask = load_named(name, folder, {"litellm.proxy._types": _TYPES})
     if not callable(found):
-        raise ValueError(f"{path if path.is_file() else module_name} has no function {function!r}")
+        raise ValueError(f"{name} is no function")
     return found
 
 
@@ -221,23 +203,9 @@ class LitellmUserRoles(StrEnum):
     CUSTOMER = ROLES[6]
 
 
-@contextmanager
-def _stand_ins() -> Iterator[None]:
-    """Let such a module import from LiteLLM what these modules import from there, where that is not installed."""
-    if importlib.util.find_spec("litellm") is not None:
-        yield
-        return
-    made = {name: types.ModuleType(name) for name in ("litellm", "litellm.proxy", "litellm.proxy._types")}
-    kept: dict[str, Any] = {
-        "UserAPIKeyAuth": UserAPIKeyAuth,
-        "ProxyException": ProxyException,
-        "LitellmUserRoles": LitellmUserRoles,
-    }
-    made["litellm.proxy._types"].__dict__.update(kept)
-    made["litellm"].__path__ = made["litellm.proxy"].__path__ = []
-    sys.modules.update(made)
-    try:
-        yield
-    finally:
-        for name in made:
-            sys.modules.pop(name, None)
+_TYPES: dict[str, Any] = {
+    "UserAPIKeyAuth": UserAPIKeyAuth,
+    "ProxyException": ProxyException,
+    "LitellmUserRoles": LitellmUserRoles,
+}
+"""What such a module imports from LiteLLM, by the name of the class."""

@@ -35,8 +35,19 @@ from penstock.runtime.http import (
 )
 from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
+from penstock.runtime.mirror import Mirror
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import Turn, begin_step, blame, first_choice, late_after, picker, praise
+from penstock.runtime.routing import (
+    Turn,
+    asks_of,
+    begin_step,
+    blame,
+    first_choice,
+    late_after,
+    picker,
+    praise,
+    used_by,
+)
 from penstock.runtime.told import telling
 from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
@@ -46,8 +57,11 @@ if TYPE_CHECKING:
 
     from penstock.core.route.choose import Rules
     from penstock.runtime.admission import Admission
+    from penstock.runtime.hosts import Hosts
     from penstock.runtime.http import Pool
     from penstock.runtime.line import Line
+    from penstock.runtime.observing import Observer
+    from penstock.runtime.quotas import Reserved
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
     from penstock.runtime.surface import Surface
@@ -64,7 +78,7 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
     "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug "
-    "overloaded over_budget no_ledger".split()
+    "overloaded over_budget no_ledger engine_busy engine_failed".split()
 )
 _FINAL = (
     " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
@@ -86,7 +100,10 @@ class Engine:
         self.means = Means(pool, store or MemoryStore(), lives or Lives(), clock, set(), Held())
         self.records = records
         self.admission: Admission | None = None  # None: nobody has limits
+        self.observer: Observer | None = None  # None: records are sent nowhere
         self.answers = AnswerCache(lambda: self.means, self.handle)
+        self.mirror = Mirror(self.handle, lambda: self.means)
+        self.hosts: Hosts | None = None  # engines of the config; None: it has none
         self.lines: dict[str, Line] = {}  # of groups in which somebody has waited
         self._ended: list[tuple[Call, GatewayError | None, float, float]] = []
         self._good: list[tuple[Attempt, Rules, float]] = []  # what went well in this turn of the loop
@@ -107,6 +124,8 @@ class Engine:
                 body = exchange.body
                 fields = open_body(body) if len(body) < apart.COUNTED else await apart.opened(body)
             read_fields(call, surface, fields, state)
+            if self.observer is not None:
+                self.observer.begin(call)
             if heard or call.says:
                 call.wishes = read_wishes(call, state.most_fallbacks, state.keep_alive)
             keeps = state.caching is not None and surface.cached and plan is None
@@ -222,17 +241,15 @@ class Engine:
         if call.way is not None:  # before it nobody goes to a fallback, which may be another request
             begin_step(call.way, plan, step, attempt)
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
-        bill, trial = call.outlet.bill, 0.0
+        bill = call.outlet.bill
         standing.in_flight += 1
-        if rules is not None:
-            standing.ask(self.means.clock())
-            trial = standing.trial
+        trial, held = (0.0, None) if rules is None else self._count(attempt)
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
             if (waits := None if bill is None else bill.leave()) is not None:
                 await waits
-            await surface.attempt(attempt)
+            await (surface.attempt(attempt) if not target.engine else self._ask_host(attempt, surface))
         except (GatewayError, TransportError, RecursionError) as error:
             failed = _failure(attempt, error)
         else:
@@ -245,6 +262,8 @@ class Engine:
             return ANSWERED
         finally:
             standing.in_flight -= 1
+            if held is not None:
+                self.means.lives.quotas.settle(held, used_by(attempt))
             if bill is not None:
                 bill.back()
             if trial and trial == standing.trial:  # what began before is no trial
@@ -255,6 +274,24 @@ class Engine:
         if attempt.so_far is not None and (attempt.first_at is not None or attempt.goes_on):
             return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
+
+    def _count(self, attempt: Attempt) -> tuple[float, Reserved | None]:
+        """Count a try; return when the trial of its deployment began, if that is one, and what it holds of quotas."""
+        standing, target = attempt.live.standing, attempt.target
+        standing.ask(self.means.clock())
+        if target.silent_model:
+            self.mirror.copy(attempt)
+        if not target.quotas:
+            return standing.trial, None
+        return standing.trial, self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(attempt.call))
+
+    async def _ask_host(self, attempt: Attempt, surface: Surface) -> None:
+        """Make a try at an engine of the config, once it is there."""
+        if self.hosts is None:
+            name = attempt.target.engine
+            text = f"The engine {name!r} is started by `penstock serve` alone, and not by the SDK."
+            raise GatewayError("engine_failed", text)
+        await self.hosts.carry(attempt, surface.attempt)
 
     def _praise(self, attempt: Attempt, rules: Rules) -> None:
         """Note a good answer: at once where it ends a rest, else with those of this turn of the loop."""
@@ -330,7 +367,10 @@ class Engine:
             if call.caching is not None:  # which the line above may have ended
                 self.answers.over(call.caching)
         for call, error, now, at in ended:
-            self.records.put(record_of(call, error, now, at))
+            record = record_of(call, error, now, at)
+            self.records.put(record)
+            if self.observer is not None:
+                self.observer.put(call, record)
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
             call.attempt = None
 

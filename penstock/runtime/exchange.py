@@ -78,6 +78,7 @@ class Exchange:
     started: float  # the loop's clock when the request's last byte had come; of an upload, when its head had
     coming: Coming | BodySource | None  # the body, where it was not there with its head
     upload: Upload | None = None  # a form that is passed on as it comes
+    copied = False  # it is a copy of another request, see ``mirror``
     winds_down: Callable[[], None] | None = None  # of a WebSocket: ends it as soon as nothing is being answered on it
 
     def __init__(

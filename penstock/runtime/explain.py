@@ -59,6 +59,9 @@ def _group(name: str, targets: Any, rules: Rules, need: Need, lives: Lives, now:
         for key in ("weight", "rpm", "tpm", "order"):
             if getattr(target, key) is not None:
                 told[key] = getattr(target, key)
+        for quota in target.quotas:
+            told[quota.key] = quota.most
+            told[f"{quota.key}_used"] = lives.quotas.used(target.live_id, quota)
         latency = standing.latency(now, need.stream, rules.ttl)
         if latency:
             told["latency_s"] = round(latency, 4)

@@ -43,7 +43,7 @@ class Keyring:
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
         self._how = how
-        self._rows: dict[tuple[str, str], Row] = {}
+        self._rows: dict[str, dict[str, Row]] = {}  # by kind and id
         self._ids: dict[str, tuple[str, float]] = {}  # digest -> id of the key, and until when it opens (0 = for good)
         self._plain = False  # some digests are LiteLLM's plain SHA-256
         self._callers: dict[str, Caller] = {}
@@ -63,12 +63,13 @@ class Keyring:
             elif changes.revision <= self.revision and self.revision:
                 return  # another thread was faster
             for gone in changes.gone:
-                row = self._rows.pop((gone.kind, gone.id), None)
+                row = self._rows.get(gone.kind, {}).pop(gone.id, None)
                 if row is not None and row.kind == "key":
                     self._forget(row)
             for row in changes.rows:
-                before = self._rows.get((row.kind, row.id))
-                self._rows[row.kind, row.id] = row
+                of_kind = self._rows.setdefault(row.kind, {})
+                before = of_kind.get(row.id)
+                of_kind[row.id] = row
                 if row.kind == "key":
                     if before is not None:
                         self._forget(before)
@@ -79,18 +80,19 @@ class Keyring:
 
     def body(self, kind: str, id_: str) -> Mapping[str, Any] | None:
         """Return the fields of a row; None where there is none."""
-        row = self._rows.get((kind, id_))
+        row = self.row(kind, id_)
         return None if row is None else _DECODE(row.body)
 
     def row(self, kind: str, id_: str) -> Row | None:
-        return self._rows.get((kind, id_))
+        of_kind = self._rows.get(kind)
+        return None if of_kind is None else of_kind.get(id_)
 
     def rows(self, kind: str) -> Collection[Row]:
-        """List the rows of a kind: for kinds of which there are few."""
-        return [row for (of, _), row in self._rows.items() if of == kind]
+        """List the rows of a kind."""
+        return list(self._rows.get(kind, _NEVER).values())
 
     def all_rows(self) -> Collection[Row]:
-        return list(self._rows.values())
+        return [row for of_kind in list(self._rows.values()) for row in list(of_kind.values())]
 
     # Keys. ------------------------------------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class Keyring:
 
     def caller(self, id_: str) -> Caller | None:
         """Return whom the key of an id belongs to."""
-        if ("key", id_) not in self._rows:
+        if self.row("key", id_) is None:
             return None
         return self._callers.get(id_) or self._read(id_)
 
@@ -129,7 +131,7 @@ class Keyring:
 
     def id_of(self, given: str) -> str | None:
         """Return the id of a key that somebody names: by itself, by its id, or by a digest of it."""
-        if ("key", given) in self._rows:
+        if self.row("key", given) is not None:
             return given
         found = self._ids.get(given) or self._ids.get(self.digest(given.encode()[:LONGEST]))
         if found is None and self._plain:

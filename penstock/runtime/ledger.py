@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 OVER_BUDGET = 422
 STOP, PASS = "stop", "pass"
-_SLICE = 500  # accounts that are looked up in one turn of the event loop
+_SLICE = 2000  # accounts that are looked up in one turn of the event loop
 _SESSION = Asked(0, elsewhere=True)  # what one asks in a session over a WebSocket, nobody knows before
 
 
@@ -76,8 +76,7 @@ class Rules(Struct, frozen=True):
 class Bill(Struct, eq=False):
     """What one call is charged with. It lets go of its call when it is closed, so that both are freed at once.
 
-    ``bound``: what a try may cost at most. ``under_way``: how many tries are. ``soft``: holders to be told of.
-    ``texts``: what it asks and is answered, where that is kept."""
+    ``bound``: what a try may cost at most. ``under_way``: how many tries are. ``soft``: holders to be told of."""
 
     ledger: Ledger
     call: Call | None
@@ -88,7 +87,6 @@ class Bill(Struct, eq=False):
     soft: Sequence[Soft] = ()
     under_way: int = 0
     begun: bool = False
-    texts: Texts | None = None
 
     def leave(self) -> Awaitable[None] | None:
         """Note that a try is about to be sent; ``back`` must follow. Raises "no_ledger" where that cannot be written
@@ -251,9 +249,9 @@ class Ledger:
             for cell in held.cells:
                 if not cell.asked:
                     keeper.ask(cell)
-        bill = call.outlet.bill = Bill(self, call, held, accounts, bound, bound, soft)
-        if self.rules.texts:
-            bill.texts = Texts()
+        call.outlet.bill = Bill(self, call, held, accounts, bound, bound, soft)
+        if self.rules.texts and call.outlet.texts is None:
+            call.outlet.texts = Texts()
 
     def leave(self, bill: Bill) -> Awaitable[None] | None:
         """Write down that a try of a call is about to be sent, see ``Bill.leave``."""
@@ -326,7 +324,8 @@ class Ledger:
             cost += amount.pico(call.spent_cost)
         now = self._now()
         self.book.settle(bill.hold, cost, now)
-        self._write_ended(call, error, now, cost, bill.accounts, bill.texts)
+        texts = call.outlet.texts if self.rules.texts else None
+        self._write_ended(call, error, now, cost, bill.accounts, texts)
         for soft in bill.soft:
             if soft.cell.spent >= soft.most:
                 self._warn(*soft)
@@ -400,26 +399,28 @@ class Ledger:
         """Ask the store once more what was spent: somebody priced requests anew."""
         if self.keeper is not None:
             self.keeper.ask_anew(self.book.cells.values())
+
     async def spent_of_all(self, accounts: Sequence[str]) -> list[int]:
         """Return what many accounts have spent in the windows of their first caps: from the book, where this process
         counts them, else from the store, which is asked once. Nothing is kept of those: there may be 100,000."""
-        keeper, found = self.keeper, dict.fromkeys(accounts, 0)
+        keeper, cells = self.keeper, self.book.cells
         if keeper is None:
             return [self.spent(account) for account in accounts]
         await keeper.answered()
-        wanted = []
-        for number, account in enumerate(accounts):
-            if number % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)
-            period, now = self.accounts.main_period(account), self._now()
-            cell = self.book.cells.get((account, period))
-            if cell is None:
-                wanted.append((account, period, window(period, now).start))
-            else:
-                found[account] = await self.spent_of(account, period)
-        for total in await keeper.totals(wanted):
-            found[total.account] = total.amount
-        return list(found.values())
+        found: dict[str, int] = {}
+        asked: dict[str, list[str]] = {}
+        for at in range(0, len(accounts), _SLICE):
+            await asyncio.sleep(0)
+            part = accounts[at : at + _SLICE]
+            for account, period in zip(part, self.accounts.main_periods(part), strict=True):
+                if (account, period) in cells:
+                    found[account] = await self.spent_of(account, period)
+                else:
+                    asked.setdefault(period, []).append(account)
+        for period, names in asked.items():
+            amounts = await keeper.amounts(names, period, window(period, self._now()).start)
+            found.update(zip(names, amounts, strict=True))
+        return [found[account] for account in accounts]
 
     async def put_right(self, account: str, wanted: int, who: str) -> None:
         """Set what an account has spent in the window of its first cap, to so many picodollars. By an entry of its own:

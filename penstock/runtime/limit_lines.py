@@ -87,6 +87,10 @@ def over_lines(over: Over) -> bytes:
     return b"rate_limit_type: %b\r\nreset_at: %b\r\n" % (over.what.encode(), _when(over).encode())
 
 
+class OverModel(GatewayError):
+    """A limit in one model is used up: another model may have room."""
+
+
 def over_error(over: Over, tokens: int) -> GatewayError:
     """Make the refusal of a request that is over a limit, in LiteLLM's words, which clients match on. ``tokens``: that
     it may use."""
@@ -97,7 +101,8 @@ def over_error(over: Over, tokens: int) -> GatewayError:
     )
     if over.what == "tokens" and tokens > over.most:
         text += f". This request alone may use {tokens} tokens: a smaller max_tokens, or a shorter prompt, would fit"
-    return GatewayError("over_rate", text, retry_after=over.wait)
+    made = OverModel if over.in_one_model else GatewayError
+    return made("over_rate", text, retry_after=over.wait)
 
 
 def _when(over: Over) -> str:

@@ -15,6 +15,7 @@ from penstock.core.route.spent import Spent
 from penstock.core.route.standing import Standing
 from penstock.runtime.health import Health
 from penstock.runtime.latencies import Latencies
+from penstock.runtime.quotas import Quotas
 
 if TYPE_CHECKING:
     from penstock.runtime.targets import Target
@@ -45,12 +46,13 @@ class Live:
 
 class Lives(dict[str, Live]):
     """The table, by ``live_id``; ``lives[target.live_id]`` makes a record on first use. Made once per engine; one event
-    loop writes. ``spent``: at each provider, where somebody has set a budget for one. ``shared``: what other processes
-    know; None where there is nothing to share it through."""
+    loop writes. ``spent``: at each provider, where somebody has set a budget for one. ``quotas``: what deployments have
+    used of theirs. ``shared``: what other processes know; None where there is nothing to share it through."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spent = Spent()
+        self.quotas = Quotas()
         self.shared: Shared | None = None
         self._latencies = Latencies(self)
         self._clock: Callable[[], float] = time.monotonic
@@ -61,6 +63,7 @@ class Lives(dict[str, Live]):
             del self[next(iter(self))]
             self._standings.clear()
         made = self[live_id] = Live()
+        made.standing.quotas = self.quotas
         if self.shared is not None:
             made.standing.common = self.shared.of(live_id)
             if (rest := self.shared.rest_of(live_id)) is not None:
@@ -72,7 +75,7 @@ class Lives(dict[str, Live]):
         """Share what is known of deployments with other processes. ``clock``: that of those who ask."""
         self.shared, self._clock = shared, clock
         shared.on_cooled = self._rest
-        shared.spent = self.spent
+        shared.spent, shared.quotas = self.spent, self.quotas
         shared.latencies = self._latencies
 
     def _rest(self, live_id: str, seconds: float, why: str) -> None:

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
     from penstock.runtime.exchange import ClientSocket, Exchange, Source
     from penstock.runtime.ledger import Bill  # circle: a call is charged where its answer ends
+    from penstock.runtime.texts import Texts  # circle: it reads the call whose answer it takes down
     from penstock.runtime.told import Told  # circle: it tells of calls, and a call's outlet sends what it tells
 
 JSON = b"content-type: application/json\r\n"
+TOLD_AFTER = 2.0  # seconds between two words about a place in a line that has changed
 _PATHS = re.compile(r"\b((?:GET|POST|PUT|PATCH|DELETE) )(/[\w{}:./-]*)")
 _STREAM = b"content-type: %b\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n%b"
 
@@ -89,6 +91,9 @@ class Outlet(Struct, eq=False):
     told: Told | None = None  # why it went where it went, for a client that asks
     claimed: Callable[[Attempt], None] | None = None  # is told who answers, while several are asked
     bill: Bill | None = None  # what it is charged with, where that is counted
+    queued: Callable[[], str] | None = None  # says where in a line the call is, while it waits for an engine
+    said: str = ""  # what was told of that last
+    texts: Texts | None = None  # takes down what it is answered, where somebody keeps that
 
     @property
     def responded(self) -> bool:
@@ -148,9 +153,9 @@ class Outlet(Struct, eq=False):
                 body = style.answer(body)
             head += _more(style, call)
         self.status = 200
+        if self.texts is not None:
+            self.texts.part(body)
         if self.bill is not None:
-            if self.bill.texts is not None:
-                self.bill.texts.part(body)
             self.bill.close()
         self.exchange.whole(200, head, body)
 
@@ -158,8 +163,8 @@ class Outlet(Struct, eq=False):
         """Send all of a stream that was kept."""
         if not self.exchange.responded:
             self.begin(call)
-        if self.bill is not None and self.bill.texts is not None:
-            self.bill.texts.part(data)
+        if self.texts is not None:
+            self.texts.part(data)
         self.pay()
         self.exchange.write(data if self.shape is None else self.shape.feed(data))
         self.finish()
@@ -191,9 +196,9 @@ class Outlet(Struct, eq=False):
         if answer and attempt.call.caching is not None:
             attempt.call.caching.part(data)
         attempt.tail = data
+        if self.texts is not None:
+            self.texts.part(data)
         if self.bill is not None:
-            if self.bill.texts is not None:
-                self.bill.texts.part(data)
             if attempt.translator is not None and attempt.translator.done:
                 used = attempt.translator.usage  # of what it did not tell it may tell something yet
                 if used is not None and not used.estimated:
@@ -316,10 +321,15 @@ class Outlet(Struct, eq=False):
         if exchange.bytes_out != self.seen_bytes:
             self.seen_bytes = exchange.bytes_out
             self.silent_since = now
-        elif interval > 0 and now - self.silent_since >= interval and not self.over:
+        elif interval > 0 and not self.over:
+            remark = self.queued() if self.queued is not None else ""
+            changed = bool(remark) and remark != self.said
+            if now - self.silent_since < (min(interval, TOLD_AFTER) if changed else interval):
+                return
+            self.said = remark
             if not exchange.responded:
                 self.begin(call)
-            data = call.ping()
+            data = call.ping(remark)
             exchange.write(data if self.shape is None else self.shape.feed(data))
             self.seen_bytes = exchange.bytes_out
             self.silent_since = now

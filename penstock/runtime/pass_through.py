@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from penstock.config import Deployment
 from penstock.core.admit.amount import pico
 from penstock.core.admit.estimate import UNKNOWN, Dearest, dearest_of
+from penstock.core.batches.kept import ENDED
 from penstock.core.count import estimate
 from penstock.core.errors import GatewayError, shed
 from penstock.core.mask import NO_SECRETS, Lines, Mask
@@ -231,6 +232,8 @@ class PassThrough(Attempt, eq=False):
         if usage is None and units is None and seen.streamed and seen.chunks:
             if any(name in self.fields for name in _PROMPTS):
                 usage = estimate(self.fields, seen.chunks)
+        if seen.batch and not (self.call.batched and seen.batch in ENDED):
+            usage = None  # it tells the same each time that somebody looks how far it is
         self.asked = self.asked or seen.model
         self.usage, self.units = usage, units
         if self.flat is not None:

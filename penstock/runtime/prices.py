@@ -92,13 +92,15 @@ MAP = PriceMap()
 class TargetPrice(msgspec.Struct, frozen=True):
     """What one target costs. ``price`` None: unknown. ``version``: "config", "local", the snapshot's, or "" for
     unknown; behind it the terms. ``key`` and ``entry``: what the map and the deployment say of the model. ``terms``:
-    discount and margin, if any."""
+    discount and margin, if any. ``batches``: the deployment itself says what batches cost. What the map says of these
+    is the vendor's price for those that are handed over to it, and not for requests that are sent one by one."""
 
     price: Price | None
     version: str
     key: str
     entry: Mapping[str, Any]
     terms: Terms | None = None
+    batches: bool = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -121,16 +123,17 @@ def price_of(provider: str, model: str, deployment: Deployment, book: PriceMap =
     must."""
     own = own_fields(deployment)
     priced = any(is_price(key) for key in own)
+    batches = any(key.endswith("_batches") for key in own)
     if provider in LOCAL and not priced:
         return TargetPrice(FREE, "local", "", own)
     if "input_cost_per_token" in own and "output_cost_per_token" in own:
-        return TargetPrice(Price("", own, provider), "config", "", own)
+        return TargetPrice(Price("", own, provider), "config", "", own, batches=batches)
     found = find(provider, model, deployment, book)
     entry = overlay(found[1], own) if found else {**book.family(model), **own}
     price = Price(found[0] if found else "", entry, provider)
     if not price.known:
         return TargetPrice(None, "", price.key, entry)
-    return TargetPrice(price, "config" if priced else book.version, price.key, entry)
+    return TargetPrice(price, "config" if priced else book.version, price.key, entry, batches=batches)
 
 
 def with_terms(found: TargetPrice, settings: Mapping[str, Any], provider: str, model: str) -> TargetPrice:

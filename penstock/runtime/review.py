@@ -12,6 +12,7 @@ from penstock.core.providers.lending import withheld_message
 from penstock.core.providers.operations import NO_CHATS
 from penstock.core.route.catalog import Catalog, Member
 from penstock.runtime.building import address_of, build_target, settings_of
+from penstock.sinks import ELSEWHERE, SINKS
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment, Problem
@@ -36,7 +37,23 @@ def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
     members = [Member(deployment.model_name, deployment.id, deployment) for deployment in config.deployments]
     catalog = Catalog(members, config.router.model_group_alias, (), config.router.model_alias_map)
     found.extend(Problem(file, 0, _CACHE, text, "warning") for text in comparing_faults(config, catalog))
+    found.extend(Problem(file, 0, where, text, "warning") for where, text in callback_faults(config))
     return found
+
+
+def callback_faults(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the names of callbacks that send nothing here: the key they stand in, and a sentence."""
+    options = config.raw.get("callback_settings")
+    own = options if isinstance(options, Mapping) else {}
+    for key in ("callbacks", "success_callback", "failure_callback"):
+        for number, name in enumerate(config.litellm.values.get(key) or ()):
+            known = own.get(name)
+            webhook = isinstance(known, Mapping) and known.get("callback_type") == "generic_api"
+            if name not in SINKS and "." not in name and not webhook:
+                # What is no name of LiteLLM's may be anything, also a secret in the wrong place: it is not repeated.
+                what = f"the callback {name!r}" if name in ELSEWHERE else f"entry {number + 1}"
+                text = f"{what} sends nothing here: known are {', '.join(SINKS)}"
+                yield f"litellm_settings.{key}", f"{text}, and paths of Python"
 
 
 def comparing_faults(config: Config, catalog: Catalog[Any]) -> Iterator[str]:

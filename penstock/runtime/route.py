@@ -7,7 +7,7 @@ sent by the call's outlet. What asks upstreams is a surface and not a route.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -29,18 +29,25 @@ class Page(NamedTuple):
     body: bytes
 
 
+class Sends(Protocol):
+    """An answer that sends itself, piece by piece."""
+
+    async def send(self, call: Call) -> None: ...
+
+
 class Route(NamedTuple):
     """One URL. ``path``: exact, or with ``{name}`` for one segment and ``{name:path}`` for the rest; the values stand
     in ``call.params``. ``handler``: is given the gateway and the call; its docstring begins with a sentence that is its
-    summary in the document of all URLs. ``role``: see ``gate``. ``json``: a POST brings JSON. ``answer``: the media
-    type of what comes back. ``body``: a struct of the fields of a body, for the document of all URLs. ``status``: of an
+    summary in the document of all URLs; what it returns is a page, or sends itself. ``role``: see ``gate``. ``json``: a
+    POST brings JSON. ``upload``: its body is a form with a file, which is read as it comes. ``answer``: the media type
+    of what comes back. ``body``: a struct of the fields of a body, for the document of all URLs. ``status``: of an
     answer that went well, for the same. The rest is what the gate asks.
 
     A path comes percent-decoded, so an encoded slash parts two segments as a plain one does: a value that may hold
     slashes (a model's name) wants ``:path``."""
 
     path: str
-    handler: Callable[[Any, Call], Page | Awaitable[Page]]
+    handler: Callable[[Any, Call], Page | Sends | Awaitable[Page | Sends]]
     methods: tuple[str, ...] = READ
     role: str = KEY
     json: bool = True
@@ -51,3 +58,4 @@ class Route(NamedTuple):
     family: str = INFO
     body: type[Struct] | None = None
     status: int = 200
+    upload: bool = False

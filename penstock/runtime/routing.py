@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from penstock.core.admit.tokens import most_output
 from penstock.core.count import estimate
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
@@ -17,6 +18,7 @@ from penstock.core.ir import Audio, Image
 from penstock.core.route.choose import NOTHING, USUAL, Need, Rules, choose, choose_simply
 from penstock.core.route.confidence import Stated, kind_for
 from penstock.core.route.pick import CONFIDENCE, COUNTS, LATENCY, simple_shuffle
+from penstock.core.route.quotas import Asks
 from penstock.core.route.standing import CREDENTIAL, TIMED_OUT
 from penstock.runtime import apart
 from penstock.runtime.http import in_task
@@ -73,7 +75,7 @@ def picker(call: Call, plan: Plan[Target]) -> Pick[Target]:
 
 def need_of(call: Call, rules: Rules) -> Need:
     """Find out what of a call the choice in a group goes by: nothing that its rules do not ask for."""
-    counts = rules.strict or rules.fits
+    counts = rules.strict or rules.fits or rules.measured
     confident = rules.strategy == CONFIDENCE
     if not (counts or rules.by_tags or rules.stays or rules.budgets or call.stream or confident):
         return NOTHING
@@ -83,6 +85,7 @@ def need_of(call: Call, rules: Rules) -> Need:
         agent=_agent(call) if rules.by_tags else "",
         broke=call.means.lives.spent.broke(rules.budgets, call.means.clock()) if rules.budgets else {},
         tokens=estimate(call.fields, 0).input if counts else None,
+        output=most_output(call.fields) if rules.measured else 0,
         needs=_needs(call) if rules.fits else frozenset(),
         stays=tuple(_stays(call, rules)) if rules.stays else (),
         wants=_wanted_kind(call, rules) if confident else "",
@@ -221,6 +224,20 @@ def late_after(plan: Plan[Target], lives: Lives, step: Try[Target]) -> float | N
     if rules is None or rules.hedge is None or len(plan.targets[step.group]) < 2 or step.goes_on:
         return None
     return rules.hedge if rules.hedge > 0 else lives[step.target.live_id].standing.usual()
+
+
+def asks_of(call: Call) -> Asks:
+    """Estimate what a request takes of its deployment's quotas."""
+    return Asks(1, estimate(call.fields, 0).input, most_output(call.fields))
+
+
+def used_by(attempt: Attempt) -> Asks:
+    """Return what a try has taken of its deployment's quotas."""
+    input_ = output = 0
+    for usage in (attempt.usage, attempt.spent):
+        if usage is not None:
+            input_, output = input_ + usage.input, output + usage.output
+    return Asks(1, input_, output)
 
 
 def praise(attempt: Attempt, rules: Rules, now: float) -> None:

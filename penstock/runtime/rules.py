@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
 
 BUDGETS = "provider_budget_config"
-# Strategies and checks that ask for rpm and tpm to be kept; to the others they are weights.
+# Strategies and checks that ask for rpm, tpm and quotas to be kept; to the others they are weights, or nothing.
 _STRICT = frozenset("usage-based-routing usage-based-routing-v2 latency-based-routing cost-based-routing".split())
 _STAYS = {
     "session_affinity": "session",
@@ -101,6 +101,8 @@ class RuleBook:
         stays = frozenset(_STAYS[name] for name in self._affinity.get(group, self._checks) if name in _STAYS)
         if stays:
             rules = replace(rules, stays=stays)
+        if any(target.quotas for target in targets):
+            rules = replace(rules, measured=True)
         if len(targets) > 1 or elsewhere:
             return replace(rules, simple=_is_simple(rules, targets))
         rules = replace(rules, rests=replace(rules.rests, seconds=0.0), by_health=False)
@@ -118,17 +120,18 @@ def _is_simple(rules: Rules, targets: Sequence[Target]) -> bool:
     looks = rules.by_tags or rules.by_health or rules.fits or rules.budgets or rules.stays or rules.hedge is not None
     looks = looks or rules.strategy == CONFIDENCE
     return not looks and not any(
-        t.rpm or t.tpm or t.order is not None or t.most is not None or t.blocked for t in targets
+        t.rpm or t.tpm or t.quotas or t.order is not None or t.most is not None or t.blocked for t in targets
     )
 
 
 def is_plain(rules: Rules | None, target: Target) -> bool:
-    """Tell whether nothing but its rest can keep a request from a group's only deployment."""
+    """Tell whether nothing but its rest can keep a request from a group's only deployment, and nothing is to be done
+    beside it."""
     if rules is None:
-        return not target.blocked
-    limited = rules.strict and (target.rpm or target.tpm)
+        return not target.blocked and not target.silent_model
+    limited = rules.strict and (target.rpm or target.tpm or target.quotas)
     looks = rules.by_tags or rules.by_health or rules.fits or rules.budgets or rules.retries
-    return not (looks or limited or target.most is not None or target.blocked)
+    return not (looks or limited or target.most is not None or target.blocked or target.silent_model)
 
 
 def _strategy(group: RoutingGroup) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from penstock.core.errors import GatewayError
     from penstock.runtime.call import Call
+    from penstock.runtime.surface import Surface
 
 LONGEST = 64 * 1024  # bytes of what a request says for the log
 LONGEST_MESSAGE = 2000
@@ -56,10 +57,14 @@ class Details(msgspec.Struct, frozen=True):
 
 def kind_of(call: Call) -> str:
     """Return LiteLLM's name for what a call does."""
-    if call.surface is None:
+    return kind_at(call.surface)
+
+
+def kind_at(surface: Surface | None) -> str:
+    """Return LiteLLM's name for what is asked at a surface; None: of what is passed through."""
+    if surface is None:
         return _PASSED
-    cached = call.surface.cached
-    return _KINDS.get(cached) or f"a{cached}"
+    return _KINDS.get(surface.cached) or f"a{surface.cached}"
 
 
 def begun(call: Call, at: float, cost: int, accounts: tuple[str, ...], details: Details | None = None) -> Begun:

@@ -20,7 +20,7 @@ from penstock.runtime.building import Stars, build_target, settings_of
 from penstock.runtime.cache_wish import ANYTHING, Shelf, join_wishes, wishes_of
 from penstock.runtime.pass_through_endpoints import PassThroughEndpoint, pass_through_endpoints_of
 from penstock.runtime.plans import Planner
-from penstock.runtime.review import comparing_faults, faults_of
+from penstock.runtime.review import callback_faults, comparing_faults, faults_of
 from penstock.runtime.rules import blocked_names, unions_of
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class State:
         if config.cache is not None:
             join_wishes(self.cache_wishes, router.routing_groups)
         self.problems += [f"The answer cache: {text}." for text in comparing_faults(config, self.catalog)]
+        self.problems += [f"{place}: {text}." for place, text in callback_faults(config)]
         self.keep_alive = _keep_alive(config)
         self.forced = _forced(config)
         self.most_fallbacks = router.max_fallbacks

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from penstock.core.ir import Loss
     from penstock.core.providers.spec import Provider, Quirks
     from penstock.core.providers.watsonx import Edit
+    from penstock.core.route.quotas import Quota
     from penstock.runtime.account import Account
     from penstock.runtime.attempts import Run
     from penstock.runtime.endpoint import Endpoint
@@ -78,6 +79,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     tls: Tls | None
     model: str  # the name the upstream knows
     label: str
+    engine: str  # the one of the config that serves it, "" for none
     # How it is reached.
     path_model: str  # in URLs; another where a model is reached by an ARN
     stream_names: Mapping[str, str]  # dialect -> what ``endpoint`` calls a stream in it
@@ -113,6 +115,8 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     weight: float | None
     rpm: int | None
     tpm: int | None
+    quotas: tuple[Quota, ...]  # what it may use beside these
+    silent_model: str  # a group that is asked the same beside it; "" for none
     order: int | None  # who is asked first, and only when they fail the next
     tags: tuple[str, ...]
     most: int | None  # requests at one time

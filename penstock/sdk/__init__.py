@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 success_callback: list[Any] = []
 failure_callback: list[Any] = []
 callbacks: list[Any] = []  # told of both
+turn_off_message_logging = False  # they hear nothing of what was asked and said
 
 _HOMES = {
     "answers": """
@@ -107,7 +108,7 @@ _FUNCTIONS = (
 ).split()
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _HOME |= {name: "functions" for one in _FUNCTIONS for name in (one, f"a{one}")}
-__all__ = [*sorted(["callbacks", "failure_callback", "success_callback", *_HOME])]  # noqa: PLE0604
+__all__ = [*sorted(["callbacks", "failure_callback", "success_callback", "turn_off_message_logging", *_HOME])]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

@@ -20,10 +20,11 @@ class Fields(dict[str, Any]):
     _whole: ClassVar[bool] = False  # stands for a whole answer
 
     def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
-        super().__init__()
-        kinds = self._kinds
-        for name, value in ({**(given or {}), **fields} if fields else given or fields).items():
-            self[name] = _made(value, kinds.get(name, Fields)) if type(value) in (dict, list) else value
+        super().__init__(given or (), **fields)
+        for name, value in self.items():  # most are plain, and stay
+            kind = type(value)
+            if kind is dict or kind is list:
+                self[name] = _made(value, self._kinds.get(name, Fields))
         if self._whole:
             self.__dict__.update(_hidden_params={}, _response_headers={})
 

@@ -43,24 +43,25 @@ def sort_arguments(given: Mapping[str, Any], default_model: str = "") -> Asked:
     """Sort the arguments of a call. Raises TypeError for what no call takes."""
     asked = Asked(str(given.get("model") or default_model), {}, {}, {}, {}, {}, dict(given))
     for name, value in given.items():
-        name = _SPELLED.get(name, name)
-        if name in _MOCKS:
+        name, place = _placed(name)
+        if place == "fields":
+            asked.fields[name] = value
+        elif place == "params":
+            asked.params[name] = value
+        elif place == "mocks":
             asked.mocks[name] = value
-        elif name == "metadata" or name == "litellm_metadata":
+        elif place == "metadata":
             asked.metadata |= value
+        elif place == "unheard":
+            _note_unheard(name)
         elif name == "fallbacks":
             asked.fields[name] = [_fallback(asked, number, one) for number, one in enumerate(value)]
         elif name == "timeout":
             asked.fields[name] = _seconds(value)
-        elif name == "response_format" and isinstance(value, type):
-            asked.fields[name] = _schema_of(value)
+        elif name == "response_format":
+            asked.fields[name] = schema_of(value) if isinstance(value, type) else value
         elif name == "model_list":
             raise TypeError("model_list is for Router(model_list=...): a call asks one model")
-        elif is_param(name):
-            if _is_acted(name):
-                asked.params[name] = value
-        elif name != "model":
-            asked.fields[name] = value
     if isinstance(tags := asked.metadata.get("tags"), list):
         asked.fields.setdefault("tags", tags)
     asked.stream = bool(asked.fields.get("stream"))
@@ -68,7 +69,27 @@ def sort_arguments(given: Mapping[str, Any], default_model: str = "") -> Asked:
     return asked
 
 
+# Arguments that are looked at one by one; the model stands in the body anyway.
+_READ = frozenset(("model", "fallbacks", "timeout", "response_format", "model_list"))
+
+
 @lru_cache(1024)  # the table has patterns, and programs have few names
+def _placed(name: str) -> tuple[str, str]:
+    """Return the name of an argument as we have it, and which part of a call it belongs to; "" for one of ``_READ``."""
+    name = _SPELLED.get(name, name)
+    if name in _MOCKS:
+        return name, "mocks"
+    if name in ("metadata", "litellm_metadata"):
+        return name, "metadata"
+    if name in _READ:
+        return name, ""
+    if not is_param(name):
+        return name, "fields"
+    row = keys.params.get(name)
+    return name, "params" if row is not None and row.status == "acted" else "unheard"
+
+
+@lru_cache(1024)
 def is_param(name: str) -> bool:
     """Tell whether an argument is about the deployment, as a config's ``litellm_params`` are."""
     if name in _REQUEST:
@@ -77,14 +98,10 @@ def is_param(name: str) -> bool:
     return row is not None and row.status != "sent"
 
 
-def _is_acted(name: str) -> bool:
-    row = keys.params.get(name)
-    if row is not None and row.status == "acted":
-        return True
+def _note_unheard(name: str) -> None:
     if name not in _unheard:
         _unheard.add(name)
         log.warning("the argument %r is known from LiteLLM, and nothing is done with it here", name[:80])
-    return False
 
 
 def _fallback(asked: Asked, number: int, one: Any) -> Any:
@@ -110,7 +127,7 @@ def _seconds(value: Any) -> float:
     return float(value)
 
 
-def _schema_of(model: type) -> dict[str, Any]:
+def schema_of(model: type) -> dict[str, Any]:
     """Write a class of pydantic's as a response format, as OpenAI wants strict schemas: nothing beside what is named,
     and all of that."""
     schema = model.model_json_schema()  # type: ignore[attr-defined]

@@ -11,49 +11,152 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Coroutine
-from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from penstock.runtime.http import Batch, Driven
 
 if TYPE_CHECKING:
     from penstock.sdk.driver import Driver
 
 T = TypeVar("T")
 _CLOSING = 3.0  # seconds that the end of the program waits for what is being done
+_CLOSED = "the SDK was closed while this call was under way"
+
+
+class Work(Generic[T]):
+    """Something that is done on the loop for another thread or loop. ``tell``: is called there when it is over.
+
+    It is driven and is no task (see ``runtime/http/driven.py``), and hands its result over without futures: a call
+    that waits for an upstream alone takes two turns of the loop, where a task and two futures took five."""
+
+    def __init__(self, coro: Coroutine[Any, Any, T], tell: Callable[[], object], active: set[Work[Any]]) -> None:
+        self._coro: Coroutine[Any, Any, T] | None = coro
+        self._tell = tell
+        self._active = active
+        self._driven: Driven | None = None
+        self._value: T
+        self._error: BaseException | None = None
+        active.add(self)
+
+    def begin(self, batch: Batch) -> None:
+        """Do it; on the loop."""
+        if self._coro is not None:  # else nobody wants it any more
+            self._driven = Driven(self._run(), batch)
+            self._driven.start()
+
+    async def _run(self) -> None:
+        coro, self._coro = self._coro, None
+        if coro is None:  # abandoned while its first step was due
+            return
+        try:
+            self._value = await coro
+        except BaseException as error:  # boundary: it is raised again where the work was asked for
+            self._error = error
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self in self._active:  # else it is over already
+            self._active.discard(self)
+            self._tell()
+
+    def cancel(self) -> None:
+        """End it where it waits; on the loop."""
+        if self._coro is not None:
+            self.abandon()
+        elif self._driven is not None:
+            self._driven.cancel()
+
+    def abandon(self) -> None:
+        """Tell that it ends here: it has not begun, or its loop has stopped."""
+        coro, self._coro = self._coro, None
+        if coro is not None:
+            coro.close()
+        self._error = asyncio.CancelledError()
+        self._end()
+
+    def result(self) -> T:
+        """Return what came of it, or raise that."""
+        error, self._error = self._error, None
+        if error is None:
+            return self._value
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                raise RuntimeError(_CLOSED) from None
+            raise error
+        finally:
+            del error  # the frame that it names would hold it
 
 
 class Background:
-    """A loop in a thread, and the engine that runs on it."""
+    """A loop in a thread, and the engine that runs on it. ``active``: what is done for other threads, or is going to
+    be."""
 
     def __init__(self) -> None:
         from penstock.sdk.driver import Driver
 
         self.pid = os.getpid()
-        self.loop = asyncio.new_event_loop()
+        self.loop = _new_loop()
         self._thread = threading.Thread(target=self._run, name="penstock-sdk", daemon=True)
-        self._thread.start()
         self.driver: Driver = Driver()
+        self.active: set[Work[Any]] = set()
+        self.batch = self.driver.pool.batch(self.loop)
+        self.batch.active = self.active
+        self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
+    def call(self, coro: Coroutine[Any, Any, T]) -> T:
         """Do some work on the loop, and wait for it. Whoever stops waiting (Ctrl-C) ends it."""
         if threading.current_thread() is self._thread:
-            work.close()
+            coro.close()
             raise RuntimeError("this is the SDK's own loop: call the async form here")
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        over = threading.Lock()
+        over.acquire()
+        work = Work(coro, over.release, self.active)
+        self._hand_over(work)
         try:
-            return future.result()
-        except CancelledError:
-            raise RuntimeError("the SDK was closed while this call was under way") from None
-        finally:
-            future.cancel()
+            over.acquire()
+        except BaseException:
+            self._cancel(work)
+            raise
+        return work.result()
 
-    async def acall(self, work: Coroutine[Any, Any, T]) -> T:
+    async def acall(self, coro: Coroutine[Any, Any, T]) -> T:
         """Do some work on the loop, and wait for it in another. Whoever is cancelled ends it."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+        own = asyncio.get_running_loop()
+        over = asyncio.Event()
+
+        def tell() -> None:
+            try:
+                own.call_soon_threadsafe(over.set)
+            except RuntimeError:  # closed: nobody waits there any more
+                return
+
+        work = Work(coro, tell, self.active)
+        self._hand_over(work)
+        try:
+            await over.wait()
+        except BaseException:
+            self._cancel(work)
+            raise
+        return work.result()
+
+    def _hand_over(self, work: Work[Any]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(work.begin, self.batch)
+        except RuntimeError:
+            work.abandon()
+            raise RuntimeError(_CLOSED) from None
+
+    def _cancel(self, work: Work[Any]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(work.cancel)
+        except RuntimeError:  # closed in between
+            return
 
     def close(self) -> None:
         """End what is under way, and the thread."""
@@ -68,13 +171,25 @@ class Background:
         self._thread.join(_CLOSING)
         if not self._thread.is_alive():
             self.loop.close()
+            for work in list(self.active):  # what came, or was not done, when the loop had stopped
+                work.abandon()
 
     async def _end(self) -> None:
+        for work in list(self.active):
+            work.cancel()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self.driver.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 _lock = threading.Lock()

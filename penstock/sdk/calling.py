@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from penstock.runtime.ids import new_call_id
 from penstock.sdk.answers import BinaryResponse, Fields
 from penstock.sdk.arguments import Asked, body_of, form_of, sort_arguments
-from penstock.sdk.background import background
 from penstock.sdk.channel import CaughtExchange, Channel
 from penstock.sdk.exceptions import SdkError, class_of, error_of_kind, error_told
 from penstock.sdk.joining import stream_chunk_builder
-from penstock.sdk.logged import kwargs_of
+from penstock.sdk.logged import keep_out, log_call
 from penstock.sdk.mocked import mock
 from penstock.sdk.streams import Stream
 from penstock.sdk.telling import Ending, tell
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penstock.core.record import Record
     from penstock.runtime.state import State
     from penstock.sdk.answers import Answer
+    from penstock.sdk.driver import Driver
     from penstock.sdk.operations import Operation
     from penstock.sdk.states import States
 
@@ -47,14 +48,20 @@ class Prepared(Struct, eq=False):
 
 
 class Calling:
-    """What the calls of one client have in common. ``remote``: they go to a gateway, which is told their metadata."""
+    """What the calls of one client have in common. ``remote``: they go to a gateway, which is told their metadata.
+    ``hears``: is told the record of each that was sent, before its caller has the answer."""
 
     def __init__(
-        self, states: States, remote: bool = False, callbacks: Mapping[str, Sequence[Any]] | None = None
+        self,
+        states: States,
+        remote: bool = False,
+        callbacks: Mapping[str, Sequence[Any]] | None = None,
+        hears: Callable[[Record], object] | None = None,
     ) -> None:
         self.states = states
         self.remote = remote
         self.callbacks = callbacks or {}
+        self.hears = hears
 
     def prepare(self, operation: Operation, given: Mapping[str, Any], waits: bool) -> Prepared:
         """Make a call ready: in the thread of who asks, because files are read here."""
@@ -75,15 +82,16 @@ class Calling:
             prepared.body = body_of(asked)
         return prepared
 
-    async def send(self, prepared: Prepared) -> Any:
-        """Send a call, on the SDK's loop. Return its answer, or a `Stream` of it."""
+    async def send(self, prepared: Prepared, driver: Driver) -> Any:
+        """Send a call, on the SDK's loop, whose ``driver`` it is. Return its answer, or a `Stream` of it."""
         try:
             if prepared.state is None:
                 return await self._mocked(prepared)
             if prepared.asked.stream and prepared.operation.part is not None:
-                return await self._stream(prepared, prepared.state)
+                return await self._stream(prepared, prepared.state, driver)
             caught = CaughtExchange(prepared.operation.path, prepared.headers, prepared.body)
-            await background().driver.answer(caught, prepared.operation.surface, prepared.state)
+            caught.hears = self.hears
+            await driver.answer(caught, prepared.operation.surface, prepared.state)
             return self._whole(prepared, caught)
         except Exception as error:
             self._tell(prepared, None, error, None)
@@ -103,8 +111,7 @@ class Calling:
             answer = operation.whole(msgspec.json.decode(caught.answer))
         else:
             answer = operation.whole(text=caught.answer.decode("utf-8", "replace"))
-        answer._hidden_params = hidden
-        answer._response_headers = hidden["additional_headers"]
+        answer.__dict__.update(_hidden_params=hidden, _response_headers=hidden["additional_headers"])
         self._tell(prepared, answer, None, caught.record)
         return answer
 
@@ -132,11 +139,12 @@ class Calling:
 
     # Streams ----------------------------------------------------------------------------------------------------------
 
-    async def _stream(self, prepared: Prepared, state: State) -> Any:
+    async def _stream(self, prepared: Prepared, state: State, driver: Driver) -> Any:
         operation, loop = prepared.operation, asyncio.get_running_loop()
         channel = Channel(loop)
         caught = CaughtExchange(operation.path, prepared.headers, prepared.body, channel)
-        task = loop.create_task(background().driver.answer(caught, operation.surface, state))
+        caught.hears = self.hears
+        task = loop.create_task(driver.answer(caught, operation.surface, state))
         task.add_done_callback(lambda _: channel.end())
         head = caught.head_came
         assert head is not None
@@ -185,15 +193,19 @@ class Calling:
     # Callbacks --------------------------------------------------------------------------------------------------------
 
     def _tell(self, prepared: Prepared, answer: Any, error: Exception | None, record: Record | None) -> None:
+        """Tell whoever wants to know how a call ended, unless it wants nobody told."""
         module = sys.modules["penstock.sdk"]
         which = "success_callback" if error is None else "failure_callback"
         lists = [getattr(module, name, ()) for name in (which, "callbacks")]
         lists += [self.callbacks.get(name) or () for name in (which, "callbacks")]
-        if not any(lists):
+        if not any(lists) or prepared.asked.given.get("no-log") is True:
             return
         end = datetime.now()
         asked = prepared.asked
-        kwargs = kwargs_of(prepared.operation.name, asked, answer, error, record, (prepared.start, end))
+        times = (prepared.start, end)
+        kwargs = log_call(prepared.operation.name, asked, answer, error, record, times, new_call_id())
+        if getattr(module, "turn_off_message_logging", False):
+            kwargs, answer = keep_out(kwargs, answer)
         known = list({id(one): one for found in lists for one in found}.values())
         tell(known, Ending(error is None, kwargs, answer, prepared.start, end, prepared.waits))
 
@@ -232,8 +244,8 @@ def _joined(prepared: Prepared, chunks: list[Answer], hidden: dict[str, Any]) ->
 
 def _hidden(prepared: Prepared, caught: CaughtExchange) -> dict[str, Any]:
     """Collect what is known of a call beside its answer's body."""
-    lines = [line.partition(": ") for line in caught.head.decode("latin-1").split("\r\n") if line]
-    headers = {name: value for name, _, value in lines}
+    lines = caught.head.decode("latin-1").split("\r\n")
+    headers = dict([line.split(": ", 1) for line in lines if line])
     record = caught.record
     hidden: dict[str, Any] = {
         "model_id": headers.get("x-litellm-model-id"),

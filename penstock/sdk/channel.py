@@ -106,9 +106,9 @@ class Channel:
 
 class CaughtExchange(CollectedExchange):
     """A request of this process. Its answer is collected, or passed on by a channel where it is read while it comes.
-    ``head_came``: the head of the answer is here. ``record``: what happened, once it is over."""
+    ``head_came``: the head of the answer is here. ``record``: what happened, once it is over; ``hears`` is told it."""
 
-    __slots__ = ("channel", "head_came", "record")
+    __slots__ = ("channel", "head_came", "hears", "record")
 
     def __init__(self, path: str, headers: dict[bytes, bytes], body: bytes, channel: Channel | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -116,6 +116,7 @@ class CaughtExchange(CollectedExchange):
         self.channel = channel
         self.head_came: asyncio.Future[None] | None = None if channel is None else loop.create_future()
         self.record: Record | None = None
+        self.hears: Callable[[Record], object] | None = None
 
     @property
     def streams(self) -> bool:

@@ -13,10 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.core.providers.local import GATEWAY
+from penstock.sdk.arguments import sort_arguments
 from penstock.sdk.background import background
 from penstock.sdk.calling import Calling
 from penstock.sdk.operations import OPERATIONS, Operation
 from penstock.sdk.states import States
+
+if TYPE_CHECKING:
+    from penstock.core.record import Record
+    from penstock.runtime.state import State
+    from penstock.sdk.driver import Driver
 
 AT_ONCE = 100  # calls of a batch that are under way together
 
@@ -33,6 +39,7 @@ class _Calls:
         success_callback: Sequence[Any] = (),
         failure_callback: Sequence[Any] = (),
         callbacks: Sequence[Any] = (),
+        hears: Callable[[Record], object] | None = None,
     ) -> None:
         if config is not None and base_url is not None:
             raise ValueError("give a config, or the base_url of a gateway that has one, not both")
@@ -47,7 +54,11 @@ class _Calls:
                 "router_settings": {"num_retries": 0},
             }
         heard = {"success_callback": success_callback, "failure_callback": failure_callback, "callbacks": callbacks}
-        self._calling = Calling(States(config), base_url is not None, heard)
+        self._calling = Calling(States(config), base_url is not None, heard, hears)
+
+    def state_of(self, arguments: Mapping[str, Any]) -> State:
+        """Return the state in which a call with these arguments would be answered."""
+        return self._calling.states.of(sort_arguments(arguments))
 
     if TYPE_CHECKING:  # the methods are made of the rows of ``operations``, below
 
@@ -55,17 +66,21 @@ class _Calls:
 
     def _run(self, operation: Operation, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         prepared = self._calling.prepare(operation, operation.bind(args, options), False)
-        return background().call(self._calling.send(prepared))
+        there = background()
+        return there.call(self._calling.send(prepared, there.driver))
 
     async def _arun(self, operation: Operation, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         prepared = self._calling.prepare(operation, operation.bind(args, options), True)
-        return await background().acall(self._calling.send(prepared))
+        there = background()
+        return await there.acall(self._calling.send(prepared, there.driver))
 
     def _run_batch(self, model: str, messages: Sequence[Any], options: dict[str, Any]) -> list[Any]:
-        return background().call(self._together(self._prepared(model, messages, options)))
+        there = background()
+        return there.call(self._together(self._prepared(model, messages, options), there.driver))
 
     async def _arun_batch(self, model: str, messages: Sequence[Any], options: dict[str, Any]) -> list[Any]:
-        return await background().acall(self._together(self._prepared(model, messages, options)))
+        there = background()
+        return await there.acall(self._together(self._prepared(model, messages, options), there.driver))
 
     def _prepared(self, model: str, messages: Sequence[Any], options: dict[str, Any]) -> tuple[int, list[Any]]:
         operation = OPERATIONS["completion"]
@@ -73,14 +88,14 @@ class _Calls:
         several = [operation.bind((model, one), options) for one in messages]
         return most, [self._calling.prepare(operation, one, False) for one in several]
 
-    async def _together(self, given: tuple[int, list[Any]]) -> list[Any]:
+    async def _together(self, given: tuple[int, list[Any]], driver: Driver) -> list[Any]:
         """Send several calls; in the place of an answer that did not come stands what it ended in."""
         most, prepared = given
         room = asyncio.Semaphore(most)
 
         async def send(one: Any) -> Any:
             async with room:
-                return await self._calling.send(one)
+                return await self._calling.send(one, driver)
 
         return await asyncio.gather(*(send(one) for one in prepared), return_exceptions=True)
 
@@ -115,8 +130,9 @@ def _async(operation: Operation, name: str) -> Callable[..., Any]:
 class Client(_Calls):
     """Calls that wait for their answers; those whose names begin with "a" are awaited.
 
-    ``config``: a path of a config.yaml, or what one would hold as a dict; None: any `provider/model`, with keys from
-    the environment or from the calls. ``base_url`` and ``api_key``: a gateway elsewhere, in the place of all that.
+    ``config``: a path of a config.yaml, or what one would hold as a dict; None, or settings without a `model_list`: any
+    `provider/model`, with keys from the environment or from the calls. ``base_url`` and ``api_key``: a gateway
+    elsewhere, in the place of all that. ``hears``: a function that is told the record of each call, on the SDK's loop.
     """
 
     kinds: ClassVar[tuple[str, ...]] = tuple(OPERATIONS)

@@ -1,16 +1,19 @@
 """Which deployments a call may use: those of a config, or the one that its own arguments name.
 
 A name as `openai/gpt-4o` is a deployment that nobody wrote down: provider and model stand in it, the key in the
-environment or beside it. Each is a state of its own, as a config of one entry would be, made once and kept.
+environment or beside it. Each is a state of its own, as a config of one entry would be, made once and kept. A config
+without a `model_list` says what holds for all of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +39,21 @@ def environment() -> Mapping[str, str]:
 
 
 class States:
-    """The states of one client. ``config``: a path, or what a config file would hold; None: any `provider/model`."""
+    """The states of one client. ``config``: a path, or what a config file would hold; None, or settings without a
+    `model_list`: any `provider/model`, with these settings. Raises ValueError for a config that cannot be used."""
 
     def __init__(self, config: str | os.PathLike[str] | Mapping[str, Any] | None = None) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[object, State] = OrderedDict()
+        self._settings: Mapping[str, Any] = {}
+        self._caches = False
+        if isinstance(config, Mapping) and config and "model_list" not in config:
+            self._settings, config = config, None
+            any_model = {**self._settings, "model_list": [_entry("*", {"model": "*"})]}
+            loaded = load_values(any_model, environment(), resolve=resolve)
+            if wrong := [str(problem) for problem in loaded.problems if problem.level == "error"]:
+                raise ValueError("\n".join(wrong))
+            self._caches = _state(loaded).caching is not None
         self.state: State | None = None if config is None else self._configured(config)
 
     def of(self, asked: Asked) -> State:
@@ -55,7 +68,7 @@ class States:
             if found is not None:
                 self._kept.move_to_end(key)
                 return found
-        made = self._made(asked) if state is None else self._changed(state, asked)
+        made = self._made(asked, key) if state is None else self._changed(state, asked)
         with self._lock:
             self._kept[key] = made
             if len(self._kept) > KEPT:
@@ -65,10 +78,11 @@ class States:
     def _key(self, asked: Asked) -> object:
         """Make what two calls have in common that may share a state: deployments, and what the environment says of
         their providers."""
+        said = _said(asked.model, asked.params)
         if not asked.params and not asked.also:
-            return asked.model, _said(asked.model, None)
-        also = tuple((name, _said(name, None), _written(params)) for name, params in asked.also.items())
-        return asked.model, _said(asked.model, asked.params.get("custom_llm_provider")), _written(asked.params), also
+            return asked.model, said
+        also = tuple([(name, _said(name, params), _written(params)) for name, params in asked.also.items()])
+        return asked.model, said, _written(asked.params), also
 
     def _configured(self, config: str | os.PathLike[str] | Mapping[str, Any]) -> State:
         env = environment()
@@ -81,8 +95,13 @@ class States:
             log.warning("%s", problem)
         return state
 
-    def _made(self, asked: Asked) -> State:
-        entries = [_entry(asked.model, {"model": asked.model, **asked.params})]
+    def _made(self, asked: Asked, key: object) -> State:
+        params = {"model": asked.model, **asked.params}
+        if self._caches:
+            # Answers of another address, or for another key, are other answers.
+            digest = hashlib.blake2b(_encode([key, self._settings]), digest_size=16).hexdigest()
+            params["cache"] = {"namespace": digest, **(params.get("cache") or {})}
+        entries = [_entry(asked.model, params)]
         known = {asked.model}
         for name, params in asked.also.items():
             if name not in known:
@@ -94,12 +113,12 @@ class States:
             text = "LLM Provider NOT provided. Pass in the LLM provider you are trying to call. You passed model="
             text += f"{asked.model[:120]}. {unknown}"
             raise class_of("BadRequestError")(message=text, model=asked.model) from None
-        loaded = load_values({"model_list": entries}, environment(), resolve=resolve)
+        loaded = load_values({**self._settings, "model_list": entries}, environment(), resolve=resolve)
         wrong = [problem for problem in loaded.problems if problem.level == "error"]
         if wrong:
             text = "; ".join(f"{problem.path.rpartition('.')[2]}: {problem.message}" for problem in wrong)
             raise class_of("BadRequestError")(message=text, model=asked.model)
-        state = _state(loaded)
+        state = _state(loaded, of_entries=True)
         if not state.targets_of(asked.model):
             raise error_of_kind("not_configured", " ".join(state.problems), model=asked.model)
         return state
@@ -123,26 +142,40 @@ def _entry(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     return {"model_name": name, "litellm_params": dict(params)}
 
 
-def _state(loaded: Loaded) -> State:
-    """Make the state of a config that was read. Raises ValueError with all that is wrong with it."""
+def _state(loaded: Loaded, of_entries: bool = False) -> State:
+    """Make the state of a config that was read. Raises ValueError with all that is wrong with it; ``of_entries``: only
+    what is to be said of its deployments is news."""
     config = loaded.config
     if config is None:
         raise ValueError("\n".join(str(problem) for problem in loaded.problems if problem.level == "error"))
     for problem in loaded.problems:
+        if of_entries and not problem.path.startswith("model_list"):
+            continue
         log.log(logging.ERROR if problem.level == "error" else logging.WARNING, "%s", problem)
     return State(config, config.environment)
 
 
-def _said(model: str, provider: str | None) -> tuple[str | None, ...]:
-    """Return what the environment says of a model's provider: a key that is set later counts."""
+def _said(model: str, params: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Return what the environment says of a model's provider where ``params`` do not. A key that is set later
+    counts."""
+    names = _variables(model, params.get("custom_llm_provider"), "api_key" in params, "api_base" in params)
+    return tuple([os.environ.get(name) for name in names])
+
+
+@lru_cache(1024)
+def _variables(model: str, provider: str | None, has_key: bool, has_base: bool) -> tuple[str, ...]:
     row = get(provider) if provider else get(model.partition("/")[0])
     if row is None:
         try:
             row = get(resolve(model)[0])
         except LookupError:
-            row = None
-    return () if row is None else tuple([os.environ.get(name) for name in (*row.keys, *row.bases, *row.env)])
+            return ()
+    assert row is not None  # a provider that a name leads to has a row
+    return (*(() if has_key else row.keys), *(() if has_base else row.bases), *row.env)
 
 
 def _written(params: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(params, enc_hook=str, order="sorted")
+    return _encode(params) if params else b""
+
+
+_encode = msgspec.json.Encoder(enc_hook=str, order="sorted").encode

@@ -1,173 +1,149 @@
-"""Functions and objects that are told how calls ended, off their callers' path: in a thread of their own, in order."""
+"""Whoever wants to know how calls ended, off their callers' path: functions and objects in a thread of their own, and
+the services that have a name (``success_callback=["langfuse"]``) by queues on the SDK's loop."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import inspect
 import logging
 import os
-import queue
 import threading
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+import msgspec
+
+from penstock.core.dialects.redact import scrub
+from penstock.core.kept_texts import LENGTHS, kept_json
+from penstock.runtime.posting import poster
+from penstock.sdk.background import Background, background
+from penstock.sinks import SINKS
+from penstock.sinks.base import Settings, Unset, Variables
+from penstock.sinks.shipping import Room, Shipper
+from penstock.sinks.telling import CustomLogger, Ending, Teller, takes_one
+
+__all__ = ["CustomLogger", "Ending", "flush", "takes_one", "tell"]
 
 log = logging.getLogger("penstock")
+_CONTENT = frozenset(("messages", "response", "model_parameters", "metadata", "error_str"))
+_MOST_KEPT = 512 * 1024  # bytes of each of them
 _PATIENCE = 5.0  # seconds that the end of the program waits for callbacks
-_MOST = 10_000  # that wait to be told: a callback that hangs must not take all memory
-
-
-class CustomLogger:
-    """What LiteLLM's loggers derive from: each method does nothing until it is overridden."""
-
-    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """Hear of a good answer."""
-
-    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """Hear of a failure; `kwargs["exception"]` is it."""
-
-    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """Hear of a good answer to an async call."""
-
-    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """Hear of the failure of an async call."""
-
-
-class Ending(Struct):
-    """How a call ended. ``kwargs``: as LiteLLM's callbacks get them. ``response``: the answer; None for a failure,
-    whose exception stands in ``kwargs``. ``waits``: it was an async call."""
-
-    ok: bool
-    kwargs: dict[str, Any]
-    response: Any
-    start: datetime
-    end: datetime
-    waits: bool = False
 
 
 def tell(callbacks: Sequence[Any], ending: Ending) -> None:
     """Tell callbacks how a call ended, soon."""
-    if callbacks:
-        _teller.put(tuple(callbacks), ending)
+    called = [one for one in callbacks if not isinstance(one, str)]
+    named = [one for one in callbacks if isinstance(one, str)]
+    if named:
+        called.append(_Named(named, _services))
+    if called:
+        _teller.put(tuple(called), ending)
 
 
 def flush(timeout: float | None = _PATIENCE) -> None:
-    """Wait until all that has ended so far was told."""
+    """Wait until all that has ended so far was told, and sent."""
     _teller.flush(timeout)
+    _services.flush(timeout)
 
 
-class _Teller:
-    """The thread. Async callbacks run on a loop of its own."""
+class _Named(CustomLogger):
+    """The services of some names, as the thread that tells callbacks sees them."""
+
+    def __init__(self, names: Sequence[str], services: _Services) -> None:
+        super().__init__()
+        self._names = names
+        self._services = services
+
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """Send a good answer on."""
+        self._services.put(self._names, kwargs["standard_logging_object"])
+
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """Send a failure on."""
+        self._services.put(self._names, kwargs["standard_logging_object"])
+
+
+class _Services:
+    """The queues of services, by name. They live on the SDK's loop."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[tuple[tuple[Any, ...], Ending] | threading.Event] = queue.Queue(_MOST)
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._on: Background | None = None  # whose loop they live on: after ``sdk.close()`` there is another
+        self._found: dict[str, Shipper] = {}
+        self._told: set[str] = set()
+        self._room = Room()
 
-    def put(self, callbacks: tuple[Any, ...], ending: Ending) -> None:
-        """Add an ending to what is told."""
-        self._start()
-        try:
-            self._queue.put_nowait((callbacks, ending))
-        except queue.Full:
-            log.error("%d calls wait to be told to callbacks; this one is not", _MOST)
+    def put(self, names: Sequence[str], payload: Mapping[str, Any]) -> None:
+        """Send a payload to services, without what looks like a key."""
+        shippers = [found for name in names if (found := self._find(name)) is not None]
+        on = self._on
+        if not shippers or on is None:
+            return
+        copied = {name: _copied(value) if name in _CONTENT else value for name, value in payload.items()}
+        size = len(msgspec.json.encode(copied, enc_hook=str))
+        for shipper in shippers:
+            on.loop.call_soon_threadsafe(shipper.put, copied, size)
 
     def flush(self, timeout: float | None) -> None:
-        """Wait until what was put is told."""
-        if self._thread is not None and self._thread.is_alive():
-            told = threading.Event()
-            self._queue.put(told)
-            told.wait(timeout)
+        """Wait until all was sent."""
+        shippers, on = [*self._found.values()], self._on
+        if not shippers or on is None or not on.loop.is_running():
+            return
+        within = 3600.0 if timeout is None else timeout
 
-    def _start(self) -> None:
+        async def wait() -> None:
+            await asyncio.gather(*(shipper.flush(within) for shipper in shippers))
+
+        try:
+            asyncio.run_coroutine_threadsafe(wait(), on.loop).result(within + 1)
+        except TimeoutError:
+            return
+
+    def _find(self, name: str) -> Shipper | None:
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="penstock-callbacks", daemon=True)
-                self._thread.start()
+            on = background()
+            if on is not self._on:
+                self._on, self._found, self._room = on, {}, Room()
+            found = self._found.get(name)
+            if found is None and (found := self._open(name, on)) is not None:
+                self._found[name] = found
+            return found
 
-    def _work(self) -> None:
-        loop = asyncio.new_event_loop()
-        while True:
-            found = self._queue.get()
-            if isinstance(found, threading.Event):
-                found.set()
-                continue
-            callbacks, ending = found
-            for callback in callbacks:
-                _run(callback, ending, loop)
-            del callbacks, ending, found  # while it waits for the next, it holds nothing
+    def _open(self, name: str, on: Background) -> Shipper | None:
+        """Open a service. One that is not set up may be later: it is asked for again at the next call."""
+        make, trouble = SINKS.get(name), ""
+        if make is None:
+            trouble = f"is no service that is known here, which are {', '.join(SINKS)}"
+        else:
+            try:
+                sink = make(Settings(Variables(os.environ), poster(on.driver.pool)))
+                return Shipper(name, sink, room=self._room)
+            except Unset as error:
+                trouble = str(error)
+        if name not in self._told:
+            self._told.add(name)
+            log.warning("the callback %r is not called: it %s", name[:80], trouble)
+        return None
 
 
-_teller = _Teller()
+def _copied(value: Any) -> Any:
+    """Return what was asked or said as plain values, cut, and without what looks like a key."""
+    kept = kept_json(msgspec.json.encode(value, enc_hook=_plain), scrub, _MOST_KEPT, (30_000, *LENGTHS))
+    return msgspec.json.decode(kept) if kept else None
+
+
+def _plain(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump() if callable(dump) else str(value)
+
+
+_teller = Teller()
+_services = _Services()
 
 
 def _begin_anew() -> None:
-    global _teller
-    _teller = _Teller()
-
-
-def _run(callback: Any, ending: Ending, loop: asyncio.AbstractEventLoop) -> None:
-    """Call one callback. What it raises is logged: it costs nobody a call."""
-    try:
-        found = _call(callback, ending)
-        if inspect.isawaitable(found):
-            loop.run_until_complete(_awaited(found))
-    except Exception:
-        log.exception("the callback %s failed", getattr(callback, "__name__", type(callback).__name__))
-
-
-async def _awaited(found: Any) -> None:
-    await found
-
-
-def _call(callback: Any, ending: Ending) -> Any:
-    result = ending.response if ending.response is not None else ending.kwargs.get("exception")
-    if isinstance(callback, str):
-        return _unserved(callback)
-    method = _method(callback, ending)
-    if method is not None:
-        return method(ending.kwargs, ending.response, ending.start, ending.end)
-    if not callable(callback):
-        return None
-    if takes_one(callback):
-        return callback(result)
-    return callback(ending.kwargs, result, ending.start, ending.end)
-
-
-def _method(callback: Any, ending: Ending) -> Callable[..., Any] | None:
-    """Find a logger's method for an ending: the form of the call, else the other one, as far as it was written."""
-    name = "log_success_event" if ending.ok else "log_failure_event"
-    names = (f"async_{name}", name) if ending.waits else (name, f"async_{name}")
-    for one in names:
-        found = getattr(callback, one, None)
-        if callable(found) and getattr(type(callback), one, None) is not getattr(CustomLogger, one):
-            method: Callable[..., Any] = found
-            return method
-    return None
-
-
-def takes_one(function: Callable[..., Any]) -> bool:
-    """Tell whether a function takes the answer alone (S1-49), and not LiteLLM's four arguments."""
-    try:
-        named = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # written in C
-        return False
-    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in named):
-        return False
-    places = [one for one in named if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    return len(places) < 4 and sum(one.default is one.empty for one in places) <= 1
-
-
-_unknown: set[str] = set()
-
-
-def _unserved(name: str) -> None:
-    if name not in _unknown:
-        _unknown.add(name)
-        log.warning("the callback %r is the name of a service: give a function or an object instead", name[:80])
+    global _teller, _services
+    _teller, _services = Teller(), _Services()
 
 
 if hasattr(os, "register_at_fork"):

@@ -52,7 +52,9 @@ class Checker(Rounds):
             async with room:
                 await self._check(target, bool(values.get("health_check_ignore_transient_errors")))
 
-        wanted = [t for t in state.targets if not t.deployment.is_wildcard and _is_wanted(t, groups)]
+        hosts = self._gateway.engine.hosts
+        there = [t for t in state.targets if not t.engine or (hosts is not None and hosts.is_ready(t.engine))]
+        wanted = [t for t in there if not t.deployment.is_wildcard and _is_wanted(t, groups)]
         await asyncio.gather(*(one(target) for target in wanted))
 
     async def _check(self, target: Target, lenient: bool) -> None:

@@ -26,9 +26,10 @@ from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
 from penstock.server.books import KEYS as BOOKS_KEYS
 from penstock.server.books import LITELLM_KEYS as BOOKS_LITELLM_KEYS
+from penstock.server.callbacks import KEYS as CALLBACK_KEYS
 from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
 from penstock.server.memory import SHARE_HELD, memory_bytes
-from penstock.server.options import ServeOptions, master_key, serves_everybody
+from penstock.server.options import ONE_WORKER, ServeOptions, master_key, serves_everybody
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -64,7 +65,8 @@ DATABASE_KEYS = (
 @dataclass
 class InEffect:
     """What the settings are applied to. ``values``: by name, as last put into effect. ``memory``: bytes that this
-    machine, or its container, has. ``others``: who else says whom keys belong to, behind what it was made of."""
+    machine, or its container, has. ``others``: who else says whom keys belong to, behind what it was made of.
+    ``serving``: the loop runs in which engines can be started."""
 
     options: ServeOptions
     gateway: Gateway
@@ -72,6 +74,7 @@ class InEffect:
     values: dict[str, object] = field(default_factory=dict)
     memory: int = field(default_factory=memory_bytes)
     others: tuple[object, Others | None] = (None, None)
+    serving: bool = False
 
     def put(self, config: Config) -> list[str]:
         """Put every setting into effect that can be; return a sentence for each that changed and cannot."""
@@ -110,7 +113,8 @@ def _others(to: InEffect, config: Config) -> Others | None:
     return to.others[1]
 
 
-def _who_may_call(to: InEffect, config: Config) -> None:
+def decide_who_may_call(to: InEffect, config: Config) -> None:
+    """Put into effect who is served."""
     # Workers, too: they are told the address of the socket that they inherit.
     everybody = serves_everybody(config, to.options)
     guard = not everybody or is_loopback(to.options.host)
@@ -180,6 +184,24 @@ def _places(to: InEffect, config: Config) -> None:
         gate.places.places = share
 
 
+def _engines(to: InEffect, config: Config) -> None:
+    """Let the engines be those of the config; what runs and did not change goes on."""
+    engine = to.gateway.engine
+    if config.engines is None and engine.hosts is None:
+        return
+    if to.options.workers > 1:
+        log.error("engines: %s; no engine is started", ONE_WORKER)
+        return
+    begins = engine.hosts is None
+    if engine.hosts is None:
+        from penstock.runtime.hosts import Hosts  # few gateways have engines
+
+        engine.hosts = Hosts(engine.means.clock)
+    engine.hosts.put(config.engines)
+    if to.serving:
+        engine.hosts.open() if begins else engine.hosts.turn()
+
+
 def _log_lines(to: InEffect, config: Config) -> None:
     env = config.environment
     level = level_of(to.options, env, config)
@@ -196,15 +218,20 @@ def _log_lines(to: InEffect, config: Config) -> None:
     engine.means = engine.means._replace(trace=Trace(bodies) if level <= logging.DEBUG else None)
 
 
+def _callbacks(to: InEffect, config: Config) -> None:
+    if to.gateway.callbacks is not None:
+        to.gateway.callbacks.put(config)
+
+
 _WHO = ("litellm_key_header_name", "custom_auth", "enable_jwt_auth", "litellm_jwtauth")
 SETTINGS = (
-    Setting("general_settings.master_key", _who_may_call),
-    Setting("general_settings.no_auth", _who_may_call),
-    Setting("general_settings.dangerously_permit_weak_or_unset_master_key", _who_may_call),
-    Setting(ORIGINS, _who_may_call),
-    Setting(CREDENTIALS, _who_may_call),
-    *(Setting(f"general_settings.{name}", _who_may_call) for name in _WHO),
-    *(Setting(name, _who_may_call) for name in ("JWT_PUBLIC_KEY_URL", "JWT_AUDIENCE", "JWT_ISSUER")),
+    Setting("general_settings.master_key", decide_who_may_call),
+    Setting("general_settings.no_auth", decide_who_may_call),
+    Setting("general_settings.dangerously_permit_weak_or_unset_master_key", decide_who_may_call),
+    Setting(ORIGINS, decide_who_may_call),
+    Setting(CREDENTIALS, decide_who_may_call),
+    *(Setting(f"general_settings.{name}", decide_who_may_call) for name in _WHO),
+    *(Setting(name, decide_who_may_call) for name in ("JWT_PUBLIC_KEY_URL", "JWT_AUDIENCE", "JWT_ISSUER")),
     Setting("general_settings.use_x_forwarded_for", _addresses),
     Setting("general_settings.trusted_proxy_ranges", _addresses),
     Setting("general_settings.allowed_ips", _addresses),
@@ -217,6 +244,8 @@ SETTINGS = (
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.max_held_mb", _sizes),
     Setting("general_settings.global_max_parallel_requests", _places),
+    Setting("engines", _engines),
+    *(Setting(f"litellm_settings.{name}", _callbacks) for name in CALLBACK_KEYS),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.log_raw_request_response", _log_lines),
@@ -244,6 +273,8 @@ SETTINGS = (
 def value_of(config: Config, name: str) -> object:
     """Return what a config says for a row's name; None when it says nothing."""
     section, _, key = name.partition(".")
+    if name == "engines":
+        return config.engines
     if not key:
         return config.environment.get(name.lower()) or config.environment.get(name) or None
     settings: Mapping[str, Mapping[str, object]] = {

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from penstock.runtime.identity import Identity
     from penstock.runtime.keyring import Keyring
     from penstock.runtime.state import State
+    from penstock.server.batches.room import BatchRoom
     from penstock.server.books import Books  # circle: books are kept of what a gateway serves
+    from penstock.server.callbacks import Callbacks  # circle: it tells what a gateway served
     from penstock.server.storage import Storage
 
     T = TypeVar("T")
@@ -100,6 +102,9 @@ class Gateway:
         self.settings: Settings | None = None
         self.keyring: Keyring | None = None
         self.books: Books | None = None
+        self._batches: BatchRoom | None = None
+        self.several = False  # processes serve, which know nothing of each other where there is no database
+        self.callbacks: Callbacks | None = None
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:
@@ -127,6 +132,25 @@ class Gateway:
     @draining.setter
     def draining(self, draining: bool) -> None:
         self.gate.draining = draining
+
+    @property
+    def batches(self) -> BatchRoom:
+        """Return where files and batches are: in the database, or made when somebody asks, and gone with the
+        process."""
+        if self._batches is None:
+            from penstock.server.batches.room import BatchRoom  # few ask for it: not at every start
+
+            self._batches = BatchRoom.passing(self)
+        return self._batches
+
+    @batches.setter
+    def batches(self, batches: BatchRoom) -> None:
+        self._batches = batches
+
+    async def close_batches(self) -> None:
+        """Let go of the batches that run."""
+        if self._batches is not None:
+            await self._batches.stop()
 
     def names_for(self, call: Call) -> list[str]:
         """List the public names of models that a call's caller may ask for, wildcards included."""

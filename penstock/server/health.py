@@ -69,6 +69,8 @@ async def health(gateway: Gateway, call: Call) -> Page:
         told |= _counted(await _ask(gateway, call, targets) if live else _known(gateway, targets))
         if gateway.books is not None and (trouble := gateway.books.told()):
             told["ledger"] = trouble
+        if gateway.callbacks is not None and (queues := gateway.callbacks.told()):
+            told["callbacks"] = queues
         if (cache := caching.told_of(gateway)) is not None:
             told["cache"] = cache
     return Page(200, JSON, msgspec.json.encode(told))

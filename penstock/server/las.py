@@ -16,6 +16,7 @@ from msgspec import Raw
 from penstock.core.admit.access import LLM
 from penstock.core.envelope import open_body
 from penstock.core.errors import GatewayError
+from penstock.core.pictures import address_of_text
 from penstock.core.providers import PROVIDERS
 from penstock.core.providers.resolve import credential, needs_key
 from penstock.runtime.gate import check_type
@@ -125,9 +126,8 @@ async def _read_vision(call: Call) -> dict[str, Raw]:
         if not value:
             raise GatewayError("bad_request", f"The field {name!r} is missing: it must be a text.", param=name)
         del fields[name]
-    if "://" not in url and not url.startswith("data:"):
-        url = f"data:image/{'jpeg' if url.startswith('/9j/') else 'png'};base64,{url}"
-    parts: list[dict[str, Any]] = [{"type": "text", "text": prompt}, {"type": "image_url", "image_url": {"url": url}}]
+    picture = {"type": "image_url", "image_url": {"url": address_of_text(url)}}
+    parts: list[dict[str, Any]] = [{"type": "text", "text": prompt}, picture]
     fields["messages"] = Raw(msgspec.json.encode([{"role": "user", "content": parts}]))
     fields.pop("stream", None)
     return fields

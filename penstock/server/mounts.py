@@ -64,9 +64,10 @@ class Mount:
         # What is nowhere else, for the document of all URLs.
         self.own = {rest: self.surfaces[rest] for rest in surfaces or {}}
         self.batches = dict(batches or {})
+        self.batch_surfaces = {rest: self._adapted(batch.surface) for rest, batch in self.batches.items()}
         self.visits = {
-            rest: Visit(_BATCH, partial(shared.serve_batch, batch, self._adapted(batch.surface)))
-            for rest, batch in (batches or {}).items()
+            rest: Visit(_BATCH, partial(shared.serve_batch, batch, self.batch_surfaces[rest]))
+            for rest, batch in self.batches.items()
         }
 
     def _adapted(self, surface: Surface) -> Surface:

@@ -121,6 +121,9 @@ _KEYS: Mapping[str, Schema] = {
 _QUERY_KEY: Schema = {"type": "apiKey", "in": "query", "name": "key"}
 
 
+_FILE = _object({"purpose": _TEXT, "file": {"type": "string", "contentMediaType": "application/octet-stream"}})
+
+
 class _Made(NamedTuple):
     """One operation. ``path``: as a route's row has it. ``body``: media type -> schema. ``answer``: media types.
     ``asks``: it asks an upstream, whose status may be any. ``status``: of an answer that went well. ``judges``: who
@@ -268,7 +271,7 @@ def _of_route(path: str, route: Route, inner: str = "", body: Schema | None = No
     for method in route.methods:
         if method != "HEAD" or "GET" not in route.methods:
             takes = route.json and (body is not None or method in _WITH_BODY)  # LiteLLM's DELETEs bring a list of ids
-            sent = {JSON: body or {"type": "object"}} if takes else {}
+            sent = {JSON: body or {"type": "object"}} if takes else {FORM: _FILE} if route.upload else {}
             answer, query = (route.answer,), route.key_in_query
             more: dict[str, Any] = {"status": route.status, "judges": route.family == MANAGEMENT}
             yield _Made(path, method, summary, family, route.role, shape, sent, answer, query, **more)

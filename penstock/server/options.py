@@ -12,6 +12,7 @@ from penstock.runtime.identity import is_loopback
 if TYPE_CHECKING:
     from penstock.config import Config
 
+ONE_WORKER = "they need a gateway of one process: several would each start engines of their own"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

@@ -27,7 +27,19 @@ from penstock.admin import (
 from penstock.core.admit.access import LLM
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
-from penstock.server import caching, costs, explaining, google, google_pages, health, ollama_pages, reference, stored
+from penstock.server import (
+    caching,
+    costs,
+    engines,
+    explaining,
+    google,
+    google_pages,
+    health,
+    ollama_pages,
+    reference,
+    stored,
+)
+from penstock.server.batches import anthropic, files, openai
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -159,7 +171,11 @@ def _reference(gateway: Gateway, call: Call) -> Page:
 _MODEL = "/{name:path}"
 ROUTES: tuple[Route, ...] = (
     *stored.ROUTES,
+    *files.ROUTES,
+    *openai.ROUTES,
+    *anthropic.ROUTES,
     *caching.ROUTES,
+    *engines.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),
     *health.ROUTES,
     # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.

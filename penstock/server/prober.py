@@ -36,11 +36,13 @@ class Prober(Rounds):
     async def round(self) -> None:
         """Connect once to each origin that is worth it, and note what that told."""
         means = self._gateway.engine.means
-        lives = means.lives
+        lives, hosts = means.lives, self._gateway.engine.hosts
         origins: dict[Origin, list[Target]] = {}
         for target in self._gateway.state.targets:
             if "*" in target.deployment.model_name and not target.provider.local:
                 continue
+            if target.engine and not (hosts is not None and hosts.is_ready(target.engine)):
+                continue  # it is not loaded, which is no trouble
             origin = target.origin
             if origin is not None and (is_loopback(origin.host) or lives.of(target).health.unreachable):
                 origins.setdefault(origin, []).append(target)

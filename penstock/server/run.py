@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from penstock import version_text
 from penstock.server import banner
 from penstock.server.lines import tell, wants_json
-from penstock.server.options import Refused, ServeOptions, check_exposure
+from penstock.server.options import ONE_WORKER, Refused, ServeOptions, check_exposure
 from penstock.server.signals import hold_reloads, let_reloads
 from penstock.server.sources.base import Source, gather
 from penstock.server.sources.environment import environment
@@ -54,6 +54,8 @@ def serve(options: ServeOptions) -> int:
             tell(f"penstock: what these errors are about is left out; {_CHECK} shows them again", json_lines, "ERROR")
         if warning := check_exposure(config, options):
             tell(warning if json_lines else f"warning: {warning}", json_lines, "WARNING")
+        if config.engines is not None and options.workers > 1:
+            raise Refused(f"engines: {ONE_WORKER}. Start it with --workers 1.")
         if options.workers > 1 and not hasattr(os, "fork"):  # Windows hands no socket on
             raise Refused("--workers: here one process serves alone; start several, each with a --port of its own.")
         listener = _listen(options)

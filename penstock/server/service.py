@@ -28,8 +28,10 @@ from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
 from penstock.server import banner
+from penstock.server.batches.room import FOLDER, BatchRoom
 from penstock.server.bell import Bell
 from penstock.server.books import Books, rules_of, shared_by
+from penstock.server.callbacks import Callbacks
 from penstock.server.checker import Checker
 from penstock.server.descriptors import Descriptors
 from penstock.server.doors.asgi import AsgiDoor
@@ -103,6 +105,7 @@ class Service:
             Site(root=config.environment.get("SERVER_ROOT_PATH", "")),
         )
         self.gateway.registry = Registry(self.models, lambda: self.gateway.state, self.take_changes)
+        self.gateway.several = options.workers > 1 or options.models_fd is not None
         self.storage = self.gateway.storage = storage
         if storage is not None:
             self.gateway.desk, self.gateway.keyring = storage.desk, storage.keyring
@@ -110,6 +113,7 @@ class Service:
             self.gateway.settings.look()  # what is stored was laid over the file's before this
             engine = self.gateway.engine
             engine.means = engine.means._replace(store=Behind(storage.kept))
+        self.callbacks = self.gateway.callbacks = Callbacks(self.gateway)
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
         self.shared = self._share(config)
@@ -137,18 +141,16 @@ class Service:
         tasks = [loop.create_task(self._sweep(server)), loop.create_task(self._reload_when_asked())]
         if self.models.shared:
             tasks.append(loop.create_task(self._look_at_models()))
-        if self.storage is not None:
-            tasks.append(loop.create_task(self.storage.watch()))
-            tasks.append(loop.create_task(self._look_at_settings()))
-            tasks.append(loop.create_task(Retention(self.storage.spend, lambda: self.gateway.state).run()))
-            tasks.append(loop.create_task(Rotation(self.storage.desk, lambda: self.gateway.state).run()))
         if self.shared is not None:
             self._ask_spent()
             self.shared.start()
         if self.storage is not None:
-            self.gateway.books = await self._keep_books(self.storage)
+            tasks += await self._open_storage(self.storage)
         self.prober.start()
         self.checker.start()
+        self.in_effect.serving = True
+        if self.gateway.engine.hosts is not None:
+            self.gateway.engine.hosts.open()
         _freeze_memory()
         for problem in self.gateway.state.problems:
             log.warning("%s", problem)
@@ -156,24 +158,55 @@ class Service:
         try:
             await server.serve(sockets=[listener])
         finally:
-            for task in tasks:
-                task.cancel()
-            await self.prober.stop()
-            await self.checker.stop()
-            if self.shared is not None:
-                await self.shared.stop()
-            for source in self.sources:
-                await source.close()
-            await self.gateway.engine.answers.close()
-            await self.pool.close()
-            self.gateway.engine.flush()
-            self.records.close()
-            if self.gateway.books is not None:
-                await self.gateway.books.close()
-            if self.storage is not None:
-                await self.gateway.engine.means.store.close()
-                await self.storage.close()
+            await self._close(tasks)
         return 0
+
+    async def _open_storage(self, storage: Storage) -> list[asyncio.Task[None]]:
+        """Begin to keep the database's company: what changes there, what is written there, what is cleaned up."""
+        loop = asyncio.get_running_loop()
+        tasks = [
+            loop.create_task(storage.watch()),
+            loop.create_task(self._look_at_settings()),
+            loop.create_task(Retention(storage.spend, lambda: self.gateway.state).run()),
+            loop.create_task(Rotation(storage.desk, lambda: self.gateway.state).run()),
+        ]
+        self.gateway.books = await self._keep_books(storage)
+        self._run_batches(storage)
+        return tasks
+
+    async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Let go of everything, whoever asks others before those who are asked."""
+        for task in tasks:
+            task.cancel()
+        gateway, engine = self.gateway, self.gateway.engine
+        await gateway.close_batches()
+        if engine.hosts is not None:
+            await engine.hosts.close()
+        await self.prober.stop()
+        await self.checker.stop()
+        if self.shared is not None:
+            await self.shared.stop()
+        for source in self.sources:
+            await source.close()
+        await engine.answers.close()
+        engine.flush()
+        await self.callbacks.close()
+        await self.pool.close()
+        engine.flush()
+        self.records.close()
+        if gateway.books is not None:
+            await gateway.books.close()
+        if self.storage is not None:
+            await engine.means.store.close()
+            await self.storage.close()
+
+    def _run_batches(self, storage: Storage) -> None:
+        """Go on with what a process has left, and take new batches."""
+        from penstock.stores.sql.batch_store import SqlBatchStore
+
+        folder = state_folder(self.options.state_dir, self.gateway.state.config.environment) / FOLDER
+        self.gateway.batches = BatchRoom(self.gateway, SqlBatchStore(storage.database), folder)
+        self.gateway.batches.start()
 
     async def _keep_books(self, storage: Storage) -> Books | None:
         """Begin to write down what calls cost. Where that cannot be, paid calls are refused, or nothing is counted, as
@@ -244,6 +277,8 @@ class Service:
             self._stopped_at, self._stop_signal = now, number
         elif now > self._stopped_at + ONE_PRESS:  # whoever presses Ctrl-C again does not want to wait
             self.options.grace = 0.0
+            if self.gateway.engine.hosts is not None:
+                self.gateway.engine.hosts.hurried = True
         self.stopping.set()
 
     def reload(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -15,21 +17,24 @@ from msgspec import Raw
 
 from penstock import __version__
 from penstock.config.keys_request import REQUEST
-from penstock.core.admit.caller import NOBODY
+from penstock.core.admit.access import LLM
 from penstock.core.dialects import guided
 from penstock.core.dialects.openai_chat.request_in import ATTRIBUTES
 from penstock.core.dialects.redact import scrub
 from penstock.core.errors import GatewayError
-from penstock.runtime.call import OURS, Call
+from penstock.runtime.call import OURS
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.gate import PUBLIC
 from penstock.runtime.ids import new_id
 from penstock.runtime.outlet import MountStyle
 from penstock.runtime.surface import About, Surface
+from penstock.server.asked import ask
+from penstock.server.batches import chats
 from penstock.server.routes import JSON, Page, Route
 from penstock.server.surfaces import SURFACES as NATIVE
 
 if TYPE_CHECKING:
+    from penstock.runtime.call import Call
     from penstock.runtime.state import State
     from penstock.server.gateway import Gateway
 
@@ -113,7 +118,7 @@ _VISION = _CHAT._replace(
     about=About("Answer a chat about pictures", needs={"messages": "array"}, streams=True),
 )
 SURFACES: dict[str, Surface] = {"/vlm/openai": _VISION}
-ROUTES = (Route("/health", _health, role=PUBLIC),)
+ROUTES = (Route("/health", _health, role=PUBLIC), Route("/batch/{id}", chats.read, family=LLM))
 
 
 # Many chats in one request --------------------------------------------------------------------------------------------
@@ -140,73 +145,71 @@ BATCHES: dict[str, Batch] = {
 
 
 async def serve_batch(batch: Batch, surface: Surface, gateway: Gateway, call: Call) -> None:
-    """Answer many chats in one request. The items' answers come in order, each with its success. ``surface``: the
-    batch's, as the mount has it. Raises ``GatewayError``."""
+    """Answer many chats in one request. The items' answers come in order, each with its success. Whoever prefers not to
+    wait is answered at once, and asks for them later. ``surface``: the batch's, as the mount has it. Raises
+    ``GatewayError``."""
     exchange, began, state = call.exchange, gateway.clock(), gateway.state
+    raws, batch_id = _items(exchange.body, batch.most)
+    if b"respond-async" in exchange.headers.get(b"prefer", b"").lower():
+        page = await chats.begin(gateway, call, raws)
+        call.outlet.page(call, page.status, page.content_type, page.body)
+        return
+    progress = gateway.batches.answering.begin(call.caller.tenant, batch_id, len(raws))
     items = [
         CollectedExchange(
             "POST", exchange.path, exchange.headers, bytes(raw), client=exchange.client, started=exchange.started
         )
-        for raw in _items(exchange.body, batch.most)
+        for raw in raws
     ]
     room = asyncio.Semaphore(batch.at_once)
+    gateway.gate.leave(exchange)  # each item takes a place of its own
 
     async def run(item: CollectedExchange) -> None:
-        one = Call(item, gateway.engine.means, NOBODY, surface)
-        one.path, one.mount_style = call.path, _PLAIN
         async with room:
-            try:
-                waits = gateway.gate.admit(one, surface)
-                if waits is not None:
-                    await waits
-            except GatewayError as error:
-                one.outlet.refuse(one, error)
-                return
-            await gateway.engine.handle(one, state)
+            await ask(gateway, item, surface, state, call.path, _PLAIN)
+        progress.successful += item.status == 200
+        progress.failed += item.status != 200
 
     try:
         async with asyncio.TaskGroup() as group:
             for item in items:
                 group.create_task(run(item))
     finally:
-        for item in items:
-            gateway.held.free(item)
-    results = [_result(index, item) for index, item in enumerate(items)]
-    good = sum(result["success"] for result in results)
+        progress.ended = time.time()
+    results = [chats.result(index, item.status, item.answer) for index, item in enumerate(items)]
     told = {
-        "batch_id": new_id(),
+        "batch_id": batch_id,
         "total_requests": len(items),
-        "successful": good,
-        "failed": len(items) - good,
+        "successful": progress.successful,
+        "failed": progress.failed,
         "total_time_ms": round((gateway.clock() - began) * 1000, 3),
         "results": results,
     }
     call.outlet.page(call, 200, JSON, msgspec.json.encode(told))
 
 
-def _items(body: bytes, most: int) -> list[Raw]:
+def _items(body: bytes, most: int) -> tuple[list[Raw], str]:
+    """Read the items of a batch, and its id: the client's own, where it gives one to ask for the progress by."""
     try:
         if body.lstrip()[:1] == b"[":
-            found = msgspec.json.decode(body, type=list[Raw])
+            asked = _Requests(msgspec.json.decode(body, type=list[Raw]))
         else:
-            found = msgspec.json.decode(body, type=_Requests).requests
+            asked = msgspec.json.decode(body, type=_Requests)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = f"Send {{'requests': [...]}} or a list of chat bodies: {error}."
         raise GatewayError("bad_request", text, param="requests") from None
-    if not 1 <= len(found) <= most:
-        text = f"A batch has 1 to {most} requests; this one has {len(found)}."
+    if not 1 <= len(asked.requests) <= most:
+        text = f"A batch has 1 to {most} requests; this one has {len(asked.requests)}."
         raise GatewayError("bad_request", text, param="requests")
-    return found
+    if asked.batch_id is not None and not _ID.fullmatch(asked.batch_id):
+        text = f"batch_id: 1 to 64 letters, digits, '_' and '-' are wanted, not {asked.batch_id[:80]!r}."
+        raise GatewayError("bad_request", text, param="batch_id")
+    return asked.requests, asked.batch_id or new_id()
+
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class _Requests(msgspec.Struct):
     requests: list[Raw]
-
-
-def _result(index: int, item: CollectedExchange) -> dict[str, Any]:
-    told = msgspec.json.decode(item.answer, type=dict[str, Any])
-    if item.status == 200:
-        choices = told.get("choices") or [{}]
-        return {"index": index, "success": True, "result": {**told, "message": choices[0].get("message")}}
-    inner = told["error"]
-    return {"index": index, "success": False, "error": inner["message"], "error_type": inner["type"]}
+    batch_id: str | None = None

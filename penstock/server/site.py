@@ -17,7 +17,7 @@ from penstock.server.gateway import Visit
 from penstock.server.pages import ROUTES
 from penstock.server.paths import tidied
 from penstock.server.refusals import no_route
-from penstock.server.routes import READ, Route, Routes
+from penstock.server.routes import READ, Page, Route, Routes
 from penstock.server.surfaces import PATTERNS, SURFACES, VENDORS, dialect_of, find
 
 if TYPE_CHECKING:
@@ -113,8 +113,13 @@ class Site:
 
     def upload_at(self, path: str) -> bool:
         """Tell whether a large form to this path may be passed on while it comes."""
-        surface = find(tidied(self._inner(path)))
-        return surface is not None and surface.upload
+        path = tidied(self._inner(path))
+        surface = find(path)
+        if surface is not None:
+            return surface.upload
+        mount = mounts.mount_at(path, b"")
+        found = self.routes.find(path if mount is None else mount.base + path[len(mount.prefix) :], "POST")
+        return found is not None and found[0].upload
 
     def _inner(self, path: str) -> str:
         """Return the path without the root that it may be below."""
@@ -133,4 +138,7 @@ async def _answer(route: Route, gateway: Gateway, call: Call) -> None:
     """Send what a route's handler makes."""
     made = route.handler(gateway, call)
     page = await made if inspect.isawaitable(made) else made
-    call.outlet.page(call, page.status, page.content_type, page.body)
+    if isinstance(page, Page):
+        call.outlet.page(call, page.status, page.content_type, page.body)
+    else:
+        await page.send(call)

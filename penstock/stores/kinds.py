@@ -27,6 +27,8 @@ class Kind(NamedTuple):
     cached: bool = True
 
 
+MASK = "****"
+"""What answers show of a value that is secret. Sent back, it leaves the value as it is."""
 LONGEST = 255
 """Characters of an id and of a text that can be searched for: what an index takes in every database."""
 
@@ -86,4 +88,14 @@ def columns_of(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
 def shown(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a body without what nobody is shown."""
     secret = KINDS[kind].secret
-    return {name: value for name, value in body.items() if name not in secret}
+    found = {name: value for name, value in body.items() if name not in secret}
+    metadata = found.get("metadata")
+    if kind == "key" and isinstance(metadata, Mapping) and isinstance(metadata.get("logging"), list):
+        found["metadata"] = {**metadata, "logging": [_masked(one) for one in metadata["logging"]]}
+    return found
+
+
+def _masked(callback: Any) -> Any:
+    """Return a callback of a key with a mask in the place of what its variables are."""
+    variables = callback.get("callback_vars") if isinstance(callback, Mapping) else None
+    return {**callback, "callback_vars": dict.fromkeys(variables, MASK)} if isinstance(variables, Mapping) else callback

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from penstock.core.route.spent import Known, Told
-from penstock.stores.base import HOLD, KEEP_WINDOWS, NEWS, Figure, Mark, slack_of
+from penstock.stores.base import HOLD, KEEP_WINDOWS, NEWS, WINDOW, Figure, Mark, slack_of
 
 MAX_BYTES = 256 * 1024 * 1024
 
@@ -64,7 +64,8 @@ class MemoryBoard:
         self._clock = clock
         self._marks: dict[tuple[str, str], tuple[str, float]] = {}
         self._listeners: set[asyncio.Queue[Mark]] = set()
-        self._windows: dict[int, dict[str, dict[str, int]]] = {}  # by name, by process
+        # By length, by number, by name, by process.
+        self._windows: dict[float, dict[int, dict[str, dict[str, int]]]] = {}
         self._budgets: dict[tuple[str, int], tuple[int, dict[str, int]]] = {}  # by name and period: begin, amounts
         self._figures: dict[tuple[str, bool], tuple[float, float]] = {}  # value, when it was seen
 
@@ -92,9 +93,13 @@ class MemoryBoard:
         finally:
             self._listeners.discard(listener)
 
-    async def count(self, window: int, process: str, counts: Sequence[tuple[str, int]]) -> list[int]:
-        self._windows = {at: names for at, names in self._windows.items() if at + KEEP_WINDOWS > window}
-        names = self._windows.setdefault(window, {})
+    async def count(
+        self, window: int, process: str, counts: Sequence[tuple[str, int]], seconds: float = WINDOW
+    ) -> list[int]:
+        windows = self._windows.setdefault(seconds, {})
+        for over in [at for at in windows if at + KEEP_WINDOWS <= window]:
+            del windows[over]
+        names = windows.setdefault(window, {})
         totals = []
         for name, own in counts:
             by_process = names.setdefault(name, {})

@@ -15,7 +15,7 @@ import msgspec
 from penstock.stores.base import Audited, Gone, Outdated, Row, StoredModel, StoredModels
 from penstock.stores.kinds import fields_of, shown
 from penstock.stores.models import with_model
-from penstock.stores.sealing import BadSeal
+from penstock.stores.sealing import BadSeal, is_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,6 +158,16 @@ class DirectoryModelStore:
 def seal_values(sealer: Sealer, place: str, values: Mapping[str, Any]) -> dict[str, str]:
     """Seal each value of a mapping that stands in a place. Raises ``NoCipher``."""
     return {key: sealer.seal(_ENCODE(value), f"{place}/{key}") for key, value in values.items()}
+
+
+def open_values(sealer: Sealer | None, place: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Open what ``seal_values`` sealed; what is not sealed stays as it is. Raises ``BadSeal``, ``NoCipher``."""
+    return {
+        key: msgspec.json.decode(sealer.open(value, f"{place}/{key}"))
+        if sealer is not None and isinstance(value, str) and is_sealed(value)
+        else value
+        for key, value in values.items()
+    }
 
 
 def seal_credential(sealer: Sealer, name: str, values: Mapping[str, Any]) -> dict[str, str]:

@@ -92,11 +92,14 @@ class RedisBoard:
         finally:
             await close_channel(hears, own)
 
-    async def count(self, window: int, process: str, counts: Sequence[tuple[str, int]]) -> list[int]:
-        words: list[str | int] = [process, int(KEEP_WINDOWS * WINDOW * 1000)]
+    async def count(
+        self, window: int, process: str, counts: Sequence[tuple[str, int]], seconds: float = WINDOW
+    ) -> list[int]:
+        words: list[str | int] = [process, int(KEEP_WINDOWS * seconds * 1000)]
+        key = str(window) if seconds == WINDOW else f"{window}:{seconds:g}"
         for name, own in counts:
             words += [_short(name), own]
-        totals: list[int] = await self._run(COUNT, f"{self._counts}{window}", words)
+        totals: list[int] = await self._run(COUNT, f"{self._counts}{key}", words)
         return totals
 
     async def spend(self, told: Told) -> Known | None:

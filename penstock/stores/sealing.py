@@ -36,6 +36,11 @@ def can_seal() -> bool:
     return importlib.util.find_spec("cryptography") is not None
 
 
+def is_sealed(value: str) -> bool:
+    """Tell whether a value has the form of a sealed one."""
+    return value.startswith(f"{_FORM}:")
+
+
 class Sealer:
     """Seals values with a server's secret. ``mark``: which secret it is, as sealed values tell it."""
 

@@ -11,11 +11,12 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from math import ceil
 from typing import Any, Protocol
 
+from penstock.core.route.quotas import Span
 from penstock.core.route.spent import Spent
 from penstock.stores.base import HOLD, WINDOW, Board, Figure, Mark, Store
 from penstock.stores.ending import end, finish
@@ -41,6 +42,15 @@ def _ignore(live_id: str, seconds: float, why: str) -> None:
     return
 
 
+class Counts(Protocol):
+    """What is counted in windows of other lengths than a minute, or of more: by the length. ``wall``: the calendar."""
+
+    @property
+    def tallies(self) -> Mapping[Span, Tally]: ...
+    @property
+    def wall(self) -> Callable[[], float]: ...
+
+
 class Figures(Protocol):
     """How quick deployments are: ``take`` what this process has seen since then, ``learn`` what others have."""
 
@@ -51,9 +61,9 @@ class Figures(Protocol):
 class Shared:
     """The view of one process, on the loop that ``start`` was called on. ``on_cooled``: called with what another
     process cooled: live id, seconds, why. ``spent`` and ``latencies``: of this process, kept in step with those of the
-    others; None where nobody keeps any. ``values``: a store that falls back on this process's memory. ``clock``:
-    seconds, monotonic; ``wall``: of the calendar, by which processes agree on the minute. ``trouble``: why the board
-    cannot be used now, "" while it can."""
+    others; None where nobody keeps any, and so are ``quotas``. ``values``: a store that falls back on this process's
+    memory. ``clock``: seconds, monotonic; ``wall``: of the calendar, by which processes agree on the minute.
+    ``trouble``: why the board cannot be used now, "" while it can."""
 
     def __init__(
         self,
@@ -65,6 +75,7 @@ class Shared:
         self.on_cooled: Callable[[str, float, str], None] = _ignore
         self.spent: Spent | None = None
         self.latencies: Figures | None = None
+        self.quotas: Counts | None = None
         self.trouble = ""
         self._board = board
         self._clock, self._wall = clock, wall
@@ -211,8 +222,17 @@ class Shared:
         said = self._tally.take(window, AT_ONCE)
         totals = await self._board.count(window, self._process, said)
         self._tally.learn(window, said, totals)
+        if self.quotas is not None:
+            await self._exchange_quotas(self.quotas)
         if self.spent is not None:
             await self._exchange_spent(self.spent)
+
+    async def _exchange_quotas(self, quotas: Counts) -> None:
+        for span, tally in list(quotas.tallies.items()):
+            window = span.number(quotas.wall())
+            said = tally.take(window, AT_ONCE)
+            totals = await self._board.count(window, f"{self._process}q", said, span.seconds)
+            tally.learn(window, said, totals)
 
     async def _exchange_spent(self, spent: Spent) -> None:
         began = self._clock()

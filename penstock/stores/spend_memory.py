@@ -43,6 +43,9 @@ class MemorySpendStore:
         self._reach()
         return [Total(*one, self.sums[one]) for one in asked]
 
+    async def amounts(self, accounts: Sequence[str], period: str, start: float) -> list[int]:
+        return [total.amount for total in await self.totals([(account, period, start) for account in accounts])]
+
     async def marks(self) -> Mapping[str, int]:
         self._reach()
         return dict(self._marks)

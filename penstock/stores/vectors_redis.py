@@ -18,32 +18,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.config.redis import RedisSettings
+from penstock.stores.answers_redis import RedisAnswers
 from penstock.stores.base import MOST_NEAR, CannotCompare, Near
-from penstock.stores.redis_client import close, connect, told
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from penstock.stores.redis_client import told
 
 PREFIX = "penstock:near:"  # so that a flush takes nothing of anybody else's
-_SCAN = 500  # keys looked through in one step
 _ANSWER, _SCOPE = "answer", "scope"
 _CLUSTER = "a search needs a server that is no cluster; give one by host or url"
 _NO_SEARCH = "this server has no search (FT.SEARCH): Redis 8, Redis Stack or valkey-search has it"
 
 
-class RedisVectors:
+class RedisVectors(RedisAnswers):
     """A ``stores.base.NearAnswers`` in Redis or Valkey. ``index``: who has the same one in the same database shares
     everything. Raises ``NotInstalled`` without the package redis."""
 
-    at_once = False
-
     def __init__(self, settings: RedisSettings, index: str) -> None:
-        self._client: Redis = connect(settings)
+        super().__init__(settings, f"{PREFIX}{index}:")
         self._index = index
-        self._prefix = f"{PREFIX}{index}:"
         self._is_cluster = bool(settings.nodes)
 
     async def get(self, key: str) -> bytes | None:
@@ -118,31 +112,6 @@ class RedisVectors:
         with _refused():
             return await self._client.execute_command(*words)
 
-    async def delete(self, keys: Sequence[str]) -> int:
-        with told():
-            return sum([int(await self._client.delete(self._prefix + key)) for key in keys])
-
-    async def flush(self) -> None:
-        with told():
-            batch: list[Any] = []
-            async for key in self._client.scan_iter(match=_literal(self._prefix) + "*", count=_SCAN):
-                batch.append(key)
-            for key in batch:
-                await self._client.delete(key)
-
-    async def ping(self) -> None:
-        with told():
-            client: Any = self._client
-            await client.ping()
-
-    async def info(self) -> Mapping[str, object]:
-        with told():
-            found: Mapping[str, object] = await self._client.info()
-            return found
-
-    async def close(self) -> None:
-        await close(self._client)
-
     def _index_of(self, size: int) -> str:
         return f"{self._index}-{size}"
 
@@ -168,8 +137,3 @@ def _field(size: int) -> str:
 
 def _packed(vector: Sequence[float]) -> bytes:
     return struct.pack(f"<{len(vector)}f", *vector)
-
-
-def _literal(text: str) -> str:
-    """Write a text so that Redis's patterns mean it as it is."""
-    return "".join(f"\\{sign}" if sign in "\\*?[]" else sign for sign in text)

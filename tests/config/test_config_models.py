@@ -194,12 +194,12 @@ def test_unknown_parameters(check: Check) -> None:
 def test_known_keys_are_warnings_unless_they_ask_for_nothing(check: Check) -> None:
     loaded = check(
         MODEL
-        + "      silent_model: eu\n      mock_delay: 0.1\n      cost_per_query: 1\n      caching: false\n"
+        + "      hf_model_name: eu\n      mock_delay: 0.1\n      cost_per_query: 1\n      caching: false\n"
         + "      guardrails: []\n      mock_response:\n    model_info:\n      team_id: x\n      tier: free\n"
     )
     known = "known LiteLLM key, not acted on yet"
     assert lines(loaded) == [
-        f"c.yaml:5: model_list[0].litellm_params.silent_model: {known}",
+        f"c.yaml:5: model_list[0].litellm_params.hf_model_name: {known}",
         f"c.yaml:6: model_list[0].litellm_params.mock_delay: {known}",
         f"c.yaml:7: model_list[0].litellm_params.cost_per_query: {known}",
         f"c.yaml:12: model_list[0].model_info.team_id: {known}",
@@ -482,4 +482,12 @@ def test_a_pattern_of_clients_must_be_one(check: Check) -> None:
     assert errors(loaded) == [
         "c.yaml:2: model_list[0].litellm_params.tag_regex: '(' is no regular expression: "
         "missing ), unterminated subpattern at position 0"
+    ]
+
+
+def test_a_time_of_day_that_is_none_is_an_error_that_says_what_would_be_right(check: Check) -> None:
+    loaded = check("model_list:\n  - {model_name: m, litellm_params: {model: x, rpd: 5, daily_reset_time: midnight}}\n")
+    assert errors(loaded) == [
+        "c.yaml:2: model_list[0].litellm_params.daily_reset_time: 'midnight' is no time of day: write a time of day such "
+        "as 00:00, 07:30 or 00:00-08:00 (with what it is ahead of UTC)"
     ]

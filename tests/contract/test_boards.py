@@ -81,6 +81,14 @@ async def test_kinds_keys_and_names_are_any(board: Make, key: str) -> None:
     assert await other.count(7, "bb", [(key + "x", 1), (key, 0)]) == [5, 3]
 
 
+async def test_windows_of_another_length_are_others(board: Make) -> None:
+    one, other = board(), board()
+    assert await one.count(7, "aa", [("x", 3)]) == [3]
+    assert await other.count(7, "bb", [("x", 5)], 86_400) == [5]
+    assert await one.count(7, "aa", [("x", 1)], 86_400) == [6]
+    assert await other.count(7, "bb", [("x", 1)], 60) == [4]
+
+
 async def test_changes_tell_what_comes_after_they_listen_and_only_news(board: Make) -> None:
     one, other = board(), board()
     heard: list[Mark | None] = []

@@ -68,6 +68,23 @@ async def test_an_entry_is_kept_as_it_was_given(store):
     assert await store.get("c2") == spent("c2")
 
 
+async def test_what_many_have_spent_is_what_each_has(any_store):
+    """More than one statement asks for: with others between them, without any, and with names that are cut."""
+    names = [f"key:{number:05d}" for number in range(1300)] + [f"team:t{number}" for number in range(7)] + ["key:" + 400 * "ä"]
+    some = [name for number, name in enumerate(names) if number % 5]
+    entries = [spent(f"c{n}", n + 1, accounts=(name,), key="", team="") for n, name in enumerate(some)]
+    await any_store.append(entries, dict.fromkeys(some[::3], ("", "30d")), {})
+    start = window("30d", NOON).start
+    costs = {name: number + 1 for number, name in enumerate(some)}
+    for asked in (names, names[::-1], names[::400], names[:3], []):
+        assert await any_store.amounts(asked, "", 0.0) == [costs.get(name, 0) for name in asked]
+    for period, since in (("", 0.0), ("30d", start)):
+        each = [total.amount for name in names[::7] for total in await any_store.totals([(name, period, since)])]
+        assert await any_store.amounts(names[::7], period, since) == each
+    together = await any_store.totals([(name, *window) for name in some[:600:3] for window in (("", 0.0), ("30d", start))])
+    assert [one.amount for one in together] == [costs[name] for name in some[:600:3] for _ in range(2)]
+
+
 async def test_what_is_told_once_or_twice_counts_once(any_store):
     store = any_store
     await store.append([spent(), spent(), spent("c2", 7), spent("c3", 50, pending=True)], PERIODS, {"j": 10})

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anthropic
 import openai
 import pytest
 
+from tests.e2e.clients.cli import run
+from tests.e2e.clients.faces import PNG
+from tests.e2e.clients.install import python_client
 from tests.e2e.serving import find_llama
+from tests.engines.hosting import hosting
 from tests.engines.runs import Run, free_port, is_up, running
 
 FOUND = find_llama()
+CHAIN = Path(__file__).resolve().parents[1] / "e2e" / "clients" / "python" / "chain.py"
 pytestmark = [
     pytest.mark.skipif(isinstance(FOUND, str), reason=str(FOUND)),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds what is left in /proc"),
@@ -55,6 +63,40 @@ def test_s4_27_and_s4_29_both_sdks_use_it_and_it_ends_clean(tmp_path: Path) -> N
         assert run.wait() == 130
         run.assert_gone()
         assert not is_up(gateway)
+
+
+@pytest.mark.timeout(1000)  # the first run installs the clients
+@pytest.mark.parametrize("way", ["run-server", "engines"])
+def test_s4_40_langchains_clients_work_unchanged(way: str, tmp_path: Path) -> None:
+    python = python_client("langchain")
+    with _started(way, tmp_path) as url:
+        cases = {"GATEWAY": url, "KEY": "dummy", "PNG": PNG, "MODELS": "local-model"}
+        done = run([python, CHAIN], tmp_path, CASES="whole streamed forced structured_by_schema", **cases)
+        assert done.code == 0, done
+        found = json.loads(done.out.splitlines()[-1])
+    for kind in ("chat", "responses", "messages"):
+        for name in ("whole", "streamed"):
+            told = found[f"{name} {kind} local-model"]
+            assert told["model"] == "local-model" and told["counted"] and told["finish"], told
+        assert found[f"streamed {kind} local-model"]["deltas"] == found[f"streamed {kind} local-model"]["text"]
+        assert set(found[f"forced {kind} local-model"]) == {"get_weather"}
+        assert found[f"structured_by_schema {kind} local-model"]["name"] in ("Ada", "Bob")
+
+
+@contextmanager
+def _started(way: str, folder: Path) -> Iterator[str]:
+    """A gateway in front of the engine: started by ``run-server`` with it, or with an engine in its config."""
+    assert not isinstance(FOUND, str)
+    if way == "run-server":
+        port = free_port()
+        with running(folder, *arguments(port)) as server:
+            server.wait_for("Model alias: local-model")
+            yield f"http://localhost:{port}"
+        return
+    args = {"ctx_size": 8192, "threads": 1, "offline": True}
+    model = {"model": str(FOUND[1]), "binary": str(FOUND[0]), "args": args}
+    with hosting(folder, json.dumps({"engines": {"models": {"local-model": model}}})) as place:
+        yield place.served.url
 
 
 def test_a_bad_file_ends_with_what_the_engine_said(tmp_path: Path) -> None:

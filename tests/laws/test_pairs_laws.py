@@ -93,7 +93,14 @@ def sealed_twice(first: str, second: str) -> Response:
     return Response(id="msg_1", model="m", choices=(Choice((Text(""), *seals), "stop"),))
 
 
+def two_choices() -> Response:
+    """A custom call behind a function's, and another choice that comes between them in a stream."""
+    calls = ToolUse("call_0_1", "get_weather", ""), ToolUse("call_0_0", "get_weather", "", "custom")
+    return Response(id="msg_1", model="m", choices=(Choice(calls, "stop"), Choice((ToolUse("call_1_0", "w", ""),), "stop")))
+
+
 @given(responses(), cuts, cuts, st.integers(1, 9))
+@example(two_choices(), [], [], 1)
 @example(sealed_twice("one+/=.XYZ01", "one+/=.XYZ01"), [], [], 1)
 @example(sealed_twice("one+/=.XYZ01", "two+/=.XYZ02"), [], [], 1)
 def test_streams_reach_every_client(response: Response, first: list[int], second: list[int], cut: int) -> None:

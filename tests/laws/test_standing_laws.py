@@ -28,6 +28,7 @@ class Made:
     weight: float | None = None
     rpm: int | None = None
     tpm: int | None = None
+    quotas: tuple = ()
     cost: float | None = None
     order: int | None = None
     tags: tuple[str, ...] = ()

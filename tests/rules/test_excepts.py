@@ -28,17 +28,41 @@ NAMED: dict[str, str] = {
     "penstock/runtime/children.py _done": (
         "a child does anybody's work: whatever that raises is raised again where it was asked for"
     ),
+    "penstock/runtime/mirror.py Mirror._ask": "a bug of ours in a copy of a request is nobody's error: logged",
     "penstock/runtime/custom_auth.py CustomAuth.identify": (
         "the function is the operator's, and in LiteLLM's form whatever it raises refuses its caller"
     ),
     "penstock/runtime/custom_auth.py open_custom_auth": (
         "the operator's module may raise anything while it is read: logged, and nobody is let in"
     ),
-    "penstock/sdk/telling.py _run": (
+    "penstock/sdk/background.py Work._run": "what the work raises is raised again where it was asked for",
+    "penstock/sdk/tools.py Conversation._run": (
+        "a handler is the program's function: whatever it raises is told to the model that called it"
+    ),
+    "penstock/sdk/tools.py Conversation._arun": "the same, awaited: the model is told what the handler raised",
+    "penstock/sinks/telling.py _run": (
         "a callback is anybody's function: whatever it raises is logged, and costs nobody a call"
+    ),
+    "penstock/sinks/shipping.py Shipper._try": (
+        "a sink may be anybody's code: what it raises is counted and logged, and the next batch is written"
+    ),
+    "penstock/runtime/observing.py Observer._look_at": (
+        "a bug of ours on one request must not take the others of its batch with it: logged, and counted"
+    ),
+    "penstock/server/callbacks.py Callbacks._load": (
+        "the operator's module may raise anything while it is read: logged, and it is not called"
     ),
     "penstock/server/gateway.py Gateway.serve": (
         "a bug of ours costs the one request that met it: logged with its call id, answered 500"
+    ),
+    "penstock/server/batches/room.py BatchRoom._begin.drive": (
+        "a bug of ours in one batch must not end the others; it waits, and is tried again"
+    ),
+    "penstock/server/batches/room.py BatchRoom._look_on": (
+        "a bug of ours in one look must not end the looks that come after it: batches would wait for a restart"
+    ),
+    "penstock/server/batches/run.py Run._answer": (
+        "a bug of ours costs one line of a batch, which must have a result like every other"
     ),
     "penstock/runtime/embedder.py Embedder._ask": (
         "a bug of ours on the way to a vector must not end the request that only wanted to be compared: logged"

@@ -32,7 +32,11 @@ NAMED: dict[str, str] = {
     "penstock/sdk/background.py _running": (
         "the SDK's one loop, in a thread of its own: whoever asks, from whichever loop, is answered on it"
     ),
+    "penstock/server/las_app.py app": (
+        "the application of any server: what it made for the SDK's loop is made anew where that is another one"
+    ),
     "penstock/sdk/background.py _left": "after a fork: the parent's loop, kept so that its sockets are not closed here",
+    "penstock/sdk/telling.py _services": "queues on the SDK's own loop: of another loop after `close()` there are none",
 }
 # "file name" -> what a `global` statement writes there.
 WRITTEN: dict[str, str] = {
@@ -40,6 +44,7 @@ WRITTEN: dict[str, str] = {
     "penstock/sdk/background.py _running": "the loop of the SDK starts at the first call, and ends with the program",
     "penstock/sdk/background.py _lock": "a child of a fork begins anew: the parent's lock may be held",
     "penstock/sdk/telling.py _teller": "the same for the thread that tells callbacks",
+    "penstock/sdk/telling.py _services": "the same for the queues of services, which live on the SDK's own loop",
 }
 LIBRARIES = frozenset({"asyncio", "uvloop"})
 MAKERS = frozenset({"create_task", "create_future", "call_later", "call_soon", "call_at"})

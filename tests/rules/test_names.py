@@ -51,6 +51,8 @@ LEFT: dict[str, tuple[frozenset[str], str]] = {
     "penstock/engines/trtllm.py": (frozenset({"trtllm"}), "the engine that its row starts"),
     "penstock/engines/vllm.py": (frozenset({"vllm"}), "the engine that its row starts"),
     "penstock/engines/models.py": (frozenset({"trtllm", "vllm"}), "which engine a model's files are for"),
+    "penstock/sinks/__init__.py": (frozenset({"helicone"}), "a service that records are sent to, whose gateway is a provider"),
+    "penstock/sinks/helicone.py": (frozenset({"helicone"}), "the service that it sends records to"),
     "penstock/runtime/attempts.py": (frozenset({"replicate"}), "which provider has an attempt of its own"),
     "penstock/runtime/cloud/__init__.py": (
         frozenset("azure azure_ai azure_text databricks snowflake vertex_ai vertex_ai_beta watsonx".split()),
@@ -66,6 +68,7 @@ LEFT: dict[str, tuple[frozenset[str], str]] = {
     "penstock/runtime/ops/embeddings.py": (frozenset({"tei"}), "the name of a form"),
     "penstock/runtime/ops/rerank.py": (frozenset({"tei"}), "the name of a form"),
     "penstock/runtime/credential.py": (frozenset({"vertex_ai"}), "whose account has a section of its own"),
+    "penstock/sdk/service_config.py": (frozenset({"llama3"}), "the default that the service's users know"),
     "penstock/server/las.py": (
         frozenset(
             "azure azure_text deepseek groq hosted_vllm huggingface ollama_chat openrouter together_ai vertex_ai "

@@ -23,6 +23,8 @@ SENDERS: Mapping[str, str] = {
     "penstock/runtime/speaks.py": "an empty question, for nobody's request",
     "penstock/runtime/cloud/oauth.py": "a token, from whoever issues it",
     "penstock/runtime/cloud/line.py": "an answer that is kept on a server, for nobody's request",
+    "penstock/sdk/asking.py": "whether a gateway elsewhere lives, and its models, for nobody's request",
+    "penstock/runtime/posting.py": "records of requests, to where sinks keep them",
     "penstock/server/checker.py": "a free question, for nobody's request",
     "penstock/server/sources/engines.py": "which models an engine has, for nobody's request",
 }

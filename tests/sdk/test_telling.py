@@ -135,7 +135,7 @@ def test_a_name_is_told_to_be_none(to: dict[str, Any], caplog: pytest.LogCapture
     sdk.success_callback = ["some-service"]
     sdk.completion(MODEL, ASKED, **to)
     sdk.flush()
-    assert "'some-service' is the name of a service" in caplog.text
+    assert "'some-service' is not called: it is no service that is known here" in caplog.text
 
 
 def test_a_router_has_callbacks_of_its_own(mock: Mock, to: dict[str, Any]) -> None:

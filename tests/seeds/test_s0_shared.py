@@ -249,3 +249,50 @@ async def test_s0_26_the_second_deployment_answers_where_the_first_fails(tmp_pat
         answers = await asyncio.gather(*(told(door, {"model": "qwen", **SAYS}) for _ in range(8)))
         assert len(answers) == 8
         assert {asked.json["model"] for asked in door.mock.received} == {"qwen3", "qwen3-b"}
+
+
+async def test_s0_03_a_long_batch_shows_its_progress(tmp_path):
+    items = [{"model": "qwen", **SAYS}] * 12 + [{"model": "nobody", **SAYS}]
+    async with open_door(tmp_path, CONFIG, script=Script(rules=[Rule(step=Step(latency_ms=200))])) as door:
+        working = asyncio.create_task(told(door, {"requests": items, "batch_id": "night-1"}, BATCH))
+        seen = []
+        while not working.done():
+            status, _, answer = await door.ask("GET", "/api/v1/batch/night-1")
+            seen += [json.loads(answer)] if status == 200 else []
+            await asyncio.sleep(0.05)
+        assert {"in_progress"} == {one["status"] for one in seen if one["completed"] < 13}
+        counts = [one["completed"] for one in seen]
+        assert counts == sorted(counts) and any(0 < count < 13 for count in counts) and seen[0]["total_requests"] == 13
+        assert (await working)["batch_id"] == "night-1"
+        status, _, answer = await door.ask("GET", "/api/v1/batch/night-1")
+        end = json.loads(answer)
+        assert status == 200 and (end["status"], end["successful"], end["failed"], end["progress"]) == (
+            "completed",
+            12,
+            1,
+            1.0,
+        )
+        status, _, answer = await door.ask("GET", "/api/v1/batch/nobodys")
+        assert status == 404
+
+
+async def test_s0_03_and_s0_08_who_does_not_want_to_wait_asks_later(tmp_path):
+    items = [{"model": "qwen", "stream": True, **SAYS}, {"model": "nobody", **SAYS}, {**SAYS, "guided_json": SCHEMA}]
+    async with open_door(tmp_path, CONFIG) as door:
+        status, _, answer = await door.post({"requests": items}, BATCH, prefer="respond-async")
+        begun = json.loads(answer)
+        assert status == 202 and begun["status"] == "in_progress" and begun["total_requests"] == 3
+        end = time.monotonic() + 10
+        while (now := json.loads((await door.ask("GET", f"/api/v1/batch/{begun['batch_id']}"))[2]))[
+            "status"
+        ] == "in_progress":
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
+        assert (now["status"], now["successful"], now["failed"]) == ("completed", 2, 1)
+        assert [row["index"] for row in now["results"]] == [0, 1, 2] and [row["success"] for row in now["results"]] == [
+            True,
+            False,
+            True,
+        ]
+        assert now["results"][0]["result"]["message"]["content"] and now["results"][1]["error_type"]
+        assert now["results"][2]["result"]["model"] == "qwen", "the first of the list answers who names nobody"

@@ -133,9 +133,9 @@ async def test_a_plain_function_will_do(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("my_auth.gone", "has no function 'gone'"),
+        ("my_auth.gone", "has no 'gone'"),
         ("nowhere_at_all.f", "No module named"),
-        ("noname", "write it as module.function"),
+        ("noname", "write it as module.object"),
         ("broken.f", "a fault of the module's"),
     ],
 )

@@ -46,6 +46,8 @@ TOGETHER = {
     "general_settings.trusted_proxy_ranges": {"use_x_forwarded_for": True},
     "general_settings.litellm_jwtauth": {"enable_jwt_auth": True},
     "litellm_settings.budget_duration": {"max_budget": 5},
+    "litellm_settings.langfuse_default_tags": {"callbacks": ["stdout"]},
+    "litellm_settings.generic_logger_headers": {"callbacks": ["webhook"]},
 }
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
@@ -69,6 +71,7 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "connection": ({"host": "a"}, {"host": "b"}),
     "secret": ("sk-one-4f7a19c2d8aa", "sk-two-4f7a19c2d8bb"),
     "names": (["b"], ["c"]),
+    "headers": ({"x-a": "b"}, {"x-a": "c"}),
     "texts": (["b"], ["c"]),
     "fallbacks": ([{"a": ["b"]}], [{"a": ["c"]}]),
     "aliases": ({"x": "a"}, {"y": "a"}),
@@ -89,6 +92,11 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "general_settings.litellm_jwtauth": ({"user_id_jwt_field": "sub"}, {"user_id_jwt_field": "oid"}),
     "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
+    **{f"litellm_settings.{key}": (["stdout"], ["b"]) for key in ("callbacks", "success_callback", "failure_callback")},
+    "litellm_settings.default_team_settings": (
+        [{"team_id": "a", "success_callback": ["langfuse"]}],
+        [{"team_id": "a", "failure_callback": ["langfuse"]}],
+    ),
     "general_settings.on_ledger_failure": ("pass", "stop"),
     "general_settings.budget_sharing": ("redis", "leases"),
     "litellm_settings.budget_duration": ("1d", "30d"),
@@ -204,6 +212,13 @@ def behaviour(service: Service) -> dict[str, Any]:
         "names": {name: found.group for name in "gxy" if (found := state.catalog.find(name)) is not None},
         "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
         "managing": state.managing,
+        "batches": (gateway.batches.most_lines, gateway.batches.most_bytes, gateway.batches.places._most()),
+        "callbacks": (
+            gateway.engine.observer.manner,
+            [one[:1] + one[2:] for one in gateway.engine.observer.everybody],
+            service.callbacks._teams,
+            [*service.callbacks._made],
+        ),
         "late": {name: state.config.general.values.get(name) for name in LATE},
     }
 
@@ -217,6 +232,7 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
     if name == "router_settings.fallbacks":
         values = tuple([{"d": ["b", "c"]}, *value] for value in values)
     environ = {"LITELLM_LOG": "DEBUG"} if name in WITH_A_VERBOSE_LOG else {}
+    environ["GENERIC_LOGGER_ENDPOINT"] = "http://127.0.0.1:9"
     beside: dict[str, dict[str, Any]] = {"litellm_settings": {}, section: {}}
     beside[section] = dict(TOGETHER.get(name, {}))
     if name in WITH_A_CACHE:
@@ -310,6 +326,6 @@ def test_the_rows_are_names_that_users_may_write() -> None:
     assert len(names) == len(set(names))
     for row in SETTINGS:
         value_of(Config(), row.name)
-        assert row.name in ACTED or row.name.isupper(), row.name
+        assert row.name in ACTED or row.name.isupper() or row.name in keys.top.rows, row.name
         assert not row.option or hasattr(ServeOptions(), row.option)
     assert set(NO_EFFECT) <= set(ACTED)

@@ -113,6 +113,14 @@ async def test_reports_charge_each_team_customer_and_key(door):
         assert sum(key["total_cost"] for key in keys) == cost, (path, who)
 
 
+@pytest.mark.parametrize("kind", ["user", "team", "tag", "organization", "customer"])
+async def test_what_is_folded_here_is_what_the_store_adds_up(door, kind, monkeypatch):
+    _, folded = await door.get(f"/{kind}/daily/activity/aggregated?{DATES}")
+    monkeypatch.setattr(activity, "MOST_SUMS", 0)  # nothing is few enough to be folded here
+    _, added = await door.get(f"/{kind}/daily/activity/aggregated?{DATES}")
+    assert folded == added and folded["results"]
+
+
 async def test_activity_says_what_days_are_made_of(door):
     _, told = await door.get(f"/global/activity?{DATES}")
     assert told["sum_api_requests"] == 11 and told["daily_data"][0] == {"date": "Nov 18", "api_requests": 5, "total_tokens": 70}

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -300,3 +301,12 @@ def pooler(postgres: Running, folder: Path) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait(10)
+
+
+def test_an_sqlite_imports_nothing_of_other_databases():
+    """4 MB, and as many more of start as a tenth of a second."""
+    code = "import sys\nfor name in ('schema', 'upsert', 'spend', 'directory', 'migrate', 'database', 'kept', 'pot'):\n"
+    code += "    __import__(f'penstock.stores.sql.{name}')\n"
+    code += "print([name for name in sys.modules if name.startswith(('sqlalchemy.dialects.', 'alembic'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

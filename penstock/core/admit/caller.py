@@ -25,7 +25,18 @@ KEY_TYPES = {
     "management": ("management_routes",),
     "read_only": ("info_routes",),
 }
+BOTH = "success_and_failure"
 _NONE: Mapping[str, Any] = {}
+
+
+class Logging(Struct, frozen=True):
+    """A callback of a team's or a key's own. ``place``: where its variables are kept, as those that are sealed are
+    bound to it; ``kind``: of which requests it hears, LiteLLM's ``callback_type``."""
+
+    name: str
+    kind: str
+    variables: Mapping[str, Any]
+    place: str
 
 
 class Caller(Struct, frozen=True):
@@ -37,7 +48,7 @@ class Caller(Struct, frozen=True):
     its key may do nothing at all. ``aliases``: names of models that stand for others. ``addresses``: from where it may
     call, () = anywhere. ``tags``: of each of its requests. ``tenant``: who shares its answers and kept objects.
     ``customer``: the end user of all its requests, where a token says so. ``outputs``: see ``Holder``, of those of its
-    holders that say something, the key first."""
+    holders that say something, the key first. ``logging``: where its team's and its own records go, too."""
 
     alias: str
     admin: bool
@@ -57,6 +68,7 @@ class Caller(Struct, frozen=True):
     tenant: str = ""
     customer: str = ""
     outputs: tuple[Mapping[str, int], ...] = ()
+    logging: tuple[Logging, ...] = ()
 
     def output_of(self, model: str) -> int | None:
         """Return how many tokens are set aside for an answer of a model whose request sets no limit; None where nobody
@@ -133,6 +145,7 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
         metadata=metadata,
         tenant=f"key {id_}",
         outputs=tuple(held.outputs for held in holders if held.outputs),
+        logging=(*_logging(f"team/{team_id}", team or _NONE), *_logging(f"key/{id_}", key)),
     )
 
 
@@ -157,6 +170,16 @@ def _held(kind: str, id_: str, body: Body, find: Find) -> Holder:
         return read_holder(kind, id_, body, budget)
     except Bad as error:
         raise Bad(f"{kind}.{error.param}", str(error).partition(": ")[2]) from None
+
+
+def _logging(place: str, body: Body) -> Iterator[Logging]:
+    """Yield the callbacks of a row. A team's stand beside its other fields, a key's in its metadata."""
+    found = body.get("logging") or (body.get("metadata") or _NONE).get("logging") or ()
+    for one in found if isinstance(found, list) else ():
+        if isinstance(one, Mapping) and isinstance(name := one.get("callback_name"), str):
+            variables = one.get("callback_vars")
+            kind = str(one.get("callback_type") or BOTH)
+            yield Logging(name, kind, variables if isinstance(variables, Mapping) else _NONE, f"{place}/{name}")
 
 
 def _tags(body: Body) -> tuple[str, ...]:

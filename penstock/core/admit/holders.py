@@ -76,7 +76,7 @@ class Holder(Struct, frozen=True):
 def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> Holder:
     """Read a row. ``budget``: the row that its ``budget_id`` names; what the row says itself goes before it. Raises
     ``Bad``."""
-    both = body if budget is None else {**budget, **{key: value for key, value in body.items() if value is not None}}
+    both = _laid_over(budget, body)
     return Holder(
         kind=kind,
         id=id_,
@@ -89,6 +89,15 @@ def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> 
         by_model=_by_model(both),
         outputs=_outputs(both),
     )
+
+
+def read_caps(body: Body, budget: Body | None = None) -> tuple[Cap, ...]:
+    """Read the caps of a row alone, see ``read_holder``."""
+    return tuple(_caps(_laid_over(budget, body)))
+
+
+def _laid_over(budget: Body | None, body: Body) -> Body:
+    return body if budget is None else {**budget, **{key: value for key, value in body.items() if value is not None}}
 
 
 def _models(body: Body) -> list[str]:

@@ -26,6 +26,7 @@ DAY_PARTS = 288  # of a day: of five minutes each
 SWEEP_FROM = 10_000  # meters, at least, that are kept without looking for idle ones
 REQUESTS, TOKENS, PARALLEL = "requests", "tokens", "max_parallel_requests"  # LiteLLM's words
 # LiteLLM's words for whose limit it is; those of one model have a suffix.
+OF_MODEL = "model_per_"
 _KINDS = {"key": "api_key", "member": "team_member", "customer": "end_user"}
 
 
@@ -156,6 +157,11 @@ class Over(NamedTuple):
     most: int
     left: int
     wait: float
+
+    @property
+    def in_one_model(self) -> bool:
+        """Tell whether the limit is one in a model, and not of all that somebody asks."""
+        return self.limit.kind.startswith(OF_MODEL)
 
 
 class Held(Struct, frozen=True, gc=False):
@@ -330,17 +336,21 @@ class Rates:
         self._sweep_at = max(SWEEP_FROM, 2 * len(self._meters))
 
 
-def limits_of(holders: Sequence[Holder], model: str) -> list[Limit]:
-    """List the limits that a request for a model counts against."""
+def limits_of(holders: Sequence[Holder], model: str, of_keys: Pace = NO_PACE) -> list[Limit]:
+    """List the limits that a request for a model counts against. ``of_keys``: in this model, of keys that have none of
+    their own in it."""
     found = []
     for holder in holders:
         if holder.pace is not NO_PACE:
             kind = _KINDS.get(holder.kind, holder.kind)
             id_ = holder.id.replace("/", ":") if holder.kind == "member" else holder.id
             found.append(Limit(f"{holder.kind}:{holder.id}", kind, id_, holder.pace))
-        if holder.by_model and (pace := holder.by_model.get(model)) is not None:
+        pace = holder.by_model.get(model) if holder.by_model else None
+        if pace is None and holder.kind == "key" and of_keys is not NO_PACE:
+            pace = of_keys
+        if pace is not None:
             account = f"{holder.kind}:{holder.id}/model:{model}"
-            found.append(Limit(account, f"model_per_{holder.kind}", f"{holder.id}:{model}", pace))
+            found.append(Limit(account, f"{OF_MODEL}{holder.kind}", f"{holder.id}:{model}", pace))
     return found
 
 

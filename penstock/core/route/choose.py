@@ -19,6 +19,7 @@ from penstock.core.route.pick import (
     nearest,
     simple_shuffle,
 )
+from penstock.core.route.quotas import Asks, Quota
 from penstock.core.route.standing import Rests, Standing
 
 USUAL = 100  # priority in a line of who says nothing; lower goes first (LiteLLM's way)
@@ -27,7 +28,8 @@ DEFAULT_TAG = "default"  # of the deployments for requests without a tag, or wit
 
 class Rules(Struct, frozen=True, kw_only=True):
     """How a group is routed. ``strategy``: a key of ``STRATEGIES``. ``ttl`` and ``buffer``: see ``Draw``. ``strict``: a
-    deployment over its rpm or tpm is not asked at all, instead of after the others. ``by_tags``: tags decide;
+    deployment over its rpm, tpm or quotas is not asked at all, instead of after the others. ``measured``: some have
+    quotas. ``by_tags``: tags decide;
     ``any_tag``: one that both have is enough; ``prefix``: of the tags that count. ``fits``: the request's length and
     needs are compared with the model's. ``by_health``: who failed its health check is not asked, until the check is
     ``stale`` seconds old (0: never). ``budgets``: of providers and of single deployments, US dollars in so many
@@ -55,6 +57,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     retries: Mapping[str, int] = {}
     hedge: float | None = None
     levels: Levels = Levels()
+    measured: bool = False
     simple: bool = False
 
     @property
@@ -68,16 +71,17 @@ PLAIN = Rules()
 
 class Need(Struct, frozen=True, kw_only=True):
     """What a request brings to the choice. ``tags``: those that it names; ``agent``: its header of that name, as a
-    line, which deployments may have patterns for. ``tokens``: about how many it sends, and may
-    get; None where nobody counted. ``needs``: capabilities (``vision``, ``tools``, ``schema``, ``audio``). ``stays``:
-    what it is held by, first things first; see ``Rules.stays``. ``wants``: the kind of deployment that its caller's
-    confidence asks for. ``broke``: providers whose budget is used up, and the
-    seconds until they have another one."""
+    line, which deployments may have patterns for. ``tokens``: about how many it sends; None where nobody counted.
+    ``output``: those that it may get. ``needs``: capabilities (``vision``, ``tools``, ``schema``, ``audio``).
+    ``stays``: what it is held by, first things first; see ``Rules.stays``. ``wants``: the kind of deployment that its
+    caller's confidence asks for. ``broke``: providers whose budget is used up, and the seconds until they have another
+    one."""
 
     stream: bool = False
     tags: Collection[str] = ()
     agent: str = ""
     tokens: int | None = None
+    output: int = 0
     needs: frozenset[str] = frozenset()
     stays: tuple[bytes, ...] = ()
     wants: str = ""
@@ -89,7 +93,7 @@ NOTHING = Need()
 
 class Candidate(Routed, Protocol):
     """What the choice knows of a target. ``vendor``: the name of its provider; ``purse``: what its own budget is called
-    among those of providers. ``most``: requests at one time.
+    among those of providers. ``most``: requests at one time. ``quotas``: what it may use beside rpm and tpm.
     ``blocked``: it takes no traffic. ``window``: tokens that the model takes; ``lacks``: what it is known not to do."""
 
     @property
@@ -105,6 +109,8 @@ class Candidate(Routed, Protocol):
     def tag_patterns(self) -> tuple[re.Pattern[str], ...]: ...
     @property
     def most(self) -> int | None: ...
+    @property
+    def quotas(self) -> tuple[Quota, ...]: ...
     @property
     def blocked(self) -> bool: ...
     @property
@@ -150,12 +156,17 @@ def left_out(target: Candidate, standing: Standing, rules: Rules, need: Need, no
 
 
 def _over(target: Candidate, standing: Standing, need: Need, now: float) -> LeftOut | None:
-    """Compare what it has done in this minute with its limits."""
+    """Compare what it has done in this minute, and in the windows of its quotas, with its limits."""
     requests, used, rest = standing.used(now)
     if target.rpm and requests >= target.rpm:
         return LeftOut(f"has had its {target.rpm} requests of this minute", rest)
     if target.tpm and used + (need.tokens or 0) > target.tpm:
         return LeftOut(f"has used {used} of its {target.tpm} tokens of this minute", rest)
+    if target.quotas and standing.quotas is not None:
+        found = standing.quotas.over(target.live_id, target.quotas, Asks(1, need.tokens or 0, need.output))
+        if found is not None:
+            quota = found.quota
+            return LeftOut(f"has used {found.used} of its {quota.most} {quota.words}", found.seconds)
     return None
 
 
@@ -191,7 +202,7 @@ def choose(
         candidates = free
     if len(candidates) > 1 and any(target.order is not None for target in candidates):
         candidates, standings = _foremost(candidates, standings)
-    if not rules.strict and len(candidates) > 1 and any(target.rpm or target.tpm for target in candidates):
+    if not rules.strict and len(candidates) > 1 and any(t.rpm or t.tpm or t.quotas for t in candidates):
         candidates, standings = _with_room(candidates, standings, need, now)
     if len(candidates) == 1:
         return candidates[0]
@@ -234,8 +245,8 @@ _LAST = 1 << 62
 def _with_room(
     targets: Sequence[T], standings: Sequence[Standing], need: Need, now: float
 ) -> tuple[Sequence[T], Sequence[Standing]]:
-    """Keep those that have not used up their rpm and tpm; all, when all have: then the figures are weights, which is
-    all that they are to LiteLLM's shuffle."""
+    """Keep those that have not used up their rpm, tpm and quotas; all, when all have: then the figures are weights,
+    which is all that they are to LiteLLM's shuffle."""
     kept = [n for n, t in enumerate(targets) if _over(t, standings[n], need, now) is None]
     if not kept or len(kept) == len(targets):
         return targets, standings

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from math import exp, inf
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
+
+if TYPE_CHECKING:
+    from penstock.core.route.quotas import Quotas
 
 WINDOW = 60.0  # seconds in which failures are counted together, and requests and tokens against rpm and tpm
 TAU = 10.0  # seconds after which a latency sample has lost two thirds of its weight
@@ -63,15 +66,16 @@ class Standing:
     answers, ``first``: seconds to the first byte of streams, both as the peak that fades; ``whole_seen`` and
     ``first_seen``: when the last of either came. ``recent``: the last times to an answer, where somebody asks for them.
     ``common``: what other processes know of it, None where nothing is shared; the other figures are this process's
-    own."""
+    own. ``quotas``: where its quotas are counted, if it has any."""
 
     __slots__ = (
-        "checked", "common", "failed", "failures", "first", "first_seen", "in_flight", "minute", "recent", "requests",
-        "rests_until", "row", "tokens", "trial", "unwell", "whole", "whole_seen", "why",
+        "checked", "common", "failed", "failures", "first", "first_seen", "in_flight", "minute", "quotas", "recent",
+        "requests", "rests_until", "row", "tokens", "trial", "unwell", "whole", "whole_seen", "why",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.common: Common | None = None
+        self.quotas: Quotas | None = None
         self.in_flight = 0
         self.requests = self.tokens = self.failed = 0
         self.minute = NEVER

@@ -18,16 +18,16 @@ import sqlalchemy as sa
 from penstock.stores.sql.address import MYSQL, POSTGRES
 from penstock.stores.sql.daily import day_of, even_out
 from penstock.stores.sql.database import Database
-from penstock.stores.sql.schema import ABOUT, METADATA, PREFIX, REVISION
+from penstock.stores.sql.schema import ABOUT, PREFIX, REVISION, make_all
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-LEVEL = 4
+LEVEL = 5
 """How many migrations there are."""
 COMPATIBLE_FROM = 1
 """The lowest level of a version that can work with the tables of this one."""
-HEAD = "0004"
+HEAD = "0005"
 VERSION_TABLE = PREFIX + "migrations"
 FOLDER = Path(__file__).parent / "migrations"
 _LOCK = int.from_bytes(hashlib.sha256(b"penstock migrations").digest()[:7])
@@ -108,7 +108,7 @@ def _upgrade(connection: sa.Connection, schema: str) -> str:
             migrate(connection, HEAD)
         else:
             # What all migrations together make; so a new gateway need not load what carries them out.
-            METADATA.create_all(connection)
+            make_all(connection)
             _VERSION.create(connection)
             connection.execute(sa.insert(_VERSION).values(version_num=HEAD))
             connection.execute(sa.insert(REVISION).values(id=1, value=0))

@@ -6,19 +6,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Index, MetaData, Table
+from sqlalchemy import Column, Connection, Index, MetaData, Table
 
 from penstock.stores.kinds import KINDS
 from penstock.stores.sql.types import BYTES, COUNT, FLAG, LONG, TIME, Name, Said, Whole
 
 PREFIX = "penstock_"
 _FLAGS = frozenset({"blocked"})  # columns of rows that are no text
-_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_row_format": "DYNAMIC"}
 METADATA = MetaData()
+_MYSQL: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_row_format": "DYNAMIC"}
 
 
 def _table(name: str, *parts: Column[Any] | Index) -> Table:
-    return Table(PREFIX + name, METADATA, *parts, **_MYSQL)
+    return Table(PREFIX + name, METADATA, *parts)
+
+
+def make_all(connection: Connection) -> None:
+    """Make all tables in an empty database."""
+    if connection.dialect.name == "mysql":  # said only there: it imports all that is MySQL's
+        for table in METADATA.tables.values():
+            table.dialect_kwargs.update(_MYSQL)
+    METADATA.create_all(connection)
 
 
 def _index(table: str, *columns: str, unique: bool = False) -> Index:
@@ -155,6 +163,35 @@ KEPT = _table(
     Column("value", BYTES, nullable=False),
     Column("until", TIME),
     _index("kept", "until"),
+)
+
+# Files and batches, see ``stores.batch_base``. ``runner``, ``until``: who runs a batch, and how long that holds.
+FILES = _table(
+    "files",
+    Column("id", Name(64), primary_key=True),
+    Column("owner", Name(), nullable=False),
+    Column("created", TIME, nullable=False),
+    Column("purpose", Name(40), nullable=False),
+    Column("expires", TIME),
+    Column("body", LONG, nullable=False),
+    _index("files", "owner", "created"),
+    _index("files", "created"),
+    _index("files", "expires"),
+)
+BATCHES = _table(
+    "batches",
+    Column("id", Name(64), primary_key=True),
+    Column("owner", Name(), nullable=False),
+    Column("form", Name(20), nullable=False),
+    Column("created", TIME, nullable=False),
+    Column("status", Name(20), nullable=False),
+    Column("version", COUNT, nullable=False),
+    Column("runner", Name(80), nullable=False),
+    Column("until", TIME, nullable=False),
+    Column("body", LONG, nullable=False),
+    _index("batches", "owner", "created"),
+    _index("batches", "created"),
+    _index("batches", "status"),
 )
 
 # What is to be known of the database itself.

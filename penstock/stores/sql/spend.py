@@ -19,7 +19,7 @@ from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import is_one_of
 from penstock.stores.sql.entries import FIELDS, named, spent_of, text_rows_of
 from penstock.stores.sql.schema import ACCOUNT, DAILY, DAILY_SUMS, MARKS, SPEND, TEXTS, TOTALS
-from penstock.stores.sql.totals import MODEL, chunks, known_totals, summed_all
+from penstock.stores.sql.totals import MODEL, amounts_in, chunks
 
 MOST_COUNTED = 100_000
 """Rows up to which a page tells how many there are in all: counting millions would take longer than reading a page."""
@@ -84,16 +84,21 @@ class SqlSpendStore:
         await self._database.write(put)
 
     async def totals(self, asked: Sequence[tuple[str, str, float]]) -> list[Total]:
-        def read(connection: sa.Connection) -> list[Total]:
-            known = known_totals(connection, {account for account, _, _ in asked})
-            amounts = [known.get((named(account, ACCOUNT), period, start)) for account, period, start in asked]
-            missing = (key for key, amount in zip(asked, amounts, strict=True) if amount is None)
-            made = summed_all(connection, missing)
-            return [
-                Total(*key, made[key] if amount is None else amount) for key, amount in zip(asked, amounts, strict=True)
-            ]
+        windows: dict[tuple[str, float], list[str]] = {}
+        for account, period, start in asked:
+            windows.setdefault((period, start), []).append(account)
 
-        return await self._database.read(read, steady=True)
+        def read(connection: sa.Connection) -> dict[tuple[str, float], dict[str, int]]:
+            return {
+                (period, start): dict(zip(accounts, amounts_in(connection, accounts, period, start), strict=True))
+                for (period, start), accounts in windows.items()
+            }
+
+        found = await self._database.read(read, steady=True)
+        return [Total(*key, found[key[1:]][key[0]]) for key in asked]
+
+    async def amounts(self, accounts: Sequence[str], period: str, start: float) -> list[int]:
+        return await self._database.read(lambda c: amounts_in(c, accounts, period, start), steady=True)
 
     async def marks(self) -> Mapping[str, int]:
         def read(connection: sa.Connection) -> Mapping[str, int]:

@@ -109,9 +109,40 @@ def known_totals(connection: sa.Connection, accounts: Iterable[str]) -> dict[Key
     found: dict[Key, int] = {}
     for chunk in chunks(sorted({named(account, ACCOUNT) for account in accounts})):
         asked = sa.select(TOTALS.c.account, TOTALS.c.period, TOTALS.c.start, TOTALS.c.amount)
-        rows = connection.execute(asked.where(TOTALS.c.account.in_(chunk)))
-        found |= {(account, period, start): int(amount) for account, period, start, amount in rows}
+        rows = connection.execute(asked.where(TOTALS.c.account.in_(chunk))).all()
+        found.update({(account, period, start): int(amount) for account, period, start, amount in rows})
     return found
+
+
+def amounts_in(connection: sa.Connection, accounts: Sequence[str], period: str, start: float) -> list[int]:
+    """Return what accounts have spent in one window."""
+    found = _kept_in(connection, accounts, period, start)
+    missing = [account for account, amount in zip(accounts, found, strict=True) if amount is None]
+    # Of all time it is kept since the account's first request.
+    made = summed_all(connection, ((account, period, start) for account in missing)) if period and missing else {}
+    return [
+        made.get((account, period, start), 0) if amount is None else amount
+        for account, amount in zip(accounts, found, strict=True)
+    ]
+
+
+def _kept_in(connection: sa.Connection, accounts: Sequence[str], period: str, start: float) -> list[int | None]:
+    """Return what is kept for accounts in one window. Where many are asked for, most of what stands between two of them
+    is asked for, too: a stretch of the table is read in a fifth of the time that its rows take one by one."""
+    names = [
+        account if len(account) <= ACCOUNT and account.isascii() and "\0" not in account else named(account, ACCOUNT)
+        for account in accounts
+    ]
+    asked = sa.select(TOTALS.c.account, TOTALS.c.amount).where(TOTALS.c.period == period, TOTALS.c.start == start)
+    stretch = asked.where(TOTALS.c.account.between(sa.bindparam("first"), sa.bindparam("last"))).limit(2 * CHUNK)
+    found: dict[str, int] = {}
+    many = len(names) > CHUNK
+    for chunk in chunks(sorted(names)):
+        rows = connection.execute(stretch, {"first": chunk[0], "last": chunk[-1]}).all() if many else []
+        if not many or len(rows) == 2 * CHUNK:
+            rows = connection.execute(asked.where(TOTALS.c.account.in_(chunk))).all()
+        found.update(rows)  # type: ignore[arg-type]  # rows of two
+    return list(map(found.get, names))
 
 
 def summed(connection: sa.Connection, account: str, period: str, start: float) -> int:

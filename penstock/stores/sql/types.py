@@ -1,13 +1,15 @@
-"""The types of the tables' columns: the same values, the same order and the same equality in every database."""
+"""The types of the tables' columns: the same values, the same order and the same equality in every database.
+
+MySQL's own are imported where there is a MySQL: with PostgreSQL's they are 4 MB that an SQLite does not need.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Dialect, LargeBinary, Numeric, String, Text, TypeDecorator
-from sqlalchemy.dialects.mysql import BIGINT, DOUBLE, LONGBLOB, LONGTEXT, VARCHAR
-from sqlalchemy.types import Double, TypeEngine
+from sqlalchemy import BigInteger, Boolean, Dialect, Double, LargeBinary, Numeric, String, Text, TypeDecorator
+from sqlalchemy.types import TypeEngine
 
 from penstock.stores.kinds import LONGEST
 
@@ -27,6 +29,8 @@ class Name(TypeDecorator[str]):
         if dialect.name == "postgresql":
             return dialect.type_descriptor(String(length, collation="C"))
         if dialect.name == "mysql":
+            from sqlalchemy.dialects.mysql import VARCHAR
+
             # The usual binary order takes blanks at the end for nothing; the names of the one that does not differ.
             collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
             return dialect.type_descriptor(VARCHAR(length, charset="utf8mb4", collation=collation))
@@ -58,8 +62,50 @@ class Whole(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
-LONG = Text().with_variant(LONGTEXT(charset="utf8mb4"), "mysql")
-BYTES = LargeBinary().with_variant(LONGBLOB(), "mysql")
-TIME: Double[float] = Double().with_variant(DOUBLE(asdecimal=False), "mysql")
-COUNT = BigInteger().with_variant(BIGINT(), "mysql")
+class LongText(TypeDecorator[str]):
+    """A text of any length."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name != "mysql":
+            return Text()
+        from sqlalchemy.dialects.mysql import LONGTEXT
+
+        return LONGTEXT(charset="utf8mb4")
+
+
+class LongBytes(TypeDecorator[bytes]):
+    """Bytes of any length."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name != "mysql":
+            return LargeBinary()
+        from sqlalchemy.dialects.mysql import LONGBLOB
+
+        return LONGBLOB()
+
+
+class Seconds(TypeDecorator[float]):
+    """A time, and what one takes."""
+
+    impl = Double
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name != "mysql":
+            return Double()
+        from sqlalchemy.dialects.mysql import DOUBLE
+
+        return DOUBLE(asdecimal=False)
+
+
+LONG = LongText()
+BYTES = LongBytes()
+TIME = Seconds()
+COUNT = BigInteger()
 FLAG = Boolean()

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 
 def add(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -35,12 +34,23 @@ def _upsert(
 @cache
 def _statement(dialect: str, table: sa.Table, columns: tuple[str, ...], adds: bool) -> sa.Insert:
     """Return the statement, which is made once: making it takes longer than adding a row with it."""
+    # Of each database's words, those are imported that are wanted.
     if dialect == "mysql":
-        ours = mysql.insert(table)
+        from sqlalchemy.dialects.mysql import insert as insert_mysql
+
+        ours = insert_mysql(table)
         return ours.on_duplicate_key_update(
             {name: table.c[name] + ours.inserted[name] if adds else ours.inserted[name] for name in columns}
         )
-    theirs: Any = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    theirs: Any
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+
+        theirs = insert_postgresql(table)
+    else:
+        from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+        theirs = insert_sqlite(table)
     made: sa.Insert = theirs.on_conflict_do_update(
         index_elements=[column.name for column in table.primary_key],
         set_={name: table.c[name] + theirs.excluded[name] if adds else theirs.excluded[name] for name in columns},

@@ -44,6 +44,7 @@ from penstock.core.ir import (
     Thinking,
     ToolUse,
 )
+from penstock.core.ir.places import Places
 
 PING = sse.encode(b'{"type":"ping"}', b"ping")
 _STOP = sse.encode(b'{"type":"message_stop"}', b"message_stop")
@@ -77,11 +78,12 @@ class MessagesEncoder:
         "_unknown",
         "_view",
         "_waiting",
-        "losses",
+        "_places", "losses",
     )
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._places = Places()
         self._told: set[Loss] = set()
         self._view = view
         self._started = False
@@ -203,6 +205,7 @@ class MessagesEncoder:
     # Blocks
 
     def _opened(self, event: Open) -> bytes:
+        self._places.note(event)
         if event.choice:
             self._lose(f"choices.{event.choice}", "an answer holds one choice here")
             return b""
@@ -242,14 +245,14 @@ class MessagesEncoder:
             made = block.id or self._view.mint("toolu_")
             shown = encode(wire.ToolUseBlock(made, block.name, Raw(b"{}")))
             if block.kind != "function":
-                self._lose(f"choices.0.blocks.{index}.kind", f"a {block.kind} call is told as a function call")
+                self._lose(self._places[index] + ".kind", f"a {block.kind} call is told as a function call")
             kind = "tool" if block.kind == "function" else "custom"
             self._args = Pieces()
             return self._as(kind, b"input_json_delta", b"partial_json", shown)
         if isinstance(block, Thinking) and not block.redacted:
             return self._as("thinking", b"thinking_delta", b"thinking", _THINKING)
         if isinstance(block, Refusal):
-            self._lose(f"choices.0.blocks.{index}.refusal", "a refusal is told as text")
+            self._lose(self._places[index] + ".refusal", "a refusal is told as text")
             return self._as("text", b"text_delta", b"text", _TEXT)
         self._kind = "dropped"
         if isinstance(block, Thinking):
@@ -261,7 +264,7 @@ class MessagesEncoder:
             return block.raw
         else:
             name = block.kind if isinstance(block, Opaque) else type(block).__name__
-            self._lose(f"choices.0.blocks.{index}", f"{name} has no place here")
+            self._lose(self._places[index], f"{name} has no place here")
         return None
 
     def _as(self, kind: str, delta: bytes, key: bytes, shown: bytes) -> bytes:
@@ -326,7 +329,7 @@ class MessagesEncoder:
         return out + self._write_end()
 
     def _cite_at(self) -> str:
-        return f"choices.0.blocks.{self._current}.citations.{self._cited}"
+        return f"{self._places[self._current]}.citations.{self._cited}"
 
     def _sealed(self, seal: Seal) -> bytes:
         packed = seal.pack(wire.FAMILY)
@@ -364,7 +367,7 @@ class MessagesEncoder:
             self._text = True
             return b""
         if kind == "redacted":
-            self._lose(f"choices.0.blocks.{index}", "redacted reasoning without its data")
+            self._lose(self._places[index], "redacted reasoning without its data")
             return b""
         if kind == "dropped":
             return b""

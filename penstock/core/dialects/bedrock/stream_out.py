@@ -33,6 +33,7 @@ from penstock.core.ir import (
     ToolUse,
     Usage,
 )
+from penstock.core.ir.places import Places
 
 
 class ConverseEncoder:
@@ -40,11 +41,12 @@ class ConverseEncoder:
 
     __slots__ = (
         "_args", "_blocks", "_more", "_others", "_pieces", "_stop", "_tier", "_told", "_usage", "_view", "_writer",
-        "losses",
+        "_places", "losses",
     )  # fmt: skip
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._places = Places()
         self._told: set[Loss] = set()
         self._view = view
         self._writer = AnswerWriter(self.losses)
@@ -93,22 +95,23 @@ class ConverseEncoder:
     # Blocks
 
     def _open(self, event: Open) -> bytes:
+        self._places.note(event)
         block = event.block
         if event.choice:
             return b""
         if isinstance(block, ToolUse):
             if block.kind != "function":
-                self._lose(f"choices.0.blocks.{event.index}.kind", f"a {block.kind} call is sent as a function call")
+                self._lose(self._places[event.index] + ".kind", f"a {block.kind} call is sent as a function call")
                 self._args[event.index] = []
             else:
                 self._pieces[event.index] = Pieces()
             if block.seal is not None:
-                self._lose(f"choices.0.blocks.{event.index}.seal", "tool calls carry no signature here")
+                self._lose(self._places[event.index] + ".seal", "tool calls carry no signature here")
             start = {"toolUse": {"toolUseId": block.id, "name": block.name}}
             self._blocks[event.index] = block
             return _event("contentBlockStart", {"start": start, "contentBlockIndex": event.index})
         if isinstance(block, Refusal):
-            self._lose(f"choices.0.blocks.{event.index}.refusal", "a refusal is told as text")
+            self._lose(self._places[event.index] + ".refusal", "a refusal is told as text")
         if isinstance(block, (Text, Thinking, Refusal)):
             self._blocks[event.index] = block
             return b""
@@ -119,7 +122,7 @@ class ConverseEncoder:
         block = event.block
         if isinstance(block, Opaque) and block.dialect == wire.NAME and block.kind in ("toolUse", "toolResult"):
             return b""  # a server's tool: told whole answers only
-        self._writer.one(block, f"choices.0.blocks.{event.index}", "assistant")
+        self._writer.one(block, self._places[event.index], "assistant")
         return b""
 
     def _delta(self, event: Delta) -> bytes:
@@ -134,7 +137,7 @@ class ConverseEncoder:
             elif told := self._pieces[at].feed(event.text):
                 out = _piece(at, {"toolUse": {"input": told}})
             if event.seal is not None:
-                self._lose(f"choices.0.blocks.{at}.seal", "tool calls carry no signature here")
+                self._lose(self._places[at] + ".seal", "tool calls carry no signature here")
             return out
         if event.text:
             word = {"reasoningContent": {"text": event.text}} if isinstance(block, Thinking) else {"text": event.text}
@@ -147,7 +150,7 @@ class ConverseEncoder:
         if event.citation is not None:
             made = cite_out(event.citation)
             if made is None:
-                self._lose(f"choices.0.blocks.{at}.citations", "a citation without a URL")
+                self._lose(self._places[at] + ".citations", "a citation without a URL")
             else:
                 out += _piece(at, {"citation": made})
         return out

@@ -34,6 +34,7 @@ from penstock.core.ir import (
     Thinking,
     ToolUse,
 )
+from penstock.core.ir.places import Places
 
 _JSON = Encoder().encode
 _TOP = Decoder(dict[str, Raw]).decode
@@ -47,11 +48,13 @@ class ChatEncoder:
     """An encoder of Cohere's streams: see ``base.StreamEncoder``."""
 
     __slots__ = (
-        "_blocks", "_called", "_calls", "_content", "_held", "_numbers", "_rows", "_stop", "_told", "_view", "losses",
+        "_blocks", "_called", "_calls", "_content", "_held", "_numbers", "_rows", "_stop", "_told", "_view",
+        "_places", "losses",
     )  # fmt: skip
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._places = Places()
         self._told: set[Loss] = set()
         self._view = view
         self._blocks: dict[int, Block] = {}  # open ones
@@ -94,8 +97,9 @@ class ChatEncoder:
         return b": ping\n\n"
 
     def _open(self, event: Open) -> bytes:
+        self._places.note(event)
         block, index = event.block, event.index
-        where = f"choices.{event.choice}.blocks.{index}"
+        where = self._places[index]
         if event.choice:
             self._lose(f"choices.{event.choice}", "an answer has one choice here")
         elif isinstance(block, (Text, Refusal)) or (isinstance(block, Thinking) and not block.redacted):
@@ -132,7 +136,7 @@ class ChatEncoder:
             if event.seal is not None:
                 self._blocks[event.index] = replace(block, seal=event.seal)
             return b""
-        where = f"choices.0.blocks.{event.index}"
+        where = self._places[event.index]
         if event.seal is not None:
             self._lose(f"{where}.seal", "a call carries no signature here")
         if isinstance(block, ToolUse):
@@ -185,7 +189,7 @@ class ChatEncoder:
         if is_plan(block):
             return _event("tool-plan-delta", delta={"message": {"tool_plan": block.text}}) if block.text else b""
         if block.seal is not None:
-            self._lose(f"choices.0.blocks.{index}.seal", "a thought carries no signature here")
+            self._lose(self._places[index] + ".seal", "a thought carries no signature here")
         if not block.text:
             return b""
         out = self._start_content(index, "thinking") + self._content_delta(index, {"thinking": block.text})
@@ -194,7 +198,7 @@ class ChatEncoder:
     def _end_call(self, index: int, block: ToolUse) -> bytes:
         out = b""
         if block.kind != "function":
-            told = call_out(replace(block, seal=None), f"choices.0.blocks.{index}", self.losses)
+            told = call_out(replace(block, seal=None), self._places[index], self.losses)
             out += self._start_call(index, block) + self._arguments(index, told["function"]["arguments"])
         elif not block.args:
             out += self._arguments(index, "{}")

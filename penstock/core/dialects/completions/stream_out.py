@@ -16,6 +16,7 @@ from penstock.core.dialects.openai_chat.names import finish_out
 from penstock.core.dialects.openai_chat.usage import write_usage
 from penstock.core.errors import GatewayError
 from penstock.core.ir import Delta, End, Event, Logprobs, Loss, Open, Other, Refusal, Start, Stop, Text
+from penstock.core.ir.places import Places
 
 _JSON = JsonEncoder().encode
 
@@ -24,7 +25,7 @@ class Encoder:
     """An encoder of completions' streams: see ``base.StreamEncoder``. ``echo(choice)``: what is repeated before a
     choice's text."""
 
-    __slots__ = ("_blocks", "_echo", "_head", "_offsets", "_tail", "_view", "losses")
+    __slots__ = ("_blocks", "_echo", "_head", "_offsets", "_tail", "_view", "_places", "losses")
 
     def __init__(self, view: View, echo: Callable[[int], str]) -> None:
         self._view = view
@@ -34,6 +35,7 @@ class Encoder:
         self._head = b""
         self._tail = b',"usage":null}\n\n' if view.usage else b"}\n\n"
         self.losses: list[Loss] = []
+        self._places = Places()
 
     def feed(self, event: Event) -> bytes:
         if isinstance(event, Delta):
@@ -45,10 +47,11 @@ class Encoder:
             top |= {"created": event.created or view.now, "model": view.model}
             self._head = b"data: " + _JSON(top)[:-1] + b',"choices":'
         elif isinstance(event, Open):
+            self._places.note(event)
             if isinstance(event.block, (Text, Refusal)):
                 self._blocks[event.index] = event.choice
                 return self._begin(event.choice)
-            self.losses.append(Loss(f"blocks.{event.index}", "a completion is text and nothing else"))
+            self.losses.append(Loss(self._places[event.index], "a completion is text and nothing else"))
         elif isinstance(event, Logprobs):
             begun = self._begin(event.choice)
             told, self._offsets[event.choice] = plain_logprobs(event.raw, self._offsets[event.choice])

@@ -38,6 +38,7 @@ from penstock.core.ir import (
     Thinking,
     ToolUse,
 )
+from penstock.core.ir.places import Places
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw]).decode
 _json = msgspec.json.Encoder().encode
@@ -66,11 +67,13 @@ class ContentEncoder:
     """An encoder of Gemini's streams: see ``base.StreamEncoder``."""
 
     __slots__ = (
-        "_beside", "_blocks", "_lengths", "_others", "_start", "_stops", "_tail", "_told", "_view", "_writer", "losses",
+        "_beside", "_blocks", "_lengths", "_others", "_start", "_stops", "_tail", "_told", "_view", "_writer",
+        "_places", "losses",
     )  # fmt: skip
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._places = Places()
         self._told: set[Loss] = set()
         self._view = view
         self._writer = AnswerWriter(self.losses)
@@ -132,6 +135,7 @@ class ContentEncoder:
     # Blocks
 
     def _opened(self, event: Open) -> bytes:
+        self._places.note(event)
         block, choice = event.block, event.choice
         if not self._tail:
             self._begin(Start("", ""))
@@ -141,7 +145,7 @@ class ContentEncoder:
         shown = _Shown(block, choice, self._lengths.get(choice, 0))
         if isinstance(block, (Text, Thinking, Refusal)):
             if isinstance(block, Refusal):
-                self._lose(f"choices.{choice}.blocks.{event.index}.refusal", "a refusal is told as text")
+                self._lose(self._places[event.index] + ".refusal", "a refusal is told as text")
             head = b'{"candidates":[{"content":{"parts":[{"text":'
             thought = b',"thought":true' if isinstance(block, Thinking) else b""
             shown.lead = b"data: " + head
@@ -153,7 +157,7 @@ class ContentEncoder:
         if isinstance(block, ToolUse):
             self._blocks[event.index] = shown
             return b""
-        written = self._writer.other(block, f"choices.{choice}.blocks.{event.index}")
+        written = self._writer.other(block, self._places[event.index])
         if written is None:
             self._beside = None
             return b""
@@ -189,7 +193,7 @@ class ContentEncoder:
             cited = msgspec.structs.replace(cited, start=-1, end=-1)
         written = cite_out(cited, shown.base)
         if written is None:
-            self._lose(f"choices.{shown.choice}.blocks.{event.index}.citations", "a citation without a URL")
+            self._lose(self._places[event.index] + ".citations", "a citation without a URL")
             return b""
         return self._part(shown.choice, None, citationMetadata={"citations": [written]})
 
@@ -200,7 +204,7 @@ class ContentEncoder:
         block, choice = shown.block, shown.choice
         if isinstance(block, ToolUse):
             whole = msgspec.structs.replace(block, args="".join(shown.pieces), seal=shown.seal or block.seal)
-            part = self._writer.use(whole, f"choices.{choice}.blocks.{event.index}")
+            part = self._writer.use(whole, self._places[event.index])
             return self._part(choice, self._with_fields(part))
         if isinstance(block, Thinking):
             if shown.seal is None:

@@ -32,6 +32,7 @@ from penstock.core.ir import (
     Thinking,
     ToolUse,
 )
+from penstock.core.ir.places import Places
 
 _JSON = JsonEncoder().encode
 _END = b',"done":false}\n'
@@ -44,7 +45,9 @@ class Encoder:
 
     ``generate``: the lines of /api/generate, where ``response`` stands for the message."""
 
-    __slots__ = ("_blocks", "_calls", "_first", "_generate", "_head", "_stop", "_text", "_thought", "_view", "losses")
+    __slots__ = (
+        "_blocks", "_calls", "_first", "_generate", "_head", "_places", "_stop", "_text", "_thought", "_view", "losses",
+    )  # fmt: skip
 
     def __init__(self, view: View, generate: bool = False) -> None:
         self._view = view
@@ -55,6 +58,7 @@ class Encoder:
         self._stop = Stop("stop")
         self._begin(0)
         self.losses: list[Loss] = []
+        self._places = Places()
 
     def _begin(self, created: int) -> None:
         self._head = _JSON(head(self._view, created))[:-1]
@@ -98,8 +102,9 @@ class Encoder:
         return b" "
 
     def _open(self, event: Open) -> bytes:
+        self._places.note(event)
         block = event.block
-        where = f"choices.{event.choice}.blocks.{event.index}"
+        where = self._places[event.index]
         if event.choice:
             self.losses.append(Loss(where, "an answer has one choice here"))
         elif isinstance(block, Image) and isinstance(block.source, Base64) and not self._generate:
@@ -109,7 +114,7 @@ class Encoder:
         elif isinstance(block, ToolUse) and not self._generate:
             self._blocks[event.index] = block
             if block.seal is not None:
-                self.losses.append(Loss(f"blocks.{event.index}.seal", "an answer carries no signature here"))
+                self.losses.append(Loss(self._places[event.index] + ".seal", "an answer carries no signature here"))
         else:
             self.losses.append(Loss(where, f"an answer holds no {type(block).__name__} here"))
         return b""
@@ -119,9 +124,9 @@ class Encoder:
         if block is None:
             return b""
         if event.seal is not None:
-            self.losses.append(Loss(f"blocks.{event.index}.seal", "an answer carries no signature here"))
+            self.losses.append(Loss(self._places[event.index] + ".seal", "an answer carries no signature here"))
         if event.citation is not None:
-            self.losses.append(Loss(f"blocks.{event.index}.citations", "text carries no citations here"))
+            self.losses.append(Loss(self._places[event.index] + ".citations", "text carries no citations here"))
         if not event.text:
             return b""
         if isinstance(block, ToolUse):
@@ -134,7 +139,7 @@ class Encoder:
         block = self._blocks.pop(index, None)
         if not isinstance(block, ToolUse):
             return b""
-        call = call_out(block, self._calls, f"blocks.{index}", self.losses)
+        call = call_out(block, self._calls, self._places[index], self.losses)
         self._calls += 1
         return self._head + _CHAT + b'"","tool_calls":' + _JSON([call]) + b"}" + _END
 

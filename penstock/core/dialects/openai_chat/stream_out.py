@@ -43,6 +43,7 @@ from penstock.core.ir import (
     Thinking,
     ToolUse,
 )
+from penstock.core.ir.places import Places
 
 _JSON = JsonEncoder().encode
 _FIELDS = {Text: b'{"content":', Thinking: b'{"reasoning_content":', Refusal: b'{"refusal":'}
@@ -83,7 +84,7 @@ class Encoder:
     """An encoder of Chat streams: see ``base.StreamEncoder``. The first chunk has the role; the usage chunk comes only
     when ``view.usage``."""
 
-    __slots__ = ("_blocks", "_head", "_legacy", "_lines", "_tail", "_view", "losses")
+    __slots__ = ("_blocks", "_head", "_legacy", "_lines", "_tail", "_view", "_places", "losses")
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -94,6 +95,7 @@ class Encoder:
         # With usage asked for, the vendor puts a null into every chunk but the last.
         self._tail = b',"usage":null}\n\n' if view.usage else b"}\n\n"
         self.losses: list[Loss] = []
+        self._places = Places()
 
     def feed(self, event: Event) -> bytes:
         if isinstance(event, Delta):
@@ -157,6 +159,7 @@ class Encoder:
         return self._chunk(choice, b'{"role":"assistant","content":""}')
 
     def _open(self, event: Open) -> bytes:
+        self._places.note(event)
         first = self._role(event.choice)
         line = self._lines[event.choice]
         block = event.block
@@ -176,7 +179,7 @@ class Encoder:
             return first + self._chunk(event.choice, _JSON({key: Raw(_line(block.raw))}))
         else:
             self.losses.append(
-                Loss(f"choices.{event.choice}.blocks.{event.index}", "an answer has no field for it here")
+                Loss(self._places[event.index], "an answer has no field for it here")
             )
         return first
 
@@ -186,7 +189,7 @@ class Encoder:
         shown.place = place
         if self._legacy:
             if place:
-                self.losses.append(Loss(f"choices.{event.choice}.blocks.{event.index}", "function_call holds one call"))
+                self.losses.append(Loss(self._places[event.index], "function_call holds one call"))
                 del self._blocks[event.index]
                 return b""
             if block.seal is not None:
@@ -214,7 +217,7 @@ class Encoder:
         if event.citation is not None:
             written = write_citation(event.citation, shown.base, shown.length)
             if written is None:
-                self.losses.append(Loss(f"{self._place(shown, event)}.citations", "a citation needs a URL here"))
+                self.losses.append(Loss(f"{self._places[event.index]}.citations", "a citation needs a URL here"))
             else:
                 if isinstance(written, dict):  # the vendor's own client adds up list elements by index
                     written = {"index": line.annotations, **written}
@@ -245,11 +248,7 @@ class Encoder:
         return out
 
     def _unsealed(self, choice: int, index: int) -> None:
-        self.losses.append(Loss(f"choices.{choice}.blocks.{index}.seal", "only a function's call carries one"))
-
-    @staticmethod
-    def _place(shown: _Shown, event: Delta) -> str:
-        return f"choices.{shown.choice}.blocks.{event.index}"
+        self.losses.append(Loss(self._places[index] + ".seal", "only a function's call carries one"))
 
     def _close(self, event: Close) -> bytes:
         shown = self._blocks.pop(event.index, None)

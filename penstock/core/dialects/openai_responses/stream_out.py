@@ -45,6 +45,7 @@ from penstock.core.ir import (
     Thinking,
     ToolUse,
 )
+from penstock.core.ir.places import Places
 from penstock.core.pieces import Pieces
 
 _json = msgspec.json.Encoder().encode
@@ -57,11 +58,12 @@ class Encoder:
     __slots__ = (
         "_beside", "_block", "_current", "_ended", "_fields", "_frame", "_ids", "_item", "_late", "_lead", "_logs",
         "_pieces", "_refused", "_sequence", "_start", "_stop", "_summaries", "_tail", "_thought", "_told", "_view",
-        "_waiting", "items", "losses",
+        "_waiting", "items", "_places", "losses",
     )  # fmt: skip
 
     def __init__(self, view: View) -> None:
         self.losses: list[Loss] = []
+        self._places = Places()
         self._told: set[Loss] = set()
         self.items: list[Any] = []
         self._ids: set[str] = set()  # of the thoughts told so far: a client refuses an item whose id it has
@@ -156,7 +158,7 @@ class Encoder:
             self.losses.append(loss)
 
     def _lost(self, why: str, part: str = "") -> None:
-        self._lose(f"choices.0.blocks.{self._current}{part}", why)
+        self._lose(self._places[self._current] + part, why)
 
     def _tell(self, name: str, fields: dict[str, Any]) -> bytes:
         body = _json({"type": name, "sequence_number": self._sequence, **fields})
@@ -226,6 +228,7 @@ class Encoder:
     # Blocks
 
     def _opened(self, event: Open) -> bytes:
+        self._places.note(event)
         if event.choice:
             self._lose(f"choices.{event.choice}", "an answer holds one choice here")
             return b""

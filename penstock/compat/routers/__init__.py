@@ -1,0 +1,1 @@
+"""Routers under their old import path."""

@@ -1,0 +1,1 @@
+"""Services under their old import path."""

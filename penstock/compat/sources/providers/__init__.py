@@ -1,0 +1,1 @@
+"""Providers under their old import path."""

@@ -1,0 +1,1 @@
+"""Files and batches: their URLs, and the batches that this process runs."""

@@ -1,0 +1,288 @@
+"""Files and batches of a provider's own: asked of it with the gateway's credential, and noted as their maker's.
+
+A request names the provider with ``custom_llm_provider`` (in the query, the body, a form, or the header
+``custom-llm-provider``), as LiteLLM's clients do. What is made so is known from then on: whoever reads it need not name
+the provider again, and nobody else may. How the request is passed on is ``pass_through``'s affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from penstock.core.batches.kept import COMPLETED, ENDED, OPENAI, KeptBatch, KeptFile
+from penstock.core.errors import GatewayError, shed
+from penstock.core.providers.pass_through import provider_at
+from penstock.runtime.call import Call
+from penstock.runtime.exchange import CollectedExchange
+from penstock.runtime.ids import new_id
+from penstock.runtime.outlet import MountStyle
+from penstock.server.batches.common import find_batch, find_file, query_of, stored
+from penstock.server.pass_through import by_provider
+from penstock.server.routes import JSON, Page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from penstock.core.admit.caller import Caller
+    from penstock.server.gateway import Gateway
+
+FIELD = "custom_llm_provider"
+HEADER = b"custom-llm-provider"
+
+
+class Passed:
+    """An answer of a provider's that goes to the client as it comes."""
+
+    def __init__(self, gateway: Gateway, provider: str) -> None:
+        self._gateway, self._provider = gateway, provider
+
+    async def send(self, call: Call) -> None:
+        """Pass the call on as it is: its path stands below the provider's prefix."""
+        style = call.mount_style or MountStyle()
+        below = "" if call.path.startswith("/v1/") else "/v1"
+        call.mount_style = style._replace(base=f"/{self._provider}{below}{style.base}")
+        await _visit(self._gateway, self._provider, call)
+
+
+def named_in(fields: Mapping[str, Raw]) -> str | None:
+    """Return the provider that a body names; None where it names none. Raises "bad_request"."""
+    raw = fields.get(FIELD)
+    return None if raw is None else _known(msgspec.json.decode(raw))
+
+
+def named_by_head(call: Call) -> str | None:
+    """Return the provider that a query or a header names; None where they name none. Raises "bad_request"."""
+    header = call.exchange.headers.get(HEADER)
+    named = query_of(call).get(FIELD) or (None if header is None else header.decode("latin-1"))
+    return None if named is None else _known(named)
+
+
+def _known(named: object) -> str:
+    if not isinstance(named, str) or provider_at(f"/{named}/v1") is None:
+        text = f"{FIELD}: {str(named)[:60]!r} is no provider. Leave it out, and the gateway keeps files and batches."
+        raise GatewayError("bad_request", text, param=FIELD)
+    return named
+
+
+async def by_head(gateway: Gateway, call: Call) -> Page | None:
+    """Let a provider answer a list, or make a batch, where the head names one. Lists are those of the provider's whole
+    account, so only an admin may read them. Raises "forbidden"."""
+    provider = named_by_head(call)
+    if provider is None:
+        return None
+    if call.exchange.method == "POST":
+        return await _make(gateway, call, provider, call.exchange.body)
+    if not call.caller.admin:
+        text = f"Only an admin may list what {provider} has; without {FIELD} the list has what is yours."
+        raise GatewayError("forbidden", text, param=FIELD)
+    inner = await _ask(gateway, call, provider, _path(call), query=_without(call))
+    return _page(inner)
+
+
+async def by_fields(gateway: Gateway, call: Call, fields: Mapping[str, Any]) -> Page | None:
+    """Let a provider make a batch, where the body names one, or its input file is one of a provider's."""
+    named = fields.get(FIELD)
+    provider = None if named is None else _known(named)
+    if provider is None and isinstance(fields.get("input_file_id"), str):
+        file = await stored(gateway.batches.store.file(fields["input_file_id"]))
+        if file is not None and file.provider:
+            await find_file(gateway, call.caller, file.id)
+            provider = file.provider
+    if provider is None:
+        return None
+    body = msgspec.json.encode({name: value for name, value in fields.items() if name != FIELD})
+    return await _make(gateway, call, provider, body)
+
+
+async def by_file(gateway: Gateway, call: Call, streams: bool = False) -> Page | Passed | None:
+    """Let a provider answer for a file of its own; None for one that the gateway has. Raises "no_object"."""
+    id_ = call.params["id"]
+    kept = await stored(gateway.batches.store.file(id_))
+    provider = await _whose(gateway, call, None if kept is None else kept.provider)
+    if provider is None:
+        return None
+    if kept is not None:
+        await find_file(gateway, call.caller, id_)
+    if streams:
+        return Passed(gateway, provider)
+    inner = await _ask(gateway, call, provider, _path(call), query=_without(call))
+    if kept is not None and call.exchange.method == "DELETE" and inner.status == 200:
+        await stored(gateway.batches.store.remove_file(id_))
+    return _page(inner)
+
+
+async def by_batch(gateway: Gateway, call: Call, form: str, streams: bool = False) -> Any:
+    """Let a provider answer for a batch of its own; None for one that the gateway has. Raises "no_object"."""
+    id_ = call.params["id"]
+    kept = await stored(gateway.batches.store.batch(id_))
+    provider = await _whose(gateway, call, None if kept is None else kept.provider)
+    if provider is None:
+        return None
+    if kept is not None:
+        await find_batch(gateway, call.caller, id_, form)
+    if streams:
+        return Passed(gateway, provider)
+    async with gateway.batches.turn(id_):  # who comes while it ends finds that it is paid
+        kept = await stored(gateway.batches.store.batch(id_))
+        owner = None if kept is None or kept.finished else gateway.batches.find_owner(kept.owner)
+        inner = await _ask(gateway, call, provider, _path(call), query=_without(call), owner=owner)
+        if inner.status == 200 and kept is not None:
+            if call.exchange.method == "DELETE":
+                await stored(gateway.batches.store.remove_batch(id_))
+            else:
+                await _note(gateway, kept.owner, provider, form, inner.answer)
+    return _page(inner)
+
+
+async def pass_upload(
+    gateway: Gateway, call: Call, provider: str, fields: Mapping[str, Raw], name: str, path: Path
+) -> Page:
+    """Send a file on to a provider, with the other fields of its form. Raises "too_large": it is held in memory as it
+    is signed."""
+    size = (await asyncio.to_thread(path.stat)).st_size
+    if size > gateway.max_body:
+        text = (
+            f"A file for {provider} may have {gateway.max_body} bytes here; send it to /{provider}/v1/files yourself."
+        )
+        raise GatewayError("too_large", text, param="file")
+    gateway.held.take(call.exchange, 2 * size)
+    mark = new_id().replace("-", "").encode()
+    parts = []
+    for field, raw in fields.items():
+        value = msgspec.json.decode(raw)
+        if field != FIELD and isinstance(value, str):
+            head = b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+            parts.append(head % (mark, _quoted(field), value.encode()))
+    head = b'--%b\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n'
+    parts.append(head % (mark, _quoted(name)) + b"Content-Type: application/octet-stream\r\n\r\n")
+    parts += (await asyncio.to_thread(path.read_bytes), b"\r\n--%b--\r\n" % mark)
+    content_type = b"multipart/form-data; boundary=" + mark
+    return await _make(gateway, call, provider, b"".join(parts), content_type)
+
+
+# Asking the provider --------------------------------------------------------------------------------------------------
+
+
+async def _whose(gateway: Gateway, call: Call, kept: str | None) -> str | None:
+    """Return the provider that has what is asked for; None where the gateway itself may have it. Of what was not made
+    here nobody knows whose it is: only an admin may ask."""
+    if kept is not None:
+        return kept or None
+    named = named_by_head(call)
+    if named is not None and not call.caller.admin:
+        raise GatewayError("no_object", f"Nothing of the id {call.params['id'][:100]!r} is yours.", param="id")
+    return named
+
+
+async def _make(gateway: Gateway, call: Call, provider: str, body: bytes, content_type: bytes = JSON) -> Page:
+    """Let a provider make something, and note whose it is."""
+    inner = await _ask(gateway, call, provider, _path(call), body, content_type)
+    if inner.status == 200:
+        form = OPENAI if "/messages/" not in call.path else "anthropic"
+        await _note(gateway, call.caller.tenant, provider, form, inner.answer)
+    return _page(inner)
+
+
+async def _note(gateway: Gateway, owner: str, provider: str, form: str, body: bytes) -> None:
+    """Note the file or batch that a provider tells of, and the files of results that a batch names, as an owner's."""
+    store, now = gateway.batches.store, time.time()
+    try:
+        told = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return
+    id_ = told.get("id")
+    if not isinstance(id_, str) or not 1 <= len(id_) <= 64:
+        return
+    shown = msgspec.json.encode(told).decode()
+    if told.get("object") == "file":
+        file = KeptFile(
+            id=id_, owner=owner, created_at=now, filename=str(told.get("filename", "")), provider=provider, shown=shown,
+            purpose=str(told.get("purpose", ""))[:40], bytes=_whole(told.get("bytes")),
+        )  # fmt: skip
+        await stored(store.add_file(file))
+        return
+    over = told.get("status") in ENDED or told.get("processing_status") == "ended"
+    before = await stored(store.batch(id_))
+    if before is None:
+        batch = KeptBatch(
+            id=id_, owner=owner, form=form, created_at=now, expires_at=0.0, provider=provider, shown=shown,
+            endpoint=str(told.get("endpoint", "")), input=str(told.get("input_file_id", "")),
+            status=COMPLETED if over else "in_progress",
+        )  # fmt: skip
+        await stored(store.add_batch(batch))
+    elif before.provider == provider:
+        await stored(store.change(before.changed(shown=shown, status=COMPLETED if over else before.status)))
+    for name in ("output_file_id", "error_file_id"):
+        found = told.get(name)
+        if isinstance(found, str) and 1 <= len(found) <= 64 and await stored(store.file(found)) is None:
+            made = KeptFile(
+                id=found, owner=owner, created_at=now, filename="", provider=provider, purpose="batch_output",
+                shown=msgspec.json.encode({"id": found, "object": "file", "purpose": "batch_output"}).decode(),
+            )  # fmt: skip
+            await stored(store.add_file(made))
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+async def _ask(
+    gateway: Gateway, call: Call, provider: str, path: str, body: bytes = b"", content_type: bytes = JSON,
+    query: bytes = b"", owner: Caller | None = None,
+) -> CollectedExchange:  # fmt: skip
+    """Ask a provider in a call of its own, as the same caller; as the ``owner`` of a batch that is not over: if it ends
+    with this answer, that one pays for it."""
+    exchange = call.exchange
+    left_out = (b"content-type", b"content-length", b"transfer-encoding", HEADER)
+    headers = {name: value for name, value in exchange.headers.items() if name not in left_out}
+    if body:
+        headers |= {b"content-type": content_type, b"content-length": str(len(body)).encode()}
+    inner = CollectedExchange(
+        exchange.method, f"/{provider}{path}", headers, body, query=query, client=exchange.client,
+        started=gateway.clock(),
+    )  # fmt: skip
+    asked = Call(inner, gateway.engine.means, owner or call.caller)
+    asked.batched = owner is not None
+    try:
+        await _visit(gateway, provider, asked)
+        gateway.engine.record(asked, None)
+    except GatewayError as error:
+        shed(error)
+        gateway.engine.record(asked, error)
+        raise
+    finally:
+        gateway.end(inner)
+    return inner
+
+
+async def _visit(gateway: Gateway, provider: str, call: Call) -> None:
+    visit = by_provider(f"/{provider}/v1", gateway.state)
+    if visit is None:
+        text = f"Nothing is passed on to {provider}: general_settings.pass_through is false."
+        raise GatewayError("not_configured", text, param=FIELD)
+    await visit.answer(gateway, call)
+
+
+def _path(call: Call) -> str:
+    return call.path if call.path.startswith("/v1/") else "/v1" + call.path
+
+
+def _without(call: Call) -> bytes:
+    """Return the query without what is for the gateway."""
+    parts = call.exchange.query.split(b"&")
+    return b"&".join(part for part in parts if part and not part.startswith(FIELD.encode() + b"="))
+
+
+def _page(inner: CollectedExchange) -> Page:
+    found = next((line for line in inner.head.split(b"\r\n") if line.lower().startswith(b"content-type:")), b"")
+    return Page(inner.status, found.partition(b":")[2].strip() or JSON, inner.answer)
+
+
+def _quoted(text: str) -> bytes:
+    return text.replace("\\", "_").replace('"', "%22").replace("\r", " ").replace("\n", " ").encode()

@@ -1,0 +1,1 @@
+"""`litellm.integrations`: what hears of calls."""

@@ -1,0 +1,5 @@
+"""`litellm.router`: `Router`."""
+
+from penstock.sdk import Router
+
+__all__ = ["Router"]

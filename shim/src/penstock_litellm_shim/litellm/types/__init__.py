@@ -1,0 +1,1 @@
+"""`litellm.types`: the classes of answers."""
