@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,7 +130,7 @@ def run(command: list[str], where: Path, fault: str) -> str:
 def current_tree() -> Path:
     """Return a folder with the compiled form of the sources as they are now; it is built where it is not there yet."""
     what = wanted()
-    digest = hashlib.sha256(repr((sys.version, LEVEL, what)).encode())
+    digest = hashlib.sha256(repr((sys.version, version("mypy"), LEVEL, what)).encode())
     for path in sorted([*(ROOT / "penstock").rglob("*.py"), *HERE.glob("*.py")]):
         digest.update(path.read_bytes())
     stamp, tree = WORK / "stamp", WORK / "tree"

@@ -16,8 +16,8 @@ class CompiledBuildHook(BuildHookInterface[Any]):
         if version == "editable":
             return
         sys.path.insert(0, self.root)
-        from scripts.compiled.build import build, made_files, wanted
+        from scripts.compiled.build import current_tree, made_files
 
         build_data["pure_python"], build_data["infer_tag"] = False, True
-        for path, name in made_files(build(wanted())):
+        for path, name in made_files(current_tree()):
             build_data["force_include"][str(path)] = name
