@@ -198,7 +198,7 @@ _FAMILY = MANAGEMENT
 ROUTES = (
     Route("/engines", list_all, role=VIEW, family=_FAMILY),
     Route("/engines/{name}", show, role=VIEW, family=_FAMILY),
-    Route("/engines/{name}/logs", logs, ("GET",), role=VIEW, answer="text/plain", family=_FAMILY),
+    Route("/engines/{name}/logs", logs, role=VIEW, answer="text/plain", family=_FAMILY),
     Route("/engines/{name}/start", start, ("POST",), role=ADMIN, json=False, no_pages=True, family=_FAMILY),
     Route("/engines/{name}/stop", stop, ("POST",), role=ADMIN, json=False, no_pages=True, family=_FAMILY),
     Route("/engines/{name}/unload", unload, ("POST",), role=ADMIN, json=False, no_pages=True, family=_FAMILY),

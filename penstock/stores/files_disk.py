@@ -6,8 +6,10 @@ process had half written is cut off by whoever goes on. All of it waits for the 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PART, _LOCK = ".part", ".lock"
 PORTION = 256 * 1024
 _OLD = 24 * 3600.0  # seconds after which a file that never became whole is nobody's
+KEPT_FREE = 1024**3  # bytes of the disk that no file is given: the database and the journal stand there, too
 
 
 class FileFolder:
@@ -105,7 +108,7 @@ class FileFolder:
 
 class Incoming:
     """A file that is being received. ``close`` gives it its name and returns its length; ``discard`` drops one that has
-    none yet. ``size``: bytes so far."""
+    none yet. ``size``: bytes so far. ``write`` raises ``OSError`` also where the disk is nearly full."""
 
     def __init__(self, place: Path) -> None:
         self._place, self._part = place, place.with_name(place.name + _PART)
@@ -114,6 +117,8 @@ class Incoming:
 
     def write(self, data: bytes) -> None:
         assert self._file is not None
+        if shutil.disk_usage(self._part.parent).free - len(data) < KEPT_FREE:
+            raise OSError(errno.ENOSPC, "the disk is nearly full")
         self._file.write(data)
         self.size += len(data)
 

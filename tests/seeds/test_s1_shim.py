@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from penstock.mock import Mock, Script, ThreadMock
 from tests.seeds import las
 from tests.seeds.las import ROOT, run_code
+from tests.sinks.made import SERVICES, environment
+from tests.sinks.vendors import open_vendor
 
 SHIM = ROOT / "shim"
 ASK = "completion(model='openai/gpt-4o-mini', messages=[{'role': 'user', 'content': 'hi'}]"
@@ -82,6 +85,25 @@ def test_s1_49_the_seeds_callback(mock, python, tmp_path):
     four = "import litellm\ndef told(kwargs, response, start, end): print(kwargs['model'], response.choices[0].message.content, end >= start)\n"
     code = four + f"litellm.success_callback = [told]\nlitellm.{ASK})\nlitellm.flush()"
     assert run(code, mock, python, tmp_path) == "openai/gpt-4o-mini mock/echo: hi True"
+
+
+@pytest.mark.parametrize("name", ["langfuse", "helicone"])
+async def test_s1_48_the_seeds_names_of_services(name, mock, python, tmp_path):
+    async with open_vendor(SERVICES[name][0]()) as vendor:
+        code = f"import litellm\nlitellm.success_callback = [{name!r}]\nlitellm.{ASK})\nlitellm.flush()\nlitellm.close()"
+        await asyncio.to_thread(run_code, code, mock.url, tmp_path, python=python, **environment(name, vendor))
+        assert vendor.wrong == [] and len(set(vendor.taken)) == 1
+
+
+def test_messages_are_kept_from_callbacks_where_the_module_says_so(mock, python, tmp_path):
+    code = f"""
+import litellm
+litellm.turn_off_message_logging = True
+litellm.success_callback = [lambda kwargs, response, start, end: print(litellm.turn_off_message_logging, "mock/echo" in str(kwargs) + str(response))]
+litellm.{ASK})
+litellm.flush()
+"""
+    assert run(code, mock, python, tmp_path) == "True False"
 
 
 def test_the_module_is_litellms_in_what_programs_use(mock, python, tmp_path):

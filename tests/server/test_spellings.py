@@ -128,7 +128,7 @@ PATHS = [*SURFACES, *dict.fromkeys(route.path for route in ROUTES)]
         ("/healthz", "/health"),
         ("/model/infos", "/model/info"),
         ("/key/generat", "/key/generate"),
-        *((path, "") for path in "/ /v1 /ui /login /v1/files /api/foo /foo/bar".split()),
+        *((path, "") for path in "/ /v1 /ui /login /v1/fine_tuning /api/foo /foo/bar".split()),
         *((path, "") for path in "/favicon.ico /metrics /v1/assistants /x/y/models /no/such/path /mcp".split()),
         ("/v1/" + "chat/" * 200 + "completion", ""),
         ("/" + "c" * 5000, ""),

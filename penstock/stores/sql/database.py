@@ -9,6 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -43,6 +44,8 @@ class Database:
         self.address = address
         self._thread = SqlThread()
         self._engine: sa.Engine | None = None
+        if address.kind != SQLITE:  # and not by the first question: somebody waits for that, and not for long
+            import_module(f"sqlalchemy.dialects.{address.kind}")
 
     async def read(self, work: Work[T], steady: bool = False) -> T:
         """Return what reads. ``steady``: all that it reads is of one moment."""
