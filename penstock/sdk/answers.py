@@ -19,14 +19,70 @@ class Fields(dict[str, Any]):
     _kinds: ClassVar[Mapping[str, type[Fields]]] = {}  # field -> the class of the objects in it
     _whole: ClassVar[bool] = False  # stands for a whole answer
 
+    _raw = True  # what is in it are still plain dicts
+
     def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
         super().__init__(given or (), **fields)
-        for name, value in self.items():  # most are plain, and stay
-            kind = type(value)
-            if kind is dict or kind is list:
-                self[name] = _made(value, self._kinds.get(name, Fields))
         if self._whole:
             self.__dict__.update(_hidden_params={}, _response_headers={})
+
+    def _ripen(self) -> None:
+        """Make objects of the dicts in it: when somebody first looks, for most of an answer is never looked at."""
+        for name, value in super().items():  # most are plain, and stay
+            kind = type(value)
+            if kind is dict or kind is list:
+                super().__setitem__(name, _made(value, self._kinds.get(name, Fields)))
+        self.__dict__["_raw"] = False  # last, for another thread may look as well
+
+    def __getitem__(self, name: str) -> Any:
+        if self._raw:
+            self._ripen()
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:  # also where it is unpacked, or made a dict
+        if self._raw:
+            self._ripen()
+        return super().__iter__()
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """Return a field, or ``default``."""
+        return self[name] if name in self else default
+
+    def items(self) -> Any:
+        """Return the names and fields."""
+        if self._raw:
+            self._ripen()
+        return super().items()
+
+    def values(self) -> Any:
+        """Return the fields."""
+        if self._raw:
+            self._ripen()
+        return super().values()
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Take a field out."""
+        if self._raw:
+            self._ripen()
+        return super().pop(name, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last field out."""
+        if self._raw:
+            self._ripen()
+        return super().popitem()
+
+    def setdefault(self, name: str, default: Any = None, /) -> Any:
+        """Return a field, which is ``default`` where there was none."""
+        if self._raw:
+            self._ripen()
+        return super().setdefault(name, default)
+
+    def copy(self) -> Any:
+        """Return a dict of the fields."""
+        if self._raw:
+            self._ripen()
+        return super().copy()
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -51,11 +107,14 @@ class Fields(dict[str, Any]):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.items())})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.model_dump(), dict(self.__dict__))
+        return _again, (type(self), self.model_dump(), self._beside())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Fields:
-        made: Fields = _again(type(self), self.model_dump(), dict(self.__dict__))
+        made: Fields = _again(type(self), self.model_dump(), self._beside())
         return made
+
+    def _beside(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_raw"}
 
     def model_dump(self, *, exclude_none: bool = False, exclude: Any = (), **_: Any) -> dict[str, Any]:
         """Return everything as plain dicts and lists."""
@@ -180,7 +239,8 @@ class StreamingChoices(Fields):
 
     def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
         super().__init__(given, **fields)
-        self.setdefault("delta", Delta())
+        if "delta" not in self:
+            self["delta"] = Delta()
 
 
 class Answer(Fields):
