@@ -4,14 +4,19 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-# The build tools go into an environment of their own, which stays behind in this stage.
-COPY requirements-image.lock requirements-build.lock ./
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends gcc libc6-dev >/dev/null
+# The build tools, and what the compiler reads types of, go into an environment of their own, which stays behind in this
+# stage.
+COPY requirements-image.lock requirements-build.lock requirements-compile.lock ./
 RUN python -m venv /app/venv \
  && /app/venv/bin/pip install --quiet --no-deps --require-hashes -r requirements-image.lock \
- && pip install --quiet --no-deps --require-hashes -r requirements-build.lock
+ && pip install --quiet --no-deps --require-hashes -r requirements-image.lock -r requirements-build.lock -r requirements-compile.lock
 COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY scripts/compiled ./scripts/compiled
 COPY penstock ./penstock
-RUN pip wheel --quiet --no-deps --no-build-isolation -w /dist . \
+# With its hot modules compiled; docs/deploy.md says how to build it without.
+ARG HATCH_BUILD_HOOKS_ENABLE=1
+RUN HATCH_BUILD_HOOKS_ENABLE=$HATCH_BUILD_HOOKS_ENABLE pip wheel --quiet --no-deps --no-build-isolation -w /dist . \
  && /app/venv/bin/pip install --quiet --no-deps /dist/penstock-*.whl \
  && /app/venv/bin/pip uninstall --quiet --yes pip \
  && /app/venv/bin/python -m compileall -q /app/venv/lib

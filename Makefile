@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test pythons laws faults seeds kills scale fuzz mutants lint lock llama-server mlflow smoke clean engines
+.PHONY: help run test compiled wheel pythons laws faults seeds kills scale fuzz mutants lint lock llama-server mlflow smoke clean engines
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,15 @@ run: $(VENV)/.run ## install into .venv and start the gateway on http://127.0.0.
 
 test: lint ## lint, then every test (unit, laws, rules, docs, end to end)
 	@$(PY) scripts/run_tests.py $(PYTEST_ARGS)
+
+compiled: $(VENV)/.dev $(VENV)/.compile ## core, laws, runtime, server, stores and sdk on the compiled modules (needs a C compiler; half an hour)
+	@$(PY) -m scripts.compiled.check -n auto -m "not faults and not serial" $(PYTEST_ARGS)
+	@$(PY) -m scripts.compiled.check -m serial $(PYTEST_ARGS)
+
+wheel: $(VENV)/.compile ## dist/: a wheel for any machine, and one for this kind with compiled modules (needs a C compiler)
+	@$(PIP) wheel --no-deps --no-build-isolation -w dist .
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) wheel --no-deps --no-build-isolation -w dist .
+	@ls dist/*.whl
 
 pythons: $(VENV)/.dev ## the transport, runtime, server and end-to-end tests with every CPython >= 3.11 found here
 	@$(PY) scripts/pythons.py $(ARGS)
@@ -95,6 +104,12 @@ $(VENV)/.run: $(VENV)/.made requirements.lock requirements-build.lock pyproject.
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	@echo "==> installing the packages of requirements-dev.lock"
 	@$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# mypyc needs the types of what penstock imports, and a C compiler.
+$(VENV)/.compile: $(VENV)/.run requirements-compile.lock
+	@echo "==> installing the packages of requirements-compile.lock"
+	@$(PIP) install --no-deps --require-hashes -r requirements-compile.lock
 	@touch $@
 
 -include bench/Makefile.inc

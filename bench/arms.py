@@ -176,7 +176,7 @@ class Penstock(Arm):
         if not (context.penstock_root / "penstock" / "__main__.py").exists():
             raise tools.Unavailable("penstock has no __main__ yet")
         code = f"import sys; sys.path.insert(0, {str(context.penstock_root)!r}); import penstock as p; "
-        code += "print(p.__version__)"
+        code += "print(getattr(p, 'version_text', lambda: p.__version__)())"
         found = tools.run([sys.executable, "-c", code]).strip()
         commit = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],

@@ -1,6 +1,6 @@
 """Run the benchmark and print one table.
 
-    python -m bench.run [--quick] [--arms a,b] [--shapes R1,R2] [--rounds N] [--out FILE] [--penstock DIR]
+    python -m bench.run [--quick] [--arms a,b] [--shapes R1,R2] [--rounds N] [--out FILE] [--pure] [--penstock DIR]
 
 Progress goes to stderr; the table goes to stdout and, with a .json of every round, to bench/results/. The exit code is
 0 also when a target is missed: the run reports. It is 2 when the harness itself could not do its work.
@@ -38,7 +38,8 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--shapes", default=",".join(shapes.DEFAULT), help=f"of {','.join(shapes.ALL)}; or 'all'")
     parser.add_argument("--rounds", type=int, help="default: 3, with --quick 1")
     parser.add_argument("--out", type=Path, help="the markdown file; a .json is put beside it")
-    parser.add_argument("--penstock", type=Path, default=tools.ROOT, help="source tree of the Penstock to measure")
+    parser.add_argument("--pure", action="store_true", help="this Penstock without compiled modules")
+    parser.add_argument("--penstock", type=Path, help="source tree of another Penstock to measure")
     options = parser.parse_args(argv)
     options.arms = _names(parser, "--arms", options.arms, ORDER)
     options.shapes = _names(parser, "--shapes", options.shapes, shapes.ALL)
@@ -179,7 +180,8 @@ def main(argv: list[str] | None = None) -> int:
     notes: list[str] = []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
-        context = Context(folder, 0, options.penstock.resolve())
+        root = options.penstock or (tools.ROOT if options.pure else tools.compiled_tree(notes))
+        context = Context(folder, 0, root.resolve())
         try:
             versions = _versions(options.arms, context, missing, notes)
             if procs.can_pin():

@@ -50,6 +50,17 @@ def run(command: list[str], timeout: float = 900) -> str:
     return done.stdout
 
 
+def compiled_tree(notes: list[str]) -> Path:
+    """Return where Penstock stands with its hot modules compiled, as its image has it. Where there is no compiler it is
+    the sources, and a note says so."""
+    say("compiling penstock's hot modules, if they are not yet (minutes)")
+    try:
+        return Path(run([sys.executable, "-m", "scripts.compiled.build"]).split()[-1])
+    except Unavailable as exc:
+        notes.append(f"penstock is not compiled, as its wheels and its image are: {exc}")
+        return ROOT
+
+
 def system_tool(name: str) -> str:
     """Path of a tool of the system, installed with apt-get when that is possible."""
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")

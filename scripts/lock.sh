@@ -18,6 +18,7 @@ compile requirements.lock pyproject.toml
 # The container image has the drivers of databases and Redis, which an address in the environment may ask for.
 compile requirements-image.lock pyproject.toml --extra postgres --extra mysql --extra redis
 compile requirements-build.lock --group build
+compile requirements-compile.lock --group compile
 compile requirements-dev.lock pyproject.toml --all-extras --group dev --group build
 
 # Clients that the end-to-end tests install, each into an environment of its own.

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-from penstock import __version__
+from penstock import version_text
 from penstock.cli.version import VERSION_FLAGS
 
 # name -> (module, object in it, the line that `penstock --help` shows). A module is imported when its command runs,
@@ -90,6 +90,6 @@ class LazyGroup(click.Group):
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, *VERSION_FLAGS, message="penstock %(version)s")
+@click.version_option(version_text(), *VERSION_FLAGS, message="penstock %(version)s")
 def cli() -> None:
     """Do nothing by itself; see HELP."""

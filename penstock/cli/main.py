@@ -12,9 +12,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage. `argv` defaults to `sys.argv[1:]`."""
     args = list(sys.argv[1:] if argv is None else argv)
     if len(args) == 1 and args[0] in VERSION_FLAGS:
-        from penstock import __version__
+        from penstock import version_text
 
-        print(f"penstock {__version__}")
+        print(f"penstock {version_text()}")
         return
     from penstock.cli.group import cli
 

@@ -362,11 +362,10 @@ class Engine:
         for attempt, rules, now in good:
             praise(attempt, rules, now)
         for call, error, _, _ in ended:
-            if call.caching is not None:
-                if error is None:
-                    self.answers.end(call)
-                if call.caching is not None:
-                    self.answers.over(call.caching)
+            if error is None and call.caching is not None:
+                self.answers.end(call)
+            if call.caching is not None:  # which the line above may have ended
+                self.answers.over(call.caching)
         for call, error, now, at in ended:
             record = record_of(call, error, now, at)
             self.records.put(record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -47,13 +47,17 @@ class MountStyle(NamedTuple):
 
     def named_here(self, text: str) -> str:
         """Name the paths of a text of ours (``GET /v1/models``) as they are under the mount."""
-        return _PATHS.sub(lambda found: found[1] + (self.path_here(found[2]) or found[2]), text)
+        return _PATHS.sub(partial(_name_here, self), text)
 
     def path_here(self, path: str) -> str:
         """Return a path as it is under the mount; "" for one that is not there."""
         if (path + "/").startswith(self.prefix + "/"):
             return path
         return self.prefix + path[len(self.base) :] if (path + "/").startswith(self.base + "/") else ""
+
+
+def _name_here(style: MountStyle, found: re.Match[str]) -> str:
+    return found[1] + (style.path_here(found[2]) or found[2])
 
 
 class Shape(Protocol):

@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from penstock import __version__
+from penstock import version_text
 from penstock.server import banner
 from penstock.server.lines import tell, wants_json
 from penstock.server.options import ONE_WORKER, Refused, ServeOptions, check_exposure
@@ -129,4 +129,4 @@ def _run(
 
 
 def version_line() -> str:
-    return f"penstock {__version__} on Python {sys.version.split()[0]}"
+    return f"penstock {version_text()} on Python {sys.version.split()[0]}"

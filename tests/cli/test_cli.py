@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner, Result
 
-from penstock import __version__
+from penstock import version_text
 from penstock.cli.group import COMMANDS, cli
 from penstock.cli.main import main
 from penstock.server.options import ServeOptions as Options
@@ -121,7 +121,7 @@ def test_help_teaches_and_lists_every_command() -> None:
 @pytest.mark.parametrize("flag", ["--version", "-V", "-v"])
 def test_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([flag])
-    assert capsys.readouterr().out == f"penstock {__version__}\n" == run(flag).output
+    assert capsys.readouterr().out == f"penstock {version_text()}\n" == run(flag).output
 
 
 def test_python_dash_m_is_the_same_program() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.rules.repo import ROOT, files, python_files, tree
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = ["requirements.lock", "requirements-image.lock", "requirements-build.lock", "requirements-dev.lock"]
+LOCKS = ["requirements.lock", *(f"requirements-{name}.lock" for name in ("image", "build", "compile", "dev"))]
 CLIENT_LOCKS = [name for name in files() if name.startswith("tests/e2e/clients/python/") and name.endswith(".lock")]
 MOST_DEPENDENCIES = 15
 

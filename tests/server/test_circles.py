@@ -42,7 +42,7 @@ def ours(found: object) -> str:
         inside = path.is_relative_to(Path(penstock.__file__).parent) and "mock" not in path.parts
         return f"a frame of {found.f_code.co_qualname}" if inside else ""
     if isinstance(found, types.FunctionType | types.CoroutineType | types.MethodType):
-        kind = f"{type(found).__name__} {found.__qualname__}"
+        kind = f"{type(found).__name__} {getattr(found, '__qualname__', repr(found))}"
         module = getattr(found, "__module__", None) or str(getattr(found, "cr_code", None))
     else:
         kind, module = type(found).__name__, type(found).__module__

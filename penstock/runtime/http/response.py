@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from penstock.runtime.http.driven import Wake
@@ -132,19 +132,21 @@ class Response:
         if self._error is not None:
             raise self._error
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body in batches, with back-pressure: the upstream waits while more than the high water is unread."""
-        while True:
-            if self._size:
-                chunk = self._take()
-                self._hold(False)
-                yield chunk
-            elif self._error is not None:
+    def __aiter__(self) -> Response:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next batch of the body, with back-pressure: the upstream waits while more than the high water is
+        unread."""
+        while not self._size:
+            if self._error is not None:
                 raise self._error
-            elif self._ended:
-                return
-            else:
-                await self._wait()
+            if self._ended:
+                raise StopAsyncIteration
+            await self._wait()
+        chunk = self._take()
+        self._hold(False)
+        return chunk
 
     def pause(self) -> None:
         """Stop reading from the upstream's socket, for a client that is slower. Nothing times out but the total."""
