@@ -218,7 +218,8 @@ class BatchRoom:
             if not (self.store.lasts or waiting or self.runs):
                 return  # nobody else can add to it: begun again by whoever does
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), LOOK)
+                async with asyncio.timeout(LOOK):
+                    await self._woken.wait()
 
     async def _take(self) -> bool:
         """Run what nobody runs. Return whether there is anything left."""

@@ -94,7 +94,8 @@ class Run:
         while True:
             self._look_at_time()
             try:
-                await asyncio.wait_for(self.changed.wait(), TICK)
+                async with asyncio.timeout(TICK):  # wait_for loses a cancellation that comes with the event (3.11)
+                    await self.changed.wait()
             except TimeoutError:
                 pass
             self.changed.clear()
@@ -267,7 +268,8 @@ class Run:
             self._poor += 1
             try:
                 self._written.clear()
-                await asyncio.wait_for(self._written.wait(), TICK)
+                async with asyncio.timeout(TICK):
+                    await self._written.wait()
             except TimeoutError:
                 pass
             finally:
