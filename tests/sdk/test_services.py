@@ -47,6 +47,7 @@ async def test_one_that_is_not_set_up_is_told_once_and_may_be_later(to: dict[str
             monkeypatch.delenv(name, raising=False)
         for _ in range(2):
             await sdk.acompletion(MODEL, ASKED, **to)
+        await asyncio.to_thread(sdk.flush)  # both are told before there is something to tell them to
         assert caplog.text.count("'langfuse' is not called: it needs LANGFUSE_PUBLIC_KEY") <= 1
         for key, value in environment("langfuse", vendor).items():
             monkeypatch.setenv(key, value)
