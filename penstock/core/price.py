@@ -81,7 +81,9 @@ class Cost(Struct, frozen=True, gc=False):
 def plain(amount: Decimal) -> str:
     """Write an amount without an exponent and without trailing zeros: "0.00005", "0". (Nothing is kept: the hash of a
     new Decimal takes four times as long as this.)"""
-    text = f"{amount:f}"
+    text = str(amount)
+    if "E" in text:
+        text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

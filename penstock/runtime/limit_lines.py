@@ -43,16 +43,19 @@ class LimitLines:
 
     def fill(self, left: Sequence[Left], openai: bool) -> bytes:
         """Render the lines. ``left``: of each limit. ``openai``: also in OpenAI's names."""
-        told = [left[number][one] for number, one in self._spots]
+        told: list[int] = []
+        for number, one in self._spots:
+            told.append(left[number][one])
         if not openai:
             return (self._lines % tuple(told)).encode()
         for which, bounds in self._bounds:
-            number, most = bounds[0]
-            some = left[number][which]
+            most, some = -1, -1
             for number, other in bounds:
-                if left[number][which] < some or (left[number][which] == some and other < most):
-                    some, most = left[number][which], other
-            told += most, some
+                rest = left[number][which]
+                if some < 0 or rest < some or (rest == some and other < most):
+                    some, most = rest, other
+            told.append(most)
+            told.append(some)
         return (self._openai % tuple(told)).encode()
 
 

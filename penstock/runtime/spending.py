@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 LONGEST = 64 * 1024  # bytes of what a request says for the log
 LONGEST_MESSAGE = 2000
+_ADDRESS = "%s:%d"
 _PASSED = "pass_through_endpoint"
 # LiteLLM's names of calls, for surfaces whose answers are not kept.
 _KINDS: Mapping[str, str] = {"": "acompletion", "completion": "acompletion", "embedding": "aembedding"}
 _ID = re.compile(rb'"(?:id|responseId)"\s*:\s*"([^"\\]{1,128})"')
+_PLAIN_ID = b'"id":"'
 _SESSIONS = ("litellm_session_id", "session_id", "litellm_trace_id")
 _SAID = ("litellm_metadata", "metadata")
 _FOR_THE_LOG = frozenset((*_SESSIONS, *_SAID))
@@ -187,13 +189,20 @@ def _address(attempt: Attempt) -> str:
     if attempt.named is not None:
         return ""
     origin = attempt.target.origin
-    return "" if origin is None else f"{origin.host}:{origin.port}"
+    return "" if origin is None else _ADDRESS % (origin.host, origin.port)
 
 
 def _answer_id(attempt: Attempt | None) -> str:
     if attempt is None or not attempt.tail:
         return ""
-    found = _ID.search(attempt.tail, 0, 400)
+    tail = attempt.tail
+    begin = tail.find(_PLAIN_ID, 0, 64)  # how nearly all begin; the pattern takes five times as long
+    if begin >= 0:
+        begin += len(_PLAIN_ID)
+        end = tail.find(b'"', begin, begin + 129)
+        if end > begin and tail.find(b"\\", begin, end) < 0:
+            return tail[begin:end].decode("utf-8", "replace")
+    found = _ID.search(tail, 0, 400)
     return "" if found is None else found[1].decode("utf-8", "replace")
 
 

@@ -104,6 +104,8 @@ def judge(what: Wanted, tree: Path) -> None:
     unsaid = {name: heir for name, heir in shapes[0]["heirs"].items() if name not in what.subclassed}
     if unsaid:
         raise BuildFailed(f"interpreted classes build on compiled ones, which `subclassed` does not name: {unsaid}")
+    if shapes[0]["made"]:  # the compiler takes what is said to be one of these for exactly that, and heirs for faults
+        raise BuildFailed(f"classes build on compiled structs and are not compiled with them: {shapes[0]['made']}")
     pure, compiled = (found["shapes"] for found in shapes)
     other = sorted(name for name in {*pure, *compiled} if pure.get(name) != compiled.get(name))
     if other:

@@ -3,8 +3,8 @@
     python shapes.py MODULE ...
 
 Imports the modules, and all others of penstock that can be imported here. Prints JSON: ``shapes``: class -> how it is
-made; ``heirs``: name of a class -> one that builds on it and is of another module. Runs by its path, in the tree that
-is judged.
+made; ``heirs``: name of a class -> one that builds on it and is of another module; ``made``: the same of classes that
+a metaclass makes. Runs by its path, in the tree that is judged.
 """
 
 from __future__ import annotations
@@ -58,27 +58,28 @@ def shapes_of(names: list[str]) -> dict[str, Any]:
     return found
 
 
-def heirs_of(names: list[str]) -> dict[str, str]:
-    """Return which classes of these modules have heirs elsewhere, beside those that are made by a metaclass."""
+def heirs_of(names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return which classes of these modules have heirs elsewhere; those that a metaclass makes (structs) apart."""
     for found in pkgutil.walk_packages([os.path.join(os.getcwd(), "penstock")], "penstock."):
         if not found.name.endswith("__main__") and ".migrations" not in found.name:
             with contextlib.suppress(ImportError):  # an extra that is not installed
                 importlib.import_module(found.name)
-    heirs = {}
+    heirs, made = dict[str, str](), dict[str, str]()
     for name in names:
         for value in vars(sys.modules[name]).values():
-            if isinstance(value, type) and value.__module__ == name and type(value) is type:
-                others = [heir.__qualname__ for heir in _below(value) if heir.__module__ not in names]
-                heirs |= {value.__name__: others[0]} if others else {}
-    return heirs
+            if isinstance(value, type) and value.__module__ == name and not getattr(value, "_is_protocol", False):
+                others = [f"{one.__module__}.{one.__qualname__}" for one in _below(value) if one.__module__ not in names]
+                (heirs if type(value) is type else made).update({value.__name__: others[0]} if others else {})
+    return heirs, made
 
 
 def _below(cls: type) -> Iterator[type]:
-    for heir in cls.__subclasses__():
+    for heir in type.__subclasses__(cls):
         yield heir
         yield from _below(heir)
 
 
 if __name__ == "__main__":
-    told = {"shapes": shapes_of(sys.argv[1:]), "heirs": heirs_of(sys.argv[1:])}
+    shapes, (heirs, made) = shapes_of(sys.argv[1:]), heirs_of(sys.argv[1:])
+    told = {"shapes": shapes, "heirs": heirs, "made": made}
     print(json.dumps(told, indent=1, sort_keys=True, default=str))

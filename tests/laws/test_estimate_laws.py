@@ -93,6 +93,31 @@ def test_what_is_not_in_the_body_counts() -> None:
     assert tokens(b"x" * 300_000) == 300_000  # longer than the window: its vendor's to refuse
 
 
+@pytest.mark.parametrize(
+    ("more", "elsewhere", "pictures"),
+    [
+        ({}, False, 0),
+        ({"temperature": b"1", "stream": b"true", "metadata": b'{"say": "image search"}'}, False, 0),
+        ({"web_search_options": b"{}"}, True, 0),
+        ({"model": b'"gpt-4o-search-preview"'}, True, 0),
+        ({"tools": b'[{"type": "mcp"}]'}, True, 0),
+        ({"previous_response_id": b'"r"'}, True, 0),
+        ({"messages": b'[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]'}, False, 1),
+        ({"messages": b'[{"role": "user", "content": [{"type": "\\u0069mage_url"}]}]'}, False, 1),
+        ({"messages": b'[{"role": "user", "content": [{"file": {"\\u0066ile\\u005fid": "f"}}]}]'}, True, 0),
+        ({"messages": b'[{"role": "user", "content": "x", "images": ["QUJD"], "image": 1}]'}, False, 1),
+        ({"messages": b'[{"role": "user", "content": null, "tool_calls": []}]'}, False, 0),
+        ({"messages": b'[{"role": "user", "content": "[an image]"}]'}, False, 0),
+    ],
+)
+def test_chats_of_text_alone_are_told_from_others(more, elsewhere, pictures) -> None:
+    words = b'[{"role": "user", "content": "an image, a \\"file_id\\" and a web_search"}]'
+    fields = {"model": b'"m"', "messages": words, **more}
+    body = b"{%b}" % b", ".join(b'"%b": %b' % (name.encode(), raw) for name, raw in fields.items())
+    asked = read_asked({name: Raw(raw) for name, raw in fields.items()}, len(body), body)
+    assert (asked.elsewhere, min(asked.pictures, 1)) == (elsewhere, pictures)
+
+
 def test_a_limit_that_nobody_said_is_the_models_or_a_default() -> None:
     entry = {"input_cost_per_token": 0, "output_cost_per_token": 1e-6}
     assert dearest_of(Price("x", entry), entry).cost(Asked(10)) == DEFAULT_OUTPUT * 10**6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,6 @@ from msgspec import Raw
 
 from penstock.core.ir import Usage
 from penstock.core.price import Price, Units
-from penstock.runtime import bill
 from penstock.runtime.bill import settle
 from penstock.runtime.prices import MAP, UNPRICED, TargetPrice, Unpriced, describe, supports
 
@@ -87,7 +87,7 @@ def test_units_are_added() -> None:
 def test_the_clock_is_asked_where_the_hour_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     cheap = {"off_peak_pricing": {"hours_utc": "00:00-12:00", "input_cost_per_token": 0.25}}
     for hour, cost in ((1, "0.25"), (13, "1")):
-        monkeypatch.setattr(bill, "time", SimpleNamespace(time=lambda hour=hour: 1_794_960_000 + hour * 3600))
+        monkeypatch.setattr(time, "time", lambda hour=hour: 1_794_960_000 + hour * 3600)
         assert settle(call(Usage(fresh=1), entry=ENTRY | cheap)) == Decimal(cost)
 
 

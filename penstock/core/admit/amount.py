@@ -16,6 +16,7 @@ _WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
 _ONE = Decimal(1)
 MOST = 9 * 10**18  # what a signed 64-bit integer takes, as a round number: 9 million dollars
 _MOST = Decimal(MOST) / PICO
+_FORM = "%d.%012d"
 
 
 def pico(dollars: Decimal) -> int:
@@ -30,9 +31,10 @@ def decimal(amount: int) -> Decimal:
 
 def text(amount: int) -> str:
     """Write picodollars as US dollars, as short as it is exact: "0.00005", "0"."""
-    whole, rest = divmod(abs(amount), PICO)
-    sign = "-" if amount < 0 else ""
-    return f"{sign}{whole}.{rest:012d}".rstrip("0") if rest else f"{sign}{whole}"
+    if amount < 0:
+        return f"-{text(-amount)}"
+    whole, rest = amount // PICO, amount % PICO
+    return (_FORM % (whole, rest)).rstrip("0") if rest else str(whole)
 
 
 def dollars(amount: int) -> float:

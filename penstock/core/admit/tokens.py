@@ -26,6 +26,7 @@ _MOST = {
     "inferenceConfig": "maxTokens",
     "options": "num_predict",
 }
+_PLACES = tuple(_MOST.items())
 _HIGHEST = 10_000_000  # tokens: more is no model's, and no claim that anybody should have to keep free
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -33,9 +34,11 @@ _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 def most_output(fields: Mapping[str, Raw]) -> int:
     """Return how many tokens an answer may have, as its request says; 0 where it does not say."""
     found = 0
-    for name in _MOST.keys() & fields.keys():
+    for name, inner in _PLACES:
+        if name not in fields:
+            continue
         raw: Raw | None = fields[name]
-        if inner := _MOST[name]:
+        if inner:
             try:
                 raw = _FIELDS(fields[name]).get(inner)
             except BAD_JSON:
