@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -122,6 +122,7 @@ class Observer:
     def __init__(self, own: Own, mask: Callable[[], Mask] = lambda: NO_SECRETS) -> None:
         self.everybody: tuple[Destination, ...] = ()
         self.manner = Manner()
+        self.teams: Collection[str] = ()  # those that the config gives places of their own
         self.dropped = 0
         self._own = own
         self._mask = mask
@@ -134,15 +135,21 @@ class Observer:
 
     def begin(self, call: Call) -> None:
         """Take down what a call is answered, where somebody is told."""
-        if (self.everybody or self._own.of(call.caller)) and not self.manner.redacts:
+        if self._hears(call.caller) and not self.manner.redacts:
             outlet = call.outlet
             if outlet.texts is None:
                 outlet.texts = Texts()
 
+    def _hears(self, caller: Caller) -> bool:
+        """Tell whether anybody is told of a caller's requests."""
+        return bool(self.everybody or caller.logging or caller.team in self.teams)
+
     def put(self, call: Call, record: Record) -> None:
         """Note a call that is over. Pages are none."""
+        if not self._hears(call.caller):
+            return
         surface, attempt = call.surface, call.attempt
-        if (surface is None and attempt is None) or not (self.everybody or self._own.of(call.caller)):
+        if surface is None and attempt is None:
             return
         texts, exchange = call.outlet.texts, call.exchange
         size = len(exchange.body) + (0 if texts is None else texts.size)

@@ -109,7 +109,7 @@ class Callbacks:
             always=bool(values.get("global_disable_no_log_param")),
             may_disable=values.get("allow_dynamic_callback_disabling", True) is not False,
         )
-        self._teams = _of_teams(values.get("default_team_settings") or ())
+        self._teams = self.observer.teams = _of_teams(values.get("default_team_settings") or ())
         anybody = found or self._teams or self._gateway.keyring is not None
         self._gateway.engine.observer = self.observer if anybody else None
         kept = set(map(id, self._made.values()))

@@ -22,7 +22,8 @@ from penstock.core.errors import GatewayError
 from penstock.core.providers.resolve import resolve
 from penstock.runtime.engine import Engine
 from penstock.runtime.identity import Identity, is_loopback
-from penstock.runtime.records import LogSink, Records, as_text
+from penstock.runtime.record_text import as_text
+from penstock.runtime.records import LogSink, Records
 from penstock.runtime.state import State
 from penstock.sdk.background import Background, background
 from penstock.sdk.exceptions import SdkError

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from penstock.runtime.records import as_json, as_text, quiet, stamp
+from penstock.runtime.record_text import as_json, as_text, quiet, stamp
 
 if TYPE_CHECKING:
     from penstock.config import Config

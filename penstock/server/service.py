@@ -23,7 +23,8 @@ from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
 from penstock.runtime.ids import new_id
 from penstock.runtime.ledger import STOP, NoBooks
-from penstock.runtime.records import LogSink, Records, as_text
+from penstock.runtime.record_text import as_text
+from penstock.runtime.records import LogSink, Records
 from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State

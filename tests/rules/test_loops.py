@@ -40,7 +40,7 @@ NAMED: dict[str, str] = {
 }
 # "file name" -> what a `global` statement writes there.
 WRITTEN: dict[str, str] = {
-    "penstock/runtime/records.py _second": "the text of the last second of the clock; it is the same on every loop",
+    "penstock/runtime/record_text.py _second": "the text of the last second of the clock; it is the same on every loop",
     "penstock/sdk/background.py _running": "the loop of the SDK starts at the first call, and ends with the program",
     "penstock/sdk/background.py _lock": "a child of a fork begins anew: the parent's lock may be held",
     "penstock/sdk/telling.py _teller": "the same for the thread that tells callbacks",

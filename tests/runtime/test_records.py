@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from penstock.core.ir import Usage
 from penstock.core.record import Record
 from penstock.runtime import output, records
-from penstock.runtime.records import LogSink, Records, as_json, as_text
+from penstock.runtime.record_text import as_json, as_text
+from penstock.runtime.records import LogSink, Records
 
 CALL = Record(
     at=1795165200.1239,

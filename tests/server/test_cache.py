@@ -14,7 +14,7 @@ from penstock.core.ir import ToolUse
 from penstock.mock import Script, Step
 from penstock.runtime import lanes, ollama, ops, stored_responses
 from penstock.runtime.chats import _messages
-from penstock.runtime.records import as_json, as_text
+from penstock.runtime.record_text import as_json, as_text
 from penstock.server.responses_socket import _SURFACE
 from penstock.server.surfaces import PATTERNS, SURFACES
 from tests.door import HELLO, Door, open_door

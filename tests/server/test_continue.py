@@ -14,7 +14,7 @@ from penstock.core.errors import GatewayError
 from penstock.core.ir import Close, Delta, End, Event, Open, Response, Start, Stop, Text, collect
 from penstock.mock import Rule, Script, Step
 from penstock.runtime import lanes
-from penstock.runtime.records import as_json, as_text
+from penstock.runtime.record_text import as_json, as_text
 from tests.door import Door, open_door, until
 
 FIRST, REST = "The quick brown fox jumps ", "over the lazy dog and is never seen again."

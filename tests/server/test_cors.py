@@ -10,7 +10,8 @@ from penstock.config import load
 from penstock.core.providers.resolve import resolve
 from penstock.mock import Script, Step
 from penstock.runtime.identity import Identity
-from penstock.runtime.records import LogSink, as_text
+from penstock.runtime.record_text import as_text
+from penstock.runtime.records import LogSink
 from penstock.runtime.web_pages import WebPages
 from penstock.server.effect import InEffect
 from penstock.server.options import ServeOptions

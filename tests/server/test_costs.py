@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penstock.runtime.prices import MAP, UNPRICED
-from penstock.runtime.records import as_json, as_text
+from penstock.runtime.record_text import as_json, as_text
 from tests.door import open_door
 
 YAML = """

@@ -16,7 +16,7 @@ import yaml
 
 from penstock.config import keys
 from penstock.runtime.keyring import Keyring
-from penstock.runtime.records import as_json, as_text
+from penstock.runtime.record_text import as_json, as_text
 from penstock.server import effect
 from penstock.server.books import Books
 from penstock.server.effect import RESTART, SETTINGS, Setting, value_of

@@ -13,7 +13,7 @@ from penstock.cli.explain import explain
 from penstock.core.record import Record
 from penstock.mock import Script, Step
 from penstock.runtime.line import Line, Places
-from penstock.runtime.records import as_json, as_text
+from penstock.runtime.record_text import as_json, as_text
 from tests.door import HELLO, open_door
 from tests.server.test_routing import ask, config, says
 
