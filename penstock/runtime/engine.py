@@ -318,6 +318,8 @@ class Engine:
             attempt.live.health.failed(error.message, error.kind, now)
             if rules is not None:
                 blame(attempt, rules, error, now, alone)
+            else:
+                attempt.live.standing.count_failure(now)
 
     async def _wait(self, call: Call, seconds: float) -> None:
         """Wait until a target may be asked again: time that is none of the gateway's own work."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -56,14 +56,15 @@ _SESSION = Asked(0, elsewhere=True)  # what one asks in a session over a WebSock
 
 
 class Rules(Struct, frozen=True):
-    """How money is counted. ``caps``: of all requests together. ``reserves``: money is set aside; else a budget is
-    looked at, and no more. ``status``: of the error for who is over a budget. ``priced``: models without a price are
-    refused. ``on_failure``: what becomes of calls while nothing can be written down, "stop" or "pass".
-    ``default_output``: tokens of an answer whose request sets no limit, instead of what its model can give.
+    """How money is counted. ``caps``: of all requests together; ``tags``: of those with a tag. ``reserves``: money is
+    set aside; else a budget is looked at, and no more. ``status``: of the error for who is over a budget. ``priced``:
+    models without a price are refused. ``on_failure``: what becomes of calls while nothing can be written down, "stop"
+    or "pass". ``default_output``: tokens of an answer whose request sets no limit, instead of what its model can give.
     ``details``: what alone is written down beside what a call costs; None: everything. ``texts``: what calls ask and
     are answered is, too."""
 
     caps: tuple[Cap, ...] = ()
+    tags: Mapping[str, tuple[Cap, ...]] = {}
     reserves: bool = True
     status: int = OVER_BUDGET
     priced: bool = False
@@ -150,7 +151,7 @@ class Ledger:
         self.rules = rules
         self.keeper: Bookkeeper | None = None  # once there is a store
         self.sharing: Sharing | None = None  # where several processes share what there is
-        self.accounts = Accounts(self.book, keyring, rules.caps)
+        self.accounts = Accounts(self.book, keyring, rules.caps, rules.tags)
         self._journal, self._clock, self._now = journal, clock, now
         self._batch: Batch | None = None
         self._plans: dict[int, tuple[Plan[Target], tuple[Dearest, ...]]] = {}
@@ -164,7 +165,7 @@ class Ledger:
     def go_by(self, rules: Rules) -> None:
         """Go by other rules from now on."""
         self.rules = rules
-        self.accounts.go_by(rules.caps)
+        self.accounts.go_by(rules.caps, rules.tags)
 
     def take_over(self, keeper: Bookkeeper) -> None:
         """Ask the store from now on what was spent before. What dead processes left and the store has not yet counts

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.config.known import names_of, names_of_deployments, secrets_of, secrets_of_deployments
 from penstock.config.managing import read_managing
+from penstock.config.priorities import read_priorities
+from penstock.config.tag_budgets import read_tag_budgets
 from penstock.core.charge import EVERYBODY
 from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
@@ -61,6 +63,8 @@ class State:
         self.credentials: dict[str, Credential] = {}  # of pass-through paths, filled as they are asked for
         self.pass_through_endpoints = pass_through_endpoints_of(config, env, self.problems)
         self.managing = read_managing(config.litellm.values, self.problems)
+        self.priorities = read_priorities(config.litellm.values, self.problems)
+        read_tag_budgets(config.litellm.values, self.problems)  # what is wrong with them; the ledger has them
         self.targets: list[Target] = []
         self.built: dict[str, Built] = {}
         members: list[Member[Target]] = []
