@@ -40,7 +40,7 @@ LITELLM = (
         (),
         "other names of models: `{alias: group}`; they come before groups of their name",
     ),
-    ("model_group_settings", "mapping", "known", None, "settings per group"),
+    ("model_group_settings", "mapping", "acted", None, "forward_client_headers_to_llm_api for some models: a list"),
     ("custom_provider_map", "list", "known", (), "your own providers"),
     ("custom_prompt_dict", "mapping", "known", (), "prompt templates"),
     ("priority_reservation", "mapping", "acted", None, "share of a model's rpm and tpm per priority: see limits.md"),

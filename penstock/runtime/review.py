@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from penstock.config.group_settings import read_group_settings
 from penstock.config.managing import read_managing
 from penstock.config.priorities import LIMITERS, read_priorities
 from penstock.config.tag_budgets import read_tag_budgets
@@ -51,6 +52,7 @@ def setting_faults(config: Config) -> list[str]:
     read_managing(values, found)
     read_priorities(values, found)
     read_tag_budgets(values, found)
+    read_group_settings(values, found)
     return found
 
 

@@ -122,6 +122,10 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "litellm_settings.default_max_internal_user_budget": (1, 2),
     "litellm_settings.default_soft_budget": (1, 2),
     "litellm_settings.tag_budget_config": ({"x": {"max_budget": 1}}, {"x": {"max_budget": 2}}),
+    "litellm_settings.model_group_settings": (
+        {"forward_client_headers_to_llm_api": ["a"]},
+        {"forward_client_headers_to_llm_api": ["b"]},
+    ),
     "litellm_settings.priority_reservation": ({"x": 0.1}, {"x": 0.2}),
     "litellm_settings.priority_reservation_settings": ({"default_priority": 0.1}, {"default_priority": 0.2}),
     "litellm_settings.internal_user_budget_duration": ("1d", "2d"),
