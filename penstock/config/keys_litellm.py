@@ -200,7 +200,7 @@ LITELLM = (
     # keys, users, budgets
     ("max_budget", "amount", "acted", 0, "spend limit of the gateway, in USD; 0 is none"),
     ("budget_duration", "str", "acted", None, "its period, such as `30d`"),
-    ("budget_rollover", "bool", "known", False, "carry what is left into the next period"),
+    ("budget_rollover", "bool", "acted", False, "what exceeds a budget counts in its next period"),
     ("budget_exceeded_status_code", "positive", "acted", 422, "status when a budget is spent"),
     ("budget_exceeded_throttle_percentage", "amount", "known", None, "slow down instead"),
     ("max_user_budget", "amount", "acted", None, "older name of max_end_user_budget, which wins"),

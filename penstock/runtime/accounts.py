@@ -55,7 +55,8 @@ class Soft(NamedTuple):
 
 class Accounts:
     """All of one process. ``keyring``: who has which caps; ``caps``: those of all requests together; ``tags``: those
-    that the config gives to tags, beside what is stored of them."""
+    that the config gives to tags, beside what is stored of them. ``carries``: what exceeds a cap counts in its next
+    window."""
 
     def __init__(
         self,
@@ -63,18 +64,37 @@ class Accounts:
         keyring: Callable[[], Keyring | None],
         caps: tuple[Cap, ...],
         tags: Mapping[str, tuple[Cap, ...]] = NO_TAGS,
+        carries: bool = False,
     ) -> None:
-        self._book, self._keyring, self._caps, self._tags = book, keyring, caps, tags
+        self._book, self._keyring, self._caps, self._tags, self._carries = book, keyring, caps, tags, carries
         self._places: dict[str, tuple[Caller, Place, tuple[Soft, ...]]] = {}
         self._holders: dict[tuple[str, str], tuple[Holder, Place]] = {}
         self._tag_places: dict[str, Place] = {}
         self._periods: dict[str, tuple[str, ...]] = {}
 
-    def go_by(self, caps: tuple[Cap, ...], tags: Mapping[str, tuple[Cap, ...]] = NO_TAGS) -> None:
+    def go_by(
+        self, caps: tuple[Cap, ...], tags: Mapping[str, tuple[Cap, ...]] = NO_TAGS, carries: bool = False
+    ) -> None:
         """Go by other caps of the config from now on."""
         self._caps, self._tags = caps, tags
         self._places.clear()
         self._tag_places.clear()
+        if carries is not self._carries:
+            self._carries = carries
+            self._holders.clear()
+            for cell in self._book.cells.values():
+                cell.most, cell.carried = None, 0
+
+    def _carry_over(self, claims: Iterable[Claim]) -> None:
+        """Let what exceeds caps be carried into their next windows."""
+        tightest: dict[Cell, int] = {}
+        for cell, cap, _ in claims if self._carries else ():
+            if cap.period and not cap.model:
+                tightest[cell] = min(cap.most, tightest.get(cell, cap.most))
+        for cell, most in tightest.items():
+            if cell.most is None:
+                cell.asked = False  # of the windows before nobody has asked
+            cell.most = most
 
     def place(self, caller: Caller, admitted: Admitted) -> tuple[Place, tuple[Soft, ...]]:
         """Return where a call is counted: its caller's place, and those of its end user and tags."""
@@ -125,6 +145,7 @@ class Accounts:
             account = f"tag:{tag}"
             claims = tuple(self._book.claim(account, cap, f"Tag={tag}") for cap in self._tags[tag])
             cells = tuple(dict.fromkeys((self._book.cell(account), *(claim.cell for claim in claims))))
+            self._carry_over(claims)
             found = self._tag_places[tag] = Place(claims, {}, cells, (account,))
         return found
 
@@ -149,6 +170,7 @@ class Accounts:
             else:
                 claims.append(claim)
                 cells.append(cell)
+        self._carry_over(claims)
         self._periods.update((one, tuple(found)) for one, found in periods.items())
         place = Place(tuple(claims), by_model, tuple(dict.fromkeys(cells)), tuple(accounts))
         self._holders[name] = holder, place

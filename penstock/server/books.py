@@ -43,6 +43,7 @@ LITELLM_KEYS = (
     *("max_budget", "budget_duration", "budget_exceeded_status_code"),
     "block_requests_for_models_without_pricing",
     TAGS,
+    "budget_rollover",
 )
 
 
@@ -140,6 +141,7 @@ def rules_of(config: Config) -> Rules:
     return Rules(
         caps=(Cap(most, period),) if most else (),
         tags=read_tag_budgets(litellm, []),
+        carries=bool(litellm.get("budget_rollover")),
         reserves=not general.get("disable_budget_reservation"),
         status=int(litellm.get("budget_exceeded_status_code") or OVER_BUDGET),
         priced=bool(litellm.get("block_requests_for_models_without_pricing")),

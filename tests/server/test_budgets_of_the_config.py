@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from penstock.config.admission import read_admission
 from penstock.config.load import load
 from penstock.core.admit.amount import PICO
+from penstock.stores.base import Spent
+from penstock.stores.spend_memory import MemorySpendStore
 from tests.server.books import ENTRY, MASTER, YAML, cost_of, open_books
 from tests.server.managed import YAML as MANAGED
 from tests.server.managed import open_managed
@@ -114,3 +117,25 @@ async def test_new_keys_and_users_get_what_the_config_says(tmp_path) -> None:
     yaml = yaml.replace("{default_soft", "{max_internal_user_budget: 4, default_soft")
     async with open_managed(tmp_path, yaml) as managed:
         assert (await managed.good("/user/new", {"user_id": "u"}))["max_budget"] == 4
+
+
+@pytest.mark.parametrize(("says", "over"), [("true", 9.0), ("true", 4.0), ("false", 9.0)])
+async def test_what_exceeded_a_budget_counts_in_the_next_window_if_the_config_says_so(tmp_path, says, over) -> None:
+    settings = f"litellm_settings: {{budget_rollover: {says}}}\n"
+    store, yesterday = MemorySpendStore(), time.time() - 86_400
+    async with open_books(tmp_path, YAML + settings, store) as door:
+        key = await door.key("a", max_budget=5, budget_duration="1d")
+        entry = Spent("old", yesterday, yesterday, "acompletion", cost=int(over * PICO), accounts=(door.account(key),))
+        await store.append([entry], {door.account(key): ["", "1d"]}, {})
+        await door.chat(key)  # with this the window is asked about
+        assert door.books.ledger.keeper is not None
+        await door.books.ledger.keeper.answered()
+        status, answer = await door.chat(key, max_tokens=150_000)
+        refused = says == "true" and over == 9.0
+        assert status == (422 if refused else 200)
+        if refused:  # of the five dollars four are spent, and this may cost one and a half
+            assert b"Max budget: 5" in answer and b"Current cost: 4.0" in answer
+            spent = await door.books.ledger.spent_of(door.account(key), "1d")
+            assert 4 * PICO <= spent < 4.01 * PICO
+            await door.books.ledger.put_right(door.account(key), PICO, "test")
+            assert (await door.chat(key, max_tokens=150_000))[0] == 200, "whoever sets what is spent sets it"
