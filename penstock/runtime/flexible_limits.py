@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from penstock.core.admit.holders import UNBOUND, Holder
+from penstock.core.admit.holders import UNBOUND, Holder, Pace
 from penstock.core.admit.priorities import CAPACITY, DEFAULT, SHARE, Priorities, capacity_of, limits_by_priority
 from penstock.core.admit.rates import REQUESTS, TOKENS, Limit, Over, Rates
 from penstock.core.errors import GatewayError
@@ -104,7 +104,7 @@ def _free(limit: Limit, bounds: Sequence[str]) -> Limit:
     pace = limit.pace
     requests = UNBOUND if REQUESTS in bounds and pace.requests is not None else pace.requests
     tokens = UNBOUND if TOKENS in bounds and pace.tokens is not None else pace.tokens
-    return limit._replace(pace=pace.__class__(requests, tokens, pace.parallel, pace.a_day))
+    return limit._replace(pace=Pace(requests, tokens, pace.parallel, pace.a_day))
 
 
 def _shown(priority: str) -> bytes:

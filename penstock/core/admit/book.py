@@ -58,7 +58,7 @@ class Cell:
         if self.most is not None and not first:
             # What other processes have spent in the window that is over, the store knows: it is asked again.
             self.carried = self._carry(start, self.most) if start >= self.end else 0
-            kept = None if kept is None else (*kept[:3], False)
+            kept = None if kept is None else (kept[0], kept[1], kept[2], False)
         self.start, self.end = start, end
         if kept is None:
             self.spent = self.own = self.granted = 0
