@@ -210,7 +210,8 @@ class Accounts:
     def _periods_of_tag(self, account: str) -> Iterator[str]:
         """Yield the windows of the budgets that the config gives to an account."""
         if self._tags and account.startswith("tag:"):
-            yield from (cap.period for cap in self._tags.get(account[4:], ()))
+            for cap in self._tags.get(account[4:], ()):
+                yield cap.period
 
     def _look_up(self, account: str) -> tuple[str, ...]:
         kind, _, rest = account.partition(":")

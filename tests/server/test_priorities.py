@@ -11,6 +11,7 @@ from penstock.config import load
 from penstock.mock import Script, Step
 from penstock.runtime.review import review
 from tests.door import HELLO, Door
+from tests.served import open_service
 from tests.server.keyed import MASTER, key, open_keyed
 
 CHAT = "/v1/chat/completions"
@@ -100,6 +101,14 @@ async def test_a_config_without_reservations_keeps_its_models_within_their_capac
     ) as door:
         found = [await ask(door, "none") for _ in range(11)]
         assert [status for status, _, _ in found] == [200] * 11 and "x-litellm-priority" not in found[0][1]
+
+
+async def test_a_gateway_without_keys_keeps_its_models_within_their_capacity_too(tmp_path) -> None:
+    async with open_service(tmp_path, CONFIG % "0") as door:
+        assert door.gateway.keyring is None and door.gateway.engine.admission is not None
+        found = [await door.post({**HELLO, "model": "m"}, CHAT) for _ in range(3)]
+        assert [status for status, _, _ in found] == [200, 200, 429]
+        assert found[0][1]["x-litellm-priority"] == "default"
 
 
 @pytest.mark.parametrize(
