@@ -109,6 +109,7 @@ class CaughtExchange(CollectedExchange):
     ``head_came``: the head of the answer is here. ``record``: what happened, once it is over; ``hears`` is told it."""
 
     __slots__ = ("channel", "head_came", "hears", "record")
+    flushes = True
 
     def __init__(self, path: str, headers: dict[bytes, bytes], body: bytes, channel: Channel | None = None) -> None:
         loop = asyncio.get_running_loop()
