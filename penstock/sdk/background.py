@@ -125,7 +125,7 @@ class Background:
 
     def call(self, coro: Coroutine[Any, Any, T]) -> T:
         """Do some work on the loop, and wait for it. Whoever stops waiting (Ctrl-C) ends it."""
-        if threading.get_ident() == self._thread.ident:
+        if threading.current_thread() is self._thread:
             coro.close()
             raise RuntimeError("this is the SDK's own loop: call the async form here")
         try:

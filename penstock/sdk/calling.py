@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.sdk.states import States
 
 _BROKEN = "The answer broke off before its end."
+_JSON = b"content-type: application/json\r\n"  # what nearly every head begins with
 
 
 class Prepared(Struct, eq=False):
@@ -276,6 +277,8 @@ def _told(head: bytes, record: Record | None, state: State | None) -> dict[str, 
 
 def _media_type(head: bytes) -> str:
     """Return what the head of an answer says of its body, "" where it says nothing."""
+    if head.startswith(_JSON):
+        return "application/json"
     for line in head.split(b"\r\n"):
         if line.startswith(b"content-type: "):
             return line[14:].decode("latin-1")

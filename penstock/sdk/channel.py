@@ -124,6 +124,14 @@ class CaughtExchange(CollectedExchange):
         """Tell whether the answer is a stream of events."""
         return b"text/event-stream" in self.head
 
+    def whole(self, status: int, headers: bytes, body: bytes) -> None:
+        if self.channel is not None or self.answer:
+            super().whole(status, headers, body)
+            return
+        self.responded = self.finished = True
+        self.status, self.head, self.answer = status, headers, body
+        self.bytes_out += len(body)
+
     def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
         super().start(status, headers, framing)
         if self.head_came is not None and not self.head_came.done():
