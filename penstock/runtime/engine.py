@@ -353,7 +353,7 @@ class Engine:
             call.outlet.bill.close(error)
         elif self.admission is not None and self.admission.budgets is not None and call.surface is not None:
             self.admission.budgets.note(call, error)
-        if not self._ended and not self._good:
+        if not self._ended and not self._good and not call.exchange.flushes:
             asyncio.get_running_loop().call_soon(self.flush)
         self._ended.append((call, error, self.means.clock(), time.time()))
 
