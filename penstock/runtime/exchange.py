@@ -65,7 +65,7 @@ class Exchange:
     path: str
     query: bytes
     headers: dict[bytes, bytes]
-    body: bytes  # of an upload that is passed on as it comes: the ``Upload``, of which only the length is of use
+    body: bytes  # nothing, of an upload that is passed on as it comes
     held: int  # bytes of ``runtime.held.Held`` that are taken for it: of its body, and of whole answers to it
     client: str
     hushed: bool  # it is known that no header says anything about routing
@@ -81,6 +81,11 @@ class Exchange:
     copied = False  # it is a copy of another request, see ``mirror``
     flushes = False  # whoever asks flushes the engine as soon as it is answered, because the record is waited for
     winds_down: Callable[[], None] | None = None  # of a WebSocket: ends it as soon as nothing is being answered on it
+
+    @property
+    def bytes_in(self) -> int:
+        """Count the bytes of the body: of an upload, those that have come."""
+        return len(self.body) if self.upload is None else len(self.upload)
 
     def __init__(
         self,

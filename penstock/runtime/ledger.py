@@ -194,11 +194,11 @@ class Ledger:
             text = f"No price is known for the model {call.model[:200]!r}, and models without one are refused here "
             text += "(litellm_settings.block_requests_for_models_without_pricing)."
             raise GatewayError("bad_request", text, param="model")
-        body = call.exchange.body
-        if call.exchange.method == "GET" and call.surface is not None:
+        exchange = call.exchange
+        if exchange.method == "GET" and call.surface is not None:
             asked = _SESSION
         else:
-            asked = read_asked(call.fields, len(body), body if isinstance(body, bytes) else b"")
+            asked = read_asked(call.fields, exchange.bytes_in, exchange.body)
         output = rules.default_output
         if call.caller.outputs:
             output = call.caller.output_of(call.model) or output

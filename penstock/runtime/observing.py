@@ -153,7 +153,7 @@ class Observer:
         if surface is None and attempt is None:
             return
         texts, exchange = call.outlet.texts, call.exchange
-        size = len(exchange.body) + (0 if texts is None else texts.size)
+        size = exchange.bytes_in + (0 if texts is None else texts.size)
         if len(self._waiting) >= MOST or self._size + size > MOST_BYTES:
             self.dropped += 1
             if self.dropped & (self.dropped - 1) == 0:  # said at 1, 2, 4, 8 ...

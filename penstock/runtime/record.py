@@ -37,7 +37,7 @@ def record_of(call: Call, error: GatewayError | None, now: float, at: float) -> 
         overhead_ms=(total - call.upstream) * 1000,
         tries=call.tries,
         stream=call.stream,
-        bytes_in=len(exchange.body),
+        bytes_in=len(exchange.body) if exchange.upload is None else exchange.bytes_in,
         bytes_out=exchange.bytes_out,
         error=kind,
         message=error.message if error is not None else "",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from penstock.runtime.coming import Coming
 from penstock.runtime.exchange import Exchange, Source
@@ -59,7 +59,6 @@ class AsgiExchange(Exchange):
             source = self.coming = BodySource(room.clear, room.set, length=length)
             source.wanted = room.set
             self.upload = Upload(source, length)
-            self.body = cast(bytes, self.upload)
         else:
             self.coming = Coming(length, room.clear, room.set, room.set)
 

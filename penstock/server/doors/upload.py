@@ -7,7 +7,7 @@ where it goes) is the gateway's, as for every request; and until it asks for the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from penstock.runtime.http.source import Source
 from penstock.runtime.ops.upload import Upload
@@ -44,10 +44,6 @@ class UploadExchange(ComingExchange):
 
     __slots__ = ("upload",)
     upload: Upload
-
-    def __init__(self, proto: QuickProtocol, head: QuickExchange) -> None:
-        super().__init__(proto, head)
-        self.body = cast(bytes, self.upload)
 
     def expected(self, length: int | None) -> Source:
         source = Source(self._pause, self._resume, length=length)
