@@ -27,6 +27,7 @@ from penstock.server.batches.common import (
     query_of,
     stored,
 )
+from penstock.server.batches.quotas import check_quotas
 from penstock.server.batches.room import MESSAGES_ID
 from penstock.server.routes import Page, Route
 from penstock.server.streamed import Streamed
@@ -53,11 +54,13 @@ async def create(gateway: Gateway, call: Call) -> Page:
 async def keep_batch(
     gateway: Gateway, call: Call, form: str, endpoint: str, asked: list[bytes], prefix: str
 ) -> KeptBatch:
-    """Make a batch of lines. Raises "overloaded", "no_database"."""
+    """Make a batch of lines. Raises "over_storage", "disk_full", "overloaded", "no_database"."""
+    await check_quotas(gateway.batches, call.caller, size=sum(map(len, asked)))
     now = time.time()
     batch = KeptBatch(
         id=mint(prefix),
         owner=call.caller.tenant,
+        team=call.caller.team,
         form=form,
         created_at=now,
         expires_at=now + WINDOW,
