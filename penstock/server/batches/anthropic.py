@@ -19,6 +19,7 @@ from penstock.server.batches import passing
 from penstock.server.batches.common import (
     PORTION,
     answer,
+    base_of,
     change,
     check_runs,
     find_batch,
@@ -158,12 +159,7 @@ async def _results(files: list[IO[bytes]]) -> AsyncIterator[bytes]:
 
 
 def _told(call: Call, batch: KeptBatch) -> dict[str, Any]:
-    headers = call.exchange.headers
-    host = headers.get(b"host", b"127.0.0.1").decode("latin-1")
-    scheme = headers.get(b"x-forwarded-proto", b"http").decode("latin-1").partition(",")[0].strip()
-    prefix = "" if call.mount_style is None else call.mount_style.prefix
-    base = f"{'https' if scheme == 'https' else 'http'}://{host}{call.below}{prefix}"
-    return batch_object(batch, base, time.time())
+    return batch_object(batch, base_of(call), time.time())
 
 
 _PATH = "/v1/messages/batches"
