@@ -63,6 +63,10 @@ class Source(ABC):
         ``OSError``."""
         return None
 
+    def complete(self, config: Config) -> Config:
+        """Add to the config of all sources what this one knows beside deployments."""
+        return config
+
     async def close(self) -> None:
         """Let go of what ``load`` left open."""
         return
@@ -86,6 +90,9 @@ async def gather(sources: Sequence[Source], again: bool | Source = True) -> tupl
         if config is not None and given is not None:
             added = tuple(_new(source, given, owners, problems))
             config = replace(config, deployments=config.deployments + added)
+    if config is not None:
+        for source in sources:
+            config = source.complete(config)
     return config, problems
 
 
