@@ -160,6 +160,33 @@ async def test_whoever_sees_first_that_it_has_ended_has_its_maker_pay_and_nobody
         assert await paid(managed) == OWED
 
 
+@pytest.mark.parametrize("looks", ["/anthropic", ""])
+async def test_a_batch_that_is_made_on_the_providers_own_path_is_paid_by_its_maker_too(looks, tmp_path, vendor):
+    url, _, told = vendor
+    async with open_managed(tmp_path, YAML, env=env(url)) as managed:
+        for name in ("one", "two"):
+            await managed.key(name)
+        batch = await managed.good("/anthropic" + PATH, ASKED, "one")
+        told["looks"] = 1
+        for key in ("two", "master", "one", "one") if looks else ("one", "master", "one"):
+            await managed.good(f"{looks}{PATH}/{batch['id']}", key=key)
+        await managed.good(f"/anthropic{PATH}/{batch['id']}", key="two")
+        assert await paid(managed) == OWED
+        made = await managed.good("/openai/v1/batches", {"input_file_id": "f", "endpoint": "/v1/x"}, "two")
+        for _ in range(2):
+            await managed.good(f"/openai/v1/batches/{made['id']}", key="master")
+        assert await paid(managed) == [*OWED, (Decimal("0.000105"), "two", "gpt-4o-mini")]
+
+
+async def test_a_batch_that_somebody_else_made_is_nobodys_to_pay(tmp_path, vendor):
+    url, _, _ = vendor
+    async with open_managed(tmp_path, YAML, env=env(url)) as managed:
+        await managed.key("one")
+        for path in ("/anthropic/v1/messages/batches/msgbatch_theirs", "/openai/v1/batches/batch_theirs"):
+            await managed.good(path, key="one")
+        assert await paid(managed) == [] and await managed.door.gateway.batches.store.batch("msgbatch_theirs") is None
+
+
 async def test_only_its_maker_reads_it_and_is_led_here_for_the_results(tmp_path, vendor):
     url, asked, told = vendor
     async with open_managed(tmp_path, YAML, env=env(url)) as managed:

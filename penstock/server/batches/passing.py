@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from penstock.core.batches.kept import ANTHROPIC, OPENAI, RUNNING, KeptBatch, KeptFile
 from penstock.core.errors import GatewayError, shed
@@ -39,6 +39,10 @@ log = logging.getLogger("penstock")
 FIELD = "custom_llm_provider"
 _RESULTS = b'"results_url"'
 HEADER = b"custom-llm-provider"
+
+
+class _Named(Struct):
+    id: str
 
 
 class Passed:
@@ -88,6 +92,23 @@ async def by_head(gateway: Gateway, call: Call) -> Page | None:
         raise GatewayError("forbidden", text, param=FIELD)
     inner = await _ask(gateway, call, provider, _path(call), query=_without(call))
     return _page(inner, call)
+
+
+async def note_passed(gateway: Gateway, call: Call, provider: str, told: bytes) -> None:
+    """Note the batch that a provider told of on a path of its own: whose it is who makes one there, and that it is to
+    be paid once it has ended. The client has its answer by then."""
+    form = ANTHROPIC if call.path.partition("/messages/")[1] else OPENAI
+    owner = call.caller.tenant
+    try:
+        if call.exchange.method != "POST" or call.path.endswith("/cancel"):
+            id_ = msgspec.json.decode(told, type=_Named).id
+            kept = await stored(gateway.batches.store.batch(id_))
+            if kept is None or kept.provider != provider:
+                return  # nobody knows who made it
+            owner = kept.owner
+        await _note(gateway, call, owner, provider, form, told)
+    except (GatewayError, msgspec.DecodeError) as error:
+        log.warning("a batch of %s could not be noted: %s", provider, error)
 
 
 async def by_fields(gateway: Gateway, call: Call, fields: Mapping[str, Any]) -> Page | None:
