@@ -46,12 +46,13 @@ class Source(ABC):
     """Somewhere deployments come from. ``name`` is what messages call it; ``last`` is what it gave last, and
     ``trouble`` says why it gave nothing when it was asked after that. ``also`` are the names of
     models that the others gave, to which its own may refer. ``gather`` sets all three. ``over``: settings of the
-    database, which one that has settings lays over them."""
+    database, which one that has settings lays over them. ``silent``: nobody is told that it was asked again."""
 
     name: str
     last: SourceContent | None = None
     trouble: str = ""
     also: frozenset[str] = frozenset()
+    silent: bool = False
     over: Over = MappingProxyType({})
 
     @abstractmethod

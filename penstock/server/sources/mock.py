@@ -23,6 +23,8 @@ STARTED = {PLACE: "http://127.0.0.1/v1"}
 class MockSource(Source):
     """Starts the mock where a deployment wants one and nobody says where it is. It has no deployments of its own."""
 
+    silent = True  # it has nothing that a reload could change
+
     def __init__(self) -> None:
         self.name = "the mock"
         self._mock: Mock | None = None
