@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
@@ -128,41 +125,6 @@ def test_after_the_grace_period_streams_end_in_an_error_event(served, mock):
     mock.wait(2, complete=True)
     assert all(got.closed_early for got in mock.received), "the upstreams were told"
     assert gateway.output().count("error=draining") == 2
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("ends", ["by itself", "by the grace period"])
-def test_ctrl_c_leaves_no_stream_without_its_end_nor_its_cost(served, mock, tmp_path, ends, workers):
-    stalls = ends == "by the grace period"
-    mock.script = Script.always(stall_after_events=3) if stalls else Script.always(text=WORDS, tokens_per_second=12)
-    priced = config(mock.url).replace("api_key:", "input_cost_per_token: 0.001, output_cost_per_token: 0.01, api_key:")
-    folder = tmp_path / "state"
-    gateway = served(priced, "--workers", workers, "--grace", "0.5" if stalls else "5", "--state-dir", str(folder))
-    stream = Asked(gateway, stream=True)
-    stream.until(b"data: ")
-    group = [pid for pid in _family(gateway.pid) if pid != gateway.pid]
-    gateway.send(signal.SIGINT)
-    for pid in group:  # a terminal's Ctrl-C goes to all of them
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
-    told = stream.until(b"")
-    assert told.endswith(b"\n\n\r\n0\r\n\r\n"), "the stream has its end"
-    assert (b"[DONE]" in told) is not stalls and (b"shutting down" in told) is stalls
-    assert gateway.process.wait(10) == 0, gateway.output()
-    with closing(sqlite3.connect(next(folder.glob("*.db")))) as database:
-        rows = database.execute("SELECT status, cost, error FROM penstock_spend").fetchall()
-    assert len(rows) == 1 and rows[0][1] > 0, f"what it used is written down: {rows}"
-    assert (rows[0][2] == "draining") is stalls
-
-
-def _family(root: int) -> list[int]:
-    """A process and those that it started."""
-    found = [root]
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError, ValueError, IndexError):
-            if int((entry / "stat").read_text().rpartition(") ")[2].split()[1]) == root:
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.parametrize(
