@@ -67,7 +67,7 @@ async def generate_service(gateway: Any, call: Call) -> Page:
 async def _generate(gateway: Any, call: Call, fields: Fields, route: str) -> Page:
     desk = desk_of(gateway)
     made = prepare(gateway, desk, Scope(call.caller, desk.keyring), fields, route)
-    await check_promise(desk, made.id, made.body)
+    await check_promise(desk, "key", made.id, made.body)
     await write(desk, [Step("key", made.id, made.body)], author(call))
     await settle(gateway, made, author(call))
     told = await tell_new(gateway, desk, made.id, made.secret)
@@ -204,7 +204,7 @@ async def _change(gateway: Any, desk: Desk, call: Call, fields: Fields) -> Row:
         raise GatewayError("bad_request", "either key or key_alias must be provided", param="key")
     body = _changed(gateway, desk, scope, row, fields, "/key/update")
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
-    await check_promise(desk, row.id, body)
+    await check_promise(desk, "key", row.id, body)
     await write(desk, [Step("key", row.id, body, row)], author(call))
     if spend is not None:
         await put_right(gateway, "key", row.id, spend, author(call))
@@ -373,7 +373,7 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
         raise refused(error) from None
     body["key_name"] = masked(secret.encode())
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
-    await check_promise(desk, row.id, body)
+    await check_promise(desk, "key", row.id, body)
     await write(desk, [Step("key", row.id, body, row, "regenerated")], author(call))
     if spend is not None:
         await put_right(gateway, "key", row.id, spend, author(call))

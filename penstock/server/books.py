@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from penstock.config.tag_budgets import KEY as TAGS
+from penstock.config.tag_budgets import read_tag_budgets
 from penstock.core.admit import amount
 from penstock.core.admit.holders import Cap
 from penstock.core.admit.periods import parse
@@ -40,6 +42,8 @@ KEYS = (
 LITELLM_KEYS = (
     *("max_budget", "budget_duration", "budget_exceeded_status_code"),
     "block_requests_for_models_without_pricing",
+    TAGS,
+    "budget_rollover",
 )
 
 
@@ -136,6 +140,8 @@ def rules_of(config: Config) -> Rules:
     output = general.get("default_estimated_output_tokens")
     return Rules(
         caps=(Cap(most, period),) if most else (),
+        tags=read_tag_budgets(litellm, []),
+        carries=bool(litellm.get("budget_rollover")),
         reserves=not general.get("disable_budget_reservation"),
         status=int(litellm.get("budget_exceeded_status_code") or OVER_BUDGET),
         priced=bool(litellm.get("block_requests_for_models_without_pricing")),

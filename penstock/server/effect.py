@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.config.admission import KEYS as ADMISSION_KEYS
+from penstock.config.admission import LITELLM_KEYS as ADMISSION_LITELLM_KEYS
 from penstock.config.admission import read_admission
 from penstock.config.jwt_auth import read_jwt
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
 from penstock.config.known import secrets_of
+from penstock.config.priorities import read_priorities
 from penstock.runtime.addresses import PRIVATE, Addresses, read_networks
 from penstock.runtime.admission import Admission
 from penstock.runtime.custom_auth import open_custom_auth
@@ -136,14 +138,14 @@ def decide_who_may_call(to: InEffect, config: Config) -> None:
 def _admission(to: InEffect, config: Config) -> None:
     """Set up who is counted against what; what was counted stays."""
     engine, keyring = to.gateway.engine, to.gateway.keyring
-    if keyring is None and to.gateway.gate.others is None:
+    if keyring is None and to.gateway.gate.others is None and read_priorities(config.litellm.values, []) is None:
         engine.admission = None
         return
     settings, problems = read_admission(config)
     for problem in problems:
         log.warning("%s", problem)
     if engine.admission is None:
-        engine.admission = Admission(keyring, engine.means.clock, settings)
+        engine.admission = Admission(keyring, engine.means.clock, settings, engine.means.lives)
         engine.admission.rates.processes = to.options.workers
         engine.admission.rates.common = engine.means.shared
     engine.admission.settings = settings
@@ -237,7 +239,7 @@ SETTINGS = (
     Setting("general_settings.trusted_proxy_ranges", _addresses),
     Setting("general_settings.allowed_ips", _addresses),
     *(Setting(f"general_settings.{name}", _admission) for name in ADMISSION_KEYS),
-    *(Setting(f"litellm_settings.{name}", _admission) for name in ("max_end_user_budget_id", "max_end_user_budget")),
+    *(Setting(f"litellm_settings.{name}", _admission) for name in ADMISSION_LITELLM_KEYS),
     *(Setting(f"general_settings.{name}", _budgets) for name in BOOKS_KEYS),
     *(Setting(f"litellm_settings.{name}", _budgets) for name in BOOKS_LITELLM_KEYS),
     Setting("general_settings.budget_sharing", RESTART),
