@@ -8,6 +8,8 @@ from typing import Any
 from penstock.config import keys
 from penstock.config.models import GeneralSettings, LitellmSettings, RouterSettings
 from penstock.config.problems import Problems
+from penstock.config.routes import KEYS as ROUTE_KEYS
+from penstock.config.routes import check_routes
 from penstock.config.secret import Secret
 from penstock.config.section import Section, check, warn_unknown
 from penstock.config.tree import Node
@@ -46,7 +48,7 @@ def read_section(table: keys.Table, node: Node | None, problems: Problems) -> Se
 
 
 # Who may call, and where keys are kept, is never decided by a default that nobody meant.
-_DECISIVE = frozenset(("master_key", "no_auth", "require_master_key", "database_url"))
+_DECISIVE = frozenset(("master_key", "no_auth", "require_master_key", "database_url", *ROUTE_KEYS))
 
 
 def read_general(node: Node | None, problems: Problems) -> Section:
@@ -57,6 +59,7 @@ def read_general(node: Node | None, problems: Problems) -> Section:
     with problems.graded("error"):
         section = read_section(keys.general, node, problems)
         _read_coordination(section, node, problems)
+        check_routes(section, node, problems)
     for key in _DECISIVE:
         child = node.value.get(key) if node is not None and node.value else None
         if child is not None and child.value is not None and key not in section.values and str(child.value).strip():

@@ -16,6 +16,8 @@ from penstock.config.admission import KEYS as ADMISSION_KEYS
 from penstock.config.admission import read_admission
 from penstock.config.jwt_auth import read_jwt
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
+from penstock.config.routes import KEYS as ROUTE_KEYS
+from penstock.config.routes import read_routes
 from penstock.runtime.addresses import PRIVATE, Addresses, read_networks
 from penstock.runtime.admission import Admission
 from penstock.runtime.custom_auth import open_custom_auth
@@ -161,6 +163,10 @@ def _addresses(to: InEffect, config: Config) -> None:
     to.gateway.gate.addresses = None if trusted is None and allowed is None else Addresses(trusted, allowed)
 
 
+def _routes(to: InEffect, config: Config) -> None:
+    to.gateway.gate.routes = read_routes(config.general.values)
+
+
 def _budgets(to: InEffect, config: Config) -> None:
     if to.gateway.books is not None:
         to.gateway.books.put(config)
@@ -235,6 +241,7 @@ SETTINGS = (
     Setting("general_settings.use_x_forwarded_for", _addresses),
     Setting("general_settings.trusted_proxy_ranges", _addresses),
     Setting("general_settings.allowed_ips", _addresses),
+    *(Setting(f"general_settings.{name}", _routes) for name in ROUTE_KEYS),
     *(Setting(f"general_settings.{name}", _admission) for name in ADMISSION_KEYS),
     *(Setting(f"litellm_settings.{name}", _admission) for name in ("max_end_user_budget_id", "max_end_user_budget")),
     *(Setting(f"general_settings.{name}", _budgets) for name in BOOKS_KEYS),

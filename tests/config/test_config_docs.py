@@ -9,6 +9,7 @@ import pytest
 from config_helpers import Check, lines
 
 from penstock.config import docs, keys, spec
+from penstock.config.routes import KEYS as ROUTE_KEYS
 
 PAGE = Path(__file__).parents[2] / "docs" / "config.md"
 
@@ -74,7 +75,8 @@ def test_every_known_key_is_a_warning_and_every_acted_key_is_not(check: Check, t
             value = "false"
         elif value == default or (isinstance(default, str) and kind == "one"):
             value = next((choice for choice in choices.split(",") if choice != default), value)
-        text += f"  {name}: {'m' if name == 'completion_model' else value}\n"
+        value = "m" if name == "completion_model" else "[/a]" if name in ROUTE_KEYS else value
+        text += f"  {name}: {value}\n"
     loaded = check(text)
     assert loaded.errors == ()
     warned = {p.path.removeprefix(f"{table.place}."): p.message for p in loaded.warnings}

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from penstock.config import keys
+from penstock.config.routes import KEYS as ROUTE_KEYS
 from penstock.runtime.keyring import Keyring
 from penstock.runtime.records import as_json, as_text
 from penstock.server import effect
@@ -92,6 +93,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "general_settings.litellm_jwtauth": ({"user_id_jwt_field": "sub"}, {"user_id_jwt_field": "oid"}),
     "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
+    **{f"general_settings.{key}": (["/health"], ["/models", "/key/{key}"]) for key in ROUTE_KEYS},
     **{f"litellm_settings.{key}": (["stdout"], ["b"]) for key in ("callbacks", "success_callback", "failure_callback")},
     "litellm_settings.default_team_settings": (
         [{"team_id": "a", "success_callback": ["langfuse"]}],
@@ -198,6 +200,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "who": (gateway.identity._key, gateway.identity._local_only, gateway.identity.key_header),
         "others": getattr(gateway.gate.others, "settings", None) or getattr(gateway.gate.others, "name", None),
+        "routes": gateway.gate.routes,
         "addresses": gateway.gate.addresses and (gateway.gate.addresses.trusted, gateway.gate.addresses.allowed),
         "admission": gateway.engine.admission and gateway.engine.admission.settings,
         "budgets": gateway.books and gateway.books.ledger.rules,
