@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from msgspec import Struct
 
 from penstock.core.admit import amount
+from penstock.core.admit.holders import Bad
+from penstock.core.admit.required import read_required
 
 if TYPE_CHECKING:
     from penstock.config.models import Config
@@ -20,9 +22,12 @@ KEYS = (
     "enforce_fallback_model_access",
     "disable_fallbacks_on_per_model_rate_limits",
     "enforce_user_param",
+    "enforced_params",
+    "service_account_settings",
     "token_rate_limit_type",
     "fail_closed_rate_limit_enforcement",
 )
+LITELLM_KEYS = ("max_end_user_budget_id", "max_end_user_budget", "validate_end_user_id_in_db")
 _ROLES = ("customer", "internal_user")
 
 
@@ -32,7 +37,9 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     ``end_user_most``: the same as picodollars, where no budget is named. ``fallbacks_too``: fallbacks of the config are
     for those only who may call them; ``stays_over``: they are not for who is over a limit in the model. ``counted``:
     which tokens limits count. ``names_end_user``: every request must say whom it is for. ``fails_closed``: what is
-    limited is refused while processes that share limits cannot."""
+    limited is refused while processes that share limits cannot. ``required``: what every request must say, and
+    ``of_services``: what those with keys of service accounts must, too. ``knows_end_users``: an end user that is no
+    customer or user here counts as none."""
 
     customer_headers: tuple[bytes, ...] = STANDARD
     user_headers: tuple[bytes, ...] = ()
@@ -43,6 +50,14 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     counted: Literal["total", "input", "output"] = "total"
     names_end_user: bool = False
     fails_closed: bool = False
+    required: tuple[str, ...] = ()
+    of_services: tuple[str, ...] = ()
+    knows_end_users: bool = False
+
+    @property
+    def demands(self) -> bool:
+        """Tell whether it asks something of those, too, who have no limits."""
+        return bool(self.names_end_user or self.required)
 
 
 def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
@@ -65,8 +80,22 @@ def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
         counted=cast('Literal["total", "input", "output"]', general.get("token_rate_limit_type") or "total"),
         fails_closed=bool(general.get("fail_closed_rate_limit_enforcement")),
         names_end_user=bool(general.get("enforce_user_param")),
+        required=_required("general_settings", general, problems),
+        of_services=_required(
+            "general_settings.service_account_settings", general.get("service_account_settings") or {}, problems
+        ),
+        knows_end_users=bool(config.litellm.values.get("validate_end_user_id_in_db")),
     )
     return settings, problems
+
+
+def _required(place: str, values: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
+    """Read ``enforced_params``. Names that cannot be read are demanded all the same: no request says them."""
+    try:
+        return read_required(values)
+    except Bad as error:
+        problems.append(f"{place}.{error}.")
+        return (f"{place}.enforced_params",)
 
 
 def _mappings(found: Any, problems: list[str]) -> Iterator[tuple[str, bytes]]:

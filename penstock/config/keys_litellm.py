@@ -215,7 +215,7 @@ LITELLM = (
     ("enable_key_alias_format_validation", "bool", "acted", False, "check key names"),
     ("key_alias_pattern", "str", "acted", None, "how key names must look"),
     ("personal_key_model_access_from_teams", "bool", "known", False, "personal keys get the teams' models"),
-    ("validate_end_user_id_in_db", "bool", "known", False, "end users must be known"),
+    ("validate_end_user_id_in_db", "bool", "acted", False, "end users who are no customer or user here are none"),
     ("disable_add_user_agent_to_request_tags", "bool", "known", False, "no tag for the client's name"),
     ("extra_spend_tag_headers", "texts", "known", None, "headers that become tags"),
     # cost

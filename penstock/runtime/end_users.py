@@ -61,6 +61,17 @@ def in_headers(call: Call, names: Sequence[bytes]) -> str:
     return ""
 
 
+def is_object(id_: str) -> bool:
+    """Tell whether an id is a JSON object or array in a text: Claude Code names its session so in
+    ``metadata.user_id``."""
+    if id_[:1] not in ("{", "["):
+        return False
+    try:
+        return isinstance(_VALUE(id_), dict | list)
+    except BAD_JSON:
+        return False
+
+
 def request_tags(call: Call) -> tuple[str, ...]:
     """Return the tags of a request. Raises "bad_request" for more or longer ones than anybody needs."""
     if _TAGS.isdisjoint(call.fields) and b"x-litellm-tags" not in call.exchange.headers:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.config.admission import KEYS as ADMISSION_KEYS
+from penstock.config.admission import LITELLM_KEYS as ADMISSION_LITELLM_KEYS
 from penstock.config.admission import read_admission
 from penstock.config.jwt_auth import read_jwt
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
@@ -137,12 +138,12 @@ def decide_who_may_call(to: InEffect, config: Config) -> None:
 def _admission(to: InEffect, config: Config) -> None:
     """Set up who is counted against what; what was counted stays."""
     engine, keyring = to.gateway.engine, to.gateway.keyring
-    if keyring is None and to.gateway.gate.others is None:
-        engine.admission = None
-        return
     settings, problems = read_admission(config)
     for problem in problems:
         log.warning("%s", problem)
+    if keyring is None and to.gateway.gate.others is None and not settings.demands:
+        engine.admission = None
+        return
     if engine.admission is None:
         engine.admission = Admission(keyring, engine.means.clock, settings)
         engine.admission.rates.processes = to.options.workers
@@ -243,7 +244,7 @@ SETTINGS = (
     Setting("general_settings.allowed_ips", _addresses),
     *(Setting(f"general_settings.{name}", _routes) for name in ROUTE_KEYS),
     *(Setting(f"general_settings.{name}", _admission) for name in ADMISSION_KEYS),
-    *(Setting(f"litellm_settings.{name}", _admission) for name in ("max_end_user_budget_id", "max_end_user_budget")),
+    *(Setting(f"litellm_settings.{name}", _admission) for name in ADMISSION_LITELLM_KEYS),
     *(Setting(f"general_settings.{name}", _budgets) for name in BOOKS_KEYS),
     *(Setting(f"litellm_settings.{name}", _budgets) for name in BOOKS_LITELLM_KEYS),
     Setting("general_settings.budget_sharing", RESTART),

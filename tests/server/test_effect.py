@@ -99,6 +99,7 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"team_id": "a", "success_callback": ["langfuse"]}],
         [{"team_id": "a", "failure_callback": ["langfuse"]}],
     ),
+    "general_settings.service_account_settings": ({"enforced_params": ["a"]}, {"enforced_params": ["b"]}),
     "general_settings.on_ledger_failure": ("pass", "stop"),
     "general_settings.budget_sharing": ("redis", "leases"),
     "litellm_settings.budget_duration": ("1d", "30d"),
