@@ -67,6 +67,7 @@ async def generate_service(gateway: Any, call: Call) -> Page:
 async def _generate(gateway: Any, call: Call, fields: Fields, route: str) -> Page:
     desk = desk_of(gateway)
     made = prepare(gateway, desk, Scope(call.caller, desk.keyring), fields, route)
+    await gateway.key_hooks.check_new(fields, made.body)
     await check_promise(desk, made.id, made.body)
     await write(desk, [Step("key", made.id, made.body)], author(call))
     await settle(gateway, made, author(call))
@@ -203,6 +204,7 @@ async def _change(gateway: Any, desk: Desk, call: Call, fields: Fields) -> Row:
     else:
         raise GatewayError("bad_request", "either key or key_alias must be provided", param="key")
     body = _changed(gateway, desk, scope, row, fields, "/key/update")
+    await gateway.key_hooks.check_change(fields, msgspec.json.decode(row.body), body)
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
     await check_promise(desk, row.id, body)
     await write(desk, [Step("key", row.id, body, row)], author(call))
@@ -372,6 +374,7 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
     except Bad as error:
         raise refused(error) from None
     body["key_name"] = masked(secret.encode())
+    await gateway.key_hooks.check_secret(fields, before, body)
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
     await check_promise(desk, row.id, body)
     await write(desk, [Step("key", row.id, body, row, "regenerated")], author(call))

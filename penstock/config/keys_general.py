@@ -57,7 +57,9 @@ GENERAL = (
     # keys and callers
     ("custom_auth", "str", "acted", None, "your own function that checks callers"),
     ("custom_auth_run_common_checks", "bool", "known", False, "run the usual checks after it"),
-    ("custom_key_generate", "str", "known", None, "your own function that checks new keys"),
+    ("custom_key_generate", "str", "acted", None, "your own function that checks new keys"),
+    ("custom_key_update", "str", "acted", None, "your own function that checks changes of keys"),
+    ("custom_key_policy", "str", "acted", None, "your own function that checks keys as they would be"),
     ("custom_sso", "str", "known", None, "your own single sign-on"),
     ("enable_jwt_auth", "bool", "acted", False, "accept JSON web tokens"),
     ("litellm_jwtauth", "mapping", "acted", None, "how tokens map to users and teams"),
@@ -171,9 +173,9 @@ GENERAL = (
     ("spend_report_frequency", "str", "known", None, "how often spend is reported"),
     # records and spend
     ("disable_spend_logs", "bool", "acted", False, "of a request keep what it cost alone, for an hour"),
-    ("disable_spend_updates", "bool", "known", False, "do not count spend"),
+    ("disable_spend_updates", "bool", "acted", False, "write down no spend: budgets are never used up"),
     ("disable_error_logs", "bool", "acted", False, "keep failed requests for an hour, without a text"),
-    ("disable_reset_budget", "bool", "known", False, "never start budgets anew"),
+    ("disable_reset_budget", "bool", "acted", False, "budgets hold for all of time, whatever their windows"),
     ("store_prompts_in_spend_logs", "bool", "acted", False, "keep what requests ask and are answered in the ledger"),
     ("disable_requester_ip_address_logging", "bool", "acted", None, "keep no addresses of clients in the ledger"),
     ("spend_logs_metadata_fields", "mapping", "known", None, "which metadata is kept"),

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from penstock.core.admit.book import GLOBAL, Book, Cell, Claim, Place
 from penstock.core.admit.holders import Cap, Holder, read_caps
@@ -53,18 +54,29 @@ class Soft(NamedTuple):
 
 
 class Accounts:
-    """All of one process. ``keyring``: who has which caps; ``caps``: those of all requests together."""
+    """All of one process. ``keyring``: who has which caps; ``caps``: those of all requests together. ``for_good``: the
+    windows of caps do not end: they hold for all of time."""
 
-    def __init__(self, book: Book, keyring: Callable[[], Keyring | None], caps: tuple[Cap, ...]) -> None:
-        self._book, self._keyring, self._caps = book, keyring, caps
+    def __init__(
+        self, book: Book, keyring: Callable[[], Keyring | None], caps: tuple[Cap, ...], for_good: bool = False
+    ) -> None:
+        self._book, self._keyring, self._caps, self._for_good = book, keyring, caps, for_good
         self._places: dict[str, tuple[Caller, Place, tuple[Soft, ...]]] = {}
         self._holders: dict[tuple[str, str], tuple[Holder, Place]] = {}
         self._periods: dict[str, tuple[str, ...]] = {}
 
-    def go_by(self, caps: tuple[Cap, ...]) -> None:
-        """Go by other caps of all requests from now on."""
+    def go_by(self, caps: tuple[Cap, ...], for_good: bool = False) -> None:
+        """Go by other caps of all requests, and by other windows, from now on."""
         self._caps = caps
         self._places.clear()
+        if for_good != self._for_good:
+            self._for_good = for_good
+            self._holders.clear()
+            self._periods.clear()
+
+    def _held(self, caps: tuple[Cap, ...]) -> tuple[Cap, ...]:
+        """Return caps as they hold here."""
+        return tuple(replace(cap, period="") for cap in caps) if self._for_good else caps
 
     def place(self, caller: Caller, admitted: Admitted) -> tuple[Place, tuple[Soft, ...]]:
         """Return where a call is counted: its caller's place, and those of its end user and tags."""
@@ -114,7 +126,7 @@ class Accounts:
         claims: list[Claim] = []
         by_model: dict[str, tuple[Claim, ...]] = {}
         accounts, periods = [account], dict[str, list[str]]({account: []})
-        for cap in holder.caps:
+        for cap in self._held(holder.caps):
             claim = self._book.claim(account, cap, named(holder))
             cell = claim.cell
             periods.setdefault(cell.account, []).append(cap.period)
@@ -147,7 +159,7 @@ class Accounts:
         found = []
         for holder in holders:
             if holder.soft is not None:
-                period = next((cap.period for cap in holder.caps if not cap.model), "")
+                period = next((cap.period for cap in self._held(holder.caps) if not cap.model), "")
                 cell = self._book.cell(f"{holder.kind}:{holder.id}", period)
                 found.append(Soft(cell, holder.soft, named(holder)))
         return tuple(found)
@@ -178,7 +190,7 @@ class Accounts:
                 caps = read_caps(msgspec.json.decode(row.body), keyring.body("budget", said.budget_id))
         except ValueError:  # a row that cannot be read lets nobody in, either
             return ()
-        return tuple(cap.period for cap in caps if cap.model == model)
+        return tuple(cap.period for cap in self._held(caps) if cap.model == model)
 
     def main_cell(self, account: str) -> Cell | None:
         """Return where an account is counted in the window of its first cap; None where it was not yet."""

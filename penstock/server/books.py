@@ -35,7 +35,7 @@ REDIS, LEASES = "redis", "leases"
 KEYS = (
     *("disable_budget_reservation", "default_estimated_output_tokens", "on_ledger_failure"),
     *("disable_spend_logs", "disable_error_logs", "disable_requester_ip_address_logging"),
-    "store_prompts_in_spend_logs",
+    *("store_prompts_in_spend_logs", "disable_spend_updates", "disable_reset_budget"),
 )
 LITELLM_KEYS = (
     *("max_budget", "budget_duration", "budget_exceeded_status_code"),
@@ -134,14 +134,17 @@ def rules_of(config: Config) -> Rules:
         log.error("litellm_settings.budget_duration: %s. Until then max_budget is for all of time", error)
         period = ""
     output = general.get("default_estimated_output_tokens")
+    for_good = bool(general.get("disable_reset_budget"))
     return Rules(
-        caps=(Cap(most, period),) if most else (),
+        caps=(Cap(most, "" if for_good else period),) if most else (),
         reserves=not general.get("disable_budget_reservation"),
         status=int(litellm.get("budget_exceeded_status_code") or OVER_BUDGET),
         priced=bool(litellm.get("block_requests_for_models_without_pricing")),
         on_failure=str(general.get("on_ledger_failure") or STOP),
         default_output=None if output is None else int(output),
         details=_details_of(general),
+        counts=not general.get("disable_spend_updates"),
+        for_good=for_good,
         texts=bool(general.get("store_prompts_in_spend_logs")) and not general.get("disable_spend_logs"),
     )
 

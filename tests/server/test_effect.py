@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import astuple
 
 from penstock.config import keys
 from penstock.config.routes import KEYS as ROUTE_KEYS
@@ -202,6 +203,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "who": (gateway.identity._key, gateway.identity._local_only, gateway.identity.key_header),
         "others": getattr(gateway.gate.others, "settings", None) or getattr(gateway.gate.others, "name", None),
         "routes": gateway.gate.routes,
+        "hooks": [hook and hook.name for hook in astuple(gateway.key_hooks)],
         "addresses": gateway.gate.addresses and (gateway.gate.addresses.trusted, gateway.gate.addresses.allowed),
         "admission": gateway.engine.admission and gateway.engine.admission.settings,
         "budgets": gateway.books and gateway.books.ledger.rules,
