@@ -20,6 +20,7 @@ from penstock.runtime.bill import settle
 from penstock.runtime.cache import AnswerCache
 from penstock.runtime.call import Call, Way
 from penstock.runtime.drive import drive
+from penstock.runtime.group_lines import group_lines
 from penstock.runtime.held import RETRY_AFTER, Held
 from penstock.runtime.http import (
     BodyTruncated,
@@ -244,6 +245,8 @@ class Engine:
         bill = call.outlet.bill
         standing.in_flight += 1
         trial, held = (0.0, None) if rules is None else self._count(attempt)
+        if rules is not None and rules.told:
+            self._tell_limits(attempt, plan)
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
@@ -284,6 +287,12 @@ class Engine:
         if not target.quotas:
             return standing.trial, None
         return standing.trial, self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(attempt.call))
+
+    def _tell_limits(self, attempt: Attempt, plan: Plan[Target]) -> None:
+        """Note what the answer tells of the limits of its group."""
+        outlet, means = attempt.call.outlet, self.means
+        targets = plan.targets[attempt.group]
+        outlet.group_lines = group_lines(targets, means.lives, means.clock(), outlet.call_lines)
 
     async def _ask_host(self, attempt: Attempt, surface: Surface) -> None:
         """Make a try at an engine of the config, once it is there."""
