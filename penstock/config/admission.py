@@ -24,10 +24,14 @@ KEYS = (
     "enforce_user_param",
     "enforced_params",
     "service_account_settings",
+    "reject_clientside_metadata_tags",
     "token_rate_limit_type",
     "fail_closed_rate_limit_enforcement",
 )
-LITELLM_KEYS = ("max_end_user_budget_id", "max_end_user_budget", "validate_end_user_id_in_db")
+LITELLM_KEYS = (
+    *("max_end_user_budget_id", "max_end_user_budget", "validate_end_user_id_in_db"),
+    "extra_spend_tag_headers",
+)
 _ROLES = ("customer", "internal_user")
 
 
@@ -39,7 +43,8 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     which tokens limits count. ``names_end_user``: every request must say whom it is for. ``fails_closed``: what is
     limited is refused while processes that share limits cannot. ``required``: what every request must say, and
     ``of_services``: what those with keys of service accounts must, too. ``knows_end_users``: an end user that is no
-    customer or user here counts as none."""
+    customer or user here counts as none. ``no_tags``: requests may not bring tags of their own; ``tag_headers``: those
+    that are tags, by their names as the config has them."""
 
     customer_headers: tuple[bytes, ...] = STANDARD
     user_headers: tuple[bytes, ...] = ()
@@ -53,11 +58,13 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     required: tuple[str, ...] = ()
     of_services: tuple[str, ...] = ()
     knows_end_users: bool = False
+    no_tags: bool = False
+    tag_headers: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def demands(self) -> bool:
         """Tell whether it asks something of those, too, who have no limits."""
-        return bool(self.names_end_user or self.required)
+        return bool(self.names_end_user or self.required or self.no_tags)
 
 
 def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
@@ -83,6 +90,10 @@ def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
         required=_required("general_settings", general, problems),
         of_services=_required(
             "general_settings.service_account_settings", general.get("service_account_settings") or {}, problems
+        ),
+        no_tags=bool(general.get("reject_clientside_metadata_tags")),
+        tag_headers=tuple(
+            (name, name.lower().encode()) for name in config.litellm.values.get("extra_spend_tag_headers") or ()
         ),
         knows_end_users=bool(config.litellm.values.get("validate_end_user_id_in_db")),
     )

@@ -217,7 +217,7 @@ LITELLM = (
     ("personal_key_model_access_from_teams", "bool", "known", False, "personal keys get the teams' models"),
     ("validate_end_user_id_in_db", "bool", "acted", False, "end users who are no customer or user here are none"),
     ("disable_add_user_agent_to_request_tags", "bool", "known", False, "no tag for the client's name"),
-    ("extra_spend_tag_headers", "texts", "known", None, "headers that become tags"),
+    ("extra_spend_tag_headers", "texts", "acted", None, "headers that become tags, as `name: value`"),
     # cost
     ("cost_discount_config", "shares", "acted", (), "discount per provider, or `provider/model`; 0.05 is 5 %"),
     ("cost_margin_config", "margins", "acted", (), "margin per provider or `global`: 0.1, or percentage, fixed_amount"),

@@ -20,7 +20,7 @@ from penstock.core.admit.rates import Limit, Over, Rates, Taken, limits_of
 from penstock.core.admit.required import check_required
 from penstock.core.admit.tokens import has_used, may_use
 from penstock.core.errors import GatewayError
-from penstock.runtime.end_users import end_user_of, in_headers, is_object, request_tags
+from penstock.runtime.end_users import end_user_of, header_tags, in_headers, is_object, request_tags
 from penstock.runtime.limit_lines import LimitLines, OverModel, key_lines, over_error, over_lines, spend_line
 from penstock.runtime.model_access import ModelAccess
 
@@ -241,6 +241,11 @@ class Admission:
         if user and user != caller.user and (held := self._holder("user", user)) is not None:
             more.append(held)
         tags = request_tags(call)
+        if tags and settings.no_tags:
+            text = "Client-side 'metadata.tags' not allowed in request (reject_clientside_metadata_tags)."
+            raise GatewayError("bad_request", text, param="metadata.tags")
+        if settings.tag_headers:
+            tags = (*tags, *header_tags(call, settings.tag_headers))
         if tags or caller.tags:
             tags = tuple(dict.fromkeys((*tags, *caller.tags)))
             more += [held for tag in tags if (held := self._holder("tag", tag)) is not None]

@@ -86,6 +86,12 @@ def request_tags(call: Call) -> tuple[str, ...]:
     return tags
 
 
+def header_tags(call: Call, headers: Sequence[tuple[str, bytes]]) -> list[str]:
+    """Return the tags that headers stand for: ``name: value``. ``headers``: the names, as they are told and sent."""
+    sent = ((shown, call.exchange.headers.get(name)) for shown, name in headers)
+    return [f"{shown}: {value.decode('latin-1')}"[:LONGEST] for shown, value in sent if value]
+
+
 def _text(raw: Raw) -> str:
     """Read an id, which some clients send as a number; "" for what is none."""
     data = bytes(raw)

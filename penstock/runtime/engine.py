@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from penstock.core.dialects import DIALECTS
+from penstock.core.dialects.openai_chat.same import ask_usage
 from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
     from penstock.stores.base import Store
 
+CHAT = DIALECTS["openai_chat"]
 # Transport errors to kinds; the first class that fits.
 _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...], str], ...] = (
     (LocalLimit, "overloaded"),
@@ -393,6 +396,8 @@ def read_fields(call: Call, surface: Surface, fields: dict[str, Raw], state: Sta
     call.read_fields(fields, default, forced)
     if call.caller.aliases and not forced:
         call.model = call.caller.aliases.get(call.model, call.model)
+    if state.tells_usage and call.stream and surface.dialect is CHAT:
+        ask_usage(fields)
     surface.check(fields)
 
 

@@ -216,7 +216,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
         "cache": state.caching,
         "names": {name: found.group for name in "gxy" if (found := state.catalog.find(name)) is not None},
-        "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
+        "state": (state.keep_alive, state.forced, state.tells_usage, sorted(state.catalog.names()), state.pass_through_endpoints),
         "managing": state.managing,
         "batches": (gateway.batches.most_lines, gateway.batches.most_bytes, gateway.batches.places._most()),
         "callbacks": (

@@ -249,3 +249,23 @@ async def test_tags_that_cannot_be_some_are_told(tags: Any, tmp_path) -> None:
     async with open_keyed(tmp_path, {"key": {"a": {}}}, CONFIG) as door:
         status, _, answer = await door.post({**HELLO, "tags": tags}, CHAT, **auth())
         assert status == 400 and json.loads(answer)["error"]["param"] == "tags"
+
+
+@pytest.mark.parametrize("place", range(len(TAGGED)))
+async def test_where_clients_may_bring_no_tags_they_are_told_so(place: int, tmp_path) -> None:
+    headers, fields = TAGGED[place]
+    yaml = CONFIG + "general_settings: {reject_clientside_metadata_tags: true}\n"
+    async with open_keyed(tmp_path, {"key": {"a": {"tags": ["k"]}}}, yaml) as door:
+        status, _, answer = await door.post({**HELLO, **fields}, CHAT, **auth(), **headers)
+        assert status == 400 and json.loads(answer)["error"]["param"] == "metadata.tags" and door.mock.requests == 0
+        assert (await asked(door, HELLO)).tags == ("k",)
+
+
+async def test_headers_may_be_tags(tmp_path) -> None:
+    yaml = CONFIG + "litellm_settings: {extra_spend_tag_headers: [X-Team, x-none]}\n"
+    rows = {"key": {"a": {"tags": ["k"]}}, "tag": {"X-Team: red": {"max_budget": 1}}}
+    async with open_keyed(tmp_path, rows, yaml) as door:
+        admitted = await asked(door, {**HELLO, "tags": ["t"]}, **{"x-team": "red"})
+        assert admitted.tags == ("t", "X-Team: red", "k")
+        assert [held.id for held in admitted.holders if held.kind == "tag"] == ["X-Team: red"]
+        assert (await asked(door, HELLO, **{"x-team": "y" * 5000})).tags[0] == ("X-Team: " + "y" * 5000)[:1024]
