@@ -64,6 +64,7 @@ DATABASE_KEYS = (
     "database_socket_timeout",
     "database_extra_connection_params",
     "allow_requests_on_db_unavailable",
+    "apply_user_budget_to_team_keys",
 )
 
 

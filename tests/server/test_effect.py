@@ -127,13 +127,13 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "router_settings.model_group_affinity_config": ({"d": ["session_affinity"]}, {"d": ["deployment_affinity"]}),
 }
 # Keys that a request reads from the state when it comes: the code that does so is looked for, and what it reads counts.
-READS = re.compile(r'(?:state\.config\.general\.values\.get|_configured)\(\s*"(\w+)"')
+READS = re.compile(r'(?:state\.config\.(?:general|litellm)\.values\.get|_configured)\(\s*"(\w+)"')
 # The same of an entry that is sent.
 SENT_READS = re.compile(r'config\.general\.values\.get\(\s*"(\w+)"')
 
 
 def late_keys() -> frozenset[str]:
-    files = [*(ROOT / "penstock/server").rglob("*.py"), *(ROOT / "penstock/runtime").rglob("*.py")]
+    files = [path for room in ("server", "runtime", "admin") for path in (ROOT / "penstock" / room).rglob("*.py")]
     found = {name for file in files for name in READS.findall(file.read_text(encoding="utf-8"))}
     return frozenset(found.union(SENT_READS.findall((ROOT / "penstock/config/sent.py").read_text(encoding="utf-8"))))
 
@@ -225,7 +225,7 @@ def behaviour(service: Service) -> dict[str, Any]:
             service.callbacks._teams,
             [*service.callbacks._made],
         ),
-        "late": {name: state.config.general.values.get(name) for name in LATE},
+        "late": [{n: of.values.get(n) for n in LATE} for of in (state.config.general, state.config.litellm)],
     }
 
 
