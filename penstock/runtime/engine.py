@@ -247,9 +247,7 @@ class Engine:
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
         bill = call.outlet.bill
         standing.in_flight += 1
-        trial, held = (0.0, None) if rules is None else self._count(attempt)
-        if rules is not None and rules.told:
-            self._tell_limits(attempt, plan)
+        trial, held = (0.0, None) if rules is None else self._count(attempt, plan, rules)
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
@@ -281,12 +279,14 @@ class Engine:
             return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
-    def _count(self, attempt: Attempt) -> tuple[float, Reserved | None]:
+    def _count(self, attempt: Attempt, plan: Plan[Target], rules: Rules) -> tuple[float, Reserved | None]:
         """Count a try; return when the trial of its deployment began, if that is one, and what it holds of quotas."""
         standing, target = attempt.live.standing, attempt.target
         standing.ask(self.means.clock())
         if target.silent_model:
             self.mirror.copy(attempt)
+        if rules.told:
+            self._tell_limits(attempt, plan)
         if not target.quotas:
             return standing.trial, None
         return standing.trial, self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(attempt.call))

@@ -255,6 +255,17 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
     assert behaviour(running.service) == before, "and back"
 
 
+async def test_what_every_request_must_say_holds_without_keys_too(tmp_path: Path) -> None:
+    running = await Running.start(tmp_path, {})
+    running.service.gateway.keyring = None
+    engine = running.service.gateway.engine
+    for settings in ({"enforced_params": ["user"]}, {"enforce_user_param": True}, {"reject_clientside_metadata_tags": True}):
+        await running.reload(general_settings={})
+        assert engine.admission is None
+        await running.reload(general_settings=settings)
+        assert engine.admission is not None and engine.admission.settings.demands
+
+
 async def test_a_reload_to_the_same_config_says_nothing_of_settings(tmp_path: Path) -> None:
     running = await Running.start(tmp_path, {}, general_settings={"json_logs": False, "max_file_size_mb": 5})
     assert (await running.reload(general_settings={"json_logs": False, "max_file_size_mb": 5})).count("\n") == 1
