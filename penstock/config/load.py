@@ -159,7 +159,7 @@ def _build(
     general = read_general(general_node, problems)
     config = Config(
         deployments=deployments,
-        router=build_router(router, litellm),
+        router=build_router(router, litellm, general),
         litellm=build_litellm(litellm, general),
         general=build_general(general, litellm, general_node, environment, file, problems),
         cache=cache,

@@ -33,6 +33,7 @@ _ROUTER_NAMES = (
     "default_fallbacks max_fallbacks allowed_fails cooldown_time disable_cooldowns"
 )
 _GENERAL_NAMES = "store_model_in_db completion_model max_request_size_mb background_health_checks health_check_interval"
+_OF_HEALTH = ("enable_health_check_routing", "health_check_staleness_threshold", "health_check_ignore_transient_errors")
 _SHARED = frozenset(_SHARED_NAMES.split())
 _LITELLM_FIELDS = frozenset(_LITELLM_NAMES.split())
 _ROUTER_FIELDS = frozenset(_ROUTER_NAMES.split())
@@ -75,8 +76,11 @@ def _read_coordination(section: Section, node: Node | None, problems: Problems) 
         section.values["coordination_redis"] = found.values
 
 
-def build_router(section: Section, litellm: Section) -> RouterSettings:
-    """Build the router's settings, with `litellm_settings` under them."""
+def build_router(section: Section, litellm: Section, general: Section) -> RouterSettings:
+    """Build the router's settings, with `litellm_settings` under them, and what `general_settings` says of health."""
+    for key in _OF_HEALTH:
+        if key not in section.values and key in general.values:
+            section.values[key] = general.values[key]
     given: dict[str, Any] = {key: litellm.values[key] for key in _SHARED if key in litellm.values}
     if "request_timeout" in litellm.values:
         given["timeout"] = litellm.values["request_timeout"]

@@ -426,3 +426,12 @@ def test_what_only_the_router_has(check: Check, text: str, wanted: object) -> No
 def test_what_is_wrong_in_it_is_told(check: Check, text: str, wanted: str) -> None:
     [line] = lines(check(GROUPS + f"router_settings:\n  {text}\n"))
     assert line.startswith(f"c.yaml:6: router_settings.{wanted}")
+
+
+@pytest.mark.parametrize("key", ["enable_health_check_routing", "health_check_ignore_transient_errors"])
+def test_what_general_settings_say_of_health_is_the_routers(check: Check, key: str) -> None:
+    general, both = f"general_settings: {{{key}: true}}\n", f"router_settings: {{{key}: false}}\n"
+    for text, value in ((general, True), (general + both, False), ("", None)):
+        loaded = check(MODEL + text)
+        assert loaded.config is not None and loaded.problems == ()
+        assert loaded.config.router.values.get(key) is value
