@@ -43,7 +43,7 @@ _BOUNDED = ("max_budget", "max_parallel_requests", "tpm_limit", "rpm_limit")
 
 
 def fill(given: Given, settings: Managing) -> Fields:
-    """Return what a new key is given, with the config's ``default_key_generate_params`` under it."""
+    """Return what a new key is given, over the config's ``default_key_generate_params`` and ``default_soft_budget``."""
     defaults = settings.key_defaults
     filled = dict(given)
     for name in (*_DEFAULTED, *_DURATIONS):
@@ -52,6 +52,8 @@ def fill(given: Given, settings: Managing) -> Fields:
     for name in ("models", "metadata"):
         if not filled.get(name) and defaults.get(name):
             filled[name] = defaults[name]
+    if filled.get("soft_budget") is None and settings.key_soft is not None and not filled.get("budget_id"):
+        filled["soft_budget"] = settings.key_soft
     return filled
 
 

@@ -68,7 +68,7 @@ async def _generate(gateway: Any, call: Call, fields: Fields, route: str) -> Pag
     desk = desk_of(gateway)
     made = prepare(gateway, desk, Scope(call.caller, desk.keyring), fields, route)
     await gateway.key_hooks.check_new(fields, made.body)
-    await check_promise(desk, made.id, made.body)
+    await check_promise(desk, "key", made.id, made.body)
     await write(desk, [Step("key", made.id, made.body)], author(call))
     await settle(gateway, made, author(call))
     told = await tell_new(gateway, desk, made.id, made.secret)
@@ -215,7 +215,7 @@ async def _change(gateway: Any, desk: Desk, call: Call, fields: Fields) -> Row:
     body = _changed(gateway, desk, scope, row, fields, "/key/update")
     await gateway.key_hooks.check_change(fields, msgspec.json.decode(row.body), body)
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
-    await check_promise(desk, row.id, body)
+    await check_promise(desk, "key", row.id, body)
     await write(desk, [Step("key", row.id, body, row)], author(call))
     if spend is not None:
         await put_right(gateway, "key", row.id, spend, author(call))
@@ -385,7 +385,7 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
     body["key_name"] = masked(secret.encode())
     await gateway.key_hooks.check_secret(fields, before, body)
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
-    await check_promise(desk, row.id, body)
+    await check_promise(desk, "key", row.id, body)
     await write(desk, [Step("key", row.id, body, row, "regenerated")], author(call))
     if spend is not None:
         await put_right(gateway, "key", row.id, spend, author(call))

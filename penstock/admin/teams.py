@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.admin import callbacks, members, teamforms, teamlists
 from penstock.admin.desk import Step
 from penstock.admin.forms import author, desk_of, given, misspelt, query_of, read
+from penstock.admin.keyshares import check_promise
 from penstock.admin.membership import MOST_MEMBERS, join
 from penstock.admin.rows import need, own_id, post, row_of, tell, unknown
 from penstock.admin.scope import Scope
@@ -49,6 +50,7 @@ async def new(gateway: Any, call: Call) -> Page:
     said = {name: value for name, value in sent.items() if value is not None}
     _check_permissions(said.get("team_member_permissions"))
     laid = lay(desk, id_, {}, {**gateway.state.managing.team_defaults, **said})
+    await check_promise(desk, "team", id_, laid.body)
     whos = _first_members(call, form)
     joined = [await join(desk, gateway, laid.body, who, {}) for who in whos]
     steps = [*laid.steps, Step("team", id_, laid.body), *(step for one in joined for step in one.steps)]
@@ -113,6 +115,7 @@ async def _update(gateway: Any, call: Call, id_: str, form: teamforms.ChangedTea
         await _check_move(desk, scope, id_, organization)
     _check_permissions(sent.get("team_member_permissions"))
     laid = lay(desk, id_, before, sent)
+    await check_promise(desk, "team", id_, laid.body)
     await desk.write([*laid.steps, Step("team", id_, laid.body, row)], author(call))
     answer = await tell_team(gateway, desk, id_)
     return await tell(gateway, _warned({"team_id": id_, "data": answer, **answer}, call, teamforms.ChangedTeam))

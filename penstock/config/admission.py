@@ -29,7 +29,11 @@ KEYS = (
     "fail_closed_rate_limit_enforcement",
 )
 LITELLM_KEYS = (
-    *("max_end_user_budget_id", "max_end_user_budget", "validate_end_user_id_in_db"),
+    "max_end_user_budget_id",
+    "max_end_user_budget",
+    "max_user_budget",
+    "disable_end_user_cost_tracking",
+    "validate_end_user_id_in_db",
     "extra_spend_tag_headers",
 )
 _ROLES = ("customer", "internal_user")
@@ -38,7 +42,8 @@ _ROLES = ("customer", "internal_user")
 class AdmissionSettings(Struct, frozen=True, kw_only=True):
     """``customer_headers``: those that name the end user, the first that is there counts; ``user_headers``: those that
     name a user of ours. ``end_user_budget``: id of the budget of end users who have none of their own;
-    ``end_user_most``: the same as picodollars, where no budget is named. ``fallbacks_too``: fallbacks of the config are
+    ``end_user_most``: the same as picodollars, where no budget is named; ``counts_end_users``: what they spend is
+    counted. ``fallbacks_too``: fallbacks of the config are
     for those only who may call them; ``stays_over``: they are not for who is over a limit in the model. ``counted``:
     which tokens limits count. ``names_end_user``: every request must say whom it is for. ``fails_closed``: what is
     limited is refused while processes that share limits cannot. ``required``: what every request must say, and
@@ -50,6 +55,7 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     user_headers: tuple[bytes, ...] = ()
     end_user_budget: str = ""
     end_user_most: int | None = None
+    counts_end_users: bool = True
     fallbacks_too: bool = False
     stays_over: bool = False
     counted: Literal["total", "input", "output"] = "total"
@@ -69,19 +75,22 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
 
 def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
     """Read the settings, and collect a sentence for each that cannot be used."""
-    general, problems = config.general.values, list[str]()
+    general, litellm, problems = config.general.values, config.litellm.values, list[str]()
     customers, users = list(STANDARD), list[bytes]()
     for role, header in _mappings(general.get("user_header_mappings"), problems):
         (customers if role == "customer" else users).append(header)
     named = general.get("user_header_name")
     if named:
         customers.append(str(named).lower().encode())
-    most = config.litellm.values.get("max_end_user_budget")
+    most = litellm.get("max_end_user_budget")
+    if most is None:
+        most = litellm.get("max_user_budget")
     settings = AdmissionSettings(
         customer_headers=tuple(dict.fromkeys(customers)),
         user_headers=tuple(dict.fromkeys(users)),
-        end_user_budget=str(config.litellm.values.get("max_end_user_budget_id") or ""),
+        end_user_budget=str(litellm.get("max_end_user_budget_id") or ""),
         end_user_most=None if most is None else amount.read(most),
+        counts_end_users=not litellm.get("disable_end_user_cost_tracking"),
         fallbacks_too=bool(general.get("enforce_fallback_model_access")),
         stays_over=bool(general.get("disable_fallbacks_on_per_model_rate_limits")),
         counted=cast('Literal["total", "input", "output"]', general.get("token_rate_limit_type") or "total"),

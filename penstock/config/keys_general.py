@@ -149,7 +149,7 @@ GENERAL = (
     ("return_wildcard_routes", "bool", "moot", None, "wildcard names are listed as they are"),
     ("enable_public_model_hub", "bool", "known", False, "a public page of models"),
     # requests
-    ("forward_client_headers_to_llm_api", "bool", "known", None, "pass the client's headers on"),
+    ("forward_client_headers_to_llm_api", "bool", "acted", None, "pass clients' x- headers on: see security.md"),
     ("forward_openai_org_id", "bool", "known", False, "pass the OpenAI organization on"),
     ("forward_llm_provider_auth_headers", "bool", "known", False, "pass the client's upstream credential on"),
     ("cancel_on_disconnect", "bool", "moot", None, "an upstream call ends when its client hangs up"),

@@ -25,19 +25,22 @@ KEYS = (
     "default_internal_user_params",
     "max_internal_user_budget",
     "internal_user_budget_duration",
+    "default_max_internal_user_budget",
+    "default_soft_budget",
     "key_alias_pattern",
     "enable_key_alias_format_validation",
     "default_team_params",
 )
 _ALIAS = r"[A-Za-z0-9][A-Za-z0-9 _.@/-]{0,254}"  # where only the switch is on
 _LONGEST_PATTERN = 200
+_BUDGET = "max_internal_user_budget"
 
 
 class Managing(Struct, frozen=True, kw_only=True):
     """``key_defaults``: what new keys get where nothing is said; ``key_ceilings``: what no key exceeds;
     ``key_rules``: who may make keys, and what these must say, by "team_key_generation" and "personal_key_generation".
     ``user_defaults`` and ``team_defaults``: what new users and teams get; ``user_budget`` and ``user_period``: of
-    internal users. ``alias``: how the names of keys must look."""
+    internal users. ``key_soft``: the soft budget of new keys. ``alias``: how the names of keys must look."""
 
     key_defaults: Values = _NONE
     key_ceilings: Values = _NONE
@@ -46,6 +49,7 @@ class Managing(Struct, frozen=True, kw_only=True):
     team_defaults: Values = _NONE
     user_budget: float | None = None
     user_period: str | None = None
+    key_soft: float | None = None
     alias: re.Pattern[str] | None = None
 
 
@@ -121,11 +125,14 @@ def read_managing(values: Values, problems: list[str]) -> Managing:
     kinds = ("team_key_generation", "personal_key_generation")
     if rules.keys() - set(kinds):
         problems.append(f"litellm_settings.key_generation_settings: a key of it is none of {', '.join(kinds)}.")
-    given: dict[str, Any] = {
-        "user_budget": values.get("max_internal_user_budget"),
-        "user_period": values.get("internal_user_budget_duration"),
-    }
-    for name, key, check in (("user_budget", KEYS[4], _MONEY), ("user_period", KEYS[5], _PERIOD)):
+    budget = _BUDGET if values.get(_BUDGET) is not None else f"default_{_BUDGET}"
+    given: dict[str, Any] = {}
+    for name, key, check in (
+        ("user_budget", budget, _MONEY),
+        ("user_period", "internal_user_budget_duration", _PERIOD),
+        ("key_soft", "default_soft_budget", _MONEY),
+    ):
+        given[name] = values.get(key)
         if given[name] is not None and not check[0](given[name]):
             problems.append(f"litellm_settings.{key}: it is not {check[1]}.")
             given[name] = 0.0 if check is _MONEY else None

@@ -19,7 +19,7 @@ _ROWS: tuple[tuple[str, str], ...] = (
     ),
     (
         "no alerts are sent; the log tells what went wrong, and callbacks what was spent",
-        "alert* spend_report_frequency default_key_max_budget_alert_emails default_soft_budget slack_*",
+        "alert* spend_report_frequency default_key_max_budget_alert_emails slack_*",
     ),
     ("MCP is not served", "mcp_* *_mcp_* user_mcp_management_mode"),
     ("nothing is searched for a request", "search_tool* web_search_* *_search_embedding_model"),
@@ -188,16 +188,10 @@ _ROWS: tuple[tuple[str, str], ...] = (
     ("the metadata of teams is whatever their admins write", "*team_metadata_*"),
     ("the first error is told; x-penstock-route in a request asks for all tries", "expose_fallback_errors_to_caller"),
     ("`penstock db upgrade` and the start upgrade by the same steps, which old versions bear", "disable_prisma_*"),
-    ("users are given their budget by default_internal_user_params", "*internal_user_budget max_user_budget"),
     (
         "budgets hold as they are: a spent one refuses, and the next window begins anew",
-        "budget_rollover budget_exceeded_throttle_percentage tag_budget_config",
+        "budget_exceeded_throttle_percentage",
     ),
-    (
-        "limits and shares are those of keys, teams, users, tags and deployments (docs/limits.md)",
-        "priority_reservation model_group_settings",
-    ),
-    ("all end users are counted", "disable_end_user_cost_tracking"),
     ("keys are looked up in memory", "enable_redis_auth_cache"),
     ("a session is what a request says, and nobody is refused for its lack", "missing_session_id"),
     ("tokens are counted wherever an upstream tells none", "disable_token_counter"),

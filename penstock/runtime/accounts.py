@@ -5,7 +5,7 @@ Worked out once for a caller and kept, since every request asks; anew where a ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_KEPT = 50_000  # callers and holders, before all are made anew
 _NULL = msgspec.Raw(b"null")
 _NO_PLACE = Place((), {}, (), ())
+NO_TAGS: Mapping[str, tuple[Cap, ...]] = {}
 
 
 class _Said(msgspec.Struct):
@@ -54,22 +55,43 @@ class Soft(NamedTuple):
 
 
 class Accounts:
-    """All of one process. ``keyring``: who has which caps; ``caps``: those of all requests together. ``for_good``: the
-    windows of caps do not end: they hold for all of time."""
+    """All of one process. ``keyring``: who has which caps; ``caps``: those of all requests together; ``tags``: those
+    that the config gives to tags, beside what is stored of them. ``carries``: what exceeds a cap counts in its next
+    window. ``for_good``: the windows of caps do not end: they hold for all of time."""
 
     def __init__(
-        self, book: Book, keyring: Callable[[], Keyring | None], caps: tuple[Cap, ...], for_good: bool = False
+        self,
+        book: Book,
+        keyring: Callable[[], Keyring | None],
+        caps: tuple[Cap, ...],
+        tags: Mapping[str, tuple[Cap, ...]] = NO_TAGS,
+        carries: bool = False,
+        for_good: bool = False,
     ) -> None:
-        self._book, self._keyring, self._caps, self._for_good = book, keyring, caps, for_good
+        self._book, self._keyring, self._caps, self._tags, self._carries = book, keyring, caps, tags, carries
+        self._for_good = for_good
         self._places: dict[str, tuple[Caller, Place, tuple[Soft, ...]]] = {}
         self._holders: dict[tuple[str, str], tuple[Holder, Place]] = {}
+        self._tag_places: dict[str, Place] = {}
         self._periods: dict[str, tuple[str, ...]] = {}
 
-    def go_by(self, caps: tuple[Cap, ...], for_good: bool = False) -> None:
-        """Go by other caps of all requests, and by other windows, from now on."""
-        self._caps = caps
+    def go_by(
+        self,
+        caps: tuple[Cap, ...],
+        tags: Mapping[str, tuple[Cap, ...]] = NO_TAGS,
+        carries: bool = False,
+        for_good: bool = False,
+    ) -> None:
+        """Go by other caps of the config, and by other windows, from now on."""
+        self._caps, self._tags = caps, tags
         self._places.clear()
-        if for_good != self._for_good:
+        self._tag_places.clear()
+        if carries is not self._carries:
+            self._carries = carries
+            self._holders.clear()
+            for cell in self._book.cells.values():
+                cell.most, cell.carried = None, 0
+        if for_good is not self._for_good:
             self._for_good = for_good
             self._holders.clear()
             self._periods.clear()
@@ -77,6 +99,17 @@ class Accounts:
     def _held(self, caps: tuple[Cap, ...]) -> tuple[Cap, ...]:
         """Return caps as they hold here."""
         return tuple(replace(cap, period="") for cap in caps) if self._for_good else caps
+
+    def _carry_over(self, claims: Iterable[Claim]) -> None:
+        """Let what exceeds caps be carried into their next windows."""
+        tightest: dict[Cell, int] = {}
+        for cell, cap, _ in claims if self._carries else ():
+            if cap.period and not cap.model:
+                tightest[cell] = min(cap.most, tightest.get(cell, cap.most))
+        for cell, most in tightest.items():
+            if cell.most is None:
+                cell.asked = False  # of the windows before nobody has asked
+            cell.most = most
 
     def place(self, caller: Caller, admitted: Admitted) -> tuple[Place, tuple[Soft, ...]]:
         """Return where a call is counted: its caller's place, and those of its end user and tags."""
@@ -89,9 +122,15 @@ class Accounts:
             kept = self._places[caller.key] = caller, place, self._soft(caller.holders)
         place, soft = kept[1], kept[2]
         more = admitted.holders[len(caller.holders) :]
+        if more and not admitted.customer:  # an end user who is not named is not counted, see ``counts_end_users``
+            more = tuple([holder for holder in more if holder.kind != "customer"])
         if more:
             place = self._join([place, *(self._place_of(holder) for holder in more)], _NO_PLACE)
             soft = (*soft, *self._soft(more))
+        if self._tags and admitted.tags:
+            of_tags = [self._place_of_tag(tag) for tag in admitted.tags if tag in self._tags]
+            if of_tags:
+                place = self._join([place, *of_tags], _NO_PLACE)
         if admitted.customer or admitted.tags or admitted.user:
             more_accounts = [f"customer:{admitted.customer}"] if admitted.customer else []
             more_accounts += [f"user:{admitted.user}"] if admitted.user else []
@@ -114,6 +153,17 @@ class Accounts:
         claims = tuple(self._book.claim(GLOBAL, cap) for cap in caps)
         return Place(claims, {}, tuple(claim.cell for claim in claims), (GLOBAL,))
 
+    def _place_of_tag(self, tag: str) -> Place:
+        """Return where the config's budgets of a tag are counted."""
+        found = self._tag_places.get(tag)
+        if found is None:
+            account = f"tag:{tag}"
+            claims = tuple(self._book.claim(account, cap, f"Tag={tag}") for cap in self._tags[tag])
+            cells = tuple(dict.fromkeys((self._book.cell(account), *(claim.cell for claim in claims))))
+            self._carry_over(claims)
+            found = self._tag_places[tag] = Place(claims, {}, cells, (account,))
+        return found
+
     def _place_of(self, holder: Holder) -> Place:
         name = holder.kind, holder.id
         kept = self._holders.get(name)
@@ -135,6 +185,7 @@ class Accounts:
             else:
                 claims.append(claim)
                 cells.append(cell)
+        self._carry_over(claims)
         self._periods.update((one, tuple(found)) for one, found in periods.items())
         place = Place(tuple(claims), by_model, tuple(dict.fromkeys(cells)), tuple(accounts))
         self._holders[name] = holder, place
@@ -169,7 +220,13 @@ class Accounts:
         found = self._periods.get(account)
         if found is None:
             found = self._periods[account] = self._look_up(account)
-        return dict.fromkeys(("", *found)).keys()  # type: ignore[return-value]
+        return dict.fromkeys(("", *found, *self._periods_of_tag(account))).keys()  # type: ignore[return-value]
+
+    def _periods_of_tag(self, account: str) -> Iterator[str]:
+        """Yield the windows of the budgets that the config gives to an account."""
+        if self._tags and account.startswith("tag:"):
+            for cap in self._tags.get(account[4:], ()):
+                yield cap.period
 
     def _look_up(self, account: str) -> tuple[str, ...]:
         kind, _, rest = account.partition(":")
@@ -194,7 +251,8 @@ class Accounts:
 
     def main_cell(self, account: str) -> Cell | None:
         """Return where an account is counted in the window of its first cap; None where it was not yet."""
-        period = next(iter(self._periods.get(account, ())), "")
+        found = self._periods.get(account)
+        period = found[0] if found else next(self._periods_of_tag(account), "")
         return self._book.cells.get((account, period))
 
     def main_period(self, account: str) -> str:
@@ -202,15 +260,12 @@ class Accounts:
         found = self._periods.get(account)
         if found is None:
             found = self._periods[account] = self._look_up(account)
-        return found[0] if found else ""
+        return found[0] if found else next(self._periods_of_tag(account), "")
 
     def main_periods(self, accounts: Iterable[str]) -> list[str]:
         """Return the window of the first cap of each account, see ``main_period``."""
         known, look_up = self._periods, self.main_period
-        return [
-            look_up(account) if (found := known.get(account)) is None else found[0] if found else ""
-            for account in accounts
-        ]
+        return [found[0] if (found := known.get(account)) else look_up(account) for account in accounts]
 
 
 _LABELS: Mapping[str, str] = {

@@ -21,6 +21,7 @@ from penstock.core.admit.required import check_required
 from penstock.core.admit.tokens import has_used, may_use
 from penstock.core.errors import GatewayError
 from penstock.runtime.end_users import end_user_of, header_tags, in_headers, is_object, request_tags
+from penstock.runtime.flexible_limits import FlexibleLimits, Shares, flexible_limits, shares_of
 from penstock.runtime.limit_lines import LimitLines, OverModel, key_lines, over_error, over_lines, spend_line
 from penstock.runtime.model_access import ModelAccess
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from penstock.core.route.plan import Plan
     from penstock.runtime.call import Call
     from penstock.runtime.keyring import Keyring
+    from penstock.runtime.live import Lives
     from penstock.runtime.state import State
     from penstock.runtime.targets import Target
 
@@ -38,8 +40,9 @@ _HARMLESS = ("GET", "HEAD", "DELETE")  # methods of requests that no model answe
 
 
 MOST_KEPT = 10_000  # limits of keys and models that are not made anew with each call
-Limits = tuple[Sequence[Limit], LimitLines | None, bytes, str]
-"""Of a call: its limits, their lines, those of its key, and the key's account, "" for none."""
+Limits = tuple[Sequence[Limit], LimitLines | None, bytes, str, FlexibleLimits | None]
+"""Of a call: its limits, their lines, those of its key, the key's account, "" for none, and what of its limits does not
+always hold."""
 
 
 class Admitted(Struct, eq=False):
@@ -70,11 +73,17 @@ class Budgets(Protocol):
 
 class Admission:
     """Admits calls. ``keyring``: where customers, tags and access groups are looked up; None where nothing is stored.
-    ``budgets``: the ledger, None where nothing is counted in money. ``rates``: the limits of a time; they and what they
-    count outlive reloads."""
+    ``lives``: what is known of deployments. ``budgets``: the ledger, None where nothing is counted in money. ``rates``:
+    the limits of a time; they and what they count outlive reloads."""
 
-    def __init__(self, keyring: Keyring | None, clock: Callable[[], float], settings: AdmissionSettings) -> None:
-        self.keyring = keyring
+    def __init__(
+        self,
+        keyring: Keyring | None,
+        clock: Callable[[], float],
+        settings: AdmissionSettings,
+        lives: Lives | None = None,
+    ) -> None:
+        self.keyring, self.lives = keyring, lives
         self.settings = settings
         self.budgets: Budgets | None = None
         self.rates = Rates()
@@ -168,7 +177,10 @@ class Admission:
         admitted = self._who(call, model)
         admitted.plan = plan
         holders, now = admitted.holders, self._clock()
-        limits, lines, of_key, account = self._limits_of(call.caller, holders, model, state, plan)
+        limits, lines, of_key, account, flexible = self._limits_of(call.caller, holders, model, state, plan)
+        if flexible is not None and not call.exchange.copied:
+            limits, lines = flexible.choose(self.rates, flexible.dynamic and self._has_trouble(plan, now), now)
+            call.outlet.call_lines += flexible.lines
         if lines is not None and not call.exchange.copied:
             common = self.rates.common
             if self.settings.fails_closed and common is not None and not common.connected:
@@ -179,7 +191,8 @@ class Admission:
             if isinstance(taken, Over):
                 left = [self.rates.left(limit, now) for limit in limits]
                 outlet.call_lines += lines.fill(left, openai) + over_lines(taken)
-                raise over_error(taken, tokens)
+                error = None if flexible is None else flexible.error(taken, tokens, self.rates, now)
+                raise error or over_error(taken, tokens)
             admitted.taken = taken
             outlet.call_lines += lines.fill([one.left for one in taken.held], openai)
         if account:
@@ -201,15 +214,41 @@ class Admission:
     ) -> Limits:
         """Return the limits that a call counts against, and their lines; kept where they are those of its key."""
         if holders is not caller.holders:
-            return _read_limits(holders, model, plan)
+            return self._read_limits(caller, holders, model, state, plan)
         if state is not self._limits_in:
             self._limits, self._limits_in = {}, state
         found = self._limits.get((caller.key, model))
         if found is None or found[0] is not holders:
             if len(self._limits) >= MOST_KEPT:
                 self._limits.clear()
-            found = self._limits[caller.key, model] = holders, _read_limits(holders, model, plan)
+            made = self._read_limits(caller, holders, model, state, plan)
+            found = self._limits[caller.key, model] = holders, made
         return found[1]
+
+    def _read_limits(
+        self, caller: Caller, holders: Sequence[Holder], model: str, state: State, plan: Plan[Target] | None
+    ) -> Limits:
+        limits = limits_of(holders, model, NO_PACE if plan is None else _pace_of_keys(plan))
+        of_key, account = b"", ""
+        if holders and holders[0].kind == "key":
+            of_key, account = key_lines(holders[0]), f"key:{holders[0].id}"
+        flexible = flexible_limits(limits, holders, self._shares_of(caller, state, plan))
+        return limits, LimitLines(limits) if limits else None, of_key, account, flexible
+
+    def _shares_of(self, caller: Caller, state: State, plan: Plan[Target] | None) -> Shares | None:
+        """Return what is reserved for a caller of a model's capacity, which all names of its group have together; None
+        where nothing is."""
+        if state.priorities is None or plan is None:
+            return None
+        found = state.catalog.find(plan.group)
+        group = plan.group if found is None or found.stars else found.group
+        return shares_of(state.priorities, group, plan.targets.get(plan.group, ()), caller.priority)
+
+    def _has_trouble(self, plan: Plan[Target] | None, now: float) -> bool:
+        """Tell whether a model has trouble; one that nobody knows of may have it."""
+        if plan is None or self.lives is None:
+            return True
+        return any(one.has_trouble(now) for one in self.lives.standings(plan.targets.get(plan.group, ())))
 
     async def _wait(self, waits: Awaitable[None], admitted: Admitted) -> None:
         try:
@@ -232,6 +271,8 @@ class Admission:
         more: list[Holder] = []
         if customer:
             found = self._customer(customer)
+            if not settings.counts_end_users:
+                customer = ""  # so the ledger does not count him, and no budget of his can be kept, either
             if found is not None:
                 more.append(found)
         elif settings.names_end_user and not named and call.surface is not None and not call.exchange.inner:
@@ -321,14 +362,6 @@ class Admission:
         if attempt is not None:
             tokens += has_used(attempt.usage, counted) + has_used(attempt.spent, counted)
         self.rates.settle(admitted.taken, tokens, self._clock())
-
-
-def _read_limits(holders: Sequence[Holder], model: str, plan: Plan[Target] | None) -> Limits:
-    limits = limits_of(holders, model, NO_PACE if plan is None else _pace_of_keys(plan))
-    of_key, account = b"", ""
-    if holders and holders[0].kind == "key":
-        of_key, account = key_lines(holders[0]), f"key:{holders[0].id}"
-    return limits, LimitLines(limits) if limits else None, of_key, account
 
 
 def _pace_of_keys(plan: Plan[Target]) -> Pace:

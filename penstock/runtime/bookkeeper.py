@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from penstock.core.admit.book import Cell
+from penstock.core.admit.book import Cell, carry
 from penstock.core.mask import NO_SECRETS, Mask
 from penstock.stores.base import KeptTexts, SpendStore, Spent
 from penstock.stores.batch import Batch, read_batch
@@ -196,12 +196,15 @@ class Bookkeeper:
     async def _answer(self) -> None:
         first = self._asks[0].at
         asks = [ask for ask in self._asks if ask.at == first or ask.at <= self._at]
-        told = await self._store.totals([(ask.cell.account, ask.cell.period, ask.start) for ask in asks])
+        told = await self._store.totals([one for ask in asks for one in _windows_of(ask)])
         amounts = {(total.account, total.period, total.start): total.amount for total in told}
         for ask in asks:
             cell = ask.cell
             if cell.start == ask.start:  # the window is still the same
                 cell.spent += amounts.get((cell.account, cell.period, ask.start), 0) - ask.spent
+                if cell.most is not None:
+                    before = [amounts.get((cell.account, cell.period, at), 0) for at in cell.windows_before()]
+                    cell.carried = carry(before, cell.most)
             else:
                 cell.forget(ask.start)
         del self._asks[: len(asks)]
@@ -249,6 +252,13 @@ class Bookkeeper:
 
     async def _in_thread(self, work: Callable[..., T], *given: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *given)
+
+
+def _windows_of(ask: Ask) -> list[tuple[str, str, float]]:
+    """List the windows whose totals answer a question: those out of which something is carried, too."""
+    cell = ask.cell
+    starts = [ask.start] if cell.most is None or cell.start != ask.start else [ask.start, *cell.windows_before()]
+    return [(cell.account, cell.period, start) for start in starts]
 
 
 _AS_RESERVED = "each is charged what was set aside for it, and marked as pending"

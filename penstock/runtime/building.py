@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from penstock.config.group_settings import FORWARDS, read_group_settings
 from penstock.core.caching import read_points, usual_points
 from penstock.core.defaults import Said, read_said
 from penstock.core.dialects import guided
 from penstock.core.errors import GatewayError
+from penstock.core.forwarding import STAYS, forwards_for
 from penstock.core.mask import Mask
 from penstock.core.models import facts
 from penstock.core.providers import get as get_provider
@@ -63,7 +65,8 @@ def build_target(
     model = account.model if serving.model is None else serving.model
     env = account.env if serving.env is None else serving.env
     account = msgspec.structs.replace(account, model=model, env=env)
-    return _built(account, serving, dialects, "\n".join((deployment.id, *stars)))
+    name = fill(deployment.model_name, stars) if stars else deployment.model_name
+    return _built(account, serving, dialects, "\n".join((deployment.id, *stars)), name)
 
 
 def _account(
@@ -120,8 +123,8 @@ def _dialects(account: Account) -> tuple[str, ...]:
         raise GatewayError("not_configured", text) from None
 
 
-def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_id: str) -> Target:
-    """Make the target, from everything that is known of it."""
+def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_id: str, name: str) -> Target:
+    """Make the target, from everything that is known of it. ``name``: by which clients ask for it."""
     provider, deployment, settings = account.provider, account.deployment, account.settings
     words, rules_of = _words(deployment, serving), account.model if serving.rules_of is None else serving.rules_of
     wire = wire_of(provider, account.model, rules_of, dialects, at_own_host(provider, deployment.api_base, account.env))
@@ -170,9 +173,18 @@ def _built(account: Account, serving: Serving, dialects: tuple[str, ...], live_i
         charged=bool(settings.get("cost_discount_config") or settings.get("cost_margin_config")),
         budgets=tuple(_budgets(deployment, settings, provider.name, live_id)),
         **_choosing(deployment, settings),
+        stays=_stays(deployment, settings, name),
         owner=str(deployment.info.get("owned_by") or provider.owned_by),
         dialects=dialects,
     )
+
+
+def _stays(deployment: Deployment, settings: Mapping[str, Any], name: str) -> frozenset[bytes] | None:
+    """Return the names of clients' headers that do not go on to a deployment with the others; None where none do."""
+    groups = deployment.info.get("access_groups") or ()
+    if not forwards_for(settings.get("forwards") or (), name, groups):
+        return None
+    return STAYS | {settings["key_header"].encode()}
 
 
 def _choosing(deployment: Deployment, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,7 +334,16 @@ def settings_of(config: Config) -> dict[str, Any]:
         "prompt_caching_ttl": module.values.get("anthropic_prompt_caching_ttl") or "",
         "budgets": router.values.get(BUDGETS) or {},
         "default_max_parallel_requests": router.values.get("default_max_parallel_requests"),
+        "forwards": _forwards(config),
+        "key_header": str(config.general.values.get("litellm_key_header_name") or "").strip().lower(),
     }
+
+
+def _forwards(config: Config) -> tuple[str, ...]:
+    """List the models, patterns and access groups for which clients' headers go on."""
+    if config.general.values.get(FORWARDS):
+        return ("*",)
+    return read_group_settings(config.litellm.values, [])
 
 
 def _by_provider(table: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -330,6 +330,8 @@ class Engine:
             attempt.live.health.failed(error.message, error.kind, now)
             if rules is not None:
                 blame(attempt, rules, error, now, alone)
+            else:
+                attempt.live.standing.count_failure(now)
 
     async def _wait(self, call: Call, seconds: float) -> None:
         """Wait until a target may be asked again: time that is none of the gateway's own work."""
@@ -363,7 +365,7 @@ class Engine:
             call.outlet.bill.close(error)
         elif self.admission is not None and self.admission.budgets is not None and call.surface is not None:
             self.admission.budgets.note(call, error)
-        if not self._ended and not self._good:
+        if not self._ended and not self._good and not call.exchange.flushes:
             asyncio.get_running_loop().call_soon(self.flush)
         self._ended.append((call, error, self.means.clock(), time.time()))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -56,15 +56,18 @@ _SESSION = Asked(0, elsewhere=True)  # what one asks in a session over a WebSock
 
 
 class Rules(Struct, frozen=True):
-    """How money is counted. ``caps``: of all requests together. ``reserves``: money is set aside; else a budget is
-    looked at, and no more. ``status``: of the error for who is over a budget. ``priced``: models without a price are
-    refused. ``on_failure``: what becomes of calls while nothing can be written down, "stop" or "pass".
-    ``default_output``: tokens of an answer whose request sets no limit, instead of what its model can give.
-    ``details``: what alone is written down beside what a call costs; None: everything. ``texts``: what calls ask and
-    are answered is, too. ``counts``: what calls cost is written down at all; else nobody has spent anything, and no
-    budget is ever used up. ``for_good``: budgets do not begin anew, whatever window they have."""
+    """How money is counted. ``caps``: of all requests together; ``tags``: of those with a tag. ``carries``: what
+    exceeds a cap counts in its next window. ``reserves``: money is set aside; else a budget is looked at, and no more.
+    ``status``: of the error for who is over a budget. ``priced``: models without a price are refused. ``on_failure``:
+    what becomes of calls while nothing can be written down, "stop" or "pass". ``default_output``: tokens of an answer
+    whose request sets no limit, instead of what its model can give. ``details``: what alone is written down beside what
+    a call costs; None: everything. ``texts``: what calls ask and are answered is, too. ``counts``: what calls cost is
+    written down at all; else nobody has spent anything, and no budget is ever used up. ``for_good``: budgets do not
+    begin anew, whatever window they have."""
 
     caps: tuple[Cap, ...] = ()
+    tags: Mapping[str, tuple[Cap, ...]] = {}
+    carries: bool = False
     reserves: bool = True
     status: int = OVER_BUDGET
     priced: bool = False
@@ -153,7 +156,7 @@ class Ledger:
         self.rules = rules
         self.keeper: Bookkeeper | None = None  # once there is a store
         self.sharing: Sharing | None = None  # where several processes share what there is
-        self.accounts = Accounts(self.book, keyring, rules.caps, rules.for_good)
+        self.accounts = Accounts(self.book, keyring, rules.caps, rules.tags, rules.carries, rules.for_good)
         self._journal, self._clock, self._now = journal, clock, now
         self._batch: Batch | None = None
         self._plans: dict[int, tuple[Plan[Target], tuple[Dearest, ...]]] = {}
@@ -167,7 +170,7 @@ class Ledger:
     def go_by(self, rules: Rules) -> None:
         """Go by other rules from now on."""
         self.rules = rules
-        self.accounts.go_by(rules.caps, rules.for_good)
+        self.accounts.go_by(rules.caps, rules.tags, rules.carries, rules.for_good)
 
     def take_over(self, keeper: Bookkeeper) -> None:
         """Ask the store from now on what was spent before. What dead processes left and the store has not yet counts
@@ -389,7 +392,7 @@ class Ledger:
         if cell is None:
             return 0
         cell.turn(self._now())
-        return cell.spent
+        return cell.spent + cell.carried
 
     async def spent_of(self, account: str, period: str = "") -> int:
         """Return what an account has spent in the window of a period that holds, also before this process began."""
@@ -398,7 +401,7 @@ class Ledger:
         if not cell.asked and self.keeper is not None:
             self.keeper.ask(cell)
             await self.keeper.answered()
-        return cell.spent
+        return cell.spent + cell.carried
 
     def ask_anew(self) -> None:
         """Ask the store once more what was spent: somebody priced requests anew."""
@@ -470,7 +473,9 @@ class Ledger:
         name = f" {claim.name}" if claim.name else ""
         model = f" for the model {claim.cap.model!r}" if claim.cap.model else ""
         text = f"Budget has been exceeded!{name}{model} "
-        text += f"Current cost: {amount.dollars(refused.spent)}, Max budget: {amount.dollars(refused.most)}"
+        carried = claim.cell.carried
+        text += f"Current cost: {amount.dollars(refused.spent + carried)}, "
+        text += f"Max budget: {amount.dollars(refused.most + carried)}"
         if refused.by_reservations:
             text += f". ${amount.dollars(refused.reserved)} more is set aside for requests under way, and this one may "
             text += f"cost ${amount.dollars(refused.amount)}: a smaller max_tokens sets less aside."

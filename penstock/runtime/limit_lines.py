@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from penstock.core.admit import amount
+from penstock.core.admit.holders import UNBOUND
 from penstock.core.errors import GatewayError
 from penstock.runtime.outlet import safe
 
@@ -30,7 +31,7 @@ class LimitLines:
             lines += more
             spots += [(number, one) for one in which]
         self._lines, self._spots = lines, spots
-        bounds = [[limit.pace.requests for limit in limits], [limit.pace.tokens for limit in limits]]
+        bounds = [[_told(limit.pace.requests) for limit in limits], [_told(limit.pace.tokens) for limit in limits]]
         self._bounds = [
             (which, [(number, most) for number, most in enumerate(bounds[which]) if most is not None])
             for which in range(2)
@@ -56,10 +57,15 @@ class LimitLines:
         return (self._openai % tuple(told)).encode()
 
 
+def _told(most: int | None) -> int | None:
+    """Return a bound that clients are told of: None for one that keeps nobody out."""
+    return None if most == UNBOUND else most
+
+
 def _lines_of(name: str, pace: Pace, count: int) -> tuple[str, list[int]]:
     """Make the lines of the first bounds of a pace, with places for what is left, and which of ``Left`` goes there."""
     words = (("requests", pace.requests), ("tokens", pace.tokens), ("max_parallel_requests", pace.parallel))[:count]
-    there = [(number, word, most) for number, (word, most) in enumerate(words) if most is not None]
+    there = [(number, word, most) for number, (word, most) in enumerate(words) if _told(most) is not None]
     text = "".join(f"{name}-limit-{word}: {most}\r\n{name}-remaining-{word}: %d\r\n" for _, word, most in there)
     return text, [number for number, _, _ in there]
 
@@ -99,10 +105,16 @@ def over_error(over: Over, tokens: int) -> GatewayError:
         f"Rate limit exceeded for {limit.kind}: {safe(limit.id).decode()[:200]}. Limit type: {over.what}. "
         f"Current limit: {over.most}, Remaining: {over.left}. Limit resets at: {_when(over)}"
     )
-    if over.what == "tokens" and tokens > over.most:
-        text += f". This request alone may use {tokens} tokens: a smaller max_tokens, or a shorter prompt, would fit"
+    text += too_many(over, tokens)
     made = OverModel if over.in_one_model else GatewayError
     return made("over_rate", text, retry_after=over.wait)
+
+
+def too_many(over: Over, tokens: int) -> str:
+    """Say what to do about a request that no waiting helps; "" for the others."""
+    if over.what != "tokens" or tokens <= over.most:
+        return ""
+    return f". This request alone may use {tokens} tokens: a smaller max_tokens, or a shorter prompt, would fit"
 
 
 def _when(over: Over) -> str:

@@ -69,13 +69,14 @@ class Destination(NamedTuple):
 class Manner(Struct, frozen=True):
     """How payloads are told. ``redacts``: no messages at all; ``hides_keys``: not whose key it was; ``leaves_out``:
     fields that are not sent; ``always``: a request's ``no-log`` is not heeded; ``may_disable``: a request may say to
-    which sinks it does not go."""
+    which sinks it does not go; ``end_users``: they are named."""
 
     redacts: bool = False
     hides_keys: bool = False
     leaves_out: tuple[str, ...] = ()
     always: bool = False
     may_disable: bool = True
+    end_users: bool = True
 
 
 class Seen(Struct):
@@ -232,6 +233,7 @@ class Observer:
         session = session or _first(fields, metadata, "litellm_session_id", "session_id")
         admitted = seen.admitted
         customer = "" if admitted is None else admitted.customer
+        named = customer or _text(fields.get("user")) or _text(metadata.get("user_id"))
         tags = (admitted is not None and admitted.tags) or fields.get("tags") or metadata.get("tags")
         told = Told(
             call_type=seen.kind,
@@ -245,7 +247,7 @@ class Observer:
             stream=record.stream,
             metadata=metadata,
             tags=[str(tag) for tag in tags] if isinstance(tags, list | tuple) else (),
-            end_user=customer or _text(fields.get("user")) or _text(metadata.get("user_id")),
+            end_user=named if manner.end_users else "",
             session=session,
             trace=_word(headers.get(b"x-litellm-trace-id")) or _first(fields, metadata, "litellm_trace_id", "trace_id"),
             record=record,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import GatewayError, shed
+from penstock.core.forwarding import forwarded
 from penstock.runtime.answer import MAX_ANSWER, MAX_ERROR
 from penstock.runtime.http import Disconnected, TransportError, in_task
 
@@ -34,7 +35,7 @@ async def post(
     watch; whoever reads the answer stops it."""
     call, target = attempt.call, attempt.target
     lines = b"x-request-id: %b\r\n%b" % (call.request_id, extra)
-    if endpoint.fallback_headers or (call.surface is not None and call.surface.forward_names):
+    if endpoint.fallback_headers or target.stays or (call.surface is not None and call.surface.forward_names):
         lines += forwarded_headers(attempt, endpoint)
     if endpoint.signer is not None:
         await in_task()  # whatever it uses to fetch a token may want one
@@ -91,13 +92,15 @@ async def ask(
 
 
 def forwarded_headers(attempt: Attempt, endpoint: Endpoint) -> bytes:
-    """Render the header lines that go upstream with a request: those of the client's that the upstream must see
-    (same-dialect lane), and the dialect's defaults."""
-    call = attempt.call
+    """Render the header lines that go upstream with a request: those of the client's that the config lets go on, those
+    that the upstream must see (same-dialect lane), and the dialect's defaults."""
+    call, stays = attempt.call, attempt.target.stays
     headers = call.exchange.headers
     passed = {}
+    if stays is not None:
+        passed = {name: _one_line(value) for name, value in forwarded(headers, stays, endpoint.head).items()}
     if attempt.lane == "same" and call.surface is not None:
-        passed = {name: _one_line(headers[name]) for name in call.surface.forward_names if name in headers}
+        passed |= {name: _one_line(headers[name]) for name in call.surface.forward_names if name in headers}
     for name, value in endpoint.fallback_headers:
         passed.setdefault(name, value)
     return b"".join(b"%b: %b\r\n" % pair for pair in passed.items())

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from penstock.config.group_settings import read_group_settings
+from penstock.config.managing import read_managing
+from penstock.config.priorities import LIMITERS, read_priorities
+from penstock.config.tag_budgets import read_tag_budgets
 from penstock.core.dialects import DIALECTS
 from penstock.core.errors import GatewayError
 from penstock.core.providers.azure import is_version
@@ -38,6 +42,17 @@ def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
     catalog = Catalog(members, config.router.model_group_alias, (), config.router.model_alias_map)
     found.extend(Problem(file, 0, _CACHE, text, "warning") for text in comparing_faults(config, catalog))
     found.extend(Problem(file, 0, where, text, "warning") for where, text in callback_faults(config))
+    found.extend(Problem(file, 0, "", text, "warning") for text in setting_faults(config))
+    return found
+
+
+def setting_faults(config: Config) -> list[str]:
+    """List what is wrong with settings of keys, users and shares, which are read as a whole."""
+    values, found = config.litellm.values, list[str]()
+    read_managing(values, found)
+    read_priorities(values, found)
+    read_tag_budgets(values, found)
+    read_group_settings(values, found)
     return found
 
 
@@ -45,10 +60,13 @@ def callback_faults(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the names of callbacks that send nothing here: the key they stand in, and a sentence."""
     options = config.raw.get("callback_settings")
     own = options if isinstance(options, Mapping) else {}
+    limited = read_priorities(config.litellm.values, []) is not None
     for key in ("callbacks", "success_callback", "failure_callback"):
         for number, name in enumerate(config.litellm.values.get(key) or ()):
             known = own.get(name)
             webhook = isinstance(known, Mapping) and known.get("callback_type") == "generic_api"
+            if name in LIMITERS and limited:
+                continue  # it is told of nothing: what it stands for is done in admission
             if name not in SINKS and "." not in name and not webhook:
                 # What is no name of LiteLLM's may be anything, also a secret in the wrong place: it is not repeated.
                 what = f"the callback {name!r}" if name in ELSEWHERE else f"entry {number + 1}"

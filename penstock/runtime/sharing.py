@@ -305,7 +305,7 @@ def _caps(claims: Sequence[Claim], now: float) -> list[tuple[Claim, int]]:
     found: dict[Cell, tuple[Claim, int]] = {}
     for claim in claims:
         claim.cell.turn(now)
-        most = claim.cap.at(now)
+        most = max(0, claim.cap.at(now) - claim.cell.carried)
         known = found.get(claim.cell)
         if known is None or most < known[1]:
             found[claim.cell] = claim, most

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from penstock.config.group_settings import read_group_settings
 from penstock.config.known import names_of, names_of_deployments, secrets_of, secrets_of_deployments
 from penstock.config.managing import read_managing
+from penstock.config.priorities import read_priorities
+from penstock.config.tag_budgets import read_tag_budgets
 from penstock.core.charge import EVERYBODY
 from penstock.core.errors import GatewayError
 from penstock.core.mask import Mask
@@ -61,6 +64,10 @@ class State:
         self.credentials: dict[str, Credential] = {}  # of pass-through paths, filled as they are asked for
         self.pass_through_endpoints = pass_through_endpoints_of(config, env, self.problems)
         self.managing = read_managing(config.litellm.values, self.problems)
+        self.priorities = read_priorities(config.litellm.values, self.problems)
+        # What is wrong with them, no more: the ledger and the targets have them.
+        read_tag_budgets(config.litellm.values, self.problems)
+        read_group_settings(config.litellm.values, self.problems)
         self.targets: list[Target] = []
         self.built: dict[str, Built] = {}
         members: list[Member[Target]] = []

@@ -117,6 +117,7 @@ class Target(msgspec.Struct, frozen=True, eq=False, kw_only=True, weakref=True):
     tpm: int | None
     quotas: tuple[Quota, ...]  # what it may use beside these
     silent_model: str  # a group that is asked the same beside it; "" for none
+    stays: frozenset[bytes] | None  # names of clients' headers that do not go on with the others; None: none do
     order: int | None  # who is asked first, and only when they fail the next
     tags: tuple[str, ...]
     most: int | None  # requests at one time

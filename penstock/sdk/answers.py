@@ -6,7 +6,8 @@ an AttributeError. What came beside the body (cost, provider, headers) stands in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,14 +18,11 @@ class Fields(dict[str, Any]):
 
     _absent: ClassVar[Mapping[str, Any]] = {}  # what a field reads as that is not there
     _kinds: ClassVar[Mapping[str, type[Fields]]] = {}  # field -> the class of the objects in it
-    _whole: ClassVar[bool] = False  # stands for a whole answer
 
     _raw = True  # what is in it are still plain dicts
 
     def __init__(self, given: Mapping[str, Any] | None = None, /, **fields: Any) -> None:
         super().__init__(given or (), **fields)
-        if self._whole:
-            self.__dict__.update(_hidden_params={}, _response_headers={})
 
     def _ripen(self) -> None:
         """Make objects of the dicts in it: when somebody first looks, for most of an answer is never looked at."""
@@ -246,11 +244,26 @@ class StreamingChoices(Fields):
 class Answer(Fields):
     """A whole answer, or one event of a stream. `_hidden_params`: what came beside its body."""
 
-    _hidden_params: dict[str, Any]
-    _response_headers: dict[str, str]
-    _whole = True
     _kinds: ClassVar[Mapping[str, type[Fields]]] = {"usage": Usage}
     _absent: ClassVar[Mapping[str, Any]] = _absent("id object created model usage")
+
+    def _tells(self, told: Callable[[], dict[str, Any]]) -> None:
+        """Note what makes `_hidden_params` when somebody first looks: most programs never do."""
+        self.__dict__["_told"] = told
+
+    @cached_property
+    def _hidden_params(self) -> dict[str, Any]:
+        told = self.__dict__.get("_told")
+        return {} if told is None else told()
+
+    @cached_property
+    def _response_headers(self) -> dict[str, str]:
+        found: dict[str, str] = self._hidden_params.get("additional_headers", {})
+        return found
+
+    def _beside(self) -> dict[str, Any]:
+        found = {"_hidden_params": self._hidden_params, "_response_headers": self._response_headers}
+        return {name: value for name, value in super()._beside().items() if name != "_told"} | found
 
     @property
     def _response_ms(self) -> float | None:

@@ -11,10 +11,12 @@ import asyncio
 import atexit
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from penstock.runtime.http import Batch, Driven
+from penstock.sdk.bell import Bell
 
 if TYPE_CHECKING:
     from penstock.sdk.driver import Driver
@@ -91,7 +93,11 @@ class Work(Generic[T]):
 
 class Background:
     """A loop in a thread, and the engine that runs on it. ``active``: what is done for other threads, or is going to
-    be."""
+    be.
+
+    A thread that calls alone comes in by the door, which is a bell, and waits at another: it is handed over, and back,
+    with as little waking as can be. There is one to wait at, so a thousand threads need no two thousand descriptors:
+    who calls while another does waits at a lock."""
 
     def __init__(self) -> None:
         from penstock.sdk.driver import Driver
@@ -103,6 +109,14 @@ class Background:
         self.active: set[Work[Any]] = set()
         self.batch = self.driver.pool.batch(self.loop)
         self.batch.active = self.active
+        self._door: Bell | None = None  # there is none where a loop cannot watch a pipe: on Windows
+        self._due: deque[Work[Any]] = deque()  # what came in by the door
+        self._bells: list[Bell] = []  # the one to wait at, while nobody does
+        self._closed = False
+        if os.name == "posix":
+            self._door = Bell()
+            self._bells.append(Bell())
+            self.loop.add_reader(self._door.end, self._open_door, self._door)
         self._thread.start()
 
     def _run(self) -> None:
@@ -114,6 +128,23 @@ class Background:
         if threading.current_thread() is self._thread:
             coro.close()
             raise RuntimeError("this is the SDK's own loop: call the async form here")
+        try:
+            bell = self._bells.pop()  # one step for every thread: no two get it
+        except IndexError:
+            return self._call_beside_others(coro)
+        work = Work(coro, bell.ring, self.active)
+        try:
+            self._come_in(work)
+            bell.wait()
+        except BaseException:
+            self._cancel(work)
+            bell = Bell()  # the other may be rung yet
+            raise
+        finally:
+            self._bells.append(bell)
+        return work.result()
+
+    def _call_beside_others(self, coro: Coroutine[Any, Any, T]) -> T:
         over = threading.Lock()
         over.acquire()
         work = Work(coro, over.release, self.active)
@@ -145,6 +176,19 @@ class Background:
             raise
         return work.result()
 
+    def _come_in(self, work: Work[Any]) -> None:
+        if self._closed or self._door is None:  # else ``close`` finds it in ``active``
+            work.abandon()
+            raise RuntimeError(_CLOSED)
+        self._due.append(work)
+        self._door.ring()
+
+    def _open_door(self, door: Bell) -> None:
+        door.wait()
+        due = self._due
+        while due:  # one, or none, where a ring was late; several, where Ctrl-C came before one
+            due.popleft().begin(self.batch)
+
     def _hand_over(self, work: Work[Any]) -> None:
         try:
             self.loop.call_soon_threadsafe(work.begin, self.batch)
@@ -171,6 +215,7 @@ class Background:
         self._thread.join(_CLOSING)
         if not self._thread.is_alive():
             self.loop.close()
+            self._closed = True
             for work in list(self.active):  # what came, or was not done, when the loop had stopped
                 work.abandon()
 
@@ -182,6 +227,8 @@ class Background:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self.driver.close()
+        if self._door is not None:
+            self.loop.remove_reader(self._door.end)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

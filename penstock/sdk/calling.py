@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.sdk.states import States
 
 _BROKEN = "The answer broke off before its end."
+_JSON = b"content-type: application/json\r\n"  # what nearly every head begins with
 
 
 class Prepared(Struct, eq=False):
@@ -44,7 +46,7 @@ class Prepared(Struct, eq=False):
     headers: dict[bytes, bytes]
     body: bytes
     waits: bool
-    start: datetime
+    start: float  # unix time
 
 
 class Calling:
@@ -68,7 +70,7 @@ class Calling:
         asked = sort_arguments(given, operation.default)
         if asked.metadata and (self.remote or operation.metadata):
             asked.fields["metadata"] = asked.metadata
-        prepared = Prepared(operation, asked, None, {}, b"", waits, datetime.now())
+        prepared = Prepared(operation, asked, None, {}, b"", waits, time.time())
         if asked.mocks:
             return prepared
         try:
@@ -100,18 +102,22 @@ class Calling:
     # Whole answers ----------------------------------------------------------------------------------------------------
 
     def _whole(self, prepared: Prepared, caught: CaughtExchange) -> Any:
-        operation, hidden = prepared.operation, _hidden(prepared, caught)
+        operation = prepared.operation
         if caught.status >= 400 or not caught.finished:
-            raise _failure(prepared, caught, hidden)
-        kind = hidden["additional_headers"].get("content-type", "")
+            raise _failure(prepared, caught, _hidden(prepared, caught))
+        kind = _media_type(caught.head)
         answer: Answer | BinaryResponse
         if operation.whole is None:
             answer = BinaryResponse(caught.answer, kind)
-        elif "json" in kind:
-            answer = operation.whole(msgspec.json.decode(caught.answer))
+            answer._hidden_params = hidden = _hidden(prepared, caught)
+            answer._response_headers = hidden["additional_headers"]
         else:
-            answer = operation.whole(text=caught.answer.decode("utf-8", "replace"))
-        answer.__dict__.update(_hidden_params=hidden, _response_headers=hidden["additional_headers"])
+            if "json" in kind:
+                answer = operation.whole(msgspec.json.decode(caught.answer))
+            else:
+                answer = operation.whole(text=caught.answer.decode("utf-8", "replace"))
+            # Of these three alone: whoever keeps the answer does not keep its request with it.
+            answer._tells(partial(_told, caught.head, caught.record, prepared.state))
         self._tell(prepared, answer, None, caught.record)
         return answer
 
@@ -194,20 +200,20 @@ class Calling:
 
     def _tell(self, prepared: Prepared, answer: Any, error: Exception | None, record: Record | None) -> None:
         """Tell whoever wants to know how a call ended, unless it wants nobody told."""
-        module = sys.modules["penstock.sdk"]
+        module, own = sys.modules["penstock.sdk"].__dict__, self.callbacks
         which = "success_callback" if error is None else "failure_callback"
-        lists = [getattr(module, name, ()) for name in (which, "callbacks")]
-        lists += [self.callbacks.get(name) or () for name in (which, "callbacks")]
-        if not any(lists) or prepared.asked.given.get("no-log") is True:
+        found = [*(module.get(which) or ()), *(module.get("callbacks") or ())]
+        if own:
+            found += [*(own.get(which) or ()), *(own.get("callbacks") or ())]
+        if not found or prepared.asked.given.get("no-log") is True:
             return
-        end = datetime.now()
-        asked = prepared.asked
-        times = (prepared.start, end)
+        asked, start, end = prepared.asked, datetime.fromtimestamp(prepared.start), datetime.now()
+        times = (start, end)
         kwargs = log_call(prepared.operation.name, asked, answer, error, record, times, new_call_id())
-        if getattr(module, "turn_off_message_logging", False):
+        if module.get("turn_off_message_logging"):
             kwargs, answer = keep_out(kwargs, answer)
-        known = list({id(one): one for found in lists for one in found}.values())
-        tell(known, Ending(error is None, kwargs, answer, prepared.start, end, prepared.waits))
+        known = list({id(one): one for one in found}.values())
+        tell(known, Ending(error is None, kwargs, answer, start, end, prepared.waits))
 
 
 def _stop(
@@ -243,10 +249,13 @@ def _joined(prepared: Prepared, chunks: list[Answer], hidden: dict[str, Any]) ->
 
 
 def _hidden(prepared: Prepared, caught: CaughtExchange) -> dict[str, Any]:
-    """Collect what is known of a call beside its answer's body."""
-    lines = caught.head.decode("latin-1").split("\r\n")
+    return _told(caught.head, caught.record, prepared.state)
+
+
+def _told(head: bytes, record: Record | None, state: State | None) -> dict[str, Any]:
+    """Collect what is known of a call beside its answer's body. ``head``: that of its answer."""
+    lines = head.decode("latin-1").split("\r\n")
     headers = dict([line.split(": ", 1) for line in lines if line])
-    record = caught.record
     hidden: dict[str, Any] = {
         "model_id": headers.get("x-litellm-model-id"),
         "litellm_call_id": headers.get("x-litellm-call-id"),
@@ -257,13 +266,23 @@ def _hidden(prepared: Prepared, caught: CaughtExchange) -> dict[str, Any]:
         "additional_headers": headers,
     }
     if record is not None:
-        built = None if prepared.state is None else prepared.state.built.get(record.target_id)
+        built = None if state is None else state.built.get(record.target_id)
         hidden["response_cost"] = None if record.cost is None else float(record.cost)
         hidden["custom_llm_provider"] = record.provider or None
         hidden["api_base"] = None if built is None else built.deployment.api_base
         hidden["cache_hit"] = record.cache_hit
         hidden["_response_ms"] = record.ms
     return hidden
+
+
+def _media_type(head: bytes) -> str:
+    """Return what the head of an answer says of its body, "" where it says nothing."""
+    if head.startswith(_JSON):
+        return "application/json"
+    for line in head.split(b"\r\n"):
+        if line.startswith(b"content-type: "):
+            return line[14:].decode("latin-1")
+    return ""
 
 
 def _failure(prepared: Prepared, caught: CaughtExchange, hidden: dict[str, Any]) -> SdkError:

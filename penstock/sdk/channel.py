@@ -109,6 +109,7 @@ class CaughtExchange(CollectedExchange):
     ``head_came``: the head of the answer is here. ``record``: what happened, once it is over; ``hears`` is told it."""
 
     __slots__ = ("channel", "head_came", "hears", "record")
+    flushes = True
 
     def __init__(self, path: str, headers: dict[bytes, bytes], body: bytes, channel: Channel | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -122,6 +123,14 @@ class CaughtExchange(CollectedExchange):
     def streams(self) -> bool:
         """Tell whether the answer is a stream of events."""
         return b"text/event-stream" in self.head
+
+    def whole(self, status: int, headers: bytes, body: bytes) -> None:
+        if self.channel is not None or self.answer:
+            super().whole(status, headers, body)
+            return
+        self.responded = self.finished = True
+        self.status, self.head, self.answer = status, headers, body
+        self.bytes_out += len(body)
 
     def start(self, status: int, headers: bytes, framing: bytes | None = None) -> None:
         super().start(status, headers, framing)

@@ -29,16 +29,18 @@ class Operation(NamedTuple):
 
     def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
         """Put arguments under their names. Raises TypeError as a call of a plain function does."""
-        if len(args) > len(self.named):
-            raise TypeError(f"{self.name}() takes {len(self.named)} positional arguments, not {len(args)}")
-        given = dict(zip(self.named, args, strict=False))
-        if twice := given.keys() & options.keys():
-            raise TypeError(f"{self.name}() got multiple values for argument {min(twice)!r}")
-        given |= options
-        missing = sorted(name for name in self.needs if given.get(name) is None)
-        if missing:
-            raise TypeError(f"{self.name}() misses the argument {missing[0]!r}")
-        return {name: value for name, value in given.items() if value is not None}
+        given = options
+        if args:
+            if len(args) > len(self.named):
+                raise TypeError(f"{self.name}() takes {len(self.named)} positional arguments, not {len(args)}")
+            given = dict(zip(self.named, args, strict=False))
+            if twice := given.keys() & options.keys():
+                raise TypeError(f"{self.name}() got multiple values for argument {min(twice)!r}")
+            given |= options
+        given = {name: value for name, value in given.items() if value is not None}
+        if not self.needs <= given.keys():
+            raise TypeError(f"{self.name}() misses the argument {min(self.needs - given.keys())!r}")
+        return given
 
 
 def _row(

@@ -159,7 +159,14 @@ def _said(model: str, params: Mapping[str, Any]) -> tuple[str | None, ...]:
     """Return what the environment says of a model's provider where ``params`` do not. A key that is set later
     counts."""
     names = _variables(model, params.get("custom_llm_provider"), "api_key" in params, "api_base" in params)
-    return tuple([os.environ.get(name) for name in names])
+    return tuple([_variable(name) for name in names]) if names else ()
+
+
+def _variable(name: str) -> str | None:
+    try:
+        return os.environ[name]  # its ``get`` does this in a frame more
+    except KeyError:
+        return None
 
 
 @lru_cache(1024)

@@ -10,6 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
+from penstock.config.tag_budgets import KEY as TAGS
+from penstock.config.tag_budgets import read_tag_budgets
 from penstock.core.admit import amount
 from penstock.core.admit.holders import Cap
 from penstock.core.admit.periods import parse
@@ -40,6 +44,8 @@ KEYS = (
 LITELLM_KEYS = (
     *("max_budget", "budget_duration", "budget_exceeded_status_code"),
     "block_requests_for_models_without_pricing",
+    TAGS,
+    "budget_rollover",
 )
 
 
@@ -137,6 +143,8 @@ def rules_of(config: Config) -> Rules:
     for_good = bool(general.get("disable_reset_budget"))
     return Rules(
         caps=(Cap(most, "" if for_good else period),) if most else (),
+        tags={tag: _for_good(caps) if for_good else caps for tag, caps in read_tag_budgets(litellm, []).items()},
+        carries=bool(litellm.get("budget_rollover")),
         reserves=not general.get("disable_budget_reservation"),
         status=int(litellm.get("budget_exceeded_status_code") or OVER_BUDGET),
         priced=bool(litellm.get("block_requests_for_models_without_pricing")),
@@ -147,6 +155,10 @@ def rules_of(config: Config) -> Rules:
         for_good=for_good,
         texts=bool(general.get("store_prompts_in_spend_logs")) and not general.get("disable_spend_logs"),
     )
+
+
+def _for_good(caps: tuple[Cap, ...]) -> tuple[Cap, ...]:
+    return tuple(replace(cap, period="") for cap in caps)
 
 
 def _details_of(general: Mapping[str, Any]) -> Details | None:

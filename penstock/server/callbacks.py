@@ -108,6 +108,7 @@ class Callbacks:
             leaves_out=tuple(values.get("standard_logging_payload_excluded_fields") or ()),
             always=bool(values.get("global_disable_no_log_param")),
             may_disable=values.get("allow_dynamic_callback_disabling", True) is not False,
+            end_users=not values.get("disable_end_user_cost_tracking"),
         )
         self._teams = _of_teams(values.get("default_team_settings") or ())
         anybody = found or self._teams or self._gateway.keyring is not None

@@ -17,6 +17,7 @@ from penstock.config.admission import LITELLM_KEYS as ADMISSION_LITELLM_KEYS
 from penstock.config.admission import read_admission
 from penstock.config.jwt_auth import read_jwt
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
+from penstock.config.priorities import read_priorities
 from penstock.config.routes import KEYS as ROUTE_KEYS
 from penstock.config.routes import read_routes
 from penstock.runtime.addresses import PRIVATE, Addresses, read_networks
@@ -160,11 +161,12 @@ def _admission(to: InEffect, config: Config) -> None:
     settings, problems = read_admission(config)
     for problem in problems:
         log.warning("%s", problem)
-    if keyring is None and to.gateway.gate.others is None and not settings.demands:
+    shares = read_priorities(config.litellm.values, []) is not None
+    if keyring is None and to.gateway.gate.others is None and not (settings.demands or shares):
         engine.admission = None
         return
     if engine.admission is None:
-        engine.admission = Admission(keyring, engine.means.clock, settings)
+        engine.admission = Admission(keyring, engine.means.clock, settings, engine.means.lives)
         engine.admission.rates.processes = to.options.workers
         engine.admission.rates.common = engine.means.shared
     engine.admission.settings = settings

@@ -135,7 +135,7 @@ def test_nothing_is_read_of_which_a_warning_says_that_it_is_not(table: keys.Tabl
 
 
 def test_every_reason_is_for_a_key() -> None:
-    names = {key.name for table in keys.TABLES for key in table.rows.values()}
+    names = {key.name for table in keys.TABLES for key in table.rows.values() if key.status == "known"}
     for reason, words in _ROWS:
         for word in words.split():
             assert any(fnmatchcase(name, word) for name in names), (reason, word)

@@ -419,6 +419,8 @@ def test_what_only_the_router_has(check: Check, text: str, wanted: object) -> No
         ("provider_budget_config: {a: {budget_limit: 5, time_period: soon}}", "provider_budget_config.a.time_period: expected a period such as"),
         ("provider_budget_config: 5", "provider_budget_config: expected a mapping of providers to"),
         ("model_list: [1]", "model_list: is not read here: use the section model_list"),
+        ("alerting_config: {webhook_url: x}", "alerting_config: is not read here: use failure_callback, which tells"),
+        ("plugins: [x]", "plugins: is not read here: use routing_groups; plugins are objects of Python"),
         ("default_litellm_params: {temperature: hot}", "default_litellm_params.temperature: expected a number"),
         ("routing_groups: [fast]", "routing_groups[0]: expected a mapping with `group_name`, `models` and `routing_strategy`"),
     ],

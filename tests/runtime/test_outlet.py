@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import GatewayError
+from penstock.core.forwarding import STAYS
 from penstock.core.ir import Loss
 from penstock.runtime.call import Way
 from penstock.runtime.endpoint import Endpoint
@@ -68,7 +70,7 @@ def test_headers_that_pass_upstream_stay_one_line(value):
     call = call_of({"model": "m", "messages": [{}], "max_tokens": 1}, "/v1/messages")
     call.exchange.headers = {b"anthropic-beta": value, b"cookie": b"c", b"x-api-key": b"k"}
     attempt = attempt_of(call)
-    attempt.lane = "same"
+    attempt.lane, attempt.target = "same", SimpleNamespace(stays=None)
     origin = Origin("http", "h", 1)
     endpoint = Endpoint(origin, b"", "", None, ((b"anthropic-version", b"2023-06-01"),))
     sent = forwarded_headers(attempt, endpoint)
@@ -83,6 +85,8 @@ def test_headers_that_pass_upstream_stay_one_line(value):
         assert lines[0] == b"anthropic-beta: " + value
     attempt.lane = "cross"
     assert forwarded_headers(attempt, endpoint) == b"anthropic-version: 2023-06-01\r\n"
+    attempt.target = SimpleNamespace(stays=STAYS)  # the config lets the client's own go on
+    assert forwarded_headers(attempt, endpoint) == sent
 
 
 def test_headers_of_an_answer(tmp_path):

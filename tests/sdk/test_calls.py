@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
+import gc
 import io
+import pickle
+import weakref
 from typing import Any
 
 import pytest
@@ -247,3 +251,23 @@ def test_the_environment_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sdk.validate_environment("gpt-4o") == {"keys_in_environment": True, "missing_keys": []}
     assert sdk.validate_environment("ollama/llama3") == {"keys_in_environment": True, "missing_keys": []}
     assert sdk.validate_environment("nobody/x") == {"keys_in_environment": False, "missing_keys": []}
+
+
+def test_what_is_known_beside_an_answer_is_made_when_somebody_looks_and_holds_no_request(to: dict[str, Any]) -> None:
+    class Said(list[Any]):
+        pass
+
+    said = Said(ASKED)
+    there = weakref.ref(said)
+    answers = [sdk.completion(MODEL, said, **to) for _ in range(2)]
+    del said
+    gc.collect()
+    assert there() is None  # though nobody has looked yet, and the answers are kept
+    looked, copied = answers[0], pickle.loads(pickle.dumps(answers[1]))
+    assert "_hidden_params" not in looked.__dict__
+    assert looked._hidden_params["response_cost"] > 0
+    assert looked._response_headers is looked._hidden_params["additional_headers"]
+    assert looked._response_headers["x-litellm-call-id"] == looked._hidden_params["litellm_call_id"]
+    assert looked._hidden_params is looked._hidden_params and looked._response_ms > 0
+    assert copied._hidden_params == answers[1]._hidden_params != looked._hidden_params
+    assert copied == answers[1] and copy.deepcopy(looked)._response_headers == looked._response_headers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from penstock import sdk
-from penstock.mock import Mock
+from penstock.mock import Mock, Rule, Script, Step, ThreadMock
 from penstock.sdk import background
 from tests.sdk.conftest import ASKED
 
@@ -55,6 +56,103 @@ def test_many_threads_have_their_answers(to: dict[str, Any]) -> None:
     assert len(found) == 16
 
 
+def test_threads_loops_and_dropped_streams_at_once_have_their_own_answers(to: dict[str, Any]) -> None:
+    """Whoever calls alone waits at a bell, the others at locks, loops by events: all of it at the same time."""
+    wrong: list[object] = []
+
+    def ask(number: int) -> None:
+        for turn in range(20):
+            said = [{"role": "user", "content": f"{number}.{turn}"}]
+            if turn % 5 == 4:
+                dropped = sdk.completion(MODEL, said, stream=True, **to)
+                next(dropped)
+                del dropped
+            if turn % 7 == 6:
+                time.sleep(0.002)  # others are alone for a moment
+            if number % 3:
+                answer = sdk.completion(MODEL, said, **to)
+            else:
+                answer = asyncio.run(sdk.acompletion(MODEL, said, **to))
+            if answer.choices[0].message.content != f"mock/echo: {number}.{turn}":
+                wrong.append(answer)
+        wrong.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(map(str, wrong)) == [str(number) for number in range(9)]
+    there, until = background.background(), time.monotonic() + 5
+    while there.active and time.monotonic() < until:  # a dropped stream's request is being cancelled
+        time.sleep(0.01)
+    assert not there.active and not there._due
+    assert len(there._bells) == (os.name == "posix")
+
+
+def test_a_call_that_comes_in_while_the_sdk_is_closed_ends(to: dict[str, Any]) -> None:
+    """No thread is left waiting at a bell that nobody rings."""
+    ended: list[str] = []
+
+    def ask() -> None:
+        for _ in range(40):
+            try:
+                ended.append(sdk.completion(MODEL, ASKED, **to).choices[0].message.content)
+            except RuntimeError as error:
+                ended.append(str(error))
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads) and len(ended) < 120:
+        sdk.close()
+        time.sleep(0.003)
+    for thread in threads:
+        thread.join(30)
+    assert len(ended) == 120 and "mock/echo: hello" in ended
+    assert set(ended) <= {"mock/echo: hello", background._CLOSED}
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from penstock import sdk
+from penstock.sdk.background import background
+class Late(Exception):
+    pass
+def alarm(*_):
+    raise Late
+to = {"api_base": sys.argv[1], "api_key": "k"}
+ask = lambda text: sdk.completion("openai/x", [{"role": "user", "content": text}], **to).choices[0].message.content
+ask("first")
+signal.signal(signal.SIGALRM, alarm)
+for number, (kind, send) in enumerate([
+    (KeyboardInterrupt, lambda: threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()),
+    (Late, lambda: signal.setitimer(signal.ITIMER_REAL, 0.2)),
+]):
+    began = time.monotonic()
+    send()
+    try:
+        ask("slow")
+    except kind:
+        print(time.monotonic() - began < 3)
+    print(ask(f"after {number}"))
+time.sleep(0.2)
+print(len(background().active))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no alarms")
+def test_a_signal_ends_the_wait_and_the_next_call_has_its_own_answer() -> None:
+    """What was interrupted may still be told of its end: that must not be taken for the end of the next."""
+
+    slow = Rule(contains="slow", step=Step(latency_ms=20_000))
+    with ThreadMock(Script(rules=(slow,))) as mock:
+        done = run(INTERRUPTED, f"{mock.url}/v1")
+    assert done.stdout.split("\n")[:-1] == ["True", "mock/echo: after 0", "True", "mock/echo: after 1", "0"], (
+        done.stderr
+    )
+
+
 def test_one_loop_after_another_uses_the_same_connections(to: dict[str, Any], mock: Mock) -> None:
     for _ in range(3):
         asyncio.run(sdk.acompletion(MODEL, ASKED, **to))
@@ -69,6 +167,21 @@ def test_a_closed_sdk_begins_anew(to: dict[str, Any]) -> None:
     assert before.loop.is_closed() and not before._thread.is_alive()
     assert sdk.completion(MODEL, ASKED, **to).choices[0].message.content == "mock/echo: hello"
     assert background.background() is not before
+
+
+def test_a_call_to_a_closed_loop_is_refused() -> None:
+    there, ended = background.Background(), list[str]()
+    there.close()
+
+    def ask() -> None:
+        with pytest.raises(RuntimeError, match="closed"):
+            there.call(asyncio.sleep(0))
+        ended.append("refused")
+
+    thread = threading.Thread(target=ask, daemon=True)  # which may wait for ever, where this fails
+    thread.start()
+    thread.join(10)
+    assert ended == ["refused"] and not there.active
 
 
 FORK = """

@@ -54,7 +54,9 @@ def lead(door: Door, ring: Keyring, master: str = MASTER) -> Admission:
     gateway.identity = Identity(master, False, keyring=ring)
     settings, problems = read_admission(gateway.state.config)
     assert problems == []
-    admission = gateway.engine.admission = Admission(ring, gateway.engine.means.clock, settings)
+    admission = gateway.engine.admission = Admission(
+        ring, gateway.engine.means.clock, settings, gateway.engine.means.lives
+    )
     return admission
 
 

@@ -48,6 +48,7 @@ TOGETHER = {
     "general_settings.trusted_proxy_ranges": {"use_x_forwarded_for": True},
     "general_settings.litellm_jwtauth": {"enable_jwt_auth": True},
     "litellm_settings.budget_duration": {"max_budget": 5},
+    "litellm_settings.priority_reservation_settings": {"priority_reservation": {"x": 0.1}},
     "litellm_settings.langfuse_default_tags": {"callbacks": ["stdout"]},
     "litellm_settings.generic_logger_headers": {"callbacks": ["webhook"]},
 }
@@ -122,6 +123,15 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "litellm_settings.default_internal_user_params": ({"models": ["a"]}, {"models": ["b"]}),
     "litellm_settings.default_team_params": ({"max_budget": 1}, {"max_budget": 2}),
     "litellm_settings.max_internal_user_budget": (1, 2),
+    "litellm_settings.default_max_internal_user_budget": (1, 2),
+    "litellm_settings.default_soft_budget": (1, 2),
+    "litellm_settings.tag_budget_config": ({"x": {"max_budget": 1}}, {"x": {"max_budget": 2}}),
+    "litellm_settings.model_group_settings": (
+        {"forward_client_headers_to_llm_api": ["a"]},
+        {"forward_client_headers_to_llm_api": ["b"]},
+    ),
+    "litellm_settings.priority_reservation": ({"x": 0.1}, {"x": 0.2}),
+    "litellm_settings.priority_reservation_settings": ({"default_priority": 0.1}, {"default_priority": 0.2}),
     "litellm_settings.internal_user_budget_duration": ("1d", "2d"),
     "router_settings.optional_pre_call_checks": (["session_affinity"], ["enforce_model_rate_limits"]),
     "router_settings.model_group_affinity_config": ({"d": ["session_affinity"]}, {"d": ["deployment_affinity"]}),
@@ -217,7 +227,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "cache": state.caching,
         "names": {name: found.group for name in "gxy" if (found := state.catalog.find(name)) is not None},
         "state": (state.keep_alive, state.forced, state.tells_usage, sorted(state.catalog.names()), state.pass_through_endpoints),
-        "managing": state.managing,
+        "managing": (state.managing, state.priorities),
         "batches": (gateway.batches.most_lines, gateway.batches.most_bytes, gateway.batches.places._most()),
         "callbacks": (
             gateway.engine.observer.manner,

@@ -405,10 +405,48 @@ async def test_a_team_promises_no_more_than_it_has(tmp_path):
         assert (status, param) == (400, "rpm_limit")
         assert text == "Allocated RPM limit=6 + Key RPM limit=5 is greater than team RPM limit=10"
         await managed.good("/key/generate", {**promised, "rpm_limit": 4, "tpm_limit": 1000})
-        await managed.good("/key/generate", {"team_id": "t", "rpm_limit": 50})  # which promises nothing
         for path in ("/key/update", "/key/regenerate"):
             assert (await managed.bad(path, {"key": one["key"], "rpm_limit": 7}))[2] == "rpm_limit"
         await managed.good("/key/update", {"key": one["key"], "rpm_limit": 5})
+        for kind in ("best_effort_throughput", "dynamic", None):  # which promise nothing, and are given something
+            await managed.good("/key/generate", {"team_id": "t", "rpm_limit": 1, "rpm_limit_type": kind})
+        text = (await managed.bad("/key/generate", {**promised, "rpm_limit": 1}))[1]
+        assert text == "Allocated RPM limit=12 + Key RPM limit=1 is greater than team RPM limit=10"
+
+
+OWNERS = [("key", "team", {"team_id": "x"}), ("key", "organization", {"organization_id": "x"}),
+          ("team", "organization", {"organization_id": "x"})]  # fmt: skip
+PLACES = [
+    ({"rpm_limit": 10}, lambda n: {"rpm_limit": n}, "rpm"),
+    ({"tpm_limit": 10}, lambda n: {"tpm_limit": n}, "tpm"),
+    ({"budget_id": "b"}, lambda n: {"rpm_limit": n}, "rpm"),
+    ({"rpm_limit": 10}, lambda n: {"model_rpm_limit": {"m": n}}, "rpm"),
+    ({"model_tpm_limit": {"m": 10}, "tpm_limit": 50}, lambda n: {"model_tpm_limit": {"m": n}}, "tpm"),
+    ({"metadata": {"model_rpm_limit": {"m": 10}}}, lambda n: {"model_rpm_limit": {"m": n, "other": 1000}}, "rpm"),
+]
+
+
+@pytest.mark.parametrize(("above", "given", "name"), PLACES)
+@pytest.mark.parametrize(("kind", "owner", "of"), OWNERS)
+async def test_nobody_is_promised_more_than_is_left(tmp_path, kind, owner, of, above, given, name):
+    async with open_managed(tmp_path) as managed:
+        await managed.put("budget", "b", rpm_limit=10)
+        await managed.put(owner, "x", **{f"{owner}_id": "x"}, **above)
+        new = {"key": "/key/generate", "team": "/team/new"}[kind]
+        promised = {**of, f"{name}_limit_type": "guaranteed_throughput"}
+        first = await managed.good(new, {**promised, **given(6)})
+        status, text, param = await managed.bad(new, {**promised, **given(5)})
+        what = f"{name.upper()} limit"
+        assert text == f"Allocated {what}=6 + {kind.capitalize()} {what}=5 is greater than {owner} {what}=10"
+        assert status == 400 and param in (f"{name}_limit", f"model_{name}_limit") and param in given(1)
+        await managed.good(new, {**promised, **given(4)})
+        changed = {"key": {"key": first.get("key")}, "team": {"team_id": first.get("team_id")}}[kind]
+        assert (await managed.bad(f"/{kind}/update", {**changed, **given(7)}))[2] == param
+        await managed.good(f"/{kind}/update", {**changed, **given(3)})
+        await managed.good(new, {**promised, f"{name}_limit_type": "best_effort_throughput", **given(10)})
+    if kind == "team":
+        async with open_managed(tmp_path) as managed:
+            assert (await managed.bad("/team/new", {"rpm_limit_type": "dynamic"}))[2] == "rpm_limit_type"
 
 
 async def test_a_programs_key(tmp_path):

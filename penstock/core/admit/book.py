@@ -18,20 +18,27 @@ from penstock.core.admit.periods import window
 GLOBAL = "global"
 MOST_KEPT = 4_000  # pairs of claims and cells that are not joined anew with each request
 _BEFORE = -1.0  # a start that no window has
+MOST_CARRIED = 12  # windows out of which something is carried: whoever was over by more than so many caps is forgiven
 MOST_LEFT = 8  # windows of a cell that are remembered once it is in another one; older ones are asked for again
 
 
 class Cell:
     """What an account has spent in the window that holds, and what is reserved of it. ``own``: what of it this process
     has spent; ``granted``: how much that may be, where several share a cap. ``asked``: whether somebody was asked what
-    had been spent in this window before this book counted. ``until``: nothing is known of windows from then on."""
+    had been spent in this window before this book counted. ``until``: nothing is known of windows from then on.
+    ``most``: where what exceeds a cap is carried into the next window, that cap; else None. ``carried``: from the
+    windows before, of what is left of the cap."""
 
-    __slots__ = ("account", "asked", "end", "granted", "own", "period", "reserved", "spent", "start", "until", "_left")
+    __slots__ = (
+        "account", "asked", "carried", "end", "granted", "most", "own", "period", "reserved", "spent", "start", "until",
+        "_left",
+    )  # fmt: skip
 
     def __init__(self, account: str, period: str, until: float = 0.0) -> None:
         self.account, self.period, self.until = account, period, until
         self.start, self.end = _BEFORE, _BEFORE
-        self.spent = self.reserved = self.own = self.granted = 0
+        self.spent = self.reserved = self.own = self.granted = self.carried = 0
+        self.most: int | None = None
         self.asked = False
         self._left: dict[float, tuple[int, int, int, bool]] = {}
 
@@ -48,13 +55,37 @@ class Cell:
             self._left[self.start] = self.spent, self.own, self.granted, self.asked
             if len(self._left) > MOST_LEFT:
                 del self._left[next(iter(self._left))]
+        if self.most is not None and not first:
+            # What other processes have spent in the window that is over, the store knows: it is asked again.
+            self.carried = self._carry(start, self.most) if start >= self.end else 0
+            kept = None if kept is None else (kept[0], kept[1], kept[2], False)
         self.start, self.end = start, end
         if kept is None:
             self.spent = self.own = self.granted = 0
-            self.asked = not first and start >= self.until
+            self.asked = not first and start >= self.until and self.most is None
         else:
             self.spent, self.own, self.granted, self.asked = kept
         self.until = max(self.until, self.end)
+
+    def _carry(self, start: float, most: int) -> int:
+        """Return what is carried into a later window: of this one, less the caps of those between, in which nothing was
+        spent."""
+        over, end = carry((self.spent + self.carried,), most), self.end
+        for _ in range(MOST_CARRIED):
+            if not over or end >= start:
+                return over
+            over, end = max(0, over - most), window(self.period, end).end
+        return 0
+
+    def windows_before(self) -> list[float]:
+        """List when the windows began out of which something may be carried into this one, the oldest first."""
+        found, start = list[float](), self.start
+        for _ in range(MOST_CARRIED):
+            if start <= 0:
+                break
+            start = window(self.period, start - 1).start
+            found.append(start)
+        return found[::-1]
 
     def forget(self, at: float) -> None:
         """Know no longer what was spent in a window that the cell is not in: of a time ``at``. It is asked for again
@@ -204,10 +235,19 @@ def _refusal(claim: Claim, amount: int, now: float) -> Refusal | None:
     cell, cap = claim.cell, claim.cap
     if not cell.start <= now < cell.end:
         cell.turn(now)
-    most = cap.most + cap.more if now < cap.until else cap.most
+    most = (cap.most + cap.more if now < cap.until else cap.most) - cell.carried
     if cell.spent + cell.reserved + amount > most or cell.spent >= most:
         return Refusal(claim, most, cell.spent, cell.reserved, amount)
     return None
+
+
+def carry(spent: Iterable[int], most: int) -> int:
+    """Return what is carried out of windows in a row, the oldest first: what each had over the cap, with what it began
+    with."""
+    carried = 0
+    for amount in spent:
+        carried = max(0, carried + amount - most)
+    return carried
 
 
 def distinct(claims: Sequence[Claim], cells: Sequence[Cell]) -> tuple[Cell, ...]:

@@ -49,8 +49,9 @@ class Caller(Struct, frozen=True):
     its key may do nothing at all. ``aliases``: names of models that stand for others. ``addresses``: from where it may
     call, () = anywhere. ``tags``: of each of its requests. ``tenant``: who shares its answers and kept objects.
     ``customer``: the end user of all its requests, where a token says so. ``outputs``: see ``Holder``, of those of its
-    holders that say something, the key first. ``logging``: where its team's and its own records go, too. ``required``:
-    what its requests must say."""
+    holders that say something, the key first. ``logging``: where its team's and its own records go, too. ``priority``:
+    by which shares of models are reserved, "" for none: its team's, else its own.
+    ``required``: what its requests must say."""
 
     alias: str
     admin: bool
@@ -72,6 +73,7 @@ class Caller(Struct, frozen=True):
     outputs: tuple[Mapping[str, int], ...] = ()
     logging: tuple[Logging, ...] = ()
     required: tuple[str, ...] = ()
+    priority: str = ""
 
     def output_of(self, model: str) -> int | None:
         """Return how many tokens are set aside for an answer of a model whose request sets no limit; None where nobody
@@ -150,6 +152,7 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
         outputs=tuple(held.outputs for held in holders if held.outputs),
         logging=(*_logging(f"team/{team_id}", team or _NONE), *_logging(f"key/{id_}", key)),
         required=tuple(dict.fromkeys((*read_required(key), *read_required(team or _NONE)))),
+        priority=_priority(team or _NONE) or _priority(key),
     )
 
 
@@ -189,6 +192,12 @@ def _logging(place: str, body: Body) -> Iterator[Logging]:
 def _tags(body: Body) -> tuple[str, ...]:
     found = body.get("tags") or (body.get("metadata") or _NONE).get("tags") or ()
     return tuple(str(one) for one in found)
+
+
+def _priority(body: Body) -> str:
+    metadata = body.get("metadata")
+    found = metadata.get("priority") if isinstance(metadata, Mapping) else None
+    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
 def _routes(key: Body) -> tuple[str, ...]:

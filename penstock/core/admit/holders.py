@@ -51,6 +51,7 @@ class Pace(Struct, frozen=True, gc=False):
 
 
 NO_PACE = Pace()
+UNBOUND = 1 << 53  # more than any bound that can be written: what is counted, and keeps nobody out
 NO_LIMITS: Mapping[str, Pace] = {}
 NO_OUTPUTS: Mapping[str, int] = {}
 
@@ -59,7 +60,8 @@ class Holder(Struct, frozen=True):
     """Somebody with limits. ``kind``: "key", "team", "member", "user", "organization", "organization_member",
     "project", "customer", "tag"; ``id``: which one, a member's as ``team/user``. ``models``: names that it may call, ()
     = all. ``soft``: picodollars at which somebody is told. ``by_model``: its pace in one model. ``outputs``: tokens
-    that are set aside for an answer whose request sets no limit, by model, "" for all others."""
+    that are set aside for an answer whose request sets no limit, by model, "" for all others. ``dynamic``: bounds of a
+    key's pace that do not hold while the model has no trouble, of "requests" and "tokens"."""
 
     kind: str
     id: str
@@ -71,6 +73,7 @@ class Holder(Struct, frozen=True):
     pace: Pace = NO_PACE
     by_model: Mapping[str, Pace] = NO_LIMITS
     outputs: Mapping[str, int] = NO_OUTPUTS
+    dynamic: tuple[str, ...] = ()
 
 
 def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> Holder:
@@ -88,6 +91,7 @@ def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> 
         pace=_pace(both),
         by_model=_by_model(both),
         outputs=_outputs(both),
+        dynamic=_dynamic(body) if kind == "key" else (),
     )
 
 
@@ -175,6 +179,18 @@ def _outputs(body: Body) -> Mapping[str, int]:
         raise Bad(_OUTPUTS if found[""] else _OUTPUT, "0 is no length of an answer: write a whole number from 1 on")
     outputs = {model: count for model, count in found.items() if count is not None}
     return outputs or NO_OUTPUTS
+
+
+def _dynamic(body: Body) -> tuple[str, ...]:
+    """Read which bounds are LiteLLM's ``dynamic``: a pace that may be exceeded until the model has trouble."""
+    metadata, found = body.get("metadata"), list[str]()
+    for name, bound in (("rpm_limit_type", "requests"), ("tpm_limit_type", "tokens")):
+        said = body.get(name)
+        if said is None and isinstance(metadata, Mapping):
+            said = metadata.get(name)
+        if said == "dynamic":
+            found.append(bound)
+    return tuple(found)
 
 
 # Fields. --------------------------------------------------------------------------------------------------------------

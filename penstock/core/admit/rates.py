@@ -281,6 +281,12 @@ class Rates:
         """Return how many requests, tokens and places are left of a limit; -1 where there is none."""
         return self._room(limit, self._meters.get(limit.account) or self._make(limit), now)
 
+    def usage(self, limit: Limit, now: float) -> float:
+        """Return the part of a limit's requests or tokens that is in use, of both the larger one: from 0 to 1."""
+        requests, tokens, _ = self.left(limit, now)
+        parts = ((requests, limit.pace.requests), (tokens, limit.pace.tokens))
+        return max((1.0 - left / self._part(most) for left, most in parts if most), default=0.0)
+
     def _room(self, limit: Limit, meter: Meter, now: float) -> Left:
         """Return what a limit has room for: requests, tokens, and requests under way; -1 where it has no such bound."""
         pace, common, processes = limit.pace, self.common, self.processes

@@ -23,6 +23,7 @@ PROBE = 30.0  # seconds after which a trial that has not ended yet does not keep
 RECENT = 200  # times to an answer that are remembered
 ENOUGH = 20  # of them that say what is usual
 NEVER = -inf
+FEW = 1  # failures in a minute that are no trouble yet: LiteLLM's figure
 KEEP = 10_000  # failures that are remembered, at most
 LONGEST = 600.0  # seconds that an upstream's Retry-After may let a deployment rest
 DEAD_KEY = 60.0  # seconds, at least, that a deployment rests whose key the vendor refuses: nobody mends that in five
@@ -172,14 +173,22 @@ class Standing:
             self.rests_until = self.trial = 0.0
             self.why = ""
 
+    def count_failure(self, now: float) -> None:
+        """Count a failure of the upstream's in its minute."""
+        self.turn(now)
+        self.failed += 1
+
+    def has_trouble(self, now: float) -> bool:
+        """Tell whether it rests, or has failed more than once in the minute under way."""
+        return now < self.rests_until or (self.failed > FEW and now < self.minute)
+
     def fail(self, kind: str, name: str, told: float | None, now: float, rests: Rests, alone: bool) -> float:
         """Note a failure of the upstream's; return the seconds that it rests from now on, 0 for none.
 
         ``kind``: of ``errors.TABLE``; ``name``: its class in LiteLLM's words. ``told``: the wait that the upstream asks
         for. ``alone``: it is the only deployment of its group, which rests only when nearly everything fails (and the
         group is blocked only where there is another one to go to)."""
-        self.turn(now)
-        self.failed += 1
+        self.count_failure(now)
         least = max(DEAD_KEY if kind in CREDENTIAL else 0.0, min(told or 0.0, LONGEST))
         if now < self.rests_until and now + least < self.rests_until + 1.0:
             return 0.0  # a try from before the rest says nothing new: fifty under way began it fifty times
