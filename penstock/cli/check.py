@@ -27,6 +27,7 @@ def check(file: Path | None, config: Path | None) -> None:
     from penstock.config.text import report
     from penstock.core.providers.resolve import resolve
     from penstock.runtime.review import review
+    from penstock.server.sources.mock import STARTED
 
     if (file is None) == (config is None):
         raise click.UsageError("Missing argument 'FILE'." if file is None else "Give FILE once.")
@@ -34,7 +35,7 @@ def check(file: Path | None, config: Path | None) -> None:
     assert path is not None
     loaded = load(path, environment(), resolve=resolve)
     if loaded.config is not None:
-        found = (*loaded.problems, *review(loaded.config, loaded.config.environment))
+        found = (*loaded.problems, *review(loaded.config, {**STARTED, **loaded.config.environment}))
         in_order = sorted(found, key=lambda one: (one.file, one.line, one.path, one.level))
         loaded = replace(loaded, problems=tuple(in_order))
     if loaded.config is not None and (settings := shared_redis(loaded.config).settings) is not None:

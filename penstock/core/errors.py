@@ -65,6 +65,9 @@ TABLE: dict[str, Row] = {
     "method": Row(405, _BAD, _BAD, "BadRequestError", "no", "client"),
     "request_timeout": Row(408, "timeout_error", "timeout_error", "Timeout", "no", "client"),
     "too_large": Row(413, _BAD, "request_too_large", "BadRequestError", "no", "client"),
+    # files that are kept: a key's or a team's quota, and the gateway's own disk
+    "over_storage": Row(413, _BAD, "request_too_large", "BadRequestError", "no", "client"),
+    "disk_full": Row(507, "internal_server_error", "api_error", "InternalServerError", "no", "gateway"),
     "media_type": Row(415, _BAD, _BAD, "BadRequestError", "no", "client"),
     "content_coding": Row(415, _BAD, _BAD, "BadRequestError", "no", "client"),
     "upgrade": Row(426, _BAD, _BAD, "BadRequestError", "no", "client"),

@@ -55,7 +55,7 @@ def kind_of(content_type: bytes) -> str:
 class Seen:
     """What an answer that passes tells of its use. ``feed`` the body as it passes, ``close`` at its end; then
     ``usage``, ``units`` and ``model`` are what it told. ``chunks``: events of a stream with something in them, which
-    counts tokens roughly where nothing is told. ``batch``: it describes a batch, of this status: what it tells of its
+    counts tokens roughly where nothing is told. ``batch``: the answer, where it describes a batch: what it tells of its
     use, each time that somebody asks, was used once, at the price of batches."""
 
     __slots__ = ("_anthropic", "_gemini", "_head", "_kind", "_long", "_parts", "_size", "_tier", "_usage", "batch",
@@ -73,7 +73,7 @@ class Seen:
         self._tier: Raw | None = None
         self.units: Units | None = None
         self.model = ""
-        self.batch = ""
+        self.batch = b""
         self.chunks = 0
 
     @property
@@ -157,7 +157,10 @@ class Seen:
 
     def _object(self, data: bytes) -> None:
         try:
-            self._fields(_OBJECT(data))
+            fields = _OBJECT(data)
+            if bytes(fields.get("object", b"")) == b'"batch"' or bytes(fields.get("type", b"")) == b'"message_batch"':
+                self.batch = data
+            self._fields(fields)
         except _BAD:
             self._end(data[-TAIL:])
 
@@ -185,8 +188,8 @@ class Seen:
             if raw is not None:
                 self._counts(raw)
         self._tier = fields.get("service_tier", self._tier)
-        if bytes(fields.get("object", b"")) == b'"batch"':
-            self.batch, self._tier = _name(bytes(fields.get("status", b'""'))) or "unknown", Raw(b'"batch"')
+        if self.batch:
+            self._tier = Raw(b'"batch"')
         meta = fields.get("meta") or _held(fields.get("response")).get("meta")
         if meta is not None:
             self._counts(meta)

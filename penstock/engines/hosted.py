@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 from dataclasses import replace
 
 from penstock.config.engines import EngineModel
 from penstock.engines import ENGINES
+from penstock.engines.environment import inherited
 from penstock.engines.models import find_model
 from penstock.engines.output import Output
 from penstock.engines.planning import GRACE, Planned, Wanted, plan_engine
@@ -52,8 +55,9 @@ class Tail(Output):
 class Hosted:
     """An engine that was started: its process, and how it tells that it is ready."""
 
-    def __init__(self, model: EngineModel, tail: Tail) -> None:
+    def __init__(self, model: EngineModel, tail: Tail, secrets: Collection[str] = ()) -> None:
         planned = plan_model(model)
+        plan = replace(planned.plan, inherits=inherited(os.environ, secrets))
         try:
             taken = is_taken(HOST, model.port)
         except OSError as error:
@@ -64,7 +68,7 @@ class Hosted:
         self.health = planned.health
         self.in_container = bool(planned.plan.after)  # its processes are docker's, and not ours to be measured
         self.progress = Progress(reads, time.monotonic())
-        self.process = Process(planned.plan, tail, self.progress)
+        self.process = Process(plan, tail, self.progress)
 
 
 def plan_model(model: EngineModel) -> Planned:

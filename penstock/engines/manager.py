@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from penstock.engines.control import Control
 from penstock.engines.docker import LITELLM_IMAGE, LITELLM_VERSION
+from penstock.engines.environment import inherited
 from penstock.engines.gateway import plan_gateway
 from penstock.engines.output import Output
 from penstock.engines.planning import Planned, Wanted, plan_engine
@@ -37,7 +40,8 @@ class Manager:
             planned: Planned = plan_engine(wanted)
             self.model_name = planned.model_name
             progress = Progress(wanted.engine.percent, time.monotonic())
-            self._start(planned.plan, wanted.host, wanted.port, planned.health, timeout, progress, "--port")
+            plan = replace(planned.plan, inherits=inherited(os.environ))
+            self._start(plan, wanted.host, wanted.port, planned.health, timeout, progress, "--port")
         except EngineError as error:
             return self._fail(error)
         return True

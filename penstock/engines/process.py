@@ -26,11 +26,13 @@ _KEEPER_SECONDS = 60.0  # beyond the grace: what the keeper takes to sweep, and 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is started. ``after``: commands that remove what the process leaves behind; ``remove``: files that are its
-    own. ``grace``: seconds between SIGTERM and SIGKILL."""
+    own. ``grace``: seconds between SIGTERM and SIGKILL. ``inherits``: what it is given of the environment, None: all of
+    it; ``environment`` is laid over that."""
 
     label: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    inherits: Mapping[str, str] | None = field(default=None, repr=False)
     after: tuple[tuple[str, ...], ...] = ()
     remove: tuple[str, ...] = ()
     grace: float = 10.0
@@ -46,12 +48,13 @@ class Process:
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         told = {"command": plan.command, "grace": plan.grace, "after": plan.after, "remove": plan.remove}
         # A session of its own: Ctrl-C in a terminal goes to us alone, and we decide who ends first.
+        given = os.environ if plan.inherits is None else plan.inherits
         self._keeper = subprocess.Popen(
             [sys.executable, "-I", "-S", keeper.__file__, json.dumps(told)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **plan.environment},
+            env={**given, "PYTHONUNBUFFERED": "1", **plan.environment},
             start_new_session=True,
         )
         self.pid = self._keeper.pid

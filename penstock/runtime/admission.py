@@ -63,10 +63,12 @@ class Admitted(Struct, eq=False):
 class Budgets(Protocol):
     """What the ledger is to admission. ``reserve``: set money aside for a call that limits let pass; raises
     "over_budget", or returns what must be awaited first, which may raise it, too. What became of it is settled when the
-    call is recorded. ``note``: keep that a call was refused before money was set aside. ``spent``: picodollars that an
-    account ("key:ID") has spent in the window of its cap."""
+    call is recorded. ``owe``: begin the bill of a call whose cost is owed already; refuses nobody. ``note``: keep that
+    a call was refused before money was set aside. ``spent``: picodollars that an account ("key:ID") has spent in the
+    window of its cap."""
 
     def reserve(self, call: Call, admitted: Admitted, state: State) -> Awaitable[None] | None: ...
+    def owe(self, call: Call, admitted: Admitted) -> None: ...
     def note(self, call: Call, error: GatewayError | None) -> None: ...
     def spent(self, account: str) -> int: ...
 
@@ -159,6 +161,13 @@ class Admission:
             elif call.exchange.method not in _HARMLESS and not names_route(caller, call.path):
                 _check_unnamed(caller)
         return self._count(call, state, model, None)
+
+    def admit_owed(self, call: Call) -> None:
+        """Let a call through whose cost is owed already: it counts against budgets, and nothing refuses it."""
+        caller = call.caller
+        call.admitted = Admitted(caller.holders, caller.customer, "", caller.tags, call.model)
+        if self.budgets is not None:
+            self.budgets.owe(call, call.admitted)
 
     def plan_of(self, call: Call) -> Plan[Target] | None:
         """Return the plan that a call was admitted with."""

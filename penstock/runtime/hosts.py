@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import GatewayError
@@ -49,6 +49,7 @@ class Hosts:
         self._clock = clock
         self.fleet = Fleet(Share({}))
         self.models: dict[str, EngineModel] = {}
+        self._secrets: frozenset[str] = frozenset()
         self.tails: dict[str, Tail] = {}
         self.hosts: dict[str, Host] = {}
         self._preload: tuple[str, ...] = ()
@@ -60,9 +61,10 @@ class Hosts:
 
     # The config. ------------------------------------------------------------------------------------------------------
 
-    def put(self, settings: EngineSettings | None) -> None:
+    def put(self, settings: EngineSettings | None, secrets: Iterable[str] = ()) -> None:
         """Take what the config says now. Engines that run and are the same go on; the others end once they have nothing
-        to do."""
+        to do. ``secrets``: what no engine inherits of the environment."""
+        self._secrets = frozenset(secrets)
         models = {} if settings is None else dict(settings.models)
         changed = {
             name for name, host in self.hosts.items() if name in models and models[name].launch != host.model.launch
@@ -285,7 +287,7 @@ class Hosts:
         """Start an engine and wait for its end; return why it ended, "" where it was told to. Raises ``EngineError``
         where it does not start."""
         log.info("engine %s is started", name)
-        hosted = host.hosted = await asyncio.to_thread(Hosted, host.model, self.tails[name])
+        hosted = host.hosted = await asyncio.to_thread(Hosted, host.model, self.tails[name], self._secrets)
         if not await self._wait_ready(host, hosted):
             return ""
         log.info("engine %s is ready after %.1f s", name, self._clock() - host.begun)
@@ -320,7 +322,7 @@ class Hosts:
     def is_ready(self, name: str) -> bool:
         """Tell whether an engine takes requests now."""
         seat = self.fleet.seats.get(name)
-        return seat is not None and seat.state is READY
+        return seat is not None and seat.state is READY and not seat.closing
 
     def shown(self) -> Iterator[tuple[str, Seat, Host | None]]:
         """Yield every engine: its name, where it stands, and its process where it has one."""

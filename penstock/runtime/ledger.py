@@ -126,6 +126,9 @@ class NoBooks:
         """Refuse a call. Raises "no_ledger"."""
         raise _cannot_write()
 
+    def owe(self, call: Call, admitted: Admitted) -> None:
+        """Do nothing: there is nowhere to write."""
+
     def note(self, call: Call, error: GatewayError | None) -> None:
         """Do nothing: there is nowhere to write."""
 
@@ -226,6 +229,12 @@ class Ledger:
         held = self.book.reserve(claims, place.cells, reserved, self._now())
         self._charge(call, held, accounts, bound, soft)
         return None
+
+    def owe(self, call: Call, admitted: Admitted) -> None:
+        """Begin the bill of a call whose cost is owed already: nothing is set aside, and nobody is refused."""
+        place, soft = self.accounts.place(call.caller, admitted)
+        held = self.book.reserve((), place.cells, 0, self._now())
+        self._charge(call, held, place.accounts, 0, soft)
 
     async def _share(
         self,

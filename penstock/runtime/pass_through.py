@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, cast
 from penstock.config import Deployment
 from penstock.core.admit.amount import pico
 from penstock.core.admit.estimate import UNKNOWN, Dearest, dearest_of
-from penstock.core.batches.kept import ENDED
 from penstock.core.count import estimate
 from penstock.core.errors import GatewayError, shed
 from penstock.core.mask import NO_SECRETS, Lines, Mask
@@ -32,6 +31,7 @@ from penstock.runtime.timeouts import of_stream
 
 if TYPE_CHECKING:
     from penstock.core.dialects.base import Dialect
+    from penstock.core.ir import Usage
     from penstock.runtime.call import Call
     from penstock.runtime.credential import Credential
     from penstock.runtime.endpoint import Endpoint
@@ -77,6 +77,13 @@ class PassThrough(Attempt, eq=False):
         made = cls(call, target, "", Live(), client, 1, call.fields, False, lane=LANE, binary=True)
         made.where, made.asked, made.credential = where, model, credential
         return made
+
+    @classmethod
+    def owed(cls, call: Call, where: str, model: str, credential: Credential, usage: Usage) -> None:
+        """Make a call's attempt of what was used before, and work out what it costs: nobody is asked."""
+        made = call.attempt = cls.of(call, where, model, credential)
+        made.price_version, made.usage = "", usage
+        made._work_out(credential.target)
 
     @property
     def label(self) -> str:
@@ -232,23 +239,26 @@ class PassThrough(Attempt, eq=False):
         if usage is None and units is None and seen.streamed and seen.chunks:
             if any(name in self.fields for name in _PROMPTS):
                 usage = estimate(self.fields, seen.chunks)
-        if seen.batch and not (self.call.batched and seen.batch in ENDED):
-            usage = None  # it tells the same each time that somebody looks how far it is
+        if seen.batch:
+            usage = None  # it tells the same each time that somebody looks: paid once, by ``server/batches/owed.py``
         self.asked = self.asked or seen.model
         self.usage, self.units = usage, units
         if self.flat is not None:
             self.cost, self.price_version = self.flat, "config"
         elif self.credential is not None and (usage is not None or units is not None):
-            found = self._price(self.credential.target)
-            if found.price is None:
-                UNPRICED.count(self.label)
-            else:
-                self.price_version = found.version
-                now = time.time() if found.price.depends_on_time else 0.0
-                used = usage or NOTHING
-                self.cost = found.price.cost(used, used.tier, units, now).total
-                if found.terms is not None:
-                    self.cost = found.terms.charge(self.cost).total
+            self._work_out(self.credential.target)
+
+    def _work_out(self, target: Target) -> None:
+        found = self._price(target)
+        if found.price is None:
+            UNPRICED.count(self.label)
+            return
+        self.price_version = found.version
+        now = time.time() if found.price.depends_on_time else 0.0
+        used = self.usage or NOTHING
+        self.cost = found.price.cost(used, used.tier, self.units, now).total
+        if found.terms is not None:
+            self.cost = found.terms.charge(self.cost).total
 
     def dearest(self) -> Dearest:
         """Return the dearest that a request of it may be: its own price for each, or its model's."""

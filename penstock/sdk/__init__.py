@@ -103,8 +103,8 @@ _HOMES = {
     "telling": "CustomLogger flush",
 }
 _FUNCTIONS = (
-    "completion text_completion embedding rerank moderation image_generation speech transcription responses "
-    "anthropic_messages batch_completion"
+    "completion text_completion embedding rerank moderation image_generation image_edit speech transcription "
+    "responses anthropic_messages batch_completion"
 ).split()
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 _HOME |= {name: "functions" for one in _FUNCTIONS for name in (one, f"a{one}")}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from penstock.config import keys
+from penstock.core.fit.media import type_of
+from penstock.core.ir import Base64
 from penstock.runtime.call import GATEWAY_FIELDS
 
 log = logging.getLogger("penstock")
@@ -170,18 +173,24 @@ def body_of(asked: Asked) -> bytes:
     return _encode(asked.fields)
 
 
-def form_of(asked: Asked, name: str) -> tuple[bytes, bytes]:
-    """Write the body of a request as a form with a file: (content type, body)."""
+def form_of(asked: Asked, files: Sequence[str]) -> tuple[bytes, bytes]:
+    """Write the body of a request as a form in which the arguments ``files`` are files, or lists of them: (content
+    type, body)."""
     boundary = secrets.token_hex(16).encode()
     parts = []
     for key, value in asked.fields.items():
-        if key != name:
+        if key not in files:
             for item in value if isinstance(value, list | tuple) else [value]:
                 text = item if isinstance(item, str) else _encode(item).decode()
                 parts.append((f'name="{key}{"[]" if isinstance(value, list | tuple) else ""}"', b"", text.encode()))
-    file_name, data, kind = _file_of(asked.fields[name])
-    safe = file_name.replace("\\", "\\\\").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-    parts.append((f'name="{name}"; filename="{safe}"', b"Content-Type: %b\r\n" % kind.encode(), data))
+    for key in files:
+        given = asked.fields.get(key)
+        several = isinstance(given, list)
+        for one in given if isinstance(given, list) else [] if given is None else [given]:
+            name, data, kind = _file_of(one, key)
+            safe = name.replace("\\", "\\\\").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+            what = f'name="{key}{"[]" if several else ""}"; filename="{safe}"'
+            parts.append((what, b"Content-Type: %b\r\n" % kind.encode(), data))
     body = b"".join(
         b"--%b\r\nContent-Disposition: form-data; %b\r\n%b\r\n%b\r\n" % (boundary, what.encode(), head, data)
         for what, head, data in parts
@@ -189,17 +198,24 @@ def form_of(asked: Asked, name: str) -> tuple[bytes, bytes]:
     return b"multipart/form-data; boundary=" + boundary, body + b"--%b--\r\n" % boundary
 
 
-def _file_of(given: Any) -> tuple[str, bytes, str]:
-    """Read a file as OpenAI's SDK takes one: bytes, a path, an open file, or (name, any of these, media type)."""
-    name, kind = "audio", "application/octet-stream"
+def _file_of(given: Any, name: str) -> tuple[str, bytes, str]:
+    """Read a file as OpenAI's SDK takes one: bytes, a path, an open file, or (name, any of these, media type).
+    ``name``: of one that has none."""
     if isinstance(given, tuple):
-        name, kind = str(given[0] or name), str(given[2]) if len(given) > 2 and given[2] else kind
-        return name, _file_of(given[1])[1], kind
+        _, data, kind = _file_of(given[1], name)
+        return str(given[0] or name), data, str(given[2]) if len(given) > 2 and given[2] else kind
     if isinstance(given, bytes | bytearray):
-        return name, bytes(given), kind
+        return name, bytes(given), _kind_of(given)
     if isinstance(given, str | os.PathLike):
         path = Path(given)
-        return path.name, path.read_bytes(), kind
+        data = path.read_bytes()
+        return path.name, data, _kind_of(data)
     if hasattr(given, "read"):
-        return os.path.basename(str(getattr(given, "name", name))), given.read(), kind
+        data = given.read()
+        return os.path.basename(str(getattr(given, "name", name))), data, _kind_of(data)
     raise TypeError(f"a file is bytes, a path, an open file or (name, file), not {type(given).__name__}")
+
+
+def _kind_of(data: bytes | bytearray) -> str:
+    """Return the media type of a file by its first bytes: OpenAI takes no picture that is not said to be one."""
+    return type_of(Base64("application/octet-stream", base64.b64encode(bytes(data[:24])).decode()))

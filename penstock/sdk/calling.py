@@ -78,8 +78,8 @@ class Calling:
         except SdkError as error:
             self._tell(prepared, None, error, None)
             raise
-        if operation.form:
-            prepared.headers[b"content-type"], prepared.body = form_of(asked, operation.form)
+        if operation.files:
+            prepared.headers[b"content-type"], prepared.body = form_of(asked, operation.files)
         else:
             prepared.body = body_of(asked)
         return prepared

@@ -13,8 +13,9 @@ from penstock.sdk.answers import Answer
 
 class Operation(NamedTuple):
     """An operation. ``named``: its arguments in their order; ``needs``: those without which it is none. ``whole`` and
-    ``part``: what an answer is, and an event of a stream. ``default``: the model where none is named. ``form``: the
-    argument that is a file. ``metadata``: the vendor takes it, too; of the others only callbacks and gateways hear."""
+    ``part``: what an answer is, and an event of a stream. ``default``: the model where none is named. ``files``:
+    arguments that are files, which make its body a form. ``metadata``: the vendor takes it, too; of the others only
+    callbacks and gateways hear."""
 
     name: str
     path: str
@@ -24,7 +25,7 @@ class Operation(NamedTuple):
     whole: type[Answer] | None
     part: type[Answer] | None = None
     default: str = ""
-    form: str = ""
+    files: tuple[str, ...] = ()
     metadata: bool = False
 
     def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
@@ -102,6 +103,17 @@ _ROWS = (
         answers.ImageResponse,
         part=answers.ImageResponse,
     ),
+    _row(
+        "image_edit",
+        "/v1/images/edits",
+        SMALL["/images/edits"],
+        "image prompt model mask n quality response_format size user",
+        "image prompt",
+        answers.ImageResponse,
+        part=answers.ImageResponse,
+        default="openai/dall-e-2",
+        files=("image", "mask"),
+    ),
     _row("speech", "/v1/audio/speech", SMALL["/audio/speech"], "model input voice", "model input", None),
     _row(
         "transcription",
@@ -111,7 +123,7 @@ _ROWS = (
         "model file",
         answers.TranscriptionResponse,
         part=answers.TranscriptionResponse,
-        form="file",
+        files=("file",),
     ),
     _row(
         "responses",

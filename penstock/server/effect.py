@@ -17,6 +17,7 @@ from penstock.config.admission import LITELLM_KEYS as ADMISSION_LITELLM_KEYS
 from penstock.config.admission import read_admission
 from penstock.config.jwt_auth import read_jwt
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
+from penstock.config.known import secrets_of
 from penstock.config.priorities import read_priorities
 from penstock.config.routes import KEYS as ROUTE_KEYS
 from penstock.config.routes import read_routes
@@ -225,7 +226,7 @@ def _engines(to: InEffect, config: Config) -> None:
         from penstock.runtime.hosts import Hosts  # few gateways have engines
 
         engine.hosts = Hosts(engine.means.clock)
-    engine.hosts.put(config.engines)
+    engine.hosts.put(config.engines, secrets_of(config, config.environment))
     if to.serving:
         engine.hosts.open() if begins else engine.hosts.turn()
 

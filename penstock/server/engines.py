@@ -117,7 +117,7 @@ async def _follow(gateway: Gateway, hosts: Hosts, name: str, number: int, events
 
 
 def _clean(gateway: Gateway, line: str) -> str:
-    """Take the secrets of the config and its environment, which engines inherit, out of a line."""
+    """Take the secrets of the config and its environment, which an engine may have been given, out of a line."""
     return gateway.state.mask.clean(line)
 
 

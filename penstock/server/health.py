@@ -178,6 +178,10 @@ async def _ask(gateway: Gateway, call: Call, targets: Sequence[Target]) -> list[
 
 
 async def _ask_one(gateway: Gateway, call: Call, target: Target) -> tuple[dict[str, Any], str]:
+    hosts = gateway.engine.hosts
+    if target.engine and (hosts is None or not hosts.is_ready(target.engine)):  # a look loads none, and ends no other
+        [(row, trouble)] = _known(gateway, [target])
+        return row | {"not_asked": f"the engine {target.engine} is not loaded"}, trouble
     mode = target.deployment.mode or target.price.capabilities.mode or "chat"
     asked = _behind_star(gateway.state, target)
     question = _QUESTIONS.get(mode)

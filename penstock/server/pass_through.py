@@ -105,6 +105,10 @@ async def _to_provider(provider: Provider, gateway: Gateway, call: Call) -> None
     headers = request_headers(exchange.headers, [name for name, _ in own], secret) + own
     names = tuple(dict.fromkeys(name for one in (asked, model) if one for name in (one, f"{provider.name}/{one}")))
     await _pass(gateway, attempt, _endpoint(exchange.method, url, headers, credential.signer), asked or model, names)
+    if attempt.seen is not None and attempt.seen.batch:
+        from penstock.server.batches.passing import note_passed  # which passes through here what it asks itself
+
+        await note_passed(gateway, call, provider.name, attempt.seen.batch)
 
 
 async def _to_address(endpoint: PassThroughEndpoint, gateway: Gateway, call: Call) -> None:

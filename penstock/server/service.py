@@ -371,7 +371,7 @@ class Service:
         for problem in problems:
             log.log(_LEVELS[problem.level], "%s", problem)
         # The stored models are there whatever the config says: they are no sign that it could be read.
-        fresh = [source.name for source in self.sources if not source.trouble and source is not self.stored]
+        fresh = [one.name for one in self.sources if not (one.trouble or one.silent or one is self.stored)]
         if config is None or not fresh:
             log.error("%s: the old config stays", why)
             return ["The config could not be read again: the old one stays."]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from penstock.core.batches.kept import KeptBatch, KeptFile, Page
+from penstock.core.batches.kept import KeptBatch, KeptFile, Page, Total
 
 
 class BatchStore(Protocol):
@@ -12,10 +12,11 @@ class BatchStore(Protocol):
     the order of ``created_at``, the newest first unless ``descending`` is False; ``after``: the id of the last row of
     the part before. Raises ``OSError`` where it cannot be reached.
 
-    ``lasts``: what it has outlives the process. ``change`` puts a batch in the place of its version before, and tells
-    whether that was still there; with ``runner`` only for who runs it. ``lease``: gives a batch to ``runner`` until
-    then, unless another has it; returns it as it is now, None where it is another's, or gone. ``waiting``: unfinished
-    batches that nobody runs, the oldest first."""
+    ``taken_by``: what the files of an owner take of the gateway's own disk, and those of all owners of a team; "" of
+    either: of nobody. ``lasts``: what it has outlives the process. ``change`` puts a batch in the place of its version
+    before, and tells whether that was still there; with ``runner`` only for who runs it. ``lease``: gives a batch to
+    ``runner`` until then, unless another has it; returns it as it is now, None where it is another's, or gone.
+    ``waiting``: unfinished batches that nobody runs, the oldest first."""
 
     @property
     def lasts(self) -> bool: ...
@@ -25,6 +26,7 @@ class BatchStore(Protocol):
         self, owner: str | None, purpose: str = "", after: str = "", limit: int = 100, descending: bool = True
     ) -> Page: ...
     async def files_over(self, now: float, limit: int = 100) -> list[KeptFile]: ...
+    async def taken_by(self, owner: str, team: str) -> tuple[Total, Total]: ...
     async def remove_file(self, id: str) -> bool: ...
     async def add_batch(self, batch: KeptBatch) -> None: ...
     async def batch(self, id: str) -> KeptBatch | None: ...

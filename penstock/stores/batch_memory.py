@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from penstock.core.batches.kept import KeptBatch, KeptFile, Page
+from penstock.core.batches.kept import KeptBatch, KeptFile, Page, Total
 
 
 class MemoryBatchStore:
@@ -32,6 +32,12 @@ class MemoryBatchStore:
 
     async def files_over(self, now: float, limit: int = 100) -> list[KeptFile]:
         return [one for one in self._files.values() if 0 < one.expires_at <= now][:limit]
+
+    async def taken_by(self, owner: str, team: str) -> tuple[Total, Total]:
+        kept = [one for one in self._files.values() if not one.provider]
+        return _taken(one for one in kept if owner and one.owner == owner), _taken(
+            one for one in kept if team and one.team == team
+        )
 
     async def remove_file(self, id: str) -> bool:
         return self._files.pop(id, None) is not None
@@ -76,6 +82,11 @@ class MemoryBatchStore:
     async def release(self, id: str, runner: str) -> None:
         if self._leases.get(id, ("", 0.0))[0] == runner:
             del self._leases[id]
+
+
+def _taken(files: Iterable[KeptFile]) -> Total:
+    sizes = [one.bytes for one in files]
+    return Total(len(sizes), sum(sizes))
 
 
 def _order(row: Any) -> tuple[float, str]:

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -21,14 +21,14 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PART, _LOCK = ".part", ".lock"
 PORTION = 256 * 1024
 _OLD = 24 * 3600.0  # seconds after which a file that never became whole is nobody's
-KEPT_FREE = 1024**3  # bytes of the disk that no file is given: the database and the journal stand there, too
 
 
 class FileFolder:
-    """A folder of files by id. Raises ``OSError``."""
+    """A folder of files by id. ``kept_free``: tells how many bytes of the disk no file is given, for the database and
+    the journal stand there, too. Raises ``OSError``."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, kept_free: Callable[[], int] = lambda: 0) -> None:
+        self.path, self._kept_free = path, kept_free
 
     def place(self, id: str) -> Path:
         """Return where a file stands. Raises ``FileNotFoundError`` for what is no id."""
@@ -39,7 +39,7 @@ class FileFolder:
     def create(self, id: str) -> Incoming:
         """Begin to receive a file."""
         self._make()
-        return Incoming(self.place(id))
+        return Incoming(self.place(id), self._kept_free())
 
     def put(self, id: str, lines: list[bytes]) -> int:
         """Keep a file that is there as lines; return its length."""
@@ -50,6 +50,11 @@ class FileFolder:
             return incoming.close()
         finally:
             incoming.discard()
+
+    def check_room(self) -> None:
+        """Refuse to write where the disk is nearly full. Raises ``OSError``."""
+        self._make()
+        _check_room(self.path, self._kept_free(), 0)
 
     def link(self, id: str, other: str) -> None:
         """Keep a file under another id as well: what is in it stays until both are deleted."""
@@ -108,17 +113,18 @@ class FileFolder:
 
 class Incoming:
     """A file that is being received. ``close`` gives it its name and returns its length; ``discard`` drops one that has
-    none yet. ``size``: bytes so far. ``write`` raises ``OSError`` also where the disk is nearly full."""
+    none yet. ``size``: bytes so far. ``write`` raises ``OSError`` also where less than ``kept_free`` bytes of the disk
+    would be left."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, kept_free: int = 0) -> None:
+        self._kept_free = kept_free
         self._place, self._part = place, place.with_name(place.name + _PART)
         self._file: IO[bytes] | None = open(self._part, "xb", opener=_owners_own)
         self.size = 0
 
     def write(self, data: bytes) -> None:
         assert self._file is not None
-        if shutil.disk_usage(self._part.parent).free - len(data) < KEPT_FREE:
-            raise OSError(errno.ENOSPC, "the disk is nearly full")
+        _check_room(self._part.parent, self._kept_free, len(data))
         self._file.write(data)
         self.size += len(data)
 
@@ -222,6 +228,11 @@ def read_lines(file: IO[bytes], longest: int) -> Iterator[bytes]:
             yield raw[: longest + 1]
         else:
             yield raw.rstrip(b"\r\n")
+
+
+def _check_room(folder: Path, kept_free: int, wanted: int) -> None:
+    if shutil.disk_usage(folder).free - wanted < kept_free:
+        raise OSError(errno.ENOSPC, "the disk is nearly full")
 
 
 def _owners_own(path: str, flags: int) -> int:

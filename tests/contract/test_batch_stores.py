@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.core.batches.kept import COMPLETED, RUNNING, KeptBatch, KeptFile, LineError, Used
+from penstock.core.batches.kept import COMPLETED, RUNNING, KeptBatch, KeptFile, LineError, Total, Used
 from penstock.stores.batch_base import BatchStore
 from penstock.stores.batch_memory import MemoryBatchStore
 from penstock.stores.sql.address import read_address
@@ -118,3 +118,17 @@ async def test_of_many_who_take_a_batch_at_once_one_has_it(store):
     await store.add_batch(batch())
     found = await asyncio.gather(*(store.lease("b1", f"r{number}", 10.0, 20.0) for number in range(8)))
     assert sum(one is not None for one in found) == 1
+
+
+async def test_what_files_take_of_the_disk_is_added_up_by_owner_and_team(store):
+    assert await store.taken_by("key a", "t") == (Total(), Total())
+    for number, (owner, team, size) in enumerate((("key a", "t", 2**40), ("key a", "", 5), ("key b", "t", 7), ("key b", "T", 1))):
+        await store.add_file(file(f"f{number}", owner, team=team, bytes=size))
+    await store.add_file(file("theirs", team="t", bytes=100, provider="openai"))
+    assert await store.taken_by("key a", "t") == (Total(2, 2**40 + 5), Total(2, 2**40 + 7))
+    assert await store.taken_by("key b", "") == (Total(2, 8), Total())
+    assert (await store.taken_by("", "T"))[1] == Total(1, 1)
+    await store.add_file(file("f0", "key a", team="t", bytes=1))
+    assert (await store.taken_by("key a", ""))[0] == Total(2, 6)
+    await store.remove_file("f1")
+    assert (await store.taken_by("key a", ""))[0] == Total(1, 1)

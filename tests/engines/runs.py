@@ -48,7 +48,7 @@ class Run:
         self.mark = uuid.uuid4().hex
         self.log = folder / f"run-{self.mark}.log"
         path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        whole = {**clean_env(folder), "PATH": path, "TMPDIR": str(folder), "PENSTOCK_TEST_MARK": self.mark, **env}
+        whole = {**clean_env(folder), "PATH": path, "TMPDIR": str(folder), "TEST_RUN_MARK": self.mark, **env}
         first = command or (sys.executable, "-m", "penstock", "run-server")
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -45,6 +45,20 @@ def test_two_share_one_slot_and_each_starts_with_its_first_request(tmp_path: Pat
         assert abs(time.time() - b["since"]) < 20 and b["serves"] == ["b"]
 
 
+def test_a_look_at_the_health_loads_no_engine_and_ends_none(tmp_path: Path) -> None:
+    with hosting(tmp_path, write(AB)) as place:
+        def states() -> list[str]:
+            return [row["state"] for row in place.get("/engines")["data"]]
+
+        told = place.get("/health?live=true")
+        assert states() == ["unloaded", "unloaded"] and told["unhealthy_count"] == 0
+        assert [row["not_asked"] for row in told["healthy_endpoints"]] == [f"the engine {one} is not loaded" for one in "ab"]
+        assert place.says("b") == "b says hello"
+        told = place.get("/health?live=true")
+        assert states() == ["unloaded", "ready"] and told["healthy_count"] == 2
+        assert ["not_asked" in row for row in told["healthy_endpoints"]] == [True, False]
+
+
 def test_who_waits_is_told_his_place_and_nobody_is_cut_off(tmp_path: Path) -> None:
     with hosting(tmp_path, write({"a": engine("a"), "b": engine("b", "--load", "3")}, swap_after=0)) as place:
         running = place.chat("a", "slow 6", stream=True)
@@ -283,7 +297,7 @@ def test_a_log_is_shown_and_followed(tmp_path: Path) -> None:
 def test_the_end_of_the_gateway_is_theirs(tmp_path: Path, number: int) -> None:
     mark = f"mark-{os.urandom(8).hex()}"
     models = {name: engine(name) for name in "ab"} | {"c": engine("c", "--load", "60")}
-    with hosting(tmp_path, write(models, slots=3, preload=["a", "b", "c"]), PENSTOCK_TEST_MARK=mark) as place:
+    with hosting(tmp_path, write(models, slots=3, preload=["a", "b", "c"]), TEST_RUN_MARK=mark) as place:
         place.until("a", state="ready")
         place.until("b", state="ready")
         place.until("c", state="starting")

@@ -39,7 +39,7 @@ def config(folder: Path, **rules: Any) -> str:
 
 def test_two_models_share_one_slot(tmp_path: Path) -> None:
     mark = f"mark-{os.urandom(8).hex()}"
-    with hosting(tmp_path, config(tmp_path), PENSTOCK_TEST_MARK=mark) as place:
+    with hosting(tmp_path, config(tmp_path), TEST_RUN_MARK=mark) as place:
         said: list[str] = []
         most = 0
         messages = [{"role": "user", "content": "Hello"}]
@@ -78,7 +78,7 @@ def test_two_models_share_one_slot(tmp_path: Path) -> None:
 
 def test_killed_hard_the_gateway_leaves_no_engine(tmp_path: Path) -> None:
     mark = f"mark-{os.urandom(8).hex()}"
-    with hosting(tmp_path, config(tmp_path, slots=2, preload=["one", "two"]), PENSTOCK_TEST_MARK=mark) as place:
+    with hosting(tmp_path, config(tmp_path, slots=2, preload=["one", "two"]), TEST_RUN_MARK=mark) as place:
         for name in ("one", "two"):
             place.until(name, state="ready")
         place.served.process.kill()

@@ -240,3 +240,14 @@ def test_an_empty_error_beside_an_answer_is_none() -> None:
     whole, _ = chat_answer(True, "stop")
     for nothing in (None, "", {}, False):
         assert DIALECTS["openai_chat"].parse_response(json.dumps({**whole, "error": nothing}).encode()).choices
+
+
+def test_only_what_its_service_has_nothing_to_recover_from_is_asked_again_at_once():
+    for dialect, words in WORDS.items():
+        assert words.at_once <= words.fails.keys(), dialect
+        assert {words.fails[word] for word in words.at_once} <= {"upstream_error"}, "what is overloaded wants its pause"
+        for word in words.fails:
+            with pytest.raises(GatewayError) as caught:
+                words.read(word, said=False)
+            assert caught.value.retry_after == (0.0 if word in words.at_once else None)
+    assert gemini.WORDS.at_once == gemini.WORDS.fails.keys()

@@ -42,7 +42,7 @@ class FakeHosted:
     health = "/"
     progress = SimpleNamespace(percent=None)
 
-    def __init__(self, model: EngineModel, tail: Any) -> None:
+    def __init__(self, model: EngineModel, tail: Any, secrets: Any) -> None:
         if model.name in self.fails:
             raise EngineError("is not installed")
         self.process = FakeProcess()

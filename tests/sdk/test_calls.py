@@ -9,6 +9,7 @@ import gc
 import io
 import pickle
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,10 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "moderation": ({"input": "hello"}, lambda answer: answer.results[0].flagged is False),
     "image_generation": (
         {"model": "openai/gpt-image-1", "prompt": "a cat"},
+        lambda answer: bool(base64.b64decode(answer.data[0].b64_json)),
+    ),
+    "image_edit": (
+        {"image": [b"\x89PNG\r\n\x1a\n", ("b.jpg", b"\xff\xd8\xff\xe0")], "prompt": "a cat", "model": "openai/gpt-image-1"},
         lambda answer: bool(base64.b64decode(answer.data[0].b64_json)),
     ),
     "speech": ({"model": "openai/tts-1", "input": "hello", "voice": "alloy"}, lambda answer: len(answer.content) > 10),
@@ -217,6 +222,21 @@ def test_a_file_may_be_bytes_or_open_or_a_path(kind: str, to: dict[str, Any], mo
     assert answer.text
     sent = mock.received[0].body
     assert b"RIFF\r\n--x\r\n--" in sent and b'name="language"' in sent and b'name="timestamp_granularities[]"' in sent
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_pictures_are_sent_as_what_they_are(several: bool, to: dict[str, Any], mock: Mock, tmp_path: Path) -> None:
+    (tmp_path / "b.webp").write_bytes(b"RIFF0000WEBPVP8 ")
+    first = ("a b.png", io.BytesIO(b"\x89PNG\r\n\x1a\n1"))
+    image = [first, tmp_path / "b.webp"] if several else first
+    answer = sdk.image_edit(image, "a hat", mask=b"\x89PNG\r\n\x1a\n2", n=2, size="256x256", **to)
+    assert len(answer.data) == 2 and isinstance(answer, sdk.ImageResponse)
+    sent = mock.received[0].body
+    assert b'name="model"\r\n\r\ndall-e-2\r\n' in sent and b'name="n"\r\n\r\n2\r\n' in sent
+    name = b"image[]" if several else b"image"
+    assert b'name="%b"; filename="a b.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n\x1a\n1\r\n' % name in sent
+    assert (b'filename="b.webp"\r\nContent-Type: image/webp' in sent) is several
+    assert b'name="mask"; filename="mask"\r\nContent-Type: image/png' in sent
 
 
 def test_a_batch_keeps_its_order_and_its_failures(to: dict[str, Any], mock: Mock) -> None:

@@ -20,6 +20,7 @@ from penstock.config.routes import KEYS as ROUTE_KEYS
 from penstock.runtime.keyring import Keyring
 from penstock.runtime.records import as_json, as_text
 from penstock.server import effect
+from penstock.server.batches.quotas import most_kept
 from penstock.server.books import Books
 from penstock.server.effect import RESTART, SETTINGS, Setting, value_of
 from penstock.server.options import ServeOptions
@@ -229,6 +230,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "state": (state.keep_alive, state.forced, state.tells_usage, sorted(state.catalog.names()), state.pass_through_endpoints),
         "managing": (state.managing, state.priorities),
         "batches": (gateway.batches.most_lines, gateway.batches.most_bytes, gateway.batches.places._most()),
+        "files": (most_kept(gateway.batches), most_kept(gateway.batches, "_per_team"), gateway.batches._kept_free()),
         "callbacks": (
             gateway.engine.observer.manner,
             [one[:1] + one[2:] for one in gateway.engine.observer.everybody],

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock.stores.files_disk import KEPT_FREE, FileFolder
+from penstock.stores.files_disk import FileFolder
 from tests.door import Door, open_door, parse, until
 from tests.doors import each_door
 from tests.server.test_batches import form
@@ -160,10 +160,11 @@ def test_a_folder_knows_its_files_and_no_others(tmp_path):
 
 async def test_a_disk_that_is_nearly_full_takes_no_file(tmp_path, monkeypatch):
     async with open_door(tmp_path) as door:
-        free = shutil.disk_usage(tmp_path)._replace(free=KEPT_FREE + MIB)
+        free = shutil.disk_usage(tmp_path)._replace(free=1024 * MIB + MIB)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
         body, _ = form(DATA, "user_data", "large.bin")
         status, told = await send(door, body)
-        assert status == 503 and "the disk is nearly full" in told["error"]["message"] and left(door) == []
+        assert status == 507 and left(door) == []
+        assert "min_free_disk_mb" in told["error"]["message"] and told["error"]["type"] == "internal_server_error"
         status, _ = await send(door, form(b"small", "user_data", "small.bin")[0])
         assert status == 200

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,12 +16,15 @@ from penstock.config import Config, Deployment, Problem
 from penstock.core.providers import engines as table
 from penstock.core.providers.engines import Engine
 from penstock.mock import Mock, Script, Step
+from penstock.runtime.state import State
 from penstock.server.sources import base
 from penstock.server.sources import engines as found
 from penstock.server.sources.base import Broken, Source, SourceContent, gather
 from penstock.server.sources.engines import EnginesSource
 from penstock.server.sources.file import FileSource
+from penstock.server.sources.mock import PLACE
 from penstock.server.sources.registered import sources_of
+from tests.e2e.serving import clean_env, serving
 
 MODEL = "model_list: [{model_name: m, litellm_params: {model: openai/x, api_key: k}}]\n"
 
@@ -217,3 +224,44 @@ async def test_a_reload_with_an_error_that_is_new_changes_nothing(tmp_path: Path
     with pytest.raises(Broken) as caught:
         await source.load(Config())
     assert "errors that it had not before" in caught.value.reason and len(caught.value.problems) == 2
+
+
+MOCKED = "model_list: [{model_name: try, litellm_params: {model: mock/echo}}]\n"
+
+
+async def test_the_mock_is_started_for_a_config_that_names_it_and_stays_over_reloads(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("model_list: [{model_name: m, litellm_params: {model: openai/x, api_key: k}}]\n")
+    sources = sources_of(path, dict)
+    config, _ = await gather(sources)
+    assert config is not None and PLACE not in config.environment, "nobody wants it"
+    path.write_text(MOCKED)
+    config, problems = await gather(sources)
+    assert config is not None and not problems
+    place = config.environment[PLACE]
+    target = State(config, config.environment).targets[0]
+    assert str(target.origin) == place.removesuffix("/v1")
+    again, _ = await gather(sources)
+    assert again is not None and again.environment[PLACE] == place
+    for source in sources:
+        await source.close()
+
+
+async def test_a_mock_that_is_elsewhere_is_not_started_here(tmp_path):
+    path = tmp_path / "config.yaml"
+    for text, environ in ((MOCKED, {PLACE: "http://127.0.0.1:9/v1"}), (MOCKED.replace("echo", 'echo, api_base: "http://127.0.0.1:9/v1"'), {})):
+        path.write_text(text)
+        sources = sources_of(path, lambda environ=environ: environ)
+        config, _ = await gather(sources)
+        assert config is not None and config.environment.get(PLACE) == environ.get(PLACE)
+        assert str(State(config, config.environment).targets[0].origin) == "http://127.0.0.1:9"
+
+
+def test_mock_echo_answers_in_a_gateway_and_is_nothing_to_warn_of(tmp_path):
+    with serving(tmp_path, MOCKED) as served:
+        body = json.dumps({"model": "try", "messages": [{"role": "user", "content": "hello"}]}).encode()
+        request = urllib.request.Request(f"{served.base_url}/chat/completions", body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["choices"][0]["message"]["content"] == "mock/echo: hello"
+    told = subprocess.run([sys.executable, "-m", "penstock", "check", "config.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False, env=clean_env(tmp_path))
+    assert (told.returncode, told.stdout.strip()) == (0, "0 errors, 0 warnings"), told

@@ -11,10 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from penstock.core.batches.kept import Total
 from penstock.stores.base import Audited, Gone, Row, Spent
 from penstock.stores.kinds import KINDS
 from penstock.stores.sql import migrate
 from penstock.stores.sql.address import read_address
+from penstock.stores.sql.batch_store import SqlBatchStore
 from penstock.stores.sql.daily import Day, rows_of
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.directory import SqlDirectory
@@ -82,6 +84,22 @@ def test_sums_of_all_requests_are_made_of_those_of_keys(database):
     assert len(found) == 6 and sum(one.cost for one in found) == 12 * 10**18 + 66 and {one.requests for one in found} == {2}
     asyncio.run(store.append([Spent("c", 1793534400.0, 1.0, "x", key="k0", target="m0", group="g", provider="p", cost=1)], {}, {}))
     assert len(asyncio.run(store.daily("all", by=("day", "model", "group", "provider")))) == 6, "the same rows go on"
+
+
+def test_files_that_were_kept_before_count_in_quotas(database):
+    database.write_now(lambda c: migrate.migrate(c, "0005"))
+
+    def put(connection: sa.Connection) -> None:
+        columns = ("id", "owner", "created", "purpose", "body")
+        table = sa.table("penstock_files", *map(sa.column, columns))
+        for number in range(1203):
+            body = '{"id":"f","bytes":2,"filename":"x","provider":"' + ("" if number % 3 else "openai") + '","shown":"{}"}'
+            row = dict(zip(columns, (f"f{number}", "key a", 1.0, "batch", body if number else "none"), strict=True))
+            connection.execute(sa.insert(table).values(row))
+
+    database.write_now(put)
+    migrate.upgrade(database)
+    assert asyncio.run(SqlBatchStore(database).taken_by("key a", ""))[0] == Total(802, 1604)
 
 
 def count(connection: sa.Connection, name: str) -> int:

@@ -24,7 +24,7 @@ _NONE: Mapping[str, str] = {}
 class KeptFile(Struct, frozen=True, kw_only=True):
     """A file. ``owner``: the ``tenant`` of whoever sent it, or whose batch made it. ``bytes``: its length. Times are
     seconds since 1970; ``expires_at`` 0: it stays. ``provider``: who has it, "" for the gateway's own disk; ``shown``:
-    what that one told of it."""
+    what that one told of it. ``team``: the owner's, whose quota it counts in, too; "" for none."""
 
     id: str
     owner: str
@@ -35,6 +35,7 @@ class KeptFile(Struct, frozen=True, kw_only=True):
     expires_at: float = 0.0
     provider: str = ""
     shown: str = ""
+    team: str = ""
 
 
 class LineError(Struct, frozen=True):
@@ -64,8 +65,8 @@ class Used(Struct, frozen=True):
 
 
 class KeptBatch(Struct, frozen=True, kw_only=True):
-    """A batch. ``owner``: the ``tenant`` of whoever made it; ``client``: the address that it came from. ``form``: see
-    ``OPENAI``. ``version``: one more with each change.
+    """A batch. ``owner``: the ``tenant`` of whoever made it, ``team``: of which team that was; ``client``: the address
+    that it came from. ``form``: see ``OPENAI``. ``version``: one more with each change.
 
     ``output``, ``errors``: ids of the files of results, which have their names from the beginning and are shown at the
     end. ``completed`` + ``failed``: results so far, of ``total``; of those that failed ``cancelled`` and ``expired``
@@ -97,6 +98,7 @@ class KeptBatch(Struct, frozen=True, kw_only=True):
     faults: tuple[LineError, ...] = ()
     provider: str = ""
     shown: str = ""
+    team: str = ""
 
     @property
     def finished(self) -> bool:
@@ -105,6 +107,13 @@ class KeptBatch(Struct, frozen=True, kw_only=True):
     def changed(self, **fields: Any) -> KeptBatch:
         """Return the batch with other fields, as its next version."""
         return msgspec.structs.replace(self, version=self.version + 1, **fields)
+
+
+class Total(Struct, frozen=True):
+    """What somebody's files take of the gateway's disk: how many there are, and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
 
 
 class Page(Struct, frozen=True):

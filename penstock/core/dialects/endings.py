@@ -24,11 +24,13 @@ _WORD = 80  # and of its word: it is a name, or it is nothing that a client shou
 
 class Words(Struct, frozen=True):
     """The words of a dialect's ``field``. ``ends``: word -> neutral reason, for answers that are as they should be, or
-    that say plainly why not. ``fails``: word -> kind of error, for answers that are none."""
+    that say plainly why not. ``fails``: word -> kind of error, for answers that are none. ``at_once``:
+    such words of a service that has nothing to recover from: the same may be asked again without a pause."""
 
     field: str
     ends: Mapping[str, str]
     fails: Mapping[str, str]
+    at_once: frozenset[str] = frozenset()
 
     def read(self, word: str, said: bool, why: str = "") -> str:
         """Return the neutral reason for ``word``. ``said``: the answer holds something; ``why``: the vendor's own
@@ -44,7 +46,10 @@ class Words(Struct, frozen=True):
         kind = self.fails.get(word)
         if kind is None and said:
             return OTHER + word
-        raise failure(self.field, word, why, kind or "upstream_error")
+        error = failure(self.field, word, why, kind or "upstream_error")
+        if word in self.at_once:
+            error.retry_after = 0.0
+        raise error
 
 
 def failure(field: str, word: str, why: str = "", kind: str = "upstream_error") -> GatewayError:

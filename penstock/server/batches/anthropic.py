@@ -19,6 +19,7 @@ from penstock.server.batches import passing
 from penstock.server.batches.common import (
     PORTION,
     answer,
+    base_of,
     change,
     check_runs,
     find_batch,
@@ -27,6 +28,7 @@ from penstock.server.batches.common import (
     query_of,
     stored,
 )
+from penstock.server.batches.quotas import check_quotas
 from penstock.server.batches.room import MESSAGES_ID
 from penstock.server.routes import Page, Route
 from penstock.server.streamed import Streamed
@@ -53,11 +55,13 @@ async def create(gateway: Gateway, call: Call) -> Page:
 async def keep_batch(
     gateway: Gateway, call: Call, form: str, endpoint: str, asked: list[bytes], prefix: str
 ) -> KeptBatch:
-    """Make a batch of lines. Raises "overloaded", "no_database"."""
+    """Make a batch of lines. Raises "over_storage", "disk_full", "overloaded", "no_database"."""
+    await check_quotas(gateway.batches, call.caller, size=sum(map(len, asked)))
     now = time.time()
     batch = KeptBatch(
         id=mint(prefix),
         owner=call.caller.tenant,
+        team=call.caller.team,
         form=form,
         created_at=now,
         expires_at=now + WINDOW,
@@ -155,12 +159,7 @@ async def _results(files: list[IO[bytes]]) -> AsyncIterator[bytes]:
 
 
 def _told(call: Call, batch: KeptBatch) -> dict[str, Any]:
-    headers = call.exchange.headers
-    host = headers.get(b"host", b"127.0.0.1").decode("latin-1")
-    scheme = headers.get(b"x-forwarded-proto", b"http").decode("latin-1").partition(",")[0].strip()
-    prefix = "" if call.mount_style is None else call.mount_style.prefix
-    base = f"{'https' if scheme == 'https' else 'http'}://{host}{call.below}{prefix}"
-    return batch_object(batch, base, time.time())
+    return batch_object(batch, base_of(call), time.time())
 
 
 _PATH = "/v1/messages/batches"

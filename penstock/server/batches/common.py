@@ -66,6 +66,15 @@ def answer(told: Any, status: int = 200) -> Page:
     return Page(status, JSON, msgspec.json.encode(told))
 
 
+def base_of(call: Call) -> str:
+    """Return where the client found the gateway, before the path: addresses that it is told begin so."""
+    headers = call.exchange.headers
+    host = headers.get(b"host", b"127.0.0.1").decode("latin-1")
+    scheme = headers.get(b"x-forwarded-proto", b"http").decode("latin-1").partition(",")[0].strip()
+    prefix = "" if call.mount_style is None else call.mount_style.prefix
+    return f"{'https' if scheme == 'https' else 'http'}://{host}{call.below}{prefix}"
+
+
 def query_of(call: Call) -> dict[str, str]:
     return {name: values[-1] for name, values in parse_qs(call.exchange.query.decode("latin-1")).items()}
 

@@ -8,6 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +19,6 @@ from penstock.core.batches.openai import file_object, list_object
 from penstock.core.errors import GatewayError
 from penstock.core.ops.forms import boundary_of
 from penstock.core.ops.formstream import Content, Form, Opened
-from penstock.runtime.http import out_of_files
 from penstock.runtime.ids import mint
 from penstock.server.batches import passing
 from penstock.server.batches.common import (
@@ -30,6 +30,7 @@ from penstock.server.batches.common import (
     query_of,
     stored,
 )
+from penstock.server.batches.quotas import Quota, check_quotas, kept_no_more, quotas_of
 from penstock.server.routes import Page, Route
 from penstock.server.streamed import DOWNLOAD, Streamed
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from penstock.runtime.call import Call
     from penstock.runtime.exchange import Exchange
+    from penstock.server.batches.room import BatchRoom
     from penstock.server.gateway import Gateway
     from penstock.stores.files_disk import Incoming
 
@@ -54,10 +56,11 @@ async def upload(gateway: Gateway, call: Call) -> Page:
     room.check_kept()
     boundary = boundary_of(exchange.headers.get(b"content-type"))
     id_, now = mint("file-"), time.time()
+    quotas = await quotas_of(room, call.caller) if named is None else ()
     try:
         incoming = await asyncio.to_thread(room.folder.create, id_)
         try:
-            form, name = await _receive(exchange, boundary, incoming, room.most_bytes, gateway)
+            form, name = await _receive(exchange, boundary, incoming, room.most_bytes, gateway, quotas)
             fields = form.fields()
             if (provider := named or passing.named_in(fields)) is not None:
                 return await passing.pass_upload(gateway, call, provider, fields, name, incoming.flushed())
@@ -66,21 +69,30 @@ async def upload(gateway: Gateway, call: Call) -> Page:
         finally:
             await asyncio.to_thread(incoming.discard)
     except OSError as error:
-        text = f"The file could not be kept on the gateway's disk: {out_of_files(error) or error.strerror}."
-        raise GatewayError("overloaded", text, retry_after=5) from None
+        raise kept_no_more("The file", error) from None
     file = msgspec.structs.replace(file, bytes=size)
-    try:
-        await stored(room.store.add_file(file))
-    except GatewayError:
-        await asyncio.to_thread(room.folder.delete, id_)
-        raise
+    await _keep(room, file, call)
     return answer(file_object(file))
 
 
+async def _keep(room: BatchRoom, file: KeptFile, call: Call) -> None:
+    """Keep what is known of a file, or delete it. Raises "no_database", "over_storage"."""
+    try:
+        await stored(room.store.add_file(file))
+        await check_quotas(room, call.caller)  # others may have come in meanwhile, in any process
+    except GatewayError:
+        with suppress(GatewayError):
+            await stored(room.store.remove_file(file.id))
+        await asyncio.to_thread(room.folder.delete, file.id)
+        raise
+
+
 async def _receive(
-    exchange: Exchange, boundary: bytes, incoming: Incoming, most_of_batch: int, gateway: Gateway
-) -> tuple[Form, str]:
-    """Write the file of a form as it comes; return the form and the file's name. Raises "bad_request", "too_large"."""
+    exchange: Exchange, boundary: bytes, incoming: Incoming, most_of_batch: int, gateway: Gateway,
+    quotas: tuple[Quota, ...],
+) -> tuple[Form, str]:  # fmt: skip
+    """Write the file of a form as it comes; return the form and the file's name. Raises "bad_request", "too_large",
+    "over_storage"."""
     form, name, opened, waiting, size = Form(boundary), None, False, bytearray(), 0
     async for data in _pieces(exchange):
         for event in form.feed(data):
@@ -95,11 +107,13 @@ async def _receive(
             size += len(waiting)
             if size > gateway.max_upload:
                 raise gateway.upload_too_large()
+            _check_quotas(quotas, form, size)
             await asyncio.to_thread(incoming.write, bytes(waiting))
             waiting.clear()
     form.reader.close()
     if name is None:
         raise GatewayError("bad_request", "The field 'file' is missing: send the file with its name.", param="file")
+    _check_quotas(quotas, form, incoming.size + len(waiting))
     await asyncio.to_thread(incoming.write, bytes(waiting))
     if _text(form.fields(), "purpose") == BATCH and incoming.size > most_of_batch:
         text = (
@@ -107,6 +121,13 @@ async def _receive(
         )
         raise GatewayError("too_large", text, param="file")
     return form, name
+
+
+def _check_quotas(quotas: tuple[Quota, ...], form: Form, size: int) -> None:
+    """Refuse a file that is over a quota, unless it is a provider's to keep. Raises "over_storage"."""
+    if quotas and passing.named_in(form.fields()) is None:
+        for quota in quotas:
+            quota.check(1, size)
 
 
 async def _pieces(exchange: Exchange) -> AsyncIterator[bytes]:
@@ -134,6 +155,7 @@ def _described(id_: str, call: Call, name: str, fields: dict[str, Raw], now: flo
     return KeptFile(
         id=id_,
         owner=call.caller.tenant,
+        team=call.caller.team,
         created_at=now,
         filename=_NAME.sub("_", name)[:200] or "file",
         purpose=purpose,

@@ -29,6 +29,7 @@ from penstock.server.batches.common import (
     stored,
 )
 from penstock.server.batches.files import BATCH
+from penstock.server.batches.quotas import check_quotas
 from penstock.server.batches.room import BATCH_ID, ENDPOINTS
 from penstock.server.routes import Page, Route
 
@@ -61,6 +62,7 @@ async def create(gateway: Gateway, call: Call) -> Page:
         text = f"input_file_id: the file's purpose is {file.purpose!r}, and 'batch' is wanted."
         raise GatewayError("bad_request", text, param="input_file_id")
     check_runs(gateway, call.caller)
+    await check_quotas(gateway.batches, call.caller)
     batch = _made(call, file.id, endpoint, check_metadata(fields.get("metadata")))
     await gateway.batches.add(batch)
     return answer(batch_object(batch))
@@ -71,6 +73,7 @@ def _made(call: Call, file_id: str, endpoint: Any, metadata: dict[str, str]) -> 
     return KeptBatch(
         id=mint(BATCH_ID),
         owner=call.caller.tenant,
+        team=call.caller.team,
         form=OPENAI,
         created_at=now,
         expires_at=now + WINDOW,

@@ -8,32 +8,41 @@ the provider again, and nobody else may. How the request is passed on is ``pass_
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from penstock.core.batches.kept import COMPLETED, ENDED, OPENAI, KeptBatch, KeptFile
+from penstock.core.batches.kept import ANTHROPIC, OPENAI, RUNNING, KeptBatch, KeptFile
 from penstock.core.errors import GatewayError, shed
 from penstock.core.providers.pass_through import provider_at
 from penstock.runtime.call import Call
 from penstock.runtime.exchange import CollectedExchange
 from penstock.runtime.ids import new_id
 from penstock.runtime.outlet import MountStyle
-from penstock.server.batches.common import find_batch, find_file, query_of, stored
+from penstock.server.batches.common import base_of, find_batch, find_file, query_of, stored
+from penstock.server.batches.owed import ReadExchange, is_over, pay_once
 from penstock.server.pass_through import by_provider
 from penstock.server.routes import JSON, Page
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from penstock.core.admit.caller import Caller
+    from penstock.core.batches.used import ResultsMeter
     from penstock.server.gateway import Gateway
 
+log = logging.getLogger("penstock")
 FIELD = "custom_llm_provider"
+_RESULTS = b'"results_url"'
 HEADER = b"custom-llm-provider"
+
+
+class _Named(Struct):
+    id: str
 
 
 class Passed:
@@ -82,7 +91,24 @@ async def by_head(gateway: Gateway, call: Call) -> Page | None:
         text = f"Only an admin may list what {provider} has; without {FIELD} the list has what is yours."
         raise GatewayError("forbidden", text, param=FIELD)
     inner = await _ask(gateway, call, provider, _path(call), query=_without(call))
-    return _page(inner)
+    return _page(inner, call)
+
+
+async def note_passed(gateway: Gateway, call: Call, provider: str, told: bytes) -> None:
+    """Note the batch that a provider told of on a path of its own: whose it is who makes one there, and that it is to
+    be paid once it has ended. The client has its answer by then."""
+    form = ANTHROPIC if call.path.partition("/messages/")[1] else OPENAI
+    owner = call.caller.tenant
+    try:
+        if call.exchange.method != "POST" or call.path.endswith("/cancel"):
+            id_ = msgspec.json.decode(told, type=_Named).id
+            kept = await stored(gateway.batches.store.batch(id_))
+            if kept is None or kept.provider != provider:
+                return  # nobody knows who made it
+            owner = kept.owner
+        await _note(gateway, call, owner, provider, form, told)
+    except (GatewayError, msgspec.DecodeError) as error:
+        log.warning("a batch of %s could not be noted: %s", provider, error)
 
 
 async def by_fields(gateway: Gateway, call: Call, fields: Mapping[str, Any]) -> Page | None:
@@ -114,7 +140,7 @@ async def by_file(gateway: Gateway, call: Call, streams: bool = False) -> Page |
     inner = await _ask(gateway, call, provider, _path(call), query=_without(call))
     if kept is not None and call.exchange.method == "DELETE" and inner.status == 200:
         await stored(gateway.batches.store.remove_file(id_))
-    return _page(inner)
+    return _page(inner, call)
 
 
 async def by_batch(gateway: Gateway, call: Call, form: str, streams: bool = False) -> Any:
@@ -126,18 +152,25 @@ async def by_batch(gateway: Gateway, call: Call, form: str, streams: bool = Fals
         return None
     if kept is not None:
         await find_batch(gateway, call.caller, id_, form)
+        if not kept.finished and (streams or call.exchange.method == "DELETE"):
+            await _look(gateway, call, kept)  # what is taken or gone is paid
     if streams:
         return Passed(gateway, provider)
-    async with gateway.batches.turn(id_):  # who comes while it ends finds that it is paid
-        kept = await stored(gateway.batches.store.batch(id_))
-        owner = None if kept is None or kept.finished else gateway.batches.find_owner(kept.owner)
-        inner = await _ask(gateway, call, provider, _path(call), query=_without(call), owner=owner)
-        if inner.status == 200 and kept is not None:
-            if call.exchange.method == "DELETE":
-                await stored(gateway.batches.store.remove_batch(id_))
-            else:
-                await _note(gateway, kept.owner, provider, form, inner.answer)
-    return _page(inner)
+    inner = await _ask(gateway, call, provider, _path(call), query=_without(call))
+    if inner.status == 200 and kept is not None:
+        if call.exchange.method == "DELETE":
+            await stored(gateway.batches.store.remove_batch(id_))
+        else:
+            await _note(gateway, call, kept.owner, provider, form, inner.answer)
+    return _page(inner, call)
+
+
+async def _look(gateway: Gateway, call: Call, kept: KeptBatch) -> None:
+    """Look how far a batch of a provider's is, and note it."""
+    path = "/v1/messages/batches/" if kept.form == ANTHROPIC else "/v1/batches/"
+    inner = await _ask(gateway, call, kept.provider, path + kept.id, method="GET")
+    if inner.status == 200:
+        await _note(gateway, call, kept.owner, kept.provider, kept.form, inner.answer)
 
 
 async def pass_upload(
@@ -184,13 +217,14 @@ async def _make(gateway: Gateway, call: Call, provider: str, body: bytes, conten
     """Let a provider make something, and note whose it is."""
     inner = await _ask(gateway, call, provider, _path(call), body, content_type)
     if inner.status == 200:
-        form = OPENAI if "/messages/" not in call.path else "anthropic"
-        await _note(gateway, call.caller.tenant, provider, form, inner.answer)
-    return _page(inner)
+        form = OPENAI if "/messages/" not in call.path else ANTHROPIC
+        await _note(gateway, call, call.caller.tenant, provider, form, inner.answer)
+    return _page(inner, call)
 
 
-async def _note(gateway: Gateway, owner: str, provider: str, form: str, body: bytes) -> None:
-    """Note the file or batch that a provider tells of, and the files of results that a batch names, as an owner's."""
+async def _note(gateway: Gateway, call: Call, owner: str, provider: str, form: str, body: bytes) -> None:
+    """Note the file or batch that a provider tells of, and the files of results that a batch names, as an owner's; have
+    a batch paid that has ended."""
     store, now = gateway.batches.store, time.time()
     try:
         told = msgspec.json.decode(body, type=dict[str, Any])
@@ -199,25 +233,31 @@ async def _note(gateway: Gateway, owner: str, provider: str, form: str, body: by
     id_ = told.get("id")
     if not isinstance(id_, str) or not 1 <= len(id_) <= 64:
         return
-    shown = msgspec.json.encode(told).decode()
+    shown = msgspec.json.encode(told)
     if told.get("object") == "file":
         file = KeptFile(
-            id=id_, owner=owner, created_at=now, filename=str(told.get("filename", "")), provider=provider, shown=shown,
-            purpose=str(told.get("purpose", ""))[:40], bytes=_whole(told.get("bytes")),
+            id=id_, owner=owner, created_at=now, filename=str(told.get("filename", "")), provider=provider,
+            shown=shown.decode(), purpose=str(told.get("purpose", ""))[:40], bytes=_whole(told.get("bytes")),
         )  # fmt: skip
         await stored(store.add_file(file))
         return
-    over = told.get("status") in ENDED or told.get("processing_status") == "ended"
-    before = await stored(store.batch(id_))
-    if before is None:
-        batch = KeptBatch(
-            id=id_, owner=owner, form=form, created_at=now, expires_at=0.0, provider=provider, shown=shown,
-            endpoint=str(told.get("endpoint", "")), input=str(told.get("input_file_id", "")),
-            status=COMPLETED if over else "in_progress",
+    kept = await stored(store.batch(id_))
+    if kept is None:
+        kept = KeptBatch(
+            id=id_, owner=owner, form=form, created_at=now, expires_at=0.0, provider=provider, shown=shown.decode(),
+            endpoint=str(told.get("endpoint", "")), input=str(told.get("input_file_id", "")), status=RUNNING,
+            client=call.exchange.client,
         )  # fmt: skip
-        await stored(store.add_batch(batch))
-    elif before.provider == provider:
-        await stored(store.change(before.changed(shown=shown, status=COMPLETED if over else before.status)))
+        await stored(store.add_batch(kept))
+    if kept.provider != provider:
+        return
+    if not kept.finished and is_over(told):
+        async with gateway.batches.turn(id_):  # of this process one reads the results
+            now_kept = await stored(store.batch(id_))
+            if now_kept is not None and not now_kept.finished:
+                await pay_once(gateway, call.caller, now_kept, shown, told, partial(_read, gateway, call, provider))
+    else:
+        await stored(store.change(kept.changed(shown=shown.decode())))
     for name in ("output_file_id", "error_file_id"):
         found = told.get(name)
         if isinstance(found, str) and 1 <= len(found) <= 64 and await stored(store.file(found)) is None:
@@ -234,21 +274,43 @@ def _whole(value: object) -> int:
 
 async def _ask(
     gateway: Gateway, call: Call, provider: str, path: str, body: bytes = b"", content_type: bytes = JSON,
-    query: bytes = b"", owner: Caller | None = None,
+    query: bytes = b"", method: str = "",
 ) -> CollectedExchange:  # fmt: skip
-    """Ask a provider in a call of its own, as the same caller; as the ``owner`` of a batch that is not over: if it ends
-    with this answer, that one pays for it."""
+    """Ask a provider in a call of its own, as the same caller."""
     exchange = call.exchange
     left_out = (b"content-type", b"content-length", b"transfer-encoding", HEADER)
     headers = {name: value for name, value in exchange.headers.items() if name not in left_out}
     if body:
         headers |= {b"content-type": content_type, b"content-length": str(len(body)).encode()}
     inner = CollectedExchange(
-        exchange.method, f"/{provider}{path}", headers, body, query=query, client=exchange.client,
+        method or exchange.method, f"/{provider}{path}", headers, body, query=query, client=exchange.client,
         started=gateway.clock(),
     )  # fmt: skip
-    asked = Call(inner, gateway.engine.means, owner or call.caller)
-    asked.batched = owner is not None
+    await _drive(gateway, call, provider, inner)
+    return inner
+
+
+async def _read(gateway: Gateway, call: Call, provider: str, path: str) -> ResultsMeter | None:
+    """Read through the results that a provider has at a path; None where they do not come whole."""
+    exchange = call.exchange
+    kept = {name: value for name, value in exchange.headers.items() if not name.startswith(b"content-")}
+    kept.pop(b"transfer-encoding", None)
+    inner = ReadExchange(f"/{provider}{path}", kept, exchange.client, gateway.clock())
+    try:
+        await _drive(gateway, call, provider, inner)
+    except GatewayError as error:
+        log.warning("the batch at %s%s is not paid yet, as its results cannot be read: %s", provider, path, error)
+        return None
+    if inner.status != 200 or not inner.finished:
+        log.warning("the batch at %s%s is not paid yet, as its results answer with %d", provider, path, inner.status)
+        return None
+    inner.meter.close()
+    return inner.meter
+
+
+async def _drive(gateway: Gateway, call: Call, provider: str, inner: CollectedExchange) -> None:
+    """Ask a provider by an exchange, as the same caller."""
+    asked = Call(inner, gateway.engine.means, call.caller)
     try:
         await _visit(gateway, provider, asked)
         gateway.engine.record(asked, None)
@@ -258,7 +320,6 @@ async def _ask(
         raise
     finally:
         gateway.end(inner)
-    return inner
 
 
 async def _visit(gateway: Gateway, provider: str, call: Call) -> None:
@@ -279,9 +340,26 @@ def _without(call: Call) -> bytes:
     return b"&".join(part for part in parts if part and not part.startswith(FIELD.encode() + b"="))
 
 
-def _page(inner: CollectedExchange) -> Page:
+def _page(inner: CollectedExchange, call: Call) -> Page:
     found = next((line for line in inner.head.split(b"\r\n") if line.lower().startswith(b"content-type:")), b"")
-    return Page(inner.status, found.partition(b":")[2].strip() or JSON, inner.answer)
+    body = inner.answer
+    if _RESULTS in body:
+        body = _with_results_here(body, call)
+    return Page(inner.status, found.partition(b":")[2].strip() or JSON, body)
+
+
+def _with_results_here(body: bytes, call: Call) -> bytes:
+    """Lead clients here for the results of a provider's batches: Anthropic's SDK asks where the batch says, and the
+    provider would not know its key."""
+    try:
+        told = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return body
+    rows = told.get("data")
+    for row in rows if isinstance(rows, list) else [told]:
+        if isinstance(row, dict) and row.get("results_url") and isinstance(id_ := row.get("id"), str):
+            row["results_url"] = f"{base_of(call)}/v1/messages/batches/{id_}/results"
+    return msgspec.json.encode(told)
 
 
 def _quoted(text: str) -> bytes:

@@ -153,7 +153,7 @@ class Results:
                 continue
             kept = KeptFile(
                 id=id_, owner=batch.owner, created_at=now, filename=f"{batch.id}_{what}.jsonl", purpose="batch_output",
-                bytes=size, expires_at=now + FILE_DAYS,
+                bytes=size, expires_at=now + FILE_DAYS, team=batch.team,
             )  # fmt: skip
             found.append(kept)
         return found

@@ -23,6 +23,7 @@ from penstock.core.batches.kept import ANTHROPIC, OPENAI, SHARED, KeptBatch
 from penstock.core.errors import GatewayError
 from penstock.server.batches.common import stored
 from penstock.server.batches.places import Answering, Places
+from penstock.server.batches.quotas import FREE, FREE_KEY, kept_no_more
 from penstock.server.batches.run import LEASE, Run
 from penstock.server.surfaces import SURFACES
 from penstock.stores.batch_memory import MemoryBatchStore
@@ -90,8 +91,8 @@ class BatchRoom:
         """Return where the bytes of files are."""
         if self._kept_in is None:
             self._passing = tempfile.TemporaryDirectory(prefix="penstock-files-")
-            return FileFolder(Path(self._passing.name))
-        return FileFolder(self._kept_in)
+            return FileFolder(Path(self._passing.name), self._kept_free)
+        return FileFolder(self._kept_in, self._kept_free)
 
     # What holds -------------------------------------------------------------------------------------------------------
 
@@ -109,8 +110,14 @@ class BatchRoom:
     @property
     def most_bytes(self) -> int:
         """Return the most bytes of an input file."""
-        named = self._general.get(MOST_BYTES_KEY)
-        return int(named * 1024 * 1024) if named else self.gateway.max_upload
+        return self.megabytes(MOST_BYTES_KEY) or self.gateway.max_upload
+
+    def megabytes(self, name: str, default: float = 0.0) -> int:
+        """Return a setting of megabytes, in bytes."""
+        return int((self._general.get(name) or default) * 1024 * 1024)
+
+    def _kept_free(self) -> int:
+        return self.megabytes(FREE_KEY, FREE)
 
     def check_kept(self) -> None:
         """Refuse what only this process would know of. Raises "not_installed"."""
@@ -156,10 +163,11 @@ class BatchRoom:
 
     async def add(self, batch: KeptBatch, requests: list[bytes] | None = None) -> None:
         """Keep a new batch, and begin it soon. ``requests``: its lines; None where they are in its input file, which
-        may be deleted from then on. Raises "overloaded", "no_object", "no_database", "not_installed"."""
+        may be deleted from then on. Raises "disk_full", "overloaded", "no_object", "no_database", "not_installed"."""
         self.check_kept()
         try:
             if requests is None:
+                await asyncio.to_thread(self.folder.check_room)
                 await asyncio.to_thread(self.folder.link, batch.input, batch.id)
             else:
                 await asyncio.to_thread(self.folder.put, batch.id, requests)
@@ -167,8 +175,7 @@ class BatchRoom:
             text = f"The file {batch.input} is not on this machine: gateways that share a database share its folder."
             raise GatewayError("no_object", text, param="input_file_id") from None
         except OSError as error:
-            text = f"The batch could not be kept on the gateway's disk: {error.strerror}."
-            raise GatewayError("overloaded", text, retry_after=5) from None
+            raise kept_no_more("The batch", error) from None
         try:
             await stored(self.store.add_batch(batch))
         except GatewayError:

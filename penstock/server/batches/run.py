@@ -200,6 +200,10 @@ class Run:
         places, loop = self.room.places, asyncio.get_running_loop()
         try:
             async for portion in self._results.portions():
+                try:
+                    await asyncio.to_thread(self.room.folder.check_room)
+                except OSError as error:  # what is asked is paid, and must be written down
+                    self._trouble = error
                 for asked in portion:
                     if self.over or not await self._found_place():
                         break

@@ -46,12 +46,13 @@ class Source(ABC):
     """Somewhere deployments come from. ``name`` is what messages call it; ``last`` is what it gave last, and
     ``trouble`` says why it gave nothing when it was asked after that. ``also`` are the names of
     models that the others gave, to which its own may refer. ``gather`` sets all three. ``over``: settings of the
-    database, which one that has settings lays over them."""
+    database, which one that has settings lays over them. ``silent``: nobody is told that it was asked again."""
 
     name: str
     last: SourceContent | None = None
     trouble: str = ""
     also: frozenset[str] = frozenset()
+    silent: bool = False
     over: Over = MappingProxyType({})
 
     @abstractmethod
@@ -62,6 +63,10 @@ class Source(ABC):
         """Read what there would be with these settings over it; None for a source that has none of its own. Raises
         ``OSError``."""
         return None
+
+    def complete(self, config: Config) -> Config:
+        """Add to the config of all sources what this one knows beside deployments."""
+        return config
 
     async def close(self) -> None:
         """Let go of what ``load`` left open."""
@@ -86,6 +91,9 @@ async def gather(sources: Sequence[Source], again: bool | Source = True) -> tupl
         if config is not None and given is not None:
             added = tuple(_new(source, given, owners, problems))
             config = replace(config, deployments=config.deployments + added)
+    if config is not None:
+        for source in sources:
+            config = source.complete(config)
     return config, problems
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from penstock.core.batches.kept import UNFINISHED, KeptBatch, KeptFile, Page
+from penstock.core.batches.kept import UNFINISHED, KeptBatch, KeptFile, Page, Total
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.schema import BATCHES, FILES
 
@@ -31,6 +31,8 @@ class SqlBatchStore:
             "created": file.created_at,
             "purpose": file.purpose,
             "expires": file.expires_at or None,
+            "team": file.team or None,
+            "bytes": None if file.provider else file.bytes,
             "body": _encode(file).decode(),
         }
 
@@ -56,6 +58,18 @@ class SqlBatchStore:
         asked = sa.select(FILES.c.body).where(FILES.c.expires <= now).order_by(FILES.c.expires).limit(limit)
         found = await self._database.read(lambda c: list(c.execute(asked).scalars()))
         return [_file(body) for body in found]
+
+    async def taken_by(self, owner: str, team: str) -> tuple[Total, Total]:
+        def read(connection: sa.Connection) -> tuple[Total, Total]:
+            size = FILES.c.bytes  # NULL where a provider has the file: neither counted nor added up
+            found = []
+            for column, name in ((FILES.c.owner, owner), (FILES.c.team, team)):
+                asked = sa.select(sa.func.count(size), sa.func.sum(size)).where(column == name)
+                count, total = connection.execute(asked).one() if name else (0, 0)
+                found.append(Total(int(count), int(total or 0)))
+            return found[0], found[1]
+
+        return await self._database.read(read)
 
     async def remove_file(self, id: str) -> bool:
         return await self._remove(FILES, id)

@@ -174,9 +174,12 @@ FILES = _table(
     Column("purpose", Name(40), nullable=False),
     Column("expires", TIME),
     Column("body", LONG, nullable=False),
+    Column("team", Name()),
+    Column("bytes", COUNT),  # on the gateway's own disk; NULL where a provider has the file
     _index("files", "owner", "created"),
     _index("files", "created"),
     _index("files", "expires"),
+    _index("files", "team"),
 )
 BATCHES = _table(
     "batches",

@@ -103,24 +103,18 @@ FINISH_IN = {
 }
 # The model, or what reads its tokens, made nothing that can be used. Each has come with no content and, asked again,
 # with an answer (vercel/ai#11127, google-gemini/gemini-cli#16747).
-WORDS = Words(
-    "finishReason",
-    FINISH_IN,
-    dict.fromkeys(
-        (
-            "MALFORMED_FUNCTION_CALL",
-            "MALFORMED_RESPONSE",
-            "UNEXPECTED_TOOL_CALL",
-            "TOO_MANY_TOOL_CALLS",
-            "MISSING_THOUGHT_SIGNATURE",
-            "LANGUAGE",
-            "OTHER",
-            "NO_IMAGE",
-            "IMAGE_OTHER",
-        ),
-        "upstream_error",
-    ),
+_FAILED = (
+    "MALFORMED_FUNCTION_CALL",
+    "MALFORMED_RESPONSE",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+    "LANGUAGE",
+    "OTHER",
+    "NO_IMAGE",
+    "IMAGE_OTHER",
 )
+WORDS = Words("finishReason", FINISH_IN, dict.fromkeys(_FAILED, "upstream_error"), frozenset(_FAILED))
 FINISH_OUT = {
     "stop": "STOP",
     "tool_use": "STOP",
