@@ -118,6 +118,8 @@ def test_every_key_is_read_or_warned_of_with_the_reason(table: keys.Table) -> No
             # Some are put together: f"redis_{name}", f"{kind}_semantic_cache_index_name".
             cuts = [place for place, letter in enumerate(key.name) if letter == "_"]
             parts = [(f'f"{key.name[: cut + 1]}{{', f'}}{key.name[cut:]}"') for cut in cuts]
+            stem, per, _ = key.name.rpartition("_per_")
+            parts += [(f'"{stem}"', f'"{stem}"')] if per else []  # f"{STEM}_per_{whose}"
             assert any(
                 named.search(code) or any(one in code or other in code for one, other in parts)
                 for code in CODE.values()
