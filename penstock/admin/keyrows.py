@@ -16,6 +16,7 @@ from penstock.core.admit import amount
 from penstock.core.admit.caller import KEY_TYPES
 from penstock.core.admit.holders import Bad, read_holder
 from penstock.core.admit.periods import later, parse, text_of, time_of, window
+from penstock.core.admit.required import read_required
 from penstock.core.errors import GatewayError
 from penstock.runtime.keyring import LONGEST, Keyring, masked
 
@@ -139,6 +140,7 @@ def check(id_: str, body: Mapping[str, Any], keyring: Keyring) -> None:
     if budget_id and budget is None:
         raise Bad("budget_id", f"there is no budget {budget_id!r:.100}; POST /budget/new makes one")
     read_holder("key", id_, body, budget)
+    read_required(body)
     metadata = body.get("metadata") or {}
     for name, holder in (("expires", body), ("temp_budget_expiry", metadata)):
         if holder.get(name) is not None:

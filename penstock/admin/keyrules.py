@@ -31,7 +31,7 @@ _SPECIAL = ("all-team-models", "no-default-models")
 _GUARDED = (
     "max_budget soft_budget budget_limits budget_duration model_max_budget budget_id budget_fallbacks "
     "temp_budget_increase temp_budget_expiry throttle_on_budget_exceeded blocked allowed_ips guardrails policies "
-    "disable_global_guardrails end_user_budget_id"
+    "disable_global_guardrails end_user_budget_id enforced_params"
 ).split()
 _FREEING = ("temp_budget_increase", "temp_budget_expiry", "throttle_on_budget_exceeded", "disable_global_guardrails")
 _DEFAULTED = ("max_budget", "user_id", "team_id", "max_parallel_requests", "tpm_limit", "rpm_limit")

@@ -67,6 +67,7 @@ async def generate_service(gateway: Any, call: Call) -> Page:
 async def _generate(gateway: Any, call: Call, fields: Fields, route: str) -> Page:
     desk = desk_of(gateway)
     made = prepare(gateway, desk, Scope(call.caller, desk.keyring), fields, route)
+    await gateway.key_hooks.check_new(fields, made.body)
     await check_promise(desk, "key", made.id, made.body)
     await write(desk, [Step("key", made.id, made.body)], author(call))
     await settle(gateway, made, author(call))
@@ -82,7 +83,7 @@ def prepare(gateway: Any, desk: Desk, scope: Scope, fields: Mapping[str, Any], r
         keyrules.check_wishes(scope, fields, own_of(desk, scope), {})
         fields = keyrules.bound(keyrules.fill(fields, settings), settings, fills=True)
         fields = keyrules.check_owner(scope, fields, settings, keyring, route)
-        secret = keyrows.make_secret(fields.get("key"))
+        secret = _secret_of(gateway, fields, "key")
         id_ = keyring.digest(secret.encode())
         body = {"token": id_, "key_name": masked(secret.encode()), "digests": [{"digest": id_}]}
         body = keyrows.apply(body, fields, now)
@@ -95,6 +96,15 @@ def prepare(gateway: Any, desk: Desk, scope: Scope, fields: Mapping[str, Any], r
     if keyring.id_of(secret) is not None:
         raise GatewayError("exists", "key: this key is taken; choose another one, or leave it out.", param="key")
     return Made(id_, body, secret, read_spend(gateway, fields["spend"]) if fields.get("spend") else 0)
+
+
+def _secret_of(gateway: Any, fields: Mapping[str, Any], name: str) -> str:
+    """Return a new secret, or the one that a call chooses, where it may."""
+    chosen = fields.get(name)
+    if chosen is not None and gateway.state.config.general.values.get("disable_custom_api_keys"):
+        text = "Custom API key values are disabled by your administrator. Keys must be auto-generated."
+        raise GatewayError("forbidden", text, param=name)
+    return keyrows.make_secret(chosen, name)
 
 
 def own_of(desk: Desk, scope: Scope) -> Mapping[str, Any]:
@@ -203,6 +213,7 @@ async def _change(gateway: Any, desk: Desk, call: Call, fields: Fields) -> Row:
     else:
         raise GatewayError("bad_request", "either key or key_alias must be provided", param="key")
     body = _changed(gateway, desk, scope, row, fields, "/key/update")
+    await gateway.key_hooks.check_change(fields, msgspec.json.decode(row.body), body)
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
     await check_promise(desk, "key", row.id, body)
     await write(desk, [Step("key", row.id, body, row)], author(call))
@@ -363,7 +374,7 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
     if not scope.takes_key(before):
         raise GatewayError("forbidden", "You are not authorized to regenerate this key", param="key")
     body = _changed(gateway, desk, scope, row, fields, "/key/regenerate")
-    secret = keyrows.make_secret(fields.get("new_key"), "new_key")
+    secret = _secret_of(gateway, fields, "new_key")
     if desk.keyring.id_of(secret) is not None:
         raise GatewayError("exists", "new_key: this key is taken; choose another one.", param="new_key")
     try:
@@ -372,6 +383,7 @@ async def _regenerate(gateway: Any, call: Call, named: str | None) -> Page:
     except Bad as error:
         raise refused(error) from None
     body["key_name"] = masked(secret.encode())
+    await gateway.key_hooks.check_secret(fields, before, body)
     spend = None if fields.get("spend") is None else read_spend(gateway, fields["spend"])
     await check_promise(desk, "key", row.id, body)
     await write(desk, [Step("key", row.id, body, row, "regenerated")], author(call))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from msgspec import Struct
 
 from penstock.core.admit import amount
+from penstock.core.admit.holders import Bad
+from penstock.core.admit.required import read_required
 
 if TYPE_CHECKING:
     from penstock.config.models import Config
@@ -20,6 +22,9 @@ KEYS = (
     "enforce_fallback_model_access",
     "disable_fallbacks_on_per_model_rate_limits",
     "enforce_user_param",
+    "enforced_params",
+    "service_account_settings",
+    "reject_clientside_metadata_tags",
     "token_rate_limit_type",
     "fail_closed_rate_limit_enforcement",
 )
@@ -28,6 +33,8 @@ LITELLM_KEYS = (
     "max_end_user_budget",
     "max_user_budget",
     "disable_end_user_cost_tracking",
+    "validate_end_user_id_in_db",
+    "extra_spend_tag_headers",
 )
 _ROLES = ("customer", "internal_user")
 
@@ -39,7 +46,10 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     counted. ``fallbacks_too``: fallbacks of the config are
     for those only who may call them; ``stays_over``: they are not for who is over a limit in the model. ``counted``:
     which tokens limits count. ``names_end_user``: every request must say whom it is for. ``fails_closed``: what is
-    limited is refused while processes that share limits cannot."""
+    limited is refused while processes that share limits cannot. ``required``: what every request must say, and
+    ``of_services``: what those with keys of service accounts must, too. ``knows_end_users``: an end user that is no
+    customer or user here counts as none. ``no_tags``: requests may not bring tags of their own; ``tag_headers``: those
+    that are tags, by their names as the config has them."""
 
     customer_headers: tuple[bytes, ...] = STANDARD
     user_headers: tuple[bytes, ...] = ()
@@ -51,6 +61,16 @@ class AdmissionSettings(Struct, frozen=True, kw_only=True):
     counted: Literal["total", "input", "output"] = "total"
     names_end_user: bool = False
     fails_closed: bool = False
+    required: tuple[str, ...] = ()
+    of_services: tuple[str, ...] = ()
+    knows_end_users: bool = False
+    no_tags: bool = False
+    tag_headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def demands(self) -> bool:
+        """Tell whether it asks something of those, too, who have no limits."""
+        return bool(self.names_end_user or self.required or self.no_tags)
 
 
 def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
@@ -76,8 +96,26 @@ def read_admission(config: Config) -> tuple[AdmissionSettings, list[str]]:
         counted=cast('Literal["total", "input", "output"]', general.get("token_rate_limit_type") or "total"),
         fails_closed=bool(general.get("fail_closed_rate_limit_enforcement")),
         names_end_user=bool(general.get("enforce_user_param")),
+        required=_required("general_settings", general, problems),
+        of_services=_required(
+            "general_settings.service_account_settings", general.get("service_account_settings") or {}, problems
+        ),
+        no_tags=bool(general.get("reject_clientside_metadata_tags")),
+        tag_headers=tuple(
+            (name, name.lower().encode()) for name in config.litellm.values.get("extra_spend_tag_headers") or ()
+        ),
+        knows_end_users=bool(config.litellm.values.get("validate_end_user_id_in_db")),
     )
     return settings, problems
+
+
+def _required(place: str, values: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
+    """Read ``enforced_params``. Names that cannot be read are demanded all the same: no request says them."""
+    try:
+        return read_required(values)
+    except Bad as error:
+        problems.append(f"{place}.{error}.")
+        return (f"{place}.enforced_params",)
 
 
 def _mappings(found: Any, problems: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -11,9 +11,10 @@ _INTRO = """\
 <!-- Generated from the key table: python -m penstock.config.docs > docs/config.md -->
 
 Penstock reads the YAML of the LiteLLM proxy as it is. This page lists every key. **acted** keys have their effect.
-**known** keys are keys of LiteLLM 1.109 that have no effect in Penstock yet: using one is a warning that says so.
-**moot** keys are taken without a word: there is nothing that they could change here, as their rows say. A key
-that is on none of these lists is a warning with the nearest name. `penstock check FILE` prints all errors and warnings at once.
+**known** keys are keys of LiteLLM 1.109 that have no effect in Penstock yet: using one is a warning that says why, and what
+to write instead. **moot** keys have no effect and need none: what they ask for is so anyway, as their rows and a warning say.
+A key that is on none of these lists is a warning with the nearest name. `penstock check FILE` prints all errors and warnings at
+once.
 
 ```yaml
 model_list:

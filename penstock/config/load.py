@@ -17,7 +17,7 @@ from penstock.config.models import Config, GeneralSettings, Loaded
 from penstock.config.names import Names, check_aliases, check_groups, check_references, check_silent
 from penstock.config.problems import Problems
 from penstock.config.secret import Secret
-from penstock.config.section import Section, warn_unknown
+from penstock.config.section import Section, warn_unknown, without_effect
 from penstock.config.sent import node_of
 from penstock.config.settings import (
     build_general,
@@ -159,7 +159,7 @@ def _build(
     general = read_general(general_node, problems)
     config = Config(
         deployments=deployments,
-        router=build_router(router, litellm),
+        router=build_router(router, litellm, general),
         litellm=build_litellm(litellm, general),
         general=build_general(general, litellm, general_node, environment, file, problems),
         cache=cache,
@@ -191,8 +191,8 @@ def _check_top(document: Node, problems: Problems) -> None:
             # `x-...` is where YAML files keep anchors, as in Compose files.
             if not name.startswith("x-"):
                 top.rest[name] = node
-        elif key.status == "known" and node.value:
-            problems.warn(node.file, node.line, (name,), "known LiteLLM section, not acted on yet")
+        elif node.value and (said := without_effect(key, "section")):
+            problems.warn(node.file, node.line, (name,), said)
     warn_unknown(keys.top, top, (), problems)
 
 

@@ -27,10 +27,11 @@ TABLES = {"general_settings": keys.general, "litellm_settings": keys.litellm, "r
 SECTIONS = (*TABLES, VARIABLES)
 _STAYS = frozenset(
     """master_key no_auth require_master_key dangerously_permit_weak_or_unset_master_key custom_auth custom_key_generate
-    custom_sso database_url database_type database_args database_connect_timeout database_socket_timeout
+    custom_key_update custom_key_policy custom_sso
+    database_url database_type database_args database_connect_timeout database_socket_timeout
     database_extra_connection_params allow_requests_on_db_unavailable stored_models_may_read enable_jwt_auth
     litellm_jwtauth litellm_key_header_name enable_oauth2_auth enable_oauth2_proxy_auth use_x_forwarded_for
-    trusted_proxy_ranges coordination_redis budget_sharing""".split()
+    trusted_proxy_ranges coordination_redis budget_sharing allowed_routes public_routes admin_only_routes""".split()
 )
 """Keys of `general_settings` that only the file has."""
 CALLBACKS = frozenset(

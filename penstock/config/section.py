@@ -10,10 +10,10 @@ from penstock.config.keys import Key, Table, elsewhere
 from penstock.config.problems import KeyPath, Problems
 from penstock.config.spec import ABSENT, convert
 from penstock.config.tree import Node, describe_type
+from penstock.config.unacted import reason_of
 
 # Some of LiteLLM's own hooks are written as mappings there: one that is not ours keeps no config from being used.
 _LENIENT = frozenset(("callbacks", "success_callback", "failure_callback"))
-_NOT_YET = "known LiteLLM key, not acted on yet"
 
 
 @dataclass(slots=True)
@@ -46,10 +46,20 @@ def check(table: Table, node: Node | None, path: KeyPath, problems: Problems) ->
         if value is ABSENT:
             continue
         section.values[name] = value
-        if key.status == "known" and not _asks_nothing(key, value):
-            said = f"is not read here: {key.meaning}" if key.meaning.startswith("use ") else _NOT_YET
+        if (said := without_effect(key)) and not _asks_nothing(key, value):
             problems.warn(child.file, child.line, where, said)
     return section
+
+
+def without_effect(key: Key, what: str = "key") -> str:
+    """Say that a key has no effect here, and why; "" for one that has."""
+    if key.status == "moot":
+        return f"has no effect here, and needs none: {key.meaning}"
+    if key.status != "known":
+        return ""
+    if key.meaning.startswith("use "):
+        return f"is not read here: {key.meaning}"
+    return f"known LiteLLM {what}, not acted on yet ({key.meaning}): {reason_of(key.name)}"
 
 
 def items(node: Node | None, path: KeyPath, problems: Problems) -> Iterator[tuple[str, Node]]:

@@ -8,6 +8,8 @@ from typing import Any
 from penstock.config import keys
 from penstock.config.models import GeneralSettings, LitellmSettings, RouterSettings
 from penstock.config.problems import Problems
+from penstock.config.routes import KEYS as ROUTE_KEYS
+from penstock.config.routes import check_routes
 from penstock.config.secret import Secret
 from penstock.config.section import Section, check, warn_unknown
 from penstock.config.tree import Node
@@ -31,6 +33,7 @@ _ROUTER_NAMES = (
     "default_fallbacks max_fallbacks allowed_fails cooldown_time disable_cooldowns"
 )
 _GENERAL_NAMES = "store_model_in_db completion_model max_request_size_mb background_health_checks health_check_interval"
+_OF_HEALTH = ("enable_health_check_routing", "health_check_staleness_threshold", "health_check_ignore_transient_errors")
 _SHARED = frozenset(_SHARED_NAMES.split())
 _LITELLM_FIELDS = frozenset(_LITELLM_NAMES.split())
 _ROUTER_FIELDS = frozenset(_ROUTER_NAMES.split())
@@ -46,7 +49,7 @@ def read_section(table: keys.Table, node: Node | None, problems: Problems) -> Se
 
 
 # Who may call, and where keys are kept, is never decided by a default that nobody meant.
-_DECISIVE = frozenset(("master_key", "no_auth", "require_master_key", "database_url"))
+_DECISIVE = frozenset(("master_key", "no_auth", "require_master_key", "database_url", *ROUTE_KEYS))
 
 
 def read_general(node: Node | None, problems: Problems) -> Section:
@@ -57,6 +60,7 @@ def read_general(node: Node | None, problems: Problems) -> Section:
     with problems.graded("error"):
         section = read_section(keys.general, node, problems)
         _read_coordination(section, node, problems)
+        check_routes(section, node, problems)
     for key in _DECISIVE:
         child = node.value.get(key) if node is not None and node.value else None
         if child is not None and child.value is not None and key not in section.values and str(child.value).strip():
@@ -72,8 +76,11 @@ def _read_coordination(section: Section, node: Node | None, problems: Problems) 
         section.values["coordination_redis"] = found.values
 
 
-def build_router(section: Section, litellm: Section) -> RouterSettings:
-    """Build the router's settings, with `litellm_settings` under them."""
+def build_router(section: Section, litellm: Section, general: Section) -> RouterSettings:
+    """Build the router's settings, with `litellm_settings` under them, and what `general_settings` says of health."""
+    for key in _OF_HEALTH:
+        if key not in section.values and key in general.values:
+            section.values[key] = general.values[key]
     given: dict[str, Any] = {key: litellm.values[key] for key in _SHARED if key in litellm.values}
     if "request_timeout" in litellm.values:
         given["timeout"] = litellm.values["request_timeout"]

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from penstock.core.admit.book import GLOBAL, Book, Cell, Claim, Place
 from penstock.core.admit.holders import Cap, Holder, read_caps
@@ -56,7 +57,7 @@ class Soft(NamedTuple):
 class Accounts:
     """All of one process. ``keyring``: who has which caps; ``caps``: those of all requests together; ``tags``: those
     that the config gives to tags, beside what is stored of them. ``carries``: what exceeds a cap counts in its next
-    window."""
+    window. ``for_good``: the windows of caps do not end: they hold for all of time."""
 
     def __init__(
         self,
@@ -65,17 +66,23 @@ class Accounts:
         caps: tuple[Cap, ...],
         tags: Mapping[str, tuple[Cap, ...]] = NO_TAGS,
         carries: bool = False,
+        for_good: bool = False,
     ) -> None:
         self._book, self._keyring, self._caps, self._tags, self._carries = book, keyring, caps, tags, carries
+        self._for_good = for_good
         self._places: dict[str, tuple[Caller, Place, tuple[Soft, ...]]] = {}
         self._holders: dict[tuple[str, str], tuple[Holder, Place]] = {}
         self._tag_places: dict[str, Place] = {}
         self._periods: dict[str, tuple[str, ...]] = {}
 
     def go_by(
-        self, caps: tuple[Cap, ...], tags: Mapping[str, tuple[Cap, ...]] = NO_TAGS, carries: bool = False
+        self,
+        caps: tuple[Cap, ...],
+        tags: Mapping[str, tuple[Cap, ...]] = NO_TAGS,
+        carries: bool = False,
+        for_good: bool = False,
     ) -> None:
-        """Go by other caps of the config from now on."""
+        """Go by other caps of the config, and by other windows, from now on."""
         self._caps, self._tags = caps, tags
         self._places.clear()
         self._tag_places.clear()
@@ -84,6 +91,14 @@ class Accounts:
             self._holders.clear()
             for cell in self._book.cells.values():
                 cell.most, cell.carried = None, 0
+        if for_good is not self._for_good:
+            self._for_good = for_good
+            self._holders.clear()
+            self._periods.clear()
+
+    def _held(self, caps: tuple[Cap, ...]) -> tuple[Cap, ...]:
+        """Return caps as they hold here."""
+        return tuple(replace(cap, period="") for cap in caps) if self._for_good else caps
 
     def _carry_over(self, claims: Iterable[Claim]) -> None:
         """Let what exceeds caps be carried into their next windows."""
@@ -161,7 +176,7 @@ class Accounts:
         claims: list[Claim] = []
         by_model: dict[str, tuple[Claim, ...]] = {}
         accounts, periods = [account], dict[str, list[str]]({account: []})
-        for cap in holder.caps:
+        for cap in self._held(holder.caps):
             claim = self._book.claim(account, cap, named(holder))
             cell = claim.cell
             periods.setdefault(cell.account, []).append(cap.period)
@@ -195,7 +210,7 @@ class Accounts:
         found = []
         for holder in holders:
             if holder.soft is not None:
-                period = next((cap.period for cap in holder.caps if not cap.model), "")
+                period = next((cap.period for cap in self._held(holder.caps) if not cap.model), "")
                 cell = self._book.cell(f"{holder.kind}:{holder.id}", period)
                 found.append(Soft(cell, holder.soft, named(holder)))
         return tuple(found)
@@ -232,7 +247,7 @@ class Accounts:
                 caps = read_caps(msgspec.json.decode(row.body), keyring.body("budget", said.budget_id))
         except ValueError:  # a row that cannot be read lets nobody in, either
             return ()
-        return tuple(cap.period for cap in caps if cap.model == model)
+        return tuple(cap.period for cap in self._held(caps) if cap.model == model)
 
     def main_cell(self, account: str) -> Cell | None:
         """Return where an account is counted in the window of its first cap; None where it was not yet."""

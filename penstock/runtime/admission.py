@@ -17,9 +17,10 @@ from penstock.config.admission import AdmissionSettings
 from penstock.core.admit.access import names_route
 from penstock.core.admit.holders import NO_PACE, Bad, Cap, Holder, Pace, read_holder
 from penstock.core.admit.rates import Limit, Over, Rates, Taken, limits_of
+from penstock.core.admit.required import check_required
 from penstock.core.admit.tokens import has_used, may_use
 from penstock.core.errors import GatewayError
-from penstock.runtime.end_users import end_user_of, in_headers, request_tags
+from penstock.runtime.end_users import end_user_of, header_tags, in_headers, is_object, request_tags
 from penstock.runtime.flexible_limits import FlexibleLimits, Shares, flexible_limits, shares_of
 from penstock.runtime.limit_lines import LimitLines, OverModel, key_lines, over_error, over_lines, spend_line
 from penstock.runtime.model_access import ModelAccess
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
 
 log = logging.getLogger("penstock")
+_SERVICE = "service_account_id"  # in the metadata of such a key
 _HARMLESS = ("GET", "HEAD", "DELETE")  # methods of requests that no model answers
 
 
@@ -113,6 +115,8 @@ class Admission:
         if wishes is not None:
             for name in wishes.places:
                 access.check(caller, name)
+        if self.settings.required or caller.required or self.settings.of_services:
+            self._check_said(call)
         if plan is None:
             plan = state.plan(call.model) if wishes is None else state.wished(call.model, wishes)
             if self.settings.fallbacks_too:
@@ -121,6 +125,15 @@ class Admission:
             return self._count(call, state, call.model, plan)
         except OverModel as error:
             return self._count_elsewhere(call, state, plan, error)
+
+    def _check_said(self, call: Call) -> None:
+        """Refuse a call that does not say what it must. Raises "bad_request"."""
+        settings, caller = self.settings, call.caller
+        if not call.exchange.inner:
+            check_required(call.fields, settings.required)
+            check_required(call.fields, caller.required)
+            if _SERVICE in caller.metadata:
+                check_required(call.fields, settings.of_services)
 
     def _count_elsewhere(
         self, call: Call, state: State, plan: Plan[Target], error: OverModel
@@ -262,7 +275,8 @@ class Admission:
     def _who(self, call: Call, model: str) -> Admitted:
         """Find out whom a call counts against. Raises "forbidden" for an end user who is blocked."""
         settings, caller = self.settings, call.caller
-        customer = caller.customer or end_user_of(call, settings.customer_headers)
+        named = caller.customer or end_user_of(call, settings.customer_headers)
+        customer = named if not settings.knows_end_users or caller.customer else self._known(named)
         more: list[Holder] = []
         if customer:
             found = self._customer(customer)
@@ -270,13 +284,18 @@ class Admission:
                 customer = ""  # so the ledger does not count him, and no budget of his can be kept, either
             if found is not None:
                 more.append(found)
-        elif settings.names_end_user and call.surface is not None:
+        elif settings.names_end_user and not named and call.surface is not None and not call.exchange.inner:
             text = "The field 'user' is missing: every request here must name its end user (enforce_user_param)."
             raise GatewayError("bad_request", text, param="user")
         user = in_headers(call, settings.user_headers) if settings.user_headers else ""
         if user and user != caller.user and (held := self._holder("user", user)) is not None:
             more.append(held)
         tags = request_tags(call)
+        if tags and settings.no_tags:
+            text = "Client-side 'metadata.tags' not allowed in request (reject_clientside_metadata_tags)."
+            raise GatewayError("bad_request", text, param="metadata.tags")
+        if settings.tag_headers:
+            tags = (*tags, *header_tags(call, settings.tag_headers))
         if tags or caller.tags:
             tags = tuple(dict.fromkeys((*tags, *caller.tags)))
             more += [held for tag in tags if (held := self._holder("tag", tag)) is not None]
@@ -289,6 +308,18 @@ class Admission:
         if self._access is not None:
             self._access.check_for(more, model)
         return Admitted((*caller.holders, *more), customer, user, tags, model)
+
+    def _known(self, named: str) -> str:
+        """Return an end user who is a customer here, or a user by id or address; "" for any other. Where a budget is
+        set for those who have none, everybody has it who is named by a plain text (LiteLLM's rule)."""
+        keyring = self.keyring
+        if keyring is None or not named:
+            return named
+        if is_object(named):
+            return ""
+        if self.settings.end_user_budget or keyring.row("customer", named) or keyring.row("user", named):
+            return named
+        return named if "@" in named and keyring.has_address(named) else ""
 
     def _customer(self, id_: str) -> Holder | None:
         """Return the limits of an end user: the default ones where nobody gave any."""

@@ -41,6 +41,13 @@ Handle = Callable[[Call, "State"], Awaitable[None]]
 _NUMBERS = msgspec.json.Decoder(list[float]).decode
 
 
+class InnerExchange(CollectedExchange):
+    """The exchange of a request that is the gateway's own: nothing is asked of it that clients must say."""
+
+    __slots__ = ()
+    inner = True
+
+
 class Behalf(NamedTuple):
     """For which request a vector is asked: its config, and what the record of its own says of who asked."""
 
@@ -86,7 +93,7 @@ class Embedder(Outage):
 
     async def _ask(self, text: str, behalf: Behalf) -> Vector | None:
         means = self._means()
-        exchange = CollectedExchange(
+        exchange = InnerExchange(
             "POST",
             PATH,
             {b"content-type": b"application/json", b"x-request-id": behalf.request_id},

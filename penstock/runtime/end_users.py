@@ -61,6 +61,17 @@ def in_headers(call: Call, names: Sequence[bytes]) -> str:
     return ""
 
 
+def is_object(id_: str) -> bool:
+    """Tell whether an id is a JSON object or array in a text: Claude Code names its session so in
+    ``metadata.user_id``."""
+    if id_[:1] not in ("{", "["):
+        return False
+    try:
+        return isinstance(_VALUE(id_), dict | list)
+    except BAD_JSON:
+        return False
+
+
 def request_tags(call: Call) -> tuple[str, ...]:
     """Return the tags of a request. Raises "bad_request" for more or longer ones than anybody needs."""
     if _TAGS.isdisjoint(call.fields) and b"x-litellm-tags" not in call.exchange.headers:
@@ -73,6 +84,12 @@ def request_tags(call: Call) -> tuple[str, ...]:
             text = f"'tags' has one that is over {LONGEST} characters long, which no tag here may be."
             raise GatewayError("bad_request", text, param="tags")
     return tags
+
+
+def header_tags(call: Call, headers: Sequence[tuple[str, bytes]]) -> list[str]:
+    """Return the tags that headers stand for: ``name: value``. ``headers``: the names, as they are told and sent."""
+    sent = ((shown, call.exchange.headers.get(name)) for shown, name in headers)
+    return [f"{shown}: {value.decode('latin-1')}"[:LONGEST] for shown, value in sent if value]
 
 
 def _text(raw: Raw) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from penstock.core.dialects import DIALECTS
+from penstock.core.dialects.openai_chat.same import ask_usage
 from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
 from penstock.core.errors import GatewayError, shed
 from penstock.core.ir import added
@@ -20,6 +22,7 @@ from penstock.runtime.bill import settle
 from penstock.runtime.cache import AnswerCache
 from penstock.runtime.call import Call, Way
 from penstock.runtime.drive import drive
+from penstock.runtime.group_lines import group_lines
 from penstock.runtime.held import RETRY_AFTER, Held
 from penstock.runtime.http import (
     BodyTruncated,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from penstock.runtime.targets import Target
     from penstock.stores.base import Store
 
+CHAT = DIALECTS["openai_chat"]
 # Transport errors to kinds; the first class that fits.
 _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...], str], ...] = (
     (LocalLimit, "overloaded"),
@@ -243,7 +247,7 @@ class Engine:
         standing, rules = live.standing, plan.rules.get(step.group) if plan.rules else None
         bill = call.outlet.bill
         standing.in_flight += 1
-        trial, held = (0.0, None) if rules is None else self._count(attempt)
+        trial, held = (0.0, None) if rules is None else self._count(attempt, plan, rules)
         try:
             if plan.continues and attempt.stream:
                 _watch(attempt, before if step.goes_on else None)
@@ -275,15 +279,23 @@ class Engine:
             return Outcome(failed, True, await attempt.so_far.can_go_on(attempt, failed))
         return Outcome(failed, attempt.first_at is not None or _spent(call, failed))
 
-    def _count(self, attempt: Attempt) -> tuple[float, Reserved | None]:
+    def _count(self, attempt: Attempt, plan: Plan[Target], rules: Rules) -> tuple[float, Reserved | None]:
         """Count a try; return when the trial of its deployment began, if that is one, and what it holds of quotas."""
         standing, target = attempt.live.standing, attempt.target
         standing.ask(self.means.clock())
         if target.silent_model:
             self.mirror.copy(attempt)
+        if rules.told:
+            self._tell_limits(attempt, plan)
         if not target.quotas:
             return standing.trial, None
         return standing.trial, self.means.lives.quotas.take(target.live_id, target.quotas, asks_of(attempt.call))
+
+    def _tell_limits(self, attempt: Attempt, plan: Plan[Target]) -> None:
+        """Note what the answer tells of the limits of its group."""
+        outlet, means = attempt.call.outlet, self.means
+        targets = plan.targets[attempt.group]
+        outlet.group_lines = group_lines(targets, means.lives, means.clock(), outlet.call_lines)
 
     async def _ask_host(self, attempt: Attempt, surface: Surface) -> None:
         """Make a try at an engine of the config, once it is there."""
@@ -386,6 +398,8 @@ def read_fields(call: Call, surface: Surface, fields: dict[str, Raw], state: Sta
     call.read_fields(fields, default, forced)
     if call.caller.aliases and not forced:
         call.model = call.caller.aliases.get(call.model, call.model)
+    if state.tells_usage and call.stream and surface.dialect is CHAT:
+        ask_usage(fields)
     surface.check(fields)
 
 

@@ -79,6 +79,7 @@ class Exchange:
     coming: Coming | BodySource | None  # the body, where it was not there with its head
     upload: Upload | None = None  # a form that is passed on as it comes
     copied = False  # it is a copy of another request, see ``mirror``
+    inner = False  # the gateway itself asks, for another request
     flushes = False  # whoever asks flushes the engine as soon as it is answered, because the record is waited for
     winds_down: Callable[[], None] | None = None  # of a WebSocket: ends it as soon as nothing is being answered on it
 

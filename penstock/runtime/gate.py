@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
     from penstock.core.admit.caller import Caller
+    from penstock.core.admit.routes import RouteRules
     from penstock.runtime.addresses import Addresses
     from penstock.runtime.call import Call
     from penstock.runtime.exchange import Exchange
@@ -91,6 +92,7 @@ class Gate:
         self.inside: set[Exchange] = set()  # that have one of them
         self.others: Others | None = None  # who says whom keys belong to; None: the identity alone
         self.addresses: Addresses | None = None  # who is believed, and who may call; None: the peer, and everybody
+        self.routes: RouteRules | None = None  # what may be called at all; None: everything, by its role
 
     def admit(self, call: Call, entry: Entry, known: Caller | None = None) -> Awaitable[None] | None:
         """Let a call in and note who makes it. Raises ``GatewayError`` for who may not enter.
@@ -103,6 +105,8 @@ class Gate:
             exchange.client = self.addresses.client_of(exchange.headers, exchange.client)
         if entry.role == PUBLIC:
             call.caller = NOBODY
+        elif known is None and self.routes is not None and self._is_opened(call, entry, self.routes):
+            pass
         else:
             if self.addresses is not None:
                 self.addresses.check(exchange.client)
@@ -117,6 +121,8 @@ class Gate:
             if caller.key:
                 check_standing(caller, time.time(), exchange.client)
                 check_route(caller, call.path, entry.family)
+            if self.routes is not None:
+                self.routes.check(caller, call.path, entry.family)
             if entry.role == ADMIN and not caller.admin or entry.role == VIEW and not caller.views:
                 raise GatewayError("forbidden", "Only the master key, or a key of an admin's, may do this.")
         if exchange.method not in entry.methods:
@@ -130,6 +136,21 @@ class Gate:
         if entry.no_pages and not self.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
             self._check_site(exchange.headers)
         return self._find_place(call, self.places) if self.places is not None and entry.works else None
+
+    def _is_opened(self, call: Call, entry: Entry, rules: RouteRules) -> bool:
+        """Tell whether a call is for a route that the config opens to everybody, and note who makes it: nobody, but for
+        who shows a good key. What is for admins stays theirs."""
+        if entry.role == ADMIN or not self.identity.needs_key or not rules.opens(call.path, entry.family):
+            return False
+        exchange = call.exchange
+        if self.addresses is not None:
+            self.addresses.check(exchange.client)
+        if not self.know(call, exchange.query if entry.key_in_query else b""):
+            call.caller = NOBODY
+            if entry.no_pages and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
+                self._check_site(exchange.headers)
+        rules.check(call.caller, call.path, entry.family)
+        return True
 
     async def _ask_others(self, others: Others, call: Call, entry: Entry, key: bytes) -> None:
         """Let a call in of which somebody else says who makes it."""
@@ -165,7 +186,7 @@ class Gate:
         """Refuse a page of another site, unless it is named. Without a key any page that the user opens could ask here;
         a browser tells who asks (Fetch Metadata), also where it sends no Origin."""
         if headers.get(b"origin", b"").lower() not in self.web_pages.named:
-            raise GatewayError("forbidden", "No key is configured, so requests from other web pages are refused.")
+            raise GatewayError("forbidden", "No key is asked for here, so requests from other web pages are refused.")
 
     def page_lines(self, headers: Mapping[bytes, bytes]) -> bytes:
         """Return the header lines by which a browser gives an answer to the web page that asked, named in Origin; b""
@@ -184,14 +205,14 @@ class Gate:
             raise GatewayError("forbidden", text)
         return self.web_pages.permission(headers)
 
-    def know(self, call: Call) -> bool:
+    def know(self, call: Call, query: bytes = b"") -> bool:
         """Tell whether a call of a public page would be let in at others, and note who makes it: for pages that say
-        more to those who may know more."""
+        more to those who may know more. ``query``: where its key may stand, too."""
         exchange = call.exchange
         try:
             if self.addresses is not None:
                 self.addresses.check(exchange.client)
-            caller = self.identity.check(exchange.headers, client=exchange.client)
+            caller = self.identity.check(exchange.headers, query, exchange.client)
             if caller.key:
                 check_standing(caller, time.time(), exchange.client)
         except GatewayError:

@@ -29,6 +29,15 @@ _DECODE = msgspec.json.Decoder(dict[str, Any]).decode
 _NEVER: Mapping[str, Any] = {}
 
 
+class _Addressed(msgspec.Struct):
+    """What of a user's row says by which address it is known."""
+
+    user_email: str | None = None
+
+
+_ADDRESS = msgspec.json.Decoder(_Addressed).decode
+
+
 class Keyring:
     """All rows that requests need, by kind and id, and the callers read from them. ``secret``: what keys are digested
     with. ``old``: of keys that came from LiteLLM and were used since, by id: the plain digest, and ours, which is to be
@@ -48,6 +57,7 @@ class Keyring:
         self._plain = False  # some digests are LiteLLM's plain SHA-256
         self._callers: dict[str, Caller] = {}
         self._holders: dict[tuple[str, str], Holder | None] = {}
+        self._addresses: frozenset[str] | None = None  # of users, read when somebody asks
         self._lock = threading.Lock()
         self.old: dict[str, tuple[str, str]] = {}
         self.revision = 0
@@ -75,6 +85,8 @@ class Keyring:
                         self._forget(before)
                     self._learn(row)
             self.revision = changes.revision
+            if anew or "user" in {*(row.kind for row in changes.rows), *(gone.kind for gone in changes.gone)}:
+                self._addresses = None
             # New tables instead of emptied ones: a look-up that runs in another thread ends in the old ones.
             self._callers, self._holders = {}, {}
 
@@ -90,6 +102,14 @@ class Keyring:
     def rows(self, kind: str) -> Collection[Row]:
         """List the rows of a kind."""
         return list(self._rows.get(kind, _NEVER).values())
+
+    def has_address(self, address: str) -> bool:
+        """Tell whether an e-mail address is that of a user, in any case."""
+        known = self._addresses
+        if known is None:
+            read = (_ADDRESS(row.body).user_email for row in self.rows("user") if b"user_email" in row.body)
+            known = self._addresses = frozenset(one.lower() for one in read if one)
+        return address.lower() in known
 
     def all_rows(self) -> Collection[Row]:
         return [row for of_kind in list(self._rows.values()) for row in list(of_kind.values())]

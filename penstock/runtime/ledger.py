@@ -61,7 +61,9 @@ class Rules(Struct, frozen=True):
     ``status``: of the error for who is over a budget. ``priced``: models without a price are refused. ``on_failure``:
     what becomes of calls while nothing can be written down, "stop" or "pass". ``default_output``: tokens of an answer
     whose request sets no limit, instead of what its model can give. ``details``: what alone is written down beside what
-    a call costs; None: everything. ``texts``: what calls ask and are answered is, too."""
+    a call costs; None: everything. ``texts``: what calls ask and are answered is, too. ``counts``: what calls cost is
+    written down at all; else nobody has spent anything, and no budget is ever used up. ``for_good``: budgets do not
+    begin anew, whatever window they have."""
 
     caps: tuple[Cap, ...] = ()
     tags: Mapping[str, tuple[Cap, ...]] = {}
@@ -73,6 +75,8 @@ class Rules(Struct, frozen=True):
     default_output: int | None = None
     details: Details | None = None
     texts: bool = False
+    counts: bool = True
+    for_good: bool = False
 
 
 class Bill(Struct, eq=False):
@@ -155,7 +159,7 @@ class Ledger:
         self.rules = rules
         self.keeper: Bookkeeper | None = None  # once there is a store
         self.sharing: Sharing | None = None  # where several processes share what there is
-        self.accounts = Accounts(self.book, keyring, rules.caps, rules.tags, rules.carries)
+        self.accounts = Accounts(self.book, keyring, rules.caps, rules.tags, rules.carries, rules.for_good)
         self._journal, self._clock, self._now = journal, clock, now
         self._batch: Batch | None = None
         self._plans: dict[int, tuple[Plan[Target], tuple[Dearest, ...]]] = {}
@@ -169,7 +173,7 @@ class Ledger:
     def go_by(self, rules: Rules) -> None:
         """Go by other rules from now on."""
         self.rules = rules
-        self.accounts.go_by(rules.caps, rules.tags, rules.carries)
+        self.accounts.go_by(rules.caps, rules.tags, rules.carries, rules.for_good)
 
     def take_over(self, keeper: Bookkeeper) -> None:
         """Ask the store from now on what was spent before. What dead processes left and the store has not yet counts
@@ -197,6 +201,8 @@ class Ledger:
             text = f"No price is known for the model {call.model[:200]!r}, and models without one are refused here "
             text += "(litellm_settings.block_requests_for_models_without_pricing)."
             raise GatewayError("bad_request", text, param="model")
+        if not rules.counts:
+            return None
         exchange = call.exchange
         if exchange.method == "GET" and call.surface is not None:
             asked = _SESSION
@@ -343,7 +349,7 @@ class Ledger:
 
     def note(self, call: Call, error: GatewayError | None) -> None:
         """Write down a call that was refused before money was set aside for it, if somebody known made it."""
-        if call.caller is not NOBODY:
+        if call.caller is not NOBODY and self.rules.counts:
             accounts = tuple([f"{holder.kind}:{holder.id}" for holder in call.caller.holders])
             self._write_ended(call, error, self._now(), 0, accounts)
 

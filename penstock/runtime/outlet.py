@@ -94,6 +94,7 @@ class Outlet(Struct, eq=False):
     queued: Callable[[], str] | None = None  # says where in a line the call is, while it waits for an engine
     said: str = ""  # what was told of that last
     texts: Texts | None = None  # takes down what it is answered, where somebody keeps that
+    group_lines: bytes = b""  # header lines that tell what is left of the limits of who is asked
 
     @property
     def responded(self) -> bool:
@@ -356,6 +357,8 @@ class Outlet(Struct, eq=False):
             routing,
             self.call_lines,
         )
+        if self.group_lines:
+            lines += self.group_lines
         return lines if self.told is None else lines + self.told.line(call, now)
 
 

@@ -11,6 +11,7 @@ from penstock.config.spec_groups import levels_of
 from penstock.core.route.choose import USUAL, Rules
 from penstock.core.route.pick import CONFIDENCE
 from penstock.core.route.standing import Rests
+from penstock.runtime.group_lines import tells
 
 if TYPE_CHECKING:
     from penstock.config import Config
@@ -103,10 +104,12 @@ class RuleBook:
             rules = replace(rules, stays=stays)
         if any(target.quotas for target in targets):
             rules = replace(rules, measured=True)
+        if any(map(tells, targets)):
+            rules = replace(rules, told=True)
         if len(targets) > 1 or elsewhere:
             return replace(rules, simple=_is_simple(rules, targets))
         rules = replace(rules, rests=replace(rules.rests, seconds=0.0), by_health=False)
-        return None if is_plain(rules, targets[0]) else rules
+        return None if is_plain(rules, targets[0]) and not rules.told else rules
 
 
 def _says_tags(target: Target) -> bool | None:

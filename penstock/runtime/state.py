@@ -104,6 +104,7 @@ class State:
         self.problems += [f"{place}: {text}." for place, text in callback_faults(config)]
         self.keep_alive = _keep_alive(config)
         self.forced = _forced(config)
+        self.tells_usage = bool(config.general.values.get("always_include_stream_usage"))  # in every stream of chats
         self.most_fallbacks = router.max_fallbacks
         self._planner = Planner(config, self)
         self._stars = Stars()

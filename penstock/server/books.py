@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from penstock.config.tag_budgets import KEY as TAGS
 from penstock.config.tag_budgets import read_tag_budgets
 from penstock.core.admit import amount
@@ -37,7 +39,7 @@ REDIS, LEASES = "redis", "leases"
 KEYS = (
     *("disable_budget_reservation", "default_estimated_output_tokens", "on_ledger_failure"),
     *("disable_spend_logs", "disable_error_logs", "disable_requester_ip_address_logging"),
-    "store_prompts_in_spend_logs",
+    *("store_prompts_in_spend_logs", "disable_spend_updates", "disable_reset_budget"),
 )
 LITELLM_KEYS = (
     *("max_budget", "budget_duration", "budget_exceeded_status_code"),
@@ -138,9 +140,10 @@ def rules_of(config: Config) -> Rules:
         log.error("litellm_settings.budget_duration: %s. Until then max_budget is for all of time", error)
         period = ""
     output = general.get("default_estimated_output_tokens")
+    for_good = bool(general.get("disable_reset_budget"))
     return Rules(
-        caps=(Cap(most, period),) if most else (),
-        tags=read_tag_budgets(litellm, []),
+        caps=(Cap(most, "" if for_good else period),) if most else (),
+        tags={tag: _for_good(caps) if for_good else caps for tag, caps in read_tag_budgets(litellm, []).items()},
         carries=bool(litellm.get("budget_rollover")),
         reserves=not general.get("disable_budget_reservation"),
         status=int(litellm.get("budget_exceeded_status_code") or OVER_BUDGET),
@@ -148,8 +151,14 @@ def rules_of(config: Config) -> Rules:
         on_failure=str(general.get("on_ledger_failure") or STOP),
         default_output=None if output is None else int(output),
         details=_details_of(general),
+        counts=not general.get("disable_spend_updates"),
+        for_good=for_good,
         texts=bool(general.get("store_prompts_in_spend_logs")) and not general.get("disable_spend_logs"),
     )
+
+
+def _for_good(caps: tuple[Cap, ...]) -> tuple[Cap, ...]:
+    return tuple(replace(cap, period="") for cap in caps)
 
 
 def _details_of(general: Mapping[str, Any]) -> Details | None:

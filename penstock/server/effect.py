@@ -19,9 +19,13 @@ from penstock.config.jwt_auth import read_jwt
 from penstock.config.keys_redis import OF_ROUTER, VARIABLES
 from penstock.config.known import secrets_of
 from penstock.config.priorities import read_priorities
+from penstock.config.routes import KEYS as ROUTE_KEYS
+from penstock.config.routes import read_routes
 from penstock.runtime.addresses import PRIVATE, Addresses, read_networks
 from penstock.runtime.admission import Admission
 from penstock.runtime.custom_auth import open_custom_auth
+from penstock.runtime.custom_keys import KEYS as HOOK_KEYS
+from penstock.runtime.custom_keys import open_hooks
 from penstock.runtime.identity import Identity, is_loopback
 from penstock.runtime.jwt_auth import open_jwt
 from penstock.runtime.line import Line, Places
@@ -62,6 +66,7 @@ DATABASE_KEYS = (
     "database_socket_timeout",
     "database_extra_connection_params",
     "allow_requests_on_db_unavailable",
+    "apply_user_budget_to_team_keys",
 )
 
 
@@ -69,6 +74,7 @@ DATABASE_KEYS = (
 class InEffect:
     """What the settings are applied to. ``values``: by name, as last put into effect. ``memory``: bytes that this
     machine, or its container, has. ``others``: who else says whom keys belong to, behind what it was made of.
+    ``hooks``: what those who check keys were made of.
     ``serving``: the loop runs in which engines can be started."""
 
     options: ServeOptions
@@ -77,6 +83,7 @@ class InEffect:
     values: dict[str, object] = field(default_factory=dict)
     memory: int = field(default_factory=memory_bytes)
     others: tuple[object, Others | None] = (None, None)
+    hooks: object = None
     serving: bool = False
 
     def put(self, config: Config) -> list[str]:
@@ -100,10 +107,10 @@ class InEffect:
 
 def _others(to: InEffect, config: Config) -> Others | None:
     """Make who else says whom keys belong to. A module of the operator's is read once, as long as it is the same."""
-    general, files = config.general.values, config.files
+    general = config.general.values
     name = str(general.get("custom_auth") or "").strip()
     if name:
-        folder = files[0].resolve().parent if files else Path.cwd()
+        folder = _folder_of(config)
         key: object = (name, folder)
         if to.others[0] != key:
             to.others = key, open_custom_auth(name, folder)
@@ -114,6 +121,20 @@ def _others(to: InEffect, config: Config) -> Others | None:
     if to.others[0] != settings:
         to.others = settings, None if settings is None else open_jwt(settings)
     return to.others[1]
+
+
+def _folder_of(config: Config) -> Path:
+    """Return where the operator's own modules lie: beside the config file."""
+    return config.files[0].resolve().parent if config.files else Path.cwd()
+
+
+def _hooks(to: InEffect, config: Config) -> None:
+    """Load who checks virtual keys. A module of the operator's is read once, as long as it is the same."""
+    named = {key: str(config.general.values.get(key) or "").strip() for key in HOOK_KEYS}
+    names = {key: name for key, name in named.items() if name}
+    made_of = (names, _folder_of(config)) if names else None
+    if made_of != to.hooks:
+        to.hooks, to.gateway.key_hooks = made_of, open_hooks(names, _folder_of(config))
 
 
 def decide_who_may_call(to: InEffect, config: Config) -> None:
@@ -138,12 +159,13 @@ def decide_who_may_call(to: InEffect, config: Config) -> None:
 def _admission(to: InEffect, config: Config) -> None:
     """Set up who is counted against what; what was counted stays."""
     engine, keyring = to.gateway.engine, to.gateway.keyring
-    if keyring is None and to.gateway.gate.others is None and read_priorities(config.litellm.values, []) is None:
-        engine.admission = None
-        return
     settings, problems = read_admission(config)
     for problem in problems:
         log.warning("%s", problem)
+    shares = read_priorities(config.litellm.values, []) is not None
+    if keyring is None and to.gateway.gate.others is None and not (settings.demands or shares):
+        engine.admission = None
+        return
     if engine.admission is None:
         engine.admission = Admission(keyring, engine.means.clock, settings, engine.means.lives)
         engine.admission.rates.processes = to.options.workers
@@ -162,6 +184,10 @@ def _addresses(to: InEffect, config: Config) -> None:
     for problem in problems:
         log.warning("%s", problem)
     to.gateway.gate.addresses = None if trusted is None and allowed is None else Addresses(trusted, allowed)
+
+
+def _routes(to: InEffect, config: Config) -> None:
+    to.gateway.gate.routes = read_routes(config.general.values)
 
 
 def _budgets(to: InEffect, config: Config) -> None:
@@ -238,6 +264,8 @@ SETTINGS = (
     Setting("general_settings.use_x_forwarded_for", _addresses),
     Setting("general_settings.trusted_proxy_ranges", _addresses),
     Setting("general_settings.allowed_ips", _addresses),
+    *(Setting(f"general_settings.{name}", _hooks) for name in HOOK_KEYS),
+    *(Setting(f"general_settings.{name}", _routes) for name in ROUTE_KEYS),
     *(Setting(f"general_settings.{name}", _admission) for name in ADMISSION_KEYS),
     *(Setting(f"litellm_settings.{name}", _admission) for name in ADMISSION_LITELLM_KEYS),
     *(Setting(f"general_settings.{name}", _budgets) for name in BOOKS_KEYS),

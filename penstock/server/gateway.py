@@ -12,6 +12,7 @@ from penstock.core.admit.caller import NOBODY
 from penstock.core.errors import GatewayError, shed
 from penstock.runtime.call import Call
 from penstock.runtime.coming import Coming
+from penstock.runtime.custom_keys import NO_HOOKS
 from penstock.runtime.gate import Gate
 from penstock.runtime.held import RETRY_AFTER
 from penstock.runtime.http import Batch, in_task, out_of_files
@@ -105,6 +106,7 @@ class Gateway:
         self._batches: BatchRoom | None = None
         self.several = False  # processes serve, which know nothing of each other where there is no database
         self.callbacks: Callbacks | None = None
+        self.key_hooks = NO_HOOKS  # who else says which virtual keys there may be
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:

@@ -68,7 +68,8 @@ def heirs_of(names: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     for name in names:
         for value in vars(sys.modules[name]).values():
             if isinstance(value, type) and value.__module__ == name and not getattr(value, "_is_protocol", False):
-                others = [f"{one.__module__}.{one.__qualname__}" for one in _below(value) if one.__module__ not in names]
+                below = [heir for heir in _below(value) if heir.__module__ not in names]
+                others = [f"{heir.__module__}.{heir.__qualname__}" for heir in below]
                 (heirs if type(value) is type else made).update({value.__name__: others[0]} if others else {})
     return heirs, made
 

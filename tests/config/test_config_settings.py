@@ -232,7 +232,10 @@ def test_general_settings(check: Check) -> None:
     loaded = check(
         MODEL + "general_settings: {completion_model: fast, max_request_size_mb: 64, alerting: [slack], otel: false}\n"
     )
-    assert lines(loaded) == ["c.yaml:5: general_settings.alerting: known LiteLLM key, not acted on yet"]
+    assert lines(loaded) == [
+        "c.yaml:5: general_settings.alerting: known LiteLLM key, not acted on yet (where alerts go, such as `slack`): "
+        "no alerts are sent; the log tells what went wrong, and callbacks what was spent"
+    ]
     assert loaded.config is not None
     assert loaded.config.general.completion_model == "fast"
     assert loaded.config.general.max_request_size_mb == 64.0
@@ -334,7 +337,8 @@ router_settings: [a]
 """
     )
     assert lines(loaded) == [
-        "c.yaml:6: guardrails: known LiteLLM section, not acted on yet",
+        "c.yaml:6: guardrails: known LiteLLM section, not acted on yet (checks of requests and answers): "
+        "no guardrail runs here: requests and answers are neither checked nor masked",
         "c.yaml:9: modle_list: unknown key, did you mean 'model_list'?; ignored",
         "c.yaml:10: drop_params: unknown key, it belongs in litellm_settings; ignored",
         "c.yaml:11: whatever: unknown key; ignored",
@@ -424,3 +428,12 @@ def test_what_only_the_router_has(check: Check, text: str, wanted: object) -> No
 def test_what_is_wrong_in_it_is_told(check: Check, text: str, wanted: str) -> None:
     [line] = lines(check(GROUPS + f"router_settings:\n  {text}\n"))
     assert line.startswith(f"c.yaml:6: router_settings.{wanted}")
+
+
+@pytest.mark.parametrize("key", ["enable_health_check_routing", "health_check_ignore_transient_errors"])
+def test_what_general_settings_say_of_health_is_the_routers(check: Check, key: str) -> None:
+    general, both = f"general_settings: {{{key}: true}}\n", f"router_settings: {{{key}: false}}\n"
+    for text, value in ((general, True), (general + both, False), ("", None)):
+        loaded = check(MODEL + text)
+        assert loaded.config is not None and loaded.problems == ()
+        assert loaded.config.router.values.get(key) is value

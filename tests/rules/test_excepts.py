@@ -32,6 +32,12 @@ NAMED: dict[str, str] = {
     "penstock/runtime/custom_auth.py CustomAuth.identify": (
         "the function is the operator's, and in LiteLLM's form whatever it raises refuses its caller"
     ),
+    "penstock/runtime/custom_keys.py CustomRule.check": (
+        "the function is the operator's, and whatever it raises is told as the refusal of a key"
+    ),
+    "penstock/runtime/custom_keys.py _open": (
+        "the operator's module may raise anything while it is read: logged, and no key is made"
+    ),
     "penstock/runtime/custom_auth.py open_custom_auth": (
         "the operator's module may raise anything while it is read: logged, and nobody is let in"
     ),

@@ -90,7 +90,7 @@ async def test_a_bug_of_ours_lets_nobody_wait_for_ever(tmp_path, monkeypatch) ->
         def breaks(*_: Any) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr("penstock.core.dialects.openai_chat.same.open_answer", breaks)
+        monkeypatch.setattr("penstock.core.dialects.openai_chat.usage.usage_of", breaks)
         assert (await first)[0] == 500
         monkeypatch.undo()
         assert (await asyncio.wait_for(waits, 5))[0] == 200

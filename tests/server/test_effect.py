@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import astuple
 
 from penstock.config import keys
+from penstock.config.routes import KEYS as ROUTE_KEYS
 from penstock.runtime.keyring import Keyring
 from penstock.runtime.record_text import as_json, as_text
 from penstock.server import effect
@@ -94,11 +96,13 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "general_settings.litellm_jwtauth": ({"user_id_jwt_field": "sub"}, {"user_id_jwt_field": "oid"}),
     "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
+    **{f"general_settings.{key}": (["/health"], ["/models", "/key/{key}"]) for key in ROUTE_KEYS},
     **{f"litellm_settings.{key}": (["stdout"], ["b"]) for key in ("callbacks", "success_callback", "failure_callback")},
     "litellm_settings.default_team_settings": (
         [{"team_id": "a", "success_callback": ["langfuse"]}],
         [{"team_id": "a", "failure_callback": ["langfuse"]}],
     ),
+    "general_settings.service_account_settings": ({"enforced_params": ["a"]}, {"enforced_params": ["b"]}),
     "general_settings.on_ledger_failure": ("pass", "stop"),
     "general_settings.budget_sharing": ("redis", "leases"),
     "litellm_settings.budget_duration": ("1d", "30d"),
@@ -134,13 +138,13 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
     "router_settings.model_group_affinity_config": ({"d": ["session_affinity"]}, {"d": ["deployment_affinity"]}),
 }
 # Keys that a request reads from the state when it comes: the code that does so is looked for, and what it reads counts.
-READS = re.compile(r'(?:state\.config\.general\.values\.get|_configured)\(\s*"(\w+)"')
+READS = re.compile(r'(?:state\.config\.(?:general|litellm)\.values\.get|_configured)\(\s*"(\w+)"')
 # The same of an entry that is sent.
 SENT_READS = re.compile(r'config\.general\.values\.get\(\s*"(\w+)"')
 
 
 def late_keys() -> frozenset[str]:
-    files = [*(ROOT / "penstock/server").rglob("*.py"), *(ROOT / "penstock/runtime").rglob("*.py")]
+    files = [path for room in ("server", "runtime", "admin") for path in (ROOT / "penstock" / room).rglob("*.py")]
     found = {name for file in files for name in READS.findall(file.read_text(encoding="utf-8"))}
     return frozenset(found.union(SENT_READS.findall((ROOT / "penstock/config/sent.py").read_text(encoding="utf-8"))))
 
@@ -209,6 +213,8 @@ def behaviour(service: Service) -> dict[str, Any]:
         "sizes": (gateway.max_body, gateway.max_upload, gateway.look_from, gateway.held.limit),
         "who": (gateway.identity._key, gateway.identity._local_only, gateway.identity.key_header),
         "others": getattr(gateway.gate.others, "settings", None) or getattr(gateway.gate.others, "name", None),
+        "routes": gateway.gate.routes,
+        "hooks": [hook and hook.name for hook in astuple(gateway.key_hooks)],
         "addresses": gateway.gate.addresses and (gateway.gate.addresses.trusted, gateway.gate.addresses.allowed),
         "admission": gateway.engine.admission and gateway.engine.admission.settings,
         "budgets": gateway.books and gateway.books.ledger.rules,
@@ -221,7 +227,7 @@ def behaviour(service: Service) -> dict[str, Any]:
         "checked": {key: {**state.config.router.values, **state.config.general.values}.get(key) for key in CHECKS},
         "cache": state.caching,
         "names": {name: found.group for name in "gxy" if (found := state.catalog.find(name)) is not None},
-        "state": (state.keep_alive, state.forced, sorted(state.catalog.names()), state.pass_through_endpoints),
+        "state": (state.keep_alive, state.forced, state.tells_usage, sorted(state.catalog.names()), state.pass_through_endpoints),
         "managing": (state.managing, state.priorities),
         "batches": (gateway.batches.most_lines, gateway.batches.most_bytes, gateway.batches.places._most()),
         "files": (most_kept(gateway.batches), most_kept(gateway.batches, "_per_team"), gateway.batches._kept_free()),
@@ -231,7 +237,7 @@ def behaviour(service: Service) -> dict[str, Any]:
             service.callbacks._teams,
             [*service.callbacks._made],
         ),
-        "late": {name: state.config.general.values.get(name) for name in LATE},
+        "late": [{n: of.values.get(n) for n in LATE} for of in (state.config.general, state.config.litellm)],
     }
 
 
@@ -259,6 +265,17 @@ async def test_a_reload_acts_on_every_key_or_names_it(tmp_path: Path, name: str)
     assert not (changed and name in NO_EFFECT)
     await running.reload(**one)
     assert behaviour(running.service) == before, "and back"
+
+
+async def test_what_every_request_must_say_holds_without_keys_too(tmp_path: Path) -> None:
+    running = await Running.start(tmp_path, {})
+    running.service.gateway.keyring = None
+    engine = running.service.gateway.engine
+    for settings in ({"enforced_params": ["user"]}, {"enforce_user_param": True}, {"reject_clientside_metadata_tags": True}):
+        await running.reload(general_settings={})
+        assert engine.admission is None
+        await running.reload(general_settings=settings)
+        assert engine.admission is not None and engine.admission.settings.demands
 
 
 async def test_a_reload_to_the_same_config_says_nothing_of_settings(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.config.admission import STANDARD
+from penstock.stores.base import Changes, Gone, Row
 from tests.door import HELLO, Door
 from tests.server.keyed import MASTER, FixedBudgets, key, open_keyed
 from tests.server.test_limits import CONFIG
@@ -164,6 +165,61 @@ async def test_who_must_name_an_end_user_is_told_so(tmp_path) -> None:
         assert (await door.post({**HELLO, "user": "e"}, CHAT, **auth()))[0] == 200
 
 
+KNOWN = {
+    "key": {"a": {}},
+    "customer": {"customer one": {}},
+    "user": {"u": {"user_email": "Ann@Example.com"}, "v": {"user_email": "bob@example.com"}},
+}
+VALIDATED = CONFIG + "litellm_settings: {validate_end_user_id_in_db: true}\n"
+
+
+@pytest.mark.parametrize(
+    ("named", "known"),
+    [
+        ("customer one", True),
+        ("u", True),
+        ("ann@example.com", True),
+        ("BOB@EXAMPLE.COM", True),
+        ("carl@example.com", False),
+        ("nobody", False),
+        ('{"device_id": "x", "session_id": "y"}', False),
+        ("[1]", False),
+        ("{not json", False),
+    ],
+)
+async def test_an_end_user_who_is_not_known_counts_as_none(named: str, known: bool, tmp_path) -> None:
+    async with open_keyed(tmp_path, KNOWN, VALIDATED) as door:
+        for number in range(len(PLACES)):
+            headers, fields = PLACES[number]
+            if any(name.startswith(("x-openwebui", "x-older")) for name in headers):
+                continue
+            headers = dict.fromkeys(headers, named)
+            body = {k: dict.fromkeys(v, named) if isinstance(v, dict) else named for k, v in fields.items()}
+            admitted = await asked(door, {**HELLO, **body}, **headers)
+            assert admitted.customer == (named if known else "")
+        await door.settle()
+
+
+async def test_where_unknown_end_users_have_a_budget_they_are_kept(tmp_path) -> None:
+    yaml = CONFIG + "litellm_settings: {validate_end_user_id_in_db: true, max_end_user_budget_id: b}\n"
+    rows = {**KNOWN, "budget": {"b": {"max_budget": 3}}}
+    async with open_keyed(tmp_path, rows, yaml) as door:
+        assert (await asked(door, {**HELLO, "user": "nobody"})).customer == "nobody"
+        assert (await asked(door, {**HELLO, "user": '{"session_id": "y"}'})).customer == ""
+
+
+async def test_who_is_known_follows_what_changes(tmp_path) -> None:
+    async with open_keyed(tmp_path, KNOWN, VALIDATED) as door:
+        ring = door.gateway.keyring
+        assert ring is not None and not ring.has_address("new@example.com")
+        row = Row("user", "w", b'{"user_id": "w", "user_email": "new@example.com"}')
+        ring.take(Changes(ring.revision + 1, (row,)))
+        assert ring.has_address("NEW@example.com") and (await asked(door, {**HELLO, "user": "w"})).customer == "w"
+        ring.take(Changes(ring.revision + 1, (), (Gone("user", "w", 1),)))
+        assert not ring.has_address("new@example.com")
+        assert (await asked(door, {**HELLO, "user": "w"})).customer == ""
+
+
 # Tags -----------------------------------------------------------------------------------------------------------------
 
 TAGGED: list[tuple[dict[str, str], dict[str, Any]]] = [
@@ -193,3 +249,23 @@ async def test_tags_that_cannot_be_some_are_told(tags: Any, tmp_path) -> None:
     async with open_keyed(tmp_path, {"key": {"a": {}}}, CONFIG) as door:
         status, _, answer = await door.post({**HELLO, "tags": tags}, CHAT, **auth())
         assert status == 400 and json.loads(answer)["error"]["param"] == "tags"
+
+
+@pytest.mark.parametrize("place", range(len(TAGGED)))
+async def test_where_clients_may_bring_no_tags_they_are_told_so(place: int, tmp_path) -> None:
+    headers, fields = TAGGED[place]
+    yaml = CONFIG + "general_settings: {reject_clientside_metadata_tags: true}\n"
+    async with open_keyed(tmp_path, {"key": {"a": {"tags": ["k"]}}}, yaml) as door:
+        status, _, answer = await door.post({**HELLO, **fields}, CHAT, **auth(), **headers)
+        assert status == 400 and json.loads(answer)["error"]["param"] == "metadata.tags" and door.mock.requests == 0
+        assert (await asked(door, HELLO)).tags == ("k",)
+
+
+async def test_headers_may_be_tags(tmp_path) -> None:
+    yaml = CONFIG + "litellm_settings: {extra_spend_tag_headers: [X-Team, x-none]}\n"
+    rows = {"key": {"a": {"tags": ["k"]}}, "tag": {"X-Team: red": {"max_budget": 1}}}
+    async with open_keyed(tmp_path, rows, yaml) as door:
+        admitted = await asked(door, {**HELLO, "tags": ["t"]}, **{"x-team": "red"})
+        assert admitted.tags == ("t", "X-Team: red", "k")
+        assert [held.id for held in admitted.holders if held.kind == "tag"] == ["X-Team: red"]
+        assert (await asked(door, HELLO, **{"x-team": "y" * 5000})).tags[0] == ("X-Team: " + "y" * 5000)[:1024]

@@ -471,3 +471,15 @@ async def test_a_keys_health(tmp_path):
         await managed.key("logs", metadata={"logging": [{"callback_name": "langfuse"}]})
         told = await managed.good("/key/health", {}, "logs")
         assert told["key"] == "unhealthy" and told["logging_callbacks"]["callbacks"] == ["langfuse"]
+
+
+async def test_nobody_chooses_a_key_where_keys_are_made_by_chance(tmp_path):
+    async with open_managed(tmp_path, YAML + "general_settings: {disable_custom_api_keys: true}\n") as managed:
+        chosen = "sk-chosen-by-somebody-12345"
+        for path, body in (
+            ("/key/generate", {"key": chosen}),
+            ("/key/regenerate", {"key": await managed.key("a"), "new_key": chosen}),
+        ):
+            status, message, _ = await managed.bad(path, body)
+            assert status == 403 and message.startswith("Custom API key values are disabled")
+        assert managed.desk.keyring.id_of(chosen) is None

@@ -9,6 +9,7 @@ import json
 import os
 
 import pytest
+from msgspec.structs import replace
 from websockets.exceptions import ConnectionClosed
 
 from penstock.core.admit.amount import PICO, dollars
@@ -409,3 +410,54 @@ async def test_a_key_and_its_team_say_how_long_answers_are_thought_to_be(tmp_pat
 def _size(model: str) -> int:
     """Bytes of the request, of which each may be a token of input, at a tenth of the price."""
     return len(json.dumps({"model": model, "messages": [{"role": "user", "content": "hello"}]}))
+
+
+@pytest.mark.parametrize("resets", [True, False])
+@pytest.mark.parametrize("whose", ["key", "gateway"])
+async def test_a_budget_begins_anew_with_its_window_unless_the_operator_says_never(tmp_path, resets, whose):
+    yaml = YAML + f"general_settings: {{disable_reset_budget: {str(not resets).lower()}}}\n"
+    own = {"max_budget": 0.0006, "budget_duration": "1d"}
+    if whose == "gateway":
+        yaml += "litellm_settings: {max_budget: 0.0006, budget_duration: 1d}\n"
+    async with open_books(tmp_path, yaml) as door:
+        door.mock.script = Script.always(length=20)
+        ledger = door.books.ledger
+        key = await door.key("a", **(own if whose == "key" else {}))
+        assert [(await door.chat(key))[0] for _ in range(4)] == [200, 200, 422, 422]
+        now = ledger._now
+        ledger._now = lambda: now() + 3 * 86_400
+        assert (await door.chat(key))[0] == (200 if resets else 422)
+        ledger._now = now
+        if whose == "key":
+            assert ledger.accounts.main_period(door.account(key)) == ("1d" if resets else "")
+
+
+async def test_windows_hold_for_good_from_the_reload_on_that_says_so(tmp_path):
+    async with open_books(tmp_path) as door:
+        door.mock.script = Script.always(length=20)
+        ledger = door.books.ledger
+        key = await door.key("a", max_budget=0.0006, budget_duration="1d")
+        assert [(await door.chat(key))[0] for _ in range(3)] == [200, 200, 422]
+        now = ledger._now
+        ledger._now = lambda: now() + 3 * 86_400
+        ledger.go_by(replace(ledger.rules, for_good=True))
+        assert (await door.chat(key))[0] == 422
+        ledger.go_by(replace(ledger.rules, for_good=False))
+        assert (await door.chat(key))[0] == 200
+        ledger._now = now
+
+
+async def test_where_spend_is_not_written_down_nothing_is_and_no_budget_is_used_up(tmp_path):
+    yaml = YAML + "general_settings: {disable_spend_updates: true}\n"
+    async with open_books(tmp_path, yaml) as door:
+        door.mock.script = Script.always(length=20)
+        key = await door.key("a", max_budget=0.0006, soft_budget=0.0001)
+        assert [(await door.chat(key, stream=stream))[0] for stream in (False, True) * 3] == [200] * 6
+        assert (await door.chat(key, model="none"))[0] in (400, 404)
+        await door.settle()
+        assert door.books.ledger.spent(door.account(key)) == await door.books.ledger.spent_of(door.account(key)) == 0
+        assert await door.stored(0) == [] and door.books.ledger.book.cell(door.account(key)).reserved == 0
+        door.books.ledger.go_by(replace(door.books.ledger.rules, counts=True))
+        assert (await door.chat(key))[0] == 200
+        [entry] = await door.stored()
+        assert entry.cost > 0

@@ -6,7 +6,9 @@ Lists of models name models, patterns (``openai/*``), access groups, and LiteLLM
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from penstock.core.admit.caller import Caller
@@ -65,7 +67,7 @@ def within(client: str, allowed: Collection[str]) -> bool:
 def check_route(caller: Caller, path: str, family: str) -> None:
     """Refuse a path that a caller's key may not call. ``family``: what of. Raises "forbidden"."""
     allowed = caller.routes
-    if not allowed or any(_allows(one, path, family) for one in allowed):
+    if not allowed or any(allows(one, path, family) for one in allowed):
         return
     shown = ", ".join(allowed)[:300]
     raise GatewayError("forbidden", f"This key may not call {path[:200]}; allowed_routes of it are: {shown}.")
@@ -73,17 +75,30 @@ def check_route(caller: Caller, path: str, family: str) -> None:
 
 def names_route(caller: Caller, path: str) -> bool:
     """Tell whether a key's ``allowed_routes`` name a path, and not only the family that it is of."""
-    return any(one.startswith("/") and _allows(one, path, "") for one in caller.routes)
+    return any(one.startswith("/") and allows(one, path, "") for one in caller.routes)
 
 
-def _allows(entry: str, path: str, family: str) -> bool:
+def allows(entry: str, path: str, family: str, twins: bool = True) -> bool:
+    """Tell whether an entry of a list of routes names a path, or what it is of. ``twins``: with and without ``/v1`` it
+    is the same route."""
     if _SAME.get(entry, entry) == family:
         return True
     if family == INFO and entry == MANAGEMENT:  # whoever may change things may look at them
         return True
     if entry.endswith("*"):
         return path.startswith(entry[:-1])
-    return entry.startswith("/") and (path == entry or path == f"/v1{entry}" or entry == f"/v1{path}")
+    if not entry.startswith("/"):
+        return False
+    if "{" in entry:
+        return _template(entry).fullmatch(path) is not None
+    return path == entry or (twins and (path == f"/v1{entry}" or entry == f"/v1{path}"))
+
+
+@lru_cache(1024)
+def _template(entry: str) -> re.Pattern[str]:
+    """Compile a path with names in it, as LiteLLM lists them: each stands for one segment."""
+    parts = re.split(r"\{[^{}/]*\}", entry)
+    return re.compile("[^/]+".join(map(re.escape, parts)), re.DOTALL)
 
 
 def check_model(caller: Caller, model: str, groups: Groups) -> None:

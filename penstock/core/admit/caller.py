@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from penstock.core.admit.holders import Bad, Body, Holder, read_holder
 from penstock.core.admit.periods import time_of
+from penstock.core.admit.required import read_required
 
 Find = Callable[[str, str], Body | None]
 """Looks up the stored row of a kind and an id."""
@@ -49,7 +50,8 @@ class Caller(Struct, frozen=True):
     call, () = anywhere. ``tags``: of each of its requests. ``tenant``: who shares its answers and kept objects.
     ``customer``: the end user of all its requests, where a token says so. ``outputs``: see ``Holder``, of those of its
     holders that say something, the key first. ``logging``: where its team's and its own records go, too. ``priority``:
-    by which shares of models are reserved, "" for none: its team's, else its own."""
+    by which shares of models are reserved, "" for none: its team's, else its own.
+    ``required``: what its requests must say."""
 
     alias: str
     admin: bool
@@ -70,6 +72,7 @@ class Caller(Struct, frozen=True):
     customer: str = ""
     outputs: tuple[Mapping[str, int], ...] = ()
     logging: tuple[Logging, ...] = ()
+    required: tuple[str, ...] = ()
     priority: str = ""
 
     def output_of(self, model: str) -> int | None:
@@ -148,6 +151,7 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
         tenant=f"key {id_}",
         outputs=tuple(held.outputs for held in holders if held.outputs),
         logging=(*_logging(f"team/{team_id}", team or _NONE), *_logging(f"key/{id_}", key)),
+        required=tuple(dict.fromkeys((*read_required(key), *read_required(team or _NONE)))),
         priority=_priority(team or _NONE) or _priority(key),
     )
 

@@ -37,8 +37,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     ``priority``: in the line, of a request that has none. ``retries``: more tries by LiteLLM's class of the error,
     where that has a figure of its own; "" for all others. ``hedge``: seconds after which another deployment is asked
     beside one that has not answered; 0 for the time in which it answers 95 of 100. ``levels``: of the strategy that
-    goes by the caller's confidence. ``simple``: while nobody rests, everybody may be asked, and the strategy alone
-    decides."""
+    goes by the caller's confidence. ``told``: clients are told what is left of their limits. ``simple``: while nobody
+    rests, everybody may be asked, and the strategy alone decides."""
 
     strategy: str = "simple-shuffle"
     ttl: float = 3600.0
@@ -58,6 +58,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     hedge: float | None = None
     levels: Levels = Levels()
     measured: bool = False
+    told: bool = False
     simple: bool = False
 
     @property

@@ -27,6 +27,7 @@ REASONS: dict[int, bytes] = {
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
     505: b"HTTP Version Not Supported",
+    507: b"Insufficient Storage",
     529: b"Overloaded",
 }
 

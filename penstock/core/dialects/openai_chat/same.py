@@ -215,6 +215,17 @@ def prepare(fields: dict[str, Raw], stream: bool, ask_usage: bool) -> None:
     fields["stream_options"] = Raw(_ENCODE(told))
 
 
+def ask_usage(fields: dict[str, Raw]) -> None:
+    """Ask for the usage chunk where a Chat client says nothing of it."""
+    options = fields.get("stream_options")
+    try:
+        told = {} if options is None or options == _NULL else msgspec.json.decode(options, type=dict[str, Raw])
+    except msgspec.ValidationError:
+        return  # the upstream says what is wrong with it
+    if "include_usage" not in told:
+        fields["stream_options"] = Raw(_ENCODE({**told, "include_usage": _TRUE}))
+
+
 def wants_usage(fields: Mapping[str, Raw]) -> bool:
     """Tell whether a Chat client asked for the usage chunk."""
     options = fields.get("stream_options")
