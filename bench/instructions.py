@@ -1,11 +1,12 @@
 """Count the instructions of a request and of a relayed chunk: a figure that noise does not move.
 
-    python -m bench.instructions [--tree FOLDER] [--requests N]
+    python -m bench.instructions [--pure] [--tree FOLDER] [--requests N]
 
 The gateway runs under valgrind's callgrind, which counts user-space instructions of all its threads and nothing of the
 kernel's. Counting begins after a warm-up. A chunk is the difference between a streamed and a whole answer, over the
-events. A miss is a request that nobody sent before, whose answer is kept. --tree counts another checkout beside this
-one: compare two counts of the same machine and Python.
+events. A miss is a request that nobody sent before, whose answer is kept. Counted is what `make bench` measures: these
+sources with the compiled modules of the wheel, --pure: without them. --tree counts another checkout beside this one:
+compare two counts of the same machine and Python.
 
 Exits with 1 when routing by latency and a miss together cost more than they may.
 """
@@ -25,7 +26,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import payloads, procs
+from bench import payloads, procs, tools
 from bench.everything import KEY, STATE, store_key
 
 CONNECTIONS = 8
@@ -170,13 +171,17 @@ def _tell(count: int, what: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tree", type=Path, default=Path(__file__).resolve().parent.parent, help="a checkout")
+    parser.add_argument("--tree", type=Path, help="another checkout")
+    parser.add_argument("--pure", action="store_true", help="these sources without compiled modules")
     parser.add_argument("--requests", type=int, default=400, help="requests that are counted (default 400)")
     options = parser.parse_args()
     if shutil.which("valgrind") is None:
         print("make instructions needs valgrind (apt install valgrind)", file=sys.stderr)
         return 1
-    tree, requests = options.tree.resolve(), options.requests // CONNECTIONS * CONNECTIONS
+    notes: list[str] = []
+    tree = (options.tree or (tools.ROOT if options.pure else tools.compiled_tree(notes))).resolve()
+    print(*notes, sep="\n", end="\n" if notes else "")
+    requests = options.requests // CONNECTIONS * CONNECTIONS
     chat = payloads.chat_body("m", 700)
     whole, _ = count(tree, _same(_request(chat)), requests)
     _tell(whole // requests, f"a request (Chat to Chat, 700 bytes, {CONNECTIONS} connections)")
