@@ -40,17 +40,8 @@ from penstock.runtime.live import Live, Lives
 from penstock.runtime.means import Means
 from penstock.runtime.mirror import Mirror
 from penstock.runtime.record import record_of
-from penstock.runtime.routing import (
-    Turn,
-    asks_of,
-    begin_step,
-    blame,
-    first_choice,
-    late_after,
-    picker,
-    praise,
-    used_by,
-)
+from penstock.runtime.routing import Turn, begin_step, picker
+from penstock.runtime.standings import asks_of, blame, first_choice, late_after, praise, used_by
 from penstock.runtime.told import telling
 from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
