@@ -125,6 +125,7 @@ to = {"api_base": sys.argv[1], "api_key": "k"}
 ask = lambda text: sdk.completion("openai/x", [{"role": "user", "content": text}], **to).choices[0].message.content
 ask("first")
 signal.signal(signal.SIGALRM, alarm)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever is started in the background ignores Ctrl-C
 for number, (kind, send) in enumerate([
     (KeyboardInterrupt, lambda: threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()),
     (Late, lambda: signal.setitimer(signal.ITIMER_REAL, 0.2)),
