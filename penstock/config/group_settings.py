@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.config.problems import described
+
 FORWARDS = "forward_client_headers_to_llm_api"
 _KEY = "model_group_settings"
 
@@ -22,6 +24,7 @@ def read_group_settings(values: Mapping[str, Any], problems: list[str]) -> tuple
     if names is None:
         return ()
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        problems.append(f"litellm_settings.{_KEY}.{FORWARDS} must be a list of models, patterns or access groups.")
+        text = f"litellm_settings.{_KEY}.{FORWARDS} must be a list of models, patterns or access groups"
+        problems.append(f"{text}; got {described(names)}.")
         return ()
     return tuple(names)

@@ -152,8 +152,7 @@ def _build(
             listed, original = (list_too(names, one, sections["engines"]) for one in (listed, original))
     deployments = reader.read(listed, original)
     if not deployments and not problems.errors and written.value:
-        node = sections.get("model_list")
-        line = node.line if node is not None else 0
+        line = 0 if listed is None else listed.line
         problems.warn(file, line, ("model_list",), "no models are configured; requests will find none")
 
     general = read_general(general_node, problems)
@@ -168,10 +167,21 @@ def _build(
         files=files,
         raw=document.plain(),
         waiting=tuple(reader.waiting),
+        places=_places(sections),
     )
     with problems.graded("error"):  # a name that leads nowhere leads nowhere: the others work
         _check_names(config, reader, sections, problems)
     return config
+
+
+def _places(sections: Mapping[str, Node]) -> dict[str, tuple[str, int]]:
+    """Note where the keys of the sections stand, for what is found out about them later."""
+    return {
+        f"{name}.{key}": (child.file, child.line)
+        for name, node in sections.items()
+        if isinstance(node.value, dict)
+        for key, child in node.value.items()
+    }
 
 
 def _may_store(general: Node | None, env: Mapping[str, str]) -> bool:

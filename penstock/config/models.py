@@ -170,7 +170,7 @@ class Config:
 
     `files` are the main file and its includes in the order they were read; `raw` is the merged document, variables
     put in, without `include` and `environment_variables`. `waiting` are entries of `model_list` that name a credential
-    which may be kept in a database.
+    which may be kept in a database. `places`: the file and line of each key of a section, by `section.key`.
     """
 
     deployments: tuple[Deployment, ...] = ()
@@ -183,6 +183,7 @@ class Config:
     files: tuple[Path, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
     waiting: tuple[Waiting, ...] = field(default=(), repr=False)
+    places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def model_names(self) -> tuple[str, ...]:

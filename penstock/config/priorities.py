@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from penstock.config.problems import shown
+from penstock.config.problems import described, shown
 from penstock.core.admit.priorities import OF_REQUESTS, OF_TOKENS, PERCENT, Priorities, Reserved
 
 RESERVATION, SETTINGS = "priority_reservation", "priority_reservation_settings"
@@ -52,7 +52,8 @@ def _read_shares(said: Mapping[Any, Any], problems: list[str]) -> Iterator[tuple
         if not str(name):
             problems.append(f"litellm_settings.{RESERVATION} has a priority without a name, which is left out.")
         elif of not in (PERCENT, OF_REQUESTS, OF_TOKENS) or not _is_part(value, None if of != PERCENT else 1.0):
-            problems.append(f"{place} is left out: a share is a number from 0 to 1 such as {_FORM}.")
+            text = f"{place} is left out: a share is a number from 0 to 1 such as {_FORM}"
+            problems.append(f"{text}; got {described(value)}.")
         else:
             yield str(name), Reserved(float(value), of)
 
@@ -66,7 +67,8 @@ def _read_numbers(said: Any, problems: list[str]) -> Iterator[tuple[str, float]]
         if name not in _NUMBERS and name != _MOOT:
             problems.append(f"{place} has a key that is not used: known are {', '.join(_NUMBERS)}.")
         elif name in _NUMBERS and not _is_part(value, 1.0):
-            problems.append(f"{place}.{name} must be a number from 0 to 1; it counts as absent.")
+            text = f"{place}.{name} must be a number from 0 to 1, and counts as absent"
+            problems.append(f"{text}; got {described(value)}.")
         elif name in _NUMBERS:
             yield name, float(value)
 

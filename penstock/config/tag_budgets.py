@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.config.problems import shown
+from penstock.config.problems import described, shown
 from penstock.core.admit import amount
 from penstock.core.admit.holders import Cap
 from penstock.core.admit.periods import FORMS, parse
@@ -35,7 +35,8 @@ def read_tag_budgets(values: Mapping[str, Any], problems: list[str]) -> Mapping[
             continue
         most = amount.read(parts["most"])
         if most is None:
-            problems.append(f"{place}: max_budget is no amount of US dollars; until then the tag may spend nothing.")
+            text = f"{place}: max_budget is no amount of US dollars; until then the tag may spend nothing"
+            problems.append(f"{text}; got {described(parts['most'])}.")
         found[str(tag)] = (Cap(most or 0, _read_period(parts.get("period"), place, problems)),)
     return found
 
@@ -46,6 +47,7 @@ def _read_period(value: Any, place: str, problems: list[str]) -> str:
     try:
         parse(str(value))
     except ValueError:
-        problems.append(f"{place}: budget_duration is not {FORMS}; until then its budget is for all of time.")
+        text = f"{place}: budget_duration is not {FORMS}; until then its budget is for all of time"
+        problems.append(f"{text}; got {described(value)}.")
         return ""
     return str(value).strip().lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.config.problems import Level
     from penstock.runtime.targets import Target
 
+_BEGINS = re.compile(r"((?:litellm|general|router)_settings(?:\.\w+)+):? ")
 _CACHE = "litellm_settings.cache_params"
 
 
@@ -36,14 +38,22 @@ def review(config: Config, env: Mapping[str, str]) -> list[Problem]:
     for deployment in config.deployments:
         for level, text in _examined(deployment, settings, env):
             found.append(Problem(deployment.file, deployment.line, "model_list", text, level))
-    file = str(config.files[0]) if config.files else ""
-    found.extend(Problem(file, 0, where, text, "warning") for where, text in shared_redis(config).problems)
+    later = list(shared_redis(config).problems)
     members = [Member(deployment.model_name, deployment.id, deployment) for deployment in config.deployments]
     catalog = Catalog(members, config.router.model_group_alias, (), config.router.model_alias_map)
-    found.extend(Problem(file, 0, _CACHE, text, "warning") for text in comparing_faults(config, catalog))
-    found.extend(Problem(file, 0, where, text, "warning") for where, text in callback_faults(config))
-    found.extend(Problem(file, 0, "", text, "warning") for text in setting_faults(config))
+    later += [(_CACHE, text) for text in comparing_faults(config, catalog)]
+    later += callback_faults(config)
+    later += [_place_and_text(text) for text in setting_faults(config)]
+    main = str(config.files[0]) if config.files else "", 0
+    for where, text in later:
+        found.append(Problem(*config.places.get(".".join(where.split(".")[:2]), main), where, text, "warning"))
     return found
+
+
+def _place_and_text(fault: str) -> tuple[str, str]:
+    """Take the key that a sentence begins with apart from what it says of it."""
+    found = _BEGINS.match(fault)
+    return ("", fault) if found is None else (found[1], fault[found.end() :])
 
 
 def setting_faults(config: Config) -> list[str]:
