@@ -12,6 +12,7 @@ from openai import AsyncOpenAI, AuthenticationError
 from penstock.core.ops import forms
 from penstock.runtime.ops import upload as uploads
 from tests.door import Door, open_door, until
+from tests.server.books import open_books
 from tests.server.test_leaks import nothing_stays
 from tests.server.upload.ear import (
     BOUNDARY,
@@ -55,6 +56,21 @@ async def test_the_file_is_on_its_way_before_all_of_it_has_come(path, tmp_path):
         assert heard.head.count(b"content-type: multipart/form-data") == 1
         [record] = door.records
         assert record.status == 200 and record.bytes_in == len(body) and record.tries == 1 and record.model == "m"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_an_upload_of_a_key_with_a_budget_is_answered_charged_and_kept_from_exceeding_it(tmp_path, whole):
+    body = part("model", b"m") + part("file", FILE, "a.wav") + END
+    async with Ear() as ear, open_books(tmp_path, yaml(ear)) as door:
+        key = await door.key("rich", max_budget=1000.0, rpm_limit=9)
+        status, lines, said = await upload(door, body, whole=whole, authorization=f"Bearer {key}")
+        assert (status, said) == (200, JSON), said
+        assert lines["x-ratelimit-api_key-remaining-requests"] == "8"
+        [entry] = await door.stored()
+        assert entry.accounts[0] == door.account(key) and entry.model == "m" and entry.status == 200
+        poor = await door.key("poor", max_budget=1e-9)
+        status, _, said = await upload(door, body, whole=whole, authorization=f"Bearer {poor}")
+        assert status == 422 and json.loads(said)["error"]["type"] == "budget_exceeded" and len(ear.requests) == 1
 
 
 @pytest.mark.parametrize("order", ["model first", "file first"])
