@@ -2,7 +2,8 @@
 ``forward_client_headers_to_llm_api``. Pure.
 
 Those that begin with ``x-``, and ``anthropic-beta``. What opens this gateway stays here, whatever it is called, and so
-does what would change what the gateway itself says: its own credential, a signature, the id of the request.
+does what would change what the gateway itself says: its own credential, a signature, the id of the request; and what a
+proxy before it says of who logged in there.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from penstock.core.route.stars import match
 
-STAYS = frozenset((b"x-api-key", b"x-goog-api-key", b"x-litellm-api-key", b"x-request-id"))
-_STAYS_WITH = (b"x-stainless", b"x-amz-")  # of OpenAI's clients, which its API takes for a mistake; signed ones
+STAYS = frozenset((b"x-api-key", b"x-goog-api-key", b"x-litellm-api-key", b"x-request-id", b"x-real-ip"))
+_STAYS_WITH = (
+    b"x-stainless",  # of OpenAI's clients, which its API takes for a mistake
+    b"x-amz",  # signed ones, and the tokens of users that Amazon's load balancer adds
+    # What proxies before the gateway add of the users who logged in there: tokens, too (oauth2-proxy, IAP, App Service).
+    *(b"x-forwarded-", b"x-auth-", b"x-goog-iap-", b"x-goog-authenticated-user-", b"x-ms-token-", b"x-ms-client-"),
+    b"x-penstock-",
+)
 _BETA = b"anthropic-beta"
 
 
