@@ -68,7 +68,8 @@ def main() -> None:
         ("penstock", sys.executable, "penstock.sdk", args.calls, tree)
     ]
     if args.litellm:
-        sides.append(("litellm", args.litellm, "litellm", max(20, args.calls // 5), None))
+        # Not resolved: what it links to is the interpreter without its packages.
+        sides.append(("litellm", str(Path(args.litellm).absolute()), "litellm", max(20, args.calls // 5), None))
     print(f"{'':10} {'import, s':>10} {'call, us':>10} {'middle, us':>10}")
     least = []
     with ThreadMock() as mock:

@@ -16,7 +16,7 @@ STAYS = frozenset((b"x-api-key", b"x-goog-api-key", b"x-litellm-api-key", b"x-re
 _STAYS_WITH = (
     b"x-stainless",  # of OpenAI's clients, which its API takes for a mistake
     b"x-amz",  # signed ones, and the tokens of users that Amazon's load balancer adds
-    # What proxies before the gateway add of the users who logged in there: tokens, too (oauth2-proxy, IAP, App Service).
+    # What proxies before the gateway (oauth2-proxy, IAP, App Service) add of users who logged in there, tokens too.
     *(b"x-forwarded-", b"x-auth-", b"x-goog-iap-", b"x-goog-authenticated-user-", b"x-ms-token-", b"x-ms-client-"),
     b"x-penstock-",
 )
