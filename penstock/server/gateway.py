@@ -19,6 +19,7 @@ from penstock.runtime.http import Batch, in_task, out_of_files
 from penstock.runtime.ledger import Ledger
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
+from penstock.runtime.tally import Tally
 from penstock.runtime.told import telling
 from penstock.runtime.web_pages import is_preflight
 from penstock.server.coded import read_coded, room_for
@@ -107,6 +108,7 @@ class Gateway:
         self.several = False  # processes serve, which know nothing of each other where there is no database
         self.callbacks: Callbacks | None = None
         self.key_hooks = NO_HOOKS  # who else says which virtual keys there may be
+        self.tally = engine.tally = Tally(lambda name: self.state.catalog.knows(name), site.surfaces)
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:
