@@ -1,8 +1,7 @@
 """What is counted of each request, for ``/metrics`` and for the series of the overview page.
 
-One ``Cell`` for each set of labels has all numbers of its requests, so a request costs one look-up and a few additions,
-in the turn of the loop in which its record is made. Metrics are sums over cells, made when somebody asks
-(``server/metrics``).
+One ``Cell`` for each set of labels has all numbers of its requests. A request is noted where its record is made, and
+counted with the others of its second. Metrics are sums over cells, made when somebody asks (``server/metrics``).
 
 Labels come from the config and from rows that admins made. What a client chooses by itself is none: a model that nobody
 has is ``unknown``, names behind a wildcard count once an upstream has answered to them, and beyond ``most`` sets of
@@ -11,8 +10,8 @@ labels all is counted under ``other``.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Container
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from penstock.runtime import series
@@ -20,13 +19,18 @@ from penstock.runtime.keeping import HIT, MISS
 from penstock.runtime.spending import kind_at
 
 if TYPE_CHECKING:
+    from penstock.core.admit.caller import Caller
     from penstock.core.errors import GatewayError
     from penstock.core.record import Record
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call
+    from penstock.runtime.surface import Surface
+    from penstock.runtime.targets import Target
 
 MOST = 10_000  # sets of labels
 MOST_OTHERS = 2_000  # sets beyond these that differ in more than who calls
+BATCH = 256  # requests that are counted together; those of a second, where there are fewer
+FEW = 12  # times that are looked up one by one; more are sorted first
 MOST_NAMES = 1_000  # names behind wildcards
 UNKNOWN, OTHER = "unknown", "other"
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -73,6 +77,12 @@ FAILED = "failed"
 """A try that an upstream failed: target id, target, provider, address, error, status, model, key, alias, team."""
 FALLBACK = "fallback"
 """A request that went to another group: model, group, "ok" or the error, status, key, alias, team."""
+FOLDED = "folded"
+"""A set of labels was counted under ``other``."""
+SINK = "sink"
+"""What became of a record: its sink, and how."""
+CPU = "cpu"
+"""Seconds of CPU time of a process."""
 PAGE = "page"
 """A request for a page or a management URL: method, status. Public pages that went well leave no record."""
 COOLED = "cooled"
@@ -92,15 +102,40 @@ class Cell:
         self.place = -1
 
 
+class _Group:
+    """Requests of one kind that are not counted yet."""
+
+    __slots__ = ("caller", "records", "surface", "target")
+
+    def __init__(self, caller: Caller, surface: Surface | None, target: Target | None) -> None:
+        self.caller, self.surface, self.target = caller, surface, target
+        self.records: list[Record] = []
+
+
+class Counts(Protocol):
+    """What another process has counted."""
+
+    @property
+    def cells(self) -> Sequence[Cell]: ...
+    @property
+    def events(self) -> Sequence[Cell]: ...
+
+
 class Shared(Protocol):
-    """Where several processes share what they count."""
+    """Where several processes share what they count. ``write``: let the others see a cell as it is now. ``others``:
+    what they have counted; ``notes``: what stands with them, name, labels and value of each; ``slots``: of their
+    series."""
 
     def write(self, cell: Cell) -> None: ...
+    def others(self) -> Iterable[Counts]: ...
+    def notes(self) -> Iterable[Sequence[tuple[str, tuple[str, ...], float]]]: ...
+    def slots(self) -> Iterable[Mapping[int, Sequence[float]]]: ...
 
 
 class Tally:
-    """All that one process has counted. ``knows``: whether a name is that of a configured model, as it stands;
-    ``paths``: of the surfaces. ``file``: where several processes share what they count; None for one alone."""
+    """All that one process has counted, once ``fold`` was called. ``knows``: whether a name is that of a configured
+    model, as it stands; ``paths``: of the surfaces. ``file``: where several processes share what they count; None for
+    one alone."""
 
     def __init__(
         self,
@@ -110,15 +145,24 @@ class Tally:
         buckets: tuple[float, ...] = BUCKETS,
         file: Shared | None = None,
     ) -> None:
-        self.knows, self.paths, self.most, self.buckets, self.file = knows, paths, most, buckets, file
+        self.knows, self.paths, self.file = knows, paths, file
         self.series = series.Series()
         self.cells: dict[tuple[Any, ...], Cell] = {}
         self.events: dict[Event, Cell] = {}
-        self.folded = 0  # requests that were counted under "other"
-        self._bounds = tuple([bound * 1000 for bound in buckets])
-        self._step = len(buckets) + 2
+        self._groups: dict[tuple[Any, ...], _Group] = {}
+        self._waiting = 0  # requests in these
         self._names: dict[str, str] = {}
         self._wild: set[str] = set()
+        self.go_by(buckets, most)
+
+    def go_by(self, buckets: tuple[float, ...], most: int) -> None:
+        """Go by other bounds of times, which holds before something is counted, and count more or fewer sets of labels
+        by themselves."""
+        self.most = most
+        if not self.cells:
+            self.buckets = buckets
+            self._bounds = tuple([bound * 1000 for bound in buckets])
+            self._step = len(buckets) + 2
 
     @property
     def width(self) -> int:
@@ -131,119 +175,153 @@ class Tally:
 
     def told(self, minutes: float, step: float, now: float) -> dict[str, Any]:
         """Tell the last minutes as series, those of all processes; see ``Series.told``."""
-        return self.series.told(minutes, step, now)
+        self.fold()
+        return self.series.told(minutes, step, now, None if self.file is None else self.file.slots)
+
+    def others(self) -> Iterable[Counts]:
+        """Return what other processes have counted."""
+        return () if self.file is None else self.file.others()
+
+    def notes(self) -> Iterable[Sequence[tuple[str, tuple[str, ...], float]]]:
+        """Return what stands with other processes."""
+        return () if self.file is None else self.file.notes()
 
     # On a request's way. ----------------------------------------------------------------------------------------------
 
     def put(self, call: Call, record: Record) -> None:
-        """Count a request that is over, whose attempt is still at hand."""
-        if call.surface is None and call.attempt is None:
+        """Note a request that is over, whose attempt is still at hand. It is counted with others of its kind: one by
+        one they cost three times that."""
+        attempt, surface = call.attempt, call.surface
+        if surface is None and attempt is None:
             return self._page(record)
-        caller, path = call.caller, call.path
-        model = record.model
-        name = self._names.get(model) or self._name(model, record)
-        route = path if path in self.paths else kind_at(call.surface)
-        key = (caller.key, caller.alias, name, record.target_id, record.status, record.error, route)
-        cell = self.cells.get(key) or self._cell(key, call, record)
-        values = cell.values
-        values[REQUESTS] += 1
-        at = record.at
-        now = self.series.now if at < self.series.until else self._turned(at)
-        now[series.REQUESTS] += 1
-        values[BYTES_IN] += record.bytes_in
-        values[BYTES_OUT] += record.bytes_out
-        if record.tries > 1:
-            values[RETRIES] += record.tries - 1
-            if call.way is not None and call.way.fallbacks:
-                self._fell_back(call, record, name)
-        usage = record.usage
-        if usage is not None and not record.cache_hit:
-            tokens = usage.fresh + usage.cache_read + usage.cache_write + usage.cache_write_1h
-            values[INPUT] += tokens
-            values[OUTPUT] += usage.output
-            now[series.INPUT] += tokens
-            now[series.OUTPUT] += usage.output
-            if usage.cache_read:
-                values[CACHED] += usage.cache_read
-            if usage.cache_write or usage.cache_write_1h:
-                values[WRITTEN] += usage.cache_write + usage.cache_write_1h
-            if usage.reasoning:
-                values[REASONING] += usage.reasoning
-        cost = record.cost
-        if cost is not None:
-            values[COST] += cost
-            now[series.COST] += cost
-        elif usage is not None:
-            values[UNPRICED] += 1
-        if call.caching is not None:
-            self._cached(call.caching.how, record, values, now)
-        if record.dropped:
-            values[DROPPED] += len(record.dropped)
-        if record.error or record.status >= 400:
-            now[series.CLIENT_ERRORS if record.fault in ("client", "nobody") else series.ERRORS] += 1
-        else:
-            self._time(record, values, now)
-        if self.file is not None:
-            self.file.write(cell)
+        if record.at >= self.series.until:
+            self.fold()
+            self.series.turn(record.at)
+        caller, caching = call.caller, call.caching
+        key = (
+            caller.key, caller.alias, record.model, record.target_id, record.status, record.error, call.path,
+            None if caching is None else caching.how,
+        )  # fmt: skip
+        group = self._groups.get(key)
+        if group is None:
+            target = None if attempt is None else attempt.target
+            group = self._groups[key] = _Group(caller, surface, target)
+        group.records.append(record)
+        self._waiting += 1
+        if self._waiting >= BATCH:
+            self.fold()
+        if record.tries > 1 and call.way is not None and call.way.fallbacks:
+            self._fell_back(call, record)
 
-    def _time(self, record: Record, values: list[Any], now: list[Any]) -> None:
-        """Count how long a request took."""
-        bounds, step, ms = self._bounds, self._step, record.ms
-        values[TIMES] += ms
-        values[TIMES + 1 + bisect_left(bounds, ms)] += 1
-        now[series.LATENCIES + bisect_left(series.BOUNDS, ms)] += 1
-        at = TIMES + OVERHEAD * step
-        overhead = record.overhead_ms
-        values[at] += overhead
-        values[at + 1 + bisect_left(bounds, overhead)] += 1
-        first = record.ttft_ms
-        if record.stream:
-            values[STREAMS] += 1
-            if first is not None:
-                at = TIMES + FIRST * step
-                values[at] += first
-                values[at + 1 + bisect_left(bounds, first)] += 1
-                now[series.FIRSTS + bisect_left(series.BOUNDS, first)] += 1
-        if record.target_id:
-            upstream = ms - overhead
-            at = TIMES + UPSTREAM * step
-            values[at] += upstream
-            values[at + 1 + bisect_left(bounds, upstream)] += 1
-            usage = record.usage
-            if usage is not None and usage.output:
-                upstream /= usage.output
-                at = TIMES + PER_TOKEN * step
-                values[at] += upstream
-                values[at + 1 + bisect_left(bounds, upstream)] += 1
+    def tick(self, now: float) -> None:
+        """Count what was noted; go with a clock that was set back. Called about once a second."""
+        self.fold()
+        if now < self.series.until - series.STEP:
+            self.series.turn(now)
 
-    def _turned(self, at: float) -> list[Any]:
-        self.series.turn(at)
-        return self.series.now
+    def fold(self) -> None:
+        """Count what was noted."""
+        groups, self._groups, self._waiting = self._groups, {}, 0
+        now = self.series.now
+        for key, group in groups.items():
+            name = self._names.get(key[2]) or self._name(group.records[0])
+            route = key[6] if key[6] in self.paths else kind_at(group.surface)
+            of = (key[0], key[1], name, key[3], key[4], key[5], route)
+            cell = self.cells.get(of) or self._cell(of, group)
+            records, values = group.records, cell.values
+            self._add(values, records, key[7])
+            if key[5] or key[4] >= 400:
+                ours = records[0].fault not in ("client", "nobody")
+                now[series.ERRORS if ours else series.CLIENT_ERRORS] += len(records)
+            else:
+                self._time(values, records)
+            if self.file is not None:
+                self.file.write(cell)
 
-    def _cached(self, how: bytes, record: Record, values: list[Any], now: list[Any]) -> None:
-        """Count what a request had to do with the cache."""
-        now[series.LOOK_UPS] += 1
-        if how is MISS:
-            values[MISSES] += 1
+    def _add(self, values: list[Any], records: Sequence[Record], how: bytes | None) -> None:
+        """Add what some requests of one cell used, which had the same to do with the cache."""
+        count, now = len(records), self.series.now
+        values[REQUESTS] += count
+        now[series.REQUESTS] += count
+        values[BYTES_IN] += sum([record.bytes_in for record in records])
+        values[BYTES_OUT] += sum([record.bytes_out for record in records])
+        if sum([record.tries for record in records]) > count:
+            values[RETRIES] += sum([record.tries - 1 for record in records if record.tries > 1])
+        dropped = [record.dropped for record in records if record.dropped]
+        if dropped:
+            values[DROPPED] += sum([len(paths) for paths in dropped])
+        usages = [record.usage for record in records if record.usage is not None]
+        if how is not None:
+            now[series.LOOK_UPS] += count
+            if how is not MISS:
+                values[HITS if how is HIT else SHARED] += count
+                now[series.HITS] += count
+                values[SAVED] += sum([usage.total for usage in usages])
+                return
+            values[MISSES] += count
+        if not usages:
             return
-        now[series.HITS] += 1
-        values[HITS if how is HIT else SHARED] += 1
-        if record.usage is not None:
-            values[SAVED] += record.usage.total
+        read = sum([usage.cache_read for usage in usages])
+        written = sum([usage.cache_write + usage.cache_write_1h for usage in usages])
+        tokens = sum([usage.fresh for usage in usages]) + read + written
+        output = sum([usage.output for usage in usages])
+        values[INPUT] += tokens
+        values[OUTPUT] += output
+        values[CACHED] += read
+        values[WRITTEN] += written
+        values[REASONING] += sum([usage.reasoning for usage in usages])
+        now[series.INPUT] += tokens
+        now[series.OUTPUT] += output
+        costs = [record.cost for record in records if record.cost is not None]
+        if len(costs) < len(usages):
+            values[UNPRICED] += len(usages) - len(costs)
+        cost = sum(costs)
+        values[COST] += cost
+        now[series.COST] += cost
+
+    def _time(self, values: list[Any], records: Sequence[Record]) -> None:
+        """Add how long requests of one cell took, which went well."""
+        totals = [record.ms for record in records]
+        over = [record.overhead_ms for record in records]
+        self._spread(values, TOTAL, totals)
+        self._spread(values, OVERHEAD, over)
+        spread(self.series.now, series.LATENCIES, series.BOUNDS, totals)
+        if not records[0].target_id:
+            return
+        upstream = [record.ms - record.overhead_ms for record in records]
+        self._spread(values, UPSTREAM, upstream)
+        each = [
+            ms / record.usage.output
+            for ms, record in zip(upstream, records, strict=True)
+            if record.usage is not None and record.usage.output
+        ]
+        if each:
+            self._spread(values, PER_TOKEN, each)
+        streams = [record.ttft_ms for record in records if record.stream]
+        if streams:
+            values[STREAMS] += len(streams)
+            firsts = [ms for ms in streams if ms is not None]
+            self._spread(values, FIRST, firsts)
+            spread(self.series.now, series.FIRSTS, series.BOUNDS, firsts)
+
+    def _spread(self, values: list[Any], kind: int, times: list[float]) -> None:
+        at = TIMES + kind * self._step
+        values[at] += sum(times)
+        spread(values, at + 1, self._bounds, times)
 
     # What is rare. ----------------------------------------------------------------------------------------------------
 
-    def _name(self, model: str, record: Record) -> str:
+    def _name(self, record: Record) -> str:
         """Return the label of a model's name."""
+        model = record.model
         if not model:
             return ""
-        if not self.knows(model):
-            if model not in self._wild:
-                if not record.target_id or record.error or record.status >= 400:
-                    return UNKNOWN
-                if len(self._wild) >= MOST_NAMES:
-                    return OTHER
-                self._wild.add(model)
+        if not self.knows(model) and model not in self._wild:
+            if not record.target_id or record.error or record.status >= 400:
+                return UNKNOWN
+            if len(self._wild) >= MOST_NAMES:
+                return OTHER
+            self._wild.add(model)
         if len(self._names) >= MOST:
             self._names.clear()
         self._names[model] = model
@@ -253,9 +331,9 @@ class Tally:
         """Count a request for a page, or for a URL that there is not."""
         self.count(Event(PAGE, (record.method if record.method in _METHODS else OTHER, str(record.status))))
 
-    def _cell(self, key: tuple[Any, ...], call: Call, record: Record) -> Cell:
+    def _cell(self, key: tuple[Any, ...], group: _Group) -> Cell:
         """Return the cell of a set of labels that was not there; the one for all others, where there are too many."""
-        caller, target = call.caller, None if call.attempt is None else call.attempt.target
+        caller, record, target = group.caller, group.records[0], group.target
         base = "" if target is None or target.origin is None else str(target.origin)
         _, _, name, target_id, status, error, route = key
         called = "" if name in _FOLDED else record.target
@@ -264,7 +342,7 @@ class Tally:
             error, route,
         )  # fmt: skip
         if len(self.cells) >= self.most:
-            self.folded += 1
+            self.count(Event(FOLDED, ()))
             labels = labels._replace(key=OTHER, alias=OTHER, team=OTHER, user=OTHER)
             key = (OTHER, OTHER, *key[2:])
             if key not in self.cells and len(self.cells) >= self.most + MOST_OTHERS:
@@ -275,12 +353,12 @@ class Tally:
             found = self.cells[key] = Cell(labels, self.width)
         return found
 
-    def _fell_back(self, call: Call, record: Record, name: str) -> None:
+    def _fell_back(self, call: Call, record: Record) -> None:
         """Count a request that another group than the one asked for was to answer."""
         way, caller = call.way, call.caller
         assert way is not None
-        how = record.error or "ok"
-        labels = (name, way.group, how, str(record.status), caller.key, caller.alias, caller.team)
+        name = self._names.get(record.model) or self._name(record)
+        labels = (name, way.group, record.error or "ok", str(record.status), caller.key, caller.alias, caller.team)
         self.count(Event(FALLBACK, labels))
 
     def failed(self, attempt: Attempt, error: GatewayError) -> None:
@@ -307,12 +385,12 @@ class Tally:
         labels = (target.id, self._target(attempt), target.provider.name, base, str(error.status))
         self.count(Event(COOLED, labels))
 
-    def count(self, event: Event, times: int = 1) -> None:
+    def count(self, event: Event, times: float = 1) -> None:
         """Count something that happened beside requests."""
         cell = self.events.get(event)
         if cell is None:
-            if len(self.events) >= self.most:
-                self.folded += 1
+            if len(self.events) >= self.most and event.labels:
+                self.count(Event(FOLDED, ()))
                 event = Event(event.name, (OTHER,) * len(event.labels))
                 cell = self.events.get(event)
             if cell is None:
@@ -320,3 +398,19 @@ class Tally:
         cell.values[0] += times
         if self.file is not None:
             self.file.write(cell)
+
+
+def spread(counts: list[Any], begin: int, bounds: Sequence[float], times: list[float]) -> None:
+    """Count times in the buckets that begin at a place. They may be sorted by that."""
+    if len(times) < FEW:
+        for ms in times:
+            counts[begin + bisect_left(bounds, ms)] += 1
+        return
+    times.sort()
+    before = 0
+    for at, bound in enumerate(bounds):
+        until = bisect_right(times, bound, before)
+        if until > before:
+            counts[begin + at] += until - before
+            before = until
+    counts[begin + len(bounds)] += len(times) - before

@@ -392,9 +392,12 @@ class Service:
         return waiting
 
     async def _sweep(self, server: uvicorn.Server) -> None:
+        now = asyncio.get_running_loop().time()
         while True:
+            due = now + SWEEP
             await asyncio.sleep(SWEEP)
             now = asyncio.get_running_loop().time()
+            self.gateway.pulse.beat(now - due)
             self.gateway.tick()
             self.descriptors.look(now)
             for connection in list(server.server_state.connections):

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from tests.server.roles_keys import WHO_SEE_ALL
 
-ROLES: dict[tuple[str, str], set[str]] = {("GET", "/metrics/series"): WHO_SEE_ALL}
+ROLES: dict[tuple[str, str], set[str]] = {("GET", path): WHO_SEE_ALL for path in ("/metrics", "/metrics/series")}

@@ -10,7 +10,8 @@ import msgspec
 
 from penstock.core.admit.access import MANAGEMENT
 from penstock.core.errors import GatewayError
-from penstock.runtime.gate import VIEW
+from penstock.core.exposition import OPEN_TYPE, PLAIN_TYPE, wants_open
+from penstock.runtime.gate import PUBLIC, VIEW, Rule
 from penstock.runtime.series import MOST_POINTS, SLOTS, STEP
 from penstock.server.routes import JSON, Page, Route
 
@@ -18,7 +19,26 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call
     from penstock.server.gateway import Gateway
 
+_READERS = Rule(("GET", "HEAD"), role=VIEW, no_pages=True, family=MANAGEMENT)
 LONGEST = SLOTS * STEP / 60  # minutes
+
+
+async def metrics(gateway: Gateway, call: Call) -> Page:
+    """Tell all metrics in Prometheus's text form, or as OpenMetrics where the Accept header asks for it.
+
+    For who may see all that is managed, for who shows ``general_settings.metrics_token``, and for everybody where
+    ``litellm_settings.require_auth_for_metrics_endpoint`` is false."""
+    told = gateway.metrics
+    if told is None:
+        from penstock.server.metrics.telling import Metrics  # not before somebody asks
+
+        told = gateway.metrics = Metrics(gateway)
+    settings = told.settings
+    waits = gateway.gate.admit_reader(call, _READERS, settings.token, settings.open)
+    if waits is not None:
+        await waits
+    is_open = wants_open(call.exchange.headers.get(b"accept", b"").decode("latin-1"))
+    return Page(200, OPEN_TYPE if is_open else PLAIN_TYPE, await told.text(is_open))
 
 
 def series(gateway: Gateway, call: Call) -> Page:
@@ -50,4 +70,8 @@ def _number(asked: dict[str, list[str]], name: str, default: float, least: float
     return value
 
 
-ROUTES = (Route("/metrics/series", series, role=VIEW, family=MANAGEMENT),)
+ROUTES = (
+    # Not by its role: a token of its own opens it, too, and a scrape is no request that is worth a record.
+    Route("/metrics", metrics, role=PUBLIC, answer="text/plain", family=MANAGEMENT),
+    Route("/metrics/series", series, role=VIEW, family=MANAGEMENT),
+)
