@@ -124,9 +124,10 @@ class Counts(Protocol):
 class Shared(Protocol):
     """Where several processes share what they count. ``write``: let the others see a cell as it is now. ``others``:
     what they have counted; ``notes``: what stands with them, name, labels and value of each; ``slots``: of their
-    series."""
+    series, of which ``put_slot`` gives them one."""
 
     def write(self, cell: Cell) -> None: ...
+    def put_slot(self, number: int, values: Sequence[float]) -> None: ...
     def others(self) -> Iterable[Counts]: ...
     def notes(self) -> Iterable[Sequence[tuple[str, tuple[str, ...], float]]]: ...
     def slots(self) -> Iterable[Mapping[int, Sequence[float]]]: ...
@@ -195,8 +196,7 @@ class Tally:
         if surface is None and attempt is None:
             return self._page(record)
         if record.at >= self.series.until:
-            self.fold()
-            self.series.turn(record.at)
+            self._turn(record.at)
         caller, caching = call.caller, call.caching
         key = (
             caller.key, caller.alias, record.model, record.target_id, record.status, record.error, call.path,
@@ -213,11 +213,19 @@ class Tally:
         if record.tries > 1 and call.way is not None and call.way.fallbacks:
             self._fell_back(call, record)
 
-    def tick(self, now: float) -> None:
-        """Count what was noted; go with a clock that was set back. Called about once a second."""
+    def _turn(self, at: float) -> None:
+        """Go to the slot of the series that a time is in."""
         self.fold()
-        if now < self.series.until - series.STEP:
-            self.series.turn(now)
+        if self.file is not None:
+            self.file.put_slot(self.series.number, self.series.now)
+        self.series.turn(at)
+
+    def tick(self, now: float) -> None:
+        """Count what was noted; go with a clock, also with one that was set back. Called about once a second."""
+        if self.series.until - series.STEP <= now < self.series.until:
+            self.fold()
+        else:
+            self._turn(now)
 
     def fold(self) -> None:
         """Count what was noted."""
@@ -308,6 +316,14 @@ class Tally:
         at = TIMES + kind * self._step
         values[at] += sum(times)
         spread(values, at + 1, self._bounds, times)
+
+    def key_of(self, labels: Labels) -> tuple[Any, ...]:
+        """Return what a cell with these labels is kept under."""
+        if labels.route == OTHER:
+            return (OTHER,)
+        return (
+            labels.key, labels.alias, labels.model, labels.target_id, labels.status, labels.error, labels.route,
+        )  # fmt: skip
 
     # What is rare. ----------------------------------------------------------------------------------------------------
 

@@ -112,6 +112,7 @@ class Gateway:
         self.key_hooks = NO_HOOKS  # who else says which virtual keys there may be
         self.tally = engine.tally = Tally(lambda name: self.state.catalog.knows(name), site.surfaces)
         self.pulse = Pulse()
+        self.tells_others: Callable[[], None] | None = None  # workers, of what stands here
         self.metrics: Metrics | None = None  # made when somebody asks for them
         self.limit(max_body, max_upload)
 
@@ -356,6 +357,8 @@ class Gateway:
         """Give streams that say nothing a sign of life, and count what is over. Called about once a second."""
         now = self.clock()
         self.tally.tick(time.time())
+        if self.tells_others is not None:
+            self.tells_others()
         for exchange in self.active:
             call, coming = exchange.call, exchange.coming
             if isinstance(call, Call) and call.surface is not None and (coming is None or coming.complete):
