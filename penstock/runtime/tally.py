@@ -216,8 +216,6 @@ class Tally:
     def _turn(self, at: float) -> None:
         """Go to the slot of the series that a time is in."""
         self.fold()
-        if self.file is not None:
-            self.file.put_slot(self.series.number, self.series.now)
         self.series.turn(at)
 
     def tick(self, now: float) -> None:
@@ -230,7 +228,7 @@ class Tally:
     def fold(self) -> None:
         """Count what was noted."""
         groups, self._groups, self._waiting = self._groups, {}, 0
-        now = self.series.now
+        now: list[Any] = self.series.now
         for key, group in groups.items():
             name = self._names.get(key[2]) or self._name(group.records[0])
             route = key[6] if key[6] in self.paths else kind_at(group.surface)
@@ -245,6 +243,8 @@ class Tally:
                 self._time(values, records)
             if self.file is not None:
                 self.file.write(cell)
+        if self.file is not None and groups:
+            self.file.put_slot(self.series.number, now)
 
     def _add(self, values: list[Any], records: Sequence[Record], how: bytes | None) -> None:
         """Add what some requests of one cell used, which had the same to do with the cache."""

@@ -113,17 +113,14 @@ class SharedTally:
             log.error("metrics: the file that workers share is full; new labels are told by the worker that has them")
 
     def tell(self, note: Iterable[tuple[str, tuple[str, ...], float]]) -> None:
-        """Let the others see what stands here now, and the slot of the series that is under way."""
+        """Let the others see what stands here now."""
         if not self._file.put_note(_encode((time.time(), list(note)))) and not self._full:
             self._full = True
             log.error("metrics: what stands now is more than a megabyte; the other workers do not tell it")
-        now = self._tally.series
-        self.put_slot(now.number, now.now)
 
     def put_slot(self, number: int, values: Sequence[Any]) -> None:
         """Let the others see a slot of the series."""
-        if values[series.REQUESTS]:
-            self._file.put_slot(number, values)
+        self._file.put_slot(number, values)
 
     def others(self) -> Iterator[Peer]:
         """Yield what the other workers have counted, as it is now."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
+from penstock.server.metrics import ours, theirs
+from penstock.server.metrics.now import FAMILIES
 from tests.door import Door
 
 OPEN = "application/openmetrics-text; version=1.0.0; q=0.9, text/plain; q=0.5"
@@ -40,3 +42,11 @@ async def scrape(door: Door, accept: str = "", **headers: str) -> Scraped:
     is_open = answered["content-type"].startswith("application/openmetrics-text")
     assert is_open == bool(accept)
     return Scraped(body.decode(), is_open)
+
+
+def told_names() -> set[str]:
+    """Every metric that there is."""
+    tables = [*ours.TABLES, *theirs.tables(str)]
+    events = [*ours.EVENTS, *theirs.events(str)]
+    names = {row.name for table in tables for row in table.rows} | {row.metric for row in events} | set(FAMILIES)
+    return names | {"litellm_deployment_total_requests", "litellm_deployment_success_responses"}

@@ -17,12 +17,10 @@ from penstock.core.ir import Usage
 from penstock.core.record import Record
 from penstock.mock.script import Rule, Script, Step
 from penstock.server.effect import SETTINGS
-from penstock.server.metrics import ours, theirs
-from penstock.server.metrics.now import FAMILIES
 from penstock.server.metrics.telling import Metrics
 from tests.door import HELLO, Door, open_door
 from tests.server.keyed import MASTER, id_of, key, open_keyed
-from tests.server.scraped import OPEN, Scraped, scrape
+from tests.server.scraped import OPEN, Scraped, scrape, told_names
 
 PRICED = """
 model_list:
@@ -105,14 +103,6 @@ async def test_both_forms_tell_the_same(tmp_path: Path):
         for one in (plain, opened)
     ]
     assert both[0] == both[1] and opened.text.endswith("# EOF\n")
-
-
-def told_names() -> set[str]:
-    """Every metric that there is."""
-    tables = [*ours.TABLES, *theirs.tables(str)]
-    events = [*ours.EVENTS, *theirs.events(str)]
-    names = {row.name for table in tables for row in table.rows} | {row.metric for row in events} | set(FAMILIES)
-    return names | {"litellm_deployment_total_requests", "litellm_deployment_success_responses"}
 
 
 async def test_every_metric_is_told_once_with_its_type_and_a_help(tmp_path: Path):
