@@ -206,8 +206,8 @@ def test_a_prometheus_scrapes_it_and_answers_with_what_was_sent(served, mock, tm
             query(url, text)
         rules = until(lambda: rules_of(url), 20.0)
         assert len(rules) == 16 and {rule["health"] for rule in rules} == {"ok"}, rules
-        status, body = get(f"{url}/api/v1/metadata?metric=penstock_requests_total")
-        [told] = json.loads(body)["data"]["penstock_requests_total"]
+        status, body = get(f"{url}/api/v1/metadata?metric=penstock_requests")
+        [told] = json.loads(body)["data"]["penstock_requests"]  # OpenMetrics, which Prometheus asks for
         assert status == 200 and told["type"] == "counter" and told["help"]
 
 

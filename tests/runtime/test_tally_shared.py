@@ -100,7 +100,8 @@ def test_what_stood_with_a_process_that_is_gone_is_not_told(fds: list[int], monk
     assert [list(note) for note in other.notes()] == [
         [("penstock_workers", (), 1.0), ("penstock_queue_length", ("m",), 3.0)]
     ]
-    monkeypatch.setattr(tally_shared.time, "time", lambda now=time.time(): now + tally_shared.FRESH + 1)
+    later = time.time() + tally_shared.FRESH + 1
+    monkeypatch.setattr(tally_shared.time, "time", lambda: later)
     assert list(other.notes()) == []
 
 
