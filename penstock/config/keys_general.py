@@ -57,6 +57,7 @@ GENERAL = (
     ("proxy_config_reload_interval_seconds", "seconds", "moot", 30, "changes are heard of within a second"),
     ("coordination_redis", "connection", "acted", None, "Redis or Valkey for state that processes share; comes first"),
     # keys and callers
+    ("oidc", "mapping", "acted", None, "the identity provider by which people sign in to the pages: see admin.md"),
     ("custom_auth", "str", "acted", None, "your own function that checks callers"),
     ("custom_auth_run_common_checks", "bool", "moot", False, "the usual checks are always run"),
     ("custom_key_generate", "str", "acted", None, "your own function that checks new keys"),
