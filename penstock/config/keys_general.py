@@ -12,7 +12,7 @@ TOP = (
     ("credential_list", "list", "acted", None, "credentials that several deployments share"),
     ("engines", "mapping", "acted", None, "local model servers that are started and ended by need"),
     ("callback_settings", "mapping", "acted", None, "settings of single callbacks: see callbacks.md"),
-    ("guardrails", "list", "known", None, "checks of requests and answers"),
+    ("guardrails", "list", "acted", None, "checks of requests and answers: see guards.md"),
     ("policies", "any", "known", None, "sets of guardrails"),
     ("prompts", "list", "known", None, "stored prompts"),
     ("mcp_servers", "any", "known", None, "MCP servers"),
