@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 PUBLIC, KEY, VIEW, ADMIN = "public", "key", "view", "admin"
 """Who may: everybody; whoever holds a key (everybody, where none is configured); whoever may see all that is managed;
 whoever may manage the gateway. What a key's owner or a team's admin may, a handler decides that has asked for KEY."""
+PAGE, PAGE_VIEW, PAGE_ADMIN = "page", "page_view", "page_admin"
+"""The same three, of the pages: whoever is signed in there. A key opens none of them, and a session no other URL."""
+_PAGES = {PAGE: KEY, PAGE_VIEW: VIEW, PAGE_ADMIN: ADMIN}
+_READS = ("GET", "HEAD")
 JSON = b"application/json"
 _OTHER_SITES = (b"cross-site", b"same-site")
 
@@ -69,6 +73,14 @@ class Others(Protocol):
     async def identify(self, exchange: Exchange, key: bytes, identity: Identity) -> Caller: ...
 
 
+class SignedIn(Protocol):
+    """Knows who is signed in to the pages. Raises "unauthorized" for who is not; ``check_origin``: "forbidden" for what
+    another site has a browser send."""
+
+    def caller(self, exchange: Exchange, identity: Identity) -> Caller: ...
+    def check_origin(self, exchange: Exchange) -> None: ...
+
+
 class Rule(NamedTuple):
     """An ``Entry`` by itself. The default lets nobody in without a key."""
 
@@ -93,6 +105,7 @@ class Gate:
         self.inside: set[Exchange] = set()  # that have one of them
         self.others: Others | None = None  # who says whom keys belong to; None: the identity alone
         self.addresses: Addresses | None = None  # who is believed, and who may call; None: the peer, and everybody
+        self.sessions: SignedIn | None = None  # who is signed in to the pages; None: nobody is
         self.routes: RouteRules | None = None  # what may be called at all; None: everything, by its role
 
     def admit(self, call: Call, entry: Entry, known: Caller | None = None) -> Awaitable[None] | None:
@@ -104,8 +117,11 @@ class Gate:
         exchange = call.exchange
         if self.addresses is not None:
             exchange.client = self.addresses.client_of(exchange.headers, exchange.client)
-        if entry.role == PUBLIC:
+        role = entry.role
+        if role == PUBLIC:
             call.caller = NOBODY
+        elif role != KEY and known is None and role in _PAGES:
+            self._admit_page(call, entry)
         elif known is None and self.routes is not None and self._is_opened(call, entry, self.routes):
             pass
         else:
@@ -124,8 +140,8 @@ class Gate:
                 check_route(caller, call.path, entry.family)
             if self.routes is not None:
                 self.routes.check(caller, call.path, entry.family)
-            if entry.role == ADMIN and not caller.admin or entry.role == VIEW and not caller.views:
-                raise GatewayError("forbidden", "Only the master key, or a key of an admin's, may do this.")
+            if role != KEY:
+                _check_role(caller, role)
         if exchange.method not in entry.methods:
             raise wrong_method(exchange, entry.methods)
         if entry.works and self.draining:
@@ -137,6 +153,26 @@ class Gate:
         if entry.no_pages and not self.identity.needs_key and exchange.headers.get(b"sec-fetch-site") in _OTHER_SITES:
             self._check_site(exchange.headers)
         return self._find_place(call, self.places) if self.places is not None and entry.works else None
+
+    def _admit_page(self, call: Call, entry: Entry) -> None:
+        """Let in who is signed in, and note who that is."""
+        exchange = call.exchange
+        call.outlet.call_lines = b""  # no web page of another origin reads these
+        if self.addresses is not None:
+            self.addresses.check(exchange.client)
+        if self.sessions is None:
+            raise GatewayError("no_route", f"There is nothing at {shown(call.path)}.")
+        if exchange.method not in _READS:
+            self.sessions.check_origin(exchange)
+        identity = self.identity
+        if identity.needs_key:
+            caller = self.sessions.caller(exchange, identity)
+        else:
+            caller = identity.check(exchange.headers, client=exchange.client)
+        call.caller = caller
+        if caller.key:
+            check_standing(caller, time.time(), exchange.client)
+        _check_role(caller, entry.role)
 
     def _is_opened(self, call: Call, entry: Entry, rules: RouteRules) -> bool:
         """Tell whether a call is for a route that the config opens to everybody, and note who makes it: nobody, but for
@@ -248,6 +284,12 @@ class Gate:
         except GatewayError:  # an open pass-through endpoint, and a header that is no key of ours
             return b""
         return key if len(key) >= shortest else b""
+
+
+def _check_role(caller: Caller, role: str) -> None:
+    role = _PAGES.get(role, role)
+    if role == ADMIN and not caller.admin or role == VIEW and not caller.views:
+        raise GatewayError("forbidden", "Only the master key, or a key of an admin's, may do this.")
 
 
 def wrong_method(exchange: Exchange, allowed: tuple[str, ...]) -> GatewayError:

@@ -131,6 +131,11 @@ class Identity:
     def needs_key(self) -> bool:
         return self._key is not None or self._others
 
+    @property
+    def master(self) -> bytes | None:
+        """Return the master key, None where there is none."""
+        return self._key
+
     def check(self, headers: Mapping[bytes, bytes], query: bytes = b"", client: str = "") -> Caller:
         """Return the caller; raise "unauthorized" or "forbidden". ``query``: of the paths where a credential may stand
         in ``?key=`` (Google's); a header goes before it. ``client``: the address it comes from."""

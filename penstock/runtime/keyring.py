@@ -111,6 +111,12 @@ class Keyring:
             known = self._addresses = frozenset(one.lower() for one in read if one)
         return address.lower() in known
 
+    def user_of_address(self, address: str) -> str | None:
+        """Return the id of the user who has an e-mail address, in any case; None for nobody, and for several."""
+        wanted = address.lower()
+        found = [row.id for row in self.rows("user") if (_ADDRESS(row.body).user_email or "").lower() == wanted]
+        return found[0] if len(found) == 1 and wanted else None
+
     def all_rows(self) -> Collection[Row]:
         return [row for of_kind in list(self._rows.values()) for row in list(of_kind.values())]
 

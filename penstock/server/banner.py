@@ -8,6 +8,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from penstock import __version__
+from penstock.admin.ui.sessions import Sessions
 from penstock.server.lines import tell, wants_json
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def _lines(options: ServeOptions, gateway: Gateway) -> str:
     lines = [f"Penstock {__version__} at {base} (OpenAI clients: {base}/v1)", f"Models: {shown or 'none'}{more}"]
     if gateway.storage is not None:
         lines.append(database_line(gateway.storage))
+    if gateway.gate.sessions is not None:
+        lines.append(f"Pages: {base}{page_path(gateway)}")
     if options.config is None:
         lines.append(
             "No config: providers with a key in the environment, local engines on their usual ports, and a mock."
@@ -49,6 +52,14 @@ def _lines(options: ServeOptions, gateway: Gateway) -> str:
     body = quote(json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}, ensure_ascii=False))
     lines.append(f"Try it:\n  curl {base}/v1/chat/completions -H 'Content-Type: application/json'{key} -d {body}")
     return "\n".join(lines)
+
+
+def page_path(gateway: Gateway) -> str:
+    """Return where a person looks at the gateway: where a key is needed, by a link that signs in once."""
+    sessions = gateway.gate.sessions
+    if isinstance(sessions, Sessions) and gateway.identity.master is not None:
+        return f"/ui/enter?code={sessions.link()} (signs you in once, within an hour; later: /ui with the master key)"
+    return "/ui"
 
 
 def database_line(storage: Storage) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from penstock.admin.desk import Desk
     from penstock.admin.registry import Registry
     from penstock.admin.settings import Settings
+    from penstock.core.admit.caller import Caller
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.engine import Engine
     from penstock.runtime.exchange import Exchange
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from penstock.runtime.http.source import Source
     from penstock.runtime.identity import Identity
     from penstock.runtime.keyring import Keyring
+    from penstock.runtime.route import Page
     from penstock.runtime.state import State
     from penstock.server.batches.room import BatchRoom
     from penstock.server.books import Books  # circle: books are kept of what a gateway serves
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("penstock")
 SPENT_WITHIN = 10.0  # seconds; after a start what was spent before is asked for first
 SPENT_OF_ALL_WITHIN = 60.0
+_READS = ("GET", "HEAD")  # what a page looks at leaves no record
 DEFAULT_MAX_BODY = 32 * 1024 * 1024
 DEFAULT_MAX_UPLOAD = 500 * 1024 * 1024  # of a form that is passed on while it arrives
 
@@ -67,6 +70,8 @@ class Visit(NamedTuple):
     reads: bool = True
 
 
+Refuses = Callable[["Gateway", Call, GatewayError], "Page | None"]
+"""Makes the page that tells an error; None for a call that is none of a page's."""
 Find = Callable[[Call, "State"], "Surface | Visit"]
 """Tells what a request is. May turn the call to another path. Raises ``GatewayError``."""
 
@@ -109,6 +114,7 @@ class Gateway:
         self._batches: BatchRoom | None = None
         self.several = False  # processes serve, which know nothing of each other where there is no database
         self.callbacks: Callbacks | None = None
+        self.pages: Refuses | None = None  # how pages tell what went wrong; None where there are none
         self.key_hooks = NO_HOOKS  # who else says which virtual keys there may be
         self.tally = engine.tally = Tally(lambda name: self.state.catalog.knows(name), site.surfaces)
         self.pulse = Pulse()
@@ -273,6 +279,33 @@ class Gateway:
             log.exception("A request failed through a fault of the gateway (call %s)", call.call_id)
             self._bug(exchange, call, error)
 
+    async def serve_as(self, exchange: Exchange, caller: Caller) -> None:
+        """Answer a request of the gateway's own as somebody who was let in before: what a page asks for. Its key is not
+        asked for, what its caller may do is."""
+        call = Call(exchange, self.engine.means, caller)
+        exchange.call = call
+        self.begin(exchange)
+        try:
+            state = self.state
+            found = self.site.find(call, state)
+            surface = found if isinstance(found, Surface) else None
+            call.surface = surface
+            waits = self.gate.admit(call, found if isinstance(found, Surface) else found.entry, caller)
+            if waits is not None:
+                await waits
+            self.held.take(exchange, len(exchange.body))
+            if isinstance(found, Surface):
+                await self.engine.handle(call, state)
+                return
+            await found.answer(self, call)
+            if found.recorded and exchange.method not in _READS:
+                self.engine.record(call, None)
+        except GatewayError as error:
+            shed(error)
+            self._refuse(call, error)
+        finally:
+            self.end(exchange)
+
     def _tell_pages(self, call: Call) -> bool:
         """Note what the answer tells a browser of web pages. Return True where that is all of it: it asked whether a
         page may send a request (a preflight, which brings no key). Raises "forbidden"."""
@@ -385,6 +418,11 @@ class Gateway:
         self._refuse(call, error)
 
     def _refuse(self, call: Call, error: GatewayError) -> None:
+        if call.surface is None and self.pages is not None and not call.exchange.responded:
+            page = self.pages(self, call, error)
+            if page is not None:
+                call.outlet.page(call, page.status, page.content_type, page.body)
+                return
         if error.kind == "method" and call.exchange.method == "OPTIONS":  # the refusal is the answer (RFC 9110, 9.3.7)
             call.outlet.page(call, 200, b"text/plain\r\nallow: %b, OPTIONS" % error.upstream_type.encode(), b"")
             self.engine.record(call, None)

@@ -143,6 +143,9 @@ class _Made(NamedTuple):
     judges: bool = False
 
 
+_PEOPLE = "/ui"  # pages for people: no program is told of them
+
+
 def document(
     surfaces: Mapping[str, Surface],
     patterns: Iterable[Pattern],
@@ -151,7 +154,7 @@ def document(
     prefixes: Iterable[str],
 ) -> dict[str, Any]:
     """Make the document of these tables. ``prefixes``: those of the providers that are passed through to."""
-    mounts, routes = list(mounts), list(routes)
+    mounts, routes = list(mounts), [route for route in routes if not route.path.startswith(_PEOPLE)]
     paths: dict[str, dict[str, Any]] = {}
     families: dict[str, None] = {}
     for made in _operations(surfaces, patterns, routes, mounts):

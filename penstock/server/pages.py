@@ -24,6 +24,7 @@ from penstock.admin import (
     users,
     userviews,
 )
+from penstock.admin.ui import table as ui
 from penstock.core.admit.access import LLM
 from penstock.core.errors import GatewayError
 from penstock.runtime.gate import PUBLIC, shown
@@ -171,6 +172,7 @@ def _reference(gateway: Gateway, call: Call) -> Page:
 
 _MODEL = "/{name:path}"
 ROUTES: tuple[Route, ...] = (
+    *ui.ROUTES,
     *stored.ROUTES,
     *files.ROUTES,
     *openai.ROUTES,

@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.core.admit.access import LLM
 from penstock.core.providers.pass_through import prefixes
-from penstock.runtime.gate import PUBLIC, Rule
+from penstock.runtime.gate import PAGE, PAGE_ADMIN, PAGE_VIEW, PUBLIC, Rule
 from penstock.server import mounts, pass_through
 from penstock.server.gateway import Visit
 from penstock.server.pages import ROUTES
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from penstock.runtime.state import State
     from penstock.runtime.surface import Surface
     from penstock.server.gateway import Gateway
+
+_UNRECORDED = frozenset((PUBLIC, PAGE, PAGE_VIEW, PAGE_ADMIN))  # what they ask for has records of its own
 
 
 class Site:
@@ -78,7 +80,7 @@ class Site:
             return None
         route, call.params = found
         reads = call.exchange.method not in READ
-        return Visit(route, partial(_answer, route), recorded=route.role != PUBLIC, reads=reads)
+        return Visit(route, partial(_answer, route), recorded=route.role not in _UNRECORDED, reads=reads)
 
     def _elsewhere(self, call: Call, state: State) -> Visit:
         nothing = Visit(Rule((call.exchange.method,)), self._none, reads=False)

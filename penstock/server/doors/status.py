@@ -5,6 +5,7 @@ from __future__ import annotations
 REASONS: dict[int, bytes] = {
     200: b"OK",
     204: b"No Content",
+    303: b"See Other",
     400: b"Bad Request",
     401: b"Unauthorized",
     402: b"Payment Required",

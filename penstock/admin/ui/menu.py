@@ -1,0 +1,27 @@
+"""The pages that there are, as the menu lists them: one row each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from penstock.core.admit.caller import Caller
+from penstock.runtime.gate import PAGE, PAGE_ADMIN, PAGE_VIEW
+
+
+class Entry(NamedTuple):
+    """A page of the menu. ``path``: below the base of all pages; ``role``: whom the gate lets in."""
+
+    path: str
+    title: str
+    role: str = PAGE
+    icon: str = "dot"
+
+    def seen_by(self, caller: Caller) -> bool:
+        """Tell whether a caller may open it."""
+        return caller.admin if self.role == PAGE_ADMIN else caller.views if self.role == PAGE_VIEW else True
+
+
+MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    ("", (Entry("/", "Overview"),)),
+)
+"""Groups of pages, each with its title."""
