@@ -215,7 +215,12 @@ def _places(to: InEffect, config: Config) -> None:
 
 
 def _metrics(to: InEffect, config: Config) -> None:
+    """Count by the bounds that the config has; one of several workers shares what it counts from then on."""
     to.gateway.tally.go_by(*read_counting(config))
+    if to.options.counts is not None and to.gateway.tells_others is None:
+        from penstock.server.metrics.share import share  # one process alone shares nothing
+
+        to.gateway.tells_others = share(to.gateway, to.options.counts)
 
 
 def _engines(to: InEffect, config: Config) -> None:

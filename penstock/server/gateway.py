@@ -389,6 +389,7 @@ class Gateway:
     def tick(self) -> None:
         """Give streams that say nothing a sign of life, and count what is over. Called about once a second."""
         now = self.clock()
+        self.pulse.beat(now)
         self.tally.tick(time.time())
         if self.tells_others is not None:
             self.tells_others()

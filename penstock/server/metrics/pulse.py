@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from penstock.server.callbacks import Callbacks  # circle: it is told what they sent
 
 SECONDS = 60
+PERIOD = 1.0  # seconds between two looks, as ``Service`` has it
 _RESULTS = ("written", "dropped", "refused", "lost")
 
 
@@ -21,12 +22,14 @@ class Pulse:
 
     def __init__(self) -> None:
         self._late: deque[float] = deque(maxlen=SECONDS)
-        self._used = 0.0
+        self._last = self._used = 0.0
         self._sent: dict[tuple[str, str], int] = {}
 
-    def beat(self, late: float) -> None:
-        """Note that what was to happen now is so many seconds late."""
-        self._late.append(max(0.0, late))
+    def beat(self, now: float) -> None:
+        """Note how late it is: this was to happen a second after the last time. ``now``: the loop's clock."""
+        if self._last:
+            self._late.append(max(0.0, now - self._last - PERIOD))
+        self._last = now
 
     @property
     def worst(self) -> float:
