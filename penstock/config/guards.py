@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.config.keys_guards import MODES, NAMES
@@ -13,7 +13,10 @@ from penstock.config.tree import Node, describe_type
 
 PRE, DURING, POST, LOGGING = "pre_call", "during_call", "post_call", "logging_only"
 TIMEOUT = 10.0  # seconds
+UNUSABLE = ""  # the kind of an entry in which something is wrong
 _AT = "guardrails"
+_ALL = "; requests that it would judge are refused"
+_LITELLMS: tuple[tuple[str, object], ...] = (("unreachable_fallback", "fail_open"), ("fail_on_error", False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +65,33 @@ class GuardSettings:
 
 
 def read_guards(node: Node | None, problems: Problems) -> tuple[GuardSettings, ...]:
-    """Read the section. What is wrong in it keeps the config from being used: a guard that is left out would let
-    through what it is there to stop."""
+    """Read the section. An entry in which something is wrong is a guard that judges nothing, so that no request passes
+    that it is there to judge: whoever left it out would let these through."""
     if node is None or node.value is None:
         return ()
     if not isinstance(node.value, list):
-        problems.error(node.file, node.line, (_AT,), f"expected a list of guardrails, got {describe_type(node)}")
-        return ()
+        problems.error(node.file, node.line, (_AT,), f"expected a list of guardrails, got {describe_type(node)}{_ALL}")
+        return (_unusable(node, _AT, 0, True, True),)
     found: dict[str, GuardSettings] = {}
     for number, entry in enumerate(node.value):
         made = _entry(entry, number, problems)
-        if made is None:
-            continue
         if made.name in found:
             text = f"the name {shown(made.name)} is taken by an entry above; give each guardrail its own"
             problems.error(entry.file, entry.line, (_AT, number, "guardrail_name"), text)
-        found.setdefault(made.name, made)
+            made = replace(made, name=f"{made.name} ({number})", kind=UNUSABLE)
+        found[made.name] = made
     return tuple(found.values())
 
 
-def _entry(node: Node, number: int, problems: Problems) -> GuardSettings | None:
+def _unusable(node: Node, name: str, number: int, default_on: bool, blocks: bool) -> GuardSettings:
+    modes = Modes((PRE,))
+    return GuardSettings(
+        name=name, kind=UNUSABLE, modes=modes, default_on=default_on, blocks_on_error=blocks, number=number,
+        file=node.file, places={"": node.line},
+    )  # fmt: skip
+
+
+def _entry(node: Node, number: int, problems: Problems) -> GuardSettings:
     from penstock.config import keys
 
     path: KeyPath = (_AT, number)
@@ -89,26 +99,27 @@ def _entry(node: Node, number: int, problems: Problems) -> GuardSettings | None:
     warn_unknown(keys.guard, section, path, problems)
     name = section.get("guardrail_name")
     if not name:
-        text = "every guardrail needs a name, by which requests and keys choose it"
+        text = f"every guardrail needs a name, by which requests and keys choose it{_ALL}"
         problems.error(node.file, node.line, (*path, "guardrail_name"), text)
-        return None
-    given = node.value.get("litellm_params")
+    named = name or f"{_AT}[{number}]"
+    given = node.value.get("litellm_params") if isinstance(node.value, dict) else None
     if given is None or not isinstance(given.value, dict):
-        text = "is missing: a mapping with guardrail (which one) and mode (when it runs)"
+        text = f"is missing: a mapping with guardrail (which one) and mode (when it runs){_ALL}"
         problems.error(node.file, node.line, (*path, "litellm_params"), text)
-        return None
+        return _unusable(node, named, number, True, True)
     below: KeyPath = (*path, "litellm_params")
+    before = problems.errors
     params = check(keys.guard_params, given, below, problems)
     kind = _kind(params, given, below, problems)
     modes = _modes(given.value.get("mode"), given, (*below, "mode"), problems)
-    if kind is None or modes is None:
-        return None
+    wrong = kind is None or modes is None or not name or problems.errors > before
     return GuardSettings(
-        name=name,
-        kind=kind,
-        modes=modes,
-        default_on=bool(params.get("default_on")),
-        blocks_on_error=_blocks(params),
+        name=named,
+        kind=UNUSABLE if wrong or kind is None else kind,
+        modes=modes or Modes((PRE,)),
+        # Where it cannot be read whether it is always on, it is.
+        default_on=bool(params.get("default_on", wrong and given.value.get("default_on") is not None)),
+        blocks_on_error=_blocks(params, given),
         timeout=params.get("timeout") or TIMEOUT,
         params=given.plain(),
         info=section.get("guardrail_info") or {},
@@ -122,7 +133,7 @@ def _kind(params: Section, node: Node, path: KeyPath, problems: Problems) -> str
     """Find which guard is meant: one of ours, or a class of the user's own (`module.Class`)."""
     named = params.get("guardrail")
     if not named:
-        text = f"is missing: which guard it is, one of {', '.join(sorted(NAMES))}"
+        text = f"is missing: which guard it is, one of {', '.join(sorted(NAMES))}{_ALL}"
         problems.error(node.file, node.line, (*path, "guardrail"), text)
         return None
     kind = NAMES.get(named)
@@ -131,19 +142,20 @@ def _kind(params: Section, node: Node, path: KeyPath, problems: Problems) -> str
     if kind is None:
         hint = problems.hint(named, list(NAMES)) or f"; known: {', '.join(sorted(NAMES))}"
         line = node.value["guardrail"].line
-        problems.error(node.file, line, (*path, "guardrail"), f"there is no guard {shown(named)} here{hint}")
+        problems.error(node.file, line, (*path, "guardrail"), f"there is no guard {shown(named)} here{hint}{_ALL}")
     return kind
 
 
-def _blocks(params: Section) -> bool:
+def _blocks(params: Section, node: Node) -> bool:
     """Tell what becomes of a call that cannot be judged. LiteLLM's own words for it count where ours are not said."""
     said = params.get("on_error")
     if said is not None:
         return bool(said == "block")
-    for name in ("unreachable_fallback", "fallback_on_error"):
-        if params.get(name) is not None:
-            return params.get(name) not in ("fail_open", "allow")
-    return not params.get("fail_open")
+    for name, passes in _LITELLMS:
+        found = node.value.get(name)
+        if found is not None:
+            return bool(found.value != passes)
+    return True
 
 
 def _modes(node: Node | None, beside: Node, path: KeyPath, problems: Problems) -> Modes | None:

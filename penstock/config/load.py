@@ -139,11 +139,6 @@ def _build(
     leaves_out = router.get("ignore_invalid_deployments", True) is not False
     defaults = read_default_params(router_node, problems)
     reader = DeploymentReader(credentials, find, problems, leaves_out, defaults, _may_store(general_node, environment))
-    guards: tuple[GuardSettings, ...] = ()
-    if "guardrails" in sections:
-        from penstock.config.guards import read_guards  # few gateways have any
-
-        guards = read_guards(sections["guardrails"], problems)
     reader.named.update(also)
     listed, original = sections.get("model_list"), written.value.get("model_list")
     engines = None
@@ -169,7 +164,7 @@ def _build(
         general=build_general(general, litellm, general_node, environment, file, problems),
         cache=cache,
         engines=engines,
-        guards=guards,
+        guards=_read_guards(sections.get("guardrails"), problems),
         environment=environment,
         files=files,
         raw=document.plain(),
@@ -179,6 +174,15 @@ def _build(
     with problems.graded("error"):  # a name that leads nowhere leads nowhere: the others work
         _check_names(config, reader, sections, problems)
     return config
+
+
+def _read_guards(node: Node | None, problems: Problems) -> tuple[GuardSettings, ...]:
+    if node is None:
+        return ()
+    from penstock.config.guards import read_guards  # few gateways have any
+
+    with problems.graded("error"):
+        return read_guards(node, problems)
 
 
 def _places(sections: Mapping[str, Node]) -> dict[str, tuple[str, int]]:

@@ -1,7 +1,7 @@
 """What a guard is: it is shown the texts of a request, or of its answer, and says what it found in them.
 
-A guard is a class with ``look``, in a file of this folder, and a row in ``GUARDS``. What follows from what it finds, and
-from that it does not answer, is the gateway's: ``runtime/guarding.py``.
+A guard is a class with ``look``, in a file of this folder, and a row in ``GUARDS``. What follows from what it finds,
+and from that it does not answer, is the gateway's: ``runtime/guarding.py``.
 """
 
 from __future__ import annotations

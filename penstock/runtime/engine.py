@@ -130,12 +130,9 @@ class Engine:
                 if (waits := self.admission.admit(call, state, plan)) is not None:
                     await waits
                 plan = self.admission.plan_of(call)
-            if state.guards is not None and (guarding := state.guards.begin(call)) is not None:
-                call.outlet.guarding = guarding
-                await guarding.enter(call)
-            if keeps and self.answers.looks(call, state) and await self.answers.answer(call, state):
-                if call.outlet.guarding is not None:
-                    await call.outlet.settle(call)
+            if state.guards is not None:
+                await state.guards.enter(call)
+            if keeps and self.answers.looks(call, state) and await self._give_kept(call, state):
                 return self.record(call, None)
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
@@ -151,10 +148,7 @@ class Engine:
                 if not live.standing.rests_until:
                     first = await self._try(call, plan, step, live)
             if first is None or first.error is not None:
-                begun = step.target if step is not None and first is not None else None
-                error = await self._go_on(call, plan, first, begun)
-            if error is None and call.outlet.guarding is not None:
-                await call.outlet.settle(call)
+                error = await self._go_on(call, plan, first, step)
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -167,17 +161,24 @@ class Engine:
         finally:
             if self.admission is not None:
                 self.admission.release(call)
-            if call.outlet.guarding is not None:
-                call.outlet.guarding.cancel()
         if error is not None:
             call.outlet.refuse(call, error)
         self.record(call, error)
+
+    async def _give_kept(self, call: Call, state: State) -> bool:
+        """Answer a call by what is kept, if that is there."""
+        given = await self.answers.answer(call, state)
+        if given and call.outlet.guarding is not None:
+            await call.outlet.settle(call)
+        return given
 
     def _cut_off(self, call: Call) -> GatewayError | None:
         """Stop a call that was cancelled. Return why it was ended; None where its client left, which is recorded."""
         if call.attempt is not None:
             call.attempt.usage = call.attempt.usage_left()
             call.attempt.stop()
+        if call.outlet.guarding is not None:
+            call.outlet.guarding.cancel()
         if call.exchange.ending is None:
             self.record(call, _left(call))
         return call.exchange.ending
@@ -190,9 +191,10 @@ class Engine:
             call.outlet.told.planned(call, plan, self.means.clock())
 
     async def _go_on(
-        self, call: Call, plan: Plan[Target], first: Outcome | None, begun: Target | None
+        self, call: Call, plan: Plan[Target], first: Outcome | None, step: Try[Target] | None
     ) -> GatewayError | None:
-        """Try what the plan says until one answers. ``first``: how the try at ``begun`` ended, if there was one."""
+        """Try what the plan says until one answers. ``first``: how the try of ``step`` ended, if there was one."""
+        begun = step.target if step is not None and first is not None else None
         call.way = Way(plan.group)
         steps = attempts(plan, picker(call, plan), random.random, begun)
         send, wait = partial(self._try, call, plan), partial(self._wait, call)
@@ -232,8 +234,7 @@ class Engine:
         """Make a try. ``live``: its target's, where it was looked up. ``attempt``: one that may run beside another."""
         target, surface = step.target, call.surface
         assert surface is not None
-        if live is None:
-            live = self.means.lives[target.live_id]
+        live = live or self.means.lives[target.live_id]
         before = call.attempt
         if attempt is None:
             if before is not None:
@@ -255,7 +256,8 @@ class Engine:
                 _watch(attempt, before if step.goes_on else None)
             if (waits := None if bill is None else bill.leave()) is not None:
                 await waits
-            await (surface.attempt(attempt) if not target.engine else self._ask_host(attempt, surface))
+            plain = not target.engine and call.outlet.guarding is None
+            await (surface.attempt(attempt) if plain else self._ask_beside(attempt, surface))
         except (GatewayError, TransportError, RecursionError) as error:
             failed = _failure(attempt, error)
         else:
@@ -298,6 +300,12 @@ class Engine:
         outlet, means = attempt.call.outlet, self.means
         targets = plan.targets[attempt.group]
         outlet.group_lines = group_lines(targets, means.lives, means.clock(), outlet.call_lines)
+
+    async def _ask_beside(self, attempt: Attempt, surface: Surface) -> None:
+        """Make a try at an engine of the config, or one whose answer guards may hold back."""
+        await (surface.attempt(attempt) if not attempt.target.engine else self._ask_host(attempt, surface))
+        if attempt.call.outlet.guarding is not None:
+            await attempt.call.outlet.settle(attempt.call)
 
     async def _ask_host(self, attempt: Attempt, surface: Surface) -> None:
         """Make a try at an engine of the config, once it is there."""

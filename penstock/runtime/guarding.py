@@ -301,7 +301,8 @@ class Guarding:
         return (b"", b"") if stream is None else self._run(stream, b"", True)
 
     def stop(self) -> tuple[bytes, bytes]:
-        """End a streamed answer that breaks off: return what of it may still go out."""
+        """End an answer that breaks off: return what of it may still go out."""
+        self.cancel()
         try:
             rest = self.close()
         except GatewayError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from penstock.config.guards import DURING, LOGGING, POST, PRE, GuardSettings
+from penstock.config.guards import DURING, LOGGING, POST, PRE, UNUSABLE, GuardSettings
 from penstock.core.envelope import BAD_JSON
 from penstock.core.errors import GatewayError
 from penstock.guards import make_guard
@@ -70,12 +70,21 @@ class Guards:
                 ]
 
     def _make(self, settings: GuardSettings, problems: list[str]) -> Guard:
+        if settings.kind == UNUSABLE:
+            return Broken(settings, "its settings cannot be used")
         try:
             return make_guard(settings)
         except Unusable as error:
             what = "refused" if settings.blocks_on_error else "let through unguarded"
             problems.append(f"{settings.where(error.path)}: {error.text}; requests that it guards are {what}.")
             return Broken(settings, "its settings cannot be used")
+
+    async def enter(self, call: Call) -> None:
+        """Give a call its guards, and let these judge its request. Raises "bad_request", "guardrail" and
+        "guard_failed"."""
+        guarding = call.outlet.guarding = self.begin(call)
+        if guarding is not None:
+            await guarding.enter(call)
 
     def begin(self, call: Call) -> Guarding | None:
         """Find the guards of a call; None where it has none. Raises "bad_request" for one that does not exist."""

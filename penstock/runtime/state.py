@@ -69,12 +69,7 @@ class State:
         # What is wrong with them, no more: the ledger and the targets have them.
         read_tag_budgets(config.litellm.values, self.problems)
         read_group_settings(config.litellm.values, self.problems)
-        self.guards: Guards | None = None  # None: nobody is guarded
-        if config.guards:
-            from penstock.runtime.guards import Guards  # few gateways have any
-
-            kept = None if before is None else before.guards
-            self.guards = Guards(config.guards, config.deployments, self.problems, kept)
+        self.guards = _guards_of(config, self.problems, before) if config.guards else None  # None: nobody is guarded
         self.targets: list[Target] = []
         self.built: dict[str, Built] = {}
         members: list[Member[Target]] = []
@@ -222,6 +217,12 @@ def build(deployment: Deployment, settings: Mapping[str, Any], env: Mapping[str,
         return Built(deployment, None, (error.message,))
     member = Member(deployment.model_name, deployment.id, target)
     return Built(deployment, target, tuple(faults_of(target)), member)
+
+
+def _guards_of(config: Config, problems: list[str], before: State | None) -> Guards:
+    from penstock.runtime.guards import Guards  # few gateways have any
+
+    return Guards(config.guards, config.deployments, problems, None if before is None else before.guards)
 
 
 KEEP_ALIVE = 10.0  # seconds of silence in a stream before a sign of life; 0 in the config switches it off

@@ -135,11 +135,11 @@ def test_one_bad_entry_is_left_out_and_the_others_serve(check: Check) -> None:
 def test_what_is_wrong_where_it_has_no_effect_is_a_warning(check: Check) -> None:
     loaded = check(
         MODEL
-        + "      guardrails: free\n      temperature: hot\n      encoding_format: [float]\n      drop_params: [a]\n"
+        + "      fallbacks: free\n      temperature: hot\n      encoding_format: [float]\n      drop_params: [a]\n"
         + "litellm_settings:\n  callbacks: [{websearch_interception: {}}]\n"
     )
     assert lines(loaded) == [
-        "c.yaml:5: model_list[0].litellm_params.guardrails: expected a list, got 'free'; counts as absent",
+        "c.yaml:5: model_list[0].litellm_params.fallbacks: expected a list, got 'free'; counts as absent",
         "c.yaml:6: model_list[0].litellm_params.temperature: expected a number, got 'hot'; counts as absent",
         "c.yaml:7: model_list[0].litellm_params.encoding_format: expected one of float, base64, got a list; counts as absent",
         (
@@ -454,7 +454,7 @@ def test_deployments_hash_by_id(check: Check) -> None:
 def test_more_wrong_types(check: Check) -> None:
     loaded = check(
         MODEL
-        + f"      tpm: 1{'0' * 400}\n      timeout: 1{'0' * 400}\n      guardrails: x\n      model_info: 1\n"
+        + f"      tpm: 1{'0' * 400}\n      timeout: 1{'0' * 400}\n      fallbacks: x\n      model_info: 1\n"
         + "general_settings:\n  max_failed_login_attempts_per_source_overrides: 5\n"
         + "router_settings:\n  plugins: prompt_caching\n"
     )

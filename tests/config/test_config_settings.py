@@ -337,8 +337,8 @@ router_settings: [a]
 """
     )
     assert lines(loaded) == [
-        "c.yaml:6: guardrails: known LiteLLM section, not acted on yet (checks of requests and answers): "
-        "no guardrail runs here: requests and answers are neither checked nor masked",
+        "c.yaml:6: guardrails[0].litellm_params: is missing: a mapping with guardrail (which one) and mode (when it "
+        "runs); requests that it would judge are refused",
         "c.yaml:9: modle_list: unknown key, did you mean 'model_list'?; ignored",
         "c.yaml:10: drop_params: unknown key, it belongs in litellm_settings; ignored",
         "c.yaml:11: whatever: unknown key; ignored",

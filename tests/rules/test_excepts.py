@@ -41,6 +41,9 @@ NAMED: dict[str, str] = {
     "penstock/runtime/custom_auth.py open_custom_auth": (
         "the operator's module may raise anything while it is read: logged, and nobody is let in"
     ),
+    "penstock/runtime/guarding.py Guarding._ask": (
+        "a guard may be anybody's: one that raises has not judged, and what follows is the config's choice"
+    ),
     "penstock/sdk/background.py Work._run": "what the work raises is raised again where it was asked for",
     "penstock/sdk/tools.py Conversation._run": (
         "a handler is the program's function: whatever it raises is told to the model that called it"

@@ -42,8 +42,8 @@ class Pattern(Protocol):
 
 class Rule(Struct, frozen=True, eq=False):
     """One thing that is looked for. ``reach``: the most characters of a match. ``marks``: in lower case; a text that
-    holds none of them has no match, () = look always. ``check``: tells whether what looks right is right. ``group``: the
-    part of a match that is meant. ``spaceless``: no match holds white space. ``put``: see ``Finding``."""
+    holds none of them has no match, () = look always. ``check``: tells whether what looks right is right. ``group``:
+    the part of a match that is meant. ``spaceless``: no match holds white space. ``put``: see ``Finding``."""
 
     kind: str
     find: Pattern

@@ -96,7 +96,7 @@ SECRETS: tuple[Rule, ...] = (
         ),
         MASK, 128, ("aws",), _varied, 1,
     ),
-    _key("GITHUB_TOKEN", r"(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})", "gh", reach=260),
+    _key("GITHUB_TOKEN", r"(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_\w{22}_[A-Za-z0-9]{59})", "gh", reach=260),
     _key("GITLAB_TOKEN", r"gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|soat)-[A-Za-z0-9_-]{20,64}", "gl"),
     _key("SLACK_TOKEN", r"xox[abeoprs]-(?:[A-Za-z0-9]{1,48}-){1,5}[A-Za-z0-9]{8,80}", "xox", reach=400),
     Rule(
