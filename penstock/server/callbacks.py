@@ -21,10 +21,12 @@ from penstock.core.admit.caller import BOTH, Caller, Logging
 from penstock.runtime.custom_code import load_named
 from penstock.runtime.observing import Destination, Manner, Observer
 from penstock.runtime.posting import poster
+from penstock.runtime.traced import Tracing
 from penstock.sdk import answers
 from penstock.sinks import ADDRESSES, OWN, SINKS
 from penstock.sinks.base import Settings, Unset, Variables
 from penstock.sinks.custom import sink_of
+from penstock.sinks.otel import Otel
 from penstock.sinks.shipping import Bounds, Room, Shipper
 from penstock.sinks.telling import CustomLogger
 from penstock.stores.models_directory import open_values
@@ -41,7 +43,7 @@ KEYS = (
     *LISTS,
     *("turn_off_message_logging", "redact_user_api_key_info", "global_disable_no_log_param"),
     *("standard_logging_payload_excluded_fields", "allow_dynamic_callback_disabling", "langfuse_default_tags"),
-    *("generic_logger_headers", "default_team_settings"),
+    *("generic_logger_headers", "default_team_settings", "forward_traceparent_to_llm_provider"),
 )
 """Of `litellm_settings`."""
 SECTION = "callback_settings"
@@ -100,8 +102,11 @@ class Callbacks:
         for name, kinds in wanted.items():
             shipper = self._open(name, config, before)
             if shipper is not None:
-                found.append(Destination(name, shipper, *kinds))
+                found.append(Destination(name, shipper, *kinds, traces=bool(getattr(shipper.sink, "traces", False))))
         self.observer.everybody = tuple(found)
+        samplers = [one.shipper.sink.sampler for one in found if isinstance(one.shipper.sink, Otel)]
+        passes_on = values.get("forward_traceparent_to_llm_provider") is not False
+        self.observer.tracing = Tracing(samplers[0], passes_on) if samplers else None
         self.observer.manner = Manner(
             redacts=bool(values.get("turn_off_message_logging")),
             hides_keys=bool(values.get("redact_user_api_key_info")),
@@ -264,7 +269,8 @@ class Callbacks:
 
 
 _FILE, _VARIABLE = "config/", "os.environ/"
-_PREFIXES = ("LANGFUSE_", "HELICONE_", "MLFLOW_", "GENERIC_LOGGER_", "langfuse_", "helicone_", "mlflow_")
+_PREFIXES = ("LANGFUSE_", "HELICONE_", "MLFLOW_", "GENERIC_LOGGER_", "OTEL_", "PHOENIX_", "DD_", "DATADOG_",
+             "langfuse_", "helicone_", "mlflow_")  # fmt: skip
 
 
 def _resolved(value: str, env: Mapping[str, str], may: frozenset[str], trusted: bool) -> str:

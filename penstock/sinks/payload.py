@@ -22,6 +22,8 @@ REDACTED = "redacted-by-litellm"
 """What stands in the place of messages that are kept out; LiteLLM's word."""
 CONTENT = ("messages", "prompt", "input", "contents", "query")
 """Fields of a request with what is asked, in the order in which they are looked for."""
+TRACE = "trace"
+"""What a sink of spans finds beside these: where the request stands in its trace, and each of its tries."""
 _KEYS = ("user_api_key_hash", "user_api_key_alias", "user_api_key_user_id", "user_api_key_team_id",
          "user_api_key_team_alias", "user_api_key_org_id", "user_api_key_user_email")  # fmt: skip
 

@@ -52,6 +52,7 @@ TOGETHER = {
     "litellm_settings.priority_reservation_settings": {"priority_reservation": {"x": 0.1}},
     "litellm_settings.langfuse_default_tags": {"callbacks": ["stdout"]},
     "litellm_settings.generic_logger_headers": {"callbacks": ["webhook"]},
+    "litellm_settings.forward_traceparent_to_llm_provider": {"callbacks": ["otel"]},
 }
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
@@ -235,6 +236,7 @@ def behaviour(service: Service) -> dict[str, Any]:
             gateway.engine.observer.manner,
             [one[:1] + one[2:] for one in gateway.engine.observer.everybody],
             service.callbacks._teams,
+            service.callbacks.observer.tracing,
             [*service.callbacks._made],
         ),
         "late": [{n: of.values.get(n) for n in LATE} for of in (state.config.general, state.config.litellm)],

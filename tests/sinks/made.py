@@ -17,12 +17,14 @@ from penstock.sinks.base import Post, Settings, Sink, Variables
 from penstock.sinks.payload import Told, error_of, payload_of
 from tests.sinks.vendors import (
     HELICONE,
+    OTEL,
     PUBLIC,
     SECRET,
     TOKEN,
     HeliconeStandIn,
     LangfuseStandIn,
     MLflowStandIn,
+    OtelStandIn,
     Vendor,
     WebhookStandIn,
 )
@@ -34,12 +36,16 @@ SERVICES: Mapping[str, tuple[type[Vendor], Mapping[str, str]]] = {
     ),
     "helicone": (HeliconeStandIn, {"HELICONE_API_KEY": HELICONE, "HELICONE_API_BASE": "{url}"}),
     "mlflow": (MLflowStandIn, {"MLFLOW_TRACKING_URI": "{url}", "MLFLOW_TRACKING_TOKEN": TOKEN}),
+    "otel": (
+        OtelStandIn,
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "{url}", "OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20{OTEL}"},
+    ),
     "webhook": (
         WebhookStandIn,
         {"GENERIC_LOGGER_ENDPOINT": "{url}/in", "GENERIC_LOGGER_HEADERS": "Authorization=Bearer hook-very-secret-3,x-own=yes"},
     ),
 }
-SECRETS = (SECRET, HELICONE, TOKEN, "hook-very-secret-3")
+SECRETS = (SECRET, HELICONE, TOKEN, OTEL, "hook-very-secret-3")
 
 
 def environment(name: str, vendor: Vendor) -> dict[str, str]:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 PUBLIC, SECRET = "pk-lf-1234567890", "sk-lf-very-secret-0987"
+OTEL = "otel-very-secret-41"
 HELICONE, TOKEN = "sk-helicone-very-secret-77", "mlflow-token-very-secret-5"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -215,6 +216,56 @@ class MLflowStandIn(Vendor):
     @property
     def spans(self) -> list[dict[str, Any]]:
         return self.__dict__.setdefault("_spans", [])
+
+
+class OtelStandIn(Vendor):
+    """A receiver of OTLP over HTTP (``POST /v1/traces``, protobuf). ``spans``: what came, read by a reader of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spans: list[dict[str, Any]] = []
+        self.rejects = 0
+
+    def take(self, asked: Asked) -> tuple[int, bytes]:
+        if asked.headers.get("authorization") != f"Bearer {OTEL}":
+            return 401, b"no"
+        assert asked.path.endswith("/v1/traces") and asked.headers["content-type"] == "application/x-protobuf"
+        for resource in fields(asked.body)[1]:
+            who = attributes(fields(resource)[1][0], 1)
+            assert who["service.name"]
+            for scope in fields(resource)[2]:
+                assert fields(fields(scope)[1][0])[1][0] == b"penstock"
+                for data in fields(scope)[2]:
+                    span = self._span(data)
+                    self.spans.append(span | {"service": who["service.name"]})
+                    call = span["attributes"]["penstock.call_id"]
+                    if call not in self.taken:
+                        self.taken.append(call)
+        if self.rejects:
+            return 200, b"\x0a\x05\x08" + bytes((self.rejects,)) + b"\x12\x01x"
+        return 200, b""
+
+    def _span(self, data: bytes) -> dict[str, Any]:
+        found = fields(data)
+        assert len(found[1][0]) == 16 and len(found[2][0]) == 8 and found[5][0] and found[6][0] in (2, 3)
+        assert 1_600_000_000 * 10**9 < found[7][0] <= found[8][0]
+        status = fields(found[15][0])
+        events = [fields(event) for event in found.get(11, [])]
+        assert all(found[7][0] - 10**9 < event[1][0] <= found[8][0] + 10**9 for event in events)
+        return {
+            "trace": found[1][0].hex(),
+            "id": found[2][0].hex(),
+            "state": found.get(3, [b""])[0].decode(),
+            "parent": found.get(4, [b""])[0].hex(),
+            "name": found[5][0].decode(),
+            "kind": {2: "server", 3: "client"}[found[6][0]],
+            "start": found[7][0],
+            "end": found[8][0],
+            "events": [event[2][0].decode() for event in events],
+            "status": status.get(3, [0])[0],
+            "message": status.get(2, [b""])[0].decode(),
+            "attributes": attributes(data, 9),
+        }
 
 
 class WebhookStandIn(Vendor):
