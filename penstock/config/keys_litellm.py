@@ -178,7 +178,7 @@ LITELLM = (
     ("newrelic_params", "mapping", "known", None, "settings for New Relic"),
     ("pointfive_params", "mapping", "known", None, "settings for PointFive"),
     ("zerobus_params", "mapping", "known", None, "settings for Zerobus"),
-    ("s3_callback_params", "mapping", "known", None, "settings for S3"),
+    ("s3_callback_params", "mapping", "acted", None, "bucket of the callback `s3_v2`: `s3_bucket_name` and others"),
     ("s3_audit_callback_params", "mapping", "known", None, "settings for audit records in S3"),
     ("aws_sqs_callback_params", "mapping", "known", None, "settings for SQS"),
     ("gcs_pub_sub_use_v1", "bool", "known", False, "older Pub/Sub records"),
