@@ -118,7 +118,7 @@ def payload_of(told: Told) -> dict[str, Any]:
             "additional_headers": None,
             "batch_models": None,
         },
-        "guardrail_information": None,
+        "guardrail_information": _guards(record) or None,
     }
 
 
@@ -195,6 +195,23 @@ def _usage(record: Record | None) -> dict[str, Any] | None:
     }
 
 
+def _guards(record: Record | None) -> list[dict[str, Any]]:
+    """Tell which guards ran, in LiteLLM's names. What they found is told by its kind, and never by its words."""
+    return [
+        {
+            "guardrail_name": ran.name,
+            "guardrail_mode": ran.mode,
+            "guardrail_status": _VERDICTS.get(ran.verdict, "success"),
+            "duration": ran.ms / 1000,
+            "masked_entity_count": dict(ran.kinds),
+        }
+        for ran in (record.guards if record is not None else ())
+    ]
+
+
+_VERDICTS = dict.fromkeys(("masked", "blocked"), "guardrail_intervened") | {"failed": "guardrail_failed_to_respond"}
+
+
 def _metadata(told: Told, usage: Mapping[str, Any] | None) -> dict[str, Any]:
     caller, record = told.caller, told.record
     whose: dict[str, Any] = dict.fromkeys(_KEYS)
@@ -215,7 +232,7 @@ def _metadata(told: Told, usage: Mapping[str, Any] | None) -> dict[str, Any]:
         "requester_ip_address": record.client if record is not None else None,
         "requester_metadata": dict(told.metadata),
         "requester_custom_headers": None,
-        "applied_guardrails": None,
+        "applied_guardrails": [ran["guardrail_name"] for ran in _guards(record)] or None,
         "usage_object": usage,
     }
 

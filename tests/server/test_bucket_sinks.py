@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.server.observed import YAML, Served
 from tests.served import open_service
+from tests.server.observed import YAML, Served
 from tests.sinks.vendors import PUBLIC, SECRET, BucketStandIn, open_vendor
 
 S3 = (

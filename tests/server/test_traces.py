@@ -3,6 +3,7 @@ upstream; nothing that was said, unless that is wanted."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -174,3 +175,21 @@ async def test_what_a_receiver_does_not_take_is_counted(tmp_path):
         assert await served.ask() == 200
         await served.told()
         assert served.callbacks.told()["otel"]["refused"] == 1
+
+
+async def test_what_guards_found_is_an_event(tmp_path):
+    guard = {"guardrail": "hide-secrets", "mode": "pre_call", "default_on": True}
+    more = f"guardrails: {json.dumps([{'guardrail_name': 'secrets', 'litellm_params': guard}])}\n"
+    async with serve(tmp_path, OTEL, "otel", more) as served:
+        secret = "ghp_" + "a1B2c3D4e5" * 4
+        assert await served.ask({"messages": [{"role": "user", "content": f"use {secret} now"}]}) == 200
+        server, client = await spans(served)
+        assert server["events"] == ["guard"] and client["events"] == ["the answer begins"]
+        assert secret not in served.door.mock.received[-1].body.decode()
+    async with serve(tmp_path, more=more) as served:
+        assert await served.ask({"messages": [{"role": "user", "content": f"use {secret} now"}]}) == 200
+        [one] = await served.payloads()
+        [ran] = one["guardrail_information"]
+        assert (ran["guardrail_name"], ran["guardrail_mode"]) == ("secrets", "pre_call")
+        assert ran["guardrail_status"] == "guardrail_intervened" and one["metadata"]["applied_guardrails"] == ["secrets"]
+        assert secret not in json.dumps(one)

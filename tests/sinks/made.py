@@ -22,7 +22,6 @@ from tests.sinks.vendors import (
     PUBLIC,
     SECRET,
     TOKEN,
-    BucketStandIn,
     DatadogLLMStandIn,
     DatadogStandIn,
     HeliconeStandIn,

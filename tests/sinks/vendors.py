@@ -223,13 +223,15 @@ class MLflowStandIn(Vendor):
 class OtelStandIn(Vendor):
     """A receiver of OTLP over HTTP (``POST /v1/traces``, protobuf). ``spans``: what came, read by a reader of its own."""
 
+    credential = f"Bearer {OTEL}"
+
     def __init__(self) -> None:
         super().__init__()
         self.spans: list[dict[str, Any]] = []
         self.rejects = 0
 
     def take(self, asked: Asked) -> tuple[int, bytes]:
-        if asked.headers.get("authorization") != f"Bearer {OTEL}":
+        if asked.headers.get("authorization") != self.credential:
             return 401, b"no"
         assert asked.path.endswith("/v1/traces") and asked.headers["content-type"] == "application/x-protobuf"
         for resource in fields(asked.body)[1]:
@@ -268,6 +270,16 @@ class OtelStandIn(Vendor):
             "message": status.get(2, [b""])[0].decode(),
             "attributes": attributes(data, 9),
         }
+
+
+class LangfuseOtelStandIn(OtelStandIn):
+    """Langfuse as a receiver of OTLP, at ``/api/public/otel``."""
+
+    credential = "Basic " + base64.b64encode(f"{PUBLIC}:{SECRET}".encode()).decode()
+
+    def take(self, asked: Asked) -> tuple[int, bytes]:
+        assert asked.path == "/api/public/otel/v1/traces"
+        return super().take(asked)
 
 
 class DatadogStandIn(Vendor):
