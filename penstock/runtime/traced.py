@@ -95,7 +95,9 @@ class Traced(Told):
         if error is None:
             span["won"] = True
             return
-        span |= {"end": now, "error": error.kind, "status": error.status, "message": error.message, "won": False}
+        span |= {"end": now, "error": error.kind, "message": error.message, "won": False}
+        if "first_byte" in span:  # there was an answer, and so a status that is not ours
+            span["status"] = error.status
 
     def let_go(self, attempt: Attempt) -> None:
         """Note that another attempt, asked beside this one, answered first."""

@@ -82,8 +82,6 @@ class Alerts(Rounds):
             sinks.append(self.watch)
         elif not self.places and self.watch in sinks:
             sinks.remove(self.watch)
-        if self.places and self._task is None:
-            self.start()
         return list(before)
 
     def _open(self, name: Any, values: Mapping[str, Any], args: Mapping[str, Any], variables: Variables) -> Sink:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import sys
 import time
-from contextlib import asynccontextmanager
+import urllib.request
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -330,9 +334,43 @@ async def test_where_nobody_is_told_nothing_is_counted(tmp_path):
 async def test_a_round_comes_by_itself(tmp_path):
     async with serve(tmp_path) as (door, vendor):
         await rest(door)
-        door.service.callbacks.alerts._task.cancel()  # type: ignore[union-attr]
         door.service.callbacks.alerts.start()
         async with asyncio.timeout(8):
             while not vendor.taken:
                 await asyncio.sleep(0.05)
         assert vendor.wrong == []
+
+
+async def test_a_process_of_its_own_tells(tmp_path):
+    """As it is started by people, with nothing of the tests' own."""
+    async with open_vendor(Receiver()) as vendor:
+        (tmp_path / "config.yaml").write_text(
+            "model_list: [{model_name: m, litellm_params: {model: openai/x, api_base: 'http://127.0.0.1:9/v1', api_key: sk-none-needed}}]\n"
+            "router_settings: {num_retries: 0}\ngeneral_settings: {alerting: [webhook], alerting_args: {error_count: 1}}\n"
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "penstock", "serve", "--config", str(tmp_path / "config.yaml"), "--port", str(port),
+            env={**os.environ, "WEBHOOK_URL": f"{vendor.url}/hook"}, cwd=tmp_path,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(60):
+                while not any(one["event"] == "llm_exceptions" for one in vendor.events):
+                    assert process.returncode is None, "the gateway ended"
+                    with suppress(OSError):
+                        await asyncio.to_thread(ask, port)
+                    await asyncio.sleep(0.5)
+            assert vendor.wrong == []
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+def ask(port: int) -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(SAYS).encode(), {"content-type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=10).read()
