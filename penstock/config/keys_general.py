@@ -191,11 +191,11 @@ GENERAL = (
     ("drain_endpoint_token", "secret", "known", None, "its key"),
     # alerts
     ("alert_type_config", "mapping", "known", None, "settings per kind of alert"),
-    ("alerting", "names", "known", None, "where alerts go, such as `slack`"),
-    ("alert_types", "texts", "known", None, "which alerts; absent: all"),
-    ("alert_to_webhook_url", "mapping", "known", None, "address per kind of alert"),
-    ("alerting_args", "mapping", "known", None, "settings of alerts"),
-    ("alerting_threshold", "seconds", "known", None, "seconds after which a request counts as hanging"),
+    ("alerting", "names", "acted", None, "where alerts go: `slack`, `teams`, `webhook`, `email` (docs/alerts.md)"),
+    ("alert_types", "texts", "acted", None, "which alerts; absent: all"),
+    ("alert_to_webhook_url", "mapping", "acted", None, "Slack: address per type of alert"),
+    ("alerting_args", "mapping", "acted", None, "when something is wrong, and how often it is told (docs/alerts.md)"),
+    ("alerting_threshold", "seconds", "acted", None, "seconds after which a request hangs, or was slow; absent: 300"),
     ("spend_report_frequency", "str", "known", None, "how often spend is reported"),
     # metrics
     ("metrics_token", "secret", "acted", None, "Penstock's own: a token that opens /metrics, and nothing else"),

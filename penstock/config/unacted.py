@@ -18,7 +18,7 @@ _ROWS: tuple[tuple[str, str], ...] = (
         "pre_call_rules post_call_rules",
     ),
     (
-        "no alerts are sent; the log tells what went wrong, and callbacks what was spent",
+        "alerting, alert_types and alerting_args of general_settings say what is told (docs/alerts.md)",
         "alert* spend_report_frequency default_key_max_budget_alert_emails slack_*",
     ),
     ("MCP is not served", "mcp_* *_mcp_* user_mcp_management_mode"),

@@ -111,6 +111,10 @@ class Accounts:
                 cell.asked = False  # of the windows before nobody has asked
             cell.most = most
 
+    def asked_places(self) -> list[tuple[Place, tuple[Soft, ...]]]:
+        """List where callers are counted that have asked since their rows changed last."""
+        return [(place, soft) for _, place, soft in self._places.values()]
+
     def place(self, caller: Caller, admitted: Admitted) -> tuple[Place, tuple[Soft, ...]]:
         """Return where a call is counted: its caller's place, and those of its end user and tags."""
         kept = self._places.get(caller.key)

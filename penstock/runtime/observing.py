@@ -18,10 +18,12 @@ from msgspec import Raw, Struct
 from penstock.core.envelope import BAD_JSON
 from penstock.core.kept_texts import MOST_REQUEST, kept_json, too_large
 from penstock.core.mask import NO_SECRETS, Mask
+from penstock.core.tracecontext import Sampler
 from penstock.runtime.call import GATEWAY_FIELDS
 from penstock.runtime.spending import kind_at
 from penstock.runtime.texts import Texts, whole_answer
-from penstock.sinks.payload import CONTENT, Told, error_of, hide_keys, payload_of, redact
+from penstock.runtime.traced import Traced, Tracing, traced_headers
+from penstock.sinks.payload import CONTENT, TRACE, Told, error_of, hide_keys, payload_of, redact
 
 if TYPE_CHECKING:
     from penstock.core.admit.caller import Caller, Logging
@@ -53,13 +55,15 @@ _KINDS = {"anthropic": "anthropic_messages", "gemini": "agenerate_content"}
 
 
 class Destination(NamedTuple):
-    """A sink's queue, and what it hears of. ``redacts``: what is asked and said does not go there."""
+    """A sink's queue, and what it hears of. ``redacts``: what is asked and said does not go there; ``traces``: it gets
+    the traces that are kept, with each try of them."""
 
     name: str
     shipper: Shipper
     success: bool = True
     failure: bool = True
     redacts: bool = False
+    traces: bool = False
 
     def hears(self, ok: bool) -> bool:
         """Tell whether it is told of good answers, or of failures."""
@@ -93,6 +97,7 @@ class Seen(Struct):
     admitted: Admitted | None
     origin: Origin | None
     size: int
+    traced: Traced | None = None
 
     @property
     def kind(self) -> str:
@@ -123,6 +128,7 @@ class Observer:
     def __init__(self, own: Own, mask: Callable[[], Mask] = lambda: NO_SECRETS) -> None:
         self.everybody: tuple[Destination, ...] = ()
         self.manner = Manner()
+        self.tracing: Tracing | None = None  # None: no sink wants spans
         self.teams: Collection[str] = ()  # those that the config gives places of their own
         self.dropped = 0
         self._own = own
@@ -140,6 +146,8 @@ class Observer:
             outlet = call.outlet
             if outlet.texts is None:
                 outlet.texts = Texts()
+        if self.tracing is not None:
+            call.outlet.told = Traced(call, self.tracing)
 
     def _hears(self, caller: Caller) -> bool:
         """Tell whether anybody is told of a caller's requests."""
@@ -160,10 +168,11 @@ class Observer:
                 log.error("callbacks: too many requests wait to be looked at, and %d were not told", self.dropped)
             return
         origin = None if attempt is None or attempt.target is None else attempt.target.origin
+        told = call.outlet.told
         self._waiting.append(
             Seen(
                 record, call.caller, surface, call.stream, exchange.body, call.fields, exchange.headers, texts,
-                call.admitted, origin, size,
+                call.admitted, origin, size, told if isinstance(told, Traced) else None,
             )
         )  # fmt: skip
         self._size += size
@@ -208,13 +217,29 @@ class Observer:
         ok = payload["status"] == "success"
         disabled = _disabled(seen) if self.manner.may_disable else frozenset()
         bare: Payload | None = None
+        kept: bool | None = None
         for destination in self.destinations_of(seen.caller, ok):
             if destination.name in disabled:
+                continue
+            if destination.traces:
+                if kept is None:
+                    kept, trace = self._trace(seen)
+                if kept:
+                    destination.shipper.put({**payload, TRACE: trace}, size + 64)
                 continue
             if destination.redacts and bare is None:
                 bare = redact(payload)
             given = bare if destination.redacts and bare is not None else payload
             destination.shipper.put(given, size)
+
+    def _trace(self, seen: Seen) -> tuple[bool, dict[str, Any]]:
+        """Tell a request's trace, and whether it is kept."""
+        record, traced = seen.record, seen.traced
+        if traced is None:  # it ended before it was read
+            kept, trace = traced_headers(seen.headers, self.tracing or Tracing(Sampler()))
+        else:
+            kept, trace = traced.context.sampled, traced.trace(record.at)
+        return kept, trace | {"method": record.method, "path": record.path, "status": record.status}
 
     # In a thread. -----------------------------------------------------------------------------------------------------
 

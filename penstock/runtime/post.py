@@ -45,6 +45,8 @@ async def post(
     means = call.means
     if not attempt.since:  # ``attempt.start()``, where every request passes
         attempt.since = means.clock()
+    if call.outlet.told is not None:
+        lines += call.outlet.told.sends(attempt)
     timeouts = timeouts or attempt.timeouts(False)
     if means.trace is not None:
         means.trace.asks(attempt, endpoint, body)

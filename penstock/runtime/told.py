@@ -83,6 +83,10 @@ class Told:
         """Note when an attempt begins that may run beside another one."""
         self._begun[attempt.number] = now
 
+    def sends(self, attempt: Attempt) -> bytes:
+        """Return the header lines that go upstream with a request of an attempt: none here, see ``traced``."""
+        return b""
+
     def answered(self, attempt: Attempt, timings: Timings) -> None:
         """Note how long an upstream took to be reached, and to begin its answer to one request of an attempt."""
         told = self._of(attempt)
@@ -145,7 +149,7 @@ class Told:
         safe = bytes(byte if 31 < byte < 127 else 63 for byte in text)
         return b"x-penstock-route: %b\r\n" % safe
 
-    def record(self, call: Call, now: float) -> dict[str, Any]:
+    def record(self, call: Call, now: float) -> dict[str, Any] | None:
         """Tell all of it for the record. ``stream``: from the first byte of a streamed answer to its end."""
         times, attempt = self._times(call, now), call.attempt
         if attempt is not None and attempt.first_at is not None and attempt.stream:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,18 @@ import msgspec
 
 from penstock.config.sent import ALL
 from penstock.core.admit.caller import BOTH, Caller, Logging
+from penstock.core.errors import GatewayError
 from penstock.runtime.custom_code import load_named
 from penstock.runtime.observing import Destination, Manner, Observer
 from penstock.runtime.posting import poster
+from penstock.runtime.traced import Tracing
 from penstock.sdk import answers
+from penstock.server.alerting import Alerts
 from penstock.sinks import ADDRESSES, OWN, SINKS
 from penstock.sinks.base import Settings, Unset, Variables
 from penstock.sinks.custom import sink_of
+from penstock.sinks.objects import shared_params
+from penstock.sinks.otel import Otel
 from penstock.sinks.shipping import Bounds, Room, Shipper
 from penstock.sinks.telling import CustomLogger
 from penstock.stores.models_directory import open_values
@@ -32,8 +38,9 @@ from penstock.stores.sealing import BadSeal
 
 if TYPE_CHECKING:
     from penstock.config import Config
+    from penstock.runtime.means import Means
     from penstock.server.gateway import Gateway
-    from penstock.sinks.base import Sink
+    from penstock.sinks.base import Bucket, Sink
 
 log = logging.getLogger("penstock")
 LISTS = {"success_callback": (True, False), "failure_callback": (False, True), "callbacks": (True, True)}
@@ -41,7 +48,8 @@ KEYS = (
     *LISTS,
     *("turn_off_message_logging", "redact_user_api_key_info", "global_disable_no_log_param"),
     *("standard_logging_payload_excluded_fields", "allow_dynamic_callback_disabling", "langfuse_default_tags"),
-    *("generic_logger_headers", "default_team_settings"),
+    *("generic_logger_headers", "default_team_settings", "forward_traceparent_to_llm_provider"),
+    "s3_callback_params",
 )
 """Of `litellm_settings`."""
 SECTION = "callback_settings"
@@ -83,6 +91,7 @@ class Callbacks:
         self._teams: Mapping[str, tuple[Logging, ...]] = {}
         self._config: Config | None = None
         self._ending: set[asyncio.Task[None]] = set()
+        self.alerts = Alerts(gateway)
         self.observer = Observer(self, lambda: gateway.state.mask)
 
     # What the config says. --------------------------------------------------------------------------------------------
@@ -90,6 +99,7 @@ class Callbacks:
     def put(self, config: Config) -> None:
         """Put what a config says into effect: queues whose settings are the same go on."""
         values = config.litellm.values
+        self._let_go(self.alerts.put(config))
         self._config, before, self._made = config, self._made, {}
         wanted: dict[str, tuple[bool, bool]] = {}
         for key, (ok, failed) in LISTS.items():
@@ -100,8 +110,11 @@ class Callbacks:
         for name, kinds in wanted.items():
             shipper = self._open(name, config, before)
             if shipper is not None:
-                found.append(Destination(name, shipper, *kinds))
+                found.append(Destination(name, shipper, *kinds, traces=bool(getattr(shipper.sink, "traces", False))))
         self.observer.everybody = tuple(found)
+        samplers = [one.shipper.sink.sampler for one in found if isinstance(one.shipper.sink, Otel)]
+        passes_on = values.get("forward_traceparent_to_llm_provider") is not False
+        self.observer.tracing = Tracing(samplers[0], passes_on) if samplers else None
         self.observer.manner = Manner(
             redacts=bool(values.get("turn_off_message_logging")),
             hides_keys=bool(values.get("redact_user_api_key_info")),
@@ -132,7 +145,7 @@ class Callbacks:
             }
         if self.observer.dropped:
             found["not_looked_at"] = self.observer.dropped
-        return found
+        return found | self.alerts.told()
 
     def check(self, caller: Caller) -> list[str]:
         """List what is wrong with the callbacks of a caller's own: a sentence each."""
@@ -148,6 +161,7 @@ class Callbacks:
     async def close(self) -> None:
         """Hand on what was noted, and give each queue a moment to be written."""
         await self.observer.finish()
+        await self.alerts.close()
         shippers = {id(one): one for one in self._made.values()}
         shippers |= {id(one.shipper): one.shipper for one in self._own.values() if one is not None}
         await asyncio.gather(*(shipper.stop() for shipper in shippers.values()), *self._ending)
@@ -166,7 +180,7 @@ class Callbacks:
         make = SINKS.get(name) or (SINKS[_GENERIC] if settings.options.get("callback_type") == _GENERIC else None)
         env = {key: value for key, value in config.environment.items() if key.startswith(_PREFIXES)}
         folder = config.files[0].resolve().parent if config.files else Path.cwd()
-        made_of = (env, settings.options, list(settings.tags))
+        made_of = (env, settings.options, list(settings.tags), settings.shared)
         key = (name, folder if make is None else msgspec.json.encode(made_of, enc_hook=str))
         if (known := before.get(key)) is not None:
             self._made[key] = known
@@ -189,8 +203,10 @@ class Callbacks:
         if SINKS.get(name) is SINKS[_GENERIC] or found.get("callback_type") == _GENERIC:
             headers = values.get("generic_logger_headers") or {}
             found["headers"] = {**headers, **(found.get("headers") or {})}
-        variables = Variables(config.environment)
-        return Settings(variables, self._post, found, tuple(values.get("langfuse_default_tags") or ()))
+        tags = tuple(values.get("langfuse_default_tags") or ())
+        open_bucket = partial(_bucket, config.environment, self._gateway.engine.means)
+        shared = shared_params(name, values)
+        return Settings(Variables(config.environment), self._post, found, tags, shared, open_bucket)
 
     def _load(self, name: str, folder: Path) -> Sink | None:
         """Load an object of the operator's. One that is there stays, as long as the config names it."""
@@ -263,8 +279,20 @@ class Callbacks:
         return Destination(name, shipper, *_KINDS.get(callback.kind, (True, True)), redacts=quiet)
 
 
+def _bucket(env: Mapping[str, str], means: Means, kind: str, params: Mapping[str, Any]) -> Bucket:
+    """Open a bucket that records are written to. Raises ``Unset``."""
+    from penstock.runtime.cloud.buckets import gcs_bucket, s3_bucket  # few configs ask for it
+
+    try:
+        return (s3_bucket if kind == "s3" else gcs_bucket)(params, env, means)
+    except GatewayError as error:
+        raise Unset(f"cannot be opened: {error.message}") from None
+
+
 _FILE, _VARIABLE = "config/", "os.environ/"
-_PREFIXES = ("LANGFUSE_", "HELICONE_", "MLFLOW_", "GENERIC_LOGGER_", "langfuse_", "helicone_", "mlflow_")
+_PREFIXES = ("LANGFUSE_", "HELICONE_", "MLFLOW_", "GENERIC_LOGGER_", "OTEL_", "PHOENIX_", "DD_", "DATADOG_",
+             "LITELLM_DD_", "AWS_", "S3_", "GCS_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "HOSTNAME", "POD_NAME",
+             "langfuse_", "helicone_", "mlflow_")  # fmt: skip
 
 
 def _resolved(value: str, env: Mapping[str, str], may: frozenset[str], trusted: bool) -> str:

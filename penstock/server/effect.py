@@ -31,6 +31,7 @@ from penstock.runtime.jwt_auth import open_jwt
 from penstock.runtime.line import Line, Places
 from penstock.runtime.trace import Trace
 from penstock.runtime.web_pages import CREDENTIALS, ORIGINS, WebPages
+from penstock.server.alerting import KEYS as ALERT_KEYS
 from penstock.server.books import KEYS as BOOKS_KEYS
 from penstock.server.books import LITELLM_KEYS as BOOKS_LITELLM_KEYS
 from penstock.server.callbacks import KEYS as CALLBACK_KEYS
@@ -290,6 +291,7 @@ SETTINGS = (
     Setting("litellm_settings.prometheus_latency_buckets", RESTART),
     Setting("engines", _engines),
     *(Setting(f"litellm_settings.{name}", _callbacks) for name in CALLBACK_KEYS),
+    *(Setting(f"general_settings.{name}", _callbacks) for name in ALERT_KEYS),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.json_logs", _log_lines, "json_logs", "--log-format"),
     Setting("litellm_settings.log_raw_request_response", _log_lines),

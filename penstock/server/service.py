@@ -162,6 +162,7 @@ class Service:
             tasks += await self._open_storage(self.storage)
         self.prober.start()
         self.checker.start()
+        self.callbacks.alerts.start()
         self.in_effect.serving = True
         if self.gateway.engine.hosts is not None:
             self.gateway.engine.hosts.open()

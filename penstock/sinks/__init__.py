@@ -7,16 +7,28 @@ of this table is the path of an object of Python (``my_file.instance``), which o
 from __future__ import annotations
 
 from penstock.sinks.base import Make
+from penstock.sinks.datadog import Datadog, DatadogLLM
 from penstock.sinks.helicone import Helicone
 from penstock.sinks.langfuse import Langfuse
 from penstock.sinks.lines import File, Stdout
 from penstock.sinks.mlflow import MLflow
+from penstock.sinks.objects import S3, Gcs
+from penstock.sinks.otel import LangfuseOtel, Otel, Phoenix
 from penstock.sinks.webhook import Webhook
 
 SINKS: dict[str, Make] = {
     "langfuse": Langfuse,
     "helicone": Helicone,
     "mlflow": MLflow,
+    "otel": Otel,
+    "arize_phoenix": Phoenix,
+    "phoenix": Phoenix,
+    "langfuse_otel": LangfuseOtel,
+    "datadog": Datadog,
+    "datadog_llm_observability": DatadogLLM,
+    "s3": S3,
+    "s3_v2": S3,
+    "gcs_bucket": Gcs,
     "webhook": Webhook,
     "generic_api": Webhook,
     "generic": Webhook,
@@ -24,10 +36,10 @@ SINKS: dict[str, Make] = {
     "file": File,
 }
 ELSEWHERE = frozenset(
-    """agentops argilla arize arize_phoenix athina aws_sqs azure_sentinel azure_storage braintrust clickhouse cloudzero
-    datadog datadog_llm_observability datadog_metrics deepeval dotprompt dynamic_rate_limiter dynamic_rate_limiter_v3
-    dynamodb email galileo gcs_bucket gcs_pubsub greenscale humanloop lago langfuse_otel langsmith langtrace literalai
-    logfire lunary newrelic openmeter opik otel pagerduty posthog promptlayer s3 s3_v2 sentry signoz slack
+    """agentops argilla arize athina aws_sqs azure_sentinel azure_storage braintrust clickhouse cloudzero
+    datadog_metrics deepeval dotprompt dynamic_rate_limiter dynamic_rate_limiter_v3
+    dynamodb email galileo gcs_pubsub greenscale humanloop lago langsmith langtrace literalai
+    logfire lunary newrelic openmeter opik pagerduty posthog promptlayer sentry signoz slack
     supabase traceloop vector_store_pre_call_hook wandb weave_otel""".split()
 )
 """Names that LiteLLM has, and that send nothing here."""

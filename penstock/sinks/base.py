@@ -103,14 +103,23 @@ class Variables:
         return value
 
 
+class Bucket(Protocol):
+    """Where objects are written. Raises ``OSError``, by the status where there was an answer."""
+
+    async def put(self, name: str, data: bytes) -> None: ...
+
+
 class Settings(NamedTuple):
     """What a sink is made of. ``post``: sends; ``options``: what ``callback_settings`` says of it; ``tags``: names that
-    become tags (``langfuse_default_tags``)."""
+    become tags (``langfuse_default_tags``); ``shared``: what ``litellm_settings`` says of it (``s3_callback_params``);
+    ``bucket``: opens a bucket of a kind ("s3", "gcs") by its settings, and raises ``Unset``."""
 
     variables: Variables
     post: Post
     options: Mapping[str, Any] = {}
     tags: Sequence[str] = ()
+    shared: Mapping[str, Any] = {}
+    bucket: Callable[[str, Mapping[str, Any]], Bucket] | None = None
 
 
 Make = Callable[[Settings], Sink]

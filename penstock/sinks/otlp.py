@@ -7,16 +7,24 @@ common.proto), and the library for it brings two more packages. Field numbers st
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-OK, ERROR = 1, 2
-CLIENT = 3
+UNSET, OK, ERROR = 0, 1, 2
+SERVER, CLIENT = 2, 3
 _DEEPEST = 32
 
 
+class Event(NamedTuple):
+    """What happened at a moment of a span."""
+
+    name: str
+    at: int
+    attributes: Mapping[str, Any] = {}
+
+
 class Span(NamedTuple):
-    """One span without a parent. Times in nanoseconds of unix time."""
+    """One span. Times in nanoseconds of unix time. ``parent``: b"" for the first of a trace."""
 
     trace_id: bytes
     span_id: bytes
@@ -26,6 +34,10 @@ class Span(NamedTuple):
     attributes: Mapping[str, Any]
     status: int = OK
     message: str = ""
+    parent: bytes = b""
+    kind: int = CLIENT
+    events: Sequence[Event] = ()
+    state: str = ""
 
 
 def request_of(spans: list[Span], resource: Mapping[str, Any], scope: str) -> bytes:
@@ -35,20 +47,37 @@ def request_of(spans: list[Span], resource: Mapping[str, Any], scope: str) -> by
 
 
 def _span(span: Span) -> bytes:
-    """Render a span: trace_id 1, span_id 2, name 5, kind 6, start 7, end 8, attributes 9, status 15.
+    """Render a span: trace_id 1, span_id 2, trace_state 3, parent_span_id 4, name 5, kind 6, start 7, end 8, attributes
+    9, events 11, status 15.
 
-    A status has its message in 2 and its code in 3."""
-    status = (_text(2, span.message) if span.message else b"") + _number(3, span.status)
+    A status has its message in 2 and its code in 3, an event its time in 1, its name in 2 and its attributes in 3."""
+    status = (_text(2, span.message) if span.message else b"") + (_number(3, span.status) if span.status else b"")
+    events = [_fixed(1, event.at) + _text(2, event.name) + _attributes(3, event.attributes) for event in span.events]
     return (
         _field(1, span.trace_id)
         + _field(2, span.span_id)
+        + (_text(3, span.state) if span.state else b"")
+        + (_field(4, span.parent) if span.parent else b"")
         + _text(5, span.name)
-        + _number(6, CLIENT)
+        + _number(6, span.kind)
         + _fixed(7, span.start)
         + _fixed(8, span.end)
         + _attributes(9, span.attributes)
+        + b"".join(_field(11, event) for event in events)
         + _field(15, status)
     )
+
+
+def rejected_of(answer: bytes) -> tuple[int, str]:
+    """Read how many spans a receiver did not take, and why: ``partial_success`` 1 of its answer, with
+    ``rejected_spans`` 1 and ``error_message`` 2. What is no such answer says nothing."""
+    try:
+        part = _read(answer).get(1, b"")
+        found = _read(part) if isinstance(part, bytes) else {}
+    except (IndexError, ValueError):
+        return 0, ""
+    count, text = found.get(1, 0), found.get(2, b"")
+    return count if isinstance(count, int) else 0, text.decode("utf-8", "replace") if isinstance(text, bytes) else ""
 
 
 def _attributes(number: int, values: Mapping[str, Any], depth: int = 0) -> bytes:
@@ -106,3 +135,31 @@ def _fixed(number: int, value: int) -> bytes:
 
 def _fixed_double(number: int, value: float) -> bytes:
     return _varint(number << 3 | 1) + struct.pack("<d", value)
+
+
+def _read(data: bytes) -> dict[int, int | bytes]:
+    """Read a short message: the last value of each field."""
+    found: dict[int, int | bytes] = {}
+    at = 0
+    while at < len(data):
+        tag, at = _read_varint(data, at)
+        value, at = _read_varint(data, at)
+        if tag & 7 == 2:
+            if at + value > len(data):
+                raise ValueError("the message is cut off")
+            found[tag >> 3], at = data[at : at + value], at + value
+        elif tag & 7 == 0:
+            found[tag >> 3] = value
+        else:
+            raise ValueError("a kind of field that is not read here")
+    return found
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for place in range(10):
+        byte = data[at + place]
+        value |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return value, at + place + 1
+    raise ValueError("a number is too long")

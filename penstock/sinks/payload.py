@@ -22,6 +22,8 @@ REDACTED = "redacted-by-litellm"
 """What stands in the place of messages that are kept out; LiteLLM's word."""
 CONTENT = ("messages", "prompt", "input", "contents", "query")
 """Fields of a request with what is asked, in the order in which they are looked for."""
+TRACE = "trace"
+"""What a sink of spans finds beside these: where the request stands in its trace, and each of its tries."""
 _KEYS = ("user_api_key_hash", "user_api_key_alias", "user_api_key_user_id", "user_api_key_team_id",
          "user_api_key_team_alias", "user_api_key_org_id", "user_api_key_user_email")  # fmt: skip
 
@@ -116,7 +118,7 @@ def payload_of(told: Told) -> dict[str, Any]:
             "additional_headers": None,
             "batch_models": None,
         },
-        "guardrail_information": None,
+        "guardrail_information": _guards(record) or None,
     }
 
 
@@ -193,6 +195,23 @@ def _usage(record: Record | None) -> dict[str, Any] | None:
     }
 
 
+def _guards(record: Record | None) -> list[dict[str, Any]]:
+    """Tell which guards ran, in LiteLLM's names. What they found is told by its kind, and never by its words."""
+    return [
+        {
+            "guardrail_name": ran.name,
+            "guardrail_mode": ran.mode,
+            "guardrail_status": _VERDICTS.get(ran.verdict, "success"),
+            "duration": ran.ms / 1000,
+            "masked_entity_count": dict(ran.kinds),
+        }
+        for ran in (record.guards if record is not None else ())
+    ]
+
+
+_VERDICTS = dict.fromkeys(("masked", "blocked"), "guardrail_intervened") | {"failed": "guardrail_failed_to_respond"}
+
+
 def _metadata(told: Told, usage: Mapping[str, Any] | None) -> dict[str, Any]:
     caller, record = told.caller, told.record
     whose: dict[str, Any] = dict.fromkeys(_KEYS)
@@ -213,7 +232,7 @@ def _metadata(told: Told, usage: Mapping[str, Any] | None) -> dict[str, Any]:
         "requester_ip_address": record.client if record is not None else None,
         "requester_metadata": dict(told.metadata),
         "requester_custom_headers": None,
-        "applied_guardrails": None,
+        "applied_guardrails": [ran["guardrail_name"] for ran in _guards(record)] or None,
         "usage_object": usage,
     }
 

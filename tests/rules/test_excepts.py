@@ -58,6 +58,7 @@ NAMED: dict[str, str] = {
     "penstock/runtime/observing.py Observer._look_at": (
         "a bug of ours on one request must not take the others of its batch with it: logged, and counted"
     ),
+    "penstock/server/alerting.py Alerts.round": "a bug in one look for trouble must not end all the others; it is logged",
     "penstock/server/callbacks.py Callbacks._load": (
         "the operator's module may raise anything while it is read: logged, and it is not called"
     ),

@@ -47,8 +47,18 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(tmp_path, settings: str = "callbacks: [webhook]", name: str = "webhook", more: str = "", **options: Any) -> AsyncIterator[Served]:
+async def serve(
+    tmp_path,
+    settings: str = "callbacks: [webhook]",
+    name: str = "webhook",
+    more: str = "",
+    yaml: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    **options: Any,
+) -> AsyncIterator[Served]:
+    """``variables``: of the environment, beside those of the service."""
     async with open_vendor(SERVICES[name][0]()) as vendor:
-        yaml = f"{YAML}\nlitellm_settings: {{{settings}}}\n{more}"
-        async with open_service(tmp_path, yaml, environment(name, vendor), **options) as door:
+        text = f"{yaml or YAML}\nlitellm_settings: {{{settings}}}\n{more}"
+        env = environment(name, vendor) | dict(variables or {})
+        async with open_service(tmp_path, text, env, **options) as door:
             yield Served(door, vendor)

@@ -78,13 +78,13 @@ async def test_nothing_is_done_where_nothing_is_configured(tmp_path):
 
 
 def test_names_that_send_nothing_are_told_by_check(tmp_path):
-    settings = "litellm_settings: {callbacks: [otel, stdout, audit, my.own], failure_callback: sentry}\n"
+    settings = "litellm_settings: {callbacks: [langsmith, stdout, audit, my.own], failure_callback: sentry}\n"
     path = tmp_path / "config.yaml"
     path.write_text(f"{YAML}\n{settings}callback_settings: {{audit: {{callback_type: generic_api}}}}\n")
     loaded = load(path, {})
     told = [(one.path, one.message.partition(" here")[0]) for one in review(loaded.config, {}) if "callback" in one.path]
     assert told == [
-        ("litellm_settings.callbacks", "the callback 'otel' sends nothing"),
+        ("litellm_settings.callbacks", "the callback 'langsmith' sends nothing"),
         ("litellm_settings.failure_callback", "the callback 'sentry' sends nothing"),
     ]
 

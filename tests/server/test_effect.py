@@ -53,6 +53,8 @@ TOGETHER = {
     "litellm_settings.priority_reservation_settings": {"priority_reservation": {"x": 0.1}},
     "litellm_settings.langfuse_default_tags": {"callbacks": ["stdout"]},
     "litellm_settings.generic_logger_headers": {"callbacks": ["webhook"]},
+    "litellm_settings.s3_callback_params": {"callbacks": ["s3"]},
+    "litellm_settings.forward_traceparent_to_llm_provider": {"callbacks": ["otel"]},
 }
 # Two values per type, and per key where the type says too little. The models a to d exist.
 BY_SPEC: dict[str, tuple[Any, Any]] = {
@@ -85,6 +87,17 @@ BY_SPEC: dict[str, tuple[Any, Any]] = {
     "margins": ({"openai": 0.1}, {"openai": 0.2}),
 }
 BY_KEY: dict[str, tuple[Any, Any]] = {
+    "general_settings.alerting": (["webhook"], ["webhook", "pager"]),
+    "general_settings.alert_types": (["budget_alerts"], ["outage_alerts"]),
+    "general_settings.alert_to_webhook_url": (
+        {"outage_alerts": "http://127.0.0.1:9/a"},
+        {"outage_alerts": "http://127.0.0.1:9/b"},
+    ),
+    "general_settings.alerting_args": ({"alert_ttl": 1}, {"alert_ttl": 2}),
+    "litellm_settings.s3_callback_params": (
+        {"s3_bucket_name": "a", "s3_aws_access_key_id": "x", "s3_aws_secret_access_key": "y"},
+        {"s3_bucket_name": "b", "s3_aws_access_key_id": "x", "s3_aws_secret_access_key": "y"},
+    ),
     "general_settings.pass_through": (True, False),
     "general_settings.pass_through_endpoints": (
         [{"path": "/one", "target": "http://127.0.0.1:9/x"}],
@@ -243,6 +256,9 @@ def behaviour(service: Service) -> dict[str, Any]:
             gateway.engine.observer.manner,
             [one[:1] + one[2:] for one in gateway.engine.observer.everybody],
             service.callbacks._teams,
+            service.callbacks.observer.tracing,
+            service.callbacks.alerts.settings,
+            repr(service.callbacks.alerts._made_of),
             [*service.callbacks._made],
         ),
         "metrics": (read_metrics(state.config), gateway.tally.most),
@@ -331,7 +347,7 @@ async def test_the_command_line_wins_and_that_is_said(tmp_path: Path) -> None:
         ("num_retries", 1, 2, " from 1 to 2"),
         ("cache", False, True, " from false to true"),
         ("request_timeout", None, 2.5, " from nothing to 2.5"),
-        ("s3_callback_params", {"key": "secret-a"}, {"key": "secret-b"}, ""),
+        ("datadog_params", {"key": "secret-a"}, {"key": "secret-b"}, ""),
         ("model_cost_map_url", "http://u:secret-a@h/", "http://u:secret-b@h/", ""),
     ],
 )

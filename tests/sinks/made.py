@@ -16,13 +16,18 @@ from penstock.sinks import SINKS
 from penstock.sinks.base import Post, Settings, Sink, Variables
 from penstock.sinks.payload import Told, error_of, payload_of
 from tests.sinks.vendors import (
+    DATADOG,
     HELICONE,
+    OTEL,
     PUBLIC,
     SECRET,
     TOKEN,
+    DatadogLLMStandIn,
+    DatadogStandIn,
     HeliconeStandIn,
     LangfuseStandIn,
     MLflowStandIn,
+    OtelStandIn,
     Vendor,
     WebhookStandIn,
 )
@@ -34,12 +39,18 @@ SERVICES: Mapping[str, tuple[type[Vendor], Mapping[str, str]]] = {
     ),
     "helicone": (HeliconeStandIn, {"HELICONE_API_KEY": HELICONE, "HELICONE_API_BASE": "{url}"}),
     "mlflow": (MLflowStandIn, {"MLFLOW_TRACKING_URI": "{url}", "MLFLOW_TRACKING_TOKEN": TOKEN}),
+    "otel": (
+        OtelStandIn,
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "{url}", "OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20{OTEL}"},
+    ),
+    "datadog": (DatadogStandIn, {"DD_API_KEY": DATADOG, "DD_BASE_URL": "{url}", "DD_ENV": "test"}),
+    "datadog_llm_observability": (DatadogLLMStandIn, {"DD_API_KEY": DATADOG, "DD_BASE_URL": "{url}"}),
     "webhook": (
         WebhookStandIn,
         {"GENERIC_LOGGER_ENDPOINT": "{url}/in", "GENERIC_LOGGER_HEADERS": "Authorization=Bearer hook-very-secret-3,x-own=yes"},
     ),
 }
-SECRETS = (SECRET, HELICONE, TOKEN, "hook-very-secret-3")
+SECRETS = (SECRET, HELICONE, TOKEN, OTEL, "hook-very-secret-3", DATADOG)
 
 
 def environment(name: str, vendor: Vendor) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import socket
@@ -14,9 +15,12 @@ from typing import Any
 
 import pytest
 
+from penstock.mock import Script, Step
 from penstock.sinks import SINKS
 from penstock.sinks.base import Settings, Variables
 from penstock.sinks.shipping import Shipper
+from tests.served import open_service
+from tests.server.observed import SAYS, YAML
 from tests.sinks.made import open_post, payload
 
 MLFLOW = Path(os.environ.get("MLFLOW_BIN") or Path.home() / ".cache/penstock-tests/mlflow/bin/mlflow")
@@ -77,3 +81,44 @@ async def test_mlflow_shows_what_was_written(tmp_path):
         assert metadata["mlflow.trace.session"] == "s-1" and metadata["mlflow.trace.user"] == "u-7"
         assert "what is up" in trace["request_preview"] and "the sky" in trace["response_preview"]
         assert json.loads(metadata["mlflow.trace.cost"])["total_cost"] == pytest.approx(0.00012)
+
+
+async def test_mlflow_takes_the_traces_of_a_gateway(tmp_path):
+    """A receiver of OTLP that is not ours: a trace with the parents and attributes that the gateway wrote."""
+    trace_id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    yaml = YAML.replace("num_retries: 0", "num_retries: 2, allowed_fails: 100")
+    settings = "litellm_settings: {callbacks: [otel]}\ncallback_settings: {otel: {message_logging: true}}\n"
+    async with open_server(tmp_path) as url:
+        env = {"OTEL_ENDPOINT": url, "OTEL_HEADERS": "x-mlflow-experiment-id=0", "OTEL_SERVICE_NAME": "my-gateway"}
+        async with open_service(tmp_path, f"{yaml}\n{settings}", env) as door:
+            door.mock.script = Script(queue=(Step(status=503), Step(text="the quick brown fox")))
+            status, _, _ = await door.post(SAYS, "/v1/chat/completions", traceparent=f"00-{trace_id}-{parent}-01")
+            assert status == 200
+            await door.settle()
+            await door.service.callbacks.observer.finish()
+            [shipper] = door.service.callbacks._made.values()
+            assert await shipper.flush(60) and shipper.told() == {"waiting": 0, "written": 1}
+            sent = [dict(one.headers)["traceparent"].split("-")[2] for one in door.mock.received]
+        spans = await spans_of(url, f"tr-{trace_id}")
+        by_id = {span["id"]: span for span in spans}
+        [server] = [span for span in spans if span["parent"] == parent]
+        first, second = (by_id[one] for one in sent)  # by the ids that the upstreams were given
+        assert first["parent"] == second["parent"] == server["id"] and len(spans) == 3
+        assert "ERROR" in first["status"] and second["attributes"]["gen_ai.operation.name"] == "chat"
+        assert second["attributes"]["gen_ai.usage.input_tokens"] > 0 and second["name"] == "chat gpt-4o-mini"
+        assert "the quick brown fox" in str(second["attributes"]["gen_ai.output.messages"])
+
+
+async def spans_of(url: str, trace: str) -> list[dict[str, Any]]:
+    """Read the spans of a trace as MLflow tells them: OTLP's JSON, with ids in base64."""
+    found = await ask(url, f"/api/3.0/mlflow/traces/get?trace_id={trace}&allow_partial=true")
+    return [
+        {
+            "id": base64.b64decode(span["span_id"]).hex(),
+            "parent": base64.b64decode(span["parent_span_id"]).hex(),
+            "name": span["name"],
+            "status": span["status"].get("code"),
+            "attributes": {row["key"]: next(iter(row["value"].values())) for row in span["attributes"]},
+        }
+        for span in found["trace"]["spans"]
+    ]

@@ -13,8 +13,11 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
 PUBLIC, SECRET = "pk-lf-1234567890", "sk-lf-very-secret-0987"
+DATADOG = "dd-key-very-secret-12"
+OTEL = "otel-very-secret-41"
 HELICONE, TOKEN = "sk-helicone-very-secret-77", "mlflow-token-very-secret-5"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -215,6 +218,137 @@ class MLflowStandIn(Vendor):
     @property
     def spans(self) -> list[dict[str, Any]]:
         return self.__dict__.setdefault("_spans", [])
+
+
+class OtelStandIn(Vendor):
+    """A receiver of OTLP over HTTP (``POST /v1/traces``, protobuf). ``spans``: what came, read by a reader of its own."""
+
+    credential = f"Bearer {OTEL}"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spans: list[dict[str, Any]] = []
+        self.rejects = 0
+
+    def take(self, asked: Asked) -> tuple[int, bytes]:
+        if asked.headers.get("authorization") != self.credential:
+            return 401, b"no"
+        assert asked.path.endswith("/v1/traces") and asked.headers["content-type"] == "application/x-protobuf"
+        for resource in fields(asked.body)[1]:
+            who = attributes(fields(resource)[1][0], 1)
+            assert who["service.name"]
+            for scope in fields(resource)[2]:
+                assert fields(fields(scope)[1][0])[1][0] == b"penstock"
+                for data in fields(scope)[2]:
+                    span = self._span(data)
+                    self.spans.append(span | {"service": who["service.name"]})
+                    call = span["attributes"]["penstock.call_id"]
+                    if call not in self.taken:
+                        self.taken.append(call)
+        if self.rejects:
+            return 200, b"\x0a\x05\x08" + bytes((self.rejects,)) + b"\x12\x01x"
+        return 200, b""
+
+    def _span(self, data: bytes) -> dict[str, Any]:
+        found = fields(data)
+        assert len(found[1][0]) == 16 and len(found[2][0]) == 8 and found[5][0] and found[6][0] in (2, 3)
+        assert 1_600_000_000 * 10**9 < found[7][0] <= found[8][0]
+        status = fields(found[15][0])
+        events = [fields(event) for event in found.get(11, [])]
+        assert all(found[7][0] - 10**9 < event[1][0] <= found[8][0] + 10**9 for event in events)
+        return {
+            "trace": found[1][0].hex(),
+            "id": found[2][0].hex(),
+            "state": found.get(3, [b""])[0].decode(),
+            "parent": found.get(4, [b""])[0].hex(),
+            "name": found[5][0].decode(),
+            "kind": {2: "server", 3: "client"}[found[6][0]],
+            "start": found[7][0],
+            "end": found[8][0],
+            "events": [event[2][0].decode() for event in events],
+            "status": status.get(3, [0])[0],
+            "message": status.get(2, [b""])[0].decode(),
+            "attributes": attributes(data, 9),
+        }
+
+
+class LangfuseOtelStandIn(OtelStandIn):
+    """Langfuse as a receiver of OTLP, at ``/api/public/otel``."""
+
+    credential = "Basic " + base64.b64encode(f"{PUBLIC}:{SECRET}".encode()).decode()
+
+    def take(self, asked: Asked) -> tuple[int, bytes]:
+        assert asked.path == "/api/public/otel/v1/traces"
+        return super().take(asked)
+
+
+class DatadogStandIn(Vendor):
+    """``POST /api/v2/logs``: at most 1,000 entries, 5 MB in all, 1 MB each."""
+
+    def take(self, asked: Asked) -> tuple[int, bytes]:
+        if asked.headers.get("dd-api-key") != DATADOG:
+            return 403, b'{"errors":[{"status":"403","title":"Forbidden"}]}'
+        assert asked.path == "/api/v2/logs" and asked.headers["content-type"] == "application/json"
+        assert 0 < len(asked.json) <= 1000 and len(asked.body) < 5_000_000
+        for entry in asked.json:
+            assert entry.keys() == {"ddsource", "ddtags", "hostname", "message", "service", "status"}
+            assert all(isinstance(value, str) and value for value in entry.values()) and len(entry["message"]) < 1_000_000
+            assert all(":" in tag for tag in entry["ddtags"].split(",")) and entry["status"] in ("info", "error")
+            told = json.loads(entry["message"])
+            assert entry["status"] == ("error" if told["status"] == "failure" else "info")
+            self.taken.append(told["litellm_call_id"])
+        return 202, b"{}"
+
+
+class DatadogLLMStandIn(Vendor):
+    """``POST /api/intake/llm-obs/v1/trace/spans``."""
+
+    def take(self, asked: Asked) -> tuple[int, bytes]:
+        if asked.headers.get("dd-api-key") != DATADOG:
+            return 403, b"{}"
+        assert asked.path == "/api/intake/llm-obs/v1/trace/spans"
+        assert asked.json["data"]["type"] == "span"
+        told = asked.json["data"]["attributes"]
+        assert told["ml_app"] and isinstance(told["tags"], list)
+        for span in told["spans"]:
+            assert span["parent_id"] == "undefined" and int(span["trace_id"]) > 0 and int(span["span_id"]) > 0
+            assert span["start_ns"] > 1_600_000_000 * 10**9 and span["duration"] >= 0 and span["name"]
+            meta = span["meta"]
+            assert meta["kind"] in ("llm", "embedding") and (span["status"] == "error") == ("error" in meta)
+            for side in ("input", "output"):
+                for message in meta[side]["messages"]:
+                    assert isinstance(message["role"], str) and isinstance(message["content"], str)
+            assert all(isinstance(value, int | float) for value in span["metrics"].values())
+            self.taken.append(meta["metadata"]["call_id"])
+        return 202, b""
+
+
+class BucketStandIn(Vendor):
+    """Objects of S3's (``PUT /bucket/name``, signed), or of Google's (``POST /upload/storage/v1/b/bucket/o``)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, Any] = {}
+
+    def take(self, asked: Asked) -> tuple[int, bytes]:
+        parts = urlsplit(asked.path)
+        if parts.path.startswith("/upload/"):
+            assert parts.path == "/upload/storage/v1/b/records/o"
+            query = parse_qs(parts.query)
+            assert query["uploadType"] == ["media"]
+            [name] = query["name"]
+        else:
+            if f"Credential={PUBLIC}/" not in asked.headers.get("authorization", ""):
+                return 403, b"<Error><Code>InvalidAccessKeyId</Code></Error>"
+            assert asked.headers["authorization"].startswith("AWS4-HMAC-SHA256 ") and parts.path.startswith("/records/")
+            name = unquote(parts.path.removeprefix("/records/"))
+        told = asked.json
+        day, _, last = name.removeprefix("logs/").partition("/")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", day) and told["litellm_call_id"] in last
+        if name not in self.objects:
+            self.objects[name] = told
+            self.taken = sorted([*self.taken, told["litellm_call_id"]], key=lambda call: int(call.rpartition("-")[2], 16))
+        return 200, b"{}"
 
 
 class WebhookStandIn(Vendor):

@@ -39,24 +39,33 @@ _SERVICE = "s3"
 
 def open_s3(settings: CacheSettings, env: Mapping[str, str], means: Means) -> Answers:
     """Keep answers in S3. Raises "not_installed" without botocore, "not_configured" for half a pair of keys."""
-    if find_spec("botocore") is None:
-        text = "A cache of type s3 needs the package 'botocore': pip install 'penstock[bedrock]'."
-        raise GatewayError("not_installed", text)
     params = settings.params
+    return ObjectAnswers(s3_bucket(params, env, means), word(params.get("s3_path")))
+
+
+def s3_bucket(params: Mapping[str, Any], env: Mapping[str, str], means: Means) -> S3Bucket:
+    """Open a bucket of S3's by its settings in LiteLLM's names. Raises as ``open_s3`` does."""
+    if find_spec("botocore") is None:
+        text = "A bucket of S3's needs the package 'botocore': pip install 'penstock[bedrock]'."
+        raise GatewayError("not_installed", text)
     region = word(params.get("s3_region_name")) or next((env[name] for name in _REGIONS if env.get(name)), "us-east-1")
     scheme = "http" if params.get("s3_use_ssl") is False else "https"
     base = word(params.get("s3_endpoint_url")) or f"{scheme}://s3.{region}.amazonaws.com"
     account = _account(params, env, region)
     verify = params.get("s3_verify", True)
     tls = None if verify is True else Tls(verify=False) if verify is False else Tls(ca_file=str(verify))
-    bucket = S3Bucket(Line(means, base, tls), word(params.get("s3_bucket_name")), aws.key_ring(account), region)
-    return ObjectAnswers(bucket, word(params.get("s3_path")))
+    return S3Bucket(Line(means, base, tls), word(params.get("s3_bucket_name")), aws.key_ring(account), region)
 
 
 def open_gcs(settings: CacheSettings, env: Mapping[str, str], means: Means) -> Answers:
     """Keep answers in Google Cloud Storage. Raises "not_installed" without google-auth, "not_configured" for a file
     that is no account."""
     params = settings.params
+    return ObjectAnswers(gcs_bucket(params, env, means), word(params.get("gcs_path")))
+
+
+def gcs_bucket(params: Mapping[str, Any], env: Mapping[str, str], means: Means) -> GoogleBucket:
+    """Open a bucket of Google's by its settings in LiteLLM's names. Raises as ``open_gcs`` does."""
     base, tokens = env.get(_EMULATOR, ""), None
     if not base:
         try:
@@ -64,12 +73,12 @@ def open_gcs(settings: CacheSettings, env: Mapping[str, str], means: Means) -> A
 
             tokens = tokens_of(word(params.get("gcs_path_service_account")) or env.get("GCS_PATH_SERVICE_ACCOUNT", ""))
         except ImportError:
-            text = "A cache of type gcs needs the package 'google-auth': pip install 'penstock[vertex]'."
+            text = "A bucket of Google's needs the package 'google-auth': pip install 'penstock[vertex]'."
             raise GatewayError("not_installed", text) from None
     elif "://" not in base:
         base = f"http://{base}"
     name = word(params.get("gcs_bucket_name")) or env.get("GCS_BUCKET_NAME", "")
-    return ObjectAnswers(GoogleBucket(Line(means, base or _GOOGLE), name, tokens), word(params.get("gcs_path")))
+    return GoogleBucket(Line(means, base or _GOOGLE), name, tokens)
 
 
 def _account(params: Mapping[str, Any], env: Mapping[str, str], region: str) -> aws.Settings:

@@ -40,5 +40,7 @@ class Line:
 
 
 def refused(where: str, status: int) -> OSError:
-    """Make the error of an answer that is none."""
-    return OSError(f"{where} answers {status}")
+    """Make the error of an answer that is none; its number is the status."""
+    error = OSError(f"{where} answers {status}")
+    error.errno = status
+    return error
