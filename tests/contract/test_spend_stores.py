@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from penstock.stores.sql.address import read_address
 from penstock.stores.sql.daily import Day, even_out
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.pot import SqlPot
+from penstock.stores.sql.schema import SPEND
 from penstock.stores.sql.spend import SqlSpendStore
 from penstock.stores.sql.totals import WINDOWS
 from tests.databases import KINDS
@@ -396,3 +399,24 @@ async def test_pages_of_sums_have_each_once_and_names_are_listed(store):
     assert await store.names("customer", 100) == ["é1", "é2", "é3", "é4"] and await store.names("customer", 2) == ["é1", "é2"]
     assert await store.names("tag", 100) == ["t0", "t1", "t2", "t3"] and await store.names("team", 9) == ["t"]
     assert await store.names("organization", 9) == []
+
+
+async def test_reports_have_a_connection_that_cannot_write_and_wait_for_nobody(store):
+    database = store._database
+    await store.append([spent()], PERIODS, {})
+    go, began = threading.Event(), threading.Event()
+
+    def holds(connection: sa.Connection) -> None:
+        began.set()
+        go.wait(10)
+
+    writing = asyncio.create_task(database.write(holds))
+    await asyncio.to_thread(began.wait, 10)
+    try:
+        assert [one.call_id for one in (await store.rows()).rows] == ["c1"]
+    finally:
+        go.set()
+        await writing
+    with pytest.raises(OSError, match=r"(?i)read.?only|readonly"):
+        await database.report(lambda c: c.execute(sa.delete(SPEND)))
+    assert (await store.rows()).total == 1

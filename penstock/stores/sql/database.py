@@ -9,6 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -38,12 +39,14 @@ class MissingDriver(OSError):
 class Database:
     """A database. Each of ``read`` and ``write`` is a transaction: ``work`` does all its SQL, and what it raises rolls
     it back. One that met another is done again, so ``work`` changes nothing else. Raise ``OSError``, and whatever
-    ``work`` raises."""
+    ``work`` raises. Reports have a connection and a thread of their own, which cannot write: what is written down of
+    requests never waits for one."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._thread = SqlThread()
+        self._thread, self._reports = SqlThread(), SqlThread()
         self._engine: sa.Engine | None = None
+        self._reader: sa.Engine | None = None
         if address.kind != SQLITE:  # and not by the first question: somebody waits for that, and not for long
             import_module(f"sqlalchemy.dialects.{address.kind}")
 
@@ -54,6 +57,10 @@ class Database:
     async def write(self, work: Work[T]) -> T:
         return await self._thread.run(lambda: self._do(work, True), self._patience)
 
+    async def report(self, work: Work[T]) -> T:
+        """Return what reads much, of one moment: lists and sums for people."""
+        return await self._reports.run(lambda: self._do(work, False, True, self._reading), self._patience)
+
     def read_now(self, work: Work[T]) -> T:
         """Do as ``read`` does, for callers that may wait."""
         return self._thread.run_now(lambda: self._do(work, False, True))
@@ -62,6 +69,7 @@ class Database:
         return self._thread.run_now(lambda: self._do(work, True))
 
     def close(self) -> None:
+        self._reports.close(self._dispose_reader)
         self._thread.close(self._dispose)
 
     @property
@@ -73,10 +81,17 @@ class Database:
             self._engine.dispose()
             self._engine = None
 
-    def _do(self, work: Work[T], writes: bool, steady: bool = False) -> T:
+    def _dispose_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.dispose()
+            self._reader = None
+
+    def _do(
+        self, work: Work[T], writes: bool, steady: bool = False, engine: Callable[[], sa.Engine] | None = None
+    ) -> T:
         for pause in (*PAUSES, None):
             try:
-                with self._connect(writes, steady) as connection, connection.begin():
+                with self._connect(writes, steady, engine or self._usual) as connection, connection.begin():
                     return work(connection)
             except exc.SQLAlchemyError as error:
                 if pause is None or not _met_another(error):
@@ -86,10 +101,20 @@ class Database:
                 raise OSError(errno.ERANGE, "a number is larger than the database takes") from None
         raise AssertionError("the last pause is None")
 
-    def _connect(self, writes: bool, steady: bool) -> sa.Connection:
+    def _usual(self) -> sa.Engine:
         if self._engine is None:
             self._engine = make_engine(self.address)
-        connection = self._engine.connect()
+        return self._engine
+
+    def _reading(self) -> sa.Engine:
+        if self._reader is None:
+            made = make_engine(self.address)
+            sa.event.listen(made, "connect", partial(_only_reads, self.address.kind))
+            self._reader = made.execution_options(postgresql_readonly=True)
+        return self._reader
+
+    def _connect(self, writes: bool, steady: bool, engine: Callable[[], sa.Engine]) -> sa.Connection:
+        connection = engine().connect()
         if self.address.kind == SQLITE:
             return connection.execution_options(**{_WRITES: writes})
         if self.address.kind == POSTGRES and steady:
@@ -166,6 +191,15 @@ def _sqlite_engine(address: Address) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _only_reads(kind: str, connection: Any, record: Any) -> None:
+    """Have a connection refuse what writes; of PostgreSQL each transaction says so itself."""
+    if kind == SQLITE:
+        connection.execute("PRAGMA query_only=ON")
+    elif kind == MYSQL:
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION TRANSACTION READ ONLY")
 
 
 def _lower(value: Any) -> Any:

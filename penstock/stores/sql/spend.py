@@ -140,7 +140,7 @@ class SqlSpendStore:
             some = sa.select(SPEND.c.call_id).where(*tests).limit(MOST_COUNTED).subquery()
             return SpentPage(rows, connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
 
-        return await self._database.read(read, steady=True)
+        return await self._database.report(read)
 
     async def count(self, where: Mapping[str, object], since: float | None, until: float | None, most: int) -> int:
         """Count requests, at most so many: quick where an index has what ``where`` names."""
@@ -184,7 +184,7 @@ class SqlSpendStore:
                     found[call_id] = request.encode(), response.encode()
             return found
 
-        return await self._database.read(read)
+        return await self._database.report(read)
 
     async def daily(
         self,
@@ -223,7 +223,7 @@ class SqlSpendStore:
                 for row in connection.execute(asked)
             ]
 
-        return await self._database.read(read)
+        return await self._database.report(read)
 
     async def dearest(self, kind: str, most: int) -> dict[str, int]:
         """Return what those of a kind who spent most have spent in all, by id, the dearest first."""
@@ -236,7 +236,7 @@ class SqlSpendStore:
         def read(connection: sa.Connection) -> dict[str, int]:
             return {account[len(begin) :]: int(amount) for account, amount in connection.execute(asked)}
 
-        return await self._database.read(read)
+        return await self._database.report(read)
 
     async def count_by_day(
         self, where: Mapping[str, object], since: float, until: float, by: Sequence[str] = ()
@@ -257,7 +257,7 @@ class SqlSpendStore:
                 at += DAY_SECONDS
             return found
 
-        return await self._database.read(read, steady=True)
+        return await self._database.report(read)
 
     async def count_days(
         self,
@@ -286,11 +286,11 @@ class SqlSpendStore:
         next_one = sa.select(sa.func.min(DAILY.c.name)).where(of_it, DAILY.c.name > found.c.name).scalar_subquery()
         every = found.union_all(sa.select(next_one).where(found.c.name.is_not(None)))
         asked = sa.select(every.c.name).where(every.c.name.is_not(None)).limit(most)
-        return await self._database.read(lambda connection: list(connection.execute(asked).scalars()))
+        return await self._database.report(lambda connection: list(connection.execute(asked).scalars()))
 
     async def _count(self, some: sa.Select[Any]) -> int:
         counted = sa.select(sa.func.count()).select_from(some.subquery())
-        return await self._database.read(lambda connection: int(connection.execute(counted).scalar_one()))
+        return await self._database.report(lambda connection: int(connection.execute(counted).scalar_one()))
 
     async def forget(self, before: float, most: int = 1000, since: float = 0.0, failed: bool = False) -> int:
         """Delete the oldest rows that ended before a time, at most so many: a step of a clean-up. The sums stay. Return
