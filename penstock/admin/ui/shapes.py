@@ -90,6 +90,11 @@ def ago(value: Any) -> str:
     return "now" if abs(apart) < 1 else f"{seconds(apart)} ago" if apart > 0 else f"in {seconds(-apart)}"
 
 
+def day_time(value: Any) -> float:
+    """Return when a day, as ``2026-11-30``, begins: unix seconds, for a chart."""
+    return datetime.fromisoformat(str(value)).replace(tzinfo=UTC).timestamp()
+
+
 def _stamp(value: Any) -> float | None:
     if value is None or value == "":
         return None
@@ -105,7 +110,7 @@ def _stamp(value: Any) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-FILTERS: dict[str, Callable[[Any], str]] = {
+FILTERS: dict[str, Callable[[Any], Any]] = {
     "money": money,
     "count": count,
     "seconds": seconds,
@@ -114,4 +119,5 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "when": when,
     "iso": iso,
     "ago": ago,
+    "day_time": day_time,
 }
