@@ -149,7 +149,7 @@ async def _places(scope: Scope, desk: Desk, query: Query) -> list[dict[str, obje
     """Return where to look: what equals what, once for each of the caller's ways to see a key. Raises "forbidden" for
     who asks for what is none of his."""
     asked: dict[str, object] = {}
-    for name in ("team_id", "organization_id", "project_id", "key_alias"):
+    for name in ("team_id", "organization_id", "project_id", "budget_id", "key_alias"):
         if query.get(name) and not (name == "key_alias" and flag_of(query, "substring_matching")):
             asked[name] = query[name]
     user, caller = query.get("user_id"), scope.caller

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from penstock.admin.scope import Scope
 from penstock.admin.ui.editing import check_kept, nothing_kept
 from penstock.admin.ui.inner import ask, need
-from penstock.admin.ui.lists import PER_PAGE, asked_of, changes_of, has_page, path_of
+from penstock.admin.ui.lists import PER_PAGE, asked_of, changes_of, has_page, path_of, spent_of
 from penstock.admin.ui.rows import form, page
 from penstock.admin.ui.view import form_of, go, render
 from penstock.core.admit.caller import INTERNAL_VIEWER
@@ -84,15 +83,13 @@ async def detail(gateway: Any, call: Call) -> Page:
     if (none := nothing_kept(gateway, call)) is not None:
         return none
     key, may = await find(gateway, call)
-    today = datetime.now(UTC).date()
     spent, requests, changes = await asyncio.gather(
-        ask(gateway, call, "GET", "/spend/summary", group_by="model", api_key=key["token"], end_date=today.isoformat(),
-            start_date=(today - timedelta(days=DAYS - 1)).isoformat()),
+        spent_of(gateway, call, "model", DAYS, api_key=key["token"]),
         ask(gateway, call, "GET", "/spend/logs/v2", api_key=key["token"], page_size=MOST_SHOWN),
         changes_of(gateway, call, key["token"], "LiteLLM_VerificationToken"),
     )  # fmt: skip
     return render(
-        gateway, call, "access/key.html", key=key, may=may, spent=spent.said if spent.good else None,
+        gateway, call, "access/key.html", key=key, may=may, spent=spent,
         requests=requests.said["data"] if requests.good else [], changes=changes, days=DAYS,
         log="/requests" if has_page("/requests") else "",
     )  # fmt: skip

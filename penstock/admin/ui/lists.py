@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -107,3 +108,12 @@ def _changed(one: Mapping[str, Any]) -> str:
         return ""
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return ", ".join(sorted(names)[:12])
+
+
+async def spent_of(gateway: Any, call: Call, by: str, days: int = 30, **whose: str) -> dict[str, Any] | None:
+    """Return what somebody spent in the last days, see ``/spend/summary``; None where that cannot be told."""
+    today = datetime.now(UTC).date()
+    since = (today - timedelta(days=days - 1)).isoformat()
+    told = await ask(gateway, call, "GET", "/spend/summary", group_by=by, start_date=since,
+                     end_date=today.isoformat(), **whose)  # fmt: skip
+    return told.said if told.good else None

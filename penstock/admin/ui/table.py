@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin.ui import keychange, keys, overview, signin, static
+from penstock.admin.ui import (
+    budgets,
+    invitation,
+    keychange,
+    keys,
+    organizations,
+    overview,
+    signin,
+    spend,
+    static,
+    teams,
+    users,
+)
 from penstock.admin.ui.inner import Forwarded
 from penstock.admin.ui.rows import form, public
 from penstock.admin.ui.view import BASE, check_form
@@ -35,8 +47,14 @@ ROUTES: tuple[Route, ...] = (
     public("/enter", signin.enter),
     form("/signout", signin.sign_out),
     *overview.ROUTES,
-    *keychange.ROUTES,  # /keys/new, before a key of that name
+    *invitation.ROUTES,
+    *keychange.ROUTES,
     *keys.ROUTES,
+    *teams.ROUTES,
+    *users.ROUTES,
+    *organizations.ROUTES,
+    *budgets.ROUTES,
+    *spend.ROUTES,
     public("/static/{name:path}", static.send, answer="text/css"),
     Route(
         BASE + "/call/{path:path}", forward, methods=_SCRIPTED, role=PAGE, json=False, answer=JSON.decode(), family=INFO
