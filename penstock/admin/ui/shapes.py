@@ -17,6 +17,8 @@ def money(value: Any) -> str:
     number = float(value)
     if number == 0:
         return "$0"
+    if number < 0:
+        return f"-{money(-number)}"
     if abs(number) >= 1000:
         return f"${number:,.0f}"
     if abs(number) >= 1:
