@@ -1,5 +1,5 @@
-"""``/spend/reconcile``: a provider's bill beside the ledger, by day and model. `penstock spend reconcile` is the same for
-files of any size."""
+"""``/spend/reconcile``: a provider's bill beside the ledger, by day and model. `penstock spend reconcile` does the same
+with files of any size."""
 
 from __future__ import annotations
 
@@ -136,6 +136,4 @@ async def reconcile(gateway: Any, call: Call) -> Page:
     )
 
 
-ROUTES = (
-    Route("/spend/reconcile", reconcile, methods=("POST",), role=VIEW, no_pages=True, family=INFO, body=Sent),
-)
+ROUTES = (Route("/spend/reconcile", reconcile, methods=("POST",), role=VIEW, no_pages=True, family=INFO, body=Sent),)

@@ -18,7 +18,11 @@ from tests.e2e.serving import MASTER_KEY, Served
 
 PICO = 10**12
 DAY = 86400.0
-MODELS = (("gpt-4o", "gpt-4o", "openai"), ("claude", "claude-sonnet-4-5", "anthropic"), ("gpt-4o-mini", "gpt-4o-mini", "openai"))
+MODELS = (
+    ("gpt-4o", "gpt-4o", "openai"),
+    ("claude", "claude-sonnet-4-5", "anthropic"),
+    ("gpt-4o-mini", "gpt-4o-mini", "openai"),
+)
 
 
 def api(served: Served, path: str, body: Any = None, key: str = MASTER_KEY, method: str = "") -> Any:
@@ -62,21 +66,28 @@ def fill(served: Served, folder: Path) -> Filled:
         members = [{"user_id": "ada", "role": "admin"}, {"user_id": "grace", "role": "user"}]
         api(served, "/team/new", {"team_id": team, "team_alias": alias, "max_budget": budget, "budget_duration": "30d",
                                   "organization_id": "north", "members_with_roles": members})  # fmt: skip
-    made.key("search-backend", team_id="t-search", max_budget=50, budget_duration="30d", rpm_limit=120, tpm_limit=200000)
+    made.key(
+        "search-backend", team_id="t-search", max_budget=50, budget_duration="30d", rpm_limit=120, tpm_limit=200000
+    )
     made.key("support-bot", team_id="t-support", max_budget=20, budget_duration="7d", max_parallel_requests=8)
     made.key("ada-laptop", user_id="ada", max_budget=10, budget_duration="30d", models=["gpt-4o", "claude"])
     made.key("grace-notebooks", user_id="grace", budget_id="interns")
     made.key("nightly-evaluations-of-everything-we-run-in-production", duration="60d", tags=["batch"])
     made.key("old-demo", blocked=True)
     made.key("expired-trial", duration="1s")
-    asyncio.run(_spend(made, folder))
+    asyncio.run(_spend(made, next(folder.glob("state/**/*.db"))))
     # The books of the running gateway began before these rows were written.
-    for name, dollars in (("search-backend", 31.42), ("support-bot", 18.9), ("ada-laptop", 4.2), ("grace-notebooks", 4.9)):
+    for name, dollars in (
+        ("search-backend", 31.42),
+        ("support-bot", 18.9),
+        ("ada-laptop", 4.2),
+        ("grace-notebooks", 4.9),
+    ):
         api(served, "/key/update", {"key": made.ids[name], "spend": dollars})
     return made
 
 
-async def _spend(made: Filled, folder: Path) -> None:
+async def _spend(made: Filled, file: Path) -> None:
     who = (("search-backend", "t-search", "", 9.0), ("support-bot", "t-support", "", 2.5), ("ada-laptop", "", "ada", 1.2),
            ("grace-notebooks", "", "grace", 0.6), ("nightly-evaluations-of-everything-we-run-in-production", "", "", 4.0))  # fmt: skip
     noon = time.time() // DAY * DAY + 60
@@ -86,7 +97,11 @@ async def _spend(made: Filled, folder: Path) -> None:
             group, target, provider = MODELS[(days + number) % 3]
             # Yesterday one key spent more than all others, which it does on no other day.
             cost = 40.0 if days == 1 and name == "grace-notebooks" else dollars * (1 + (days * 7 + number * 3) % 5) / 3
-            accounts = [f"key:{made.ids[name]}", *([f"team:{team}"] if team else []), *([f"user:{user}"] if user else [])]
+            accounts = [
+                f"key:{made.ids[name]}",
+                *([f"team:{team}"] if team else []),
+                *([f"user:{user}"] if user else []),
+            ]
             entries.append(
                 Spent(
                     f"call-{days}-{number}", noon - days * DAY, noon - days * DAY - 1.5, "acompletion",
@@ -101,7 +116,7 @@ async def _spend(made: Filled, folder: Path) -> None:
               model="gpt-4o", group="gpt-4o", target="gpt-4o", provider="openai", status=429, error="rate_limited",
               message="slow down", request_id="call-bad", ms=200.0, accounts=(f"key:{made.ids['search-backend']}",))
     )  # fmt: skip
-    database = Database(file_address(next(folder.glob("state/**/*.db"))))
+    database = Database(file_address(file))
     try:
         accounts_of = {account for one in entries for account in one.accounts}
         await SqlSpendStore(database).append(entries, dict.fromkeys(accounts_of, ("", "30d", "7d")), {})

@@ -29,7 +29,10 @@ def days_ago(count: int) -> str:
 def bill_of(filled: Filled, path: Path, more: float) -> Path:
     """A bill of Anthropic's as the ledger has it, and so much more for the last of its days."""
     lines = ["usage_date_utc,model,cost_usd"]
-    told = api(filled.served, f"/spend/summary?group_by=day&provider=anthropic&start_date={days_ago(20)}&end_date={days_ago(1)}")
+    told = api(
+        filled.served,
+        f"/spend/summary?group_by=day&provider=anthropic&start_date={days_ago(20)}&end_date={days_ago(1)}",
+    )
     for number, one in enumerate(reversed(told["days"])):
         cost = one["spend"] + (more if number == 0 else 0)
         if cost:
@@ -69,7 +72,10 @@ def test_it_is_grouped_filtered_and_exported(filled: Filled, admin: Browser) -> 
     text = admin.do("eval", code=f"fetch({href!r}).then((answer) => answer.text())")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert rows and {row["model"] for row in rows} <= {"gpt-4o", "gpt-4o-mini"}
-    shown = api(filled.served, f"/spend/summary?start_date={days_ago(3)}&end_date={days_ago(2)}&provider=openai&team_id=t-search")
+    shown = api(
+        filled.served,
+        f"/spend/summary?start_date={days_ago(3)}&end_date={days_ago(2)}&provider=openai&team_id=t-search",
+    )
     assert sum(float(row["spend"]) for row in rows) == pytest.approx(shown["total"]["spend"])
     admin.goto("/ui/spend?range=7d&since=2020-01-01&until=nonsense&by=nothing")
     assert admin.do("count", target="[aria-current=true]") == 2

@@ -36,7 +36,11 @@ async def show(gateway: Any, call: Call) -> Page:
         *(ask(gateway, call, "GET", "/key/list", budget_id=one["budget_id"], size=1) for one in shown)
     )
     rows = [
-        {**one, "path": path_of("budgets", one["budget_id"]), "key_count": count.said["total_count"] if count.good else None}
+        {
+            **one,
+            "path": path_of("budgets", one["budget_id"]),
+            "key_count": count.said["total_count"] if count.good else None,
+        }
         for one, count in zip(shown, counts, strict=True)
     ]
     return render(
@@ -62,7 +66,7 @@ async def detail(gateway: Any, call: Call) -> Page:
     asked = asked_of(call, ())
     told = await ask(gateway, call, "GET", "/key/list", budget_id=row["budget_id"], size=PER_PAGE, page=asked.page,
                      sort_by="spend", return_full_object="true")  # fmt: skip
-    found = told.said if told.good else {"keys": [], "total_count": 0, "total_pages": 0}
+    found: Fields = told.said if told.good else {"keys": [], "total_count": 0, "total_pages": 0}
     keys = [{**one, "path": path_of("keys", one["token"])} for one in found["keys"]]
     return render(
         gateway, call, "access/budget.html", row=row, keys=keys, total=found["total_count"], may=call.caller.admin,

@@ -1,4 +1,4 @@
-"""Forms of what is managed: shown, and shown again with what was typed and what is wrong with it, until a call takes it."""
+"""Forms of what is managed: shown, and shown again with what was typed and what is wrong with it, until it is taken."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Form(NamedTuple):
 
 
 def show(
-    gateway: Any, call: Call, form: Form, texts: Mapping[str, str] | None = None, wrong: Mapping[str, str] | None = None,
-    error: str = "", status: int = 200,
+    gateway: Any, call: Call, form: Form, texts: Mapping[str, str] | None = None,
+    wrong: Mapping[str, str] | None = None, error: str = "", status: int = 200,
 ) -> Page:  # fmt: skip
     """Show a form. ``texts``: what stands in its fields, else what its row says."""
     texts = fields.texts_of(form.parts, form.row or {}) if texts is None else texts

@@ -93,9 +93,7 @@ class PassingExchange(Exchange):
             for name, value in outer.headers.items()
             if name not in _NEVER_ON and not name.startswith(_OF_BROWSER)
         }
-        super().__init__(
-            outer.method, path, kept, outer.body, query=outer.query, client=outer.client, started=started
-        )
+        super().__init__(outer.method, path, kept, outer.body, query=outer.query, client=outer.client, started=started)
         self.outer = outer
         self.task = outer.task
 
@@ -132,4 +130,3 @@ class Forwarded:
         """Send what the URL answers that stands in the path."""
         inner = PassingExchange(call.exchange, "/" + call.params["path"], self._gateway.clock())
         await self._gateway.serve_as(inner, call.caller)
-

@@ -1,5 +1,5 @@
-"""Forms that make a virtual key, change one, and give one a new secret. A secret is shown in the answer to its form, once,
-and nowhere else."""
+"""Forms that make a virtual key, change one, and give one a new secret. A secret is shown once, in the answer to its
+form."""
 
 from __future__ import annotations
 

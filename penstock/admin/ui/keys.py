@@ -41,7 +41,7 @@ async def show(gateway: Any, call: Call) -> Page:
     )  # fmt: skip
     alone = told.status == 403 and not call.caller.views and not call.caller.user
     found = await _own(gateway, call) if alone else told
-    listed = found.said if found.good else {"keys": [], "total_count": 0, "total_pages": 0}
+    listed: Fields = found.said if found.good else {"keys": [], "total_count": 0, "total_pages": 0}
     return render(
         gateway, call, "access/keys.html", asked=asked, keys=[_with_names(gateway, one) for one in listed["keys"]],
         total=listed["total_count"], pages=listed["total_pages"], error=found.error, states=STATES,

@@ -25,7 +25,9 @@ def money(value: Any) -> str:
         return f"${number:,.2f}"
     text = f"{number:.8f}".rstrip("0")
     digits = f"{number:.2g}" if abs(number) >= 1e-8 else f"{number:.1e}"
-    return f"${min(text, f'{float(digits):.10f}'.rstrip('0'), key=len)}"
+    rounded = f"{float(digits):.12f}".rstrip("0")
+    short = rounded if text == "0." else min(text, rounded, key=len)
+    return f"${short}0" if len(short) == 3 else f"${short}"  # $0.80
 
 
 def count(value: Any) -> str:

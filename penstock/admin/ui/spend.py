@@ -79,7 +79,7 @@ def _wanted(call: Call) -> Wanted:
     group = group if any(group == name for name, _ in GROUPS) else "model"
     since, until = _day(query.get("since", "")), _day(query.get("until", ""))
     if since and until and query.get("range", "own") == "own":
-        return Wanted("own", *sorted((since, until)), group, filters)
+        return Wanted("own", min(since, until), max(since, until), group, filters)
     name = query.get("range", "")
     name = name if any(name == one for one, _ in RANGES) else _USUAL
     if name == "yesterday":
@@ -164,7 +164,10 @@ def _bill(gateway: Any, call: Call, found: Fields | None, error: str, provider: 
     chart = None
     if found and found["start_date"] < found["end_date"]:
         days = sorted({one["date"] for one in rows})
-        sums = {name: [sum(one[name] for one in rows if one["date"] == day) for day in days] for name in ("billed", "ledger")}
+        sums = {
+            name: [sum(one[name] for one in rows if one["date"] == day) for day in days]
+            for name in ("billed", "ledger")
+        }
         times = [datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() for day in days]
         chart = {
             "times": times,
@@ -182,7 +185,9 @@ async def compare(gateway: Any, call: Call) -> Page:
     text = given.get("bill", "") or given.get("text", "")
     provider = given.get("provider", "").strip()[:100]
     if not text.strip():
-        return _bill(gateway, call, None, "Choose the file that the provider's page exports, or paste it.", provider, 400)
+        return _bill(
+            gateway, call, None, "Choose the file that the provider's page exports, or paste it.", provider, 400
+        )
     body: Fields = {"bill": text, **({"provider": [provider]} if provider else {})}
     told = await ask(gateway, call, "POST", "/spend/reconcile", body)
     return _bill(gateway, call, told.said if told.good else None, told.error, provider, told.status)

@@ -35,7 +35,7 @@ async def show(gateway: Any, call: Call) -> Page:
         gateway, call, "GET", "/v2/team/list", page=asked.page, page_size=PER_PAGE, team_alias=given.get("search"),
         organization_id=given.get("organization"), sort_by=asked.sort, sort_order=asked.order,
     )  # fmt: skip
-    found = told.said if told.good else {"teams": [], "total": 0, "total_pages": 0}
+    found: Fields = told.said if told.good else {"teams": [], "total": 0, "total_pages": 0}
     teams = [{**one, "path": path_of("teams", one["team_id"])} for one in found["teams"]]
     return render(
         gateway, call, "access/teams.html", asked=asked, teams=teams, total=found["total"], pages=found["total_pages"],
@@ -68,7 +68,7 @@ async def detail(gateway: Any, call: Call) -> Page:
     scope = Scope(call.caller, gateway.desk.keyring)
     emails = {one["user_id"]: one.get("user_email") for one in team["members_with_roles"]}
     members = [{**one, "user_email": emails.get(one["user_id"])} for one in told["team_memberships"]]
-    listed = keys.said if keys.good else {"keys": [], "total_count": 0}
+    listed: Fields = keys.said if keys.good else {"keys": [], "total_count": 0}
     return render(
         gateway, call, "access/team.html", team=team, members=members[:MOST_MEMBERS], count=len(members),
         keys=[{**one, "path": path_of("keys", one["token"])} for one in listed["keys"]], total=listed["total_count"],

@@ -1,5 +1,5 @@
-"""Users: the list, forms that invite and change one, and the page of one. An invitation's link is shown once, to whoever
-made it."""
+"""Users: the list, forms that invite and change one, and the page of one. An invitation's link is shown once, to
+whoever made it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def show(gateway: Any, call: Call) -> Page:
         gateway, call, "GET", "/user/list", page=asked.page, page_size=PER_PAGE, search=asked.given.get("search"),
         role=asked.given.get("role"), sort_by=asked.sort, sort_order=asked.order,
     )  # fmt: skip
-    found = told.said if told.good else {"users": [], "total": 0, "total_pages": 0}
+    found: Fields = told.said if told.good else {"users": [], "total": 0, "total_pages": 0}
     return render(
         gateway, call, "access/users.html", asked=asked, users=[_named(one) for one in found["users"]],
         total=found["total"], pages=found["total_pages"], error=told.error, roles=tuple(_SHORT.items()),
@@ -68,9 +68,11 @@ async def detail(gateway: Any, call: Call) -> Page:
         spent_of(gateway, call, "model", user_id=id_),
         changes_of(gateway, call, id_, "LiteLLM_UserTable"),
     )  # fmt: skip
-    listed = keys.said if keys.good else {"keys": [], "total_count": 0}
+    listed: Fields = keys.said if keys.good else {"keys": [], "total_count": 0}
     keyring = gateway.desk.keyring
-    teams = [((keyring.body("team", one) or {}).get("team_alias") or one, path_of("teams", one)) for one in user["teams"]]
+    teams = [
+        ((keyring.body("team", one) or {}).get("team_alias") or one, path_of("teams", one)) for one in user["teams"]
+    ]
     return render(
         gateway, call, "access/user.html", user=user, teams=teams, spent=spent, changes=changes,
         keys=[{**one, "path": path_of("keys", one["token"])} for one in listed["keys"]], total=listed["total_count"],
