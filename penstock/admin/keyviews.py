@@ -13,6 +13,7 @@ from penstock.admin.forms import desk_of, flag_of, number_of, page, query_of, re
 from penstock.admin.keys import find_alias, find_key, tell
 from penstock.admin.rotation import new_secret
 from penstock.admin.scope import Scope
+from penstock.admin.spending import spent_of_all
 from penstock.core.admit.access import INFO
 from penstock.core.errors import GatewayError
 from penstock.runtime.route import Page, Route
@@ -27,7 +28,9 @@ Fields = dict[str, Any]
 Query = Mapping[str, str]
 Wanted = Callable[[Fields], bool]
 _TIMES = ("created_at", "updated_at")
-_SORTED_BY = (*_TIMES, *KINDS["key"].columns)
+_SPEND = "spend"
+_SORTED_BY = (*_TIMES, *KINDS["key"].columns, _SPEND)
+_IN_USE = ("requests", "tokens", "parallel_requests", "tokens_of_day")
 _STATUSES = ("active", "expired", "revoked")
 _SLICE = 500  # keys that are read in one turn of the event loop
 
@@ -52,7 +55,12 @@ def _rotates(scope: Scope, key: Fields) -> bool:
 async def _info(gateway: Any, desk: Desk, row: Row) -> Fields:
     told = await tell(gateway, desk, row)
     del told["token"]
-    return told
+    return {**told, "current_usage": in_use(gateway, f"key:{row.id}")}
+
+
+def in_use(gateway: Any, account: str) -> Fields:
+    """Tell what counts of the limits of a key, team or user now. Of what has no limit nothing is counted."""
+    return dict(zip(_IN_USE, gateway.in_use(account), strict=True))
 
 
 async def info_of_several(gateway: Any, call: Call) -> Page:
@@ -101,7 +109,7 @@ async def list_keys(gateway: Any, call: Call) -> Page:
     scope = Scope(call.caller, desk.keyring)
     places = await _places(scope, desk, query)
     wanted, offset = _wanted(query, desk.clock()), (at - 1) * size
-    if wanted is None and len(places) == 1:
+    if wanted is None and len(places) == 1 and order != _SPEND:
         found = await desk.find(
             "key",
             places[0],
@@ -114,7 +122,12 @@ async def list_keys(gateway: Any, call: Call) -> Page:
         rows, total = list(found.rows), found.total
     else:
         every = await _every(desk, places, _like(query, scope), wanted)
-        every.sort(key=lambda row: _place(row, order), reverse=falls == "desc")
+        if order == _SPEND:
+            costs = await spent_of_all(gateway, [f"key:{row.id}" for row in every])
+            of = {row.id: cost for row, cost in zip(every, costs, strict=True)}
+            every.sort(key=lambda row: (of[row.id], row.id), reverse=falls == "desc")
+        else:
+            every.sort(key=lambda row: _place(row, order), reverse=falls == "desc")
         rows, total = every[offset : offset + size], len(every)
     expand = query.get("expand") == "user"
     full = expand or flag_of(query, "return_full_object")
@@ -125,7 +138,7 @@ async def list_keys(gateway: Any, call: Call) -> Page:
 async def _listed(gateway: Any, desk: Desk, row: Row, full: bool, expand: bool) -> Any:
     if not full:
         return row.id
-    told = await tell(gateway, desk, row)
+    told = {**await tell(gateway, desk, row), "current_usage": in_use(gateway, f"key:{row.id}")}
     if expand and told["user_id"]:
         user = desk.keyring.body("user", told["user_id"])
         told["user"] = user and {name: value for name, value in user.items() if name != "password"}
@@ -136,7 +149,7 @@ async def _places(scope: Scope, desk: Desk, query: Query) -> list[dict[str, obje
     """Return where to look: what equals what, once for each of the caller's ways to see a key. Raises "forbidden" for
     who asks for what is none of his."""
     asked: dict[str, object] = {}
-    for name in ("team_id", "organization_id", "project_id", "key_alias"):
+    for name in ("team_id", "organization_id", "project_id", "budget_id", "key_alias"):
         if query.get(name) and not (name == "key_alias" and flag_of(query, "substring_matching")):
             asked[name] = query[name]
     user, caller = query.get("user_id"), scope.caller

@@ -6,39 +6,22 @@ import asyncio
 import csv
 import gzip
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from penstock.admin.spend_bills import Compared, added, compare
 from penstock.cli.tables import print_table
-from penstock.core.admit.amount import decimal
-from penstock.core.providers.bills import Bill, Billed, Unreadable, bill_of, read_pages, read_rows, same_name
+from penstock.core.providers.bills import Bill, Billed, Unreadable, bill_of, read_pages, read_rows
 
 if TYPE_CHECKING:
-    from penstock.stores.sql.daily import Day
     from penstock.stores.sql.database import Database
 
 MOST_BYTES = 256 * 1024 * 1024  # of a bill in JSON, which is read whole
 _CENT = Decimal("0.01")
-
-
-class Compared(NamedTuple):
-    """What a bill and the ledger say of one day and model."""
-
-    day: str
-    model: str
-    billed: Decimal
-    ledger: Decimal
-    requests: int
-    estimated: int
-
-    @property
-    def difference(self) -> Decimal:
-        return self.ledger - self.billed
 
 
 def read_bill(file: Path) -> tuple[Bill, list[Billed]]:
@@ -51,40 +34,15 @@ def read_bill(file: Path) -> tuple[Bill, list[Billed]]:
                 if len(data) > MOST_BYTES:
                     raise Unreadable(f"it has more than {MOST_BYTES:,} bytes")
                 bill, rows = read_pages(json.loads(data))
-                return bill, _added(rows)
+                return bill, added(rows)
             lines = (line.decode("utf-8-sig") for line in binary)
             table = csv.DictReader(lines)
             bill = bill_of(table.fieldnames or ())
-            return bill, _added(read_rows(bill, table))
+            return bill, added(read_rows(bill, table))
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, csv.Error) as error:  # whatever is wrong in a foreign file
         raise click.ClickException(f"{file}: {error}") from None
-
-
-def _added(rows: Iterable[Billed]) -> list[Billed]:
-    sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for one in rows:
-        sums[one.day, one.model] += one.cost
-    return [Billed(day, model, cost) for (day, model), cost in sums.items()]
-
-
-def compare(billed: Sequence[Billed], ledger: Sequence[Day], by_model: bool) -> list[Compared]:
-    """Set the two beside each other, where they name the same model, and in the order of days."""
-    found: dict[tuple[str, str], list[Any]] = {}
-
-    def of(day: str, model: str) -> list[Any]:
-        key = day, same_name(model) if by_model else ""
-        return found.setdefault(key, [model if by_model else "", Decimal(), Decimal(), 0, 0])
-
-    for one in billed:
-        of(one.day, one.model)[1] += one.cost
-    for sums in ledger:
-        row = of(sums.day, sums.model)
-        row[2] += decimal(sums.cost)
-        row[3] += sums.requests
-        row[4] += sums.estimated
-    return [Compared(day, *row) for (day, _), row in sorted(found.items())]
 
 
 def reconcile(database: Database, bill: Bill, billed: Sequence[Billed], providers: tuple[str, ...]) -> list[Compared]:

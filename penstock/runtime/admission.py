@@ -101,6 +101,10 @@ class Admission:
         """List the public names that a caller may call."""
         return self.access(state).visible(caller)
 
+    def in_use(self, account: str) -> tuple[int, int, int, int]:
+        """Return what counts of an account's limits now, see ``Rates.used``."""
+        return self.rates.used(account, self._clock())
+
     # On the way in ----------------------------------------------------------------------------------------------------
 
     def admit(self, call: Call, state: State, plan: Plan[Target] | None = None) -> Awaitable[None] | None:

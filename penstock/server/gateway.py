@@ -187,6 +187,12 @@ class Gateway:
             return [0] * len(accounts)
         return await _within(ledger.spent_of_all(accounts), SPENT_OF_ALL_WITHIN)
 
+    def in_use(self, account: str) -> tuple[int, int, int, int]:
+        """Return what counts of an account's limits now: requests and tokens of the last minute, requests under way,
+        tokens of the last day."""
+        admission = self.engine.admission
+        return (0, 0, 0, 0) if admission is None else admission.in_use(account)
+
     def check_spend(self) -> Ledger:
         """Return the books, in which what somebody has spent may be set. Raises "not_installed" where none are kept,
         and where several processes share budgets: each has a part of them."""

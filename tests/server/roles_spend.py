@@ -9,7 +9,7 @@ import tempfile
 from functools import cache
 from typing import Any
 
-from penstock.admin import activity, spend_global, spend_logs, spend_reports
+from penstock.admin import activity, spend_bills, spend_global, spend_logs, spend_reports, spend_sums
 from penstock.stores.sql.address import read_address
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.migrate import upgrade
@@ -22,11 +22,12 @@ ALL = (
     "/global/spend /global/spend/report /global/spend/teams /global/spend/all_tag_names /global/spend/end_users "
     "/global/all_end_users"
 ).split()
-_PATHS = [route.path for of in (activity, spend_global, spend_logs, spend_reports) for route in of.ROUTES]
+_PATHS = [route.path for of in (activity, spend_global, spend_logs, spend_reports, spend_sums) for route in of.ROUTES]
 ROLES: dict[tuple[str, str], set[str]] = {
     **{("GET", path): WHO_SEE_ALL if path in ALL else WITH_A_KEY for path in _PATHS if path != "/global/spend/reset"},
     ("POST", "/global/spend/end_users"): WHO_SEE_ALL,
     ("POST", "/global/spend/reset"): WHO_MANAGE,
+    **{("POST", route.path): WHO_SEE_ALL for route in spend_bills.ROUTES},
     # Of another's.
     ("GET", "/key/spend/report"): WHO_SEE_ALL | {"org_admin", "team_admin", "member"},
     ("GET", "/user/spend/report"): WHO_SEE_ALL | {"member"},
@@ -37,7 +38,9 @@ ROLES: dict[tuple[str, str], set[str]] = {
     ("GET", "/user/daily/activity"): WHO_SEE_ALL | {"member"},
     ("GET", "/spend/users"): WHO_SEE_ALL | {"member"},
 }
+_BILL = "usage_date_utc,model,cost_usd\n2026-11-03,claude-haiku-4-5,1.5\n"
 ASKED: dict[tuple[str, str], tuple[str, Any]] = {
+    ("POST", "/spend/reconcile"): ("/spend/reconcile", {"bill": _BILL}),
     ("GET", "/key/spend/report"): (f"/key/spend/report?{DATES}&api_key={{red}}", None),
     ("GET", "/user/spend/report"): (f"/user/spend/report?{DATES}&user_id=member", None),
     ("GET", "/team/spend/report"): (f"/team/spend/report?{DATES}&team_id=t", None),

@@ -15,7 +15,7 @@ from penstock.admin.ui.table import ROUTES
 from penstock.runtime.gate import PAGE, PAGE_ADMIN, PAGE_VIEW, PUBLIC
 from tests.server.managed import SECRET, Managed, open_managed, populate
 
-PUBLIC_PATHS = {"/ui/signin", "/ui/enter", "/ui/oidc", "/ui/oidc/back", "/ui/static/{name:path}"}
+PUBLIC_PATHS = {"/ui/signin", "/ui/enter", "/ui/oidc", "/ui/oidc/back", "/ui/invitation", "/ui/static/{name:path}"}
 CLOSED = [row for row in ROUTES if row.role != PUBLIC]
 MAY = {
     PAGE: {"master", "proxy_admin", "viewer", "internal"},
@@ -38,7 +38,9 @@ def session_of(managed: Managed, sessions: Sessions, who: str) -> str:
     return sessions.sign(sessions.of_key(identity.look_up(managed.keys[who].encode())))
 
 
-async def ask(managed: Managed, method: str, path: str, cookie: str = "", token: str = "", **headers: str) -> tuple[int, str]:
+async def ask(
+    managed: Managed, method: str, path: str, cookie: str = "", token: str = "", **headers: str
+) -> tuple[int, str]:
     more = {"cookie": f"penstock_session={cookie}"} if cookie else {}
     more |= {name.replace("_", "-"): value for name, value in headers.items()}
     body = f"token={token}".encode() if method == "POST" else b""

@@ -44,14 +44,16 @@ class Told(msgspec.Struct, frozen=True):
 
 
 async def ask(
-    gateway: Any, call: Call, method: str, path: str, body: Any = None, **query: Any
+    gateway: Any, call: Call, method: str, path: str, body: Any = None, bearer: str = "", **query: Any
 ) -> Told:
-    """Ask a URL of the gateway's own as the caller of a page. ``body``: sent as JSON; ``query``: what is None or "" is
-    left out, of a list each value is sent."""
+    """Ask a URL of the gateway's own as the caller of a page. ``body``: sent as JSON; ``bearer``: a token that the URL
+    reads itself; ``query``: what is None or "" is left out, of a list each value is sent."""
     pairs = [(name, one) for name, value in query.items() if value not in (None, "")
              for one in (value if isinstance(value, list | tuple) else (value,))]  # fmt: skip
     data = b"" if body is None else msgspec.json.encode(body)
     headers = {b"content-type": JSON, **_kept(call)} if data else _kept(call)
+    if bearer:
+        headers[b"authorization"] = b"Bearer " + bearer.encode()
     inner = CollectedExchange(
         method, path, headers, data, query=urlencode(pairs).encode(), client=call.exchange.client,
         started=gateway.clock(),
@@ -91,9 +93,7 @@ class PassingExchange(Exchange):
             for name, value in outer.headers.items()
             if name not in _NEVER_ON and not name.startswith(_OF_BROWSER)
         }
-        super().__init__(
-            outer.method, path, kept, outer.body, query=outer.query, client=outer.client, started=started
-        )
+        super().__init__(outer.method, path, kept, outer.body, query=outer.query, client=outer.client, started=started)
         self.outer = outer
         self.task = outer.task
 
@@ -130,4 +130,3 @@ class Forwarded:
         """Send what the URL answers that stands in the path."""
         inner = PassingExchange(call.exchange, "/" + call.params["path"], self._gateway.clock())
         await self._gateway.serve_as(inner, call.caller)
-

@@ -23,5 +23,16 @@ class Entry(NamedTuple):
 
 MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     ("", (Entry("/", "Overview"),)),
+    (
+        "Access",
+        (
+            Entry("/keys", "Keys"),
+            Entry("/teams", "Teams"),
+            Entry("/users", "Users", PAGE_VIEW),
+            Entry("/organizations", "Organisations", PAGE_VIEW),
+            Entry("/budgets", "Budgets", PAGE_VIEW),
+        ),
+    ),
+    ("Money", (Entry("/spend", "Spend"), Entry("/reconcile", "Reconcile", PAGE_VIEW))),
 )
 """Groups of pages, each with its title."""

@@ -17,13 +17,17 @@ def money(value: Any) -> str:
     number = float(value)
     if number == 0:
         return "$0"
+    if number < 0:
+        return f"-{money(-number)}"
     if abs(number) >= 1000:
         return f"${number:,.0f}"
     if abs(number) >= 1:
         return f"${number:,.2f}"
     text = f"{number:.8f}".rstrip("0")
     digits = f"{number:.2g}" if abs(number) >= 1e-8 else f"{number:.1e}"
-    return f"${min(text, f'{float(digits):.10f}'.rstrip('0'), key=len)}"
+    rounded = f"{float(digits):.12f}".rstrip("0")
+    short = rounded if text == "0." else min(text, rounded, key=len)
+    return f"${short}0" if len(short) == 3 else f"${short}"  # $0.80
 
 
 def count(value: Any) -> str:
@@ -90,6 +94,11 @@ def ago(value: Any) -> str:
     return "now" if abs(apart) < 1 else f"{seconds(apart)} ago" if apart > 0 else f"in {seconds(-apart)}"
 
 
+def day_time(value: Any) -> float:
+    """Return when a day, as ``2026-11-30``, begins: unix seconds, for a chart."""
+    return datetime.fromisoformat(str(value)).replace(tzinfo=UTC).timestamp()
+
+
 def _stamp(value: Any) -> float | None:
     if value is None or value == "":
         return None
@@ -105,7 +114,7 @@ def _stamp(value: Any) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-FILTERS: dict[str, Callable[[Any], str]] = {
+FILTERS: dict[str, Callable[[Any], Any]] = {
     "money": money,
     "count": count,
     "seconds": seconds,
@@ -114,4 +123,5 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "when": when,
     "iso": iso,
     "ago": ago,
+    "day_time": day_time,
 }

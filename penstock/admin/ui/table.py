@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin.ui import oidc, overview, signin, static
+from penstock.admin.ui import (
+    budgets,
+    invitation,
+    keychange,
+    keys,
+    oidc,
+    organizations,
+    overview,
+    signin,
+    spend,
+    static,
+    teams,
+    users,
+)
 from penstock.admin.ui.inner import Forwarded
 from penstock.admin.ui.rows import form, public
 from penstock.admin.ui.view import BASE, check_form
@@ -37,6 +50,14 @@ ROUTES: tuple[Route, ...] = (
     public("/oidc/back", oidc.back),
     form("/signout", signin.sign_out),
     *overview.ROUTES,
+    *invitation.ROUTES,
+    *keychange.ROUTES,
+    *keys.ROUTES,
+    *teams.ROUTES,
+    *users.ROUTES,
+    *organizations.ROUTES,
+    *budgets.ROUTES,
+    *spend.ROUTES,
     public("/static/{name:path}", static.send, answer="text/css"),
     Route(
         BASE + "/call/{path:path}", forward, methods=_SCRIPTED, role=PAGE, json=False, answer=JSON.decode(), family=INFO

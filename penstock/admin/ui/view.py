@@ -19,6 +19,7 @@ from penstock.admin.ui import shapes, static
 from penstock.admin.ui.menu import MENU, Entry
 from penstock.admin.ui.sessions import OPEN_COOKIE, Sessions, cookies
 from penstock.core.errors import GatewayError
+from penstock.core.ops import forms
 from penstock.runtime.route import Page
 
 if TYPE_CHECKING:
@@ -141,22 +142,34 @@ def lists_of(call: Call) -> dict[str, list[str]]:
 
 
 def _pairs(call: Call) -> list[tuple[str, str]]:
-    body = call.exchange.body
+    body, type_ = call.exchange.body, call.exchange.headers.get(b"content-type", b"")
     if len(body) > FORM_BYTES:
         raise GatewayError("too_large", f"This form has over {FORM_BYTES} bytes.")
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS)
+        if type_.lower().startswith(b"multipart/"):  # a form with a file, whose text is a field as others are
+            found = forms.parts(body, forms.boundary_of(type_))
+            pairs = [(part.name, body[part.start : part.end].decode("utf-8-sig")) for part in found]
+        else:
+            pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS)
     except (ValueError, UnicodeDecodeError):
-        raise GatewayError("bad_request", "This is no form of these pages.") from None
+        raise GatewayError("bad_request", "This is no form of these pages, or its file is no text.") from None
     return [(name, value.replace("\r\n", "\n")) for name, value in pairs if name != "token"]
+
+
+def _token_in(call: Call) -> str:
+    """Return the token that a form brings along, in the first of its fields; "" for none."""
+    body, type_ = call.exchange.body[:FORM_BYTES], call.exchange.headers.get(b"content-type", b"")
+    if type_.lower().startswith(b"multipart/"):
+        found = [part for part in forms.parts(body, forms.boundary_of(type_)) if part.name == "token"]
+        return body[found[0].start : found[0].end].decode("latin-1") if found else ""
+    return dict(parse_qsl(body.decode("latin-1"), max_num_fields=FORM_FIELDS)).get("token", "")
 
 
 def check_form(gateway: Any, call: Call) -> None:
     """Raise "forbidden" unless a form, or the header of a script, proves that a page of ours sent it."""
     given = call.exchange.headers.get(b"x-page-token", b"").decode("latin-1")
     if not given and call.exchange.body[:1] != b"{":
-        fields = parse_qsl(call.exchange.body[:FORM_BYTES].decode("latin-1"), max_num_fields=FORM_FIELDS)
-        given = dict(fields).get("token", "")
+        given = _token_in(call)
     sessions_of(gateway).check_token(call.exchange, given)
 
 

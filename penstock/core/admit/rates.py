@@ -281,6 +281,17 @@ class Rates:
         """Return how many requests, tokens and places are left of a limit; -1 where there is none."""
         return self._room(limit, self._meters.get(limit.account) or self._make(limit), now)
 
+    def used(self, account: str, now: float) -> tuple[int, int, int, int]:
+        """Return what counts of an account now: requests and tokens of the last minute, requests under way, and tokens
+        of the last day. Only what somebody limits is counted."""
+        requests, tokens = (0, 0) if self.common is None else self.common.others(account)
+        meter = self._meters.get(account)
+        if meter is None:
+            return requests, tokens, 0, 0
+        minute, day = meter.minute.turn(now), meter.day
+        today = 0 if day is None else day.turn(now).tokens
+        return requests + minute.requests, tokens + minute.tokens, meter.parallel, today
+
     def usage(self, limit: Limit, now: float) -> float:
         """Return the part of a limit's requests or tokens that is in use, of both the larger one: from 0 to 1."""
         requests, tokens, _ = self.left(limit, now)
