@@ -23,5 +23,15 @@ class Entry(NamedTuple):
 
 MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     ("", (Entry("/", "Overview"),)),
+    (
+        "Models",
+        (
+            Entry("/models", "Models"),
+            Entry("/providers", "Providers", PAGE_VIEW),
+            Entry("/playground", "Playground"),
+            Entry("/engines", "Engines", PAGE_VIEW),
+            Entry("/batches", "Batches"),
+        ),
+    ),
 )
 """Groups of pages, each with its title."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin.ui import overview, signin, static
+from penstock.admin.ui import batches, engines, modelforms, models, overview, playground, providers, signin, static
 from penstock.admin.ui.inner import Forwarded
 from penstock.admin.ui.rows import form, public
 from penstock.admin.ui.view import BASE, check_form
@@ -35,6 +35,12 @@ ROUTES: tuple[Route, ...] = (
     public("/enter", signin.enter),
     form("/signout", signin.sign_out),
     *overview.ROUTES,
+    *modelforms.ROUTES,
+    *models.ROUTES,
+    *providers.ROUTES,
+    *playground.ROUTES,
+    *engines.ROUTES,
+    *batches.ROUTES,
     public("/static/{name:path}", static.send, answer="text/css"),
     Route(
         BASE + "/call/{path:path}", forward, methods=_SCRIPTED, role=PAGE, json=False, answer=JSON.decode(), family=INFO

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import jinja2
     import markupsafe
 
+    from penstock.core.ops.forms import Part
     from penstock.runtime.call import Call
 
 BASE = "/ui"
@@ -140,8 +141,38 @@ def lists_of(call: Call) -> dict[str, list[str]]:
     return found
 
 
+def file_of(call: Call, name: str) -> tuple[str, bytes] | None:
+    """Read a file of a form with files: its name and its bytes; None where none was chosen."""
+    body = call.exchange.body
+    for part in _parts(call):
+        if part.name == name and part.filename:
+            return part.filename, body[part.start : part.end]
+    return None
+
+
+def _has_files(call: Call) -> bool:
+    return call.exchange.headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+
+
+def _parts(call: Call) -> list[Part]:
+    from penstock.core.ops.forms import boundary_of, parts
+
+    return parts(call.exchange.body, boundary_of(call.exchange.headers.get(b"content-type")))
+
+
+def _plain(call: Call) -> list[tuple[str, str]]:
+    """Read what is no file in a form with files."""
+    body = call.exchange.body
+    found = [one for one in _parts(call) if one.filename is None]
+    if sum(one.end - one.start for one in found) > FORM_BYTES:
+        raise GatewayError("too_large", f"The fields of this form have over {FORM_BYTES} bytes.")
+    return [(one.name, body[one.start : one.end].decode("utf-8", "replace")) for one in found]
+
+
 def _pairs(call: Call) -> list[tuple[str, str]]:
     body = call.exchange.body
+    if _has_files(call):
+        return [(name, value.replace("\r\n", "\n")) for name, value in _plain(call) if name != "token"]
     if len(body) > FORM_BYTES:
         raise GatewayError("too_large", f"This form has over {FORM_BYTES} bytes.")
     try:
@@ -154,7 +185,9 @@ def _pairs(call: Call) -> list[tuple[str, str]]:
 def check_form(gateway: Any, call: Call) -> None:
     """Raise "forbidden" unless a form, or the header of a script, proves that a page of ours sent it."""
     given = call.exchange.headers.get(b"x-page-token", b"").decode("latin-1")
-    if not given and call.exchange.body[:1] != b"{":
+    if not given and _has_files(call):
+        given = dict(_plain(call)).get("token", "")
+    elif not given and call.exchange.body[:1] != b"{":
         fields = parse_qsl(call.exchange.body[:FORM_BYTES].decode("latin-1"), max_num_fields=FORM_FIELDS)
         given = dict(fields).get("token", "")
     sessions_of(gateway).check_token(call.exchange, given)
