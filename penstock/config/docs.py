@@ -92,6 +92,8 @@ _NOTES = {
     "engines.models.*": "One engine. An entry of `model_list` uses it as `model: engine/NAME`.",
     "engines.groups[]": "One group has one of these.",
     "credential_list[]": "Credentials that several deployments share, by `litellm_params.litellm_credential_name`.",
+    "guardrails[]": "Checks of requests and answers: [guards.md](guards.md).",
+    "guardrails[].litellm_params": "Each guard has settings of its own beside these: [guards.md](guards.md).",
 }
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from penstock.config.keys_cache import CACHE
 from penstock.config.keys_engines import ENGINE, ENGINES, GROUP
 from penstock.config.keys_general import GENERAL, TOP
+from penstock.config.keys_guards import GUARD, GUARD_PARAMS
 from penstock.config.keys_litellm import LITELLM
 from penstock.config.keys_params import CREDENTIAL, ENTRY, INFO, PARAMS
 from penstock.config.keys_redis import REDIS
@@ -67,6 +68,8 @@ credential = Table("credential_list[]", CREDENTIAL)
 engines = Table("engines", ENGINES)
 engine = Table("engines.models.*", ENGINE)
 engine_group = Table("engines.groups[]", GROUP)
+guard = Table("guardrails[]", GUARD)
+guard_params = Table("guardrails[].litellm_params", GUARD_PARAMS)
 
 TABLES = (
     top,
@@ -82,6 +85,8 @@ TABLES = (
     engines,
     engine,
     engine_group,
+    guard,
+    guard_params,
 )
 """Every table, in the order of the documentation."""
 

@@ -12,7 +12,7 @@ TOP = (
     ("credential_list", "list", "acted", None, "credentials that several deployments share"),
     ("engines", "mapping", "acted", None, "local model servers that are started and ended by need"),
     ("callback_settings", "mapping", "acted", None, "settings of single callbacks: see callbacks.md"),
-    ("guardrails", "list", "known", None, "checks of requests and answers"),
+    ("guardrails", "list", "acted", None, "checks of requests and answers: see guards.md"),
     ("policies", "any", "known", None, "sets of guardrails"),
     ("prompts", "list", "known", None, "stored prompts"),
     ("mcp_servers", "any", "known", None, "MCP servers"),
@@ -57,6 +57,7 @@ GENERAL = (
     ("proxy_config_reload_interval_seconds", "seconds", "moot", 30, "changes are heard of within a second"),
     ("coordination_redis", "connection", "acted", None, "Redis or Valkey for state that processes share; comes first"),
     # keys and callers
+    ("oidc", "mapping", "acted", None, "the identity provider by which people sign in to the pages: see admin.md"),
     ("custom_auth", "str", "acted", None, "your own function that checks callers"),
     ("custom_auth_run_common_checks", "bool", "moot", False, "the usual checks are always run"),
     ("custom_key_generate", "str", "acted", None, "your own function that checks new keys"),

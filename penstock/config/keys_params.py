@@ -176,7 +176,7 @@ PARAMS = (
     ("cache", "mapping", "acted", None, "what requests of its group want of the answer cache by default"),
     ("caching", "bool", "acted", None, "false: no answer of its group is kept; true: they are, also with default_off"),
     ("ttl", "seconds", "acted", None, "life of answers of its group that are kept"),
-    ("guardrails", "list", "known", None, "guardrails that run for this deployment"),
+    ("guardrails", "list", "acted", None, "guardrails that run for requests to this model"),
     ("supports_system_prompt", "bool", "acted", None, "Replicate: whether the model has an input system_prompt"),
     ("supports_system_message", "bool", "known", None, "whether the upstream takes system messages"),
     ("fallbacks", "list", "known", None, "fallbacks of this deployment; see router_settings"),

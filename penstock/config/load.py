@@ -30,6 +30,7 @@ from penstock.config.settings import (
 from penstock.config.tree import Node
 
 if TYPE_CHECKING:
+    from penstock.config.guards import GuardSettings
     from penstock.config.over import Over
 
 GIVEN = "config"  # what messages call a config that stands in no file
@@ -138,6 +139,11 @@ def _build(
     leaves_out = router.get("ignore_invalid_deployments", True) is not False
     defaults = read_default_params(router_node, problems)
     reader = DeploymentReader(credentials, find, problems, leaves_out, defaults, _may_store(general_node, environment))
+    guards: tuple[GuardSettings, ...] = ()
+    if "guardrails" in sections:
+        from penstock.config.guards import read_guards  # few gateways have any
+
+        guards = read_guards(sections["guardrails"], problems)
     reader.named.update(also)
     listed, original = sections.get("model_list"), written.value.get("model_list")
     engines = None
@@ -163,6 +169,7 @@ def _build(
         general=build_general(general, litellm, general_node, environment, file, problems),
         cache=cache,
         engines=engines,
+        guards=guards,
         environment=environment,
         files=files,
         raw=document.plain(),

@@ -19,6 +19,7 @@ from penstock.config.spec_groups import RoutingGroup
 
 if TYPE_CHECKING:
     from penstock.config.engines import EngineSettings
+    from penstock.config.guards import GuardSettings
     from penstock.config.tree import Node
 
 OnUnsupported = Literal["drop", "warn", "reject"]
@@ -179,6 +180,7 @@ class Config:
     general: GeneralSettings = GeneralSettings()
     cache: CacheSettings | None = None
     engines: EngineSettings | None = None
+    guards: tuple[GuardSettings, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: tuple[Path, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict, repr=False)

@@ -30,7 +30,7 @@ _STAYS = frozenset(
     custom_key_update custom_key_policy custom_sso
     database_url database_type database_args database_connect_timeout database_socket_timeout
     database_extra_connection_params allow_requests_on_db_unavailable stored_models_may_read enable_jwt_auth
-    litellm_jwtauth litellm_key_header_name enable_oauth2_auth enable_oauth2_proxy_auth use_x_forwarded_for
+    litellm_jwtauth oidc litellm_key_header_name enable_oauth2_auth enable_oauth2_proxy_auth use_x_forwarded_for
     trusted_proxy_ranges coordination_redis budget_sharing allowed_routes public_routes admin_only_routes""".split()
 )
 """Keys of `general_settings` that only the file has."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 _ROWS: tuple[tuple[str, str], ...] = (
     (
-        "no guardrail runs here: requests and answers are neither checked nor masked",
+        "guardrails are written as entries of the section guardrails (docs/guards.md)",
         "guardrails guardrail_* policies *_in_guardrail output_parse_pii presidio_* llm_guard_* llamaguard_* "
         "openai_moderations_model_name google_moderation_* banned_keywords_list blocked_user_list "
         "pre_call_rules post_call_rules",

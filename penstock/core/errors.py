@@ -93,6 +93,9 @@ TABLE: dict[str, Row] = {
         503, "service_unavailable_error", "overloaded_error", "ServiceUnavailableError", "other", "gateway"
     ),
     "engine_failed": Row(503, "service_unavailable_error", "api_error", "ServiceUnavailableError", "other", "gateway"),
+    # a guard that blocks what it was shown, and one that could not judge it
+    "guardrail": Row(400, _BAD, _BAD, "BadRequestError", "no", "client"),
+    "guard_failed": Row(500, "internal_server_error", "api_error", "InternalServerError", "no", "gateway"),
     # what an upstream said
     "upstream_bad_request": Row(400, _BAD, _BAD, "BadRequestError", "no", "client"),
     "upstream_auth": Row(

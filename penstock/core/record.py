@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from penstock.core.guarding.ran import Ran
 from penstock.core.ir import Usage
 
 
@@ -42,4 +43,5 @@ class Record(Struct, kw_only=True):
     fault: str = ""
     dropped: tuple[str, ...] = ()
     cache_hit: bool = False  # answered by what was kept, or by the answer to another
+    guards: tuple[Ran, ...] = ()  # those that ran, in their order, and what each came to
     route: dict[str, Any] | None = None  # its attempts and the split of its time, where the client asked for it

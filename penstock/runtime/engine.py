@@ -73,7 +73,7 @@ _TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...],
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
     "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug "
-    "overloaded over_budget no_ledger engine_busy engine_failed".split()
+    "overloaded over_budget no_ledger engine_busy engine_failed guardrail guard_failed".split()
 )
 _FINAL = (
     " The upload had already been passed on in part and is not held here, so it was not tried again or elsewhere;"
@@ -128,7 +128,12 @@ class Engine:
                 if (waits := self.admission.admit(call, state, plan)) is not None:
                     await waits
                 plan = self.admission.plan_of(call)
+            if state.guards is not None and (guarding := state.guards.begin(call)) is not None:
+                call.outlet.guarding = guarding
+                await guarding.enter(call)
             if keeps and self.answers.looks(call, state) and await self.answers.answer(call, state):
+                if call.outlet.guarding is not None:
+                    await call.outlet.settle(call)
                 return self.record(call, None)
             if plan is None:
                 plan = state.plan(call.model) if call.wishes is None else state.wished(call.model, call.wishes)
@@ -146,6 +151,8 @@ class Engine:
             if first is None or first.error is not None:
                 begun = step.target if step is not None and first is not None else None
                 error = await self._go_on(call, plan, first, begun)
+            if error is None and call.outlet.guarding is not None:
+                await call.outlet.settle(call)
         except GatewayError as refused:
             shed(refused)
             error = refused
@@ -158,6 +165,8 @@ class Engine:
         finally:
             if self.admission is not None:
                 self.admission.release(call)
+            if call.outlet.guarding is not None:
+                call.outlet.guarding.cancel()
         if error is not None:
             call.outlet.refuse(call, error)
         self.record(call, error)
@@ -376,6 +385,8 @@ class Engine:
             self.records.put(record)
             if self.observer is not None:
                 self.observer.put(call, record)
+            if call.outlet.guarding is not None:
+                call.outlet.guarding.drop()
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.
             call.attempt = None
 

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from penstock.core.dialects import completions
 from penstock.core.ops import audio, embeddings, images, moderations, rerank
+from penstock.core.ops.texts import texts
 from penstock.runtime import ops
 from penstock.runtime.chats import CHAT, chat_row
 from penstock.runtime.surface import About, Surface
@@ -58,6 +59,8 @@ _EMBEDDINGS = CHAT._replace(
     adapt=take_single,
     forced_by="embedding_model",
     cached="embedding",
+    texts=texts,
+    says=False,
     about=About("Embed texts, or a conversation as one", "operations", one_of=("input", "messages")),
 )
 _RERANK = CHAT._replace(
@@ -66,6 +69,7 @@ _RERANK = CHAT._replace(
     adapt=take_single,
     forced_by="",
     cached="rerank",
+    texts=texts,
     about=describe("Rank documents by a query", query="string", documents="array"),
 )
 _MODERATIONS = CHAT._replace(
@@ -75,6 +79,8 @@ _MODERATIONS = CHAT._replace(
     default_model=ops.moderation_model,
     forced_by="moderation_model",
     cached="",
+    texts=texts,
+    says=False,
     about=describe("Judge texts", input=_TEXTS),
 )
 _IMAGES = CHAT._replace(
@@ -82,6 +88,7 @@ _IMAGES = CHAT._replace(
     check=images.check,
     forced_by="image_generation_model",
     cached="",
+    texts=texts,
     about=describe("Make images of a text", prompt="string", streams=True),
 )
 _EDITS = _IMAGES._replace(
@@ -97,9 +104,12 @@ _SPEECH = CHAT._replace(
     adapt=take_single,
     forced_by="",
     cached="",
+    texts=texts,
     about=describe("Speak a text", answer="audio/*", input="string"),
 )
-_FORM = CHAT._replace(check=take_anything, read=ops.read_form, json=False, upload=True, forced_by="", cached="")
+_FORM = CHAT._replace(
+    check=take_anything, read=ops.read_form, json=False, upload=True, forced_by="", cached="", texts=texts
+)
 _TRANSCRIPTIONS = _FORM._replace(
     attempt=ops.transcriptions, cached="transcription", about=describe("Write down what is said", "file", streams=True)
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.call import Call  # circle: a call owns its outlet, which reads the call and keeps it not
     from penstock.runtime.exchange import ClientSocket, Exchange, Source
+    from penstock.runtime.guarding import Guarding  # circle: it judges the answer of a call, and the outlet shows it
     from penstock.runtime.ledger import Bill  # circle: a call is charged where its answer ends
     from penstock.runtime.texts import Texts  # circle: it reads the call whose answer it takes down
     from penstock.runtime.told import Told  # circle: it tells of calls, and a call's outlet sends what it tells
@@ -95,6 +96,7 @@ class Outlet(Struct, eq=False):
     said: str = ""  # what was told of that last
     texts: Texts | None = None  # takes down what it is answered, where somebody keeps that
     group_lines: bytes = b""  # header lines that tell what is left of the limits of who is asked
+    guarding: Guarding | None = None  # the guards that judge its answer, where it has any
 
     @property
     def responded(self) -> bool:
@@ -130,6 +132,14 @@ class Outlet(Struct, eq=False):
         if call.caching is not None:
             body = call.caching.whole(attempt, body, content_type)
         attempt.tail = body
+        if self.guarding is not None:
+            if attempt.first_at is None:
+                attempt.first_at = call.means.clock()
+            return self.guarding.whole(body, content_type, partial(self._whole, attempt, content_type))
+        self._whole(attempt, content_type, body, body)
+
+    def _whole(self, attempt: Attempt, content_type: bytes, body: bytes, noted: bytes) -> None:
+        call = attempt.call
         now = call.means.clock()
         if attempt.first_at is None:
             attempt.first_at = now
@@ -139,15 +149,20 @@ class Outlet(Struct, eq=False):
             head += b"x-litellm-response-cost: %b\r\n" % plain(cost).encode()
             if attempt.target.charged:
                 head += part_lines(attempt)
-        self._send(call, head, body)
+        self._send(call, head, body, noted)
 
     def kept(self, call: Call, body: bytes, content_type: bytes = b"") -> None:
         """Send a whole answer that was kept: it costs nothing."""
+        if self.guarding is not None:
+            return self.guarding.whole(body, content_type, partial(self._kept, call, content_type))
+        self._kept(call, content_type, body, body)
+
+    def _kept(self, call: Call, content_type: bytes, body: bytes, noted: bytes) -> None:
         head = b"content-type: %b\r\n" % content_type if content_type else JSON
         head += self._lines(call, call.means.clock()) + b"x-litellm-response-cost: 0\r\n"
-        self._send(call, head, body)
+        self._send(call, head, body, noted)
 
-    def _send(self, call: Call, head: bytes, body: bytes) -> None:
+    def _send(self, call: Call, head: bytes, body: bytes, noted: bytes) -> None:
         style = call.mount_style
         if style is not None:
             if style.answer is not None:
@@ -155,13 +170,16 @@ class Outlet(Struct, eq=False):
             head += _more(style, call)
         self.status = 200
         if self.texts is not None:
-            self.texts.part(body)
+            self.texts.part(noted)
         if self.bill is not None:
             self.bill.close()
         self.exchange.whole(200, head, body)
 
     def replay(self, call: Call, data: bytes) -> None:
         """Send all of a stream that was kept."""
+        if self.guarding is not None:
+            self._go_on(call, *self.guarding.part(data))
+            return self.finish()
         if not self.exchange.responded:
             self.begin(call)
         if self.texts is not None:
@@ -192,21 +210,41 @@ class Outlet(Struct, eq=False):
                     data = attempt.so_far.begin(attempt, data)
             elif self.owner:
                 raise AlreadyAnswered
-            if not self.exchange.responded:
+            if self.guarding is None and not self.exchange.responded:
                 self.begin(attempt.call)
         if answer and attempt.call.caching is not None:
             attempt.call.caching.part(data)
         attempt.tail = data
-        if self.texts is not None:
+        if self.guarding is None and self.texts is not None:
             self.texts.part(data)
         if self.bill is not None:
             if attempt.translator is not None and attempt.translator.done:
                 used = attempt.translator.usage  # of what it did not tell it may tell something yet
                 if used is not None and not used.estimated:
                     self.pay()
+        if self.guarding is not None and not attempt.binary:
+            return self._go_on(attempt.call, *self.guarding.part(data))
         if self.shape is not None:
             data = self.shape.feed(data)
         self.exchange.write(data)
+
+    def _go_on(self, call: Call, data: bytes, noted: bytes) -> None:
+        """Send what guards let go of a stream; the head with the first of it, so that a block before is a status."""
+        if not data:
+            return
+        if not self.exchange.responded:
+            self.begin(call)
+        if self.texts is not None:
+            self.texts.part(noted)
+        self.exchange.write(data if self.shape is None else self.shape.feed(data))
+
+    async def settle(self, call: Call) -> None:
+        """Wait for the guards that have not judged yet, and send what was held back for them."""
+        assert self.guarding is not None
+        rest = await self.guarding.settle()
+        if rest is not None:
+            self._go_on(call, *rest)
+            self.finish()
 
     def pay(self, error: GatewayError | None = None) -> None:
         """Charge the call with what it cost, and write that down, before the last of its answer goes out."""
@@ -228,6 +266,12 @@ class Outlet(Struct, eq=False):
 
     def finish(self) -> None:
         """End a streamed answer."""
+        if self.guarding is not None:
+            rest = self.guarding.close()
+            if rest is None:
+                return  # it is held until ``settle``
+            if rest[0]:
+                self._go_on(self.guarding.call, *rest)
         self.pay()
         if self.shape is not None:
             self.exchange.write(self.shape.close())
@@ -274,6 +318,10 @@ class Outlet(Struct, eq=False):
         exchange = self.exchange
         attempt = call.attempt
         self.over = True
+        if self.guarding is not None:
+            told = self.guarding.stop()
+            if exchange.responded:
+                self._go_on(call, *told)
         if exchange.responded:
             if call.surface is None or (attempt is not None and attempt.binary):
                 exchange.abort()  # an error would be taken for a part of it: the client must see a broken answer
@@ -359,6 +407,8 @@ class Outlet(Struct, eq=False):
         )
         if self.group_lines:
             lines += self.group_lines
+        if self.guarding is not None:
+            lines += self.guarding.lines()
         return lines if self.told is None else lines + self.told.line(call, now)
 
 

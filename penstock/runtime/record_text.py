@@ -63,6 +63,8 @@ def as_text(r: Record) -> str:
         found += " cache=hit"
     if r.continued:
         found += f" continued={r.continued}"
+    if r.guards:
+        found += " guards=" + _word(",".join([f"{ran.name}:{ran.verdict}" for ran in r.guards]))
     if r.route is not None:
         more = " route=" + _compact(r.route)
     if r.error:
@@ -100,6 +102,8 @@ def as_json(r: Record) -> str:
         line["continued"] = r.continued
     if r.cache_hit:
         line["cache_hit"] = True
+    if r.guards:
+        line["guards"] = r.guards
     if r.route is not None:
         line["route"] = r.route
     if r.dropped:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.config.group_settings import read_group_settings
 from penstock.config.managing import read_managing
+from penstock.config.oidc import read_oidc
 from penstock.config.priorities import LIMITERS, read_priorities
 from penstock.config.tag_budgets import read_tag_budgets
 from penstock.core.dialects import DIALECTS
@@ -61,6 +62,7 @@ def setting_faults(config: Config) -> list[str]:
     values, found = config.litellm.values, list[str]()
     read_managing(values, found)
     read_priorities(values, found)
+    found += read_oidc(config)[1]
     read_tag_budgets(values, found)
     read_group_settings(values, found)
     return found

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from penstock.config import Config, Deployment
     from penstock.core.route.plan import Plan
     from penstock.runtime.credential import Credential  # circle: looked for in a state, and kept there
+    from penstock.runtime.guards import Guards
     from penstock.runtime.targets import Target
     from penstock.runtime.wishes import Wishes
 
@@ -68,6 +69,12 @@ class State:
         # What is wrong with them, no more: the ledger and the targets have them.
         read_tag_budgets(config.litellm.values, self.problems)
         read_group_settings(config.litellm.values, self.problems)
+        self.guards: Guards | None = None  # None: nobody is guarded
+        if config.guards:
+            from penstock.runtime.guards import Guards  # few gateways have any
+
+            kept = None if before is None else before.guards
+            self.guards = Guards(config.guards, config.deployments, self.problems, kept)
         self.targets: list[Target] = []
         self.built: dict[str, Built] = {}
         members: list[Member[Target]] = []

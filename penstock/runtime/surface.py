@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,5 +54,7 @@ class Surface(NamedTuple):
     works: bool = True
     no_pages: bool = False
     cached: str = ""  # what its answers are, where they may be kept: see ``config.keys_cache.CALL_TYPES``
+    texts: Callable[[Mapping[str, Raw]], Iterator[str]] | None = None  # of a request; None: what its dialect says
+    says: bool = True  # its answers hold texts, and no vectors, images or sounds alone
     family: str = LLM
     about: About | None = None  # None: all there is to say is what ``attempt`` says of itself

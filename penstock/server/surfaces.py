@@ -12,6 +12,7 @@ from msgspec import Raw
 from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.base import Dialect
 from penstock.core.ops import embeddings_google
+from penstock.core.ops.texts import texts
 from penstock.core.providers.pass_through import dialect_at, provider_at
 from penstock.runtime import compaction, counting, ollama, ops, stored_responses
 from penstock.runtime.chats import CHAT, INPUTS, MESSAGES, RESPONSES, TALK, chat_row
@@ -42,7 +43,7 @@ _GENERATE = _OLLAMA._replace(
     dialect=DIALECTS["ollama_generate"], about=About("Complete a prompt in Ollama's form", streams=True)
 )
 _OLLAMA_ONE = _OLLAMA._replace(adapt=take_single, forced_by="", cached="")
-_OLLAMA_EMBED = _OLLAMA_ONE._replace(forced_by="embedding_model", cached="embedding")
+_OLLAMA_EMBED = _OLLAMA_ONE._replace(forced_by="embedding_model", cached="embedding", texts=texts, says=False)
 # Everything that Ollama serves, for errors in its shape; other paths below /api/ are not its own.
 _OLLAMA_PATH = re.compile(
     r"/api/(?:chat|generate|tags|show|ps|version|embed|embeddings|pull|push|create|copy|delete|blobs)(?:/|$)"
@@ -125,13 +126,18 @@ _GEMINI = chat_row("gemini", google.check, About("Generate content in Google's f
 )
 _GEMINI_STREAM = _GEMINI._replace(about=About("Stream content in Google's form", one_of=_CONTENTS, streams=True))
 _GEMINI_COUNT = _GEMINI._replace(
-    attempt=counting.run, cached="", about=About("Count the tokens of content in Google's form", one_of=_CONTENTS)
+    attempt=counting.run,
+    cached="",
+    texts=texts,
+    about=About("Count the tokens of content in Google's form", one_of=_CONTENTS),
 )
 _GEMINI_EMBED = _GEMINI._replace(
     attempt=ops.embed_content,
     check=partial(embeddings_google.check, batch=False),
     forced_by="embedding_model",
     cached="embedding",
+    texts=texts,
+    says=False,
     about=describe("Embed content in Google's form", content="object"),
 )
 _GEMINI_BATCH = _GEMINI_EMBED._replace(

@@ -94,6 +94,10 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         [{"header_name": "x-a", "litellm_user_role": "internal_user"}],
     ),
     "general_settings.litellm_jwtauth": ({"user_id_jwt_field": "sub"}, {"user_id_jwt_field": "oid"}),
+    "general_settings.oidc": (
+        {"issuer": "https://a.test", "client_id": "c", "default_role": "internal_user"},
+        {"issuer": "https://b.test", "client_id": "c", "default_role": "internal_user"},
+    ),
     "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
     **{f"general_settings.{key}": (["/health"], ["/models", "/key/{key}"]) for key in ROUTE_KEYS},

@@ -15,7 +15,7 @@ from penstock.admin.ui.table import ROUTES
 from penstock.runtime.gate import PAGE, PAGE_ADMIN, PAGE_VIEW, PUBLIC
 from tests.server.managed import SECRET, Managed, open_managed, populate
 
-PUBLIC_PATHS = {"/ui/signin", "/ui/enter", "/ui/static/{name:path}"}
+PUBLIC_PATHS = {"/ui/signin", "/ui/enter", "/ui/oidc", "/ui/oidc/back", "/ui/static/{name:path}"}
 CLOSED = [row for row in ROUTES if row.role != PUBLIC]
 MAY = {
     PAGE: {"master", "proxy_admin", "viewer", "internal"},

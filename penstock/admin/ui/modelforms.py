@@ -66,6 +66,11 @@ PRICES = {"input_cost_per_token": "Input", "output_cost_per_token": "Output"}
 """Prices that the form has, in dollars for a million tokens; all others by ``more``."""
 MODES = ("", "chat", "completion", "embedding", "rerank", "moderation", "image_generation", "audio_speech",
          "audio_transcription")  # fmt: skip
+EXAMPLES = {
+    "openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash", "azure": "gpt-4o",
+    "bedrock": "anthropic.claude-sonnet-4-5-20250929-v1:0", "vertex_ai": "gemini-2.5-flash", "ollama": "llama3.2",
+    "openrouter": "openai/gpt-4o",
+}  # fmt: skip
 _SHOWN = {*NUMBERS, *PRICES, "model", "api_base", "api_key", "tags", "litellm_credential_name"}
 _TOLD = {"use_in_pass_through", "use_litellm_proxy", "merge_reasoning_content_in_choices", "custom_llm_provider"}
 _MOST_NAMES = 300  # names of models that a form proposes
@@ -180,7 +185,8 @@ async def _form(
     return render(
         gateway, call, "models/form.html", status,
         of=of, typed=typed, wrong=Typed(wrong or {}), row=row, tried=tried, credentials=names, at=at,
-        accounts=ACCOUNTS.get(of["id"], ()), numbers=NUMBERS, prices=PRICES, modes=MODES, known=known_models(of["id"]),
+        accounts=ACCOUNTS.get(of["id"], ()), numbers=NUMBERS, prices=PRICES, modes=MODES, known=(known := known_models(of["id"])),
+        example=EXAMPLES.get(of["id"]) or next(iter(known), ""),
     )  # fmt: skip
 
 
@@ -192,7 +198,7 @@ def known_models(provider: str) -> list[str]:
         for name in MAP.names():
             if "/" not in name and (MAP.get(name) or {}).get("litellm_provider", "").startswith(provider):
                 names.add(name)
-    return sorted(names)[:_MOST_NAMES]
+    return sorted(name for name in names if not name.startswith("*"))[:_MOST_NAMES]
 
 
 def wrongs(told: Told) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -96,10 +97,11 @@ def _prices(info: dict[str, Any]) -> list[tuple[str, Any]]:
     found = []
     for name, value in info.items():
         if "cost" in name and isinstance(value, int | float) and value:
-            title = name.removesuffix("_cost_per_token").replace("_", " ")
-            per_million = name.endswith("_cost_per_token") or "_token_above" in name or "_per_token_" in name
-            found.append((f"{title}, per 1M tokens" if per_million else title, value * 1e6 if per_million else value))
-    return found
+            tokens = "_per_token" in name or "_token_cost" in name
+            words = re.sub("_cost_per_token|_token_cost", "", name) if tokens else name.replace("_cost", "", 1)
+            title = words.replace("_", " ").strip()
+            found.append((f"{title}, 1M tokens" if tokens else title, value * 1e6 if tokens else value))
+    return sorted(found, key=lambda one: (not one[0].startswith(("input, ", "output, ")), one[0]))
 
 
 async def test(gateway: Any, call: Call) -> Page:

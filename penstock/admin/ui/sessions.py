@@ -57,6 +57,7 @@ class Sessions:
         self._secret = hashlib.sha256(b"penstock: sessions of the pages\0" + secret).digest()
         self._wall = wall
         self.tries: Any = None  # who could not sign in, see ``signin``
+        self.provider: Any = None  # by whom people sign in, see ``oidc``
         self._ended: OrderedDict[str, float] = OrderedDict()  # nonce -> when it would have ended anyhow
 
     # Who asks. --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from penstock.admin import passwords
+from penstock.admin.ui import oidc
 from penstock.admin.ui.sessions import COOKIE, LASTS, LINK_LASTS, Session, cookies
 from penstock.admin.ui.view import form_of, go, render, sessions_of, set_cookie
 from penstock.core.admit.access import check_standing
@@ -62,7 +63,7 @@ def show(gateway: Any, call: Call) -> Page:
     """Show where to sign in."""
     if not gateway.identity.needs_key:
         return go(call, "")
-    return render(gateway, call, "signin.html", next=_next(call), wrong="", name="")
+    return _form(gateway, call, next=_next(call))
 
 
 async def sign_in(gateway: Any, call: Call) -> Page:
@@ -85,9 +86,7 @@ async def sign_in(gateway: Any, call: Call) -> Page:
             for one in counted:
                 tries.failed(one, now)
             log.warning("the pages: somebody at %s could not sign in", call.exchange.client)
-        return render(
-            gateway, call, "signin.html", 429 if waits else 401, next=form.get("next", ""), wrong=wrong, name=name
-        )
+        return _form(gateway, call, 429 if waits else 401, next=form.get("next", ""), wrong=wrong, name=name)
     for one in counted:
         tries.forget(one)
     return _entered(gateway, call, session, form.get("next", ""))
@@ -101,7 +100,7 @@ async def enter(gateway: Any, call: Call) -> Page:
     mark = f"page link {nonce}"
     if nonce is None or await store.get(mark) is not None:
         text = "This link was used, or is over. Sign in with the master key; a restart prints a new link."
-        return render(gateway, call, "signin.html", 401, next="", wrong=text, name="")
+        return _form(gateway, call, 401, wrong=text)
     sessions.end_link(nonce)
     await store.put(mark, b"used", LINK_LASTS)
     return _entered(gateway, call, sessions.of_master(gateway.identity), "")
@@ -114,6 +113,11 @@ def sign_out(gateway: Any, call: Call) -> Page:
     if session is not None:
         sessions.end(session)
     return go(call, "/signin", more=set_cookie(call, COOKIE, "", 0))
+
+
+def _form(gateway: Any, call: Call, status: int = 200, next: str = "", wrong: str = "", name: str = "") -> Page:
+    found = oidc.label(gateway)
+    return render(gateway, call, "signin.html", status, next=next, wrong=wrong, name=name, provider=found)
 
 
 def _entered(gateway: Any, call: Call, session: Session, then: str) -> Page:

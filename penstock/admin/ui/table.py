@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin.ui import batches, engines, modelforms, models, overview, playground, providers, signin, static
+from penstock.admin.ui import (
+    batches,
+    engines,
+    modelforms,
+    models,
+    oidc,
+    overview,
+    playground,
+    providers,
+    signin,
+    static,
+)
 from penstock.admin.ui.inner import Forwarded
 from penstock.admin.ui.rows import form, public
 from penstock.admin.ui.view import BASE, check_form
@@ -33,6 +44,8 @@ ROUTES: tuple[Route, ...] = (
     public("/signin", signin.show),
     public("/signin", signin.sign_in, ("POST",)),
     public("/enter", signin.enter),
+    public("/oidc", oidc.begin),
+    public("/oidc/back", oidc.back),
     form("/signout", signin.sign_out),
     *overview.ROUTES,
     *modelforms.ROUTES,

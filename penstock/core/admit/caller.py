@@ -51,7 +51,8 @@ class Caller(Struct, frozen=True):
     ``customer``: the end user of all its requests, where a token says so. ``outputs``: see ``Holder``, of those of its
     holders that say something, the key first. ``logging``: where its team's and its own records go, too. ``priority``:
     by which shares of models are reserved, "" for none: its team's, else its own.
-    ``required``: what its requests must say."""
+    ``required``: what its requests must say. ``guards``: names of those that judge all of its requests; ``no_guards``:
+    those that are always on do not."""
 
     alias: str
     admin: bool
@@ -74,6 +75,8 @@ class Caller(Struct, frozen=True):
     logging: tuple[Logging, ...] = ()
     required: tuple[str, ...] = ()
     priority: str = ""
+    guards: tuple[str, ...] = ()
+    no_guards: bool = False
 
     def output_of(self, model: str) -> int | None:
         """Return how many tokens are set aside for an answer of a model whose request sets no limit; None where nobody
@@ -153,6 +156,8 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
         logging=(*_logging(f"team/{team_id}", team or _NONE), *_logging(f"key/{id_}", key)),
         required=tuple(dict.fromkeys((*read_required(key), *read_required(team or _NONE)))),
         priority=_priority(team or _NONE) or _priority(key),
+        guards=tuple(dict.fromkeys((*_guards(team or _NONE), *_guards(key)))),
+        no_guards=_no_guards(team or _NONE) or _no_guards(key),
     )
 
 
@@ -192,6 +197,16 @@ def _logging(place: str, body: Body) -> Iterator[Logging]:
 def _tags(body: Body) -> tuple[str, ...]:
     found = body.get("tags") or (body.get("metadata") or _NONE).get("tags") or ()
     return tuple(str(one) for one in found)
+
+
+def _guards(body: Body) -> tuple[str, ...]:
+    found = body.get("guardrails") or (body.get("metadata") or _NONE).get("guardrails") or ()
+    return tuple(str(one) for one in found) if isinstance(found, list | tuple) else ()
+
+
+def _no_guards(body: Body) -> bool:
+    name = "disable_global_guardrails"
+    return body.get(name) is True or (body.get("metadata") or _NONE).get(name) is True
 
 
 def _priority(body: Body) -> str:

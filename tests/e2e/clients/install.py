@@ -32,6 +32,7 @@ NODE_CLIENTS: Mapping[str, Mapping[str, str]] = {
     "claude-code": {"@anthropic-ai/claude-code": "2.1.197"},
     "codex": {"@openai/codex": "0.169.0"},
     "browser": {"playwright-core": "1.65.1", "axe-core": "4.14.1"},
+    "identity-provider": {"oidc-provider": "9.13.3"},
 }
 """Folder -> npm packages and their exact versions: a client that changes overnight must not turn a build red."""
 

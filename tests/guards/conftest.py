@@ -1,0 +1,3 @@
+from tests.guards.fakes import fakes
+
+__all__ = ["fakes"]
