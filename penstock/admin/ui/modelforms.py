@@ -180,12 +180,12 @@ async def _form(
         raise GatewayError("no_object", f"There is no provider {provider[:60]!r}: choose one of the list.")
     credentials = await ask(gateway, call, "GET", "/credentials")
     names = sorted(one["credential_name"] for one in credentials.said["credentials"]) if credentials.good else []
-    typed = Typed(typed)
+    typed, known = Typed(typed), known_models(of["id"])
     typed.setdefault("litellm_credential_name", next(iter(of["credentials"]), "") if row is None else "")
     return render(
         gateway, call, "models/form.html", status,
         of=of, typed=typed, wrong=Typed(wrong or {}), row=row, tried=tried, credentials=names, at=at,
-        accounts=ACCOUNTS.get(of["id"], ()), numbers=NUMBERS, prices=PRICES, modes=MODES, known=(known := known_models(of["id"])),
+        accounts=ACCOUNTS.get(of["id"], ()), numbers=NUMBERS, prices=PRICES, modes=MODES, known=known,
         example=EXAMPLES.get(of["id"]) or next(iter(known), ""),
     )  # fmt: skip
 
