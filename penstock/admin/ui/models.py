@@ -99,9 +99,9 @@ def _prices(info: dict[str, Any]) -> list[tuple[str, Any]]:
         if "cost" in name and isinstance(value, int | float) and value:
             tokens = "_per_token" in name or "_token_cost" in name
             words = re.sub("_cost_per_token|_token_cost", "", name) if tokens else name.replace("_cost", "", 1)
-            title = words.replace("_", " ").strip()
+            title = words.replace("_", " ").strip().capitalize()
             found.append((f"{title}, 1M tokens" if tokens else title, value * 1e6 if tokens else value))
-    return sorted(found, key=lambda one: (not one[0].startswith(("input, ", "output, ")), one[0]))
+    return sorted(found, key=lambda one: (not one[0].startswith(("Input, ", "Output, ")), one[0]))
 
 
 async def test(gateway: Any, call: Call) -> Page:
