@@ -44,6 +44,7 @@ from penstock.server import (
     trying,
 )
 from penstock.server.batches import anthropic, files, openai
+from penstock.server.metrics import page as metrics
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -181,6 +182,7 @@ ROUTES: tuple[Route, ...] = (
     *anthropic.ROUTES,
     *caching.ROUTES,
     *engines.ROUTES,
+    *metrics.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),
     *health.ROUTES,
     *trying.ROUTES,

@@ -207,6 +207,7 @@ class Service:
         await self.callbacks.close()
         await self.pool.close()
         engine.flush()
+        gateway.tally.fold()
         self.records.close()
         if gateway.books is not None:
             await gateway.books.close()

@@ -23,6 +23,7 @@ from penstock.server import effect
 from penstock.server.batches.quotas import most_kept
 from penstock.server.books import Books
 from penstock.server.effect import RESTART, SETTINGS, Setting, value_of
+from penstock.server.metrics.settings import read_metrics
 from penstock.server.options import ServeOptions
 from penstock.server.service import Service
 from penstock.server.sources.base import gather
@@ -98,6 +99,9 @@ BY_KEY: dict[str, tuple[Any, Any]] = {
         {"issuer": "https://a.test", "client_id": "c", "default_role": "internal_user"},
         {"issuer": "https://b.test", "client_id": "c", "default_role": "internal_user"},
     ),
+    "general_settings.metrics_families": ("penstock", "litellm"),
+    "litellm_settings.prometheus_metrics_config": ([{"group": "a", "metrics": ["litellm_x"]}], [{"group": "a", "metrics": ["litellm_y"]}]),
+    "litellm_settings.prometheus_latency_buckets": ([0.1, 1], [0.2, 1]),
     "general_settings.trusted_proxy_ranges": (["10.0.0.0/8"], ["10.0.0.1"]),
     "general_settings.allowed_ips": (["10.0.0.0/8"], ["10.0.0.1"]),
     **{f"general_settings.{key}": (["/health"], ["/models", "/key/{key}"]) for key in ROUTE_KEYS},
@@ -241,6 +245,7 @@ def behaviour(service: Service) -> dict[str, Any]:
             service.callbacks._teams,
             [*service.callbacks._made],
         ),
+        "metrics": (read_metrics(state.config), gateway.tally.most),
         "late": [{n: of.values.get(n) for n in LATE} for of in (state.config.general, state.config.litellm)],
     }
 

@@ -194,7 +194,7 @@ def _sqlite_engine(address: Address) -> sa.Engine:
 
 
 def _only_reads(kind: str, connection: Any, record: Any) -> None:
-    """Have a connection refuse what writes; of PostgreSQL each transaction says so itself."""
+    """Forbid a connection to write; of PostgreSQL each transaction says so itself."""
     if kind == SQLITE:
         connection.execute("PRAGMA query_only=ON")
     elif kind == MYSQL:
