@@ -91,6 +91,13 @@ class Registry:
                 raise GatewayError("bad_request", text, param="model_info.id") from None
             return await self._changed("added", model, target, warnings)
 
+    async def draft(self, entry: Mapping[str, Any]) -> tuple[Target, tuple[str, ...]]:
+        """Build the target of an entry that is not stored, to try it out. Raises "bad_request" as ``add`` does."""
+        params = entry.get("litellm_params")
+        named = isinstance(params, Mapping) and params.get("litellm_credential_name")
+        given = {**entry, "model_info": {**(entry.get("model_info") or {}), "id": new_id()}}
+        return self._check(given, None, (await self._stored()).credentials if named else {})
+
     async def update(self, id: str, patch: Mapping[str, Any], author: str, clears: bool = True) -> Change:
         """Change a deployment: what ``patch`` gives takes the place of what is there, key by key within the blocks.
         ``clears``: a null takes a key away; else it leaves it. Raises "bad_request" and "upstream_not_found"."""

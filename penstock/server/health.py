@@ -34,7 +34,7 @@ AT_ONCE = 8
 _TEXT = "test from penstock"
 # Mode of a model -> the surface that asks it, and the body. What is not here would cost more than a few tokens.
 _CHAT = ("/v1/chat/completions", {"messages": [{"role": "user", "content": _TEXT}], "max_tokens": MOST_TOKENS})
-_QUESTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
+QUESTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "chat": _CHAT,
     "responses": _CHAT,
     "completion": ("/v1/completions", {"prompt": _TEXT, "max_tokens": MOST_TOKENS}),
@@ -183,8 +183,8 @@ async def _ask_one(gateway: Gateway, call: Call, target: Target) -> tuple[dict[s
         [(row, trouble)] = _known(gateway, [target])
         return row | {"not_asked": f"the engine {target.engine} is not loaded"}, trouble
     mode = target.deployment.mode or target.price.capabilities.mode or "chat"
-    asked = _behind_star(gateway.state, target)
-    question = _QUESTIONS.get(mode)
+    asked = behind_star(gateway.state, target)
+    question = QUESTIONS.get(mode)
     if asked is None or question is None:
         [(row, trouble)] = _known(gateway, [target])
         why = f"no short question is known for mode {mode}" if question is None else "the wildcard names no model"
@@ -209,10 +209,10 @@ async def _ask_one(gateway: Gateway, call: Call, target: Target) -> tuple[dict[s
     except TimeoutError:
         return _endpoint(target), f"no answer within {patience:g} s"
     row = _endpoint(target) | {"response_time_ms": round((gateway.clock() - item.started) * 1000, 3)}
-    return row, "" if item.status == 200 else _error_of(item.answer)
+    return row, "" if item.status == 200 else error_of(item.answer)
 
 
-def _behind_star(state: State, target: Target) -> Target | None:
+def behind_star(state: State, target: Target) -> Target | None:
     """Return the target that is asked: of a wildcard, the one that ``health_check_model`` names; None without it."""
     if "*" not in target.deployment.model_name and "*" not in target.model:
         return target
@@ -221,6 +221,6 @@ def _behind_star(state: State, target: Target) -> Target | None:
     return next((one for one in found if one.deployment.id == target.deployment.id and "*" not in one.model), None)
 
 
-def _error_of(answer: bytes) -> str:
+def error_of(answer: bytes) -> str:
     error = msgspec.json.decode(answer, type=dict[str, Any]).get("error")
     return str(error.get("message")) if isinstance(error, dict) else "it failed"

@@ -33,14 +33,17 @@ from penstock.runtime.gate import PUBLIC, shown
 from penstock.server import (
     caching,
     costs,
+    deployed,
     engines,
     explaining,
     google,
     google_pages,
     health,
     ollama_pages,
+    providing,
     reference,
     stored,
+    trying,
 )
 from penstock.server.batches import anthropic, files, openai
 from penstock.server.metrics import page as metrics
@@ -184,6 +187,9 @@ ROUTES: tuple[Route, ...] = (
     *metrics.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),
     *health.ROUTES,
+    *trying.ROUTES,
+    *deployed.ROUTES,
+    *providing.ROUTES,
     # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.
     Route("/openapi.json", _openapi),
     Route("/docs", _reference, answer="text/html"),

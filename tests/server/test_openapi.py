@@ -38,8 +38,8 @@ OPERATIONS = [
 NAMES = [f"{method} {path}" for method, path, _ in OPERATIONS]
 # With what a summary may begin. A new one is added by someone who read it.
 FIRST = set(
-    """Add Answer Block Calculate Cancel Change Compact Complete Count Delete Describe Embed Estimate Forget Generate Give Judge List Make
-    Pass Rank Read Report Set Show Speak Stream Tell Unblock Write""".split()
+    """Add Answer Ask Block Calculate Cancel Change Compact Complete Count Delete Describe Embed Estimate Forget Generate Give Judge List Make
+    Pass Rank Read Report Send Set Show Speak Stream Tell Unblock Write""".split()
 )
 
 # What the specification asks of what we use of it; of all else it is written here that it must not occur.

@@ -81,7 +81,7 @@ TABLE = {
     """,
     ("info", "GET"): """
         /openapi.json /docs /v1/capabilities /model/info /v1/model/info /model_group/info /user/available_roles
-        /v1/route/explain /spend/calculate /api/v1/litellm/providers
+        /v1/route/explain /spend/calculate /api/v1/litellm/providers /deployments /deployments/{id:path}
     """,
     ("info", "POST"): """
         /v2/key/info /key/health /v1/route/explain /spend/calculate /cost/estimate /api/v1/litellm/cost/estimate

@@ -24,6 +24,16 @@ class Entry(NamedTuple):
 MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     ("", (Entry("/", "Overview"),)),
     (
+        "Models",
+        (
+            Entry("/models", "Models"),
+            Entry("/providers", "Providers", PAGE_VIEW),
+            Entry("/playground", "Playground"),
+            Entry("/engines", "Engines", PAGE_VIEW),
+            Entry("/batches", "Batches"),
+        ),
+    ),
+    (
         "Access",
         (
             Entry("/keys", "Keys"),

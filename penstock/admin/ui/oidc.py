@@ -197,9 +197,7 @@ async def back(gateway: Any, call: Call) -> Page:
             raise Told("This sign-in was not begun here, or too long ago: begin again.")
         sessions.end(started)  # a code opens once
         nonce, _, verifier = started.proof.partition(".")
-        claims = await asyncio.to_thread(
-            provider.claims, query.get("code", ""), verifier, nonce, _back(gateway, call)
-        )
+        claims = await asyncio.to_thread(provider.claims, query.get("code", ""), verifier, nonce, _back(gateway, call))
         user = await _user(gateway, call, provider.settings, claims)
     except (OSError, ValueError, KeyError, TypeError, ImportError, Told) as error:
         return _refused(gateway, call, error)

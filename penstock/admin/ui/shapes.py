@@ -23,6 +23,8 @@ def money(value: Any) -> str:
         return f"${number:,.0f}"
     if abs(number) >= 1:
         return f"${number:,.2f}"
+    if abs(number) >= 0.01 and abs(number - round(number, 2)) < 1e-9:
+        return f"${number:.2f}"
     text = f"{number:.8f}".rstrip("0")
     digits = f"{number:.2g}" if abs(number) >= 1e-8 else f"{number:.1e}"
     rounded = f"{float(digits):.12f}".rstrip("0")

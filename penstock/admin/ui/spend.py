@@ -12,7 +12,7 @@ from penstock.admin.ui.editing import nothing_kept
 from penstock.admin.ui.inner import ask
 from penstock.admin.ui.lists import path_of, query_of
 from penstock.admin.ui.rows import form, page
-from penstock.admin.ui.view import form_of, render
+from penstock.admin.ui.view import file_of, form_of, render
 from penstock.runtime.gate import PAGE_VIEW
 from penstock.runtime.route import Page
 
@@ -182,8 +182,12 @@ def _bill(gateway: Any, call: Call, found: Fields | None, error: str, provider: 
 async def compare(gateway: Any, call: Call) -> Page:
     """Set a provider's bill beside what was counted here."""
     given = form_of(call)
-    text = given.get("bill", "") or given.get("text", "")
-    provider = given.get("provider", "").strip()[:100]
+    file, provider = file_of(call, "bill"), given.get("provider", "").strip()[:100]
+    try:
+        text = given.get("text", "") if file is None else file[1].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        error = f"The file {file[0]!r} is no text: choose the CSV or JSON that the provider's page exports."
+        return _bill(gateway, call, None, error, provider, 400)
     if not text.strip():
         return _bill(
             gateway, call, None, "Choose the file that the provider's page exports, or paste it.", provider, 400

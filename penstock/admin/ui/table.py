@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penstock.admin.ui import (
+    batches,
     budgets,
+    engines,
     invitation,
     keychange,
     keys,
+    modelforms,
+    models,
     oidc,
     organizations,
     overview,
+    playground,
+    providers,
     signin,
     spend,
     static,
@@ -58,6 +64,12 @@ ROUTES: tuple[Route, ...] = (
     *organizations.ROUTES,
     *budgets.ROUTES,
     *spend.ROUTES,
+    *modelforms.ROUTES,
+    *models.ROUTES,
+    *providers.ROUTES,
+    *playground.ROUTES,
+    *engines.ROUTES,
+    *batches.ROUTES,
     public("/static/{name:path}", static.send, answer="text/css"),
     Route(
         BASE + "/call/{path:path}", forward, methods=_SCRIPTED, role=PAGE, json=False, answer=JSON.decode(), family=INFO

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import jinja2
     import markupsafe
 
+    from penstock.core.ops.forms import Part
     from penstock.runtime.call import Call
 
 BASE = "/ui"
@@ -141,35 +142,53 @@ def lists_of(call: Call) -> dict[str, list[str]]:
     return found
 
 
+def file_of(call: Call, name: str) -> tuple[str, bytes] | None:
+    """Read a file of a form with files: its name and its bytes; None where none was chosen."""
+    body = call.exchange.body
+    for part in _parts(call):
+        if part.name == name and part.filename:
+            return part.filename, body[part.start : part.end]
+    return None
+
+
+def _has_files(call: Call) -> bool:
+    return call.exchange.headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+
+
+def _parts(call: Call) -> list[Part]:
+    return forms.parts(call.exchange.body, forms.boundary_of(call.exchange.headers.get(b"content-type")))
+
+
+def _plain(call: Call) -> list[tuple[str, str]]:
+    """Read what is no file in a form with files."""
+    body = call.exchange.body
+    found = [one for one in _parts(call) if one.filename is None]
+    if sum(one.end - one.start for one in found) > FORM_BYTES:
+        raise GatewayError("too_large", f"The fields of this form have over {FORM_BYTES} bytes.")
+    return [(one.name, body[one.start : one.end].decode("utf-8", "replace")) for one in found]
+
+
 def _pairs(call: Call) -> list[tuple[str, str]]:
-    body, type_ = call.exchange.body, call.exchange.headers.get(b"content-type", b"")
+    body = call.exchange.body
+    if _has_files(call):
+        return [(name, value.replace("\r\n", "\n")) for name, value in _plain(call) if name != "token"]
     if len(body) > FORM_BYTES:
         raise GatewayError("too_large", f"This form has over {FORM_BYTES} bytes.")
     try:
-        if type_.lower().startswith(b"multipart/"):  # a form with a file, whose text is a field as others are
-            found = forms.parts(body, forms.boundary_of(type_))
-            pairs = [(part.name, body[part.start : part.end].decode("utf-8-sig")) for part in found]
-        else:
-            pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS)
     except (ValueError, UnicodeDecodeError):
-        raise GatewayError("bad_request", "This is no form of these pages, or its file is no text.") from None
+        raise GatewayError("bad_request", "This is no form of these pages.") from None
     return [(name, value.replace("\r\n", "\n")) for name, value in pairs if name != "token"]
-
-
-def _token_in(call: Call) -> str:
-    """Return the token that a form brings along, in the first of its fields; "" for none."""
-    body, type_ = call.exchange.body[:FORM_BYTES], call.exchange.headers.get(b"content-type", b"")
-    if type_.lower().startswith(b"multipart/"):
-        found = [part for part in forms.parts(body, forms.boundary_of(type_)) if part.name == "token"]
-        return body[found[0].start : found[0].end].decode("latin-1") if found else ""
-    return dict(parse_qsl(body.decode("latin-1"), max_num_fields=FORM_FIELDS)).get("token", "")
 
 
 def check_form(gateway: Any, call: Call) -> None:
     """Raise "forbidden" unless a form, or the header of a script, proves that a page of ours sent it."""
     given = call.exchange.headers.get(b"x-page-token", b"").decode("latin-1")
-    if not given and call.exchange.body[:1] != b"{":
-        given = _token_in(call)
+    if not given and _has_files(call):
+        given = dict(_plain(call)).get("token", "")
+    elif not given and call.exchange.body[:1] != b"{":
+        fields = parse_qsl(call.exchange.body[:FORM_BYTES].decode("latin-1"), max_num_fields=FORM_FIELDS)
+        given = dict(fields).get("token", "")
     sessions_of(gateway).check_token(call.exchange, given)
 
 
