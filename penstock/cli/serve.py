@@ -172,6 +172,7 @@ def _litellm_flags(command: click.Command) -> click.Command:
 )
 @click.option("--fd", type=click.IntRange(0), hidden=True, help="An inherited listening socket.")
 @click.option("--models-fd", type=click.IntRange(0), hidden=True, help="An inherited file of stored models.")
+@click.option("--counts", hidden=True, help="Inherited files of what is counted.")
 def serve(
     config: Path | None,
     host: str,
@@ -186,6 +187,7 @@ def serve(
     state_dir: Path | None,
     fd: int | None,
     models_fd: int | None,
+    counts: str | None,
 ) -> None:
     """Start the gateway.
 
@@ -210,6 +212,7 @@ def serve(
         state_dir=state_dir,
         fd=fd,
         models_fd=models_fd,
+        counts=counts,
         notes=click.get_current_context().meta.get(_NOTES, ()),
     )
     sys.exit(run(options))

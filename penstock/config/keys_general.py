@@ -196,6 +196,9 @@ GENERAL = (
     ("alerting_args", "mapping", "known", None, "settings of alerts"),
     ("alerting_threshold", "seconds", "known", None, "seconds after which a request counts as hanging"),
     ("spend_report_frequency", "str", "known", None, "how often spend is reported"),
+    # metrics
+    ("metrics_token", "secret", "acted", None, "Penstock's own: a token that opens /metrics, and nothing else"),
+    ("metrics_families", "one:both,penstock,litellm", "acted", "both", "Penstock's own: whose names /metrics tells"),
     # records and spend
     ("disable_spend_logs", "bool", "acted", False, "of a request keep what it cost alone, for an hour"),
     ("disable_spend_updates", "bool", "acted", False, "write down no spend: budgets are never used up"),

@@ -31,9 +31,11 @@ _STAYS = frozenset(
     database_url database_type database_args database_connect_timeout database_socket_timeout
     database_extra_connection_params allow_requests_on_db_unavailable stored_models_may_read enable_jwt_auth
     litellm_jwtauth litellm_key_header_name enable_oauth2_auth enable_oauth2_proxy_auth use_x_forwarded_for
-    trusted_proxy_ranges coordination_redis budget_sharing allowed_routes public_routes admin_only_routes""".split()
+    trusted_proxy_ranges coordination_redis budget_sharing allowed_routes public_routes admin_only_routes
+    metrics_token""".split()
 )
 """Keys of `general_settings` that only the file has."""
+_STAYS_OF_LITELLM = frozenset(("require_auth_for_metrics_endpoint",))
 CALLBACKS = frozenset(
     "callbacks success_callback failure_callback input_callback service_callback audit_log_callbacks "
     "batch_line_item_callbacks".split()
@@ -93,7 +95,7 @@ def check_setting(section: str, key: str, value: Any, may: frozenset[str]) -> li
         hint = f", did you mean {near!r}?" if near else ""
         where = keys.elsewhere(key, TABLES[section])
         problems.error(PLACE, 0, path, f"unknown key{f', it belongs in {where}' if where else hint}")
-    elif row.name in _STAYS and section == "general_settings":
+    elif row.name in (_STAYS if section == "general_settings" else _STAYS_OF_LITELLM):
         problems.error(PLACE, 0, path, _ELSEWHERE)
     node = node_of(value, problems, PLACE)
     for where_, text in texts_in(node, path) if node is not None else ():

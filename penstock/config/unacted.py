@@ -55,8 +55,8 @@ _ROWS: tuple[tuple[str, str], ...] = (
         "key_management_* use_google_kms use_azure_key_vault",
     ),
     (
-        "nothing here counts as metrics in Prometheus's form",
-        "prometheus_* custom_prometheus_* require_auth_for_metrics_endpoint *_prometheus_only",
+        "labels of metrics come from the config and from what admins manage, none from requests (docs/metrics.md)",
+        "prometheus_* custom_prometheus_* *_prometheus_only",
     ),
     (
         "no logger here reads it: docs/callbacks.md says what each of ours does",

@@ -64,6 +64,7 @@ class Bookkeeper:
         self._at = journal.files[0].name, BEGIN  # all before it is stored
         self._synced_at, self._synced = 0.0, ("", 0)  # when, and up to where
         self._stored = 0  # entries
+        self._level = time.monotonic()  # when all that there was had been stored
         self._task: asyncio.Task[None] | None = None
         self._anew: Iterable[Cell] | None = None  # what is to be asked once more
         self.away = ""
@@ -97,6 +98,12 @@ class Bookkeeper:
                 file.close()
         self._thread.shutdown()
 
+    def lag(self) -> tuple[int, float]:
+        """Return how many entries are not in the store yet, and how long the oldest has waited at most."""
+        if self._at == self._journal.end:
+            self._level = time.monotonic()
+        return max(0, self._journal.ended - self._stored), time.monotonic() - self._level
+
     def ask(self, cell: Cell) -> None:
         """Ask what was spent in a cell's window before this process counted; the cell then knows it."""
         cell.asked = True
@@ -125,11 +132,13 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(max(pause, EVERY))
             try:
-                before, end = self._stored, self._journal.end
+                before, end, began = self._stored, self._journal.end, time.monotonic()
                 # What comes meanwhile is left for the next round: else each batch under load is a small one, and dear.
                 while await self._step() and (self._at < end or self._asks):
                     self._found()
                 self._found()
+                if self._at >= end:  # what came meanwhile is younger than this round
+                    self._level = began
                 pause = EVERY_UNDER_LOAD if self._stored - before > _LOAD else 0.0
             except OSError as error:
                 if not self.away:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from penstock.runtime.records import Records
     from penstock.runtime.state import State
     from penstock.runtime.surface import Surface
+    from penstock.runtime.tally import Tally
     from penstock.runtime.targets import Target
     from penstock.stores.base import Store
 
@@ -96,6 +97,7 @@ class Engine:
         self.records = records
         self.admission: Admission | None = None  # None: nobody has limits
         self.observer: Observer | None = None  # None: records are sent nowhere
+        self.tally: Tally | None = None  # None: nothing is counted
         self.answers = AnswerCache(lambda: self.means, self.handle)
         self.mirror = Mirror(self.handle, lambda: self.means)
         self.hosts: Hosts | None = None  # engines of the config; None: it has none
@@ -319,8 +321,11 @@ class Engine:
         if error.row.fault == "upstream":
             now = self.means.clock()
             attempt.live.health.failed(error.message, error.kind, now)
+            if self.tally is not None:
+                self.tally.failed(attempt, error)
             if rules is not None:
-                blame(attempt, rules, error, now, alone)
+                if blame(attempt, rules, error, now, alone) and self.tally is not None:
+                    self.tally.cooled(attempt, error)
             else:
                 attempt.live.standing.count_failure(now)
 
@@ -374,6 +379,8 @@ class Engine:
         for call, error, now, at in ended:
             record = record_of(call, error, now, at)
             self.records.put(record)
+            if self.tally is not None:
+                self.tally.put(call, record)
             if self.observer is not None:
                 self.observer.put(call, record)
             # The attempt holds its call: apart, both are freed at once, and the collector has nothing to find.

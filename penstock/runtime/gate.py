@@ -7,6 +7,7 @@ here first has built a second door: a rule test looks for those.
 from __future__ import annotations
 
 import time
+from hmac import compare_digest
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from penstock.core.admit.access import LLM, check_route, check_standing
@@ -240,6 +241,23 @@ class Gate:
             text = f"Requests from the web page {page!r} are refused: it is not named in LITELLM_CORS_ORIGINS."
             raise GatewayError("forbidden", text)
         return self.web_pages.permission(headers)
+
+    def admit_reader(self, call: Call, entry: Entry, token: bytes, everybody: bool) -> Awaitable[None] | None:
+        """Let in who may read one page: everybody, where the operator says so; who shows a token that opens it and
+        nothing else, b"" for none; and whom ``admit`` lets in."""
+        exchange = call.exchange
+        if not everybody and not (token and self._shows(exchange, token)):
+            return self.admit(call, entry)
+        if self.addresses is not None:
+            self.addresses.check(exchange.client)
+        return None
+
+    def _shows(self, exchange: Exchange, token: bytes) -> bool:
+        try:
+            given = presented(exchange.headers, self.identity.key_header)
+        except GatewayError:  # another kind of credential
+            return False
+        return given is not None and compare_digest(given, token)
 
     def know(self, call: Call, query: bytes = b"") -> bool:
         """Tell whether a call of a public page would be let in at others, and note who makes it: for pages that say

@@ -17,7 +17,7 @@ from penstock.core.providers.lending import withheld_message
 from penstock.core.providers.operations import NO_CHATS
 from penstock.core.route.catalog import Catalog, Member
 from penstock.runtime.building import address_of, build_target, settings_of
-from penstock.sinks import ELSEWHERE, SINKS
+from penstock.sinks import COUNTED, ELSEWHERE, SINKS
 
 if TYPE_CHECKING:
     from penstock.config import Config, Deployment, Problem
@@ -77,7 +77,7 @@ def callback_faults(config: Config) -> Iterator[tuple[str, str]]:
             webhook = isinstance(known, Mapping) and known.get("callback_type") == "generic_api"
             if name in LIMITERS and limited:
                 continue  # it is told of nothing: what it stands for is done in admission
-            if name not in SINKS and "." not in name and not webhook:
+            if name not in SINKS and name not in COUNTED and "." not in name and not webhook:
                 # What is no name of LiteLLM's may be anything, also a secret in the wrong place: it is not repeated.
                 what = f"the callback {name!r}" if name in ELSEWHERE else f"entry {number + 1}"
                 text = f"{what} sends nothing here: known are {', '.join(SINKS)}"

@@ -75,8 +75,8 @@ def praise(attempt: Attempt, rules: Rules, now: float) -> None:
             standing.recent.append(attempt.upstream)
 
 
-def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> None:
-    """Hold an upstream's fault against its deployment, and say so when it rests for that."""
+def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone: bool) -> bool:
+    """Hold an upstream's fault against its deployment, and say so when it rests for that. Return whether it does."""
     standing = attempt.live.standing
     if rules.learns and error.kind == "timeout":
         standing.answered_in(now, TIMED_OUT, 1)
@@ -91,3 +91,4 @@ def blame(attempt: Attempt, rules: Rules, error: GatewayError, now: float, alone
         why = "its key is refused" if error.kind in CREDENTIAL else error.row.litellm
         target = attempt.target
         log.warning("%s (%s) rests for %.3g s: %s (%s)", target.label, target.id[:12], seconds, why, error.status)
+    return seconds > 0

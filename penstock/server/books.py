@@ -96,6 +96,11 @@ class Books:
         await self._keeper.stop()
         self._journal.close()
 
+    def lag(self) -> tuple[int, float, int]:
+        """Return how many entries are not in the store yet, how many seconds the oldest has waited at most, and the
+        bytes of the journal."""
+        return (*self._keeper.lag(), sum(file.size for file in self._journal.files))
+
     def told(self) -> dict[str, str]:
         """Return what an operator should know: what cannot be written down, or stored."""
         found = {"journal": self.ledger.trouble, "store": self._keeper.away}

@@ -36,6 +36,7 @@ from penstock.server.books import LITELLM_KEYS as BOOKS_LITELLM_KEYS
 from penstock.server.callbacks import KEYS as CALLBACK_KEYS
 from penstock.server.lines import LEVELS, level_of, wants_json, write_lines
 from penstock.server.memory import SHARE_HELD, memory_bytes
+from penstock.server.metrics.settings import read_counting
 from penstock.server.options import ONE_WORKER, ServeOptions, master_key, serves_everybody
 
 if TYPE_CHECKING:
@@ -213,6 +214,10 @@ def _places(to: InEffect, config: Config) -> None:
         gate.places.places = share
 
 
+def _metrics(to: InEffect, config: Config) -> None:
+    to.gateway.tally.go_by(*read_counting(config))
+
+
 def _engines(to: InEffect, config: Config) -> None:
     """Let the engines be those of the config; what runs and did not change goes on."""
     engine = to.gateway.engine
@@ -275,6 +280,9 @@ SETTINGS = (
     Setting("general_settings.max_file_size_mb", _sizes),
     Setting("general_settings.max_held_mb", _sizes),
     Setting("general_settings.global_max_parallel_requests", _places),
+    Setting("litellm_settings.prometheus_metrics_max_series_per_metric", _metrics),
+    # What was counted by other bounds cannot be told by these.
+    Setting("litellm_settings.prometheus_latency_buckets", RESTART),
     Setting("engines", _engines),
     *(Setting(f"litellm_settings.{name}", _callbacks) for name in CALLBACK_KEYS),
     Setting("general_settings.json_logs", _log_lines, "json_logs", "--log-format"),

@@ -19,9 +19,11 @@ from penstock.runtime.http import Batch, in_task, out_of_files
 from penstock.runtime.ledger import Ledger
 from penstock.runtime.ops.upload import HELD
 from penstock.runtime.surface import Surface
+from penstock.runtime.tally import Tally
 from penstock.runtime.told import telling
 from penstock.runtime.web_pages import is_preflight
 from penstock.server.coded import read_coded, room_for
+from penstock.server.metrics.pulse import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from penstock.server.batches.room import BatchRoom
     from penstock.server.books import Books  # circle: books are kept of what a gateway serves
     from penstock.server.callbacks import Callbacks  # circle: it tells what a gateway served
+    from penstock.server.metrics.telling import Metrics  # circle: it tells what a gateway counts
     from penstock.server.storage import Storage
 
     T = TypeVar("T")
@@ -113,6 +116,10 @@ class Gateway:
         self.callbacks: Callbacks | None = None
         self.pages: Refuses | None = None  # how pages tell what went wrong; None where there are none
         self.key_hooks = NO_HOOKS  # who else says which virtual keys there may be
+        self.tally = engine.tally = Tally(lambda name: self.state.catalog.knows(name), site.surfaces)
+        self.pulse = Pulse()
+        self.tells_others: Callable[[], None] | None = None  # workers, of what stands here
+        self.metrics: Metrics | None = None  # made when somebody asks for them
         self.limit(max_body, max_upload)
 
     def limit(self, max_body: int, max_upload: int) -> None:
@@ -380,8 +387,11 @@ class Gateway:
         self.engine.record(call, GatewayError("client_gone", "The client closed the connection."))
 
     def tick(self) -> None:
-        """Give streams that say nothing a sign of life. Called about once a second."""
+        """Give streams that say nothing a sign of life, and count what is over. Called about once a second."""
         now = self.clock()
+        self.tally.tick(time.time())
+        if self.tells_others is not None:
+            self.tells_others()
         for exchange in self.active:
             call, coming = exchange.call, exchange.coming
             if isinstance(call, Call) and call.surface is not None and (coming is None or coming.complete):

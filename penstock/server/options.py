@@ -20,9 +20,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class ServeOptions:
     """What the command line says. ``config`` None: embedded defaults. ``grace``: seconds that streams may take to
     finish after SIGTERM. ``workers``: processes that share the port and the memory; one that has an inherited socket
-    (``fd``) is one of them; ``models_fd``: the file in which they share the stored models. ``state_dir``: where to keep
-    what outlives the gateway; None: where the environment says. ``json_logs``/``max_body_mb`` None: as the config says.
-    ``notes``: what is to be said of options that have no effect."""
+    (``fd``) is one of them; ``models_fd``: the file in which they share the stored models; ``counts``: those in which
+    each has what it counts, behind which of them is its own: ``1:7,8,9``. ``state_dir``: where to keep what outlives
+    the gateway; None: where the environment says. ``json_logs``/``max_body_mb`` None: as the config says. ``notes``:
+    what is to be said of options that have no effect."""
 
     config: Path | None = None
     host: str = "127.0.0.1"
@@ -35,6 +36,7 @@ class ServeOptions:
     max_body_mb: float | None = None
     fd: int | None = None
     models_fd: int | None = None
+    counts: str | None = None
     state_dir: Path | None = None
     notes: tuple[str, ...] = ()
 

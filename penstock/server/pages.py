@@ -41,6 +41,7 @@ from penstock.server import (
     stored,
 )
 from penstock.server.batches import anthropic, files, openai
+from penstock.server.metrics import page as metrics
 from penstock.server.refusals import no_model
 from penstock.server.routes import JSON, READ, Page, Route
 
@@ -178,6 +179,7 @@ ROUTES: tuple[Route, ...] = (
     *anthropic.ROUTES,
     *caching.ROUTES,
     *engines.ROUTES,
+    *metrics.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),
     *health.ROUTES,
     # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.

@@ -122,6 +122,10 @@ class Service:
         self.callbacks = self.gateway.callbacks = Callbacks(self.gateway)
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
+        if options.counts is not None:
+            from penstock.server.metrics.share import share  # one process alone shares nothing
+
+            self.gateway.tells_others = share(self.gateway, options.counts)
         self.shared = self._share(config)
         self.prober = Prober(self.gateway)
         self.checker = Checker(self.gateway)
@@ -207,6 +211,7 @@ class Service:
         await self.callbacks.close()
         await self.pool.close()
         engine.flush()
+        gateway.tally.fold()
         self.records.close()
         if gateway.books is not None:
             await gateway.books.close()
@@ -405,9 +410,12 @@ class Service:
         return waiting
 
     async def _sweep(self, server: uvicorn.Server) -> None:
+        now = asyncio.get_running_loop().time()
         while True:
+            due = now + SWEEP
             await asyncio.sleep(SWEEP)
             now = asyncio.get_running_loop().time()
+            self.gateway.pulse.beat(now - due)
             self.gateway.tick()
             self.descriptors.look(now)
             for connection in list(server.server_state.connections):

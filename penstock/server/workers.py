@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from penstock.server.lines import tell
 from penstock.server.options import STOP_SIGNALS
 from penstock.server.signals import hold_all, let_all, let_reloads
+from penstock.stores.counts import make_counts_file
 from penstock.stores.models import make_shared_file
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ NOT_HANDED_ON = {
     "notes": "they are said once",
     "fd": "each is told the number that the socket has for it",
     "models_fd": "each is told the number that the file has for it",
+    "counts": "each is told which of the files is its own",
 }
 # Fields whose option has another name, or other words for its values.
 _SPELLED = {"json_logs": ("--log-format", {True: "json", False: "text"})}
@@ -61,6 +63,8 @@ class _Supervisor:
         self._json_lines = json_lines
         self._listener = listener
         self._models = make_shared_file()
+        # One for each place, and not for each process: who takes the place of a dead worker goes on counting in it.
+        self._counts = [make_counts_file() for _ in range(options.workers)]
         self._stopping = False
         self._workers: list[subprocess.Popen[bytes]] = []
         self._born: dict[int, float] = {}
@@ -92,8 +96,9 @@ class _Supervisor:
     def _start(self, at: int) -> None:
         """Make a worker, the ``at``-th. No signal comes between its birth and its place in the list: it would not be
         passed on, and one that a worker gets before its handlers are set waits there."""
-        fds = (self._listener.fileno(), self._models)
-        inherited = ["--fd", str(fds[0]), "--models-fd", str(fds[1])]
+        fds = (self._listener.fileno(), self._models, *self._counts)
+        counts = f"{at}:{','.join(map(str, self._counts))}"
+        inherited = ["--fd", str(fds[0]), "--models-fd", str(fds[1]), "--counts", counts]
         command = [sys.executable, "-m", "penstock", "serve", *inherited, *worker_arguments(self._options)]
         hold_all()
         try:

@@ -27,12 +27,14 @@ ELSEWHERE = frozenset(
     """agentops argilla arize arize_phoenix athina aws_sqs azure_sentinel azure_storage braintrust clickhouse cloudzero
     datadog datadog_llm_observability datadog_metrics deepeval dotprompt dynamic_rate_limiter dynamic_rate_limiter_v3
     dynamodb email galileo gcs_bucket gcs_pubsub greenscale humanloop lago langfuse_otel langsmith langtrace literalai
-    logfire lunary newrelic openmeter opik otel pagerduty posthog prometheus promptlayer s3 s3_v2 sentry signoz slack
+    logfire lunary newrelic openmeter opik otel pagerduty posthog promptlayer s3 s3_v2 sentry signoz slack
     supabase traceloop vector_store_pre_call_hook wandb weave_otel""".split()
 )
 """Names that LiteLLM has, and that send nothing here."""
 LOCAL = frozenset(("stdout", "file"))
 """Those that write on this machine."""
+COUNTED = frozenset(("prometheus",))
+"""Those that ask for what is counted anyway: see ``server/metrics``."""
 OWN = {
     "langfuse": (
         "langfuse_public_key langfuse_secret_key langfuse_secret langfuse_host langfuse_base_url langfuse_release "

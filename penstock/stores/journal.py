@@ -64,6 +64,7 @@ class Journal:
         self.open: dict[str, str] = {}  # requests under way, and the file that says so
         self._waiting: list[bytes] = []
         self._waits = 0
+        self.ended = 0  # entries of requests that are over
         self._open()
 
     @property
@@ -84,6 +85,7 @@ class Journal:
             self.open[entry.call_id] = self._file_name
             frame = _pack(len(data) | _PENDING, crc32(data)) + data
         else:
+            self.ended += 1
             self.open.pop(entry.call_id, None)
             frame = _pack(len(data), crc32(data)) + data
         self._waiting.append(frame)

@@ -30,6 +30,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ServeOptions:
         state_dir=tmp_path / "state",
         fd=9,
         models_fd=10,
+        counts="1:11,12,13",
         notes=("--local has no effect",),
     )
 
@@ -49,7 +50,7 @@ def test_each_option_is_handed_on_or_listed_with_a_reason(monkeypatch: pytest.Mo
     unset = [name for name in names if getattr(told, name) == getattr(ServeOptions, name)]
     assert unset == [], "give these another value in the fixture: a default is handed on by itself"
     worker = as_the_worker_reads(monkeypatch, worker_arguments(told))
-    assert worker == replace(told, fd=None, models_fd=None, notes=())
+    assert worker == replace(told, fd=None, models_fd=None, counts=None, notes=())
 
 
 @pytest.mark.parametrize("json_logs", [None, True, False])

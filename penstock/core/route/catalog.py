@@ -67,6 +67,10 @@ class Catalog(Generic[T]):
         self.unions = {name: targets for name, targets in self.unions.items() if name not in renamed}
         self._hidden = (frozenset((*hidden, *renamed)) - self._groups.keys()).union(unlisted)
 
+    def knows(self, name: str) -> bool:
+        """Tell whether a name stands in the config as it is: one behind a wildcard does not."""
+        return name in self._plain or name in self._ids
+
     def find(self, name: str) -> Found[T] | None:
         """Find the group for a name that a client sent, or None."""
         return self._plain.get(name) or self._of_id(name) or self._match(name)
