@@ -47,6 +47,8 @@ def record_of(call: Call, error: GatewayError | None, now: float, at: float) -> 
         _tried(record, call, attempt)
     elif call.caching is not None and call.caching.how is not MISS:
         record.cache_hit, record.cost, record.usage = True, Decimal(0), call.caching.usage
+    if call.failed is not None:
+        record.failed = tuple(call.failed)
     if call.outlet.told is not None:
         record.route = call.outlet.told.record(call, now)
     return record

@@ -13,6 +13,7 @@ from penstock.core.repricing import write_usage
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import asked_tier
 from penstock.runtime.keeping import MISS
+from penstock.runtime.ways import way_of
 from penstock.stores.base import Begun, Spent
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class Details(msgspec.Struct, frozen=True):
     def of(self, entry: Spent) -> Spent:
         """Return an entry without what is not to be kept."""
         gone: dict[str, str | bytes] = {} if self.addresses else {"client": ""}
-        gone |= {} if self.errors else {"message": ""}
-        gone |= {} if self.said else {"usage": b"", "metadata": b"", "session": "", "client": "", "message": ""}
+        gone |= {} if self.errors else {"message": "", "way": b""}
+        gone |= {} if self.said else {"usage": b"", "metadata": b"", "way": b"", "session": "", "client": "", "message": ""}
         return msgspec.structs.replace(entry, **gone)
 
 
@@ -151,6 +152,7 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
         usage=write_usage(usage) if attempt is None else _kept(call, attempt, usage),
         metadata=b"" if says_nothing else _said(fields),
         accounts=accounts,
+        way=way_of(call, attempt, exchange.started + ms / 1000),
     )
 
 

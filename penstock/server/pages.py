@@ -18,9 +18,11 @@ from penstock.admin import (
     managing,
     modelinfo,
     models,
+    ranking,
     spend_global,
     spend_logs,
     spend_reports,
+    status,
     users,
     userviews,
 )
@@ -180,6 +182,8 @@ ROUTES: tuple[Route, ...] = (
     *caching.ROUTES,
     *engines.ROUTES,
     *metrics.ROUTES,
+    *status.ROUTES,
+    *ranking.ROUTES,
     Route("/", _landing, role=PUBLIC, answer="text/html"),
     *health.ROUTES,
     # For who holds a key, although LiteLLM shows its own to anybody: nothing else here tells a stranger what there is.

@@ -28,6 +28,7 @@ from penstock.runtime.ids import new_id
 from penstock.runtime.ledger import STOP, NoBooks
 from penstock.runtime.record_text import as_text
 from penstock.runtime.records import LogSink, Records
+from penstock.runtime.recent import Recent
 from penstock.runtime.redis_token import with_token
 from penstock.runtime.rules import BUDGETS
 from penstock.runtime.state import State
@@ -143,6 +144,9 @@ class Service:
         secret = self.storage.secret if self.storage is not None else (master_key(config) or "").encode()
         self.gateway.gate.sessions = Sessions(secret or os.urandom(32))
         self.gateway.pages = refused
+        if self.storage is None:
+            self.gateway.recent = Recent()
+            self.records.sinks.append(self.gateway.recent)
 
     async def run(self, listener: socket.socket) -> int:
         """Serve until a stop signal. Return the exit code."""

@@ -22,6 +22,6 @@ class Entry(NamedTuple):
 
 
 MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
-    ("", (Entry("/", "Overview"),)),
+    ("", (Entry("/", "Overview"), Entry("/requests", "Requests"))),
 )
 """Groups of pages, each with its title."""

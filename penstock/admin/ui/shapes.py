@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,6 +105,12 @@ def _stamp(value: Any) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
+def first_token(row: Mapping[str, Any]) -> float | None:
+    """Return the seconds to the first token of a logged request."""
+    begin, first = _stamp(row.get("startTime")), _stamp(row.get("completionStartTime"))
+    return None if begin is None or first is None else max(0.0, first - begin)
+
+
 FILTERS: dict[str, Callable[[Any], str]] = {
     "money": money,
     "count": count,
@@ -114,4 +120,5 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "when": when,
     "iso": iso,
     "ago": ago,
+    "first_token": first_token,
 }

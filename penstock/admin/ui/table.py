@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin.ui import overview, signin, static
+from penstock.admin.ui import overview, requests, signin, static
 from penstock.admin.ui.inner import Forwarded
 from penstock.admin.ui.rows import form, public
 from penstock.admin.ui.view import BASE, check_form
@@ -35,6 +35,7 @@ ROUTES: tuple[Route, ...] = (
     public("/enter", signin.enter),
     form("/signout", signin.sign_out),
     *overview.ROUTES,
+    *requests.ROUTES,
     public("/static/{name:path}", static.send, answer="text/css"),
     Route(
         BASE + "/call/{path:path}", forward, methods=_SCRIPTED, role=PAGE, json=False, answer=JSON.decode(), family=INFO

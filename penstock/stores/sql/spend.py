@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
-from penstock.stores.base import KeptTexts, Spent, Total
+from penstock.stores.base import KeptTexts, Spent, SpentPage, Total
 from penstock.stores.batch import Batch
 from penstock.stores.sql import daily, upsert
 from penstock.stores.sql.address import SQLITE
@@ -27,13 +28,6 @@ DAY_SECONDS = 86400
 EACH = frozenset(("day", "name", "key", "model", "group", "provider"))  # what makes a sum per day one of a kind
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
-
-
-class SpentPage(NamedTuple):
-    """Some requests, and how many there are: at most ``MOST_COUNTED``, which means that many or more."""
-
-    rows: tuple[Spent, ...]
-    total: int
 
 
 class SqlSpendStore:
@@ -123,14 +117,25 @@ class SqlSpendStore:
         limit: int = 100,
         costs: tuple[int | None, int | None] = (None, None),
         failed: bool | None = None,
+        model: str = "",
+        text: str = "",
+        tag: str = "",
+        after: tuple[float, str] | None = None,
     ) -> SpentPage:
         """List requests whose fields are equal to those of ``where`` (a tuple: to one of them), and that ended at
         ``since`` or later and before ``until``. ``costs``: at least and at most so many picodollars. ``failed``: with
-        an error, or without. ``order``: a field, or "tokens"."""
+        an error, or without. ``model``: by whichever of its names; ``text``: stands in the error's message; ``tag``: is one of theirs. ``after``: behind the
+        request that ended then, with that call id, where they go by time. ``order``: a field, or "tokens"."""
         tests = _tests(where, since, until)
         tests += [] if costs[0] is None else [SPEND.c.cost >= costs[0]]
         tests += [] if costs[1] is None else [SPEND.c.cost <= costs[1]]
         tests += [] if failed is None else [_FAILED if failed else sa.not_(_FAILED)]
+        tests += [sa.or_(*(SPEND.c[name] == model for name in ("model", "group", "target")))] if model else []
+        tests += [SPEND.c.message.icontains(text, autoescape=True)] if text else []
+        tests += [SPEND.c.tags.contains(msgspec.json.encode(tag).decode(), autoescape=True)] if tag else []
+        if after is not None:
+            at, call_id = after  # in words that every database looks up in an index
+            tests += [SPEND.c.at <= at, sa.or_(SPEND.c.at < at, SPEND.c.call_id < call_id)]
         column = _TOKENS if order == "tokens" else SPEND.c[order]
         places = [one.desc() if descending else one for one in (column, SPEND.c.call_id)]
 
