@@ -119,7 +119,7 @@ async def pages(gateway: Any, call: Call) -> Page:
     if (number - 1) * size >= DEEPEST:
         text = f"page: pages end at {DEEPEST:,} rows. Narrow down start_date and end_date."
         raise GatewayError("bad_request", text, param="page")
-    since, until = _times(asking)
+    since, until = times_of(asking)
     where, failed = dict(asking.named()), _one_of(query, "status_filter", ("success", "failure"))
     where |= {field: query[name] for name, field in _FIELDS.items() if query.get(name)}
     if query.get("cache_hit_filter"):
@@ -249,7 +249,7 @@ async def _key_of(asking: Asking, alias: str, narrowed: object) -> str:
     return str(found.rows[0].id)
 
 
-def _times(asking: Asking) -> tuple[float | None, float | None]:
+def times_of(asking: Asking) -> tuple[float | None, float | None]:
     """Read from when to when. Both may be left out: then all that is kept is meant."""
     query = asking.query
     since, until = (_time(query, name) for name in ("start_date", "end_date"))

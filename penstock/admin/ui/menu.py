@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 
 
 MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
-    ("", (Entry("/", "Overview"), Entry("/requests", "Requests"))),
+    ("", (Entry("/", "Overview"), Entry("/requests", "Requests"), Entry("/sessions", "Sessions"))),
+    ("Gateway", (Entry("/settings", "Settings", PAGE_VIEW), Entry("/audit", "Audit", PAGE_VIEW))),
 )
 """Groups of pages, each with its title."""

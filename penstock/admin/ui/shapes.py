@@ -43,7 +43,7 @@ def seconds(value: Any) -> str:
     if value is None or value == "":
         return "–"
     number = float(value)
-    if number < 1e-3:
+    if number < 0.9995e-3:
         return f"{number * 1e6:.0f} µs"
     if number < 1:
         return f"{number * 1e3:.0f} ms"

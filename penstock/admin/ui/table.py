@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penstock.admin.ui import overview, requests, signin, static
+from penstock.admin.ui import audit, overview, requests, sessions_log, settings, signin, static
 from penstock.admin.ui.inner import Forwarded
 from penstock.admin.ui.rows import form, public
 from penstock.admin.ui.view import BASE, check_form
@@ -36,6 +36,9 @@ ROUTES: tuple[Route, ...] = (
     form("/signout", signin.sign_out),
     *overview.ROUTES,
     *requests.ROUTES,
+    *sessions_log.ROUTES,
+    *audit.ROUTES,
+    *settings.ROUTES,
     public("/static/{name:path}", static.send, answer="text/css"),
     Route(
         BASE + "/call/{path:path}", forward, methods=_SCRIPTED, role=PAGE, json=False, answer=JSON.decode(), family=INFO

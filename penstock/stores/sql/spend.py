@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -28,6 +28,20 @@ DAY_SECONDS = 86400
 EACH = frozenset(("day", "name", "key", "model", "group", "provider"))  # what makes a sum per day one of a kind
 _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
+
+
+class Session(NamedTuple):
+    """The requests of a session. ``began``, ``ended``: unix time of its first and last one; ``cost``: picodollars."""
+
+    id: str
+    began: float
+    ended: float
+    requests: int
+    cost: int
+    input: int
+    output: int
+    failed: int
+    models: tuple[str, ...]
 
 
 class SqlSpendStore:
@@ -144,6 +158,32 @@ class SqlSpendStore:
             rows = _all_of(asked.offset(offset or None).limit(limit), connection)
             some = sa.select(SPEND.c.call_id).where(*tests).limit(MOST_COUNTED).subquery()
             return SpentPage(rows, connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+        return await self._database.report(read)
+
+    async def sessions(
+        self, where: Mapping[str, object], since: float | None, until: float | None, offset: int, limit: int
+    ) -> list[Session]:
+        """Sum up requests by their session, the one that was heard of last first."""
+        tests = [*_tests(where, since, until), SPEND.c.session != ""]
+        last = sa.func.max(SPEND.c.at)
+        sums = [sa.func.count(), *(sa.func.sum(SPEND.c[name]) for name in ("cost", "input", "output"))]
+        failed = sa.func.sum(sa.case((_FAILED, 1), else_=0))
+        columns = (SPEND.c.session, sa.func.min(SPEND.c.began), last, *sums, failed)
+        asked = sa.select(*columns).where(*tests).group_by(SPEND.c.session)
+        asked = asked.order_by(last.desc(), SPEND.c.session).offset(offset or None).limit(limit)
+
+        def read(connection: sa.Connection) -> list[Session]:
+            rows = connection.execute(asked).all()
+            names: dict[str, set[str]] = {}
+            of_these = SPEND.c.session.in_([row[0] for row in rows])
+            for session, model in connection.execute(
+                sa.select(SPEND.c.session, SPEND.c.model).where(*tests, of_these).distinct()
+            ):
+                names.setdefault(session, set()).add(model)
+            return [
+                Session(row[0], row[1], row[2], *map(int, row[3:]), tuple(sorted(names.get(row[0], ())))) for row in rows
+            ]
 
         return await self._database.report(read)
 
