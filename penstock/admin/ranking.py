@@ -35,7 +35,9 @@ async def top(gateway: Any, call: Call) -> Page:
         if per and whose:  # of a user's teams no sums are kept
             told[name] = []
             continue
-        found = await asking.sums(whose, last_days(days - 1), (field,), per, order="cost", descending=True, limit=most + 1)
+        found = await asking.sums(
+            whose, last_days(days - 1), (field,), per, order="cost", descending=True, limit=most + 1
+        )
         told[name] = [_told(asking, one, field, per) for one in found if getattr(one, field)][:most]
     return page(told)
 
@@ -67,7 +69,8 @@ def _sums(cells: Iterable[Any], field: str, alias: str, most: int) -> list[Field
         if not id_:
             continue
         one = found.setdefault(
-            id_, {"id": id_, "name": getattr(labels, alias) or id_, "spend": 0.0, "requests": 0, "failed": 0, "tokens": 0}
+            id_,
+            {"id": id_, "name": getattr(labels, alias) or id_, "spend": 0.0, "requests": 0, "failed": 0, "tokens": 0},
         )
         one["spend"] += float(values[COST])
         one["requests"] += values[REQUESTS]

@@ -125,7 +125,9 @@ def _effect(gateway: Any, before: Any, after: Any, given: Iterable[Setting]) -> 
         told.append(f"Deployments that are made anew, with nothing known of their health yet: {_list(changed)}.")
     sections = {one.section for one in given}
     if configs.ROUTER in sections and not (added or gone or changed):
-        told.append(f"It holds for the next request to each of {len(names[1]):,} models; those under way go on as they began.")
+        told.append(
+            f"It holds for the next request to each of {len(names[1]):,} models; those under way go on as they began."
+        )
     elif not told:
         told.append("No model and no key is touched.")
     return told

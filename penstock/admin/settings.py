@@ -100,9 +100,7 @@ class Settings:
             over = await asyncio.to_thread(self.stored)
             return await self._judge(over, _laid(over, given), given)
 
-    async def _judge(
-        self, over: Over, changed: Over, given: Sequence[Setting]
-    ) -> tuple[Loaded, Loaded, list[str]]:
+    async def _judge(self, over: Over, changed: Over, given: Sequence[Setting]) -> tuple[Loaded, Loaded, list[str]]:
         """Read the config as it would be. Raises "bad_request" where that has errors that it has not now."""
         try:
             before, after = await self._check(over), await self._check(changed)
@@ -117,9 +115,11 @@ class Settings:
             texts = "; ".join(f"{one.path}: {one.message}" for one in fresh[:10])
             raise GatewayError("bad_request", texts or "The config has errors.", param=fresh[0].path if fresh else None)
         ids = tuple(setting.id for setting in given)
-        return before, after, [
-            f"{one.path}: {one.message}" for one in after.warnings if one.file == PLACE and one.path.startswith(ids)
-        ]
+        return (
+            before,
+            after,
+            [f"{one.path}: {one.message}" for one in after.warnings if one.file == PLACE and one.path.startswith(ids)],
+        )
 
     async def _step(self, setting: Setting) -> Step | None:
         row = await self._desk.row(_KIND, setting.id)

@@ -133,8 +133,21 @@ async def pages(gateway: Any, call: Call) -> Page:
     if query.get("request_id"):
         where["request_id"] = query["request_id"]
     costs = (_money(query, "min_spend"), _money(query, "max_spend"))
-    more: dict[str, Any] = {"model": query.get("any_model", ""), "text": query.get("error_message", ""), "tag": query.get("tag", ""), "after": _cursor(query, order, direction)}
-    if _ORDERS[order] != "at" or failed or more["model"] or more["text"] or more["tag"] or any(cost is not None for cost in costs) or where.keys() - INDEXED:
+    more: dict[str, Any] = {
+        "model": query.get("any_model", ""),
+        "text": query.get("error_message", ""),
+        "tag": query.get("tag", ""),
+        "after": _cursor(query, order, direction),
+    }
+    if (
+        _ORDERS[order] != "at"
+        or failed
+        or more["model"]
+        or more["text"]
+        or more["tag"]
+        or any(cost is not None for cost in costs)
+        or where.keys() - INDEXED
+    ):
         await check_work(asking, where, since, until)
     found = await answered(
         asking.store.rows(

@@ -199,7 +199,9 @@ async def _of_rows(gateway: Any) -> list[Fields]:
             over = used >= most
             text = f"The budget of the {kind} {name} is {'used up' if over else f'used by {used / most:.0%}'}"
             link = f"/{kind}s/{id_}"
-            found.append((used / most, _item("bad" if over else "warn", "budget", text, f"${used:,.4g} of ${most:,.4g}", link)))
+            found.append(
+                (used / most, _item("bad" if over else "warn", "budget", text, f"${used:,.4g} of ${most:,.4g}", link))
+            )
     found.sort(key=lambda one: -one[0])
     return [item for _, item in found[:MOST]] + ending
 
@@ -236,7 +238,6 @@ def _left(expires: Any, now: float) -> float | None:
 
 def _days(seconds: float) -> str:
     return f"{seconds / 3600:.0f} hours" if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"
-
 
 
 ROUTES = (Route("/gateway/status", status, role=VIEW, family=MANAGEMENT),)

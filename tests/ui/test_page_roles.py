@@ -38,7 +38,9 @@ def session_of(managed: Managed, sessions: Sessions, who: str) -> str:
     return sessions.sign(sessions.of_key(identity.look_up(managed.keys[who].encode())))
 
 
-async def ask(managed: Managed, method: str, path: str, cookie: str = "", token: str = "", **headers: str) -> tuple[int, str]:
+async def ask(
+    managed: Managed, method: str, path: str, cookie: str = "", token: str = "", **headers: str
+) -> tuple[int, str]:
     more = {"cookie": f"penstock_session={cookie}"} if cookie else {}
     more |= {name.replace("_", "-"): value for name, value in headers.items()}
     body = f"token={token}".encode() if method == "POST" else b""

@@ -33,7 +33,9 @@ def fill(gateway: Served, upstream: Mock) -> None:
     """Good requests, some that failed, one that failed at first, and a slow one."""
     _, made = send(gateway, "/key/generate", {"key_alias": "support-bot"})
     for number in range(55):
-        chat(gateway, ("gpt-4o", "claude")[number % 2], made["key"], metadata={"tags": ["nightly"]} if number < 3 else {})
+        chat(
+            gateway, ("gpt-4o", "claude")[number % 2], made["key"], metadata={"tags": ["nightly"]} if number < 3 else {}
+        )
     upstream.script = Script(default=Step(status=429, error="Slow down, says the vendor"))
     assert chat(gateway, "claude")[0] == 429
     upstream.script = Script(queue=(Step(status=500),))

@@ -57,7 +57,11 @@ def test_a_change_is_looked_at_saved_and_set_back(gateway: Served, admin: Browse
 
 def test_a_secret_is_never_shown(gateway: Served, admin: Browser) -> None:
     secret = "sk-metrics-token-5b1f09"
-    send(gateway, "/config/change", {"changes": [{"section": "general_settings", "key": "metrics_token", "value": secret}]})
+    send(
+        gateway,
+        "/config/change",
+        {"changes": [{"section": "general_settings", "key": "metrics_token", "value": secret}]},
+    )
     for path in ("/ui/settings/general_settings", "/ui/settings/history", "/ui/audit"):
         admin.goto(path)
         assert secret not in admin.do("html"), path

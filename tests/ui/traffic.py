@@ -24,7 +24,9 @@ def send(gateway: Served, path: str, body: Any = None, key: str = MASTER_KEY, **
         return error.code, json.loads(error.read())
 
 
-def chat(gateway: Served, model: str = "gpt-4o", key: str = MASTER_KEY, headers: Any = None, **more: Any) -> tuple[int, Any]:
+def chat(
+    gateway: Served, model: str = "gpt-4o", key: str = MASTER_KEY, headers: Any = None, **more: Any
+) -> tuple[int, Any]:
     """Ask for a short answer."""
     body = {"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "Hello"}], **more}
     return send(gateway, "/v1/chat/completions", body, key, **(headers or {}))

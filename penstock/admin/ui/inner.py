@@ -43,9 +43,7 @@ class Told(msgspec.Struct, frozen=True):
         return str(self.said)
 
 
-async def ask(
-    gateway: Any, call: Call, method: str, path: str, body: Any = None, **query: Any
-) -> Told:
+async def ask(gateway: Any, call: Call, method: str, path: str, body: Any = None, **query: Any) -> Told:
     """Ask a URL of the gateway's own as the caller of a page. ``body``: sent as JSON; ``query``: what is None or "" is
     left out, of a list each value is sent."""
     pairs = [(name, one) for name, value in query.items() if value not in (None, "")
@@ -91,9 +89,7 @@ class PassingExchange(Exchange):
             for name, value in outer.headers.items()
             if name not in _NEVER_ON and not name.startswith(_OF_BROWSER)
         }
-        super().__init__(
-            outer.method, path, kept, outer.body, query=outer.query, client=outer.client, started=started
-        )
+        super().__init__(outer.method, path, kept, outer.body, query=outer.query, client=outer.client, started=started)
         self.outer = outer
         self.task = outer.task
 
@@ -130,4 +126,3 @@ class Forwarded:
         """Send what the URL answers that stands in the path."""
         inner = PassingExchange(call.exchange, "/" + call.params["path"], self._gateway.clock())
         await self._gateway.serve_as(inner, call.caller)
-

@@ -126,7 +126,9 @@ def waterfall(told: Fields, way: Fields) -> list[Fields]:
             bars.append(_bar(f"{told['custom_llm_provider']}/{told['model']}", "upstream", begin, upstream, total))
     busy = sum(bar["ms"] for bar in bars)
     if not told["cache_hit"] == "True":
-        bars.insert(0, _bar("the gateway itself", "gateway", 0.0, max(0.0, total - busy), total, "auth, routing, translation"))
+        bars.insert(
+            0, _bar("the gateway itself", "gateway", 0.0, max(0.0, total - busy), total, "auth, routing, translation")
+        )
     else:
         bars.append(_bar("from the cache", "gateway", 0.0, total, total))
     return bars

@@ -37,7 +37,9 @@ async def detail(gateway: Any, call: Call) -> Page:
     """Show the requests of one session, in their order."""
     wanted = call.params["id"]
     query = Blank(query_of(call))
-    told = await need(gateway, call, "GET", "/spend/logs/session/ui", session_id=wanted, page=query["page"], page_size=ROWS)
+    told = await need(
+        gateway, call, "GET", "/spend/logs/session/ui", session_id=wanted, page=query["page"], page_size=ROWS
+    )
     rows = told["data"]
     models: dict[str, int] = {}
     for one in rows:

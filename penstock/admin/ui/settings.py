@@ -35,7 +35,9 @@ async def show(gateway: Any, call: Call) -> Page:
     return await _short(gateway, call)
 
 
-async def _short(gateway: Any, call: Call, status: int = 200, wrong: str = "", param: str = "", typed: Any = None) -> Page:
+async def _short(
+    gateway: Any, call: Call, status: int = 200, wrong: str = "", param: str = "", typed: Any = None
+) -> Page:
     if gateway.settings is None:
         return render(gateway, call, "settings/none.html")
     now = await _now(gateway, call)
@@ -165,7 +167,7 @@ def _read(one: Fields, text: str) -> Any:
             return json.loads(text)
         except (ValueError, RecursionError):
             if text[:1] in "[{":
-                raise ValueError(f"{one['name']} is no JSON: write a list as [\"a\"], fields as {{\"name\": 1}}.") from None
+                raise ValueError(f'{one["name"]} is no JSON: write a list as ["a"], fields as {{"name": 1}}.') from None
             return text
     if one["type"] in _NUMBERS:
         try:
@@ -221,7 +223,9 @@ async def history(gateway: Any, call: Call) -> Page:
     return await _history(gateway, call)
 
 
-async def _history(gateway: Any, call: Call, status: int = 200, wrong: str = "", preview: Any = None, id_: str = "") -> Page:
+async def _history(
+    gateway: Any, call: Call, status: int = 200, wrong: str = "", preview: Any = None, id_: str = ""
+) -> Page:
     number = number_of(query_of(call), "page", 1, 1, 1000)
     told = await need(gateway, call, "GET", "/config/revisions", page=number)
     for one in told["revisions"]:

@@ -182,7 +182,8 @@ class SqlSpendStore:
             ):
                 names.setdefault(session, set()).add(model)
             return [
-                Session(row[0], row[1], row[2], *map(int, row[3:]), tuple(sorted(names.get(row[0], ())))) for row in rows
+                Session(row[0], row[1], row[2], *map(int, row[3:]), tuple(sorted(names.get(row[0], ()))))
+                for row in rows
             ]
 
         return await self._database.report(read)
