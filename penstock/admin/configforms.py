@@ -20,6 +20,28 @@ class Config(msgspec.Struct, kw_only=True):
     model_list: list[Any] | None = None
 
 
+class Change(msgspec.Struct, kw_only=True):
+    """A setting; ``value`` null: what the config file says of it holds again."""
+
+    section: str
+    key: str
+    value: Any = None
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    """The body of ``/config/change``."""
+
+    changes: list[Change]
+    preview: bool = False
+
+
+class Rollback(msgspec.Struct, kw_only=True):
+    """The body of ``/config/rollback``; ``id``: of a revision, what was set from it on is undone."""
+
+    id: str
+    preview: bool = False
+
+
 class Field(msgspec.Struct, kw_only=True):
     """The body of ``/config/field/update``."""
 

@@ -52,11 +52,11 @@ async def update(gateway: Any, call: Call) -> Page:
         for key, value in (getattr(form, section) or {}).items():
             if value is None:
                 continue
-            if _holds_mask(value):  # what was shown comes back
+            if holds_mask(value):  # what was shown comes back
                 warnings.append(f"{section}.{key[:100]} stays as it is: it holds {MASK!r}, which stands for a secret.")
                 continue
             if section == LITELLM and key in OF_CALLBACKS:
-                _check_callbacks(gateway, key, value)
+                check_callbacks(gateway, key, value)
             if section == LITELLM and key == "success_callback" and isinstance(value, list):
                 value = _joined(gateway, key, value)
             given.append(Setting(section, key, value))
@@ -73,7 +73,7 @@ async def update_field(gateway: Any, call: Call) -> Page:
         text = "field_value is null: POST /config/field/delete takes a setting away."
         raise GatewayError("bad_request", text, param="field_value")
     _check_name(form.field_name)
-    if _holds_mask(form.field_value):
+    if holds_mask(form.field_value):
         text = f"field_value holds {MASK!r}, which stands for a secret: send the value itself."
         raise GatewayError("bad_request", text, param="field_value")
     return _section(gateway, await _set(gateway, call, [Setting(GENERAL, form.field_name, form.field_value)]))
@@ -81,7 +81,7 @@ async def update_field(gateway: Any, call: Call) -> Page:
 
 async def delete_field(gateway: Any, call: Call) -> Page:
     """Delete one of the general settings that were set here: what the config file says holds again."""
-    settings, name = _settings(gateway), read(call, forms.FieldName).field_name
+    settings, name = settings_of(gateway), read(call, forms.FieldName).field_name
     _check_name(name)
     if name not in settings.stored().get(GENERAL, {}):
         text = f"Field name={name} not in config"
@@ -146,7 +146,7 @@ async def show_addresses(gateway: Any, call: Call) -> Page:
 
 async def show_field(gateway: Any, call: Call) -> Page:
     """Show one of the general settings, and where it was set."""
-    settings, name = _settings(gateway), query_of(call).get("field_name", "")
+    settings, name = settings_of(gateway), query_of(call).get("field_name", "")
     _check_name(name)
     row = _described(gateway, settings, name)
     if row["source"] == "unset":
@@ -156,7 +156,7 @@ async def show_field(gateway: Any, call: Call) -> Page:
 
 async def list_fields(gateway: Any, call: Call) -> Page:
     """List the general settings, each with its value and where that comes from."""
-    settings, kind = _settings(gateway), query_of(call).get("config_type", "")
+    settings, kind = settings_of(gateway), query_of(call).get("config_type", "")
     if kind != GENERAL:
         text = f"config_type: {kind[:60]!r} is not general_settings."
         raise GatewayError("bad_request", text, param="config_type", status=422)
@@ -165,7 +165,7 @@ async def list_fields(gateway: Any, call: Call) -> Page:
 
 async def show_callbacks(gateway: Any, call: Call) -> Page:
     """Show where records are sent, and the settings of the router."""
-    _settings(gateway)
+    settings_of(gateway)
     found = [
         {"name": name, "variables": {}, "type": kind}
         for key, kind in CALLBACKS.items()
@@ -192,10 +192,10 @@ async def show_callbacks(gateway: Any, call: Call) -> Page:
 
 async def show_config(gateway: Any, call: Call) -> Page:
     """Show the config as it is served, without its secrets."""
-    _settings(gateway)
+    settings_of(gateway)
     raw = gateway.state.config.raw
     told = {name: masked(value, name) for name, value in raw.items()}
-    variables = {**(raw.get(VARIABLES) or {}), **_settings(gateway).stored().get(VARIABLES, {})}
+    variables = {**(raw.get(VARIABLES) or {}), **settings_of(gateway).stored().get(VARIABLES, {})}
     return page({**told, VARIABLES: dict.fromkeys(variables, MASK)})
 
 
@@ -218,7 +218,7 @@ def masked(value: Any, name: str = "", depth: int = 0) -> Any:
 # What both need. ------------------------------------------------------------------------------------------------------
 
 
-def _settings(gateway: Any) -> Settings:
+def settings_of(gateway: Any) -> Settings:
     """Return where settings are changed. Raises "bad_request" where nothing is kept."""
     desk_of(gateway)
     settings: Settings | None = gateway.settings
@@ -228,8 +228,12 @@ def _settings(gateway: Any) -> Settings:
 
 
 async def _set(gateway: Any, call: Call, given: list[Setting]) -> list[str]:
-    may = frozenset(gateway.state.config.general.values.get("stored_models_may_read") or ())
-    return await _settings(gateway).change(given, author(call), may) if given else []
+    return await settings_of(gateway).change(given, author(call), may_read(gateway)) if given else []
+
+
+def may_read(gateway: Any) -> frozenset[str]:
+    """Return which variables of the environment what is sent may name."""
+    return frozenset(gateway.state.config.general.values.get("stored_models_may_read") or ())
 
 
 def _raw(gateway: Any, section: str) -> Mapping[str, Any]:
@@ -266,14 +270,14 @@ def _described(gateway: Any, settings: Settings, name: str) -> Fields:
 
 def _section(gateway: Any, warnings: list[str]) -> Page:
     """Tell what is stored of the general settings, as LiteLLM's row of them."""
-    stored = _settings(gateway).stored().get(GENERAL, {})
+    stored = settings_of(gateway).stored().get(GENERAL, {})
     shown = {key: MASK if is_secret(GENERAL, key, value) else value for key, value in stored.items()}
     told = {"param_name": GENERAL, "param_value": shown}
     return page({**told, **({"warnings": warnings} if warnings else {})})
 
 
 def _addresses(gateway: Any) -> list[str]:
-    _settings(gateway)
+    settings_of(gateway)
     return [str(one) for one in gateway.state.config.general.values.get("allowed_ips") or ()]
 
 
@@ -282,7 +286,7 @@ def _callbacks(gateway: Any, key: str) -> list[str]:
     return [str(one) for one in ([found] if isinstance(found, str) else found)]
 
 
-def _check_callbacks(gateway: Any, key: str, value: Any) -> None:
+def check_callbacks(gateway: Any, key: str, value: Any) -> None:
     """Refuse names that would import code, and those of places that only the operator knows: nobody sets them over
     HTTP. What the file names may be sent back. Raises "bad_request"."""
     known = set(_callbacks(gateway, key))
@@ -299,7 +303,8 @@ def _joined(gateway: Any, key: str, given: list[Any]) -> list[Any]:
     return list(dict.fromkeys([*_callbacks(gateway, key), *map(str, given)]))
 
 
-def _holds_mask(value: Any) -> bool:
+def holds_mask(value: Any) -> bool:
+    """Tell whether a value has the mask in it that stands for a secret."""
     return any(one == MASK for one in _texts(value))
 
 

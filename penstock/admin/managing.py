@@ -12,6 +12,7 @@ from penstock.admin import (
     organizations,
     orgmembers,
     projects,
+    revisions,
     tags,
     teams,
 )
@@ -27,5 +28,6 @@ ROUTES = (
     *credentials.ROUTES,
     *audit.ROUTES,
     *configs.ROUTES,
+    *revisions.ROUTES,
     *invitations.ROUTES,
 )

@@ -84,27 +84,23 @@ class Settings:
     async def change(self, given: Sequence[Setting], who: str, may: frozenset[str]) -> list[str]:
         """Keep settings, and serve with them; return what their author should know. Raises "bad_request" for what the
         config could not be served with, "no_database", "not_installed"."""
-        if len(given) > MOST:
-            raise GatewayError("bad_request", f"{len(given):,} settings at once; at most {MOST:,} are taken.")
-        refused = [one for setting in given if setting.value is not None for one in check_setting(*setting, may)]
-        if refused:
-            raise GatewayError(
-                "bad_request", "; ".join(one.text().partition(": ")[2] for one in refused[:10]), param=refused[0].path
-            )
+        _check_all(given, may)
         async with self._one:
             over = await asyncio.to_thread(self.stored)
-            changed = {section: dict(values) for section, values in over.items()}
-            for section, key, value in given:
-                if value is None:
-                    changed.get(section, {}).pop(key, None)
-                else:
-                    changed.setdefault(section, {})[key] = value
-            warnings = await self._judge(over, changed, given)
+            _, _, warnings = await self._judge(over, _laid(over, given), given)
             steps = [await self._step(setting) for setting in given]
             await self._desk.write([step for step in steps if step is not None], who)
             return [*warnings, *await self._put_into_effect()]
 
-    async def _judge(self, over: Over, changed: Over, given: Sequence[Setting]) -> list[str]:
+    async def preview(self, given: Sequence[Setting], may: frozenset[str]) -> tuple[Loaded, Loaded, list[str]]:
+        """Return the config as it is and as settings would make it, with what their author should know; nothing is
+        kept. Raises as ``change`` does."""
+        _check_all(given, may)
+        async with self._one:
+            over = await asyncio.to_thread(self.stored)
+            return await self._judge(over, _laid(over, given), given)
+
+    async def _judge(self, over: Over, changed: Over, given: Sequence[Setting]) -> tuple[Loaded, Loaded, list[str]]:
         """Read the config as it would be. Raises "bad_request" where that has errors that it has not now."""
         try:
             before, after = await self._check(over), await self._check(changed)
@@ -119,9 +115,11 @@ class Settings:
             texts = "; ".join(f"{one.path}: {one.message}" for one in fresh[:10])
             raise GatewayError("bad_request", texts or "The config has errors.", param=fresh[0].path if fresh else None)
         ids = tuple(setting.id for setting in given)
-        return [
-            f"{one.path}: {one.message}" for one in after.warnings if one.file == PLACE and one.path.startswith(ids)
-        ]
+        return (
+            before,
+            after,
+            [f"{one.path}: {one.message}" for one in after.warnings if one.file == PLACE and one.path.startswith(ids)],
+        )
 
     async def _step(self, setting: Setting) -> Step | None:
         row = await self._desk.row(_KIND, setting.id)
@@ -151,6 +149,28 @@ class Settings:
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
         return await asyncio.shield(serving)
+
+
+def _check_all(given: Sequence[Setting], may: frozenset[str]) -> None:
+    """Refuse settings that are never taken, whatever else is set. Raises "bad_request"."""
+    if len(given) > MOST:
+        raise GatewayError("bad_request", f"{len(given):,} settings at once; at most {MOST:,} are taken.")
+    refused = [one for setting in given if setting.value is not None for one in check_setting(*setting, may)]
+    if refused:
+        raise GatewayError(
+            "bad_request", "; ".join(one.text().partition(": ")[2] for one in refused[:10]), param=refused[0].path
+        )
+
+
+def _laid(over: Over, given: Sequence[Setting]) -> dict[str, dict[str, Any]]:
+    """Return what is stored with settings laid over it."""
+    changed = {section: dict(values) for section, values in over.items()}
+    for section, key, value in given:
+        if value is None:
+            changed.get(section, {}).pop(key, None)
+        else:
+            changed.setdefault(section, {})[key] = value
+    return changed
 
 
 def _place(id_: str) -> str:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.admin.forms import flag_of, missing, number_of, page
+from penstock.admin.arithmetic import arithmetic
+from penstock.admin.forms import flag_of, missing, number_of, page, query_of
+from penstock.admin.recent import need_recent
 from penstock.admin.spend_asked import Asking, answered, spend
 from penstock.core.admit import amount
 from penstock.core.errors import GatewayError
 from penstock.runtime.route import Page, Route
+from penstock.stores.base import SpentPage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call
     from penstock.runtime.keyring import Keyring
     from penstock.stores.base import Spent
-    from penstock.stores.sql.spend import SpentPage
 
 MOST_ROWS = 10_000  # of an answer without pages, as LiteLLM's
 MOST_SEARCHED = 200_000  # rows that are gone through for what no index has: a second's work
@@ -104,6 +106,8 @@ def _empty(told: Mapping[str, Any], days: Days) -> list[dict[str, Any]]:
 
 async def pages(gateway: Any, call: Call) -> Page:
     """List requests and what they cost page by page, with filters."""
+    if getattr(gateway, "storage", None) is None and gateway.recent is not None:
+        return _recent_page(gateway, call)
     asking = Asking(gateway, call)
     query = asking.query
     number, size = number_of(query, "page", 1, 1, 1_000_000), number_of(query, "page_size", 50, 1)
@@ -115,28 +119,60 @@ async def pages(gateway: Any, call: Call) -> Page:
     if (number - 1) * size >= DEEPEST:
         text = f"page: pages end at {DEEPEST:,} rows. Narrow down start_date and end_date."
         raise GatewayError("bad_request", text, param="page")
-    since, until = _times(asking)
+    since, until = times_of(asking)
     where, failed = dict(asking.named()), _one_of(query, "status_filter", ("success", "failure"))
     where |= {field: query[name] for name, field in _FIELDS.items() if query.get(name)}
     if query.get("cache_hit_filter"):
         where["cache_hit"] = _one_of(query, "cache_hit_filter", ("hit", "miss")) == "hit"
     if code := query.get("error_code"):
         where["status"] = number_of({"error_code": code}, "error_code", 0, 0)
+    if query.get("call_id"):
+        where["call_id"] = query["call_id"]
     if alias := query.get("key_alias"):
         where["key"] = await _key_of(asking, alias, where.get("key"))
     if query.get("request_id"):
         where["request_id"] = query["request_id"]
     costs = (_money(query, "min_spend"), _money(query, "max_spend"))
-    if _ORDERS[order] != "at" or failed or any(cost is not None for cost in costs) or where.keys() - INDEXED:
+    more: dict[str, Any] = {
+        "model": query.get("any_model", ""),
+        "text": query.get("error_message", ""),
+        "tag": query.get("tag", ""),
+        "after": _cursor(query, order, direction),
+    }
+    if (
+        _ORDERS[order] != "at"
+        or failed
+        or more["model"]
+        or more["text"]
+        or more["tag"]
+        or any(cost is not None for cost in costs)
+        or where.keys() - INDEXED
+    ):
         await check_work(asking, where, since, until)
     found = await answered(
         asking.store.rows(
             where, since, until, _ORDERS[order], direction == "desc", (number - 1) * size, size,
             costs=costs,
             failed=None if failed is None else failed == "failure",
+            **more,
         )
     )  # fmt: skip
     return await _rows_page(asking, found.rows, _Paged(found, number, size))
+
+
+def _cursor(query: Mapping[str, str], order: str, direction: str) -> tuple[float, str] | None:
+    """Read behind which request a page begins: the `next_cursor` of the page before it."""
+    cursor = query.get("cursor", "")
+    if not cursor:
+        return None
+    at, _, call_id = cursor.partition("~")
+    try:
+        if order != "startTime" or direction != "desc":
+            raise ValueError
+        return float(at), call_id
+    except ValueError:
+        text = f"cursor: {cursor[:60]!r} is no next_cursor of a page that goes by startTime, the newest first."
+        raise GatewayError("bad_request", text, param="cursor") from None
 
 
 async def check_work(asking: Asking, where: Whose, since: float | None, until: float | None) -> None:
@@ -154,24 +190,44 @@ class _Paged:
     """A page of how many."""
 
     def __init__(self, found: SpentPage, number: int, size: int) -> None:
-        self.told = {
+        self.told: dict[str, Any] = {
             "total": found.total,
             "page": number,
             "page_size": size,
             "total_pages": -(-found.total // size),
         }
+        if len(found.rows) == size < found.total:
+            self.told["next_cursor"] = f"{found.rows[-1].at!r}~{found.rows[-1].call_id}"
 
 
 async def one(gateway: Any, call: Call) -> Page:
     """Show what one request cost, by the id of its answer or of its call."""
+    if getattr(gateway, "storage", None) is None and gateway.recent is not None:
+        wanted = call.params["request_id"]
+        for row in need_recent(gateway, call).entries():
+            if wanted in (row.call_id, row.request_id):
+                return page({**_told(row, None, {}), "price": arithmetic(row, gateway.state.config)})
+        raise missing("request", wanted)
     asking = Asking(gateway, call)
     wanted, whose = call.params["request_id"], asking.mine()
     for field in ("call_id", "request_id"):
         found = await answered(asking.store.rows({**whose, field: wanted}, limit=1))
         if found.rows:
             row = found.rows[0]
-            return page(_told(row, asking.keyring, await answered(asking.store.texts([row.call_id]))))
+            told = _told(row, asking.keyring, await answered(asking.store.texts([row.call_id])))
+            return page({**told, "price": await asyncio.to_thread(arithmetic, row, gateway.state.config)})
     raise missing("request", wanted)
+
+
+def _recent_page(gateway: Any, call: Call) -> Page:
+    """List what this process has in memory, as no database keeps requests."""
+    query = query_of(call)
+    size, number = number_of(query, "page_size", 50, 1), number_of(query, "page", 1, 1, 1_000_000)
+    found = need_recent(gateway, call).find(query)
+    rows = found[(number - 1) * size : number * size]
+    paged = _Paged(SpentPage(tuple(rows), len(found)), number, size)
+    paged.told.pop("next_cursor", None)
+    return page({"data": [_told(row, None, {}) for row in rows], **paged.told})
 
 
 async def session(gateway: Any, call: Call) -> Page:
@@ -206,7 +262,7 @@ async def _key_of(asking: Asking, alias: str, narrowed: object) -> str:
     return str(found.rows[0].id)
 
 
-def _times(asking: Asking) -> tuple[float | None, float | None]:
+def times_of(asking: Asking) -> tuple[float | None, float | None]:
     """Read from when to when. Both may be left out: then all that is kept is meant."""
     query = asking.query
     since, until = (_time(query, name) for name in ("start_date", "end_date"))
@@ -247,12 +303,12 @@ def _one_of(query: Mapping[str, str], name: str, known: tuple[str, ...]) -> str 
     return found or None
 
 
-def _told(one: Spent, keyring: Keyring, texts: Texts) -> dict[str, Any]:
+def _told(one: Spent, keyring: Keyring | None, texts: Texts) -> dict[str, Any]:
     """Tell of a request as LiteLLM's row does, with what it has no name for. ``texts``: what requests asked and were
     answered, where that is kept."""
     request, response = texts.get(one.call_id, (b"", b""))
     failed = bool(one.error) or one.status >= 400
-    key = keyring.body("key", one.key) or {}
+    key = (None if keyring is None else keyring.body("key", one.key)) or {}
     error = {"error_code": str(one.status), "error_class": one.error, "error_message": one.message} if failed else None
     return {
         "request_id": one.request_id or one.call_id,
@@ -291,6 +347,7 @@ def _told(one: Spent, keyring: Keyring, texts: Texts) -> dict[str, Any]:
             "attempts": one.tries,
             "price_version": one.price_version or None,
             "path": one.path,
+            "way": _json(one.way),
         },
         "cache_hit": str(one.cache_hit),
         "cache_key": one.cache_key,

@@ -25,7 +25,7 @@ Over = Mapping[str, Mapping[str, Any]]
 VARIABLES = "environment_variables"
 TABLES = {"general_settings": keys.general, "litellm_settings": keys.litellm, "router_settings": keys.router}
 SECTIONS = (*TABLES, VARIABLES)
-_STAYS = frozenset(
+STAYS = frozenset(
     """master_key no_auth require_master_key dangerously_permit_weak_or_unset_master_key custom_auth custom_key_generate
     custom_key_update custom_key_policy custom_sso
     database_url database_type database_args database_connect_timeout database_socket_timeout
@@ -35,7 +35,7 @@ _STAYS = frozenset(
     metrics_token""".split()
 )
 """Keys of `general_settings` that only the file has."""
-_STAYS_OF_LITELLM = frozenset(("require_auth_for_metrics_endpoint",))
+STAYS_OF_LITELLM = frozenset(("require_auth_for_metrics_endpoint",))
 CALLBACKS = frozenset(
     "callbacks success_callback failure_callback input_callback service_callback audit_log_callbacks "
     "batch_line_item_callbacks".split()
@@ -95,7 +95,7 @@ def check_setting(section: str, key: str, value: Any, may: frozenset[str]) -> li
         hint = f", did you mean {near!r}?" if near else ""
         where = keys.elsewhere(key, TABLES[section])
         problems.error(PLACE, 0, path, f"unknown key{f', it belongs in {where}' if where else hint}")
-    elif row.name in (_STAYS if section == "general_settings" else _STAYS_OF_LITELLM):
+    elif row.name in (STAYS if section == "general_settings" else STAYS_OF_LITELLM):
         problems.error(PLACE, 0, path, _ELSEWHERE)
     node = node_of(value, problems, PLACE)
     for where_, text in texts_in(node, path) if node is not None else ():

@@ -11,6 +11,22 @@ from penstock.core.guarding.ran import Ran
 from penstock.core.ir import Usage
 
 
+class Failed(Struct, omit_defaults=True):
+    """An attempt that did not answer. ``target``: provider and model; ``group``: whose it was; ``at``, ``ms``: when it
+    ended after the request had begun, and how long its upstream was waited for, milliseconds. ``let_go``: another one,
+    asked beside it, answered first."""
+
+    target: str
+    id: str
+    group: str
+    at: float
+    ms: float
+    status: int = 0
+    error: str = ""
+    message: str = ""
+    let_go: bool = False
+
+
 class Record(Struct, kw_only=True):
     """One request as it ended. Times in seconds unless the name says ms; ``at`` is unix time."""
 
@@ -44,4 +60,5 @@ class Record(Struct, kw_only=True):
     dropped: tuple[str, ...] = ()
     cache_hit: bool = False  # answered by what was kept, or by the answer to another
     guards: tuple[Ran, ...] = ()  # those that ran, in their order, and what each came to
+    failed: tuple[Failed, ...] = ()  # attempts before the one that counts, and beside it
     route: dict[str, Any] | None = None  # its attempts and the split of its time, where the client asked for it

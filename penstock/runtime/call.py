@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from penstock.core.dialects.base import StreamEncoder
     from penstock.core.ir import Request, Usage
     from penstock.core.mask import Mask
+    from penstock.core.record import Failed
     from penstock.runtime.admission import Admitted  # circle: admission reads the call that it lets through
     from penstock.runtime.attempt import Attempt
     from penstock.runtime.exchange import Exchange
@@ -79,9 +80,9 @@ class Call:
     its headers say. ``way``: where in its plan it is, once there was something to decide."""
 
     __slots__ = (
-        "admitted", "asked", "attempt", "batched", "below", "caching", "call_id", "caller", "exchange", "fields",
-        "known", "means", "model", "model_raw", "mount_style", "outlet", "params", "path", "request", "request_id",
-        "says", "spent", "spent_cost", "stream", "surface", "tries", "upstream", "way", "wishes",
+        "admitted", "asked", "attempt", "batched", "below", "caching", "call_id", "caller", "exchange", "failed",
+        "fields", "known", "means", "model", "model_raw", "mount_style", "outlet", "params", "path", "request",
+        "request_id", "says", "spent", "spent_cost", "stream", "surface", "tries", "upstream", "way", "wishes",
     )  # fmt: skip
 
     caller: Caller  # once the gate has let it in
@@ -117,6 +118,7 @@ class Call:
         self.says = False
         self.wishes: Wishes | None = None
         self.way: Way | None = None
+        self.failed: list[Failed] | None = None  # attempts that did not answer
 
     def read_fields(self, fields: dict[str, Raw], default_model: str = "", forced: str = "") -> None:
         """Take the body's top level and check what every chat dialect shares. ``forced``: who answers, whatever the

@@ -43,6 +43,7 @@ from penstock.runtime.record import record_of
 from penstock.runtime.routing import Turn, begin_step, picker
 from penstock.runtime.standings import asks_of, blame, first_choice, late_after, praise, used_by
 from penstock.runtime.told import telling
+from penstock.runtime.ways import note_failed
 from penstock.runtime.wishes import ROUTING_HEADERS, read_wishes
 from penstock.stores.memory import MemoryStore
 
@@ -331,6 +332,7 @@ class Engine:
         if error.kind not in _OURS:
             error.provider = error.provider or attempt.provider
         hide_secrets(attempt, error, attempt.target.model)
+        note_failed(attempt.call, attempt, error, self.means.clock())
         if self.means.trace is not None:
             self.means.trace.ended(attempt, error)
         if attempt.call.outlet.told is not None:
@@ -461,6 +463,7 @@ def _let_go(call: Call, attempt: Attempt) -> None:
     """Bill what an attempt had used that is not the one that counts."""
     attempt.usage = attempt.usage_left()
     attempt.stop()
+    note_failed(call, attempt, None, call.means.clock())
     if call.outlet.told is not None:
         call.outlet.told.let_go(attempt)
     _fold(call, attempt)

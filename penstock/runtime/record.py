@@ -49,6 +49,8 @@ def record_of(call: Call, error: GatewayError | None, now: float, at: float) -> 
         record.cache_hit, record.cost, record.usage = True, Decimal(0), call.caching.usage
     if call.outlet.guarding is not None:
         record.guards = tuple(call.outlet.guarding.ran)
+    if call.failed is not None:
+        record.failed = tuple(call.failed)
     if call.outlet.told is not None:
         record.route = call.outlet.told.record(call, now)
     return record

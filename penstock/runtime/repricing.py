@@ -117,6 +117,10 @@ class Repricer:
         cost = amount.pico(kept.cost(found.price, found.terms, entry.at))
         return Repriced(cost, found.version if cost != entry.cost else entry.price_version)
 
+    def listed(self, entry: Spent) -> TargetPrice | str:
+        """Return the price that an entry would be priced by today, or why there is none."""
+        return self._price_of(entry)
+
     def _price_of(self, entry: Spent) -> TargetPrice | str:
         """Return the price of an entry, or why it has none."""
         own, _, terms = entry.price_version.partition(" ")

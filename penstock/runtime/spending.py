@@ -13,6 +13,7 @@ from penstock.core.repricing import write_usage
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import asked_tier
 from penstock.runtime.keeping import MISS
+from penstock.runtime.ways import way_of
 from penstock.stores.base import Begun, Spent
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _PASSED = "pass_through_endpoint"
 # LiteLLM's names of calls, for surfaces whose answers are not kept.
 _KINDS: Mapping[str, str] = {"": "acompletion", "completion": "acompletion", "embedding": "aembedding"}
 _ID = re.compile(rb'"(?:id|responseId)"\s*:\s*"([^"\\]{1,128})"')
+# "session_id" of the metadata itself, or within Claude Code's user_id: "user_..._session_UUID", or JSON in a text.
+_IN_METADATA = re.compile(rb'"session_id"\s*:\s*"([^"\\]{1,256})"|session(?:_id\\"\s*:\s*\\"|_)([0-9a-fA-F-]{36})')
 _PLAIN_ID = b'"id":"'
 _SESSIONS = ("litellm_session_id", "session_id", "litellm_trace_id")
 _SAID = ("litellm_metadata", "metadata")
@@ -52,8 +55,9 @@ class Details(msgspec.Struct, frozen=True):
     def of(self, entry: Spent) -> Spent:
         """Return an entry without what is not to be kept."""
         gone: dict[str, str | bytes] = {} if self.addresses else {"client": ""}
-        gone |= {} if self.errors else {"message": ""}
-        gone |= {} if self.said else {"usage": b"", "metadata": b"", "session": "", "client": "", "message": ""}
+        gone |= {} if self.errors else {"message": "", "way": b""}
+        if not self.said:
+            gone |= {"usage": b"", "metadata": b"", "way": b"", "session": "", "client": "", "message": ""}
         return msgspec.structs.replace(entry, **gone)
 
 
@@ -147,10 +151,11 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
         request_id=_answer_id(attempt) or call.call_id,
         client=exchange.client,
         path=call.path,
-        session="" if says_nothing else _session(fields),
+        session=session_of(call.exchange.headers, fields, says_nothing),
         usage=write_usage(usage) if attempt is None else _kept(call, attempt, usage),
         metadata=b"" if says_nothing else _said(fields),
         accounts=accounts,
+        way=way_of(call, attempt, exchange.started + ms / 1000),
     )
 
 
@@ -206,7 +211,20 @@ def _answer_id(attempt: Attempt | None) -> str:
     return "" if found is None else found[1].decode("utf-8", "replace")
 
 
+def session_of(headers: Mapping[bytes, bytes], fields: Mapping[str, Raw], says_nothing: bool = False) -> str:
+    """Return the id of the session that a request is a part of, by LiteLLM's header or fields, by those of Claude Code
+    or of Codex; "" where it says none."""
+    found = headers.get(b"x-litellm-session-id") or headers.get(b"session_id") or headers.get(b"session-id")
+    found = found or headers.get(b"x-claude-code-session-id")
+    if found:
+        return found[:256].decode("latin-1")
+    return "" if says_nothing else _session(fields)
+
+
 def _session(fields: Mapping[str, Raw]) -> str:
+    for name in _SAID:
+        if name in fields and (match := _IN_METADATA.search(bytes(fields[name])[:LONGEST])):
+            return (match[1] or match[2]).decode("utf-8", "replace")
     for name in _SESSIONS:
         if name in fields:
             try:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from penstock.runtime.http.source import Source
     from penstock.runtime.identity import Identity
     from penstock.runtime.keyring import Keyring
+    from penstock.runtime.recent import Recent
     from penstock.runtime.route import Page
     from penstock.runtime.state import State
     from penstock.server.batches.room import BatchRoom
@@ -118,6 +119,7 @@ class Gateway:
         self.key_hooks = NO_HOOKS  # who else says which virtual keys there may be
         self.tally = engine.tally = Tally(lambda name: self.state.catalog.knows(name), site.surfaces)
         self.pulse = Pulse()
+        self.recent: Recent | None = None  # the last requests, for pages where no database keeps them
         self.tells_others: Callable[[], None] | None = None  # workers, of what stands here
         self.metrics: Metrics | None = None  # made when somebody asks for them
         self.limit(max_body, max_upload)

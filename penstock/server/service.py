@@ -26,6 +26,7 @@ from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
 from penstock.runtime.ids import new_id
 from penstock.runtime.ledger import STOP, NoBooks
+from penstock.runtime.recent import Recent
 from penstock.runtime.record_text import as_text
 from penstock.runtime.records import LogSink, Records
 from penstock.runtime.redis_token import with_token
@@ -139,6 +140,9 @@ class Service:
         secret = self.storage.secret if self.storage is not None else (master_key(config) or "").encode()
         self.gateway.gate.sessions = Sessions(secret or os.urandom(32))
         self.gateway.pages = refused
+        if self.storage is None:
+            self.gateway.recent = Recent()
+            self.records.sinks.append(self.gateway.recent)
 
     async def run(self, listener: socket.socket) -> int:
         """Serve until a stop signal. Return the exit code."""

@@ -230,6 +230,14 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc
     session: str = ""
     usage: bytes = b""
     metadata: bytes = b""  # what the request said for the log, JSON
+    way: bytes = b""  # the attempts of the call and its times, JSON, see ``runtime/ways``
+
+
+class SpentPage(NamedTuple):
+    """Some requests, and how many there are in all, as far as that is counted."""
+
+    rows: tuple[Spent, ...]
+    total: int
 
 
 class SpentTexts(Spent, frozen=True, array_like=True, omit_defaults=True, gc=False):

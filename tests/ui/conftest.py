@@ -59,4 +59,3 @@ def admin(browser: Browser) -> Browser:
     """A browser in which the master key is signed in."""
     browser.sign_in(MASTER_KEY)
     return browser
-

@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
-    ("", (Entry("/", "Overview"),)),
+    ("", (Entry("/", "Overview"), Entry("/requests", "Requests"), Entry("/sessions", "Sessions"))),
     (
         "Models",
         (
@@ -44,5 +44,6 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         ),
     ),
     ("Money", (Entry("/spend", "Spend"), Entry("/reconcile", "Reconcile", PAGE_VIEW))),
+    ("Gateway", (Entry("/settings", "Settings", PAGE_VIEW), Entry("/audit", "Audit", PAGE_VIEW))),
 )
 """Groups of pages, each with its title."""

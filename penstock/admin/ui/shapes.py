@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,7 +49,7 @@ def seconds(value: Any) -> str:
     if value is None or value == "":
         return "–"
     number = float(value)
-    if number < 1e-3:
+    if number < 0.9995e-3:
         return f"{number * 1e6:.0f} µs"
     if number < 1:
         return f"{number * 1e3:.0f} ms"
@@ -116,6 +116,12 @@ def _stamp(value: Any) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
+def first_token(row: Mapping[str, Any]) -> float | None:
+    """Return the seconds to the first token of a logged request."""
+    begin, first = _stamp(row.get("startTime")), _stamp(row.get("completionStartTime"))
+    return None if begin is None or first is None else max(0.0, first - begin)
+
+
 FILTERS: dict[str, Callable[[Any], Any]] = {
     "money": money,
     "count": count,
@@ -126,4 +132,5 @@ FILTERS: dict[str, Callable[[Any], Any]] = {
     "iso": iso,
     "ago": ago,
     "day_time": day_time,
+    "first_token": first_token,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penstock.admin.ui import (
+    audit,
     batches,
     budgets,
     engines,
@@ -18,6 +19,9 @@ from penstock.admin.ui import (
     overview,
     playground,
     providers,
+    requests,
+    sessions_log,
+    settings,
     signin,
     spend,
     static,
@@ -70,6 +74,10 @@ ROUTES: tuple[Route, ...] = (
     *playground.ROUTES,
     *engines.ROUTES,
     *batches.ROUTES,
+    *requests.ROUTES,
+    *sessions_log.ROUTES,
+    *audit.ROUTES,
+    *settings.ROUTES,
     public("/static/{name:path}", static.send, answer="text/css"),
     Route(
         BASE + "/call/{path:path}", forward, methods=_SCRIPTED, role=PAGE, json=False, answer=JSON.decode(), family=INFO

@@ -211,6 +211,14 @@ def _read_said(value: bytes | None) -> Mapping[str, Any] | None:
     return {"bad": text[:1] == "!", "text": text[1:]}
 
 
+class Blank(dict[str, Any]):
+    """Fields of which each that is not there reads as "": what a filter or a form says, and what an answer may leave
+    out."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
 def as_json(value: Any) -> str:
     """Write a value for a script to read."""
     return msgspec.json.encode(value, enc_hook=str).decode()

@@ -29,7 +29,7 @@ from penstock.stores.sql.totals import Charged, add_totals
 
 AT_ONCE = (250, 50, 10, 3, 1)  # rows of one statement
 _WIDTH = len(OWN)
-_BYTES = frozenset({"usage", "metadata"})  # texts in the table
+_BYTES = frozenset({"usage", "metadata", "way"})  # texts in the table
 _TEXTS = ("call_id", "message", "request_id", "client", "session")
 _COUNTS = ("cost", "input", "output", "cache_read", "cache_write", "reasoning", "tries")
 _SUMMED = ("cost", "input", "output", "cache_read", "cache_write", "reasoning")

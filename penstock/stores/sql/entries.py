@@ -19,7 +19,7 @@ _COUNTS = tuple(number for number, name in enumerate(FIELDS) if Spent.__annotati
 _TAGS = FIELDS.index("tags")
 LONG = {"message": 4000, "address": 4000}  # characters of texts that nothing is looked up by
 _LISTS = ("tags", "accounts")
-_JSON = ("usage", "metadata")
+_JSON = ("usage", "metadata", "way")
 MOST = 2**63 - 1  # that a column takes
 MOST_COUNTED = 2**40
 """Tokens of an entry: no vendor counts so many, and a day's sum of entries that claim more has to fit, too."""
@@ -124,7 +124,7 @@ def spent_of(row: Any) -> Spent:
     for name in _LISTS:
         values[name] = _DECODE(values[name])
     for name in _JSON:
-        values[name] = values[name].encode()
+        values[name] = (values[name] or "").encode()
     return Spent(**values)
 
 

@@ -23,11 +23,11 @@ from penstock.stores.sql.schema import ABOUT, PREFIX, REVISION, make_all
 if TYPE_CHECKING:
     from alembic.config import Config
 
-LEVEL = 6
+LEVEL = 7
 """How many migrations there are."""
 COMPATIBLE_FROM = 1
 """The lowest level of a version that can work with the tables of this one."""
-HEAD = "0006"
+HEAD = "0007"
 VERSION_TABLE = PREFIX + "migrations"
 FOLDER = Path(__file__).parent / "migrations"
 _LOCK = int.from_bytes(hashlib.sha256(b"penstock migrations").digest()[:7])

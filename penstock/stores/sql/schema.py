@@ -98,6 +98,7 @@ SPEND = _table(
     *(Column(name, FLAG, nullable=False) for name in "estimated pending cache_hit stream".split()),
     Column("ms", TIME, nullable=False),
     Column("first_ms", TIME),
+    Column("way", LONG),  # NULL in rows of before there was one
     _index("spend", "at"),
     *(_index("spend", name, "at") for name in "key team user organization customer".split()),
     _index("spend", "request_id"),

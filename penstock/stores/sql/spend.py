@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
-from penstock.stores.base import KeptTexts, Spent, Total
+from penstock.stores.base import KeptTexts, Spent, SpentPage, Total
 from penstock.stores.batch import Batch
 from penstock.stores.sql import daily, upsert
 from penstock.stores.sql.address import SQLITE
@@ -29,11 +30,18 @@ _TOKENS = SPEND.c.input + SPEND.c.output
 _FAILED = sa.or_(SPEND.c.error != "", SPEND.c.status >= 400)
 
 
-class SpentPage(NamedTuple):
-    """Some requests, and how many there are: at most ``MOST_COUNTED``, which means that many or more."""
+class Session(NamedTuple):
+    """The requests of a session. ``began``, ``ended``: unix time of its first and last one; ``cost``: picodollars."""
 
-    rows: tuple[Spent, ...]
-    total: int
+    id: str
+    began: float
+    ended: float
+    requests: int
+    cost: int
+    input: int
+    output: int
+    failed: int
+    models: tuple[str, ...]
 
 
 class SqlSpendStore:
@@ -123,14 +131,26 @@ class SqlSpendStore:
         limit: int = 100,
         costs: tuple[int | None, int | None] = (None, None),
         failed: bool | None = None,
+        model: str = "",
+        text: str = "",
+        tag: str = "",
+        after: tuple[float, str] | None = None,
     ) -> SpentPage:
         """List requests whose fields are equal to those of ``where`` (a tuple: to one of them), and that ended at
         ``since`` or later and before ``until``. ``costs``: at least and at most so many picodollars. ``failed``: with
-        an error, or without. ``order``: a field, or "tokens"."""
+        an error, or without. ``model``: by whichever of its names; ``text``: stands in the error's message; ``tag``: is
+        one of theirs. ``after``: behind the request that ended then, with that call id, where they go by time.
+        ``order``: a field, or "tokens"."""
         tests = _tests(where, since, until)
         tests += [] if costs[0] is None else [SPEND.c.cost >= costs[0]]
         tests += [] if costs[1] is None else [SPEND.c.cost <= costs[1]]
         tests += [] if failed is None else [_FAILED if failed else sa.not_(_FAILED)]
+        tests += [sa.or_(*(SPEND.c[name] == model for name in ("model", "group", "target")))] if model else []
+        tests += [SPEND.c.message.icontains(text, autoescape=True)] if text else []
+        tests += [SPEND.c.tags.contains(msgspec.json.encode(tag).decode(), autoescape=True)] if tag else []
+        if after is not None:
+            at, call_id = after  # in words that every database looks up in an index
+            tests += [SPEND.c.at <= at, sa.or_(SPEND.c.at < at, SPEND.c.call_id < call_id)]
         column = _TOKENS if order == "tokens" else SPEND.c[order]
         places = [one.desc() if descending else one for one in (column, SPEND.c.call_id)]
 
@@ -139,6 +159,33 @@ class SqlSpendStore:
             rows = _all_of(asked.offset(offset or None).limit(limit), connection)
             some = sa.select(SPEND.c.call_id).where(*tests).limit(MOST_COUNTED).subquery()
             return SpentPage(rows, connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+        return await self._database.report(read)
+
+    async def sessions(
+        self, where: Mapping[str, object], since: float | None, until: float | None, offset: int, limit: int
+    ) -> list[Session]:
+        """Sum up requests by their session, the one that was heard of last first."""
+        tests = [*_tests(where, since, until), SPEND.c.session != ""]
+        last = sa.func.max(SPEND.c.at)
+        sums = [sa.func.count(), *(sa.func.sum(SPEND.c[name]) for name in ("cost", "input", "output"))]
+        failed = sa.func.sum(sa.case((_FAILED, 1), else_=0))
+        columns = (SPEND.c.session, sa.func.min(SPEND.c.began), last, *sums, failed)
+        asked = sa.select(*columns).where(*tests).group_by(SPEND.c.session)
+        asked = asked.order_by(last.desc(), SPEND.c.session).offset(offset or None).limit(limit)
+
+        def read(connection: sa.Connection) -> list[Session]:
+            rows = connection.execute(asked).all()
+            names: dict[str, set[str]] = {}
+            of_these = SPEND.c.session.in_([row[0] for row in rows])
+            for session, model in connection.execute(
+                sa.select(SPEND.c.session, SPEND.c.model).where(*tests, of_these).distinct()
+            ):
+                names.setdefault(session, set()).add(model)
+            return [
+                Session(row[0], row[1], row[2], *map(int, row[3:]), tuple(sorted(names.get(row[0], ()))))
+                for row in rows
+            ]
 
         return await self._database.report(read)
 

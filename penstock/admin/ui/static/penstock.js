@@ -94,6 +94,9 @@
 
   // Requests of htmx prove that they come from this page.
   document.addEventListener("htmx:configRequest", (event) => { event.detail.headers["x-page-token"] = token; });
+  document.addEventListener("htmx:beforeSwap", (event) => {  // a chart that goes takes its listeners with it
+    for (const figure of event.detail.target?.querySelectorAll?.("[data-chart]") ?? []) plots.get(figure)?.destroy();
+  });
   document.addEventListener("htmx:afterSwap", (event) => dress(event.detail.elt ?? event.target));
 
   // Charts. A figure holds its data as JSON: {"times": [unix seconds], "series": [{"name", "values", "unit"?}]}.

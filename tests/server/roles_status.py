@@ -1,0 +1,10 @@
+"""Who gets an answer at the URLs that tell how the gateway stands; see ``test_roles.py``."""
+
+from __future__ import annotations
+
+from tests.server.roles_keys import WHO_SEE_ALL
+
+ROLES: dict[tuple[str, str], set[str]] = {
+    ("GET", "/gateway/status"): WHO_SEE_ALL,
+    ("GET", "/gateway/top"): WHO_SEE_ALL,  # without a database; with one everybody sees his own
+}
