@@ -13,7 +13,7 @@ from penstock.runtime.prices import MAP
 
 if TYPE_CHECKING:
     from penstock.config import Config
-    from penstock.core.price import Rates
+    from penstock.core.money import Rates
     from penstock.stores.base import Spent
 
 Fields = dict[str, Any]

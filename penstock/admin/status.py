@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from penstock.admin.forms import page
 from penstock.admin.spending import spent_of_all
@@ -48,9 +47,6 @@ class Slow:
         self.state: Any = None
         self.faults: list[Fields] = []
         self.one = asyncio.Lock()
-
-
-_SLOW: WeakKeyDictionary[Any, Slow] = WeakKeyDictionary()
 
 
 async def status(gateway: Any, call: Call) -> Page:
@@ -153,9 +149,9 @@ def _unpriced(gateway: Any) -> Iterable[Fields]:
 
 
 async def _slow(gateway: Any) -> list[Fields]:
-    slow = _SLOW.get(gateway)
-    if slow is None:
-        slow = _SLOW[gateway] = Slow()
+    if gateway.looked is None:
+        gateway.looked = Slow()
+    slow: Slow = gateway.looked
     async with slow.one:
         if time.monotonic() >= slow.until:
             if slow.state is not gateway.state:

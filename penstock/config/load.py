@@ -122,7 +122,6 @@ def _build(
     problems: Problems,
     also: Iterable[str],
 ) -> Config:
-    file = written.file
     with problems.graded("error"):  # a variable that may not be set is not set; the others are
         environment = apply_section(written.value.get("environment_variables"), env, problems)
     later = Node({k: v for k, v in written.value.items() if k != "environment_variables"}, written.file, written.line)
@@ -154,14 +153,14 @@ def _build(
     deployments = reader.read(listed, original)
     if not deployments and not problems.errors and written.value:
         line = 0 if listed is None else listed.line
-        problems.warn(file, line, ("model_list",), "no models are configured; requests will find none")
+        problems.warn(written.file, line, ("model_list",), "no models are configured; requests will find none")
 
     general = read_general(general_node, problems)
     config = Config(
         deployments=deployments,
         router=build_router(router, litellm, general),
         litellm=build_litellm(litellm, general),
-        general=build_general(general, litellm, general_node, environment, file, problems),
+        general=build_general(general, litellm, general_node, environment, written.file, problems),
         cache=cache,
         engines=engines,
         guards=_read_guards(sections.get("guardrails"), problems),

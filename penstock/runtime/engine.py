@@ -22,18 +22,10 @@ from penstock.runtime.bill import settle
 from penstock.runtime.cache import AnswerCache
 from penstock.runtime.call import Call, Way
 from penstock.runtime.drive import drive
+from penstock.runtime.failing import failure_of
 from penstock.runtime.group_lines import group_lines
-from penstock.runtime.held import RETRY_AFTER, Held
+from penstock.runtime.held import Held
 from penstock.runtime.http import (
-    BodyTruncated,
-    ConnectTimeout,
-    FirstByteTimeout,
-    LocalLimit,
-    PoolTimeout,
-    ProtocolError,
-    StallTimeout,
-    TooLarge,
-    TotalTimeout,
     TransportError,
 )
 from penstock.runtime.live import Live, Lives
@@ -65,13 +57,6 @@ if TYPE_CHECKING:
     from penstock.stores.base import Store
 
 CHAT = DIALECTS["openai_chat"]
-# Transport errors to kinds; the first class that fits.
-_TRANSPORT: tuple[tuple[type[TransportError] | tuple[type[TransportError], ...], str], ...] = (
-    (LocalLimit, "overloaded"),
-    ((ConnectTimeout, FirstByteTimeout, StallTimeout, TotalTimeout, PoolTimeout), "timeout"),
-    ((ProtocolError, BodyTruncated, TooLarge), "broken_answer"),
-    (TransportError, "connect"),
-)
 # Kinds that the gateway itself finds while it makes an attempt: no upstream said them.
 _OURS = frozenset(
     "bad_request unsupported no_dialect not_configured not_installed request_timeout too_large gateway_bug "
@@ -260,7 +245,7 @@ class Engine:
             plain = not target.engine and call.outlet.guarding is None
             await (surface.attempt(attempt) if plain else self._ask_beside(attempt, surface))
         except (GatewayError, TransportError, RecursionError) as error:
-            failed = _failure(attempt, error)
+            failed = failure_of(attempt, error)
         else:
             if live.health.ill:
                 live.health.succeeded()
@@ -477,32 +462,3 @@ def _spent(call: Call, failed: GatewayError) -> bool:
     if failed.row.retry != "no":
         failed.message += _FINAL
     return True
-
-
-def _failure(attempt: Attempt, error: GatewayError | TransportError | RecursionError) -> GatewayError:
-    """Turn what ended a try into what its client is told."""
-    if isinstance(error, RecursionError):  # what passed the door's reader may be too deep for one that stands deeper
-        return _too_deep(attempt)
-    shed(error)
-    if isinstance(error, TransportError):
-        return client_error(error, attempt.first_at is not None)
-    if error.kind == "broken_stream" and attempt.first_at is None:
-        # Nothing of it has reached the client: another target can still answer.
-        return GatewayError("broken_answer", error.message)
-    return error
-
-
-def _too_deep(attempt: Attempt) -> GatewayError:
-    """Blame who sent what is nested too deeply: the upstream, once it was asked."""
-    if not attempt.since and not attempt.upstream:
-        return GatewayError("bad_request", MAX_DEPTH_TEXT)
-    kind = "broken_answer" if attempt.first_at is None else "broken_stream"
-    return GatewayError(kind, "The upstream's answer is nested too deeply.")
-
-
-def client_error(error: TransportError, begun: bool) -> GatewayError:
-    """Turn a transport error into what a client is told of it. ``begun``: a part of the answer is out."""
-    kind = next(kind for classes, kind in _TRANSPORT if isinstance(error, classes))
-    if begun and kind not in ("timeout", "overloaded"):
-        kind = "broken_stream"
-    return GatewayError(kind, str(error), retry_after=RETRY_AFTER if kind == "overloaded" else None)

@@ -23,7 +23,8 @@ from penstock.core.providers.pass_through import answer_headers
 from penstock.core.seen import Seen, kind_of
 from penstock.runtime.answer import MAX_ERROR
 from penstock.runtime.attempt import Attempt
-from penstock.runtime.engine import client_error, hide_secrets
+from penstock.runtime.engine import hide_secrets
+from penstock.runtime.failing import client_error
 from penstock.runtime.http import TransportError, in_task
 from penstock.runtime.live import Live
 from penstock.runtime.prices import UNPRICED, TargetPrice, price_of, with_terms

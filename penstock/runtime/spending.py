@@ -113,8 +113,7 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
     elif call.caching is not None and call.caching.how is not MISS:
         hit, usage = True, call.caching.usage
     used = usage or _NOTHING
-    fields = call.fields
-    says_nothing = _FOR_THE_LOG.isdisjoint(fields)
+    says_nothing = _FOR_THE_LOG.isdisjoint(call.fields)
     return Spent(
         call_id=call.call_id,
         at=at,
@@ -151,9 +150,9 @@ def ended(call: Call, error: GatewayError | None, at: float, ms: float, cost: in
         request_id=_answer_id(attempt) or call.call_id,
         client=exchange.client,
         path=call.path,
-        session=session_of(call.exchange.headers, fields, says_nothing),
+        session=session_of(exchange.headers, call.fields, says_nothing),
         usage=write_usage(usage) if attempt is None else _kept(call, attempt, usage),
-        metadata=b"" if says_nothing else _said(fields),
+        metadata=b"" if says_nothing else _said(call.fields),
         accounts=accounts,
         way=way_of(call, attempt, exchange.started + ms / 1000),
     )

@@ -50,6 +50,6 @@ def way_of(call: Call, attempt: Attempt | None, now: float) -> bytes:
         way["failed"] = call.failed
     if attempt is not None and attempt.losses:
         way["dropped"] = [loss.path for loss in attempt.losses[:MOST_DROPPED]]
-    if told is not None:
-        way |= told.record(call, now)
+    if told is not None and (route := told.record(call, now)) is not None:
+        way |= route
     return _encode(way)

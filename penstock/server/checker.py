@@ -15,6 +15,8 @@ from penstock.runtime.http import Timeouts, TransportError, in_task
 from penstock.server.rounds import Rounds
 
 if TYPE_CHECKING:
+    from penstock.runtime.answer import Answer
+    from penstock.runtime.endpoint import Endpoint
     from penstock.runtime.targets import Target
     from penstock.server.gateway import Gateway
 
@@ -78,13 +80,7 @@ class Checker(Rounds):
             path = free_path(dialect, endpoint.url)
             if path is None:
                 return None
-            lines = b""
-            if endpoint.signer is not None:
-                lines = await endpoint.signer.lines(endpoint, "GET", b"")
-            head = b"GET " + path.encode() + endpoint.head[endpoint.head.index(b" HTTP/1.1\r\n") :]
-            await in_task()
-            pool = self._gateway.engine.means.pool
-            answer = await pool.send(endpoint.origin, head, None, _PATIENCE, lines, target.tls)
+            answer = await ask_free(self._gateway, target, endpoint, path)
         except GatewayError as error:
             return error.message
         except TransportError as error:
@@ -98,6 +94,15 @@ class Checker(Rounds):
             return None
         fails = answer.status >= 400 and answer.status not in _ABSENT
         return f"status {answer.status}" if fails else ""
+
+
+async def ask_free(gateway: Gateway, target: Target, endpoint: Endpoint, path: str) -> Answer:
+    """Ask a target a question that costs nothing. ``path``: of ``free_path``. The caller closes the answer. Raises
+    TransportError."""
+    lines = b"" if endpoint.signer is None else await endpoint.signer.lines(endpoint, "GET", b"")
+    head = b"GET " + path.encode() + endpoint.head[endpoint.head.index(b" HTTP/1.1\r\n") :]
+    await in_task()
+    return await gateway.engine.means.pool.send(endpoint.origin, head, None, _PATIENCE, lines, target.tls)
 
 
 def _is_wanted(target: Target, groups: object) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from penstock.admin.desk import Desk
     from penstock.admin.registry import Registry
     from penstock.admin.settings import Settings
+    from penstock.admin.status import Slow
     from penstock.core.admit.caller import Caller
     from penstock.core.dialects.base import Dialect
     from penstock.runtime.engine import Engine
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from penstock.server.batches.room import BatchRoom
     from penstock.server.books import Books  # circle: books are kept of what a gateway serves
     from penstock.server.callbacks import Callbacks  # circle: it tells what a gateway served
-    from penstock.server.metrics.telling import Metrics  # circle: it tells what a gateway counts
+    from penstock.server.metrics.telling import Metrics
     from penstock.server.storage import Storage
 
     T = TypeVar("T")
@@ -121,6 +122,7 @@ class Gateway:
         self.pulse = Pulse()
         self.recent: Recent | None = None  # the last requests, for pages where no database keeps them
         self.tells_others: Callable[[], None] | None = None  # workers, of what stands here
+        self.looked: Slow | None = None  # what needs attention, as it was found the last time
         self.metrics: Metrics | None = None  # made when somebody asks for them
         self.limit(max_body, max_upload)
 

@@ -15,8 +15,9 @@ from penstock.core.providers.free import free_path
 from penstock.core.providers.names import PROVIDER_ALIASES
 from penstock.core.providers.resolve import needs_key
 from penstock.runtime.gate import ADMIN, VIEW, shown
-from penstock.runtime.http import Timeouts, TransportError, in_task
+from penstock.runtime.http import TransportError
 from penstock.runtime.route import JSON, Page, Route
+from penstock.server.checker import ask_free
 from penstock.stores.kinds import fields_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ OF = "custom_llm_provider"
 """The field of ``credential_info`` that says whose a credential is; LiteLLM's pages write it, too."""
 MOST_LISTING = 4 * 1024 * 1024  # bytes of a list of models: one with a thousand models has half of that
 MOST_NAMES = 200
-_PATIENCE = Timeouts(connect=5.0, first_byte=10.0, stall=5.0, total=15.0, pool=5.0)
 _MOST_BODY = 64 * 1024
 
 
@@ -158,10 +158,7 @@ async def _free(gateway: Gateway, target: Target) -> dict[str, Any]:
         if path is None:
             return told | {"error": "No free question is known for this provider; test one of its models instead."}
         told["url"] = f"{endpoint.origin}{path.partition('?')[0]}"
-        lines = b"" if endpoint.signer is None else await endpoint.signer.lines(endpoint, "GET", b"")
-        head = b"GET " + path.encode() + endpoint.head[endpoint.head.index(b" HTTP/1.1\r\n") :]
-        await in_task()
-        answer = await gateway.engine.means.pool.send(endpoint.origin, head, None, _PATIENCE, lines, target.tls)
+        answer = await ask_free(gateway, target, endpoint, path)
         try:
             data = await answer.read(MOST_LISTING)
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import socket
 from collections.abc import Generator
@@ -17,8 +16,6 @@ import uvicorn
 
 from penstock.admin.registry import Registry
 from penstock.admin.settings import Settings
-from penstock.admin.ui.rows import refused
-from penstock.admin.ui.sessions import Sessions
 from penstock.config.redis import shared_redis
 from penstock.core.errors import GatewayError
 from penstock.runtime.engine import Engine
@@ -26,7 +23,6 @@ from penstock.runtime.http import Pool, Proxies
 from penstock.runtime.identity import Identity
 from penstock.runtime.ids import new_id
 from penstock.runtime.ledger import STOP, NoBooks
-from penstock.runtime.recent import Recent
 from penstock.runtime.record_text import as_text
 from penstock.runtime.records import LogSink, Records
 from penstock.runtime.redis_token import with_token
@@ -45,6 +41,7 @@ from penstock.server.effect import InEffect
 from penstock.server.gateway import Gateway
 from penstock.server.memory import give_back_memory
 from penstock.server.options import STOP_SIGNALS, Refused, ServeOptions, check_exposure, master_key
+from penstock.server.people import open_pages
 from penstock.server.prober import Prober
 from penstock.server.retention import Retention
 from penstock.server.rotation import Rotation
@@ -70,7 +67,6 @@ if TYPE_CHECKING:
     from penstock.stores.shared import Shared
 
 log = logging.getLogger("penstock")
-NO_PAGES = "DISABLE_ADMIN_UI"
 SWEEP = 1.0  # seconds
 LOOK = 0.25  # seconds between two looks at what another worker may have stored: one small read
 LOOK_AFTER_BUG = 10.0
@@ -119,7 +115,8 @@ class Service:
             self.gateway.settings.look()  # what is stored was laid over the file's before this
             engine = self.gateway.engine
             engine.means = engine.means._replace(store=Behind(storage.kept))
-        self._open_pages(config)
+        secret = self.storage.secret if self.storage is not None else (master_key(config) or "").encode()
+        open_pages(self.gateway, config, secret, self.records if self.storage is None else None)
         self.callbacks = self.gateway.callbacks = Callbacks(self.gateway)
         self.in_effect = InEffect(options, self.gateway, self.log)
         self.in_effect.put(config)  # who may call, how large, what the log looks like
@@ -132,17 +129,6 @@ class Service:
         self._stop_signal: int = signal.SIGTERM
         self._reload_asked = asyncio.Event()
         self._swap = asyncio.Lock()  # what one has gathered must be served before the next gathers
-
-    def _open_pages(self, config: Config) -> None:
-        """Show pages to people below /ui, unless they are switched off (LiteLLM's ``DISABLE_ADMIN_UI``)."""
-        if config.environment.get(NO_PAGES, "").strip().lower() in ("true", "1", "yes"):
-            return
-        secret = self.storage.secret if self.storage is not None else (master_key(config) or "").encode()
-        self.gateway.gate.sessions = Sessions(secret or os.urandom(32))
-        self.gateway.pages = refused
-        if self.storage is None:
-            self.gateway.recent = Recent()
-            self.records.sinks.append(self.gateway.recent)
 
     async def run(self, listener: socket.socket) -> int:
         """Serve until a stop signal. Return the exit code."""

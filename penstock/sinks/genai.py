@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from penstock.core.providers.names import TRACED_AS
 from penstock.sinks import otlp
 from penstock.sinks.payload import TRACE
 
@@ -24,11 +25,6 @@ _OPERATIONS = (
     ("text_completion", "text_completion"), ("embedding", "embeddings"), ("generate_content", "generate_content"),
     ("completion", "chat"), ("responses", "chat"), ("anthropic_messages", "chat"),
 )  # fmt: skip
-# Our names of providers -> the convention's, where they differ.
-_PROVIDERS = {
-    "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "bedrock": "aws.bedrock", "gemini": "gcp.gemini",
-    "vertex_ai": "gcp.vertex_ai", "mistral": "mistral_ai", "xai": "x_ai", "watsonx": "ibm.watsonx.ai",
-}  # fmt: skip
 _PARAMETERS = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "max_tokens": "max_tokens", "seed": "seed",
     "max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens", "n": "choice.count",
@@ -133,7 +129,7 @@ def _attempt(payload: Payload, trace: Mapping[str, Any], attempt: Mapping[str, A
     failed = not attempt.get("let_go") and (bool(error) or payload["status"] == "failure")
     attributes = {
         "gen_ai.operation.name": operation,
-        "gen_ai.provider.name": _PROVIDERS.get(provider, provider) or None,
+        "gen_ai.provider.name": TRACED_AS.get(provider, provider) or None,
         "gen_ai.system": provider or None,
         "gen_ai.request.model": model or None,
         "gen_ai.conversation.id": payload.get("session_id"),

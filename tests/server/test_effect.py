@@ -16,6 +16,7 @@ import yaml
 from msgspec.structs import astuple
 
 from penstock.config import keys
+from penstock.config.oidc import read_oidc
 from penstock.config.routes import KEYS as ROUTE_KEYS
 from penstock.runtime.keyring import Keyring
 from penstock.runtime.record_text import as_json, as_text
@@ -262,6 +263,7 @@ def behaviour(service: Service) -> dict[str, Any]:
             [*service.callbacks._made],
         ),
         "metrics": (read_metrics(state.config), gateway.tally.most),
+        "sign in": read_oidc(state.config),
         "late": [{n: of.values.get(n) for n in LATE} for of in (state.config.general, state.config.litellm)],
     }
 

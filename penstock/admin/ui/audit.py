@@ -44,9 +44,9 @@ async def show(gateway: Any, call: Call) -> Page:
     if gateway.desk is None:
         return render(gateway, call, "audit.html", rows=None)
     given = {name: value.strip() for name, value in query_of(call).items() if value.strip()}
-    asked = {api: given.get(name) for name, api in _FILTERS.items()}
+    asked: dict[str, Any] = {api: given.get(name) for name, api in _FILTERS.items()}
     told = await ask(gateway, call, "GET", "/audit", **asked, page=given.get("page"), page_size=ROWS)
-    found = told.said if told.good else {"audit_logs": [], "page": 1, "total_pages": 0, "total": 0}
+    found: dict[str, Any] = told.said if told.good else {"audit_logs": [], "page": 1, "total_pages": 0, "total": 0}
     rows = [_row(one) for one in found["audit_logs"]]
     filters = {name: given[name] for name in _FILTERS if given.get(name)}
     return render(

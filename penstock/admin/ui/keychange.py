@@ -64,7 +64,7 @@ async def create(gateway: Any, call: Call) -> Page:
 def _made(gateway: Any, call: Call, told: Fields, how: str, until: str = "") -> Page:
     names = [one for one in gateway.names_for(call) if "*" not in one]
     own = [one for one in told.get("models") or () if one in names]
-    model = next(iter([*own, *names]), "gpt-4o")
+    model = next(iter([*own, *names]), "MODEL")
     return render(
         gateway, call, "access/made.html", key=told, snippets=snippets(address_of(call), told["key"], model), how=how,
         path=path_of("keys", told["token_id"]), until=until, warnings=told.get("warnings") or [],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
@@ -12,6 +12,7 @@ from penstock.admin.ui.models import Typed, at, query_of
 from penstock.admin.ui.rows import form, page
 from penstock.admin.ui.view import form_of, go, render
 from penstock.core.errors import GatewayError
+from penstock.core.providers.accounts import ACCOUNTS, EXAMPLES, POPULAR
 from penstock.runtime.gate import PAGE_ADMIN
 from penstock.runtime.prices import MAP
 
@@ -20,44 +21,6 @@ if TYPE_CHECKING:
     from penstock.runtime.route import Page
 
 
-class Account(NamedTuple):
-    """A further field of a provider's accounts. ``secret``: it is typed in unseen, and never shown again."""
-
-    name: str
-    title: str
-    secret: bool = False
-    help: str = ""
-
-
-_AWS = (
-    Account("aws_access_key_id", "Access key id", True, "Empty: as AWS's own tools find one."),
-    Account("aws_secret_access_key", "Secret access key", True),
-    Account("aws_region_name", "Region", help="For example us-east-1."),
-    Account("aws_role_name", "Role to assume", help="Its ARN; empty for none."),
-)
-_AZURE = (Account("api_version", "API version", help="Empty: the newest that is known to work."),)
-_VERTEX = (
-    Account("vertex_project", "Project"),
-    Account("vertex_location", "Location", help="For example us-central1."),
-    Account("vertex_credentials", "Service account (JSON)", True, "The JSON itself, no path."),
-)
-ACCOUNTS: dict[str, tuple[Account, ...]] = {
-    "bedrock": _AWS,
-    "bedrock_mantle": _AWS,
-    "sagemaker": _AWS,
-    "azure": _AZURE,
-    "azure_ai": _AZURE,
-    "azure_text": _AZURE,
-    "vertex_ai": _VERTEX,
-    "vertex_ai_beta": _VERTEX,
-    "watsonx": (Account("project_id", "Project id"), Account("watsonx_region_name", "Region")),
-    "snowflake": (Account("account_id", "Account"),),
-    "cloudflare": (Account("account_id", "Account"),),
-    "sap": (Account("deployment_id", "Deployment"), Account("resource_group", "Resource group")),
-}
-"""What a provider's account wants beside a key and an address."""
-POPULAR = """openai anthropic gemini azure bedrock vertex_ai mistral groq openrouter deepseek xai ollama hosted_vllm
-    openai_like""".split()
 NUMBERS = {
     "rpm": "Requests a minute", "tpm": "Tokens a minute", "weight": "Weight", "order": "Order",
     "timeout": "Timeout (seconds)",
@@ -66,11 +29,6 @@ PRICES = {"input_cost_per_token": "Input", "output_cost_per_token": "Output"}
 """Prices that the form has, in dollars for a million tokens; all others by ``more``."""
 MODES = ("", "chat", "completion", "embedding", "rerank", "moderation", "image_generation", "audio_speech",
          "audio_transcription")  # fmt: skip
-EXAMPLES = {
-    "openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash", "azure": "gpt-4o",
-    "bedrock": "anthropic.claude-sonnet-4-5-20250929-v1:0", "vertex_ai": "gemini-2.5-flash", "ollama": "llama3.2",
-    "openrouter": "openai/gpt-4o",
-}  # fmt: skip
 _SHOWN = {*NUMBERS, *PRICES, "model", "api_base", "api_key", "tags", "litellm_credential_name"}
 _TOLD = {"use_in_pass_through", "use_litellm_proxy", "merge_reasoning_content_in_choices", "custom_llm_provider"}
 _MOST_NAMES = 300  # names of models that a form proposes
@@ -194,7 +152,7 @@ def known_models(provider: str) -> list[str]:
     """List models of a provider that the price list knows."""
     head = provider + "/"
     names = {name.removeprefix(head) for name in MAP.names() if name.startswith(head)}
-    if len(names) < _MOST_NAMES and provider in ("openai", "anthropic", "gemini", "cohere", "mistral", "bedrock"):
+    if len(names) < _MOST_NAMES:
         for name in MAP.names():
             if "/" not in name and (MAP.get(name) or {}).get("litellm_provider", "").startswith(provider):
                 names.add(name)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from penstock.admin.ui.inner import ask, need
-from penstock.admin.ui.modelforms import ACCOUNTS, wrongs
+from penstock.admin.ui.modelforms import wrongs
 from penstock.admin.ui.models import Typed, query_of
 from penstock.admin.ui.rows import form, page
 from penstock.admin.ui.view import form_of, go, render
 from penstock.core.errors import GatewayError
+from penstock.core.providers.accounts import ACCOUNTS
 from penstock.runtime.gate import PAGE_ADMIN, PAGE_VIEW
 
 if TYPE_CHECKING:

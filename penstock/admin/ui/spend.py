@@ -186,7 +186,7 @@ async def compare(gateway: Any, call: Call) -> Page:
     try:
         text = given.get("text", "") if file is None else file[1].decode("utf-8-sig")
     except UnicodeDecodeError:
-        error = f"The file {file[0]!r} is no text: choose the CSV or JSON that the provider's page exports."
+        error = "The file is no text: choose the CSV or JSON that the provider's page exports."
         return _bill(gateway, call, None, error, provider, 400)
     if not text.strip():
         return _bill(

@@ -22,12 +22,12 @@ _PACE = (
     Field("max_parallel_requests", "Requests at once", "count"),
 )
 _BY_MODEL = (
-    Field("model_rpm_limit", "Requests a minute, by model", "json", 'Such as {"gpt-4o": 10}.'),
-    Field("model_tpm_limit", "Tokens a minute, by model", "json", 'Such as {"gpt-4o": 10000}.'),
+    Field("model_rpm_limit", "Requests a minute, by model", "json", 'Such as {"large-model": 10}.'),
+    Field("model_tpm_limit", "Tokens a minute, by model", "json", 'Such as {"large-model": 10000}.'),
 )
 _SOFT = Field("soft_budget", "Soft budget in $", "money", "A warning is told once it is spent.")
 _MODEL_BUDGETS = Field(
-    "model_max_budget", "Budgets by model", "json", '{"gpt-4o": {"budget_limit": 5, "time_period": "1d"}}'
+    "model_max_budget", "Budgets by model", "json", '{"large-model": {"budget_limit": 5, "time_period": "1d"}}'
 )
 _WINDOWS = Field("budget_limits", "Several windows", "json", '[{"budget_duration": "1d", "max_budget": 1}]')
 _METADATA = Field("metadata", "Metadata", "json")
@@ -64,7 +64,7 @@ TEAM = (
     Section(
         "Access",
         (
-            Field("model_aliases", "Names of models of its own", "json", '{"fast": "gpt-4o-mini"}'),
+            Field("model_aliases", "Names of models of its own", "json", '{"fast": "small-model"}'),
             Field("access_group_ids", "Access groups", "list"),
             Field("allowed_passthrough_routes", "Pass-through paths that it may call", "list"),
             Field("denied_passthrough_routes", "Pass-through paths that it may not", "list"),

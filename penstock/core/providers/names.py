@@ -101,3 +101,9 @@ SHORT: Mapping[str, Mapping[str, str]] = {
 }
 """Provider -> short name -> the id its API takes. A retired id is sent all the same: the upstream's 404 says more than
 a guess would. Not used when the model has its own `api_base`: a server of the user's may know the short name."""
+
+TRACED_AS = {
+    "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "bedrock": "aws.bedrock", "gemini": "gcp.gemini",
+    "vertex_ai": "gcp.vertex_ai", "mistral": "mistral_ai", "xai": "x_ai", "watsonx": "ibm.watsonx.ai",
+}  # fmt: skip
+"""How OpenTelemetry's conventions for generative AI name providers, where they differ."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import penstock
+from penstock import __version__, version_text
 from penstock.core.admit.amount import PICO
 from penstock.core.admit.holders import Bad
 from penstock.core.exposition import GAUGE, Family
@@ -194,8 +194,8 @@ def _theirs(target: Target) -> tuple[str, ...]:
 
 def shown(gateway: Gateway) -> Iterator[Gauge]:
     """Yield what all processes know alike."""
-    compiled = "true" if "compiled" in penstock.version_text() else "false"
-    yield Gauge("penstock_build_info", (penstock.__version__, platform.python_version(), compiled), 1)
+    compiled = "true" if "compiled" in version_text() else "false"
+    yield Gauge("penstock_build_info", (__version__, platform.python_version(), compiled), 1)
     yield Gauge("penstock_models", (), len(gateway.state.catalog.names()))
     hosts = gateway.engine.hosts
     if hosts is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from penstock.runtime.tally import CPU, SINK, Event, Tally
 
 if TYPE_CHECKING:
-    from penstock.server.callbacks import Callbacks  # circle: it is told what they sent
+    from penstock.server.callbacks import Callbacks
 
 SECONDS = 60
 PERIOD = 1.0  # seconds between two looks, as ``Service`` has it

@@ -38,9 +38,9 @@ def _failed(labels: Labels) -> bool:
     return not _ok(labels)
 
 
-def tables(alias: Alias) -> tuple[Table, ...]:
-    """Return what is told of requests."""
-    read: dict[str, Value] = {
+def _readers(alias: Alias) -> dict[str, Value]:
+    """Return how each label of LiteLLM's is read."""
+    return {
         "hashed_api_key": lambda labels: labels.key,
         "api_key_alias": lambda labels: labels.alias,
         "team": lambda labels: labels.team,
@@ -58,6 +58,11 @@ def tables(alias: Alias) -> tuple[Table, ...]:
         "exception_class": lambda labels: _class(labels.error),
         "route": lambda labels: labels.route,
     }
+
+
+def tables(alias: Alias) -> tuple[Table, ...]:
+    """Return what is told of requests."""
+    read = _readers(alias)
 
     def by(names: str) -> dict[str, Value]:
         return {name: read[name] for name in names.split()}

@@ -183,8 +183,11 @@ class SqlSpendStore:
             ):
                 names.setdefault(session, set()).add(model)
             return [
-                Session(row[0], row[1], row[2], *map(int, row[3:]), tuple(sorted(names.get(row[0], ()))))
-                for row in rows
+                Session(
+                    id_, began, ended, int(requests), int(cost), int(given), int(made), int(bad),
+                    tuple(sorted(names.get(id_, ()))),
+                )  # fmt: skip
+                for id_, began, ended, requests, cost, given, made, bad in rows
             ]
 
         return await self._database.report(read)
