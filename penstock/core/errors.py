@@ -222,6 +222,11 @@ class GatewayError(Exception):
         return f"litellm.{name}: {name}: {exception_name(self.provider)} - {self.message}"
 
 
+class OverSession(GatewayError):
+    """The budget of a session is used up. Agents take an error for something to try again: a chat is told it as an
+    answer that ends the turn."""
+
+
 # Where LiteLLM does not just write the provider's first letter large (its exception_mapping_utils.py).
 _SPELLED = {"openai": "OpenAI", "vertex_ai": "VertexAI", "vertex_ai_beta": "VertexAI"}
 

@@ -24,6 +24,7 @@ from penstock.runtime.end_users import end_user_of, header_tags, in_headers, is_
 from penstock.runtime.flexible_limits import FlexibleLimits, Shares, flexible_limits, shares_of
 from penstock.runtime.limit_lines import LimitLines, OverModel, key_lines, over_error, over_lines, spend_line
 from penstock.runtime.model_access import ModelAccess
+from penstock.runtime.sessions import holder_of
 
 if TYPE_CHECKING:
     from penstock.core.admit.caller import Caller
@@ -303,6 +304,8 @@ class Admission:
         if tags or caller.tags:
             tags = tuple(dict.fromkeys((*tags, *caller.tags)))
             more += [held for tag in tags if (held := self._holder("tag", tag)) is not None]
+        if caller.a_session is not None and (session := holder_of(caller, call)) is not None:
+            more.append(session)
         if not more:
             return Admitted(caller.holders, customer, user, tags, model)
         for held in more:

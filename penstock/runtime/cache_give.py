@@ -78,7 +78,13 @@ def _told(call: Call, entry: Entry, alike: bool) -> tuple[bytes, list[Loss]]:
             fields.update((key, call.fields.get(key, none)) for key, none in echoed.items() if key in fields)
             body = seal(fields)
         return body, []
-    response = DIALECTS[entry.dialect].parse_response(entry.body)
+    return told_as(call, DIALECTS[entry.dialect].parse_response(entry.body))
+
+
+def told_as(call: Call, response: Response) -> tuple[bytes, list[Loss]]:
+    """Tell an answer in the words of who asked, as a stream where that was asked for. Raises ``GatewayError``."""
+    surface = call.surface
+    assert surface is not None
     clock, started = call.means.clock, call.exchange.started
     view = View(
         model=call.asked,

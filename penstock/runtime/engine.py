@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from penstock.core.dialects import DIALECTS
 from penstock.core.dialects.openai_chat.same import ask_usage
 from penstock.core.envelope import MAX_DEPTH_TEXT, open_body
-from penstock.core.errors import GatewayError, shed
+from penstock.core.errors import GatewayError, OverSession, shed
 from penstock.core.ir import added
 from penstock.core.mask import Mask, hide
 from penstock.core.route.plan import ANSWERED, Outcome, Plan, Try, attempts
@@ -33,6 +33,7 @@ from penstock.runtime.means import Means
 from penstock.runtime.mirror import Mirror
 from penstock.runtime.record import record_of
 from penstock.runtime.routing import Turn, begin_step, picker
+from penstock.runtime.saying import say
 from penstock.runtime.standings import asks_of, blame, first_choice, late_after, praise, used_by
 from penstock.runtime.told import telling
 from penstock.runtime.ways import note_failed
@@ -147,7 +148,7 @@ class Engine:
         finally:
             if self.admission is not None:
                 self.admission.release(call)
-        if error is not None:
+        if error is not None and not (isinstance(error, OverSession) and say(call, error.message)):
             call.outlet.refuse(call, error)
         self.record(call, error)
 

@@ -30,6 +30,7 @@ from penstock.runtime.bill import settle
 from penstock.runtime.bookkeeper import Bookkeeper
 from penstock.runtime.http import in_task
 from penstock.runtime.ids import new_id
+from penstock.runtime.sessions import SESSION, over_session
 from penstock.runtime.spending import Details, begun, ended
 from penstock.runtime.texts import Texts
 from penstock.stores.base import CORRECTION, Spent
@@ -52,7 +53,7 @@ log = logging.getLogger("penstock")
 OVER_BUDGET = 422
 STOP, PASS = "stop", "pass"
 _SLICE = 2000  # accounts that are looked up in one turn of the event loop
-_SESSION = Asked(0, elsewhere=True)  # what one asks in a session over a WebSocket, nobody knows before
+_SOCKET = Asked(0, elsewhere=True)  # what one asks in a session over a WebSocket, nobody knows before
 
 
 class Rules(Struct, frozen=True):
@@ -205,7 +206,7 @@ class Ledger:
             return None
         exchange = call.exchange
         if exchange.method == "GET" and call.surface is not None:
-            asked = _SESSION
+            asked = _SOCKET
         else:
             asked = read_asked(call.fields, exchange.bytes_in, exchange.body)
         output = rules.default_output
@@ -479,6 +480,8 @@ class Ledger:
     def _over(self, refused: Refusal) -> GatewayError:
         """Make the error for who is over a budget, in LiteLLM's words, and say what else there is to know."""
         claim = refused.claim
+        if claim.cell.account.startswith(SESSION):
+            return over_session(refused, self.rules.status)
         name = f" {claim.name}" if claim.name else ""
         model = f" for the model {claim.cap.model!r}" if claim.cap.model else ""
         text = f"Budget has been exceeded!{name}{model} "

@@ -13,6 +13,7 @@ from penstock.core.repricing import write_usage
 from penstock.runtime.attempt import Attempt
 from penstock.runtime.bill import asked_tier
 from penstock.runtime.keeping import MISS
+from penstock.runtime.sessions import LONGEST, NAMES, SAID, session_of
 from penstock.runtime.ways import way_of
 from penstock.stores.base import Begun, Spent
 
@@ -23,20 +24,14 @@ if TYPE_CHECKING:
     from penstock.runtime.call import Call
     from penstock.runtime.surface import Surface
 
-LONGEST = 64 * 1024  # bytes of what a request says for the log
 LONGEST_MESSAGE = 2000
 _ADDRESS = "%s:%d"
 _PASSED = "pass_through_endpoint"
 # LiteLLM's names of calls, for surfaces whose answers are not kept.
 _KINDS: Mapping[str, str] = {"": "acompletion", "completion": "acompletion", "embedding": "aembedding"}
 _ID = re.compile(rb'"(?:id|responseId)"\s*:\s*"([^"\\]{1,128})"')
-# "session_id" of the metadata itself, or within Claude Code's user_id: "user_..._session_UUID", or JSON in a text.
-_IN_METADATA = re.compile(rb'"session_id"\s*:\s*"([^"\\]{1,256})"|session(?:_id\\"\s*:\s*\\"|_)([0-9a-fA-F-]{36})')
 _PLAIN_ID = b'"id":"'
-_SESSIONS = ("litellm_session_id", "session_id", "litellm_trace_id")
-_SAID = ("litellm_metadata", "metadata")
-_FOR_THE_LOG = frozenset((*_SESSIONS, *_SAID))
-_text = msgspec.json.Decoder(str).decode
+_FOR_THE_LOG = frozenset((*NAMES, *SAID))
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -210,31 +205,8 @@ def _answer_id(attempt: Attempt | None) -> str:
     return "" if found is None else found[1].decode("utf-8", "replace")
 
 
-def session_of(headers: Mapping[bytes, bytes], fields: Mapping[str, Raw], says_nothing: bool = False) -> str:
-    """Return the id of the session that a request is a part of, by LiteLLM's header or fields, by those of Claude Code
-    or of Codex; "" where it says none."""
-    found = headers.get(b"x-litellm-session-id") or headers.get(b"session_id") or headers.get(b"session-id")
-    found = found or headers.get(b"x-claude-code-session-id")
-    if found:
-        return found[:256].decode("latin-1")
-    return "" if says_nothing else _session(fields)
-
-
-def _session(fields: Mapping[str, Raw]) -> str:
-    for name in _SAID:
-        if name in fields and (match := _IN_METADATA.search(bytes(fields[name])[:LONGEST])):
-            return (match[1] or match[2]).decode("utf-8", "replace")
-    for name in _SESSIONS:
-        if name in fields:
-            try:
-                return _text(fields[name])[:256]
-            except (msgspec.DecodeError, msgspec.ValidationError):
-                return ""
-    return ""
-
-
 def _said(fields: Mapping[str, Raw]) -> bytes:
-    for name in _SAID:
+    for name in SAID:
         if name in fields:
             raw = bytes(fields[name])
             return raw if len(raw) <= LONGEST else b""

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from penstock.core.admit.holders import Bad, Body, Holder, read_holder
+from penstock.core.admit.holders import Bad, Body, Holder, read_holder, read_money
 from penstock.core.admit.periods import time_of
 from penstock.core.admit.required import read_required
 
@@ -26,6 +26,7 @@ KEY_TYPES = {
     "management": ("management_routes",),
     "read_only": ("info_routes",),
 }
+PER_SESSION = "max_budget_per_session"
 BOTH = "success_and_failure"
 _NONE: Mapping[str, Any] = {}
 
@@ -52,7 +53,7 @@ class Caller(Struct, frozen=True):
     holders that say something, the key first. ``logging``: where its team's and its own records go, too. ``priority``:
     by which shares of models are reserved, "" for none: its team's, else its own.
     ``required``: what its requests must say. ``guards``: names of those that judge all of its requests; ``no_guards``:
-    those that are always on do not."""
+    those that are always on do not. ``a_session``: the most that one session of its requests may cost, picodollars."""
 
     alias: str
     admin: bool
@@ -77,6 +78,7 @@ class Caller(Struct, frozen=True):
     priority: str = ""
     guards: tuple[str, ...] = ()
     no_guards: bool = False
+    a_session: int | None = None
 
     def output_of(self, model: str) -> int | None:
         """Return how many tokens are set aside for an answer of a model whose request sets no limit; None where nobody
@@ -158,6 +160,7 @@ def read_caller(id_: str, key: Body, find: Find, how: Reading = Reading()) -> Ca
         priority=_priority(team or _NONE) or _priority(key),
         guards=tuple(dict.fromkeys((*_guards(team or _NONE), *_guards(key)))),
         no_guards=_no_guards(team or _NONE) or _no_guards(key),
+        a_session=_a_session(key, team or _NONE),
     )
 
 
@@ -202,6 +205,12 @@ def _tags(body: Body) -> tuple[str, ...]:
 def _guards(body: Body) -> tuple[str, ...]:
     found = body.get("guardrails") or (body.get("metadata") or _NONE).get("guardrails") or ()
     return tuple(str(one) for one in found) if isinstance(found, list | tuple) else ()
+
+
+def _a_session(*bodies: Body) -> int | None:
+    """Read the tightest budget of a session. LiteLLM's name; it stands in the metadata of keys and teams."""
+    found = [most for body in bodies if (most := read_money(body.get("metadata") or _NONE, PER_SESSION)) is not None]
+    return min(found, default=None)
 
 
 def _no_guards(body: Body) -> bool:

@@ -87,7 +87,7 @@ def read_holder(kind: str, id_: str, body: Body, budget: Body | None = None) -> 
         models=tuple(_models(both)),
         blocked=_flag(body, "blocked"),
         caps=tuple(_caps(both)),
-        soft=_money(both, "soft_budget"),
+        soft=read_money(both, "soft_budget"),
         pace=_pace(both),
         by_model=_by_model(both),
         outputs=_outputs(both),
@@ -113,7 +113,7 @@ def _models(body: Body) -> list[str]:
 
 def _caps(body: Body) -> Iterator[Cap]:
     """Yield every cap of a row: its own, those of several windows, those of models."""
-    most, period = _money(body, "max_budget"), _period(body, "budget_duration")
+    most, period = read_money(body, "max_budget"), _period(body, "budget_duration")
     if most is not None:
         more, until = _increase(body)
         yield Cap(most, period, "", more, until)
@@ -122,7 +122,7 @@ def _caps(body: Body) -> Iterator[Cap]:
         if not isinstance(windows, list):
             raise Bad("budget_limits", 'must be a list such as [{"budget_duration": "1d", "max_budget": 5}]')
         for entry in windows:
-            most = _money(entry, "max_budget", "budget_limits") if isinstance(entry, Mapping) else None
+            most = read_money(entry, "max_budget", "budget_limits") if isinstance(entry, Mapping) else None
             if most is None:
                 raise Bad("budget_limits", 'each must be as {"budget_duration": "1d", "max_budget": 5}')
             yield Cap(most, _period(entry, "budget_duration", "budget_limits"))
@@ -133,7 +133,7 @@ def _caps(body: Body) -> Iterator[Cap]:
         if not isinstance(entry, Mapping):
             raise Bad("model_max_budget", f'{model!r} must be as {{"budget_limit": 5, "time_period": "1d"}}')
         limit = "budget_limit" if "budget_limit" in entry else "max_budget"
-        most = _money(entry, limit, "model_max_budget")
+        most = read_money(entry, limit, "model_max_budget")
         if most is not None:
             period = "time_period" if "time_period" in entry else "budget_duration"
             yield Cap(most, _period(entry, period, "model_max_budget"), model)
@@ -142,7 +142,7 @@ def _caps(body: Body) -> Iterator[Cap]:
 def _increase(body: Body) -> tuple[int, float]:
     """Return what a budget is raised by for a time, and until when."""
     where = body if body.get("temp_budget_increase") is not None else _table(body, "metadata")
-    more = _money(where, "temp_budget_increase")
+    more = read_money(where, "temp_budget_increase")
     if not more:
         return 0, 0.0
     return more, math.inf if where.get("temp_budget_expiry") is None else _time(where, "temp_budget_expiry")
@@ -196,7 +196,7 @@ def _dynamic(body: Body) -> tuple[str, ...]:
 # Fields. --------------------------------------------------------------------------------------------------------------
 
 
-def _money(body: Body, name: str, within: str = "") -> int | None:
+def read_money(body: Body, name: str, within: str = "") -> int | None:
     """Read an amount. ``within``: the field of the row that it is a part of."""
     value = body.get(name)
     if value is None:
