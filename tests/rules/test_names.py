@@ -46,7 +46,7 @@ LEFT: dict[str, tuple[frozenset[str], str]] = {
         "how the price list spells the providers",
     ),
     "penstock/admin/ui/snippets.py": (frozenset({"claude"}), "the command of Claude Code"),
-    "penstock/runtime/spending.py": (frozenset({"claude"}), "a header of Claude Code"),
+    "penstock/runtime/sessions.py": (frozenset({"claude"}), "a header of Claude Code"),
     "penstock/cli/run_server.py": (frozenset({"sglang", "trtllm", "vllm"}), "the choices of its option: engines"),
     "penstock/engines/llama.py": (frozenset({"llama.cpp"}), "the engine that its row starts"),
     "penstock/engines/sglang.py": (frozenset({"sglang"}), "the engine that its row starts"),
