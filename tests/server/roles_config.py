@@ -21,7 +21,8 @@ ROLES: dict[tuple[str, str], set[str]] = {
 }
 WRITTEN = """
     /config/update /config/field/update /config/field/delete /config/callback/delete /add/allowed_ip /delete/allowed_ip
+    /config/change /config/rollback
 """
-SHOWN = "/get/allowed_ips /config/field/info /config/list /config/yaml /get/config/callbacks"
+SHOWN = "/get/allowed_ips /config/field/info /config/list /config/yaml /get/config/callbacks /config/section /config/revisions"
 ROLES |= {("POST", path): WHO_MANAGE for path in WRITTEN.split()}
 ROLES |= {("GET", path): WHO_SEE_ALL for path in SHOWN.split()}

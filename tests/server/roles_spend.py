@@ -9,7 +9,7 @@ import tempfile
 from functools import cache
 from typing import Any
 
-from penstock.admin import activity, spend_bills, spend_global, spend_logs, spend_reports, spend_sums
+from penstock.admin import activity, spend_bills, spend_global, spend_logs, spend_reports, spend_sessions, spend_sums
 from penstock.stores.sql.address import read_address
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.migrate import upgrade
@@ -22,7 +22,7 @@ ALL = (
     "/global/spend /global/spend/report /global/spend/teams /global/spend/all_tag_names /global/spend/end_users "
     "/global/all_end_users"
 ).split()
-_PATHS = [route.path for of in (activity, spend_global, spend_logs, spend_reports, spend_sums) for route in of.ROUTES]
+_PATHS = [route.path for of in (activity, spend_global, spend_logs, spend_reports, spend_sessions, spend_sums) for route in of.ROUTES]
 ROLES: dict[tuple[str, str], set[str]] = {
     **{("GET", path): WHO_SEE_ALL if path in ALL else WITH_A_KEY for path in _PATHS if path != "/global/spend/reset"},
     ("POST", "/global/spend/end_users"): WHO_SEE_ALL,
@@ -54,6 +54,8 @@ ASKED: dict[tuple[str, str], tuple[str, Any]] = {
 
 class Spending:
     """The part of a gateway's storage that reports ask."""
+
+    usable = connected = True
 
     def __init__(self, spend: SqlSpendStore) -> None:
         self.spend = spend
