@@ -11,9 +11,9 @@ import pytest
 from penstock.mock import Script, Step
 from penstock.server.doors import coming as doors
 from penstock.server.doors import quick
-from penstock.server.pages import ROUTES
 from penstock.server.surfaces import PATTERNS, SURFACES
 from tests.door import HELLO, open_door, parse, read_answers
+from tests.server.tables import ROUTES
 from tests.server.test_asgi import under_uvicorn
 
 KEY = "sk-gateway-key-1234567"

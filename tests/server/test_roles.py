@@ -19,10 +19,10 @@ import pytest
 import tests.server
 from penstock.core.admit.periods import text_of
 from penstock.server.mounts import MOUNTS
-from penstock.server.pages import ROUTES
 from penstock.server.surfaces import PATTERNS, SURFACES
 from tests.server.managed import YAML, Managed, open_managed, populate
 from tests.server.roles_spend import spending
+from tests.server.tables import ROUTES
 
 EVERYBODY = (
     "master proxy_admin manager viewer org_admin team_admin member internal internal_viewer foreign alone"
@@ -119,7 +119,7 @@ ROLES, ASKED = read_tables()
 
 def all_rows() -> set[tuple[str, str]]:
     """Method and path of every row of every table; HEAD is GET. Pages are opened by sessions: ``tests/ui`` asks them."""
-    tables = [("", [row for row in ROUTES if not row.path.startswith("/ui")])]
+    tables = [("", ROUTES)]
     tables += [(mount.prefix, mount.routes.rows) for mount in MOUNTS]
     rows = {(method, prefix + row.path) for prefix, table in tables for row in table for method in row.methods}
     surfaces = [*SURFACES.items(), *((path, row.surface) for row in PATTERNS for path in row.templates)]

@@ -11,7 +11,9 @@ import re
 import pytest
 
 from penstock.config.routes import read_routes
+from penstock.core.admit.access import MANAGEMENT
 from penstock.core.admit.routes import GROUPS, RouteRules, expand
+from penstock.runtime.gate import VIEW
 from penstock.server.mounts import MOUNTS
 from penstock.server.pages import ROUTES
 from tests.door import HELLO
@@ -32,6 +34,7 @@ NAMED = {
 }
 # Role and family of the rows, by method and path; what is in none of the tables is a surface, or passed through.
 ROWS = {(method, row.path): (row.role, row.family) for row in ROUTES for method in row.methods}
+ROWS["GET", "/metrics"] = ROWS["HEAD", "/metrics"] = VIEW, MANAGEMENT  # as it judges by itself
 ROWS |= {
     (method, mount.prefix + row.path): (row.role, row.family)
     for mount in MOUNTS

@@ -10,11 +10,11 @@ import pytest
 from penstock.runtime.gate import KEY, PUBLIC
 from penstock.runtime.surface import Surface
 from penstock.server.mounts import MOUNTS
-from penstock.server.pages import ROUTES
 from penstock.server.routes import JSON, Page, Route, Routes
 from penstock.server.site import Site
 from penstock.server.surfaces import PATTERNS, SURFACES
 from tests.door import open_door
+from tests.server.tables import ROUTES
 
 MASTER = "sk-routes-key-1234567"
 # What anyone may ask, as it is asked. Whoever adds to it has thought about it.

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.server.mounts import MOUNTS
-from penstock.server.pages import ROUTES
 from penstock.server.paths import nearest, tidied
 from penstock.server.surfaces import SURFACES
 from tests.door import HELLO, open_door
 from tests.doors import each_door
+from tests.server.tables import ROUTES
 from tests.server.test_routes import MASTER, every_row
 
 KEY = {"authorization": f"Bearer {MASTER}", "content-type": "application/json"}
@@ -128,8 +128,8 @@ PATHS = [*SURFACES, *dict.fromkeys(route.path for route in ROUTES)]
         ("/healthz", "/health"),
         ("/model/infos", "/model/info"),
         ("/key/generat", "/key/generate"),
-        *((path, "") for path in "/ /v1 /ui /login /v1/fine_tuning /api/foo /foo/bar".split()),
-        *((path, "") for path in "/favicon.ico /metrics /v1/assistants /x/y/models /no/such/path /mcp".split()),
+        *((path, "") for path in "/ /v1 /login /v1/fine_tuning /api/foo /foo/bar".split()),
+        *((path, "") for path in "/favicon.ico /v1/assistants /x/y/models /no/such/path /mcp".split()),
         ("/v1/" + "chat/" * 200 + "completion", ""),
         ("/" + "c" * 5000, ""),
     ],
