@@ -146,7 +146,7 @@ pre{{padding:1rem;overflow:auto}}a{{color:#0b62a8}}</style></head>
   -H 'Content-Type: application/json' \\{auth}
   -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'</pre>
 <p><a href="/health">Health</a> &middot; <a href="/v1/models">Models</a>
-&middot; <a href="/docs">Every URL</a></p></body></html>
+&middot; <a href="/docs">Every URL</a>{pages}</p></body></html>
 """
 
 
@@ -161,6 +161,7 @@ def _landing(gateway: Gateway, call: Call) -> Page:
         base=f"http://{host}{escape(call.below)}",
         auth="\n  -H 'Authorization: Bearer YOUR_KEY' \\" if gateway.identity.needs_key else "",
         model=escape(names[0]) if names else "MODEL",
+        pages="" if gateway.pages is None else '\n&middot; <a href="/ui/">Pages</a>',
     )
     return Page(200, b"text/html; charset=utf-8\r\nx-frame-options: DENY", text.encode())
 

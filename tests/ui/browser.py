@@ -22,6 +22,9 @@ import pytest
 from tests.e2e.clients.install import node_client
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts"
+PICTURES = ("overview", "request", "keys")
+"""What README.md shows; `PENSTOCK_PICTURES=1` makes them anew."""
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 SIZES = {"desktop": (1280, 800), "tablet": (820, 1180), "phone": (390, 844)}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PACKAGES = ("chromium", "fonts-dejavu-core")
@@ -93,6 +96,8 @@ class Browser:
             assert self.goto(path) < 400, path
             wide = self.do("eval", code="document.documentElement.scrollWidth - innerWidth")
             self.do("shot", path=str(ARTIFACTS / f"{name}-{size}.png"))
+            if size == "desktop" and name in PICTURES and os.environ.get("PENSTOCK_PICTURES"):
+                shutil.copy(ARTIFACTS / f"{name}-{size}.png", DOCS / f"{name}.png")
             assert wide <= 0, f"{path} is {wide} pixels wider than a {size}"
             self.check()
         self.do("resize", width=SIZES["desktop"][0], height=SIZES["desktop"][1])
