@@ -17,6 +17,7 @@ def value(gateway: Served, section: str, name: str) -> object:
 
 
 def test_the_short_form_saves_through_the_api(gateway: Served, admin: Browser) -> None:
+    """S1-50: provider list, key state, default model, temperature, tokens, Ollama's address, cache and costs."""
     admin.goto("/ui/settings")
     assert "OpenAI" in admin.text() and "ready" in admin.text()
     admin.fill(default_model="gpt-4o", temperature="warm", max_tokens="900", OLLAMA_BASE_URL="http://127.0.0.1:9/")
