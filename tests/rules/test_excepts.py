@@ -41,6 +41,9 @@ NAMED: dict[str, str] = {
     "penstock/runtime/custom_auth.py open_custom_auth": (
         "the operator's module may raise anything while it is read: logged, and nobody is let in"
     ),
+    "penstock/server/guardrails.py _judge": (
+        "a guard may be anybody's: whoever tries one is told that it could not judge"
+    ),
     "penstock/runtime/guarding.py Guarding._ask": (
         "a guard may be anybody's: one that raises has not judged, and what follows is the config's choice"
     ),

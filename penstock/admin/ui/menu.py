@@ -44,6 +44,13 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         ),
     ),
     ("Money", (Entry("/spend", "Spend"), Entry("/reconcile", "Reconcile", PAGE_VIEW))),
-    ("Gateway", (Entry("/settings", "Settings", PAGE_VIEW), Entry("/audit", "Audit", PAGE_VIEW))),
+    (
+        "Gateway",
+        (
+            Entry("/guards", "Guards", PAGE_VIEW),
+            Entry("/settings", "Settings", PAGE_VIEW),
+            Entry("/audit", "Audit", PAGE_VIEW),
+        ),
+    ),
 )
 """Groups of pages, each with its title."""

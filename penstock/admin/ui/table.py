@@ -9,6 +9,7 @@ from penstock.admin.ui import (
     batches,
     budgets,
     engines,
+    guards,
     invitation,
     keychange,
     keys,
@@ -78,6 +79,7 @@ ROUTES: tuple[Route, ...] = (
     *sessions_log.ROUTES,
     *audit.ROUTES,
     *settings.ROUTES,
+    *guards.ROUTES,
     public("/static/{name:path}", static.send, answer="text/css"),
     Route(
         BASE + "/call/{path:path}", forward, methods=_SCRIPTED, role=PAGE, json=False, answer=JSON.decode(), family=INFO
