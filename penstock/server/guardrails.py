@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -60,7 +61,8 @@ def _row(guard: Guard) -> dict[str, Any]:
         "guardrail_info": dict(settings.info) or None,
         "guardrail_definition_location": "config",
         "usable": settings.kind != UNUSABLE and trouble is None,
-        "where": settings.where("") if settings.file else None,
+        # The file's name alone: where it lies is no matter of whoever holds a key.
+        "where": f"{PurePath(settings.file).name}:{settings.places.get('', 0)}" if settings.file else None,
     }
 
 

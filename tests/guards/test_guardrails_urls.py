@@ -36,7 +36,8 @@ async def test_guards_are_listed_without_their_secrets(tmp_path: Path) -> None:
             assert words["litellm_params"] | {"timeout": 0} == {
                 "guardrail": "banned_words", "mode": "pre_call", "default_on": True, "on_error": "allow", "timeout": 0,
             }  # fmt: skip
-            assert words["where"].rpartition(":")[2].isdigit() or words["where"]
+            file, _, line = words["where"].partition(":")
+            assert file.endswith(".yaml") and "/" not in file and int(line) > 0
 
 
 async def test_a_guard_judges_a_text(tmp_path: Path) -> None:
