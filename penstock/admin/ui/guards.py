@@ -21,7 +21,8 @@ async def show(gateway: Any, call: Call) -> Page:
 
 async def _show(gateway: Any, call: Call, typed: dict[str, str], status: int = 200, **more: Any) -> Page:
     rows = (await need(gateway, call, "GET", "/guardrails/list"))["guardrails"]
-    return render(gateway, call, "guards.html", status, rows=rows, typed=Blank(typed), **{"told": None, "wrong": "", **more})
+    more = {"told": None, "wrong": "", **more}
+    return render(gateway, call, "guards.html", status, rows=rows, typed=Blank(typed), **more)
 
 
 async def judge(gateway: Any, call: Call) -> Page:
