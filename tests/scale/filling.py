@@ -195,6 +195,7 @@ def _requests(connection: sa.Connection, size: Size) -> None:
         "request_id": f"'chatcmpl-' || {hexed.format('number * 48271 % 2147483647 * 65536 + number % 65536')}", "client": "'10.1.2.3'",
         "path": "'/v1/chat/completions'", "session": "CASE WHEN k % 3 = 0 THEN 'session-' || (number / 8) ELSE '' END",
         "usage": "'{\"input\":' || (200 + h % 1000) || ',\"output\":' || (50 + h % 400) || ',\"cache_read\":0,\"estimated\":false}'",
+        "way": "'{\"upstream\":1200.0}'",
         "metadata": "'{\"trace\":\"' || number || '\"}'",
         "accounts": "'[\"key:' || keys.id || '\",\"team:' || keys.team || '\",\"user:' || keys.person || '\",\"member:' || keys.team || '/' || keys.person || '\",\"organization:' || keys.org || '\"]'",
     }  # fmt: skip

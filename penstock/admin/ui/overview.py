@@ -10,6 +10,7 @@ from penstock.admin.ui.inner import ask
 from penstock.admin.ui.rows import page
 from penstock.admin.ui.view import render
 from penstock.core.errors import GatewayError
+from penstock.runtime.gate import PAGE_VIEW
 
 if TYPE_CHECKING:
     from penstock.runtime.call import Call
@@ -90,4 +91,4 @@ def _chart(series: Fields, id_: str, title: str, unit: str, rows: Sequence[tuple
     return {"id": id_, "title": title, "unit": unit, "data": {"times": times, "series": drawn}}
 
 
-ROUTES = (page("", show), page("/overview/live", live))
+ROUTES = (page("", show), page("/overview/live", live, PAGE_VIEW))

@@ -55,6 +55,7 @@ def named(quirks: Quirks) -> set[str]:
         *(() if quirks.stream_usage else ("stream_options",)),
         *(("messages",) if any(getattr(quirks, name) for name in IN_MESSAGES) else ()),
         *(("response_format",) if quirks.no_formats else ()),
+        *(() if quirks.named_choice else ("tools", "tool_choice")),
         *FITTED.get(quirks.fit, ()),
     }
 
