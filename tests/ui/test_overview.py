@@ -29,6 +29,7 @@ def busy(gateway: Served, upstream: Mock) -> Served:
         status, made = send(gateway, "/key/generate", {"key_alias": name, **more})
         assert status == 200, made
         keys.append(made["key"])
+    assert send(gateway, "/key/update", {"key": keys[0], "spend": 0.0005})[0] == 200
     for number in range(60):
         chat(gateway, ("gpt-4o", "claude")[number % 3 == 1], keys[number % 3], stream=number % 2 == 0)
     until(lambda: chat(gateway, "gpt-4o", keys[0])[0] == 422, 20, "the budget is used up")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.serving import MASTER_KEY, Served
+from tests.e2e.serving import MASTER_KEY, Served, until
 from tests.ui.browser import Browser
 from tests.ui.traffic import chat, send
 
@@ -111,6 +111,7 @@ def test_sessions_are_told_together(gateway: Served, admin: Browser) -> None:
     body = {"model": "claude", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], "metadata": claude}
     assert send(gateway, "/v1/messages", body)[0] == 200
     assert chat(gateway, headers={"session_id": "codex-1"})[0] == 200
+    until(lambda: len(send(gateway, "/spend/sessions")[1]["sessions"]) == 3, 10, "three sessions are stored")
     admin.goto("/ui/sessions")
     text = admin.text()
     assert "0d3f1c52-7c1e-4d53-8f5c-0b6a9e2f4a11" in text and "codex-1" in text and "claude, gpt-4o" in text
